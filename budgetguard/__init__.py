@@ -1,0 +1,1 @@
+"""Hard budgets for LLM calls."""

@@ -1,0 +1,333 @@
+"""
+The ledger: what may be spent, what is held, what was spent.
+
+A call places a *hold* for its projected cost (an authorization), then either
+*settles* it at the true cost (a capture) or *releases* it (a void). A hold that
+is neither, because a process died, expires.
+
+An *account* is one budget, for one subject, in one period:
+`available = limit - settled - held`. Amounts are whole nano-dollars, times are
+milliseconds since the epoch by the store's clock.
+
+`Store` is the protocol that every store answers alike; `stores/memory.py` is its
+executable specification and `testing.StoreContract` its test.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
+
+from .money import Nano
+
+Millis: TypeAlias = int
+"""Milliseconds since the epoch, or of a duration."""
+
+Enforce: TypeAlias = Literal["hard", "soft", "observe"]
+OnExpire: TypeAlias = Literal["release", "charge"]
+
+DEFAULT_TTL_MS: Millis = 15 * 60 * 1000
+"""How long a hold counts when nobody ends it: above the SDK's default timeout of ten minutes."""
+
+KEEP_ENDED_MS: Millis = 24 * 60 * 60 * 1000
+"""How long a store remembers that a hold was released or expired, so that a late repetition changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One budget, for one subject, in one period, with the rules by which it admits a hold."""
+
+    key: str
+    """ "budget/subject/period": unique in a store's namespace."""
+    limit: Nano | None = None
+    """`None`: counted, never refused."""
+    enforce: Enforce = "hard"
+    share: int = 1
+    """An elastic hold gets at most one part in `share` of what is unspent, if that is still useful."""
+    start_ms: Millis | None = None
+    """A store whose clock is not in [start_ms, end_ms) answers `Stale`."""
+    end_ms: Millis | None = None
+    window: tuple[str, ...] = ()
+    """Keys of earlier accounts whose settled and held money counts here too: the buckets of a rolling period."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """
+    Money set aside for one call, on every account the call touches.
+
+    Its `id` is made by the caller before the first try (`new_id`), and makes every operation safe to repeat.
+    """
+
+    id: str
+    accounts: tuple[Account, ...]
+    amount: Nano
+    """The amount wanted."""
+    least: Nano | None = None
+    """An elastic hold takes any amount from `least` to `amount`; `None`: `amount` or nothing."""
+    useful: Nano = 0
+    """An elastic hold is not cut below this for the sake of sharing, only for want of room."""
+    ttl_ms: Millis = DEFAULT_TTL_MS
+    on_expire: OnExpire = "release"
+    terms: tuple[tuple[str, int], ...] = ()
+    """The key and version of every stored `Terms` that `accounts` was computed from; version 0: none was known."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    provider: str = ""
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The history's line for one call: who, what, how much. It never holds a prompt or an answer."""
+
+    hold_id: str
+    cost: Nano
+    accounts: tuple[str, ...] = ()
+    """Keys of the accounts that were charged."""
+    at_ms: Millis = 0
+    """When it was settled, by the store's clock (the store fills it in)."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    provider: str = ""
+    model: str = ""
+    usage: Mapping[str, int] = field(default_factory=dict)
+    flags: frozenset[str] = frozenset()
+    """
+    "estimated" (no usage was reported), "late" (settled after the hold had ended; the store adds it),
+    "expired" (booked by the store when the hold expired), "capped" (an output cap was added),
+    "cut" (the answer ended at that cap), "unpriced" (no price was known, and no budget asked for one).
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What an account has taken so far."""
+
+    key: str
+    settled: Nano = 0
+    held: Nano = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A hold was placed, for this amount; `tightest` is the account with the least room left, after it."""
+
+    amount: Nano
+    tightest: Balance | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The first account that has no room for a hold; nothing was held anywhere."""
+
+    account: Account
+    balance: Balance
+    """Of the account, the window of a rolling period included."""
+    busy: bool
+    """Whether there would be room if nothing were held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The stored terms of one subject's own budget: opaque text to a store, with a version that only grows."""
+
+    key: str
+    version: int
+    body: str | None
+    """`None`: removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The hold was computed from old terms or from a wrong clock; nothing was held. Compute it again from these."""
+
+    now_ms: Millis
+    terms: tuple[Terms, ...] = ()
+    """The newer terms, if any are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The hold has already been released, settled or expired: it cannot be placed again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The cost stands. `tightest` is as in `Admitted`, over the accounts with a limit."""
+
+    cost: Nano
+    late: bool = False
+    tightest: Balance | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The hold was settled before at another cost, which stands."""
+
+    recorded: Nano
+
+
+@dataclass(frozen=True, slots=True)
+class OpenHold:
+    """A hold that has not ended."""
+
+    id: str
+    amount: Nano
+    accounts: tuple[str, ...]
+    placed_ms: Millis
+    expires_ms: Millis
+    tags: Mapping[str, str] = field(default_factory=dict)
+    provider: str = ""
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """An account whose books do not add up, found by `Store.check`."""
+
+    key: str
+    kind: Literal["settled", "held"]
+    booked: Nano
+    summed: Nano
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which entries: all that match every field that is set. Times are [since_ms, until_ms)."""
+
+    since_ms: Millis | None = None
+    until_ms: Millis | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    model: str | None = None
+    after: str | None = None
+    """Only entries behind the one with this hold id, in the store's order: the key of the next page."""
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What one group of entries adds up to."""
+
+    group: tuple[str, ...]
+    """One value for each field grouped by; "" where an entry has none."""
+    cost: Nano
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    estimated: int
+    """How many of the calls were settled on an estimate."""
+
+
+class Store(Protocol):
+    """
+    Where budgets live. Every method is atomic, and harmless to repeat, in any order and from any process.
+
+    A method that cannot reach its engine raises `StoreError`; a refusal is a value. Everything is inside the
+    namespace that the store was opened with.
+    """
+
+    blocking: bool
+    """Whether its methods wait for a disk or a network: an async caller then uses a thread."""
+
+    def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
+        """
+        Place a hold on all of its accounts, or on none.
+
+        First the terms and clocks are compared (`Stale`), then every account is asked. Hard: settled + held +
+        amount <= limit. Soft: settled + held < limit. A repetition answers as the first did.
+        """
+        ...
+
+    def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
+        """
+        End a hold at its true cost and record the entry, once.
+
+        Also for a hold that expired, was released or was never seen: what was spent was spent, so the cost is
+        added in full, above the limit if need be, and the entry marked "late". A hold that expired into a
+        charge is corrected to the true cost.
+        """
+        ...
+
+    def release(self, hold_id: str) -> None:
+        """Give a hold back. It may overtake its reserve, which then answers `Ended`. A settled hold stays settled."""
+        ...
+
+    def balances(self, keys: Sequence[str]) -> list[Balance]:
+        """The balances of accounts, in the order asked; zeros for one that was never used. Expired holds are out."""
+        ...
+
+    def accounts(self, prefix: str = "") -> Iterator[Balance]:
+        """All accounts whose key starts with `prefix`, in the order of their keys."""
+        ...
+
+    def terms(self, key: str) -> Terms | None:
+        """The terms under a key; `None` if there never were any."""
+        ...
+
+    def put_terms(self, key: str, body: str | None, *, expected: int | None = None) -> Terms | None:
+        """
+        Store (`None`: remove) the terms under a key, with the next version.
+
+        With `expected`, only if that is the version there now (0: none); otherwise nothing is changed and `None`
+        returned.
+        """
+        ...
+
+    def all_terms(self, prefix: str = "") -> Iterator[Terms]:
+        """All terms that were not removed whose key starts with `prefix`, in the order of their keys."""
+        ...
+
+    def holds(self) -> list[OpenHold]:
+        """Holds that are open and not expired, the oldest first."""
+        ...
+
+    def entries(self, query: Query = ...) -> Iterator[Entry]:
+        """The history, the oldest first."""
+        ...
+
+    def totals(self, by: Sequence[str], query: Query = ...) -> list[Total]:
+        """Entries summed by "model", "provider", "day" (UTC) or the name of a tag, in the order of the groups."""
+        ...
+
+    def check(self) -> list[Difference]:
+        """Add up every account from its holds and entries again; what differs from the books."""
+        ...
+
+    def prune(self, before_ms: Millis) -> int:
+        """Delete entries and accounts whose period ended before a time; how many entries went."""
+        ...
+
+    def now_ms(self) -> Millis:
+        """The store's clock."""
+        ...
+
+    def close(self) -> None:
+        """Close files and connections. A store that was closed opens again when it is used."""
+        ...
+
+
+Clock: TypeAlias = Callable[[], float]
+"""Seconds since the epoch, as `time.time`."""
+
+
+def grant(hold: Hold, limit: Nano, settled: Nano, held: Nano, share: int) -> Nano | None:
+    """
+    The amount that a hard account with these books lets a hold take; `None` if it has no room.
+
+    The one rule of admission, as each store must apply it: a fixed hold fits whole or not at all; an elastic one
+    gets its wish, or one part in `share` of what is unspent (never less than `useful`), or what is left.
+    """
+    available = limit - settled - held
+    if hold.least is None:
+        return hold.amount if hold.amount <= available else None
+    if hold.least > available:
+        return None
+    part = max((limit - settled) // share, hold.useful, hold.least)
+    return min(hold.amount, part, available)
+
+
+def new_id() -> str:
+    """A new hold id: 32 hexadecimal digits that sort by time, unique over processes and machines."""
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"

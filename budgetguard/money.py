@@ -1,0 +1,136 @@
+"""
+Money: whole nano-dollars, so that sums are exact.
+
+The ledger and the stores count in plain `int` nano-dollars (the alias `Nano`
+says so in signatures). `Money` is what people see: it prints as dollars,
+compares with dollars, and cannot be mistaken for a bare count of nano-dollars.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from fractions import Fraction
+from functools import total_ordering
+from typing import TypeAlias
+
+from .errors import ConfigError
+
+Nano: TypeAlias = int
+"""An amount in whole nano-dollars: $1 is 1_000_000_000."""
+
+DOLLAR: Nano = 1_000_000_000
+
+MAX_AMOUNT: Nano = 9_000_000 * DOLLAR
+"""The largest limit: nano-dollars up to here are exact in every store (2**53, the integers of a double)."""
+
+PICO_PER_NANO = 1_000
+
+
+def nano_from_pico(pico: int) -> Nano:
+    """Round pico-dollars up to nano-dollars: the one rounding of a call's cost."""
+    return -(-pico // PICO_PER_NANO)
+
+
+def parse_dollars(value: object, *, name: str) -> Nano:
+    """
+    An amount in dollars (`int`, `float`, `Decimal`, `Money`, or text such as "5", "$0.25") in nano-dollars.
+
+    A float means the number that it prints as: 0.1 is ten cents. Raises `ConfigError`, naming the argument
+    `name`, for anything negative, not finite, not a number, or above $9,000,000.
+    """
+    if isinstance(value, Money):
+        return value.nano
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
+        raise ConfigError(f"{name}={value!r}: an amount in dollars, such as 5, 0.25 or '$0.25', is needed")
+    text = value.strip().removeprefix("$").replace("_", "") if isinstance(value, str) else str(value)
+    try:
+        dollars = Decimal(text)
+    except InvalidOperation:
+        raise ConfigError(f"{name}={value!r} is no number: give dollars, such as 5, 0.25 or '$0.25'") from None
+    if not dollars.is_finite():
+        raise ConfigError(f"{name}={value!r} is not finite: leave the limit out for none")
+    if dollars < 0:
+        raise ConfigError(f"{name}={value!r} is negative: the least is 0, which refuses every call")
+    if dollars > MAX_AMOUNT // DOLLAR:
+        raise ConfigError(f"{name}={value!r} is above $9,000,000, the largest amount that every store keeps exact")
+    return int((dollars * DOLLAR).to_integral_value(ROUND_CEILING))
+
+
+def format_nano(amount: Nano) -> str:
+    """Dollars as people write them: "$0.0023", "$12.50", "-$1.00"; never rounded."""
+    sign, amount = ("-", -amount) if amount < 0 else ("", amount)
+    whole, fraction = divmod(amount, DOLLAR)
+    digits = f"{fraction:09d}".rstrip("0").ljust(2, "0")
+    return f"{sign}${whole:,}.{digits}"
+
+
+@total_ordering
+class Money:
+    """
+    An exact amount of US dollars.
+
+    `str()` gives "$0.0023", `float()` dollars, `.nano` whole nano-dollars. It compares with, and adds to,
+    another `Money` or a number of dollars: `scope.remaining < 0.10`.
+    """
+
+    __slots__ = ("nano",)
+
+    nano: Nano
+
+    def __init__(self, nano: Nano) -> None:
+        self.nano = nano
+
+    @classmethod
+    def dollars(cls, value: object) -> Money:
+        """The amount of a number or text in dollars; raises `ConfigError` as `parse_dollars` does."""
+        return cls(parse_dollars(value, name="dollars"))
+
+    def __add__(self, other: object) -> Money:
+        return Money(self.nano + _nano(other)) if _is_amount(other) else NotImplemented
+
+    __radd__ = __add__
+
+    def __sub__(self, other: object) -> Money:
+        return Money(self.nano - _nano(other)) if _is_amount(other) else NotImplemented
+
+    def __eq__(self, other: object) -> bool:
+        return _exact(other) == self.nano if _is_amount(other) else NotImplemented
+
+    def __lt__(self, other: object) -> bool:
+        return self.nano < _exact(other) if _is_amount(other) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(Fraction(self.nano, DOLLAR))
+
+    def __bool__(self) -> bool:
+        return self.nano != 0
+
+    def __float__(self) -> float:
+        return self.nano / DOLLAR
+
+    def __str__(self) -> str:
+        return format_nano(self.nano)
+
+    def __format__(self, spec: str) -> str:
+        return format(float(self), spec) if spec.endswith(("f", "e", "g")) else format(str(self), spec)
+
+    def __repr__(self) -> str:
+        return f"Money({format_nano(self.nano)!r})"
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, Money | int | float | Decimal) and not isinstance(value, bool)
+
+
+def _exact(value: object) -> Fraction | float:
+    if isinstance(value, Money):
+        return Fraction(value.nano)
+    text = str(value)
+    return float(text) if text.lower().lstrip("-") in {"inf", "infinity", "nan"} else Fraction(text) * DOLLAR
+
+
+def _nano(value: object) -> Nano:
+    exact = _exact(value)
+    if isinstance(exact, float):
+        raise ConfigError(f"{value!r} is not finite: it cannot be added to an amount of money")
+    return -int(-exact // 1)

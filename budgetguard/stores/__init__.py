@@ -1,0 +1,1 @@
+"""Where budgets live: one file a store, opened by URL."""
