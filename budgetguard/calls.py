@@ -59,6 +59,13 @@ class Call:
     """The end user that the request itself names."""
     background: bool = False
     """Whether the answer only says that work began, and a later retrieve shows its usage."""
+    unknown_input: bool = False
+    """Whether input that the body does not show is billed too (a stored conversation, a hosted tool's results):
+    the model's whole context is then the bound of the input."""
+    output_kind: str | None = None
+    """The kind that every output token may be as well (`output_audio_tokens` where sound is asked for)."""
+    also: Sequence[tuple[str, Usage]] = ()
+    """The most that other models can use on behalf of this call: (model, usage) of an image tool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,8 @@ class Answer:
     """The provider says that nothing was billed (a background response that failed or was cancelled unstarted)."""
     cut: bool = False
     """Whether the answer ended at the output cap."""
+    also: Sequence[tuple[str, Usage]] = ()
+    """What other models used on behalf of this call, not in `usage`: (model, usage) of an image tool."""
 
 
 class Listener(Protocol):
@@ -118,10 +127,15 @@ class Endpoint:
     """Reads a reply: a mapping or an SDK object."""
     listener: Callable[[], Listener] | None = None
     """Makes the listener of one stream; `None` if the operation does not stream."""
-    amend: Callable[[Mapping[str, Any], int | None, bool], dict[str, Any]] | None = None
-    """`amend(body, cap, ask_usage)`: a copy of the body with an output cap and/or the wish for usage in the stream."""
+    amend: Callable[[Mapping[str, Any], int | None, bool, str], dict[str, Any]] | None = None
+    """
+    `amend(body, cap, ask_usage, host)`: a copy of the body with an output cap and/or the wish for usage in the
+    stream, as this host understands them.
+    """
     follows: bool = False
     """Whether this is a look at an earlier background response (a retrieve, a cancel), which settles its hold."""
+    opaque: bool = False
+    """Whether its reply cannot settle it (jobs, realtime sessions): refused where there is no room, else warned of."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
