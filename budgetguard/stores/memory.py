@@ -1,0 +1,497 @@
+"""
+The ledger in the memory of one process: one lock, a few dicts, one heap.
+
+It is the executable specification: every other store answers as this one does. It also serves as the process's own
+ledger, for scopes and `max_budget`.
+
+The open holds and the entries are the truth, and the books of an account are sums over them. So an operation that
+was interrupted between two assignments (a `KeyboardInterrupt`) is mended by adding up again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from heapq import heapify, heappop, heappush
+from itertools import islice
+from threading import Lock
+
+from ..errors import ConfigError
+from ..ledger import (
+    KEEP_ENDED_MS,
+    Account,
+    Admitted,
+    Balance,
+    Clock,
+    Conflict,
+    Difference,
+    Ended,
+    Entry,
+    Hold,
+    Millis,
+    OpenHold,
+    Query,
+    Refusal,
+    Settled,
+    Stale,
+    Terms,
+    Total,
+)
+from ..money import Nano
+from .rules import REAP, REAP_MORE, Sums, admit, check_amount, final_flags, keys_of, matches, off_clock, tightest
+
+EVERYTHING = Query()
+
+
+class MemoryStore:
+    """
+    A `Store` in memory. Nothing outlives the process, and a forked child has a copy of its own.
+
+    `keep` bounds how many ended holds and entries are remembered, the newest; without it, all are. An entry that
+    is dropped stays in its accounts' sums.
+    """
+
+    blocking = False
+
+    def __init__(self, *, clock: Clock = time.time, namespace: str = "default", keep: int | None = None) -> None:
+        self.namespace = namespace
+        self._clock = clock
+        self._keep = keep
+        self._lock = Lock()
+        self._books: dict[str, _Books] = {}
+        self._open: dict[str, _Open] = {}
+        self._ended: dict[str, Millis] = {}  # id -> when it is forgotten
+        self._entries: dict[str, _Row] = {}
+        self._terms: dict[str, Terms] = {}
+        self._due: list[tuple[Millis, str]] = []  # a heap; what no longer matches _open or _ended is void
+        self._order: deque[str] = deque()  # ids in the order in which they ended, if `keep` bounds them
+
+    def now_ms(self) -> Millis:
+        """The store's clock."""
+        return int(self._clock() * 1000)
+
+    def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
+        """Place a hold on all of its accounts, or on none."""
+        check_amount(hold.amount, "a hold")
+        with self._lock:
+            now = int(self._clock() * 1000)
+            due = self._due
+            if due and due[0][0] <= now:
+                self._reap(now, REAP)
+            known = self._known(hold.id, now)
+            if known is not None:
+                if not isinstance(known, _Open):
+                    return Ended()
+                return Admitted(known.amount, tightest(hold.accounts, self._sums(hold.accounts)))
+            stale = self._stale(hold, now)
+            if stale is not None:
+                return stale
+            while True:
+                sums = self._sums(hold.accounts)
+                amount = admit(hold, sums)
+                if not isinstance(amount, Refusal):
+                    break
+                if not self._reap(now, REAP_MORE):
+                    return amount
+            self._place(hold, amount, now)
+            return Admitted(amount, tightest(hold.accounts, [(settled, held + amount) for settled, held in sums]))
+
+    def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
+        """End a hold at its true cost and record the entry, once."""
+        cost = entry.cost
+        check_amount(cost, "a cost")
+        with self._lock:
+            now = int(self._clock() * 1000)
+            known = self._known(hold.id, now)
+            if isinstance(known, _Row) and "expired" not in known.flags:
+                if known.cost != cost:
+                    return Conflict(known.cost)
+                return Settled(cost, "late" in known.flags, tightest(hold.accounts, self._sums(hold.accounts)))
+            if isinstance(known, _Open):
+                late, keys, books = False, known.keys, known.books
+                settled, held = cost, known.amount
+            elif isinstance(known, _Row):
+                late, keys, books = True, known.keys, known.books
+                settled, held = cost - known.cost, 0
+            else:
+                late = known is not None or "manual" not in entry.flags
+                keys, books = self._open_books(hold)
+                settled, held = cost, 0
+            row = _Row(hold.id, entry, cost, keys, books, now, final_flags(entry, late))
+            try:
+                self._entries[hold.id] = row
+                self._open.pop(hold.id, None)
+                self._ended.pop(hold.id, None)
+                for account in books:
+                    account.settled += settled
+                    account.held -= held
+            except BaseException:
+                self._add_up()
+                raise
+            if self._keep is not None:
+                self._remember(hold.id)
+            return Settled(cost, late, tightest(hold.accounts, self._sums(hold.accounts)))
+
+    def release(self, hold_id: str) -> None:
+        """Give a hold back; a release of an unknown hold is remembered."""
+        with self._lock:
+            now = int(self._clock() * 1000)
+            known = self._known(hold_id, now)
+            if isinstance(known, int) or (isinstance(known, _Row) and "expired" not in known.flags):
+                return
+            due = now + KEEP_ENDED_MS
+            heappush(self._due, (due, hold_id))
+            try:
+                self._ended[hold_id] = due
+                self._open.pop(hold_id, None)
+                self._entries.pop(hold_id, None)
+                if isinstance(known, _Open):
+                    for account in known.books:
+                        account.held -= known.amount
+                elif known is not None:
+                    for account in known.books:
+                        account.settled -= known.cost
+            except BaseException:
+                self._add_up()
+                raise
+            if self._keep is not None:
+                self._remember(hold_id)
+
+    def balances(self, keys: Sequence[str]) -> list[Balance]:
+        """The balances of accounts, in the order asked; zeros for one that was never used."""
+        with self._lock:
+            expired = self._expired(int(self._clock() * 1000))
+            return [self._balance(key, expired) for key in keys]
+
+    def accounts(self, prefix: str = "") -> Iterator[Balance]:
+        """All accounts whose key starts with `prefix`, in the order of their keys."""
+        with self._lock:
+            expired = self._expired(int(self._clock() * 1000))
+            return iter([self._balance(key, expired) for key in sorted(self._books) if key.startswith(prefix)])
+
+    def terms(self, key: str) -> Terms | None:
+        """The terms under a key; `None` if there never were any."""
+        return self._terms.get(key)
+
+    def put_terms(self, key: str, body: str | None, *, expected: int | None = None) -> Terms | None:
+        """Store (`None`: remove) the terms under a key, with the next version; only over `expected` if given."""
+        with self._lock:
+            there = self._terms.get(key)
+            version = 0 if there is None else there.version
+            if expected is not None and expected != version:
+                return None
+            self._terms[key] = terms = Terms(key, version + 1, body)
+            return terms
+
+    def all_terms(self, prefix: str = "") -> Iterator[Terms]:
+        """All terms that were not removed whose key starts with `prefix`, in the order of their keys."""
+        with self._lock:
+            return iter(
+                [
+                    terms
+                    for key, terms in sorted(self._terms.items())
+                    if terms.body is not None and key.startswith(prefix)
+                ]
+            )
+
+    def holds(self) -> list[OpenHold]:
+        """Holds that are open and not expired, the oldest first."""
+        with self._lock:
+            now = int(self._clock() * 1000)
+            found = [item.open_hold() for item in self._open.values() if item.due > now]
+        return sorted(found, key=lambda item: (item.placed_ms, item.id))
+
+    def entries(self, query: Query = EVERYTHING) -> Iterator[Entry]:
+        """The history, the oldest first: in the order of (time, hold id)."""
+        with self._lock:
+            rows = [row.entry() for row in self._entries.values()]
+        rows.sort(key=lambda entry: (entry.at_ms, entry.hold_id))
+        if query.after is not None:
+            places = [place for place, entry in enumerate(rows, 1) if entry.hold_id == query.after]
+            if not places:
+                raise ConfigError(f"after={query.after!r}: no entry has this hold id; begin with the first page again")
+            rows = rows[places[0] :]
+        return islice((entry for entry in rows if matches(entry, query)), query.limit)
+
+    def totals(self, by: Sequence[str], query: Query = EVERYTHING) -> list[Total]:
+        """Entries summed by "model", "provider", "day" (UTC) or the name of a tag, in the order of the groups."""
+        sums: dict[tuple[str, ...], list[int]] = {}
+        for entry in self.entries(query):
+            sum_ = sums.setdefault(tuple([_group(entry, name) for name in by]), [0] * 5)
+            values = (
+                entry.cost,
+                1,
+                entry.usage.get("input_tokens", 0),
+                entry.usage.get("output_tokens", 0),
+                int("estimated" in entry.flags),
+            )
+            for place, value in enumerate(values):
+                sum_[place] += value
+        return [Total(group, *sums[group]) for group in sorted(sums)]
+
+    def check(self) -> list[Difference]:
+        """Add up every account from its holds and entries again; what differs from the books."""
+        with self._lock:
+            found = []
+            sums = self._summed()
+            for key in sorted(self._books):
+                books = self._books[key]
+                settled, held = sums.get(books, (0, 0))
+                if books.settled != settled + books.pruned:
+                    found.append(Difference(key, "settled", books.settled, settled + books.pruned))
+                if books.held != held:
+                    found.append(Difference(key, "held", books.held, held))
+            return found
+
+    def prune(self, before_ms: Millis) -> int:
+        """Delete entries and accounts whose period ended before a time; how many entries went."""
+        with self._lock:
+            old = [hold_id for hold_id, row in self._entries.items() if row.at_ms < before_ms]
+            for hold_id in old:
+                self._drop(hold_id)
+            for key, books in list(self._books.items()):
+                ended = books.end_ms is not None and books.end_ms <= before_ms
+                if ended and books.held == 0 and books.settled == books.pruned:
+                    del self._books[key]
+            return len(old)
+
+    def close(self) -> None:
+        """Nothing to close: what is in memory stays."""
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Drop accounts that nobody asks for again. Holds still open on them end as usual."""
+        with self._lock:
+            for key in keys:
+                self._books.pop(key, None)
+
+    def reset_after_fork(self) -> None:
+        """Call it in a forked child: locks and open holds were the parent's; what was settled still counts here."""
+        self._lock = Lock()
+        self._open = {}
+        self._add_up()
+
+    # Everything below runs under the lock.
+
+    def _known(self, hold_id: str, now: Millis) -> _Open | _Row | int | None:
+        """What became of an id: open, settled (or charged), ended (a number), or never seen (`None`)."""
+        held = self._open.get(hold_id)
+        if held is not None:
+            if held.due > now:
+                return held
+            self._expire(hold_id, held, now)
+        row = self._entries.get(hold_id)
+        if row is not None:
+            return row
+        due = self._ended.get(hold_id)
+        if due is not None and due <= now:
+            del self._ended[hold_id]
+            return None
+        return due
+
+    def _stale(self, hold: Hold, now: Millis) -> Stale | None:
+        newer = []
+        for key, version in hold.terms:
+            there = self._terms.get(key)
+            if (0 if there is None else there.version) != version:
+                newer.append(there or Terms(key, 0, None))
+        for account in hold.accounts:
+            if off_clock(account, now):
+                return Stale(now, tuple(newer))
+        return Stale(now, tuple(newer)) if newer else None
+
+    def _sums(self, accounts: Sequence[Account]) -> list[Sums]:
+        books = self._books
+        found = []
+        for account in accounts:
+            there = books.get(account.key)
+            settled, held = (0, 0) if there is None else (there.settled, there.held)
+            for key in account.window:
+                earlier = books.get(key)
+                if earlier is not None:
+                    settled += earlier.settled
+                    held += earlier.held
+            found.append((settled, held))
+        return found
+
+    def _open_books(self, hold: Hold) -> tuple[tuple[str, ...], tuple[_Books, ...]]:
+        keys = keys_of(hold)
+        if len(keys) == 1:
+            there = self._books.get(keys[0])
+            if there is not None:
+                return keys, (there,)
+        for account in hold.accounts:
+            if account.key not in self._books:
+                self._books[account.key] = _Books(account.end_ms)
+        return keys, tuple([self._books[key] for key in keys])
+
+    def _place(self, hold: Hold, amount: Nano, now: Millis) -> None:
+        keys, books = self._open_books(hold)
+        due = now + hold.ttl_ms
+        heappush(self._due, (due, hold.id))
+        try:
+            self._open[hold.id] = _Open(hold, amount, keys, books, now, due)
+            for account in books:
+                account.held += amount
+        except BaseException:
+            self._add_up()
+            raise
+
+    def _reap(self, now: Millis, most: int) -> int:
+        """Clear away up to `most` of what is due; how many there were."""
+        done = 0
+        due = self._due
+        while done < most and due and due[0][0] <= now:
+            when, hold_id = heappop(due)
+            held = self._open.get(hold_id)
+            if held is not None and held.due == when:
+                self._expire(hold_id, held, now)
+                done += 1
+            elif self._ended.get(hold_id) == when:
+                del self._ended[hold_id]
+                done += 1
+        if len(due) > 2 * (len(self._open) + len(self._ended)) + 1000:
+            self._rebuild()
+        return done
+
+    def _expire(self, hold_id: str, held: _Open, now: Millis) -> None:
+        charge = held.hold.on_expire == "charge"
+        try:
+            if charge:
+                hold = held.hold
+                entry = Entry(hold_id, held.amount, tags=hold.tags, provider=hold.provider, model=hold.model)
+                self._entries[hold_id] = _Row(
+                    hold_id, entry, held.amount, held.keys, held.books, held.due, frozenset({"expired"})
+                )
+            elif held.due + KEEP_ENDED_MS > now:
+                self._ended[hold_id] = held.due + KEEP_ENDED_MS
+                heappush(self._due, (held.due + KEEP_ENDED_MS, hold_id))
+            self._open.pop(hold_id, None)
+            for account in held.books:
+                account.held -= held.amount
+                if charge:
+                    account.settled += held.amount
+        except BaseException:
+            self._add_up()
+            raise
+        if self._keep is not None:
+            self._remember(hold_id)
+
+    def _rebuild(self) -> None:
+        self._due = [(held.due, hold_id) for hold_id, held in self._open.items()]
+        self._due += [(due, hold_id) for hold_id, due in self._ended.items()]
+        heapify(self._due)
+
+    def _remember(self, hold_id: str) -> None:
+        self._order.append(hold_id)
+        if self._keep is not None and len(self._order) > self._keep:
+            oldest = self._order.popleft()
+            self._ended.pop(oldest, None)
+            if oldest in self._entries:
+                self._drop(oldest)
+
+    def _drop(self, hold_id: str) -> None:
+        row = self._entries.pop(hold_id)
+        for account in row.books:
+            account.pruned += row.cost
+
+    def _expired(self, now: Millis) -> dict[_Books, Sums]:
+        """What is due and not yet reaped, by account: what to add to settled, and to take from held."""
+        found: dict[_Books, Sums] = {}
+        if not self._due or self._due[0][0] > now:
+            return found
+        for held in self._open.values():
+            if held.due <= now:
+                charge = held.amount if held.hold.on_expire == "charge" else 0
+                for account in held.books:
+                    settled, taken = found.get(account, (0, 0))
+                    found[account] = (settled + charge, taken + held.amount)
+        return found
+
+    def _balance(self, key: str, expired: dict[_Books, Sums]) -> Balance:
+        books = self._books.get(key)
+        if books is None:
+            return Balance(key)
+        settled, taken = expired.get(books, (0, 0))
+        return Balance(key, books.settled + settled, books.held - taken)
+
+    def _summed(self) -> dict[_Books, Sums]:
+        sums: dict[_Books, Sums] = {}
+        for row in self._entries.values():
+            for books in row.books:
+                settled, held = sums.get(books, (0, 0))
+                sums[books] = (settled + row.cost, held)
+        for item in self._open.values():
+            for books in item.books:
+                settled, held = sums.get(books, (0, 0))
+                sums[books] = (settled, held + item.amount)
+        return sums
+
+    def _add_up(self) -> None:
+        """Make the books what the holds and entries say, after an operation that did not come to its end."""
+        for hold_id in [*self._entries, *self._ended]:
+            self._open.pop(hold_id, None)
+        for hold_id in self._entries:
+            self._ended.pop(hold_id, None)
+        sums = self._summed()
+        for books in {*self._books.values(), *sums}:
+            settled, books.held = sums.get(books, (0, 0))
+            books.settled = settled + books.pruned
+
+
+@dataclass(slots=True, eq=False)
+class _Books:
+    """One account's sums. `pruned` is the part of `settled` whose entries were deleted."""
+
+    end_ms: Millis | None
+    settled: Nano = 0
+    held: Nano = 0
+    pruned: Nano = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Open:
+    """A hold that was admitted and has not ended."""
+
+    hold: Hold
+    amount: Nano
+    keys: tuple[str, ...]
+    books: tuple[_Books, ...]
+    placed: Millis
+    due: Millis
+
+    def open_hold(self) -> OpenHold:
+        hold = self.hold
+        return OpenHold(
+            hold.id, self.amount, self.keys, self.placed, self.due, dict(hold.tags), hold.provider, hold.model
+        )
+
+
+@dataclass(slots=True, eq=False)
+class _Row:
+    """An entry with what the store knows of it; the `Entry` itself is made when somebody reads it."""
+
+    hold_id: str
+    source: Entry
+    cost: Nano
+    keys: tuple[str, ...]
+    books: tuple[_Books, ...]
+    at_ms: Millis
+    flags: frozenset[str]
+
+    def entry(self) -> Entry:
+        said = self.source
+        tags, usage = dict(said.tags), dict(said.usage)
+        return Entry(self.hold_id, self.cost, self.keys, self.at_ms, tags, said.provider, said.model, usage, self.flags)
+
+
+def _group(entry: Entry, name: str) -> str:
+    if name == "model":
+        return entry.model
+    if name == "provider":
+        return entry.provider
+    if name == "day":
+        return datetime.fromtimestamp(entry.at_ms / 1000, UTC).date().isoformat()
+    return entry.tags.get(name, "")

@@ -1,0 +1,113 @@
+"""
+The rules that every store follows: who is admitted, what an ended hold answers, how much is reaped.
+
+Pure functions over plain numbers, so that an engine decides only how its numbers are kept.
+
+How a hold ends, and what comes after (`StoreContract` tests each line):
+
+    reserve again, while open       `Admitted` with the same amount; the clock and the terms are not asked again
+    reserve after any end           `Ended`
+    settle, while open              the hold is replaced by the entry
+    settle again, same cost         `Settled` as before; nothing changes
+    settle again, other cost        `Conflict`; the first stands
+    settle after release, expiry,   recorded in full and marked "late": money wins
+      or of a hold never seen         (a direct booking, flagged "manual", was never reserved and is not late)
+    settle after a charged expiry   the booked amount is corrected to the true cost, and marked "late"
+    release, while open             the money is free; the id is remembered for `KEEP_ENDED_MS`
+    release of an unknown hold      the id is remembered: the reserve that it overtook answers `Ended`
+    release after a charged expiry  the charge is taken back, with its entry: the call cost nothing
+    release after settle or release nothing changes
+
+A hold is expired from `placed + ttl_ms` on, whether or not it was reaped. Reading never reaps. A reserve reaps a
+few, in the order of (due, id), and all that are due before it refuses; what it reaped stays reaped when the clock
+steps back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from ..errors import StoreError
+from ..ledger import Account, Balance, Entry, Hold, Millis, Query, Refusal, grant
+from ..money import MAX_AMOUNT, Nano, format_nano
+
+Sums: TypeAlias = tuple[Nano, Nano]
+"""What an account has settled and held, the window of a rolling period included."""
+
+REAP = 4
+"""How many due holds and forgotten ids every reserve clears away."""
+
+REAP_MORE = 64
+"""How many at a time when a reserve would otherwise be refused."""
+
+MS_PER_DAY: Millis = 86_400_000
+
+
+def keys_of(hold: Hold) -> tuple[str, ...]:
+    """The keys that a hold is charged to, each once, in order."""
+    keys = tuple([account.key for account in hold.accounts])
+    return keys if len(keys) < 2 or len(set(keys)) == len(keys) else tuple(dict.fromkeys(keys))
+
+
+def check_amount(amount: Nano, what: str) -> None:
+    """Raise `StoreError` unless an amount is at least 0 and small enough for every store to keep it exact."""
+    if not 0 <= amount <= MAX_AMOUNT:
+        raise StoreError(
+            f"{what} of {format_nano(amount)} cannot be booked: a call costs from $0 to $9,000,000; check its price"
+        )
+
+
+def off_clock(account: Account, now_ms: Millis) -> bool:
+    """Whether the store's clock is outside an account's period."""
+    return (account.start_ms is not None and now_ms < account.start_ms) or (
+        account.end_ms is not None and now_ms >= account.end_ms
+    )
+
+
+def admit(hold: Hold, sums: Sequence[Sums]) -> Nano | Refusal:
+    """The amount that a hold may take, given the sums of its accounts; or the first that has no room."""
+    amount = hold.amount
+    for account, (settled, held) in zip(hold.accounts, sums, strict=True):
+        limit = account.limit
+        if limit is None or account.enforce == "observe":
+            continue
+        if account.enforce == "soft":
+            if settled + held >= limit:
+                return Refusal(account, Balance(account.key, settled, held), busy=settled < limit)
+            continue
+        granted = grant(hold, limit, settled, held, account.share)
+        if granted is None:
+            busy = grant(hold, limit, settled, 0, account.share) is not None
+            return Refusal(account, Balance(account.key, settled, held), busy)
+        amount = min(amount, granted)
+    return amount
+
+
+def tightest(accounts: Sequence[Account], sums: Sequence[Sums]) -> Balance | None:
+    """The balance of the account with the least room, the first of equals; `None` if none has a limit."""
+    least: Nano | None = None
+    found: tuple[str, Nano, Nano] | None = None
+    for account, (settled, held) in zip(accounts, sums, strict=True):
+        if account.limit is not None:
+            room = account.limit - settled - held
+            if least is None or room < least:
+                least = room
+                found = (account.key, settled, held)
+    return None if found is None else Balance(*found)
+
+
+def final_flags(entry: Entry, late: bool) -> frozenset[str]:
+    """An entry's flags as they are kept: "expired" is the store's own word for its own bookings."""
+    flags = entry.flags - {"expired"} if "expired" in entry.flags else entry.flags
+    return flags | {"late"} if late else flags
+
+
+def matches(entry: Entry, query: Query) -> bool:
+    """Whether an entry is one that a query asks for, its page aside."""
+    return (
+        (query.since_ms is None or entry.at_ms >= query.since_ms)
+        and (query.until_ms is None or entry.at_ms < query.until_ms)
+        and (query.model is None or entry.model == query.model)
+        and all(entry.tags.get(name) == value for name, value in query.tags.items())
+    )
