@@ -17,6 +17,7 @@ class StoppedClock:
         self._ms = round(start_s * 1000)
 
     def __call__(self) -> float:
+        """The time it shows, in seconds since the epoch."""
         return self._ms / 1000
 
     def advance(self, seconds: float) -> None:
