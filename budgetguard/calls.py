@@ -38,7 +38,7 @@ class Call:
     """Tokens that the format adds to the texts: roles, names, priming, tool framing."""
     images: int = 0
     """Pictures in the input, each bounded by the model's table."""
-    fixed: Usage = NOTHING
+    fixed: Usage = field(default_factory=lambda: NOTHING)
     """The most of every other kind: characters, audio seconds, pictures made, tool calls, stored context."""
     choices: int = 1
     """Answers asked for (`n`): the output cap counts for each."""

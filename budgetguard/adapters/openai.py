@@ -1,0 +1,194 @@
+"""
+OpenAI's HTTP API, and that of every server which speaks its protocol: the table of its operations.
+
+Paths and names are those of the SDK (openai 3.54, `resources/`). An operation that is not here costs nothing, and
+passes through untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..calls import Endpoint
+from . import openai_replies as replies
+from . import openai_requests as requests
+from . import openai_streams as streams
+
+_USAGE_HOSTS = frozenset({"api.openai.com", "openrouter.ai", "api.deepseek.com"})
+"""Hosts known to understand `stream_options.include_usage`; Azure beside them, by its API version."""
+
+_AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
+_AZURE_USAGE = "2024-09-01"
+"""The first Azure API version (-preview) that knows `stream_options`; older ones answer 400."""
+
+_CACHED_PATHS = 2_048
+
+
+def asks_usage(host: str, api_version: str | None) -> bool:
+    """
+    Whether a host is known to accept `stream_options.include_usage`.
+
+    An Azure resource without an API version is its v1 API, younger than the option.
+    """
+    name = host.rsplit(":", 1)[0].lower() if host.count(":") == 1 else host.lower()
+    if name in _USAGE_HOSTS or name.endswith(".api.openai.com"):
+        return True
+    if name.endswith(_AZURE):
+        return api_version is None or not api_version[:1].isdigit() or api_version[:10] >= _AZURE_USAGE
+    return False
+
+
+def cap_field(endpoint: Endpoint, host: str) -> str | None:
+    """The request's field for an output cap; chat's old name `max_tokens` at hosts other than OpenAI's and Azure's."""
+    if endpoint.name == "chat.completions":
+        name = host.rsplit(":", 1)[0].lower()
+        ours = name == "api.openai.com" or name.endswith((".api.openai.com", *_AZURE))
+        return "max_completion_tokens" if ours else "max_tokens"
+    return _CAPS.get(endpoint.name)
+
+
+_CAPS = {
+    "completions": "max_tokens",
+    "responses": "max_output_tokens",
+}
+
+
+def _ask(copy: dict[str, Any]) -> None:
+    """Ask for usage in the stream, unless the caller said something about it."""
+    options = copy.get("stream_options")
+    if not isinstance(options, Mapping):
+        copy["stream_options"] = {"include_usage": True}
+    elif not isinstance(options.get("include_usage"), bool):
+        copy["stream_options"] = {**options, "include_usage": True}
+
+
+def _amend_chat(body: Mapping[str, Any], cap: int | None, ask_usage: bool, host: str) -> dict[str, Any]:
+    copy = dict(body)
+    if cap is not None:
+        copy[cap_field(CHAT, host) or "max_tokens"] = cap
+    if ask_usage and copy.get("stream") is True:
+        _ask(copy)
+    return copy
+
+
+def _amend_completions(body: Mapping[str, Any], cap: int | None, ask_usage: bool, host: str) -> dict[str, Any]:
+    copy = dict(body)
+    if cap is not None:
+        copy["max_tokens"] = cap
+    if ask_usage and copy.get("stream") is True:
+        _ask(copy)
+    return copy
+
+
+def _amend_responses(body: Mapping[str, Any], cap: int | None, ask_usage: bool, host: str) -> dict[str, Any]:
+    copy = dict(body)
+    if cap is not None:
+        copy["max_output_tokens"] = cap
+    return copy
+
+
+CHAT = Endpoint(
+    "chat.completions",
+    "POST",
+    "/chat/completions",
+    request=requests.chat,
+    answer=replies.chat,
+    listener=streams.ChatListener,
+    amend=_amend_chat,
+)
+
+_TEXT = (
+    CHAT,
+    Endpoint(
+        "completions",
+        "POST",
+        "/completions",
+        request=requests.completions,
+        answer=replies.chat,
+        listener=streams.ChatListener,
+        amend=_amend_completions,
+    ),
+    Endpoint(
+        "responses",
+        "POST",
+        "/responses",
+        request=requests.responses,
+        answer=replies.responses,
+        listener=streams.ResponsesListener,
+        amend=_amend_responses,
+    ),
+    Endpoint("responses.compact", "POST", "/responses/compact", request=requests.compact, answer=replies.responses),
+    Endpoint("responses.input_tokens", "POST", "/responses/input_tokens", request=None, answer=replies.free),
+    Endpoint(
+        "responses.retrieve",
+        "GET",
+        "/responses/{id}",
+        request=None,
+        answer=replies.responses,
+        listener=streams.ResponsesListener,
+        follows=True,
+    ),
+    Endpoint(
+        "responses.cancel", "POST", "/responses/{id}/cancel", request=None, answer=replies.responses, follows=True
+    ),
+    Endpoint("decisions", "POST", "/decisions", request=requests.decisions, answer=replies.decisions),
+    Endpoint("embeddings", "POST", "/embeddings", request=requests.embeddings, answer=replies.embeddings),
+    Endpoint("moderations", "POST", "/moderations", request=None, answer=replies.free),
+)
+
+ENDPOINTS: Sequence[Endpoint] = _TEXT
+
+_cache: dict[tuple[str, str], Endpoint | None] = {}
+
+
+def find(method: str, path: str) -> Endpoint | None:
+    """
+    The endpoint of a request, or `None` if it costs nothing.
+
+    `path` is the SDK's `options.url`: "/chat/completions", with a query ("?beta=true"), below "/v1" or Azure's
+    "/deployments/{name}", or an absolute URL.
+    """
+    try:
+        return _cache[method, path]
+    except KeyError:
+        pass
+    if len(_cache) >= _CACHED_PATHS:
+        _cache.clear()
+    endpoint = _cache[method, path] = _find(method.upper(), path)
+    return endpoint
+
+
+def _find(method: str, path: str) -> Endpoint | None:
+    path = path.partition("?")[0].partition("#")[0]
+    _, absolute, rest = path.partition("://")
+    segments = [segment for segment in (rest if absolute else path).split("/") if segment]
+    if absolute:
+        segments = segments[1:]
+    for start in _starts(segments, anywhere=bool(absolute)):
+        for endpoint in ENDPOINTS:
+            if endpoint.method == method and _matches(endpoint.path, segments[start:]):
+                return endpoint
+    return None
+
+
+def _starts(segments: Sequence[str], *, anywhere: bool) -> Iterator[int]:
+    """Where the path below the API's root may begin: behind a version, a deployment, or (of a URL) anything."""
+    yield 0
+    start = 0
+    while start < len(segments):
+        first = segments[start]
+        if first in {"openai", "api", "engines", "deployments"} or anywhere:
+            start += 2 if first in {"deployments", "engines"} else 1
+        elif first[:1] == "v" and first[1:2].isdigit():
+            start += 1
+        else:
+            return
+        yield start
+
+
+def _matches(template: str, segments: Sequence[str]) -> bool:
+    parts = template[1:].split("/")
+    return len(parts) == len(segments) and all(
+        part in (segment, "{id}") for part, segment in zip(parts, segments, strict=True)
+    )

@@ -1,0 +1,255 @@
+"""
+OpenAI's replies, read as what was used.
+
+A reply is plain JSON or an SDK object, from OpenAI or from a server that speaks
+its protocol. Nothing here raises: what is not understood is "usage unknown", and
+unknown is not free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_CEILING, Decimal
+from typing import Any
+
+from ..calls import Answer, Usage, count, read
+
+_NANO = 1_000_000_000
+_MOST_DOLLARS = 9_000_000
+
+_RUNNING = frozenset({"queued", "in_progress"})
+
+_INPUT_DETAILS = (
+    ("cached_tokens", "cache_read_tokens"),
+    ("cache_write_tokens", "cache_write_tokens"),
+    ("audio_tokens", "input_audio_tokens"),
+    ("image_tokens", "input_image_tokens"),
+)
+_OUTPUT_DETAILS = (
+    ("reasoning_tokens", "output_reasoning_tokens"),
+    ("audio_tokens", "output_audio_tokens"),
+    ("image_tokens", "output_image_tokens"),
+)
+
+
+def token_usage(usage: Any) -> dict[str, int] | None:
+    """
+    The counts of a usage object of any token-billed operation; `None` if it has none.
+
+    Chat says `prompt_tokens`, Responses, images and transcriptions `input_tokens`, both with details; DeepSeek
+    puts `prompt_cache_hit_tokens` beside them.
+    """
+    if usage is None or isinstance(usage, str | int | float | list | tuple):
+        return None
+    names = ("prompt", "completion") if _has(usage, "prompt_tokens") else ("input", "output")
+    if not (_has(usage, f"{names[0]}_tokens") or _has(usage, f"{names[1]}_tokens")):
+        return None
+    counts = {
+        "input_tokens": count(usage, f"{names[0]}_tokens"),
+        "output_tokens": count(usage, f"{names[1]}_tokens"),
+    }
+    details = read(usage, f"{names[0]}_tokens_details") or read(usage, f"{names[0]}_token_details")
+    _details(counts, details, _INPUT_DETAILS)
+    _details(counts, read(usage, f"{names[1]}_tokens_details"), _OUTPUT_DETAILS)
+    if "cache_read_tokens" not in counts and (hit := count(usage, "prompt_cache_hit_tokens")):
+        counts["cache_read_tokens"] = hit
+    cached = read(usage, "cached_tokens_details")
+    if cached is not None:
+        images = count(cached, "cached_image_tokens")
+        counts["cache_read_tokens"] = max(count(usage, "cached_tokens"), images + count(cached, "cached_text_tokens"))
+        counts["cache_image_read_tokens"] = images
+    return counts
+
+
+def stated_cost(usage: Any) -> int | None:
+    """
+    The cost that a provider states, in nano-dollars, rounded up.
+
+    OpenRouter: `usage.cost`, and with a key of one's own (`is_byok`) the upstream provider's bill on top of it.
+    A LiteLLM proxy: `usage.cost`.
+    """
+    if usage is None or isinstance(usage, str | int | float | list | tuple):
+        return None
+    cost = _nano(read(usage, "cost"))
+    if cost is None or read(usage, "is_byok") is False:
+        return cost
+    return cost + (_nano(read(read(usage, "cost_details"), "upstream_inference_cost")) or 0)
+
+
+def chat(reply: Any) -> Answer:
+    """A chat completion, or a legacy completion."""
+    usage = read(reply, "usage")
+    choices = read(reply, "choices")
+    return Answer(
+        model=_text(reply, "model"),
+        usage=token_usage(usage),
+        tier=_text(reply, "service_tier"),
+        cost=stated_cost(usage),
+        id=_text(reply, "id"),
+        cut=any(read(choice, "finish_reason") == "length" for choice in _list(choices)),
+    )
+
+
+def embeddings(reply: Any) -> Answer:
+    """An embedding reply: input tokens only."""
+    usage = read(reply, "usage")
+    return Answer(model=_text(reply, "model"), usage=token_usage(usage), cost=stated_cost(usage))
+
+
+def decisions(reply: Any) -> Answer:
+    """A decision."""
+    usage = read(reply, "usage")
+    return Answer(model=_text(reply, "model"), usage=token_usage(usage), cost=stated_cost(usage), id=_text(reply, "id"))
+
+
+def responses(reply: Any) -> Answer:
+    """
+    A response, finished or not, with the fees of its hosted tools.
+
+    A background response that failed with nothing to show and no usage was not billed; one that was cancelled
+    may have been.
+    """
+    usage = read(reply, "usage")
+    counts = token_usage(usage)
+    status = read(reply, "status")
+    also: list[tuple[str, Usage]] = []
+    if counts is not None:
+        counts.update(_fees(reply))
+        also = _pictures(reply)
+    reason = read(read(reply, "incomplete_details"), "reason")
+    return Answer(
+        model=_text(reply, "model"),
+        usage=counts,
+        tier=_text(reply, "service_tier"),
+        cost=stated_cost(usage),
+        id=_text(reply, "id"),
+        final=not (isinstance(status, str) and status in _RUNNING),
+        free=counts is None and status == "failed" and not read(reply, "output"),
+        cut=reason == "max_output_tokens",
+        also=also,
+    )
+
+
+def free(reply: Any) -> Answer:
+    """A reply of an operation that costs nothing."""
+    return Answer(usage={}, free=True)
+
+
+def _fees(reply: Any) -> dict[str, int]:
+    """
+    The tools' units, which `usage` does not have.
+
+    `tool_usage.web_search.num_requests` is what is billed. Where it is missing, the searches among the output's
+    items are counted: opening a page or finding text in it costs nothing.
+    """
+    output = _list(read(reply, "output"))
+    kinds = [read(item, "type") for item in output]
+    billed = read(read(reply, "tool_usage"), "web_search")
+    searches = (
+        count(billed, "num_requests")
+        if billed is not None
+        else sum(kind == "web_search_call" and _is_search(item) for kind, item in zip(kinds, output, strict=True))
+    )
+    fees = {"web_searches": searches, "storage_searches": kinds.count("file_search_call")}
+    fees |= _containers(reply, output, kinds)
+    return {kind: number for kind, number in fees.items() if number}
+
+
+def _is_search(item: Any) -> bool:
+    action = read(item, "action")
+    return action is None or read(action, "type") in {"search", None}
+
+
+def _containers(reply: Any, output: Sequence[Any], kinds: Sequence[Any]) -> dict[str, int]:
+    """Containers that the code interpreter started by itself; one that the caller made was paid for when made."""
+    ran = {
+        str(read(item, "container_id"))
+        for kind, item in zip(kinds, output, strict=True)
+        if kind == "code_interpreter_call"
+    }
+    if not ran:
+        return {}
+    memory = "1g"
+    for tool in _list(read(reply, "tools")):
+        if read(tool, "type") == "code_interpreter":
+            container = read(tool, "container")
+            if isinstance(container, str):
+                ran.discard(container)
+            else:
+                limit = read(container, "memory_limit")
+                memory = limit if isinstance(limit, str) else memory
+    return {f"containers/{memory}": len(ran)}
+
+
+def _pictures(reply: Any) -> list[tuple[str, Usage]]:
+    """What the image tool's own model used."""
+    made = token_usage(read(read(reply, "tool_usage"), "image_gen"))
+    also: list[tuple[str, Usage]] = []
+    if made and (made["input_tokens"] or made["output_tokens"]):
+        also.append((_image_model(reply), image_counts(made)))
+    for item in _list(read(reply, "output")):
+        if read(item, "type") == "image_generation_call":
+            also += svg(item)
+    return also
+
+
+def _image_model(reply: Any) -> str:
+    from .openai_requests import IMAGE_MODEL
+
+    for tool in _list(read(reply, "tools")):
+        if read(tool, "type") == "image_generation":
+            return _text(tool, "model") or IMAGE_MODEL
+    return IMAGE_MODEL
+
+
+def image_counts(counts: dict[str, int]) -> dict[str, int]:
+    """Counts of an image model: output of which no details are given is all picture."""
+    counts.setdefault("output_image_tokens", counts["output_tokens"])
+    return counts
+
+
+def svg(item: Any) -> list[tuple[str, Usage]]:
+    """What the model that writes an SVG used, apart from the image model."""
+    usage = read(item, "svg_usage")
+    counts = token_usage(usage)
+    model = _text(usage, "model")
+    if counts is None or model is None:
+        return []
+    if reasoning := count(usage, "reasoning_tokens"):
+        counts["output_reasoning_tokens"] = reasoning
+    return [(model, counts)]
+
+
+def _details(counts: dict[str, int], details: Any, names: Sequence[tuple[str, str]]) -> None:
+    if details is None:
+        return
+    for name, kind in names:
+        if number := count(details, name):
+            counts[kind] = number
+
+
+def _has(item: Any, name: str) -> bool:
+    value = read(item, name)
+    return isinstance(value, int | float)
+
+
+def _text(item: Any, name: str) -> str | None:
+    value = read(item, name)
+    return value if isinstance(value, str) and value else None
+
+
+def _list(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _nano(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return None
+    if not 0 <= value <= _MOST_DOLLARS:  # nor NaN
+        return None
+    return int((Decimal(str(value)) * _NANO).to_integral_value(ROUND_CEILING))
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """The value if it is a mapping, else an empty one."""
+    return value if isinstance(value, Mapping) else {}

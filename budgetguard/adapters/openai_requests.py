@@ -1,0 +1,258 @@
+"""
+The requests of OpenAI's text operations, read as the most that they can use.
+
+Pure functions of the merged JSON body, and of the files of a multipart one. They
+never raise: a field of the wrong type counts as absent, for the API will refuse
+it. What a hosted tool may do is bounded by the caller's `max_tool_calls`, else by
+an assumption stated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..calls import NOTHING, Call, Usage
+from .openai_images import image_tokens
+from .openai_input import Input, fields, given, items, text, whole
+
+COMPLETION_TOKENS = 16
+"""The output cap of legacy completions where none is stated (the SDK's `completion_create_params.max_tokens`)."""
+
+LEAST_RESPONSE_TOKENS = 16
+"""The smallest `max_output_tokens` that Responses accepts."""
+
+TOOL_CALLS = 10
+"""Assumed most calls of one hosted tool in one response without `max_tool_calls`."""
+
+RESEARCH_CALLS = 100
+"""The same for a deep-research model."""
+
+IMAGE_CALLS = 3
+"""Assumed most pictures in one response without `max_tool_calls`."""
+
+IMAGE_MODEL = "gpt-image-2.6-sunburst"
+"""The image tool's model where none is named (openai 3.54, `types/responses/tool.py`)."""
+
+_FEES = {
+    "web_search": "web_searches",
+    "file_search": "storage_searches",
+}
+_HOSTED = ("web_search", "file_search", "code_interpreter", "image_generation", "mcp", "shell", "tool_search")
+
+
+def chat(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
+    """`chat.completions.create`, `parse` and `stream`."""
+    body = fields(body)
+    seen = Input()
+    seen.messages(body.get("messages"))
+    for name in ("tools", "functions", "response_format", "tool_choice", "function_call"):
+        _schema(seen, body, name)
+    prediction = given(body, "prediction")
+    if isinstance(prediction, Mapping):
+        seen.content(prediction.get("content"))
+    model = text(body, "model") or ""
+    searches = given(body, "web_search_options") is not None or "-search-" in model
+    modalities = given(body, "modalities")
+    capped, older = whole(body, "max_completion_tokens"), whole(body, "max_tokens")
+    fixed: Usage = {"web_searches": 1} if searches else NOTHING
+    if seen.audio_tokens:
+        fixed = {**fixed, "input_audio_tokens": seen.audio_tokens}
+    return Call(
+        model=model,
+        texts=seen.texts,
+        overhead=seen.overhead,
+        images=seen.images,
+        fixed=fixed,
+        choices=max(whole(body, "n") or 1, 1),
+        max_output=max(capped or 0, older or 0) if capped is not None or older is not None else None,
+        # With a predicted output the API accepts no cap.
+        cap=None if isinstance(prediction, Mapping) else "max_completion_tokens",
+        stream=body.get("stream") is True,
+        tier=text(body, "service_tier"),
+        user=user(body),
+        unknown_input=seen.unknown or searches,
+        output_kind="output_audio_tokens" if isinstance(modalities, list | tuple) and "audio" in modalities else None,
+    )
+
+
+def completions(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
+    """`completions.create`: one prompt or many, each answered `best_of` times."""
+    body = fields(body)
+    seen = Input()
+    prompts = _prompts(seen, body.get("prompt"))
+    seen.text(given(body, "suffix"))
+    answers = max(whole(body, "n") or 1, whole(body, "best_of") or 1, 1)
+    return Call(
+        model=text(body, "model") or "",
+        texts=seen.texts,
+        overhead=seen.overhead,
+        choices=answers * max(prompts, 1),
+        max_output=whole(body, "max_tokens"),
+        default_output=COMPLETION_TOKENS,
+        cap="max_tokens",
+        stream=body.get("stream") is True,
+        tier=text(body, "service_tier"),
+        user=user(body),
+        unknown_input=seen.unknown,
+    )
+
+
+def responses(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
+    """`responses.create`, `parse` and `stream`, those of `beta` included."""
+    body = fields(body)
+    seen = Input()
+    seen.content(given(body, "input"))
+    seen.overhead += ITEM_TOKENS_TO_PRIME
+    seen.text(given(body, "instructions"))
+    for name in ("tools", "text", "tool_choice"):
+        _schema(seen, body, name)
+    stored = any(given(body, name) for name in ("previous_response_id", "conversation", "prompt"))
+    model = text(body, "model") or ""
+    fixed, also, hosted = _tools(body, model)
+    if seen.audio_tokens:
+        fixed["input_audio_tokens"] = seen.audio_tokens
+    return Call(
+        model=model,
+        texts=seen.texts,
+        overhead=seen.overhead,
+        images=seen.images,
+        fixed=fixed or NOTHING,
+        max_output=whole(body, "max_output_tokens"),
+        cap="max_output_tokens",
+        least_output=LEAST_RESPONSE_TOKENS,
+        stream=body.get("stream") is True,
+        tier=text(body, "service_tier"),
+        user=user(body),
+        background=body.get("background") is True,
+        unknown_input=seen.unknown or stored or hosted,
+        also=also,
+    )
+
+
+def compact(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
+    """`responses.compact`: reads a conversation, writes its summary; it takes no output cap."""
+    body = fields(body)
+    seen = Input()
+    seen.content(given(body, "input"))
+    seen.overhead += ITEM_TOKENS_TO_PRIME
+    seen.text(given(body, "instructions"))
+    return Call(
+        model=text(body, "model") or "",
+        texts=seen.texts,
+        overhead=seen.overhead,
+        images=seen.images,
+        tier=text(body, "service_tier"),
+        user=user(body),
+        unknown_input=seen.unknown or given(body, "previous_response_id") is not None,
+    )
+
+
+def decisions(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
+    """`decisions.create`: messages and questions; it takes no output cap."""
+    body = fields(body)
+    seen = Input()
+    seen.content(given(body, "input"))
+    seen.overhead += ITEM_TOKENS_TO_PRIME
+    for question in items(given(body, "questions")):
+        instructions = question.get("instructions") if isinstance(question, Mapping) else None
+        if isinstance(question, Mapping) and isinstance(instructions, list | tuple):
+            seen.content(instructions)
+            seen.json({name: value for name, value in question.items() if name != "instructions"})
+        else:
+            seen.json(question)
+    return Call(
+        model=text(body, "model") or "",
+        texts=seen.texts,
+        overhead=seen.overhead,
+        images=seen.images,
+        user=user(body),
+        unknown_input=seen.unknown,
+    )
+
+
+def embeddings(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
+    """`embeddings.create`: texts, or lists of token ids; no output."""
+    body = fields(body)
+    seen = Input()
+    _prompts(seen, body.get("input"))
+    return Call(
+        model=text(body, "model") or "",
+        texts=seen.texts,
+        overhead=seen.overhead,
+        output=False,
+        user=user(body),
+        unknown_input=seen.unknown,
+    )
+
+
+def user(body: Mapping[str, Any]) -> str | None:
+    """The end user that a request names: `user`, else `safety_identifier`, else `metadata.user_id`."""
+    metadata = body.get("metadata")
+    named = text(metadata, "user_id") if isinstance(metadata, Mapping) else None
+    return text(body, "user") or text(body, "safety_identifier") or named
+
+
+ITEM_TOKENS_TO_PRIME = 16
+"""What Responses adds to a bare text: its role, and the answer's."""
+
+
+def _schema(seen: Input, body: Mapping[str, Any], name: str) -> None:
+    value = given(body, name)
+    if value:
+        seen.json(value)
+
+
+def _prompts(seen: Input, prompt: Any) -> int:
+    """Take a prompt: a text, a list of texts, of token ids, or of lists of token ids. How many prompts it is."""
+    if isinstance(prompt, str):
+        seen.texts.append(prompt)
+        return 1
+    if not isinstance(prompt, list | tuple):
+        return 0
+    prompts = 0
+    ids = 0
+    for part in prompt:
+        if isinstance(part, str):
+            seen.texts.append(part)
+            prompts += 1
+        elif isinstance(part, list | tuple):
+            seen.overhead += len(part)
+            prompts += 1
+        else:
+            ids += 1
+    seen.overhead += ids
+    return prompts + (1 if ids else 0)
+
+
+def _tools(body: Mapping[str, Any], model: str) -> tuple[dict[str, int], list[tuple[str, Usage]], bool]:
+    """What the hosted tools of a response may use: fees, other models' usage, and whether they add input."""
+    stated = whole(body, "max_tool_calls")
+    research = "deep-research" in model
+    calls = (RESEARCH_CALLS if research else TOOL_CALLS) if stated is None else stated
+    fees: dict[str, int] = {}
+    also: list[tuple[str, Usage]] = []
+    hosted = False
+    tools = given(body, "tools")
+    for tool in tools if isinstance(tools, list | tuple) else ():
+        kind = text(tool, "type") if isinstance(tool, Mapping) else None
+        if kind is None or not kind.startswith(_HOSTED):
+            continue
+        hosted = True
+        for name, fee in _FEES.items():
+            if kind.startswith(name):
+                fees[fee] = calls
+        if kind in {"code_interpreter", "shell"}:
+            container = fields(tool.get("container") or tool.get("environment"))
+            if container or kind == "code_interpreter":
+                _container(fees, container)
+        elif kind == "image_generation":
+            pictures = IMAGE_CALLS if stated is None else stated
+            tokens = image_tokens(tool, text(tool, "model") or IMAGE_MODEL) * pictures
+            also.append((text(tool, "model") or IMAGE_MODEL, {"output_tokens": tokens, "output_image_tokens": tokens}))
+    return fees, also, hosted
+
+
+def _container(fees: dict[str, int], container: Mapping[str, Any]) -> None:
+    kind = f"containers/{text(container, 'memory_limit') or '1g'}"
+    fees[kind] = fees.get(kind, 0) + 1

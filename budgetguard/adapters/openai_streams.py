@@ -1,0 +1,166 @@
+"""
+Listeners to OpenAI's streams.
+
+`hear` is called for every item, so the usual item, a delta of text, takes a short
+way. Items are SDK objects, or mappings from raw events. A listener never raises:
+an item it does not know says nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ..calls import Answer, read
+from . import openai_replies as replies
+
+_PLAIN_CHUNK = frozenset(
+    {
+        "id",
+        "object",
+        "created",
+        "model",
+        "choices",
+        "usage",
+        "service_tier",
+        "system_fingerprint",
+        "obfuscation",
+        "provider",
+    }
+)
+"""Fields of a chunk that are on every chunk: one with these and a usage only is the chunk that was asked for."""
+
+_TEXTS = ("content", "refusal", "reasoning_content", "reasoning", "text")
+
+
+class ChatListener:
+    """A stream of chat completions, or of legacy completions. The latest usage is the total."""
+
+    __slots__ = ("_cut", "answer", "done", "heard", "pieces")
+
+    def __init__(self) -> None:
+        self.answer: Answer | None = None
+        self.done = False
+        self.pieces = 0
+        self.heard = 0
+        self._cut = False
+
+    def hear(self, item: Any) -> bool:
+        """Take in a chunk. `True`: it has a usage, and nothing that a caller would miss."""
+        try:
+            fields = item if isinstance(item, dict) else item.__dict__
+            choices = fields.get("choices")
+            usage = fields.get("usage")
+        except AttributeError:
+            return False
+        if isinstance(choices, list):
+            for choice in choices:
+                self._choice(choice)
+        if usage is None:
+            return False
+        return self._usage(item, choices)
+
+    def _choice(self, choice: Any) -> None:
+        try:
+            fields = choice if isinstance(choice, dict) else choice.__dict__
+            delta = fields.get("delta")
+            if delta is None:
+                text = fields.get("text")
+            else:
+                text = (delta if isinstance(delta, dict) else delta.__dict__).get("content")
+            reason = fields.get("finish_reason")
+        except AttributeError:
+            return
+        if type(text) is str and text:
+            self.pieces += 1
+            self.heard += len(text) if text.isascii() else size(text)
+        elif delta is not None and (length := _other(delta)):
+            self.pieces += 1
+            self.heard += length
+        if reason == "length":
+            self._cut = True
+            if self.answer is not None:
+                self.answer = replace(self.answer, cut=True)
+
+    def _usage(self, item: Any, choices: Any) -> bool:
+        answer = replies.chat(item)
+        if answer.usage is None and answer.cost is None:
+            return False
+        self.answer = replace(answer, cut=True) if self._cut else answer
+        if choices:
+            return False
+        self.done = True
+        return isinstance(choices, list) and not _extras(item)
+
+
+class ResponsesListener:
+    """A stream of Responses events. The last event has the whole response, whether it completed or not."""
+
+    __slots__ = ("answer", "done", "heard", "pieces")
+
+    def __init__(self) -> None:
+        self.answer: Answer | None = None
+        self.done = False
+        self.pieces = 0
+        self.heard = 0
+
+    def hear(self, item: Any) -> bool:
+        """Take in an event; none of them is there for usage alone."""
+        try:
+            fields = item if isinstance(item, dict) else item.__dict__
+            kind = fields.get("type")
+            delta = fields.get("delta")
+        except AttributeError:
+            return False
+        if type(delta) is str:
+            self.pieces += 1
+            self.heard += len(delta) if delta.isascii() else size(delta)
+        elif kind in _RESPONSE_EVENTS:
+            self._response(kind, fields.get("response"))
+        return False
+
+    def _response(self, kind: str, response: Any) -> None:
+        if response is None:
+            return
+        answer = replies.responses(response)
+        if kind in _LAST_EVENTS:
+            self.answer = replace(answer, final=True)
+            self.done = True
+        elif read(response, "background") is True and not self.done:
+            # So that a broken stream's hold can wait for a later retrieve.
+            self.answer = replace(answer, final=False)
+
+
+_LAST_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+_RESPONSE_EVENTS = _LAST_EVENTS | {"response.created", "response.queued", "response.in_progress"}
+
+
+def size(text: str) -> int:
+    """UTF-8 bytes of a text, lone surrogates included."""
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _other(delta: Any) -> int:
+    """UTF-8 bytes of what a delta has beside its content: tool calls, a refusal, reasoning, sound."""
+    length = 0
+    for name in _TEXTS:
+        length += _size(read(delta, name))
+    calls = read(delta, "tool_calls")
+    for call in (*(calls if isinstance(calls, list) else ()), {"function": read(delta, "function_call")}):
+        for part in (read(call, "function"), read(call, "custom")):
+            if part is not None:
+                length += _size(read(part, "name")) + _size(read(part, "arguments")) + _size(read(part, "input"))
+    sound = read(delta, "audio")
+    return length if sound is None else length + _size(read(sound, "transcript")) + _size(read(sound, "data"))
+
+
+def _size(text: Any) -> int:
+    return size(text) if isinstance(text, str) else 0
+
+
+def _extras(item: Any) -> bool:
+    """Whether a chunk has something beside the fields that every chunk has."""
+    if isinstance(item, dict):
+        return any(value and name not in _PLAIN_CHUNK for name, value in item.items())
+    extra = getattr(item, "__pydantic_extra__", None) or {}
+    return any(value and name not in _PLAIN_CHUNK for name, value in (*item.__dict__.items(), *extra.items()))
