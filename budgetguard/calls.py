@@ -62,8 +62,6 @@ class Call:
     unknown_input: bool = False
     """Whether input that the body does not show is billed too (a stored conversation, a hosted tool's results):
     the model's whole context is then the bound of the input."""
-    output_kind: str | None = None
-    """The kind that every output token may be as well (`output_audio_tokens` where sound is asked for)."""
     also: Sequence[tuple[str, Usage]] = ()
     """The most that other models can use on behalf of this call: (model, usage) of an image tool."""
 

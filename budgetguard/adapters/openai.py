@@ -7,13 +7,16 @@ passes through untouched.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
-from ..calls import Endpoint
+from ..calls import Call, Endpoint, Reply
+from . import openai_media as media
 from . import openai_replies as replies
 from . import openai_requests as requests
 from . import openai_streams as streams
+from .openai_jobs import job
 
 _USAGE_HOSTS = frozenset({"api.openai.com", "openrouter.ai", "api.deepseek.com"})
 """Hosts known to understand `stream_options.include_usage`; Azure beside them, by its API version."""
@@ -23,6 +26,9 @@ _AZURE_USAGE = "2024-09-01"
 """The first Azure API version (-preview) that knows `stream_options`; older ones answer 400."""
 
 _CACHED_PATHS = 2_048
+
+Request: TypeAlias = Callable[[Mapping[str, Any], Sequence[Any]], Call]
+"""Reads a body and the files of a multipart one."""
 
 
 def asks_usage(host: str, api_version: str | None) -> bool:
@@ -137,7 +143,60 @@ _TEXT = (
     Endpoint("moderations", "POST", "/moderations", request=None, answer=replies.free),
 )
 
-ENDPOINTS: Sequence[Endpoint] = _TEXT
+_PICTURES = partial(streams.MediaListener, replies.images)
+_SOUND = partial(streams.MediaListener, replies.transcription)
+
+
+def _post(name: str, path: str, request: Request, answer: Reply | None, listener: Any = None) -> Endpoint:
+    return Endpoint(name, "POST", path, request=request, answer=answer, listener=listener)
+
+
+_MEDIA = (
+    _post("images.generate", "/images/generations", media.images, replies.images, _PICTURES),
+    _post("images.edit", "/images/edits", media.images, replies.images, _PICTURES),
+    _post("images.create_variation", "/images/variations", media.images, replies.images),
+    _post("audio.speech", "/audio/speech", media.speech, replies.transcription, _SOUND),
+    _post("audio.transcriptions", "/audio/transcriptions", media.transcription, replies.transcription, _SOUND),
+    _post("audio.translations", "/audio/translations", media.transcription, replies.transcription),
+    _post("videos", "/videos", media.video, replies.video),
+    _post("videos.edit", "/videos/edits", media.video_change, replies.video),
+    _post("videos.extend", "/videos/extensions", media.video_change, replies.video),
+    _post("videos.remix", "/videos/{id}/remix", media.video_change, replies.video),
+)
+
+_OPAQUE = tuple(
+    Endpoint(name, "POST", path, request=job, opaque=True)
+    for name, path in (
+        ("audio.voices", "/audio/voices"),
+        ("batches", "/batches"),
+        ("containers", "/containers"),
+        ("fine_tuning.jobs", "/fine_tuning/jobs"),
+        ("fine_tuning.jobs.resume", "/fine_tuning/jobs/{id}/resume"),
+        ("fine_tuning.alpha.graders.run", "/fine_tuning/alpha/graders/run"),
+        ("evals.runs", "/evals/{id}/runs"),
+        ("beta.threads.create_and_run", "/threads/runs"),
+        ("beta.threads.runs", "/threads/{id}/runs"),
+        ("beta.threads.runs.submit_tool_outputs", "/threads/{id}/runs/{id}/submit_tool_outputs"),
+        ("beta.agents.sessions", "/agents/sessions"),
+        ("beta.agents.sessions.events", "/agents/sessions/{id}/events"),
+        ("beta.agents.automations", "/agents/automations"),
+        ("beta.agents.automations.resume", "/agents/automations/{id}/resume"),
+        ("beta.agents.automations.invocations", "/agents/automations/{id}/invocations"),
+        ("beta.chatkit.sessions", "/chatkit/sessions"),
+        ("beta.realtime.sessions", "/realtime/sessions"),
+        ("beta.realtime.transcription_sessions", "/realtime/transcription_sessions"),
+        ("realtime.client_secrets", "/realtime/client_secrets"),
+        ("realtime.translations.client_secrets", "/realtime/translations/client_secrets"),
+        ("realtime.calls", "/realtime/calls"),
+        ("realtime.calls.accept", "/realtime/calls/{id}/accept"),
+        ("live", "/live/sessions"),
+        ("live.accept", "/live/sessions/{id}/accept"),
+        ("live.fork", "/live/sessions/{id}/fork"),
+    )
+)
+"""Jobs and sessions: what they cost is seen elsewhere, later, or only in the bill."""
+
+ENDPOINTS: Sequence[Endpoint] = (*_TEXT, *_MEDIA, *_OPAQUE)
 
 _cache: dict[tuple[str, str], Endpoint | None] = {}
 

@@ -34,6 +34,8 @@ AUDIO_TOKENS_A_SECOND = 10
 WAV_BYTES_A_SECOND = 8_000
 LEAST_BYTES_A_SECOND = 750
 
+_JSON = (str, dict, list, int, float, tuple, Mapping)
+
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 _IMAGES = frozenset({"image_url", "input_image", "image", "computer_screenshot", "image_file"})
 _TEXTS = frozenset({"text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text"})
@@ -48,7 +50,7 @@ class Input:
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.overhead = 0
-        """Tokens beside the texts, those of sound included."""
+        """Tokens beside the texts; those of sound are apart."""
         self.images = 0
         self.audio_tokens = 0
         self.unknown = False
@@ -146,7 +148,7 @@ class Input:
             "computer_call_output",
         }:
             for name, value in fields.items():
-                if name in {"content", "output", "summary"} and isinstance(value, list | tuple):
+                if name in {"content", "output", "summary"} and isinstance(value, (list, tuple)):
                     self.content(value)
                 elif name == "output" and isinstance(value, Mapping):
                     self.part(value)
@@ -162,9 +164,7 @@ class Input:
             self.unknown = True
             return
         rate = WAV_BYTES_A_SECOND if read(sound, "format") == "wav" else LEAST_BYTES_A_SECOND
-        tokens = -(-len(data) * 3 * AUDIO_TOKENS_A_SECOND // (4 * rate))
-        self.audio_tokens += tokens
-        self.overhead += tokens
+        self.audio_tokens += -(-len(data) * 3 * AUDIO_TOKENS_A_SECOND // (4 * rate))
 
     def _file(self, part: Mapping[str, Any]) -> None:
         nested = part.get("file")
@@ -179,7 +179,7 @@ class Input:
 
 def items(value: object) -> list[Any] | tuple[Any, ...]:
     """A list as it is, one text or mapping as a list of it, nothing otherwise."""
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return value
     return [value] if isinstance(value, str | Mapping) else ()
 
@@ -194,7 +194,7 @@ def is_json(value: object) -> bool:
 def given(body: Mapping[str, Any], name: str) -> Any:
     """A field of the body, `None` where it is absent or a sentinel for "not given"."""
     value = body.get(name)
-    return value if is_json(value) else None
+    return None if value is None or not is_json(value) else value
 
 
 def text(body: Mapping[str, Any], name: str) -> str | None:
@@ -218,7 +218,7 @@ def fields(body: object) -> Mapping[str, Any]:
 
 def _plain(value: Any) -> Any:
     """An SDK object as plain data; what JSON cannot hold (a sentinel) as nothing."""
-    if value is None or isinstance(value, str | int | float | Mapping | list | tuple):
+    if value is None or isinstance(value, _JSON):
         return dict(value) if isinstance(value, Mapping) else value
     try:
         return value.model_dump(mode="json", exclude_unset=True)

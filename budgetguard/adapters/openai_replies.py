@@ -8,11 +8,12 @@ unknown is not free.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 from ..calls import Answer, Usage, count, read
+from .openai_requests import IMAGE_MODEL, gigabytes
 
 _NANO = 1_000_000_000
 _MOST_DOLLARS = 9_000_000
@@ -25,6 +26,7 @@ _INPUT_DETAILS = (
     ("audio_tokens", "input_audio_tokens"),
     ("image_tokens", "input_image_tokens"),
 )
+_WRITE_DETAILS = (("ttl_12h_tokens", "cache_write_12h_tokens"),)
 _OUTPUT_DETAILS = (
     ("reasoning_tokens", "output_reasoning_tokens"),
     ("audio_tokens", "output_audio_tokens"),
@@ -51,6 +53,7 @@ def token_usage(usage: Any) -> dict[str, int] | None:
     details = read(usage, f"{names[0]}_tokens_details") or read(usage, f"{names[0]}_token_details")
     _details(counts, details, _INPUT_DETAILS)
     _details(counts, read(usage, f"{names[1]}_tokens_details"), _OUTPUT_DETAILS)
+    _details(counts, read(details, "cache_write_tokens_details"), _WRITE_DETAILS)
     if "cache_read_tokens" not in counts and (hit := count(usage, "prompt_cache_hit_tokens")):
         counts["cache_read_tokens"] = hit
     cached = read(usage, "cached_tokens_details")
@@ -130,6 +133,33 @@ def responses(reply: Any) -> Answer:
     )
 
 
+def images(reply: Any) -> Answer:
+    """Pictures. The reply does not say of which model; DALL-E's has no usage."""
+    counts = token_usage(read(reply, "usage"))
+    if counts is None:
+        return Answer()
+    return Answer(usage=image_counts(counts), cost=stated_cost(read(reply, "usage")), also=svg(reply))
+
+
+def transcription(reply: Any) -> Answer:
+    """A transcript or a translation: tokens or seconds. As plain text or subtitles it has neither."""
+    usage = read(reply, "usage")
+    counts = token_usage(usage)
+    if counts is None:
+        seconds = count(usage, "seconds") or count(reply, "duration")
+        counts = {"input_audio_seconds": seconds} if seconds else None
+    return Answer(usage=counts, cost=stated_cost(usage))
+
+
+def video(reply: Any) -> Answer:
+    """A film that was ordered: its length and size are its price, whether it is made already or not."""
+    seconds, size = read(reply, "seconds"), _text(reply, "size")
+    length = int(seconds) if isinstance(seconds, str) and seconds.isascii() and seconds.isdigit() else 0
+    length = length or count(reply, "seconds")
+    usage = {f"video_seconds/{size}": length} if size is not None and length else None
+    return Answer(model=_text(reply, "model"), usage=usage, id=_text(reply, "id"))
+
+
 def free(reply: Any) -> Answer:
     """A reply of an operation that costs nothing."""
     return Answer(usage={}, free=True)
@@ -161,24 +191,21 @@ def _is_search(item: Any) -> bool:
 
 
 def _containers(reply: Any, output: Sequence[Any], kinds: Sequence[Any]) -> dict[str, int]:
-    """Containers that the code interpreter started by itself; one that the caller made was paid for when made."""
-    ran = {
-        str(read(item, "container_id"))
-        for kind, item in zip(kinds, output, strict=True)
-        if kind == "code_interpreter_call"
-    }
-    if not ran:
-        return {}
-    memory = "1g"
-    for tool in _list(read(reply, "tools")):
-        if read(tool, "type") == "code_interpreter":
-            container = read(tool, "container")
-            if isinstance(container, str):
-                ran.discard(container)
-            else:
-                limit = read(container, "memory_limit")
-                memory = limit if isinstance(limit, str) else memory
-    return {f"containers/{memory}": len(ran)}
+    """Containers that the tools started, by their GB; one that the caller made was paid for when it was made."""
+    used: set[str] = set()
+    for kind, item in zip(kinds, output, strict=True):
+        holder = (
+            item if kind == "code_interpreter_call" else read(item, "environment") if kind == "shell_call" else None
+        )
+        if holder is not None and isinstance(name := read(holder, "container_id"), str):
+            used.add(name)
+    memory = 1
+    for tool in _list(read(reply, "tools")) if used else ():
+        container = read(tool, "container") or read(tool, "environment")
+        used.discard(container if isinstance(container, str) else read(container, "container_id"))
+        limit = read(container, "memory_limit")
+        memory = max(memory, gigabytes({"memory_limit": limit}))
+    return {"code_executions": len(used) * memory}
 
 
 def _pictures(reply: Any) -> list[tuple[str, Usage]]:
@@ -194,8 +221,6 @@ def _pictures(reply: Any) -> list[tuple[str, Usage]]:
 
 
 def _image_model(reply: Any) -> str:
-    from .openai_requests import IMAGE_MODEL
-
     for tool in _list(read(reply, "tools")):
         if read(tool, "type") == "image_generation":
             return _text(tool, "model") or IMAGE_MODEL
@@ -248,8 +273,3 @@ def _nano(value: Any) -> int | None:
     if not 0 <= value <= _MOST_DOLLARS:  # nor NaN
         return None
     return int((Decimal(str(value)) * _NANO).to_integral_value(ROUND_CEILING))
-
-
-def mapping(value: Any) -> Mapping[str, Any]:
-    """The value if it is a mapping, else an empty one."""
-    return value if isinstance(value, Mapping) else {}

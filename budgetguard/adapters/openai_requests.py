@@ -31,8 +31,13 @@ RESEARCH_CALLS = 100
 IMAGE_CALLS = 3
 """Assumed most pictures in one response without `max_tool_calls`."""
 
+IMAGE_CALL_INPUT = 16_000
+"""Assumed most input tokens of the image model for one picture: a prompt of 32,000 characters and a picture."""
+
 IMAGE_MODEL = "gpt-image-2.6-sunburst"
 """The image tool's model where none is named (openai 3.54, `types/responses/tool.py`)."""
+
+_NEW_CONTAINERS = frozenset({"auto", "container_auto"})
 
 _FEES = {
     "web_search": "web_searches",
@@ -46,14 +51,12 @@ def chat(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
     body = fields(body)
     seen = Input()
     seen.messages(body.get("messages"))
-    for name in ("tools", "functions", "response_format", "tool_choice", "function_call"):
-        _schema(seen, body, name)
+    _schemas(seen, body, ("tools", "functions", "response_format", "tool_choice", "function_call"))
     prediction = given(body, "prediction")
     if isinstance(prediction, Mapping):
         seen.content(prediction.get("content"))
     model = text(body, "model") or ""
     searches = given(body, "web_search_options") is not None or "-search-" in model
-    modalities = given(body, "modalities")
     capped, older = whole(body, "max_completion_tokens"), whole(body, "max_tokens")
     fixed: Usage = {"web_searches": 1} if searches else NOTHING
     if seen.audio_tokens:
@@ -71,8 +74,8 @@ def chat(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
         stream=body.get("stream") is True,
         tier=text(body, "service_tier"),
         user=user(body),
-        unknown_input=seen.unknown or searches,
-        output_kind="output_audio_tokens" if isinstance(modalities, list | tuple) and "audio" in modalities else None,
+        # What a search finds is billed as input, but for the preview models.
+        unknown_input=seen.unknown or (searches and "-search-preview" not in model),
     )
 
 
@@ -105,8 +108,7 @@ def responses(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
     seen.content(given(body, "input"))
     seen.overhead += ITEM_TOKENS_TO_PRIME
     seen.text(given(body, "instructions"))
-    for name in ("tools", "text", "tool_choice"):
-        _schema(seen, body, name)
+    _schemas(seen, body, ("tools", "text", "tool_choice"))
     stored = any(given(body, name) for name in ("previous_response_id", "conversation", "prompt"))
     model = text(body, "model") or ""
     fixed, also, hosted = _tools(body, model)
@@ -197,10 +199,10 @@ ITEM_TOKENS_TO_PRIME = 16
 """What Responses adds to a bare text: its role, and the answer's."""
 
 
-def _schema(seen: Input, body: Mapping[str, Any], name: str) -> None:
-    value = given(body, name)
-    if value:
-        seen.json(value)
+def _schemas(seen: Input, body: Mapping[str, Any], names: Sequence[str]) -> None:
+    for name in names:
+        if name in body and (value := given(body, name)):
+            seen.json(value)
 
 
 def _prompts(seen: Input, prompt: Any) -> int:
@@ -243,16 +245,35 @@ def _tools(body: Mapping[str, Any], model: str) -> tuple[dict[str, int], list[tu
             if kind.startswith(name):
                 fees[fee] = calls
         if kind in {"code_interpreter", "shell"}:
-            container = fields(tool.get("container") or tool.get("environment"))
-            if container or kind == "code_interpreter":
-                _container(fees, container)
+            container = tool.get("container") or tool.get("environment")
+            if isinstance(container, Mapping) and container.get("type") in _NEW_CONTAINERS:
+                fees["code_executions"] = fees.get("code_executions", 0) + gigabytes(container)
         elif kind == "image_generation":
-            pictures = IMAGE_CALLS if stated is None else stated
-            tokens = image_tokens(tool, text(tool, "model") or IMAGE_MODEL) * pictures
-            also.append((text(tool, "model") or IMAGE_MODEL, {"output_tokens": tokens, "output_image_tokens": tokens}))
+            also.append(_painter(tool, IMAGE_CALLS if stated is None else stated))
     return fees, also, hosted
 
 
-def _container(fees: dict[str, int], container: Mapping[str, Any]) -> None:
-    kind = f"containers/{text(container, 'memory_limit') or '1g'}"
-    fees[kind] = fees.get(kind, 0) + 1
+def _painter(tool: Mapping[str, Any], pictures: int) -> tuple[str, Usage]:
+    model = text(tool, "model") or IMAGE_MODEL
+    seen, made = IMAGE_CALL_INPUT * pictures, image_tokens(tool, model) * pictures
+    usage = {
+        "input_tokens": seen,
+        "input_image_tokens": seen,
+        "output_tokens": made,
+        "output_image_tokens": made,
+    }
+    return model, usage
+
+
+def gigabytes(container: Any) -> int:
+    """
+    A new container's memory in GB, as which it counts in `code_executions`.
+
+    A session's price is proportional to it: $0.12 with 4 GB, $1.92 with 64 GB
+    (https://simoncarter.ai/posts/openai-container-sessions-now-billed-per-minute-short-sessions-get-cheaper-from-/,
+    read in November 2026).
+    """
+    return _GIGABYTES.get(text(fields(container), "memory_limit") or "1g", 64)
+
+
+_GIGABYTES = {"1g": 1, "4g": 4, "16g": 16, "64g": 64}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..calls import Answer, read
+from ..calls import Answer, Reply, read
 from . import openai_replies as replies
 
 _PLAIN_CHUNK = frozenset(
@@ -131,6 +131,48 @@ class ResponsesListener:
             self.answer = replace(answer, final=False)
 
 
+class MediaListener:
+    """
+    A stream of pictures, speech or a transcript: one event has the usage.
+
+    With several pictures each has its own such event, so that only the end of the stream is the last word.
+    """
+
+    __slots__ = ("_reply", "answer", "done", "heard", "pieces")
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self.answer: Answer | None = None
+        self.done = False
+        self.pieces = 0
+        self.heard = 0
+
+    def hear(self, item: Any) -> bool:
+        """Take in an event; none of them is there for usage alone."""
+        kind = read(item, "type")
+        if not isinstance(kind, str):
+            return False
+        if kind.endswith((".delta", ".partial_image")):
+            self.pieces += 1
+            self.heard += _size(read(item, "delta"))
+        elif kind in _MEDIA_EVENTS:
+            answer = self._reply(item)
+            self.answer = answer if self.answer is None else _sum(self.answer, answer)
+            self.done = not kind.startswith("image_")
+        return False
+
+
+def _sum(first: Answer, second: Answer) -> Answer:
+    if first.usage is None or second.usage is None:
+        return second if first.usage is None else first
+    kinds = {*first.usage, *second.usage}
+    usage = {kind: first.usage.get(kind, 0) + second.usage.get(kind, 0) for kind in kinds}
+    return replace(second, usage=usage, also=(*first.also, *second.also))
+
+
+_MEDIA_EVENTS = frozenset(
+    {"image_generation.completed", "image_edit.completed", "transcript.text.done", "speech.audio.done"}
+)
 _LAST_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 _RESPONSE_EVENTS = _LAST_EVENTS | {"response.created", "response.queued", "response.in_progress"}
 
@@ -150,8 +192,7 @@ def _other(delta: Any) -> int:
         for part in (read(call, "function"), read(call, "custom")):
             if part is not None:
                 length += _size(read(part, "name")) + _size(read(part, "arguments")) + _size(read(part, "input"))
-    sound = read(delta, "audio")
-    return length if sound is None else length + _size(read(sound, "transcript")) + _size(read(sound, "data"))
+    return length + _size(read(read(delta, "audio"), "transcript"))
 
 
 def _size(text: Any) -> int:
