@@ -1,0 +1,381 @@
+"""
+Prices: what a call may cost at most (`PriceBook.quote`), and what it did cost (`PriceBook.tariff`).
+
+The list is genai-prices'. Over it stand what is declared in a price file or in code, and a few prices that the list
+lacks (`data/prices.toml`, each with its source). An unknown model is an `UnpricedModelError`, never $0.
+
+A price file is TOML:
+
+    [models."my-model"]          # a name, or a pattern: * and ? match as in file names; exact names come first
+    input = 0.15                 # dollars per million tokens: a number, or text where every digit counts
+    output = "0.60"
+    cache_read = 0.075           # also cache_write, cache_write_1h, input_audio, output_audio, input_image, ...
+    web_searches = 0.01          # everything that is not tokens or characters: dollars each
+    max_output = 16384           # the most tokens of one answer
+    context = 128000             # the most tokens of input
+    provider = "azure"           # only there; without it, everywhere
+
+    [models."gemma*"]
+    free = true                  # such calls pass every budget
+
+    [deployments]                # other names of a model, such as Azure's
+    "my-gpt4o-deployment" = "gpt-4o"
+
+    [discounts]                  # negotiated: 12 % off the list at this provider
+    openai = 0.12
+
+    [tiers]                      # service tiers the list has no price for: multiples of the standard price
+    turbo = 3
+
+An entry that says what input or output costs replaces the list's, in every tier and at every time; one with only
+tool fees or limits adds to it. Discounts are taken off the list, not off declared prices.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import pricelist
+from .declared import (
+    Declarations,
+    Entry,
+    check_aliases,
+    ordered,
+    read_discounts,
+    read_entry,
+    read_file,
+    read_multiples,
+    read_table,
+)
+from .errors import ConfigError, UnpricedModelError
+from .shipped import shipped
+from .tariffs import Prices, Quote, Tariff, scaled, worst
+
+if TYPE_CHECKING:
+    from genai_prices.data_snapshot import DataSnapshot
+
+__all__ = ["PriceBook", "Quote", "Tariff"]
+
+_AHEAD_MS = pricelist.DAY_MS
+"""How far ahead a quote looks for dearer times and dated changes: above the longest hold, and a whole day of hours."""
+
+_KEEP_MS = _AHEAD_MS // 2
+"""For how long a quote is used: it still looks half a day ahead at its end."""
+
+_MANY = 4096
+"""Cards kept: a program uses few models, but names come from outside."""
+
+_LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[?::1\]?|0\.0\.0\.0)(:\d+)?\Z")
+_REGIONAL = re.compile(r"([a-z]{2,3})\.api\.openai\.com")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Where the price of a name comes from, and what belongs to it."""
+
+    provider: str
+    """Who lists the price; "" for a declared one."""
+    name: str
+    """The name on the list, or the declared one behind all aliases."""
+    host: str | None = None
+    """The provider that is called."""
+    own: Entry | None = None
+    """What is declared: the whole price, or something to add."""
+    shipped: Entry | None = None
+    """What is shipped: the whole price, or what the list lacks."""
+    listed: pricelist.Listed | None = None
+    factor: Fraction = Fraction(1)
+    """The discount, and the surcharge of a region."""
+    max_output: int | None = None
+    context: int | None = None
+
+    @property
+    def free(self) -> bool:
+        """Declared free, or on the list without a price because it is."""
+        if self.own is not None and self.own.complete:
+            return self.own.free
+        if self.listed is None:
+            return self.shipped is not None and self.shipped.free
+        return pricelist.without_price(self.listed)
+
+
+@dataclass(slots=True)
+class _Cards:
+    """What was compiled from one state of the list."""
+
+    snapshot: DataSnapshot | None
+    quotes: dict[tuple[str | None, str, str | None], Quote] = field(default_factory=dict)
+    tariffs: dict[tuple[str | None, str, str | None], tuple[int, int, Tariff]] = field(default_factory=dict)
+    hosts: dict[tuple[str, str], str | None] = field(default_factory=dict)
+
+
+class PriceBook:
+    """
+    All prices that a program knows.
+
+    `overrides` are the `[models]` of a price file as mappings (`{"my-model": {"input": 0.15, "output": 0.6}}`),
+    `path` is a price file, `discounts`, `deployments` and `tiers` are as there. `auto_tier` names the service tiers
+    that a call may be answered in when it asks for none, so that the pre-check counts with the dearest. Raises
+    `ConfigError` for anything it cannot use.
+    """
+
+    def __init__(
+        self,
+        *,
+        overrides: Mapping[str, object] | None = None,
+        path: Path | str | None = None,
+        discounts: Mapping[str, object] | None = None,
+        deployments: Mapping[str, object] | None = None,
+        tiers: Mapping[str, object] | None = None,
+        auto_tier: str | Iterable[str] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        from_file = read_file(path) if path is not None else Declarations()
+        given = read_table({"models": overrides or {}, "deployments": deployments or {}}, "prices")
+        self._entries = ordered([*given.entries, *from_file.entries])
+        self._discounts = {**from_file.discounts, **read_discounts(discounts or {}, "discounts")}
+        self._tiers = {**shipped().tiers, **from_file.tiers, **read_multiples(tiers or {}, "tiers")}
+        self._auto = (auto_tier.lower(),) if isinstance(auto_tier, str) else tuple(tier.lower() for tier in auto_tier)
+        for tier in self._auto:
+            if tier not in self._tiers:
+                raise ConfigError(
+                    f"auto_tier={tier!r} is no known service tier: one of {', '.join(sorted(self._tiers))}"
+                )
+        self._clock = clock
+        self._asked = False
+        self._cache = _Cards(None)
+
+    @classmethod
+    def load(cls, path: Path | str) -> PriceBook:
+        """The prices of a TOML price file; raises `ConfigError` for the first thing in it that cannot be used."""
+        return cls(path=path)
+
+    def add(
+        self,
+        model: str,
+        *,
+        provider: str | None = None,
+        free: bool = False,
+        alias_of: str | None = None,
+        max_output: int | None = None,
+        context: int | None = None,
+        **prices: object,
+    ) -> None:
+        """
+        Declare a model (a name or a pattern), as a `[models]` entry does; the latest declaration counts.
+
+        Prices are named as in a price file: `input=0.15, output="0.60", cache_read=...` in dollars per million
+        tokens, `web_searches=0.01` in dollars each. Raises `ConfigError` and changes nothing for one it cannot use.
+        """
+        limits = {"provider": provider, "alias_of": alias_of, "max_output": max_output, "context": context}
+        stated = {key: value for key, value in (limits | prices).items() if value is not None}
+        entry = read_entry(model, {"free": free, **stated}, f"add({model!r})")
+        others = [old for old in self._entries if (old.name, old.provider) != (entry.name, entry.provider)]
+        check_aliases([entry, *others], f"add({model!r})")
+        self._entries = ordered([entry, *others])
+        self._cache = _Cards(self._cache.snapshot)
+
+    def provider(self, host: str, path: str = "") -> str | None:
+        """
+        The id of the provider whose API is at a host; `None` for one that is not known, or this machine's.
+
+        OpenAI's regional hosts are "openai/eu" and the like: their prices have a surcharge.
+        """
+        hosts = self._cards().hosts
+        key = (host, path)
+        if key in hosts:
+            return hosts[key]
+        found = self._provider(host.lower(), path)
+        self._cards().hosts[key] = found
+        return found
+
+    def quote(self, provider: str | None, model: str, tier: str | None = None) -> Quote:
+        """
+        The worst case, for the check before a call: the dearest hour of the day, plain input at the price of a
+        cache write, the dearest tier that the call may be answered in.
+
+        Raises `UnpricedModelError`.
+        """
+        key = (provider, model, tier)
+        quote = self._cards().quotes.get(key)
+        now_ms = int(self._clock() * 1000)
+        if quote is None or now_ms >= quote.until_ms:
+            quote = self._quote(provider, model, tier, now_ms)
+            quotes = self._cards().quotes
+            if len(quotes) >= _MANY:
+                quotes.clear()
+            quotes[key] = quote
+        return quote
+
+    def tariff(self, provider: str | None, model: str, tier: str | None, at_ms: int) -> Tariff:
+        """
+        The price at a time, in the service tier that the answer names.
+
+        Raises `UnpricedModelError`.
+        """
+        key = (provider, model, tier)
+        card = self._cards().tariffs.get(key)
+        if card is None or not card[0] <= at_ms < card[1]:
+            card = self._tariff(provider, model, tier, at_ms)
+            tariffs = self._cards().tariffs
+            if len(tariffs) >= _MANY:
+                tariffs.clear()
+            tariffs[key] = card
+        return card[2]
+
+    def _cards(self) -> _Cards:
+        """The compiled cards; new ones when the list has changed (it can be updated in a running program)."""
+        cards = self._cache
+        if self._asked:
+            snapshot = pricelist.current()
+            if cards.snapshot is not snapshot:
+                cards = self._cache = _Cards(snapshot)
+        return cards
+
+    def _list(self) -> DataSnapshot:
+        """The price list; imported now, if this is the first time that it is needed."""
+        snapshot = pricelist.current()
+        if not self._asked:
+            known = pricelist.providers(snapshot) | {entry.provider for entry in self._entries}
+            for name in self._discounts:
+                if name not in known:
+                    raise ConfigError(
+                        f"discounts: {name!r} is no provider; there are {', '.join(sorted(filter(None, known)))}"
+                    )
+            self._asked = True
+        return snapshot
+
+    def _provider(self, host: str, path: str) -> str | None:
+        if _LOOPBACK.match(host):
+            return None
+        regional = _REGIONAL.match(host)
+        if regional:
+            return f"openai/{regional[1]}"
+        return pricelist.provider_at(self._list(), f"https://{host}{path}")
+
+    def _quote(self, provider: str | None, model: str, tier: str | None, now_ms: int) -> Quote:
+        found = self._find(provider, model)
+        asked = tier.lower() if tier else None
+        tiers = {None, asked, *(self._auto if asked in {None, "auto"} else ())}
+        moments, until_ms = [now_ms], now_ms + _KEEP_MS
+        if found.listed is not None:
+            moments = pricelist.moments(found.listed, now_ms, _AHEAD_MS)
+            until_ms = min(until_ms, pricelist.next_change(found.listed, now_ms) or until_ms)
+        prices = worst([self._prices(found, at_ms, each) for at_ms in moments for each in tiers])
+        return Quote(
+            prices,
+            provider=found.provider,
+            model=found.name,
+            free=found.free,
+            least=_least(found),
+            max_output=found.max_output,
+            context=found.context,
+            until_ms=until_ms,
+        )
+
+    def _tariff(self, provider: str | None, model: str, tier: str | None, at_ms: int) -> tuple[int, int, Tariff]:
+        found = self._find(provider, model)
+        since, until = (at_ms, at_ms + _KEEP_MS)
+        if found.listed is not None:
+            since, until = pricelist.validity(found.listed, at_ms)
+        tariff = Tariff(
+            self._prices(found, at_ms, tier.lower() if tier else None),
+            provider=found.provider,
+            model=found.name,
+            free=found.free,
+            least=_least(found),
+        )
+        return since, until, tariff
+
+    def _prices(self, found: _Found, at_ms: int, tier: str | None) -> Prices:
+        """What a model costs at a time, in a tier; raises `UnpricedModelError` for a tier that is not known."""
+        if found.own is not None and found.own.complete:
+            return self._known_tier(found, tier, pricelist.in_tier(found.own.prices, tier, self._tiers))
+        shipped_prices = found.shipped.prices if found.shipped is not None else {}
+        if found.listed is not None:
+            prices = self._known_tier(found, tier, pricelist.prices(found.listed, at_ms, tier, self._tiers))
+        else:
+            prices = self._known_tier(found, tier, pricelist.in_tier(shipped_prices, tier, self._tiers))
+        lacking = shipped().beside(found.host, found.provider, found.shipped, prices)
+        beside = self._known_tier(found, tier, pricelist.in_tier(lacking, tier, self._tiers))
+        return {**scaled({**prices, **beside}, found.factor), **(found.own.prices if found.own is not None else {})}
+
+    def _known_tier(self, found: _Found, tier: str | None, prices: Prices | None) -> Prices:
+        if prices is None:
+            raise UnpricedModelError(_unknown_tier(found.name, tier), model=found.name, provider=found.provider)
+        return prices
+
+    def _find(self, provider: str | None, model: str) -> _Found:
+        """Where the price of a model comes from; raises `UnpricedModelError` if it has none."""
+        place, _, _region = (provider or "").lower().partition("/")
+        host = place or None
+        name, own = self._declared(host, model.strip().lower())
+        more = shipped().entry(host, name)
+        if own is not None and own.complete:
+            limit = own.max_output or shipped().limit(host, name)
+            return _Found(own.provider or "", name, host, own, more, max_output=limit, context=own.context)
+        listed = pricelist.find(self._list(), host, name)
+        if listed is not None and pricelist.unpriced(listed):
+            listed = None
+        if listed is None and not (more is not None and more.complete):
+            raise UnpricedModelError(_unknown_model(model, provider), model=model, provider=provider)
+        seller = listed.provider if listed is not None else host or (more.provider if more is not None else None) or ""
+        id_ = listed.id if listed is not None else name
+        left = self._discounts.get(host or seller, Fraction(1))
+        return _Found(
+            provider=seller,
+            name=id_,
+            host=host,
+            own=own,
+            shipped=more,
+            listed=listed,
+            factor=left * shipped().regions.get((provider or "").lower(), Fraction(1)),
+            max_output=_first((own, more), "max_output") or shipped().limit(seller, id_),
+            context=_first((own, more), "context") or (listed.context if listed is not None else None),
+        )
+
+    def _declared(self, host: str | None, name: str) -> tuple[str, Entry | None]:
+        """The name behind all aliases, and what is declared for it."""
+        while True:
+            entry = next((entry for entry in self._entries if entry.matches(host, name)), None)
+            if entry is None or entry.alias_of is None:
+                return name, entry
+            name = entry.alias_of.lower()
+
+
+def _first(entries: Iterable[Entry | None], name: str) -> int | None:
+    """The first limit that an entry states."""
+    return next((value for entry in entries if entry is not None and (value := getattr(entry, name))), None)
+
+
+def _least(found: _Found) -> Mapping[str, int]:
+    """The smallest amounts that are billed: Groq bills at least ten seconds of audio (genai-prices 0.2.3, types.py)."""
+    if found.provider == "groq" and found.name.startswith("whisper-large-v3"):
+        return {"input_audio_seconds": 10, "audio_seconds": 10}
+    return {}
+
+
+def _unknown_model(model: str, provider: str | None) -> str:
+    name = json.dumps(model, ensure_ascii=False)
+    return (
+        f"no price is known for model {model!r} at {provider or 'this host'}. Add it to the price file, in dollars per "
+        f"million tokens:\n\n    [models.{name}]\n    input = 0.00\n    output = 0.00\n\nor in code: "
+        f"prices.add({model!r}, input='0.00', output='0.00'). If it is another name of a model, write\n\n"
+        f"    [deployments]\n    {name} = \"gpt-4o\"\n\nor prices.add({model!r}, alias_of='gpt-4o'); if it costs "
+        f"nothing, free = true, or prices.add({model!r}, free=True)."
+    )
+
+
+def _unknown_tier(model: str, tier: str | None) -> str:
+    return (
+        f"no price is known for service tier {tier!r} of model {model!r}. Add what it costs as a multiple of the "
+        f'standard price to the price file:\n\n    [tiers]\n    "{tier}" = 2.0\n\nor in code: '
+        f"PriceBook(tiers={{{tier!r}: '2.0'}})"
+    )

@@ -1,0 +1,81 @@
+"""
+Prices and limits that are shipped, since the price list does not have them: `data/prices.toml`, read once.
+
+The file names the source and the date of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from .declared import Entry, ordered, read_entry, read_multiples, read_prices
+from .tariffs import Prices, Steps, words
+
+_MAIN = "openai"
+_LENDERS: Mapping[str | None, str] = {None: _MAIN, "azure": _MAIN}
+"""Whose shipped prices count where a host is unknown, or sells another's models."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """What `data/prices.toml` says."""
+
+    entries: tuple[Entry, ...]
+    tiers: Mapping[str, Fraction]
+    """Multiples of the standard price, for service tiers."""
+    regions: Mapping[str, Fraction]
+    """Multiples of the price, by "provider/region"."""
+    fees: Mapping[str, Prices]
+    """Prices for the use of tools, by provider."""
+    longer: Mapping[str, Mapping[str, Fraction]]
+    """By provider, prices of writes to a longer cache as multiples of the price of a plain write."""
+    limits: Mapping[str, Mapping[str, int]]
+    """The most output tokens, by provider and model."""
+
+    def entry(self, host: str | None, name: str) -> Entry | None:
+        """What is shipped for a model."""
+        provider = _LENDERS.get(host, host)
+        return next((entry for entry in self.entries if entry.matches(provider, name)), None)
+
+    def limit(self, provider: str | None, name: str) -> int | None:
+        """The most output tokens of one answer, or `None`. A name may have its provider before it: "openai/gpt-4o"."""
+        limits = self.limits.get(_LENDERS.get(provider, provider) or "", {})
+        if name in limits:
+            return limits[name]
+        prefix, slash, rest = name.partition("/")
+        return self.limits.get(prefix, {}).get(rest) if slash else None
+
+    def beside(self, host: str | None, seller: str, entry: Entry | None, listed: Prices) -> dict[str, Steps]:
+        """What is shipped beside a model's prices on the list: those it lacks, and fees of the model itself."""
+        own = entry.prices if entry is not None else {}
+        beside = {**self.fees.get(host or seller, self.fees.get(seller, {})), **own}
+        write = listed.get("cache_write_tokens", ())
+        for kind, multiple in self.longer.get(seller, {}).items() if write else ():
+            beside[kind] = tuple((start, price * multiple) for start, price in write)
+        fees = {kind for kind in own if "tokens" not in words(kind)}
+        return {kind: steps for kind, steps in beside.items() if kind not in listed or kind in fees}
+
+
+@cache
+def shipped() -> Shipped:
+    """What is shipped, read at the first use."""
+    import tomllib
+
+    where = "data/prices.toml"
+    table: dict[str, Any] = tomllib.loads(files(__package__).joinpath(where).read_text(encoding="utf-8"))
+    return Shipped(
+        entries=ordered([read_entry(name, value, f"{where}: {name}") for name, value in table["models"].items()]),
+        tiers=read_multiples(table["tiers"], f"{where}: [tiers]"),
+        regions=read_multiples(table["regions"], f"{where}: [regions]"),
+        fees={name: read_prices(value, f"{where}: [fees.{name}]") for name, value in table["fees"].items()},
+        longer={
+            name: {f"{key}_tokens": multiple for key, multiple in read_multiples(value, f"{where}: [longer]").items()}
+            for name, value in table["longer"].items()
+        },
+        limits=table["limits"],
+    )
