@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, get_args
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from .errors import ConfigError
 from .ledger import Account, Enforce, Millis, OnExpire
@@ -147,6 +147,15 @@ class UserBudget:
         """The user's account now."""
         return self.rule.account_of(self.subject, at_ms)
 
+    def model_accounts(self, model: str, at_ms: Millis) -> tuple[str, ...]:
+        """The key of the account, without a limit, that counts what the user spends on one model."""
+        return (f"models/{self.subject}/{self.rule.window(at_ms).label}/{escape(model)}",)
+
+    def model_prefixes(self, at_ms: Millis) -> list[str]:
+        """The prefixes of the keys of `model_accounts` in this period; what follows is the escaped model."""
+        window = self.rule.window(at_ms)
+        return [f"models/{self.subject}/{label}/" for label in (window.label, *window.earlier)]
+
     @property
     def subject(self) -> str:
         """The user, escaped, with the epoch if there was a reset."""
@@ -204,6 +213,11 @@ def escape(text: str) -> str:
     if text.isalnum() and text.isascii():
         return text
     return "".join(char if _plain(char) else quote(char, safe="", errors="surrogatepass") for char in text)
+
+
+def unescape(text: str) -> str:
+    """The name that `escape` made a segment of."""
+    return unquote(text, errors="surrogatepass")
 
 
 def _plain(char: str) -> bool:

@@ -86,7 +86,10 @@ class Entry:
     hold_id: str
     cost: Nano
     accounts: tuple[str, ...] = ()
-    """Keys of the accounts that were charged."""
+    """
+    Keys of the accounts that were charged: the hold's, and before them those that the caller put here, which have
+    no limit and count what is settled only.
+    """
     at_ms: Millis = 0
     """When it was settled, by the store's clock (the store fills it in)."""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -97,7 +100,8 @@ class Entry:
     """
     "estimated" (no usage was reported), "late" (settled after the hold had ended; the store adds it),
     "expired" (booked by the store when the hold expired), "capped" (an output cap was added),
-    "cut" (the answer ended at that cap), "unpriced" (no price was known, and no budget asked for one).
+    "cut" (the answer ended at that cap), "unpriced" (no price was known, and no budget asked for one),
+    "manual" (booked by hand, without a hold).
     """
 
 

@@ -1,0 +1,96 @@
+"""
+Settings from outside: `budgetguard.toml` and `BUDGETGUARD_*` become arguments.
+
+    store = "sqlite:///budgets.db"      # BUDGETGUARD_STORE
+    project = "shop"                    # BUDGETGUARD_PROJECT
+    prices = "prices.toml"              # BUDGETGUARD_PRICES
+
+    [[budgets]]
+    name = "free"
+    limit = 0.20
+    period = "daily"
+    per = ["user"]
+
+The file is looked for in the working directory, or where `BUDGETGUARD_CONFIG`
+says. The environment wins over the file, an argument over both.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .budgets import Budget
+from .errors import ConfigError
+from .guards import Guard
+from .prices import PriceBook
+from .stores import open_store
+
+DEFAULT_STORE = "sqlite:///budgetguard.db"
+_KEYS = {"store", "project", "prices", "budgets"}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the file and the environment say."""
+
+    store: str | None = None
+    project: str = "default"
+    prices: Path | None = None
+    budgets: tuple[Budget, ...] = ()
+
+
+def load_config(environ: Mapping[str, str] = os.environ) -> Config:
+    """Read the settings; raises `ConfigError` naming the file and the key that cannot be used."""
+    named = environ.get("BUDGETGUARD_CONFIG")
+    path = Path(named or "budgetguard.toml")
+    data = _read(path) if named or path.is_file() else {}
+    prices = environ.get("BUDGETGUARD_PRICES") or data.get("prices")
+    return Config(
+        store=environ.get("BUDGETGUARD_STORE") or data.get("store"),
+        project=environ.get("BUDGETGUARD_PROJECT") or data.get("project", "default"),
+        prices=Path(prices) if prices else None,
+        budgets=tuple(_budget(path, number, raw) for number, raw in enumerate(data.get("budgets", ()), 1)),
+    )
+
+
+def configured_guard(environ: Mapping[str, str] = os.environ) -> Guard | None:
+    """The guard of a process that names a store in its settings; `None` if it does not."""
+    config = load_config(environ)
+    if config.store is None:
+        if config.budgets:
+            raise ConfigError("budgets are configured, but no store: set store, or BUDGETGUARD_STORE")
+        return None
+    prices = PriceBook.load(config.prices) if config.prices else None
+    return Guard(open_store(config.store, namespace=config.project), prices, config.budgets)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as TOML ({error}): mend it, or unset BUDGETGUARD_CONFIG") from error
+    unknown = sorted(set(data) - _KEYS)
+    if unknown:
+        raise ConfigError(f"{path}: {unknown[0]!r} is no setting: there are {', '.join(sorted(_KEYS))}")
+    for key in ("store", "project", "prices"):
+        if key in data and not isinstance(data[key], str):
+            raise ConfigError(f"{path}: {key}={data[key]!r}: a text is needed")
+    return data
+
+
+def _budget(path: Path, number: int, raw: Any) -> Budget:
+    where = f"{path}: budgets[{number}]"
+    if not isinstance(raw, dict) or "name" not in raw or "limit" not in raw:
+        raise ConfigError(f"{where}: a table with at least name and limit is needed")
+    arguments: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+    try:
+        return Budget(**arguments)
+    except TypeError:
+        raise ConfigError(f"{where}: unknown key among {', '.join(raw)}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error

@@ -1,0 +1,406 @@
+"""
+The guard: budgets, prices and a store, put around calls.
+
+`Guard` knows which ledgers a call touches. `Shell` and `AsyncShell` run what a
+`Charge` decides, and differ by `async` and `await` only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+from .budgets import Budget, UserBudget, terms_key, unescape
+from .calls import Answer, Endpoint
+from .charge import Charge, Purse, Step, Steps
+from .errors import ConfigError, UnpricedModelError
+from .ledger import DEFAULT_TTL_MS, Account, Balance, Clock, Hold, Millis, OnExpire, Stale, Store
+from .money import Nano
+from .prices import PriceBook
+from .process import PROCESS, Process
+from .scope import NO_TAGS, Scope
+
+log = logging.getLogger("budgetguard")
+T = TypeVar("T")
+
+_CACHED_USERS = 100_000
+_KEPT_RESPONSES = 10_000
+_STORE_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """
+    What a guard assumes where nobody says.
+
+    * `ttl_ms`: how long a hold counts when its process dies.
+    * `output_guess`: the most output tokens of a model whose maximum is not known.
+    * `context_guess`: the most input tokens of a call whose input the provider keeps (a stored conversation).
+    * `abandoned`: an interrupted stream costs its input and what arrived ("observed"), or all that was held ("held").
+    * `usage_hosts`: further hosts, "host" or "host:port", that understand `stream_options.include_usage`.
+    """
+
+    ttl_ms: Millis = DEFAULT_TTL_MS
+    output_guess: int = 8_192
+    context_guess: int = 1_050_000
+    abandoned: Literal["observed", "held"] = "observed"
+    usage_hosts: frozenset[str] = frozenset()
+
+
+class Guard:
+    """
+    Checks calls before they are sent, and settles them after.
+
+    `store` keeps the users' own budgets and the spend under `budgets` (rules); without one, only the limits of
+    this process hold. Every argument has a default, and nothing is read from files or the environment.
+    """
+
+    def __init__(
+        self,
+        store: Store | None = None,
+        prices: PriceBook | None = None,
+        budgets: Sequence[Budget] = (),
+        *,
+        clock: Clock = time.time,
+        settings: Settings | None = None,
+        process: Process = PROCESS,
+    ) -> None:
+        names = [budget.name for budget in budgets]
+        for name in names:
+            if names.count(name) > 1 or name in {"users", "max_budget", "scope"}:
+                raise ConfigError(f"budgets: the name {name!r} is taken: give every budget a name of its own")
+        self.store = store
+        self.prices = prices if prices is not None else PriceBook()
+        self.budgets = tuple(budgets)
+        self.clock = clock
+        self.settings = settings or Settings()
+        self.process = process
+        self.shell = Shell()
+        self.async_shell = AsyncShell()
+        self._skew_ms: Millis = 0
+        self._users: dict[str, tuple[int, UserBudget | None]] = {}
+        self._settled: dict[tuple[str, str | None], None] = {}
+        self._background: dict[str, Charge] = {}
+        self._warned: set[str] = set()
+
+    # -- which ledgers -------------------------------------------------------------------------------------------
+
+    def covers(self, scope: Scope | None) -> bool:
+        """Whether a call in this scope can touch any ledger at all."""
+        return (
+            self.store is not None
+            or self.process.max_account is not None
+            or (scope is not None and bool(scope.accounts))
+        )
+
+    def charge(
+        self,
+        endpoint: Endpoint,
+        body: Mapping[str, Any],
+        files: Sequence[Any],
+        provider: str | None,
+        scope: Scope | None,
+    ) -> Charge:
+        """The charge of one call, read from its request."""
+        assert endpoint.request is not None
+        call = endpoint.request(body, files)
+        tags = scope.tags if scope is not None else NO_TAGS
+        if call.user is not None and "user" not in tags:
+            tags = {**tags, "user": call.user}
+        return Charge(self, endpoint, call, provider=provider, scope=scope, tags=tags)
+
+    def purses(self, tags: Mapping[str, str], scope: Scope | None) -> list[Purse]:
+        """The ledgers that a call with these tags touches: the process's own, then the shared store."""
+        purses = []
+        self.process.sweep()
+        own = scope.accounts if scope is not None else ()
+        if self.process.max_account is not None:
+            own = (self.process.max_account, *own)
+        if own:
+            purses.append(Purse(self.process.ledger, own))
+        if self.store is not None:
+            accounts, terms = self.accounts(tags)
+            purses.append(Purse(self.store, accounts, terms, shared=True))
+        return purses
+
+    def accounts(self, tags: Mapping[str, str]) -> tuple[tuple[Account, ...], tuple[tuple[str, int], ...]]:
+        """The accounts in the store that a call with these tags touches, and the versions of what says so."""
+        at_ms = self.now_ms()
+        accounts = [account for budget in self.budgets if (account := budget.account(tags, at_ms)) is not None]
+        user = tags.get("user")
+        if user is None:
+            return tuple(accounts), ()
+        version, own = self._users.get(user, (0, None))
+        if own is not None:
+            accounts.append(own.account(at_ms))
+        return tuple(accounts), ((terms_key(user), version),)
+
+    def balances(self, tags: Mapping[str, str], scope: Scope | None) -> list[tuple[Account, Balance]]:
+        """Every account that a call with these tags touches now, and what it has taken; reads the store."""
+        if self.store is not None and "user" in tags:
+            terms = self.store.terms(terms_key(tags["user"]))
+            if terms is not None:
+                self.learn(Stale(0, (terms,)))
+        pairs = []
+        for purse in self.purses(tags, scope):
+            keys = [key for account in purse.accounts for key in (account.key, *account.window)]
+            taken = {balance.key: balance for balance in purse.store.balances(keys)}
+            for account in purse.accounts:
+                parts = [taken[key] for key in (account.key, *account.window)]
+                settled, held = sum(part.settled for part in parts), sum(part.held for part in parts)
+                pairs.append((account, Balance(account.key, settled, held)))
+        return pairs
+
+    def learn(self, stale: Stale) -> None:
+        """Take in what the store knows better: newer budgets of users, or the time."""
+        if len(self._users) > _CACHED_USERS:
+            self._users.clear()
+        for terms in stale.terms:
+            if terms.body is not None:
+                own = UserBudget.from_text(terms.body, terms.version)
+                self._users[own.user] = (terms.version, own)
+            else:
+                self._users[unescape(terms.key.removeprefix("users/"))] = (terms.version, None)
+        if not stale.terms:
+            self._skew_ms = stale.now_ms - int(self.clock() * 1000)
+
+    def now_ms(self) -> Millis:
+        """The store's time, as far as this process knows it."""
+        return int(self.clock() * 1000) + self._skew_ms
+
+    def on_expire(self, tags: Mapping[str, str]) -> OnExpire:
+        """What becomes of the hold of a call with these tags if its process dies: the strictest rule wins."""
+        rules = [budget for budget in self.budgets if budget.on_expire == "charge" and budget.subject(tags) is not None]
+        own = self._users.get(tags.get("user", ""), (0, None))[1]
+        return "charge" if rules or (own is not None and own.rule.on_expire == "charge") else "release"
+
+    # -- what it cost --------------------------------------------------------------------------------------------
+
+    def true_cost(self, provider: str | None, answered: str, asked: str, answer: Answer) -> Nano | None:
+        """The price of an answer by the model that answered, else by the one asked for; `None` if neither is known."""
+        for model in dict.fromkeys((answered, asked)):
+            try:
+                tariff = self.prices.tariff(provider, model, answer.tier, self.now_ms())
+            except UnpricedModelError:
+                continue
+            return tariff.cost(answer.usage or {})
+        return None
+
+    def model_accounts(self, tags: Mapping[str, str], model: str) -> tuple[str, ...]:
+        """Accounts without a limit that a settled cost counts on as well: the user's spend on this model."""
+        own = self._users.get(tags.get("user", ""), (0, None))[1]
+        return () if own is None else own.model_accounts(model, self.now_ms())
+
+    def note_settled(self, response_id: str, user: str | None) -> None:
+        """Remember for a while that the cost of a response is on the books."""
+        if len(self._settled) >= _KEPT_RESPONSES:
+            self._settled.pop(next(iter(self._settled)), None)
+        self._settled[response_id, user] = None
+
+    def has_settled(self, response_id: str | None, user: str) -> bool:
+        """Whether a guarded call put the cost of this response on this user's account."""
+        return response_id is not None and (response_id, user) in self._settled
+
+    # -- background responses ------------------------------------------------------------------------------------
+
+    def keep(self, charge: Charge) -> Steps[None]:
+        """Keep the hold of a background response until a retrieve shows its usage, in this process or another."""
+        answer = charge.answer
+        assert answer is not None
+        if answer.id is None:
+            charge.answer, charge.ended = Answer(), False
+            yield from charge.close()
+            return
+        if len(self._background) >= _KEPT_RESPONSES:
+            self._background.pop(next(iter(self._background)))
+        self._background[answer.id] = charge
+        if self.store is not None:
+            text = _response_text(charge)
+            yield Step(partial(self.store.put_terms, _response_key(answer.id), text), self.store.blocking)
+
+    def follow(self, answer: Answer) -> Steps[None]:
+        """A retrieve or cancel showed how a response stands: settle its hold, if it has one and is at its end."""
+        if answer.id is None or not answer.final:
+            return
+        charge = self._background.pop(answer.id, None)
+        key = _response_key(answer.id)
+        if self.store is not None:
+            terms = yield Step(partial(self.store.terms, key), self.store.blocking)
+            if terms is None or terms.body is None:
+                if charge is None:
+                    return
+            elif charge is None:
+                charge = _response_charge(self, terms.body)
+        if charge is None:
+            return
+        charge.answer, charge.ended = answer, False
+        yield from charge.close()
+        if self.store is not None:
+            yield Step(partial(self.store.put_terms, key, None), self.store.blocking)
+
+    # -- saying things once --------------------------------------------------------------------------------------
+
+    def warn_once(self, key: str, text: str, *args: object) -> None:
+        """Log a warning the first time that there is cause for it."""
+        if key not in self._warned:
+            self._warned.add(key)
+            log.warning(text, *args)
+
+    def warn_opaque(self, name: str) -> None:
+        """Say that an operation is let through but cannot be counted."""
+        self.warn_once(
+            name, "%s: its cost cannot be read from its reply and is not counted; budgets only gate it", name
+        )
+
+    def warn_cut(self, cap: int) -> None:
+        """Say that an answer ended at a cap of ours."""
+        self.warn_once(
+            "cut",
+            "an answer was cut at %d output tokens, the share of its budget: state an output cap, or lower in_flight",
+            cap,
+        )
+
+
+class Shell:
+    """Runs charges where it stands."""
+
+    def send(
+        self,
+        charge: Charge,
+        proceed: Callable[[], T],
+        observe: Callable[[T], None],
+        failed: Callable[[BaseException], None],
+    ) -> T:
+        """Admit a charge, send its call, and close it."""
+        try:
+            self.run(charge.admit())
+            response = proceed()
+            observe(response)
+            return response
+        except BaseException as error:
+            failed(error)
+            raise
+        finally:
+            if not charge.watched:
+                self.run(charge.close())
+
+    def run(self, steps: Steps[T]) -> T:
+        """Run the steps of a decision to its end."""
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    result = self.step(step)
+                except Exception as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(result)
+        except StopIteration as done:
+            value: T = done.value
+            return value
+
+    def step(self, step: Step) -> Any:
+        """Run one step."""
+        return step.run()
+
+
+class AsyncShell:
+    """Runs charges on an event loop: what may block goes to a thread, and survives the cancellation of its task."""
+
+    def __init__(self) -> None:
+        self._threads: ThreadPoolExecutor | None = None
+        self._pid = 0
+
+    async def send(
+        self,
+        charge: Charge,
+        proceed: Callable[[], Awaitable[T]],
+        observe: Callable[[T], None],
+        failed: Callable[[BaseException], None],
+    ) -> T:
+        """Admit a charge, send its call, and close it."""
+        try:
+            await self.run(charge.admit())
+            response = await proceed()
+            observe(response)
+            return response
+        except BaseException as error:
+            failed(error)
+            raise
+        finally:
+            if not charge.watched:
+                await self.run(charge.close())
+
+    async def run(self, steps: Steps[T]) -> T:
+        """Run the steps of a decision to its end."""
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    result = await self.step(step)
+                except Exception as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(result)
+        except StopIteration as done:
+            value: T = done.value
+            return value
+
+    async def step(self, step: Step) -> Any:
+        """Run one step, in a thread if it may block."""
+        if not step.blocking:
+            return step.run()
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._pool(), step.run))
+
+    def _pool(self) -> ThreadPoolExecutor:
+        # Our own threads: the loop's default ones may all be waiting in the caller's code.
+        if self._threads is None or self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._threads = ThreadPoolExecutor(_STORE_THREADS, thread_name_prefix="budgetguard-store")
+        return self._threads
+
+
+def _response_key(response_id: str) -> str:
+    return f"responses/{response_id}"
+
+
+def _response_text(charge: Charge) -> str:
+    shared = [purse for purse in charge.purses if purse.shared]
+    return json.dumps(
+        {
+            "hold": charge.id,
+            "endpoint": charge.endpoint.name,
+            "provider": charge.provider,
+            "model": charge.call.model,
+            "amount": charge.amount,
+            "accounts": [account.key for purse in shared for account in purse.accounts],
+            "held": any(purse.hold is not None for purse in shared),
+            "tags": dict(charge.tags),
+        }
+    )
+
+
+def _response_charge(guard: Guard, text: str) -> Charge:
+    """The charge of a background response that another process sent."""
+    from .calls import Call
+
+    data = json.loads(text)
+    call = Call(data["model"], background=True)
+    endpoint = Endpoint(data["endpoint"], "POST", "", None)
+    charge = Charge(guard, endpoint, call, provider=data["provider"], scope=None, tags=data["tags"])
+    charge.id = data["hold"]
+    charge.amount = data["amount"]
+    charge.sent = True
+    assert guard.store is not None
+    accounts = tuple(Account(key) for key in data["accounts"])
+    hold = Hold(charge.id, accounts, data["amount"], tags=data["tags"]) if data["held"] else None
+    charge.purses = [Purse(guard.store, accounts, hold=hold, shared=True)]
+    return charge

@@ -1,0 +1,300 @@
+"""
+`BudgetManager`: users' budgets, under LiteLLM's method names.
+
+    manager = BudgetManager(project_name="shop", store="sqlite:///budgets.db")
+    manager.create_budget(total_budget=10, user="ann", duration="monthly")
+
+Costs are dollars as floats, records are dicts, and errors are of the types that
+LiteLLM documents. Behind the names is the ledger: nothing is saved by a thread
+later, nothing is lost between processes, and periods renew by themselves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from . import records
+from .answers import read_answer
+from .budgets import DEFAULT_IN_FLIGHT, Budget, UserBudget, require_text, terms_key
+from .config import DEFAULT_STORE, load_config
+from .errors import ConfigError, UnknownUserError, UnpricedModelError
+from .guards import Guard, Settings
+from .install import install
+from .ledger import Clock, Enforce, Entry, Hold, OnExpire, Stale, Store, new_id
+from .money import DOLLAR, Money, Nano, parse_dollars
+from .periods import Period
+from .prices import PriceBook
+from .scope import Scope, current
+from .stores import open_store
+from .tokens import count_messages, count_text
+
+CREATE_TRIES = 16
+
+
+class BudgetManager:
+    """
+    The budgets of one project's users.
+
+    * `project_name`: the namespace of the budgets in the store.
+    * `store`: a URL (`sqlite:///budgets.db`, `memory://`) or an open store; by default what
+      `BUDGETGUARD_STORE` or `budgetguard.toml` says, else `sqlite:///budgetguard.db`.
+    * `budgets`: rules that hold beside the users' own budgets.
+    * `prices`: a `PriceBook` with prices of your own.
+    * `client_type`, `api_base`, `headers`: LiteLLM's; "local" budgets live in `store`.
+
+    `with manager:` makes it the manager of the calls inside; `budgetguard.patch(manager)` of the whole process.
+    Raises `ConfigError` for arguments that cannot be used.
+    """
+
+    def __init__(
+        self,
+        project_name: str,
+        client_type: str = "local",
+        api_base: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        store: str | Store | None = None,
+        budgets: Sequence[Budget] = (),
+        prices: PriceBook | None = None,
+        clock: Clock = time.time,
+        settings: Settings | None = None,
+    ) -> None:
+        if client_type != "local":
+            raise ConfigError(
+                f"client_type={client_type!r}: only 'local' is known here; "
+                "several processes share budgets through one store URL"
+            )
+        self.project_name = require_text(project_name, "project_name")
+        self.client_type = client_type
+        if store is None:
+            store = load_config().store or DEFAULT_STORE
+        self.store = open_store(store, namespace=project_name, clock=clock) if isinstance(store, str) else store
+        self.guard = Guard(self.store, prices, budgets, clock=clock, settings=settings)
+
+    # -- LiteLLM's interface -------------------------------------------------------------------------------------
+
+    def create_budget(
+        self,
+        total_budget: Money | float | str,
+        user: str,
+        duration: str | None = None,
+        created_at: float | None = None,
+    ) -> dict[str, Any]:
+        """
+        Give a user a budget of `total_budget` dollars, renewed every `duration`; returns the user's record.
+
+        `duration` is "daily", "weekly", "monthly", "yearly", "rolling 7d", or `None` for one that never renews.
+        For a user who has one, the budget is changed and the spend stays. Raises `ValueError` (a `ConfigError`).
+        """
+        return self.set_budget(user, total_budget, duration, created_at=created_at)
+
+    def projected_cost(self, model: str, messages: Sequence[Mapping[str, Any]], user: str) -> float:
+        """What the user will have spent after sending these messages, their answer not counted, in dollars."""
+        current_cost = self.get_current_cost(user)
+        tokens = count_messages(messages, model)
+        tariff = self.guard.prices.tariff(None, model, None, self.guard.now_ms())
+        return current_cost + tariff.cost({"input_tokens": tokens}) / DOLLAR
+
+    def get_total_budget(self, user: str) -> float:
+        """The user's budget for a period, in dollars. Raises `KeyError` for an unknown user, as do all below."""
+        limit = self.budget_of(user).rule.limit
+        return float("inf") if limit is None else limit / DOLLAR
+
+    def update_cost(
+        self,
+        user: str,
+        completion_obj: Any = None,
+        model: str | None = None,
+        input_text: str | None = None,
+        output_text: str | None = None,
+    ) -> dict[str, Any]:
+        """
+        Book the cost of an answer, or of a model's input and output texts, on the user; returns `{"user": record}`.
+
+        `completion_obj` is an SDK object, a dict, or LiteLLM's `ModelResponse`. An answer to a call that was
+        guarded for this user is on the books already, and is not booked again. Raises `ValueError` without an
+        answer or texts, and `UnpricedModelError`.
+        """
+        own = self.budget_of(user)
+        if completion_obj is not None:
+            answer = read_answer(completion_obj)
+            if self.guard.has_settled(answer.id, user):
+                return {"user": records.record(self, own)}
+            if answer.usage is None and answer.cost is None:
+                raise ConfigError("completion_obj has no usage: give model, input_text and output_text instead")
+            asked = answer.model or model or ""
+            usage = answer.usage or {}
+            cost = self._cost(asked, usage, answer.tier) if answer.cost is None else answer.cost
+        elif model and input_text is not None and output_text is not None:
+            asked = model
+            usage = {"input_tokens": count_text(input_text, model), "output_tokens": count_text(output_text, model)}
+            cost = self._cost(model, usage, None)
+        else:
+            raise ConfigError("update_cost: give completion_obj, or model with input_text and output_text")
+        self.book(own, cost, model=asked, usage=usage)
+        return {"user": records.record(self, own)}
+
+    def get_current_cost(self, user: str) -> float:
+        """What the user spent in this period, in dollars."""
+        return self.spent(self.budget_of(user)) / DOLLAR
+
+    def get_model_cost(self, user: str) -> dict[str, float] | int:
+        """What the user spent in this period on each model, in dollars; 0 if nothing was spent."""
+        return records.model_costs(self, self.budget_of(user)) or 0
+
+    def is_valid_user(self, user: str) -> bool:
+        """Whether a budget was created for the user."""
+        terms = self.store.terms(terms_key(require_text(user, "user")))
+        return terms is not None and terms.body is not None
+
+    def get_users(self) -> list[str]:
+        """The users that have a budget."""
+        return [own.user for own in self.all_budgets()]
+
+    def reset_cost(self, user: str) -> dict[str, Any]:
+        """Begin the user's period again at nothing spent; returns `{"user": record}`. The history stays."""
+        for _ in range(CREATE_TRIES):
+            own = self.budget_of(user)
+            renewed = self._put(own.renewed(self.guard.clock()), expected=own.version)
+            if renewed is not None:
+                return {"user": records.record(self, renewed)}
+        raise ConfigError(f"user={user!r}: the budget is being changed by others all the time: try again")
+
+    def reset_on_duration(self, user: str) -> None:
+        """Kept for programs that call it: a period's end resets the spend by itself."""
+        self.budget_of(user)
+
+    def update_budget_all_users(self) -> None:
+        """Kept for programs that call it: every period's end resets the spend by itself."""
+
+    def save_data(self) -> dict[str, str]:
+        """Kept for programs that call it: everything is saved when it happens."""
+        return {"status": "success"}
+
+    @property
+    def user_dict(self) -> Mapping[str, dict[str, Any]]:
+        """Every user's record, read from the store when it is looked at."""
+        return records.UserDict(self)
+
+    # -- beyond it -----------------------------------------------------------------------------------------------
+
+    def set_budget(
+        self,
+        user: str,
+        total_budget: Money | float | str | None,
+        duration: str | None = None,
+        *,
+        timezone: str | None = None,
+        enforce: Enforce = "hard",
+        on_expire: OnExpire = "release",
+        in_flight: int = DEFAULT_IN_FLIGHT,
+        created_at: float | None = None,
+    ) -> dict[str, Any]:
+        """
+        `create_budget` with everything that can be said of a budget (see `Budget`); returns the user's record.
+
+        A changed limit holds from the very next call, in every process. A changed period begins with nothing
+        spent.
+        """
+        limit = None if total_budget is None else Money(parse_dollars(total_budget, name="total_budget"))
+        period = Period.parse(duration, timezone)
+        rule = Budget("users", limit, period, per=("user",), enforce=enforce, on_expire=on_expire, in_flight=in_flight)
+        require_text(user, "user")
+        now_s = self.guard.clock()
+        for _ in range(CREATE_TRIES):
+            terms = self.store.terms(terms_key(user))
+            old = None if terms is None or terms.body is None else UserBudget.from_text(terms.body, terms.version)
+            created = created_at if created_at is not None else (old.created_s if old is not None else now_s)
+            own = UserBudget(user, rule, created, now_s if created_at is None else created, old.epoch if old else 0)
+            put = self._put(own, expected=0 if terms is None else terms.version)
+            if put is not None:
+                return records.record(self, put)
+        raise ConfigError(f"user={user!r}: the budget is being changed by others all the time: try again")
+
+    def remove_budget(self, user: str) -> None:
+        """Take a user's budget away: their calls are no longer limited by it. What was spent stays in the history."""
+        self.budget_of(user)
+        self.store.put_terms(terms_key(user), None)
+
+    def budget_of(self, user: str) -> UserBudget:
+        """The user's budget as it is now; raises `UnknownUserError`, a `KeyError`."""
+        terms = self.store.terms(terms_key(require_text(user, "user")))
+        if terms is None or terms.body is None:
+            raise UnknownUserError(f"no budget was created for user {user!r}: call create_budget first")
+        self.guard.learn(Stale(0, (terms,)))
+        return UserBudget.from_text(terms.body, terms.version)
+
+    def all_budgets(self) -> Iterator[UserBudget]:
+        """Every user's budget, by name."""
+        for terms in self.store.all_terms("users/"):
+            if terms.body is not None:
+                yield UserBudget.from_text(terms.body, terms.version)
+
+    def spent(self, own: UserBudget) -> Nano:
+        """What a user spent in this period, in nano-dollars."""
+        account = own.account(self.guard.now_ms())
+        return sum(balance.settled for balance in self.store.balances([account.key, *account.window]))
+
+    def book(self, own: UserBudget, cost: Nano, *, model: str, usage: Mapping[str, int], hold_id: str = "") -> None:
+        """Book a cost on a user that no guarded call stands for."""
+        tags = {"user": own.user}
+        accounts, _ = self.guard.accounts(tags)
+        entry = Entry(
+            hold_id or new_id(),
+            cost,
+            accounts=own.model_accounts(model, self.guard.now_ms()),
+            tags=tags,
+            model=model,
+            usage=usage,
+            flags=frozenset({"manual"}),
+        )
+        self.store.settle(Hold(entry.hold_id, accounts, cost, tags=tags, model=model), entry)
+
+    def import_litellm(self, path: str) -> int:
+        """Take over the users, budgets and spend of a LiteLLM `user_cost.json`; how many users there were."""
+        return records.import_file(self, path)
+
+    def export_litellm(self, path: str) -> int:
+        """Write the users, budgets and spend as a LiteLLM `user_cost.json`; how many users there were."""
+        return records.export_file(self, path)
+
+    def close(self) -> None:
+        """Close the store's files and connections."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        install()
+        outer = current.get() or Scope()
+        current.set(
+            Scope(outer.tags, outer.accounts, self.guard, outer.wait_s, parent=current.get(), owner=outer.owner)
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        scope = current.get()
+        current.set(None if scope is None else scope.parent)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def _cost(self, model: str, usage: Mapping[str, int], tier: str | None) -> Nano:
+        if not model:
+            raise UnpricedModelError("the answer names no model: give model=", model="")
+        return self.guard.prices.tariff(None, model, tier, self.guard.now_ms()).cost(usage)
+
+    def _put(self, own: UserBudget, expected: int) -> UserBudget | None:
+        terms = self.store.put_terms(terms_key(own.user), own.to_text(), expected=expected)
+        if terms is None or terms.body is None:
+            return None
+        self.guard.learn(Stale(0, (terms,)))
+        return UserBudget.from_text(terms.body, terms.version)

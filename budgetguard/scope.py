@@ -1,0 +1,75 @@
+"""
+The scope of a call: who makes it, and which limits of this process it is under.
+
+A `ContextVar` holds the innermost scope, so tasks inherit it. Threads do not:
+`carry_scope` takes it along, and a process-wide default (`process.py`) covers
+those that nobody thought of.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from .errors import BudgetExceededError
+from .ledger import Account
+
+if TYPE_CHECKING:
+    from .guards import Guard
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(slots=True)
+class Scope:
+    """What holds for every call made inside: all tags and limits of the scopes around it are already in here."""
+
+    tags: Mapping[str, str] = NO_TAGS
+    accounts: tuple[Account, ...] = ()
+    """Accounts of the process's own ledger, the outermost scope's first."""
+    guard: Guard | None = None
+    """The guard of the context-local `BudgetManager`; `None`: the process's default."""
+    wait_s: float = 0.0
+    """How long a call waits for room that is only held."""
+    parent: Scope | None = None
+    owner: object = None
+    """Kept alive by every call in the scope: its finalizer forgets the scope's account."""
+    refusals: list[BudgetExceededError] = field(default_factory=list)
+    """Refusals inside, until the scope ends, so that one a framework swallowed is not lost."""
+
+
+current: ContextVar[Scope | None] = ContextVar("budgetguard_scope", default=None)
+
+
+def note_refusal(scope: Scope | None, error: BudgetExceededError) -> None:
+    """Remember a refusal in the scope, and in those around it."""
+    while scope is not None:
+        scope.refusals[:] = [error]
+        scope = scope.parent
+
+
+def carry_scope(function: Callable[P, T]) -> Callable[P, T]:
+    """
+    The function, bound to the scope of now: for `ThreadPoolExecutor.submit`, `Thread(target=...)`, callbacks.
+
+    Each call runs in a copy of the context that `carry_scope` was called in, so calls may overlap.
+    """
+    context = contextvars.copy_context()
+
+    def carried(*args: P.args, **kwargs: P.kwargs) -> T:
+        return context.copy().run(function, *args, **kwargs)
+
+    carried.__wrapped__ = function  # type: ignore[attr-defined]  # as functools.wraps does
+    return carried
+
+
+def merge_tags(outer: Mapping[str, str], inner: Mapping[str, Any]) -> Mapping[str, str]:
+    """The outer tags with the inner ones over them."""
+    return MappingProxyType({**outer, **inner}) if inner else outer
