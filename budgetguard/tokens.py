@@ -37,9 +37,14 @@ LONGEST_STRETCH = 4 * STRETCH
 """Characters without a place to cut (a million spaces, base64) that are still tokenized: tiktoken fails on far more."""
 
 PER_MESSAGE = 3
+PER_ANSWER = 2
 PER_NAME = 1
 PRIMING = 3
-"""The framing of OpenAI's chat format, in tokens: a message, a name, and the start of the answer."""
+"""
+The framing of OpenAI's chat format, in tokens: a message, more if it is an earlier answer, a name, and the start of the
+next answer. Source: the usage of 30 recorded replies (langchain-openai 1.7.4, tests/cassettes, 2026-11-22), exact for
+gpt-4o-mini; GPT-5 and later have one less to start the answer, and earlier models have no `PER_ANSWER`.
+"""
 
 PER_TOOL = 16
 """Allowed for the framing of one tool or structured part, on top of the bytes of its compact JSON."""
@@ -54,7 +59,7 @@ def bound(call: Call) -> int:
     nature = _nature(call.model)
     total = 0
     for text in call.texts:
-        total += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        total += len(text) if text.isascii() else _byte_length(text)
     return nature.factor * total + _extra(call, nature)
 
 
@@ -76,21 +81,26 @@ def count_text(text: str, model: str) -> int:
     """
     The tokens of one text without any framing, to price texts whose usage is not known.
 
-    For models of other vendors an estimate: OpenAI's count and half as much again, at most the bytes.
+    For models of other vendors it is an estimate, and rather too high: cl100k_base and half as much again, at most
+    the bytes. (Two such tokenizers, on eight kinds of text, had 0.5 to 1.1 times the tokens of cl100k_base.)
     """
     nature = _nature(model)
     if nature.encoding is not None:
         return _count_texts([text], nature.encoding)
-    counted = _count_texts([text], "o200k_base")
+    counted = _count_texts([text], "cl100k_base")
     return min(_byte_length(text), counted + (counted + 1) // 2)
 
 
 def count_messages(messages: Sequence[Mapping[str, Any]], model: str) -> int:
-    """The tokens of a list of chat messages, framing and pictures included: `count` of the call that sends them."""
+    """
+    The tokens of a list of chat messages, framing and pictures included: `count` of the call that sends them.
+
+    For OpenAI's models at most 1, and 2 for each earlier answer, above what is billed, where nothing but text is sent.
+    """
     texts: list[str] = []
     overhead, images = PRIMING, 0
     for message in messages:
-        overhead += PER_MESSAGE
+        overhead += PER_MESSAGE + (PER_ANSWER if read(message, "role") == "assistant" else 0)
         for key in ("role", "content", "name", "refusal", "tool_calls", "function_call", "tool_call_id"):
             value = read(message, key)
             if isinstance(value, str):
@@ -242,7 +252,12 @@ def _extra(call: Call, nature: _Nature) -> int:
 
 
 def _byte_length(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    """The length in UTF-8, a lone surrogate as 3 bytes. In slices: most of a long text is ASCII, and that is quick."""
+    total = 0
+    for start in range(0, len(text), 2048):
+        piece = text[start : start + 2048]
+        total += len(piece) if piece.isascii() else len(piece.encode("utf-8", "surrogatepass"))
+    return total
 
 
 def _count_texts(texts: Sequence[str], name: str) -> int:
@@ -256,7 +271,7 @@ def _count_texts(texts: Sequence[str], name: str) -> int:
                 total += _byte_length(stretch)
                 continue
             try:
-                total += len(encoder.encode_ordinary(stretch))
+                total += len(encoder.encode(stretch, disallowed_special=()))
             except ValueError:  # its regular expression ran out of stack
                 total += _byte_length(stretch)
     return total
