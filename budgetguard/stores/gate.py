@@ -1,0 +1,249 @@
+"""
+One writer at a time, in turn: the gate before a file that many threads and processes write.
+
+SQLite's own busy handler sleeps and tries again, so that a process in a closed loop can keep all others out. `Gate`
+is a lock between processes with a queue: whoever waits for its turn holds the place at the head of the line, and who
+leaves has to line up again.
+
+`Combiner` shares one passage through the gate among the threads of a process: the thread that gets there first runs
+what all of them have queued, in one transaction with one sync to the disk (flat combining). Where the gate or the
+lead is taken, a helper thread waits in the caller's place, so that a caller can give up at its deadline.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import StoreError
+
+BATCH = 64
+"""How many operations share one transaction at most: others at the gate wait for it."""
+
+HELPER_IDLE_S = 1.0
+"""How long the helper thread stays when there is nothing to do."""
+
+
+class Gate:
+    """A fair lock between processes: two lock files beside `path`, held by `flock`."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._files: tuple[int, int] | None = None
+
+    def try_enter(self) -> bool:
+        """Enter if nobody is inside and nobody waits. Raises `OSError` if the lock files cannot be made."""
+        line, turn = self._files or self._open()
+        try:
+            fcntl.flock(line, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        try:
+            fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            fcntl.flock(line, fcntl.LOCK_UN)
+        return True
+
+    def enter(self) -> None:
+        """Wait for the head of the line, then for the turn. Raises `OSError` as `try_enter` does."""
+        line, turn = self._files or self._open()
+        fcntl.flock(line, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+        finally:
+            fcntl.flock(line, fcntl.LOCK_UN)
+
+    def leave(self) -> None:
+        """Let the next one in."""
+        if self._files is not None:
+            fcntl.flock(self._files[1], fcntl.LOCK_UN)
+
+    def drop(self) -> None:
+        """Close the lock files. In a forked child this leaves the parent's lock alone."""
+        if self._files is not None:
+            for file in self._files:
+                os.close(file)
+            self._files = None
+
+    def _open(self) -> tuple[int, int]:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        line = os.open(self._path + "-line", flags, 0o666)
+        try:
+            turn = os.open(self._path + "-turn", flags, 0o666)
+        except OSError:
+            os.close(line)
+            raise
+        self._files = (line, turn)
+        return self._files
+
+
+def _taken() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+@dataclass(slots=True, eq=False)
+class Operation:
+    """Work to be done inside the gate, by whichever thread gets there."""
+
+    work: Callable[[Any], Any]
+    durable: bool
+    """Whether the answer must survive a power cut."""
+    deadline: float
+    """On the monotonic clock, in seconds."""
+    result: Any = None
+    error: Exception | None = None
+    finished: bool = False
+    done: threading.Lock = field(default_factory=_taken)
+    """Free once it is finished."""
+
+    def finish(self, error: Exception | None = None) -> None:
+        """Wake the caller, with the result or this error."""
+        if not self.finished:
+            self.error = error
+            self.finished = True
+            self.done.release()
+
+
+class Combiner:
+    """
+    Runs operations in batches: `run` gets up to `BATCH` of them inside the gate and fills in results or errors.
+
+    An operation may run twice if the thread that ran it was interrupted, so each must be harmless to repeat.
+    """
+
+    def __init__(self, gate: Gate, run: Callable[[list[Operation]], None]) -> None:
+        self._gate = gate
+        self._run = run
+        self._mutex = threading.Lock()
+        self._lead = threading.Lock()
+        self._queue: deque[Operation] = deque()
+        self._wanted = threading.Semaphore(0)
+        self._helping = False
+
+    def submit(self, work: Callable[[Any], Any], *, durable: bool, timeout_s: float) -> Any:
+        """
+        The result of `work`, run inside the gate. Raises `StoreError` at the deadline.
+
+        What had begun by then may still be done, or not: repeat it, or undo it.
+        """
+        operation = Operation(work, durable, time.monotonic() + timeout_s)
+        with self._mutex:
+            self._queue.append(operation)
+        if self._lead.acquire(blocking=False):
+            try:
+                self._lead_if_free()
+            finally:
+                self._lead.release()
+        # Whoever was turned away while we led queued before it looked, so this look sees it.
+        if self._queue:
+            self._call_helper()
+        if not operation.finished:
+            self._wait(operation, timeout_s)
+        if operation.error is not None:
+            raise operation.error
+        return operation.result
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until nobody leads and close the gate's files; whether that was so in time."""
+        if not self._lead.acquire(timeout=timeout_s):
+            return False
+        try:
+            self._gate.drop()
+        finally:
+            self._lead.release()
+        return True
+
+    def _lead_if_free(self) -> None:
+        try:
+            entered = self._gate.try_enter()
+        except OSError as error:
+            self._fail(error)
+            return
+        if entered:
+            try:
+                self._batch()
+            finally:
+                self._gate.leave()
+
+    def _batch(self) -> None:
+        """Run what is queued, inside the gate."""
+        with self._mutex:
+            batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+        try:
+            self._run(batch)
+        except BaseException:
+            # This thread was interrupted; the others in the batch were not.
+            with self._mutex:
+                self._queue.extendleft([operation for operation in reversed(batch) if not operation.finished])
+            raise
+        for operation in batch:
+            operation.finish(operation.error)
+
+    def _wait(self, operation: Operation, timeout_s: float) -> None:
+        if operation.done.acquire(timeout=max(0.0, operation.deadline - time.monotonic())):
+            return
+        with self._mutex:
+            try:
+                self._queue.remove(operation)
+            except ValueError:
+                if operation.finished:
+                    return
+                raise StoreError(
+                    f"the store did not finish within {timeout_s:g} s, because its disk is slow; it may still do so"
+                ) from None
+        raise StoreError(
+            f"the store was busy for {timeout_s:g} s: another process keeps it locked, or is stopped; nothing was done"
+        )
+
+    def _fail(self, error: OSError) -> None:
+        with self._mutex:
+            batch = list(self._queue)
+            self._queue.clear()
+        for operation in batch:
+            failed = StoreError(f"the store's lock file cannot be used ({error}): let this user write to its directory")
+            failed.__cause__ = error
+            operation.finish(failed)
+
+    def _call_helper(self) -> None:
+        with self._mutex:
+            if not self._helping:
+                with suppress(RuntimeError):  # The interpreter is shutting down: wait here, as nobody else can.
+                    threading.Thread(target=self._help, name="budgetguard-store", daemon=True).start()
+                    self._helping = True
+            if self._helping:
+                self._wanted.release()
+                return
+        self._serve()
+
+    def _help(self) -> None:
+        while True:
+            if not self._wanted.acquire(timeout=HELPER_IDLE_S):
+                with self._mutex:
+                    if not self._wanted.acquire(blocking=False):
+                        self._helping = False
+                        return
+            self._serve()
+
+    def _serve(self) -> None:
+        while self._queue:
+            with self._lead:
+                try:
+                    self._gate.enter()
+                except OSError as error:
+                    self._fail(error)
+                    return
+                try:
+                    self._batch()
+                finally:
+                    self._gate.leave()

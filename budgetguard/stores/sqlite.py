@@ -1,0 +1,271 @@
+"""
+The ledger in a SQLite file: for the processes of one machine.
+
+Everything that a call changes runs in one short transaction inside the gate (`gate.py`), together with what other
+threads want at that moment. A batch that settles is synced to the disk before anybody hears of it; one that only
+reserves is not, because a machine that loses power loses the calls in flight too.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from ..errors import ConfigError
+from ..ledger import (
+    Admitted,
+    Balance,
+    Clock,
+    Conflict,
+    Difference,
+    Ended,
+    Entry,
+    Hold,
+    Millis,
+    OpenHold,
+    Query,
+    Refusal,
+    Settled,
+    Stale,
+    Terms,
+    Total,
+)
+from . import sqlite_reports as reports
+from .gate import Combiner, Gate, Operation
+from .rules import check_amount
+from .sqlite_books import PRUNE_ROWS, SQLiteBooks
+from .sqlite_file import SQLiteFile, is_busy, is_full
+from .sqlite_rows import find_sums, find_terms
+
+EVERYTHING = Query()
+
+RESERVE_S = 0.25
+"""How long a reserve may take."""
+
+SETTLE_S = 2.0
+"""How long anything else may take that writes."""
+
+
+class SQLiteStore:
+    """
+    A `Store` in the file at `path`, shared by all processes of one machine that open it.
+
+    With `durable=False` a settlement may be lost when the machine (not merely the process) goes down.
+    `reserve_s` and `settle_s` are how long an operation may take before it fails with `StoreError`, in seconds.
+    """
+
+    blocking = True
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        namespace: str = "default",
+        clock: Clock = time.time,
+        durable: bool = True,
+        reserve_s: float = RESERVE_S,
+        settle_s: float = SETTLE_S,
+    ) -> None:
+        self._clock = clock
+        self._reserve_s = reserve_s
+        self._settle_s = settle_s
+        self._file = SQLiteFile(os.path.abspath(path), namespace, durable=durable)
+        self._start()
+        _stores.add(self)
+
+    @classmethod
+    def from_url(cls, url: str, *, namespace: str = "default", clock: Clock = time.time) -> SQLiteStore:
+        """The store of a `sqlite:///` URL; raises `ConfigError` if it is not one."""
+        parts = urlsplit(url)
+        path = unquote(parts.path)
+        if parts.netloc or not path.startswith("/") or path in {"/", "/:memory:"}:
+            raise ConfigError(
+                f"store {url}: a SQLite file is sqlite:///budgets.db below the working directory, or "
+                "sqlite:////var/lib/budgets.db by its full path; memory:// needs no file"
+            )
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        synchronous = options.pop("synchronous", "full").lower()
+        if options:
+            raise ConfigError(f"store {url}: unknown option {min(options)!r}; there is synchronous=full or =normal")
+        if synchronous not in {"full", "normal"}:
+            raise ConfigError(f"store {url}: synchronous={synchronous} is neither full nor normal")
+        return cls(path[1:], namespace=namespace, clock=clock, durable=synchronous == "full")
+
+    def now_ms(self) -> Millis:
+        """The store's clock."""
+        return int(self._clock() * 1000)
+
+    def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
+        """Place a hold on all of its accounts, or on none."""
+        check_amount(hold.amount, "a hold")
+        deadline = time.monotonic() + self._reserve_s
+        return self._combiner.submit(  # type: ignore[no-any-return]
+            lambda books: books.reserve(hold, self.now_ms(), deadline), durable=False, timeout_s=self._reserve_s
+        )
+
+    def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
+        """End a hold at its true cost and record the entry, once."""
+        check_amount(entry.cost, "a cost")
+        return self._change(lambda books: books.settle(hold, entry, self.now_ms()))  # type: ignore[no-any-return]
+
+    def release(self, hold_id: str) -> None:
+        """Give a hold back; a release of an unknown hold is remembered."""
+        self._change(lambda books: books.release(hold_id, self.now_ms()), durable=False)
+
+    def terms(self, key: str) -> Terms | None:
+        """The terms under a key; `None` if there never were any."""
+        with self._file.read(self._file.reader) as connection:
+            return None if connection is None else find_terms(connection.execute, self._file.ns, key)
+
+    def put_terms(self, key: str, body: str | None, *, expected: int | None = None) -> Terms | None:
+        """Store (`None`: remove) the terms under a key, with the next version; only over `expected` if given."""
+        return self._change(lambda books: books.put_terms(key, body, expected))  # type: ignore[no-any-return]
+
+    def balances(self, keys: Sequence[str]) -> list[Balance]:
+        """The balances of accounts, in the order asked; zeros for one that was never used."""
+        with self._file.read(self._file.reader) as connection:
+            if connection is None:
+                return [Balance(key) for key in keys]
+            expired = reports.expired(connection, self._file.ns, self.now_ms())
+            found = []
+            for key in keys:
+                settled, held = find_sums(connection.execute, self._file.ns, key)
+                charged, taken = expired.get(key, (0, 0))
+                found.append(Balance(key, settled + charged, held - taken))
+            return found
+
+    def accounts(self, prefix: str = "") -> Iterator[Balance]:
+        """All accounts whose key starts with `prefix`, in the order of their keys."""
+        return reports.accounts(self._file, prefix, self.now_ms())
+
+    def all_terms(self, prefix: str = "") -> Iterator[Terms]:
+        """All terms that were not removed whose key starts with `prefix`, in the order of their keys."""
+        return reports.all_terms(self._file, prefix)
+
+    def holds(self) -> list[OpenHold]:
+        """Holds that are open and not expired, the oldest first."""
+        return reports.holds(self._file, self.now_ms())
+
+    def entries(self, query: Query = EVERYTHING) -> Iterator[Entry]:
+        """The history, the oldest first: in the order of (time, hold id)."""
+        return reports.entries(self._file, query)
+
+    def totals(self, by: Sequence[str], query: Query = EVERYTHING) -> list[Total]:
+        """Entries summed by "model", "provider", "day" (UTC) or the name of a tag, in the order of the groups."""
+        return reports.totals(self._file, by, query)
+
+    def check(self) -> list[Difference]:
+        """Add up every account from its holds and entries again; what differs from the books."""
+        return reports.check(self._file)
+
+    def prune(self, before_ms: Millis) -> int:
+        """Delete entries and accounts whose period ended before a time; how many entries went."""
+        pruned = 0
+        while True:
+            rows: int = self._change(lambda books: books.prune(before_ms))
+            pruned += rows
+            if rows < PRUNE_ROWS:
+                return pruned
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        with self._file.all_locked(None):
+            self._file.close()
+        self._combiner.drain(self._settle_s)
+
+    def _change(self, work: Callable[[SQLiteBooks], Any], *, durable: bool = True) -> Any:
+        return self._combiner.submit(work, durable=durable, timeout_s=self._settle_s)
+
+    def _start(self) -> None:
+        self._gate = Gate(self._file.path)
+        self._combiner = Combiner(self._gate, self._run)
+
+    def _run(self, batch: list[Operation]) -> None:
+        """Inside the gate: do a batch in one transaction; if that fails, each operation in its own."""
+        with self._file.writer.lock:
+            error = self._transact(batch)
+            if error is None:
+                return
+            for operation in batch:
+                failed = error if len(batch) == 1 else self._transact([operation])
+                if failed is not None and operation.durable and is_full(failed) and self._file.free_ballast():
+                    failed = self._transact([operation])
+                if failed is not None:
+                    operation.error = self._file.failure(failed) if isinstance(failed, sqlite3.Error) else failed
+
+    def _transact(self, batch: list[Operation]) -> Exception | None:
+        """Run operations in one transaction; the exception that undid it, if one did."""
+        durable = any([operation.durable for operation in batch])  # noqa: C419  a generator costs 1 µs
+        connection = None
+        try:
+            connection = self._file.write()
+            if self._file.full and not durable:
+                self._file.need_ballast()
+            self._file.set_sync(durable)
+            _begin(connection, max([operation.deadline for operation in batch]))
+            books = SQLiteBooks(connection, self._file.ns)
+            for operation in batch:
+                operation.result = operation.work(books)
+            connection.execute("COMMIT")
+        except BaseException as error:
+            if isinstance(error, sqlite3.Error):
+                self._file.writer.close()
+            elif connection is not None and connection.in_transaction:
+                connection.rollback()
+            if not isinstance(error, Exception):
+                raise
+            return error
+        return None
+
+
+def _begin(connection: sqlite3.Connection, deadline: float) -> None:
+    """Begin to write, or raise the driver's error at a time on the monotonic clock."""
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > deadline:
+                raise
+        else:
+            return
+
+
+# A connection must not be there while the process forks: the child would think that it holds the parent's locks on
+# the file. So every store closes its connections first, and both sides open new ones when they need them.
+
+_stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
+
+_forking: list[tuple[SQLiteStore, ExitStack]] = []
+
+FORK_S = 10.0
+"""How long a fork waits for a store's transaction to end, in seconds."""
+
+
+def _before_fork() -> None:
+    for store in list(_stores):
+        stack = ExitStack()
+        stack.enter_context(store._file.all_locked(FORK_S))
+        store._file.close()
+        _forking.append((store, stack))
+
+
+def _after_in_parent() -> None:
+    while _forking:
+        _forking.pop()[1].close()
+
+
+def _after_in_child() -> None:
+    while _forking:
+        store, stack = _forking.pop()
+        stack.close()
+        store._gate.drop()
+        store._start()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

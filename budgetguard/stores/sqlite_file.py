@@ -1,0 +1,272 @@
+"""
+A SQLite file as a store keeps it: found or made, known as ours, safe over a fork and on a full disk.
+
+Nothing is written before the first write. Commits and the checkpoints that they cause run inside the gate: library
+versions before 3.44.6, 3.50.7 and 3.51.3 can damage a file when two connections checkpoint at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from importlib.resources import files
+from pathlib import Path
+
+from ..errors import ConfigError, StoreError
+from .sqlite_rows import from_text, text
+
+APPLICATION_ID = 0x62676C64
+""" "bgld" in a file's header: a budgetguard ledger."""
+
+SCHEMA_VERSION = 1
+
+BALLAST_BYTES = 1 << 20
+"""Disk space kept back, so that settlements still land when the disk is full."""
+
+BUSY_S = 0.05
+"""How long SQLite itself waits for a program that does not use the gate, before we look at the deadlines again."""
+
+HEADER = b"SQLite format 3\0"
+
+
+class Slot:
+    """A connection, opened when it is needed, and the lock to use it under."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.connection: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        """Close the connection; the next use opens another."""
+        if self.connection is not None:
+            connection, self.connection = self.connection, None
+            with suppress(sqlite3.Error):
+                connection.close()
+
+
+class SQLiteFile:
+    """The file at `path` and this process's connections to it: one that writes, and others that read."""
+
+    def __init__(self, path: str, namespace: str, *, durable: bool) -> None:
+        self.path = path
+        self.namespace = namespace
+        self.ns = 0
+        self.durable = durable
+        self.syncs = False
+        """Whether the writing connection syncs its commits."""
+        self.writer = Slot()
+        self.reader = Slot()
+        self.reporter = Slot()
+        self.full = False
+        """Whether there was no room for the ballast when it was last looked for."""
+        check_path(path)
+
+    @contextmanager
+    def all_locked(self, timeout_s: float | None) -> Iterator[None]:
+        """Nobody uses a connection meanwhile. Raises `StoreError` if somebody still does after the time-out."""
+        with ExitStack() as stack:
+            for slot in (self.writer, self.reader, self.reporter):
+                if not slot.lock.acquire(timeout=-1 if timeout_s is None else timeout_s):
+                    raise StoreError(f"store {self.path} was in use for {timeout_s:g} s: it cannot be closed")
+                stack.callback(slot.lock.release)
+            yield
+
+    def close(self) -> None:
+        """Close all connections, which are locked."""
+        for slot in (self.reporter, self.reader, self.writer):
+            slot.close()
+
+    def write(self) -> sqlite3.Connection:
+        """The writing connection; makes the file if there is none. Call it inside the gate, under the slot's lock."""
+        connection = self.writer.connection
+        if connection is None:
+            connection = self._connect()
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self.writer.connection = connection
+            self.restore_ballast()
+        return connection
+
+    @contextmanager
+    def read(self, slot: Slot) -> Iterator[sqlite3.Connection | None]:
+        """A snapshot to read from; `None` while there is no file, or nothing of this namespace in it."""
+        with slot.lock:
+            try:
+                connection = slot.connection or self._open_reader(slot)
+                if connection is None:
+                    yield None
+                    return
+                connection.execute("BEGIN")
+                try:
+                    self.ns = self.ns or self._find_namespace(connection)
+                    yield connection if self.ns else None
+                finally:
+                    if connection.in_transaction:
+                        connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                slot.close()
+                raise self.failure(error) from error
+
+    def failure(self, error: Exception) -> StoreError:
+        """The error of ours that says what a driver's error means."""
+        name = _name(error)
+        if is_busy(error):
+            told = "another program keeps it locked: end that program's transaction, then try again"
+        elif is_full(error):
+            told = "its disk is full or fails: free some space, then try again"
+        elif name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            told = "it is damaged or no database: restore a copy, or move it away to begin anew"
+        elif name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+            told = "this user may not write there: change the permissions of the file and its directory"
+        else:
+            told = "see the cause"
+        return StoreError(f"store {self.path}: {error}; {told}")
+
+    def free_ballast(self) -> bool:
+        """Give the reserved disk space back to the file system; whether there was any."""
+        self.full = True
+        try:
+            os.unlink(self.path + "-ballast")
+        except OSError:
+            return False
+        return True
+
+    def restore_ballast(self) -> bool:
+        """Whether the reserved disk space is there (again), so that holds may be placed."""
+        name = self.path + "-ballast"
+        try:
+            if os.stat(name).st_size >= BALLAST_BYTES:
+                self.full = False
+                return True
+        except OSError:
+            pass
+        try:
+            with open(name, "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(name)
+            self.full = True
+            return False
+        self.full = False
+        return True
+
+    def need_ballast(self) -> None:
+        """Raise `StoreError` while the disk is so full that what is left must be kept for settlements."""
+        if not self.restore_ballast():
+            raise StoreError(f"store {self.path}: its disk is full; free some space, then try again")
+
+    def set_sync(self, durable: bool) -> None:
+        """Have the next commit wait for the disk, or not."""
+        wanted = durable and self.durable
+        if wanted is not self.syncs and self.writer.connection is not None:
+            self.writer.connection.execute("PRAGMA synchronous=FULL" if wanted else "PRAGMA synchronous=NORMAL")
+            self.syncs = wanted
+
+    def _connect(self) -> sqlite3.Connection:
+        check_path(self.path)
+        try:
+            connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise self.failure(error) from error
+        connection.text_factory = from_text
+        return connection
+
+    def _open_reader(self, slot: Slot) -> sqlite3.Connection | None:
+        if not os.path.exists(self.path) or os.path.getsize(self.path) == 0:
+            return None
+        connection = self._connect()
+        try:
+            connection.execute("PRAGMA wal_autocheckpoint=0")
+            connection.execute("PRAGMA query_only=1")
+            ours = self._is_ours(connection)
+        except BaseException:
+            connection.close()
+            raise
+        if not ours:
+            connection.close()
+            return None
+        slot.connection = connection
+        return connection
+
+    def _is_ours(self, connection: sqlite3.Connection) -> bool:
+        """`False` for an empty database; raises `StoreError` for one that we must not touch."""
+        application = _number(connection, "PRAGMA application_id")
+        version = _number(connection, "PRAGMA user_version")
+        if application == APPLICATION_ID:
+            if version > SCHEMA_VERSION:
+                raise StoreError(
+                    f"store {self.path} was made by a newer version of budgetguard (schema {version}; this version "
+                    f"knows {SCHEMA_VERSION}): upgrade budgetguard, or use another file"
+                )
+            return True
+        if application or version or _number(connection, "SELECT count(*) FROM sqlite_master"):
+            raise StoreError(f"store {self.path} is a database of another program: use another file")
+        return False
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        try:
+            ours = self._is_ours(connection)
+            connection.execute("PRAGMA synchronous=NORMAL")
+            self.syncs = False
+            if not ours:
+                mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+                if mode != "wal":
+                    raise StoreError(f"store {self.path} is on a file system without shared memory: use a local disk")
+                schema = (files(__package__) / "sqlite_schema.sql").read_text("utf-8")
+                known_by = f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION};"
+                connection.executescript(f"BEGIN IMMEDIATE; {schema} {known_by} COMMIT;")
+            self.ns = self._find_namespace(connection)
+            if not self.ns:
+                connection.execute("INSERT INTO namespaces (name) VALUES (CAST(? AS TEXT))", (text(self.namespace),))
+                self.ns = self._find_namespace(connection)
+        except sqlite3.Error as error:
+            raise self.failure(error) from error
+
+    def _find_namespace(self, connection: sqlite3.Connection) -> int:
+        name = text(self.namespace)
+        found = connection.execute("SELECT id FROM namespaces WHERE name = CAST(? AS TEXT)", (name,)).fetchall()
+        return int(found[0][0]) if found else 0
+
+
+def check_path(path: str) -> None:
+    """Raise `ConfigError` for a path at which there can be no store."""
+    parent = os.path.dirname(path)
+    if not os.path.isdir(parent):
+        raise ConfigError(f"store {path}: the directory {parent} does not exist; create it first")
+    if os.path.isdir(path):
+        raise ConfigError(f"store {path} is a directory: name a file in it, such as {Path(path) / 'budgets.db'}")
+    if not os.path.exists(path):
+        return
+    try:
+        with open(path, "rb") as file:
+            begin = file.read(len(HEADER))
+    except OSError as error:
+        raise ConfigError(f"store {path} cannot be read ({error.strerror}): change its permissions") from error
+    if begin and begin != HEADER:
+        raise ConfigError(f"store {path} is not a SQLite database: use another file")
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error means that the disk took no more (a quota shows as an I/O error)."""
+    name = _name(error)
+    return name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR")
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether another program has the file locked."""
+    return _name(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+
+def _name(error: BaseException) -> str:
+    return getattr(error, "sqlite_errorname", None) or ""
+
+
+def _number(connection: sqlite3.Connection, sql: str) -> int:
+    return int(connection.execute(sql).fetchone()[0])

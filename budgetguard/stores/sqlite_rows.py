@@ -1,0 +1,92 @@
+"""
+How strings, tags and counts are written in a SQLite file, and found again.
+
+Text from callers may hold any code point, lone surrogates and NUL included. What is compared or sorted is stored as
+its own bytes (`text`); what is only kept, as JSON in ASCII.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from json.encoder import encode_basestring_ascii as _quote
+from typing import Any, TypeAlias
+
+from ..ledger import Terms
+from .rules import Sums
+
+Execute: TypeAlias = Callable[..., Any]
+"""`sqlite3.Connection.execute`."""
+
+SUMS = "SELECT settled, held FROM accounts WHERE ns = ? AND key = CAST(? AS TEXT)"
+
+TERMS = "SELECT version, body FROM terms WHERE ns = ? AND key = CAST(? AS TEXT)"
+
+
+def text(value: str) -> str | bytes:
+    """A string as a parameter of CAST(? AS TEXT), which takes the lone surrogates that the driver refuses."""
+    return value if value.isascii() else value.encode("utf-8", "surrogatepass")
+
+
+def from_text(value: bytes) -> str:
+    """The string that `text` wrote."""
+    return value.decode("utf-8", "surrogatepass")
+
+
+def keys_json(keys: Iterable[str]) -> str:
+    """The keys of accounts as a JSON array."""
+    return f"[{','.join([_quote(key) for key in keys])}]"
+
+
+def keys_of_json(value: str) -> list[str]:
+    """The keys that `keys_json` wrote."""
+    found: list[str] = json.loads(value)
+    return found
+
+
+def tags_json(tags: Mapping[str, str]) -> str:
+    """Tags as a JSON object whose names `tag_path` finds."""
+    return f"{{{','.join([f'{_name(name)}:{_quote(value)}' for name, value in tags.items()])}}}"
+
+
+def tag_path(name: str) -> str:
+    """The JSON path of a tag."""
+    return f"$.{_name(name)}"
+
+
+def tag_json(value: str) -> str:
+    """A tag's value as JSON has it, to compare with what `tags -> path` gives."""
+    return _quote(value)
+
+
+def usage_json(usage: Mapping[str, int]) -> str:
+    """Counts as a JSON object."""
+    return f"{{{','.join([f'{_name(kind)}:{count:d}' for kind, count in usage.items()])}}}"
+
+
+def flags_text(flags: Iterable[str]) -> str:
+    """Flags in order, with a space on each side of each, so that `instr` finds whole words."""
+    return f" {' '.join(sorted(flags))} " if flags else ""
+
+
+def flags_of_text(value: str) -> frozenset[str]:
+    """The flags that `flags_text` wrote."""
+    return frozenset(value.split())
+
+
+def find_sums(execute: Execute, ns: int, key: str) -> Sums:
+    """What an account has settled and held."""
+    rows = execute(SUMS, (ns, text(key))).fetchall()
+    return rows[0] if rows else (0, 0)
+
+
+def find_terms(execute: Execute, ns: int, key: str) -> Terms | None:
+    """The terms under a key."""
+    rows = execute(TERMS, (ns, text(key))).fetchall()
+    return Terms(key, *rows[0]) if rows else None
+
+
+def _name(name: str) -> str:
+    # A JSON path of SQLite cannot hold a quote, even an escaped one.
+    quoted = _quote(name)
+    return quoted if '"' not in name else '"' + quoted[1:-1].replace('\\"', "\\u0022") + '"'
