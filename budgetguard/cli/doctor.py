@@ -1,0 +1,151 @@
+"""`doctor`: whether everything that a budget relies on is there, and what to do if not."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+import typer
+from rich.text import Text
+
+from ..ledger import Store
+from .options import JsonOption, ProjectOption, StoreOption, project
+from .show import Column, console, print_json, table
+
+State = Literal["ok", "warn", "fail"]
+COLOURS: dict[State, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+OLDEST_PYTHON = (3, 11)
+OPENAI_MAJORS = (2, 3)
+SETTINGS = {
+    "BUDGETGUARD_STORE",
+    "BUDGETGUARD_PROJECT",
+    "BUDGETGUARD_PRICES",
+    "BUDGETGUARD_MAX_BUDGET",
+    "BUDGETGUARD_CONFIG",
+}
+CLOCKS_APART_S = 2.0
+PROBE = ("gpt-4o-mini", "hello world", 2)
+"""A model that every price list has, and a text of two tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found."""
+
+    check: str
+    state: State
+    text: str
+
+
+def doctor(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """Check this installation; exit code 1 if something is broken."""
+    findings = list(examine(store, name))
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        rows = [[Text(f.state, style=COLOURS[f.state]), Text(f.check), Text(f.text)] for f in findings]
+        console().print(table([Column(""), Column("check"), Column("found")], rows))
+    if any(finding.state == "fail" for finding in findings):
+        raise typer.Exit(1)
+
+
+def examine(store: str | None, name: str | None) -> Iterator[Finding]:
+    """Every check, one after the other; a check that breaks is a finding, not an error."""
+    checks: dict[str, Callable[[], tuple[State, str]]] = {
+        "python": _python,
+        "openai": _openai,
+        "patch": _patch,
+        "prices": _prices,
+        "tokens": _tokens,
+        "store": lambda: _store(store, name),
+        "environment": _environment,
+    }
+    for check, examined in checks.items():
+        try:
+            state, text = examined()
+        except Exception as error:
+            state, text = "fail", f"{type(error).__name__}: {error}"
+        yield Finding(check, state, text)
+
+
+def _python() -> tuple[State, str]:
+    found = f"{platform.python_implementation()} {platform.python_version()} on {platform.system()}"
+    return ("ok", found) if sys.version_info >= OLDEST_PYTHON else ("fail", f"{found}: 3.11 or later is needed")
+
+
+def _openai() -> tuple[State, str]:
+    try:
+        found = version("openai")
+    except PackageNotFoundError:
+        return "fail", "the openai package is not installed"
+    if int(found.partition(".")[0]) not in OPENAI_MAJORS:
+        return "warn", f"{found}: only 2.x and 3.x are tested"
+    return "ok", found
+
+
+def _patch() -> tuple[State, str]:
+    from openai import _base_client, _streaming
+
+    places = [
+        (_base_client.SyncAPIClient, "request"),
+        (_base_client.AsyncAPIClient, "request"),
+        (_streaming.Stream, "__stream__"),
+        (_streaming.AsyncStream, "__stream__"),
+    ]
+    missing = [f"{owner.__name__}.{place}" for owner, place in places if not hasattr(owner, place)]
+    if missing:
+        return "fail", f"this openai has no {', '.join(missing)}: patch() cannot guard it"
+    return "ok", "calls and streams of the SDK can be guarded"
+
+
+def _prices() -> tuple[State, str]:
+    from ..prices import PriceBook
+
+    quote = PriceBook().quote("openai", PROBE[0])
+    return "ok", f"genai-prices {version('genai-prices')}; {PROBE[0]} is listed by {quote.provider}"
+
+
+def _tokens() -> tuple[State, str]:
+    from .. import tokens
+
+    model, text, expected = PROBE
+    name = tokens.encoding_name(model)
+    if name is None or tokens.encoding(name) is None:
+        return "warn", "tiktoken cannot be used: inputs are counted by their bytes, which is more"
+    counted = tokens.count_text(text, model)
+    if counted != expected:
+        return "fail", f"{text!r} was counted as {counted} tokens, not {expected}"
+    return "ok", f"tiktoken {version('tiktoken')}, {name}, without a network"
+
+
+def _store(url: str | None, name: str | None) -> tuple[State, str]:
+    with project(url, name) as manager:
+        store: Store = manager.store
+        began = time.perf_counter()
+        apart_s = abs(store.now_ms() / 1000 - time.time())
+        accounts = sum(1 for _ in store.accounts())
+        took_ms = (time.perf_counter() - began) * 1000
+        differences = store.check()
+        held = len(store.holds())
+    shown = url or "the default store"
+    if differences:
+        return "fail", f"{shown}: {len(differences)} accounts do not add up; see budgetguard check"
+    if apart_s > CLOCKS_APART_S:
+        return "warn", f"{shown}: its clock is {apart_s:.1f} s from ours; budgets begin and end by the store's"
+    return "ok", f"{shown}: {accounts} accounts add up, {held} calls under way, read in {took_ms:.1f} ms"
+
+
+def _environment() -> tuple[State, str]:
+    ours = sorted(name for name in os.environ if name.startswith("BUDGETGUARD_"))
+    unknown = [name for name in ours if name not in SETTINGS]
+    if unknown:
+        return "warn", f"{', '.join(unknown)}: no such setting; there are {', '.join(sorted(SETTINGS))}"
+    others = [name for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY") if os.environ.get(name)]
+    return "ok", f"{', '.join([*ours, *others])} set" if ours or others else "nothing set"

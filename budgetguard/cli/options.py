@@ -1,0 +1,53 @@
+"""What the commands have in common: their options, and the project that they open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from ..manager import BudgetManager
+    from ..prices import PriceBook
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", envvar="BUDGETGUARD_STORE", help="Where the budgets live: sqlite:///budgets.db, ..."),
+]
+ProjectOption = Annotated[
+    str | None,
+    typer.Option("--project", envvar="BUDGETGUARD_PROJECT", help="The project, as BudgetManager(project_name=...)."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, amounts in dollars.")]
+
+
+@contextmanager
+def project(store: str | None, name: str | None, *, prices: PriceBook | None = None) -> Iterator[BudgetManager]:
+    """The manager of a project, closed at the end; what is not given is as `budgetguard.toml` says."""
+    from ..config import load_config
+    from ..manager import BudgetManager
+    from ..prices import PriceBook
+
+    config = load_config()
+    if prices is None and config.prices is not None:
+        prices = PriceBook(path=config.prices)
+    manager = BudgetManager(name or config.project, store=store or config.store, budgets=config.budgets, prices=prices)
+    try:
+        yield manager
+    finally:
+        manager.close()
+
+
+def parse_tags(pairs: list[str]) -> dict[str, str]:
+    """`["team=search"]` as tags; raises `ConfigError` for what has no "="."""
+    tags = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not (separator and name):
+            raise ConfigError(f"--tag {pair!r}: write NAME=VALUE, such as team=search")
+        tags[name] = value
+    return tags

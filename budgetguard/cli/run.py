@@ -1,0 +1,152 @@
+"""`run script.py --budget 5`: a program that knows nothing of budgets, under one."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import BudgetExceededError, BudgetGuardError, ConfigError, find_budget_error
+from ..money import Money, format_nano, parse_dollars
+from .options import ProjectOption, StoreOption, project
+from .prices import PricesOption
+
+if TYPE_CHECKING:
+    from ..process import Process
+
+REFUSED, FAILED, INTERRUPTED = 2, 1, 130
+
+
+def run(
+    program: Annotated[str, typer.Argument(help="A Python file; with --module the name of a module.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="For the program; after -- if we have the same.")
+    ] = None,
+    *,
+    budget: Annotated[
+        str | None, typer.Option("--budget", envvar="BUDGETGUARD_MAX_BUDGET", help="Dollars this run may spend.")
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option(help="Who spends it; their own budget in the store holds as well.")
+    ] = None,
+    module: Annotated[bool, typer.Option("--module", help="Run a module, as python -m does.")] = False,
+    prices: PricesOption = None,
+    store: StoreOption = None,
+    name: ProjectOption = None,
+) -> None:
+    """Run a program that knows nothing of budgets under one, and say at its end what it spent."""
+    import budgetguard
+
+    from ..process import PROCESS
+
+    if budget is None:
+        raise ConfigError("--budget is missing: say how many dollars the program may spend, such as --budget 5")
+    limit = float(Money(parse_dollars(budget, name="--budget")))
+    if not module and not Path(program).is_file():
+        raise ConfigError(f"{program!r} is no file: name a Python file, or a module with --module")
+    with ExitStack() as stack:
+        _guard(stack, store=store, name=name, user=user, prices=prices)
+        budgetguard.max_budget = limit
+        code = _guarded(lambda: _run(program, arguments or [], module=module))
+        _wait(PROCESS)
+        _report(PROCESS)
+    raise typer.Exit(code)
+
+
+def _guard(stack: ExitStack, *, store: str | None, name: str | None, user: str | None, prices: Path | None) -> None:
+    """Patch the SDK, for the project if a store is named, and stay inside the user's scope."""
+    import budgetguard
+
+    from ..config import load_config
+    from ..guards import Guard
+    from ..prices import PriceBook
+
+    config = load_config()
+    file = prices or config.prices
+    book = PriceBook(path=file) if file is not None else PriceBook()
+    url = store or config.store
+    if url is None:
+        budgetguard.patch(Guard(prices=book, budgets=config.budgets))
+    else:
+        budgetguard.patch(stack.enter_context(project(url, name, prices=book)))
+    stack.callback(budgetguard.unpatch)
+    if user is not None:
+        stack.enter_context(budgetguard.budget(user=user))
+
+
+def _run(program: str, arguments: list[str], *, module: bool) -> None:
+    sys.argv = [program, *arguments]
+    if module:
+        sys.path.insert(0, "")
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
+    else:
+        sys.path.insert(0, str(Path(program).resolve().parent))
+        runpy.run_path(program, run_name="__main__")
+
+
+def _guarded(target: Callable[[], None]) -> int:
+    """Run the program; its exit code, as the interpreter would have it."""
+    try:
+        target()
+    except SystemExit as end:
+        return _exit_code(end.code)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BaseException as error:
+        refusal = find_budget_error(error)
+        if refusal is not None or isinstance(error, BudgetGuardError):
+            print(f"error: {_refusal(refusal) if refusal is not None else error}", file=sys.stderr)
+            return REFUSED
+        _print_traceback(error)
+        return FAILED
+    return 0
+
+
+def _exit_code(code: Any) -> int:
+    if code is None or isinstance(code, int):
+        return code or 0
+    print(code, file=sys.stderr)
+    return 1
+
+
+def _refusal(error: BudgetExceededError) -> str:
+    return " ".join(str(error).split())
+
+
+def _print_traceback(error: BaseException) -> None:
+    """The program's traceback, without the frames that started it."""
+    frames = error.__traceback__
+    ours = {__file__, runpy.__file__, "<frozen runpy>"}
+    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename in ours:
+        frames = frames.tb_next
+    traceback.print_exception(type(error), error, frames)
+
+
+def _wait(process: Process) -> None:
+    """Let the program's threads end, as the interpreter would, so that all they spend is counted."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    process.reaper.drain()
+
+
+def _report(process: Process) -> None:
+    totals = process.ledger.totals(("model",))
+    calls = sum(total.calls for total in totals)
+    limit = process.max_account.limit if process.max_account is not None else None
+    of = f" of {format_nano(limit)}" if limit is not None else ""
+    print(f"budgetguard: {format_nano(process.spent)}{of} spent in {_count(calls, 'call')}", file=sys.stderr)
+    for total in totals if len(totals) > 1 else ():
+        name = total.group[0]
+        print(f"budgetguard:   {name}: {format_nano(total.cost)}, {_count(total.calls, 'call')}", file=sys.stderr)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
