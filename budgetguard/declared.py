@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +20,7 @@ from .tariffs import FAMILIES, MILLION, PICO, TOKEN_KINDS, TOOL_KINDS, UNIT_KIND
 
 _PLAIN_KEYS = frozenset(kind.removesuffix("_tokens") for kind in TOKEN_KINDS) | UNIT_KINDS
 _MAIN = frozenset({"input_tokens", "output_tokens"})
-_ENTRY_KEYS = frozenset({"provider", "free", "alias_of", "max_output", "context"})
+_ENTRY_KEYS = frozenset({"name", "provider", "free", "alias_of", "max_output", "context"})
 _SMALLEST, _LARGEST = -18, 9
 """Powers of ten between which a price or a factor makes sense."""
 
@@ -116,11 +115,12 @@ def read_table(table: Mapping[str, object], where: str) -> Declarations:
 
 def read_entry(name: object, value: object, where: str) -> Entry:
     """One model's entry, from its table; raises `ConfigError`."""
-    if not isinstance(name, str) or not name.strip():
-        raise ConfigError(f"{where}: a model needs a name, or a pattern such as 'gpt-4o*'; it has {name!r}")
     if not isinstance(value, Mapping):
         raise ConfigError(f"{where}: {value!r} is no table; write input = 0.15 and output = 0.60 under it")
     table = dict(value)
+    name = table.pop("name", name)
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigError(f"{where}: a model needs a name, or a pattern such as 'gpt-4o*'; it has {name!r}")
     entry = Entry(
         name=name.strip().lower(),
         provider=_text(
@@ -181,8 +181,8 @@ def check_aliases(entries: list[Entry], where: str) -> None:
 
 
 def ordered(entries: list[Entry]) -> tuple[Entry, ...]:
-    """The entries in the order in which they are asked: exact names first."""
-    return tuple(sorted(entries, key=lambda entry: not entry.exact))
+    """The entries in the order in which they are asked: exact names first, and those of one provider."""
+    return tuple(sorted(entries, key=lambda entry: (not entry.exact, entry.provider is None)))
 
 
 def kind_of(key: object, where: str) -> str:
@@ -256,5 +256,7 @@ def _section(value: object, where: str) -> Mapping[str, object]:
 
 
 def _like(word: str, known: Any) -> str:
+    from difflib import get_close_matches
+
     close = get_close_matches(word, list(known), n=1)
     return f" (is {close[0]!r} meant?)" if close else ""

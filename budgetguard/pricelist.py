@@ -13,7 +13,7 @@ unknown; an entry may be listed without a price.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from fractions import Fraction
@@ -55,11 +55,11 @@ class Listed:
         return self.model.context_window
 
 
-def current() -> DataSnapshot:
-    """The list that holds now: the one that is installed, or one that the program has set or updated since."""
+def source() -> Callable[[], DataSnapshot]:
+    """Where to ask for the list that holds now: the installed one, or one that the program has set or updated since."""
     from genai_prices.data_snapshot import get_snapshot
 
-    return get_snapshot()
+    return get_snapshot
 
 
 def provider_at(snapshot: DataSnapshot, url: str) -> str | None:

@@ -14,6 +14,7 @@ A price file is TOML:
     max_output = 16384           # the most tokens of one answer
     context = 128000             # the most tokens of input
     provider = "azure"           # only there; without it, everywhere
+    name = "my-model"            # where the heading is to be another, as two entries cannot have one
 
     [models."gemma*"]
     free = true                  # such calls pass every budget
@@ -33,14 +34,13 @@ tool fees or limits adds to it. Discounts are taken off the list, not off declar
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from . import pricelist
 from .declared import (
@@ -56,7 +56,7 @@ from .declared import (
 )
 from .errors import ConfigError, UnpricedModelError
 from .shipped import shipped
-from .tariffs import Prices, Quote, Tariff, scaled, worst
+from .tariffs import Prices, Quote, Tariff, quoted, scaled, worst
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
@@ -71,6 +71,9 @@ _KEEP_MS = _AHEAD_MS // 2
 
 _MANY = 4096
 """Cards kept: a program uses few models, but names come from outside."""
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 _LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[?::1\]?|0\.0\.0\.0)(:\d+)?\Z")
 _REGIONAL = re.compile(r"([a-z]{2,3})\.api\.openai\.com")
@@ -149,7 +152,7 @@ class PriceBook:
                     f"auto_tier={tier!r} is no known service tier: one of {', '.join(sorted(self._tiers))}"
                 )
         self._clock = clock
-        self._asked = False
+        self._source: Callable[[], DataSnapshot] | None = None
         self._cache = _Cards(None)
 
     @classmethod
@@ -193,7 +196,7 @@ class PriceBook:
         if key in hosts:
             return hosts[key]
         found = self._provider(host.lower(), path)
-        self._cards().hosts[key] = found
+        _keep(self._cards().hosts, key, found)
         return found
 
     def quote(self, provider: str | None, model: str, tier: str | None = None) -> Quote:
@@ -205,13 +208,10 @@ class PriceBook:
         """
         key = (provider, model, tier)
         quote = self._cards().quotes.get(key)
-        now_ms = int(self._clock() * 1000)
+        now_ms = self._clock() * 1000
         if quote is None or now_ms >= quote.until_ms:
-            quote = self._quote(provider, model, tier, now_ms)
-            quotes = self._cards().quotes
-            if len(quotes) >= _MANY:
-                quotes.clear()
-            quotes[key] = quote
+            quote = self._quote(provider, model, tier, int(now_ms))
+            _keep(self._cards().quotes, key, quote)
         return quote
 
     def tariff(self, provider: str | None, model: str, tier: str | None, at_ms: int) -> Tariff:
@@ -224,33 +224,30 @@ class PriceBook:
         card = self._cards().tariffs.get(key)
         if card is None or not card[0] <= at_ms < card[1]:
             card = self._tariff(provider, model, tier, at_ms)
-            tariffs = self._cards().tariffs
-            if len(tariffs) >= _MANY:
-                tariffs.clear()
-            tariffs[key] = card
+            _keep(self._cards().tariffs, key, card)
         return card[2]
 
     def _cards(self) -> _Cards:
         """The compiled cards; new ones when the list has changed (it can be updated in a running program)."""
         cards = self._cache
-        if self._asked:
-            snapshot = pricelist.current()
+        if self._source is not None:
+            snapshot = self._source()
             if cards.snapshot is not snapshot:
                 cards = self._cache = _Cards(snapshot)
         return cards
 
     def _list(self) -> DataSnapshot:
         """The price list; imported now, if this is the first time that it is needed."""
-        snapshot = pricelist.current()
-        if not self._asked:
-            known = pricelist.providers(snapshot) | {entry.provider for entry in self._entries}
-            for name in self._discounts:
-                if name not in known:
-                    raise ConfigError(
-                        f"discounts: {name!r} is no provider; there are {', '.join(sorted(filter(None, known)))}"
-                    )
-            self._asked = True
-        return snapshot
+        if self._source is not None:
+            return self._source()
+        source = pricelist.source()
+        known = pricelist.providers(source()) | {entry.provider for entry in self._entries}
+        for name in self._discounts:
+            if name not in known:
+                names = ", ".join(sorted(filter(None, known)))
+                raise ConfigError(f"discounts: {name!r} is no provider that has prices; there are {names}")
+        self._source = source
+        return source()
 
     def _provider(self, host: str, path: str) -> str | None:
         if _LOOPBACK.match(host):
@@ -343,11 +340,21 @@ class PriceBook:
 
     def _declared(self, host: str | None, name: str) -> tuple[str, Entry | None]:
         """The name behind all aliases, and what is declared for it."""
+        seen = {name}
         while True:
             entry = next((entry for entry in self._entries if entry.matches(host, name)), None)
             if entry is None or entry.alias_of is None:
                 return name, entry
             name = entry.alias_of.lower()
+            if name in seen:  # a pattern matches the name that it is an alias of: that name is meant
+                return name, None
+            seen.add(name)
+
+
+def _keep(cards: dict[_K, _V], key: _K, card: _V) -> None:
+    if len(cards) >= _MANY:
+        cards.clear()
+    cards[key] = card
 
 
 def _first(entries: Iterable[Entry | None], name: str) -> int | None:
@@ -363,7 +370,7 @@ def _least(found: _Found) -> Mapping[str, int]:
 
 
 def _unknown_model(model: str, provider: str | None) -> str:
-    name = json.dumps(model, ensure_ascii=False)
+    name = quoted(model)
     return (
         f"no price is known for model {model!r} at {provider or 'this host'}. Add it to the price file, in dollars per "
         f"million tokens:\n\n    [models.{name}]\n    input = 0.00\n    output = 0.00\n\nor in code: "

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from .declared import Entry, ordered, read_entry, read_multiples, read_prices
@@ -39,12 +39,17 @@ class Shipped:
 
     def entry(self, host: str | None, name: str) -> Entry | None:
         """What is shipped for a model."""
-        provider = _LENDERS.get(host, host)
-        return next((entry for entry in self.entries if entry.matches(provider, name)), None)
+        for provider in dict.fromkeys((host, _LENDERS.get(host, host))):
+            for entry in self.entries:
+                if entry.matches(provider, name):
+                    return entry
+        return None
 
     def limit(self, provider: str | None, name: str) -> int | None:
         """The most output tokens of one answer, or `None`. A name may have its provider before it: "openai/gpt-4o"."""
         limits = self.limits.get(_LENDERS.get(provider, provider) or "", {})
+        if name.startswith("ft:"):
+            name = name.split(":")[1]
         if name in limits:
             return limits[name]
         prefix, slash, rest = name.partition("/")
@@ -67,7 +72,7 @@ def shipped() -> Shipped:
     import tomllib
 
     where = "data/prices.toml"
-    table: dict[str, Any] = tomllib.loads(files(__package__).joinpath(where).read_text(encoding="utf-8"))
+    table: dict[str, Any] = tomllib.loads((Path(__file__).parent / where).read_text(encoding="utf-8"))
     return Shipped(
         entries=ordered([read_entry(name, value, f"{where}: {name}") for name, value in table["models"].items()]),
         tiers=read_multiples(table["tiers"], f"{where}: [tiers]"),

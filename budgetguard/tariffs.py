@@ -15,7 +15,7 @@ to stand beside the whole: the dearer reading, as nothing may be free by mistake
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cache
 from math import lcm
@@ -180,6 +180,15 @@ class Tariff:
             total += max(usage.get("requests", 1), 1) * rates["requests"]
         return nano_from_pico(-(-total // self._denominator))
 
+    def rates(self) -> Iterator[tuple[str, int, Fraction]]:
+        """Every price: the kind, the input tokens above which it holds (-1: always), pico-dollars for one."""
+        last: dict[str, int] = {}
+        for start, rates in zip([BASE, *self._starts], self._rates, strict=True):
+            for kind, rate in rates.items():
+                if last.get(kind) != rate:
+                    last[kind] = rate
+                    yield kind, start, Fraction(rate, self._denominator)
+
     def _step(self, usage: Usage, left: Mapping[str, int]) -> int:
         """Which step of the prices the size of the input reaches: the number of starts below it."""
         size = sum(count for kind, count in left.items() if kind in self._input)
@@ -297,7 +306,7 @@ def unpriced_kind(provider: str, model: str, kind: str) -> str:
     where = f", provider={provider!r}" if provider else ""
     return (
         f"no price is known for {kind!r} of model {model!r} ({provider or 'any provider'}). Add it to the price file "
-        f'({unit}):\n\n    [models."{model}"]\n    "{key}" = 0.00\n\nor in code: '
+        f"({unit}):\n\n    [models.{quoted(model)}]\n    {quoted(key)} = 0.00\n\nor in code: "
         f"prices.add({model!r}{where}, **{{{key!r}: '0.00'}})"
     )
 
@@ -307,6 +316,12 @@ def declared_key(kind: str) -> tuple[str, str]:
     if kind in TOKEN_KINDS:
         return kind.removesuffix("_tokens"), "dollars per million tokens"
     return kind, "dollars per million characters" if kind == "input_characters" else "dollars each"
+
+
+def quoted(text: str) -> str:
+    """A text as TOML writes it."""
+    signs = (f"\\u{ord(sign):04x}" if sign in '"\\' or not sign.isprintable() else sign for sign in text)
+    return f'"{"".join(signs)}"'
 
 
 def _effective(prices: Prices, kind: str, input_tokens: int) -> Fraction:
