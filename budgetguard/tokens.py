@@ -221,7 +221,7 @@ _CLAUDE_IMAGE = 4_784
 """The same source: the token budget of a picture for Claude 4.7 and later; earlier ones have 1,568."""
 
 _GEMINI_3_IMAGE = 2_240
-"""`MEDIA_RESOLUTION_ULTRA_HIGH` of Gemini 3, its highest (ai.google.dev, media resolution, 2026); 1,120 by default."""
+"""`MEDIA_RESOLUTION_ULTRA_HIGH`, Gemini 3's highest; 1,120 by default (fastgptplus.com, read 2026-11-22)."""
 
 
 @lru_cache(maxsize=1024)

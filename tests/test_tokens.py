@@ -201,7 +201,6 @@ def test_texts_of_other_vendors_are_estimated_between_openais_count_and_the_byte
 @settings(max_examples=500, deadline=None)
 def test_cutting_a_text_changes_no_token(model, text):
     """Long texts are counted in stretches, which must never have fewer tokens than the whole."""
-    text = text.replace("\ud800", "?").replace("\udfff", "?")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(tokens, "STRETCH", 1)
         stretches = list(tokens._stretches(text))
@@ -238,6 +237,15 @@ def test_what_patience_does_not_reach_is_bounded_by_its_bytes(monkeypatch):
     monkeypatch.setattr(tokens, "PATIENCE_S", -1)
     text = "words and words " * 10_000
     assert tokens.count(of_text(text)) == tokens.bound(of_text(text)) == len(text)
+
+
+def test_a_stretch_without_a_place_to_cut_is_tokenized_up_to_a_limit(monkeypatch):
+    """The last stretch begun may run over the patience, so its length is what bounds the wait."""
+    monkeypatch.setattr(tokens, "PATIENCE_S", 60)
+    longest = "a" * tokens.LONGEST_STRETCH
+    assert tokens.count(of_text(longest)) == len(longest) / 8
+    assert tokens.count(of_text(longest + "a")) == len(longest) + 1
+    assert tokens.count(of_text(longest + "a and more")) == len(longest) + 1 + 2
 
 
 def test_a_stretch_that_tiktoken_cannot_take_is_bounded_by_its_bytes(monkeypatch):
