@@ -14,11 +14,18 @@ detail of `high` along each side.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-_FIRST_TOKENS = {"low": 408, "medium": 1584, "high": 6240}
-"""gpt-image-1, 1-mini and 1.5: the dearest of the three sizes, by quality."""
+_FIRST_TOKENS = {
+    "low": {"1024x1024": 272, "1024x1536": 408, "1536x1024": 400},
+    "medium": {"1024x1024": 1056, "1024x1536": 1584, "1536x1024": 1568},
+    "high": {"1024x1024": 4160, "1024x1536": 6240, "1536x1024": 6208},
+}
+"""gpt-image-1, 1-mini and 1.5: by quality and size."""
+
+_FIRST_DEAREST = "1024x1536"
 
 _DETAIL = {"low": 16, "medium": 48, "high": 96, "xhigh": 192, "max": 192}
 """gpt-image-2 and later: steps along the longer side, by quality."""
@@ -30,7 +37,7 @@ _GIF_FRAMES = 9
 _AUTO_PIXELS = 2560 * 1440
 """The largest size that is not experimental (openai 3.54, `types/image_generate_params.py`), for `auto`."""
 
-_MOST_PIXELS = 3840 * 2160
+_SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 
 
 def image_tokens(body: Mapping[str, Any], model: str) -> int:
@@ -39,7 +46,9 @@ def image_tokens(body: Mapping[str, Any], model: str) -> int:
     partial = _number(body.get("partial_images"), 0, 3) * _PARTIAL_TOKENS
     frames = _number(body.get("frame_count") or _GIF_FRAMES, 1, 1_000) if body.get("output_format") == "gif" else 1
     if model.startswith(("gpt-image-1", "chatgpt-image")):
-        return (_FIRST_TOKENS.get(quality, _FIRST_TOKENS["high"]) if isinstance(quality, str) else 6240) + partial
+        sizes = _FIRST_TOKENS.get(quality if isinstance(quality, str) else "", _FIRST_TOKENS["high"])
+        size = body.get("size")
+        return sizes.get(size if isinstance(size, str) else "", sizes[_FIRST_DEAREST]) + partial
     # `auto` is resolved by the model; only the 2.5 and later have more than `high`.
     dearest = _DETAIL["high"] if model.startswith("gpt-image-2") and not model.startswith("gpt-image-2.") else 192
     detail = _DETAIL.get(quality, dearest) if isinstance(quality, str) else dearest
@@ -48,10 +57,9 @@ def image_tokens(body: Mapping[str, Any], model: str) -> int:
 
 
 def _pixels(size: object) -> int:
-    width, _, height = size.partition("x") if isinstance(size, str) else ("", "", "")
-    if width.isascii() and width.isdigit() and height.isascii() and height.isdigit() and len(size) < 12:  # type: ignore[arg-type]  # a str here
-        return int(width) * int(height)
-    return _AUTO_PIXELS
+    """Pixels of "1536x1024"; of anything else, what `auto` may come to."""
+    found = _SIZE.fullmatch(size) if isinstance(size, str) else None
+    return int(found[1]) * int(found[2]) if found else _AUTO_PIXELS
 
 
 def _number(value: object, least: int, most: int) -> int:

@@ -72,7 +72,7 @@ def images(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
         output=False,
         stream=body.get("stream") is True,
         user=user(body),
-        also=also,
+        also=tuple(also),
     )
 
 

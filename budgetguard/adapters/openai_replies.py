@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import ROUND_CEILING, Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..calls import Answer, Usage, count, read
-from .openai_requests import IMAGE_MODEL, gigabytes
+from .openai_requests import IMAGE_MODEL, gigabytes, searches
+
+Others: TypeAlias = tuple[tuple[str, Usage], ...]
+"""What other models used: (model, usage)."""
 
 _NANO = 1_000_000_000
 _MOST_DOLLARS = 9_000_000
@@ -80,12 +83,16 @@ def stated_cost(usage: Any) -> int | None:
 
 
 def chat(reply: Any) -> Answer:
-    """A chat completion, or a legacy completion."""
+    """A chat completion, or a legacy completion. A model that searches does so once a call, for a fee."""
     usage = read(reply, "usage")
     choices = read(reply, "choices")
+    model = _text(reply, "model")
+    counts = token_usage(usage)
+    if counts is not None and model is not None and searches(model):
+        counts["web_searches"] = 1
     return Answer(
-        model=_text(reply, "model"),
-        usage=token_usage(usage),
+        model=model,
+        usage=counts,
         tier=_text(reply, "service_tier"),
         cost=stated_cost(usage),
         id=_text(reply, "id"),
@@ -115,7 +122,7 @@ def responses(reply: Any) -> Answer:
     usage = read(reply, "usage")
     counts = token_usage(usage)
     status = read(reply, "status")
-    also: list[tuple[str, Usage]] = []
+    also: Others = ()
     if counts is not None:
         counts.update(_fees(reply))
         also = _pictures(reply)
@@ -187,7 +194,8 @@ def _fees(reply: Any) -> dict[str, int]:
 
 def _is_search(item: Any) -> bool:
     action = read(item, "action")
-    return action is None or read(action, "type") in {"search", None}
+    kind = read(action, "type")
+    return kind is None or kind == "search"
 
 
 def _containers(reply: Any, output: Sequence[Any], kinds: Sequence[Any]) -> dict[str, int]:
@@ -202,13 +210,14 @@ def _containers(reply: Any, output: Sequence[Any], kinds: Sequence[Any]) -> dict
     memory = 1
     for tool in _list(read(reply, "tools")) if used else ():
         container = read(tool, "container") or read(tool, "environment")
-        used.discard(container if isinstance(container, str) else read(container, "container_id"))
+        name = container if isinstance(container, str) else read(container, "container_id")
+        used -= {name} if isinstance(name, str) else set()
         limit = read(container, "memory_limit")
         memory = max(memory, gigabytes({"memory_limit": limit}))
     return {"code_executions": len(used) * memory}
 
 
-def _pictures(reply: Any) -> list[tuple[str, Usage]]:
+def _pictures(reply: Any) -> Others:
     """What the image tool's own model used."""
     made = token_usage(read(read(reply, "tool_usage"), "image_gen"))
     also: list[tuple[str, Usage]] = []
@@ -217,7 +226,7 @@ def _pictures(reply: Any) -> list[tuple[str, Usage]]:
     for item in _list(read(reply, "output")):
         if read(item, "type") == "image_generation_call":
             also += svg(item)
-    return also
+    return tuple(also)
 
 
 def _image_model(reply: Any) -> str:
@@ -233,16 +242,16 @@ def image_counts(counts: dict[str, int]) -> dict[str, int]:
     return counts
 
 
-def svg(item: Any) -> list[tuple[str, Usage]]:
+def svg(item: Any) -> Others:
     """What the model that writes an SVG used, apart from the image model."""
     usage = read(item, "svg_usage")
     counts = token_usage(usage)
     model = _text(usage, "model")
     if counts is None or model is None:
-        return []
+        return ()
     if reasoning := count(usage, "reasoning_tokens"):
         counts["output_reasoning_tokens"] = reasoning
-    return [(model, counts)]
+    return ((model, counts),)
 
 
 def _details(counts: dict[str, int], details: Any, names: Sequence[tuple[str, str]]) -> None:

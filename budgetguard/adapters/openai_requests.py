@@ -56,9 +56,9 @@ def chat(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
     if isinstance(prediction, Mapping):
         seen.content(prediction.get("content"))
     model = text(body, "model") or ""
-    searches = given(body, "web_search_options") is not None or "-search-" in model
+    search = given(body, "web_search_options") is not None or searches(model)
     capped, older = whole(body, "max_completion_tokens"), whole(body, "max_tokens")
-    fixed: Usage = {"web_searches": 1} if searches else NOTHING
+    fixed: Usage = {"web_searches": 1} if search else NOTHING
     if seen.audio_tokens:
         fixed = {**fixed, "input_audio_tokens": seen.audio_tokens}
     return Call(
@@ -75,7 +75,7 @@ def chat(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
         tier=text(body, "service_tier"),
         user=user(body),
         # What a search finds is billed as input, but for the preview models.
-        unknown_input=seen.unknown or (searches and "-search-preview" not in model),
+        unknown_input=seen.unknown or (search and "-search-preview" not in model),
     )
 
 
@@ -128,7 +128,7 @@ def responses(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
         user=user(body),
         background=body.get("background") is True,
         unknown_input=seen.unknown or stored or hosted,
-        also=also,
+        also=tuple(also),
     )
 
 
@@ -263,6 +263,11 @@ def _painter(tool: Mapping[str, Any], pictures: int) -> tuple[str, Usage]:
         "output_image_tokens": made,
     }
     return model, usage
+
+
+def searches(model: str) -> bool:
+    """Whether a chat model searches the web for each answer: gpt-4o-search-preview, gpt-5-search-api."""
+    return "-search-" in model
 
 
 def gigabytes(container: Any) -> int:

@@ -115,7 +115,7 @@ class ResponsesListener:
         if type(delta) is str:
             self.pieces += 1
             self.heard += len(delta) if delta.isascii() else size(delta)
-        elif kind in _RESPONSE_EVENTS:
+        elif type(kind) is str and kind in _RESPONSE_EVENTS:
             self._response(kind, fields.get("response"))
         return False
 
