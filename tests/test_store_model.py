@@ -1,0 +1,139 @@
+"""
+Every store answers as the memory store does (P11).
+
+Random operations, repeated and reordered, go to a store in memory and to one in a file, under one clock that also
+steps back. Every answer and everything that can be read must be the same, and the books must add up.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from budgetguard.ledger import KEEP_ENDED_MS, Account, Entry, Hold, Query, Store
+from budgetguard.stores.memory import MemoryStore
+from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.testing.clock import START_S, StoppedClock
+
+IDS = [f"{number:032x}" for number in range(12)]
+KEYS = ["a", "b", "c/\udcff", "d"]
+START_MS = round(START_S * 1000)
+
+accounts = st.builds(
+    Account,
+    st.sampled_from(KEYS),
+    limit=st.sampled_from([None, 0, 50, 100]),
+    enforce=st.sampled_from(["hard", "hard", "soft", "observe"]),
+    share=st.sampled_from([1, 4]),
+    end_ms=st.sampled_from([None, None, START_MS + 60_000]),
+    window=st.sampled_from([(), (), ("a",), ("b", "d")]),
+)
+amounts = st.sampled_from([0, 1, 10, 30, 60, 100])
+holds = st.builds(
+    Hold,
+    st.sampled_from(IDS),
+    st.lists(accounts, min_size=1, max_size=3).map(tuple),
+    amounts,
+    least=st.sampled_from([None, None, 0, 5]),
+    useful=st.sampled_from([0, 20]),
+    ttl_ms=st.sampled_from([1, 10_000, 60_000]),
+    on_expire=st.sampled_from(["release", "charge"]),
+    terms=st.sampled_from([(), (), (("a", 0),), (("a", 1), ("b", 0))]),
+    tags=st.sampled_from([{}, {"user": "ann"}, {"user": "\ud800"}]),
+    model=st.sampled_from(["", "m"]),
+)
+flags = st.sampled_from([frozenset[str](), frozenset({"manual"}), frozenset({"estimated", "cut"})])
+steps_ms = st.sampled_from([1, 1_000, 10_000, 60_000, KEEP_ENDED_MS, -1, -10_000, -60_000, -KEEP_ENDED_MS])
+
+
+class Stores(RuleBasedStateMachine):
+    """One ledger kept twice."""
+
+    @initialize()
+    def open(self) -> None:
+        self.directory = tempfile.mkdtemp(prefix="budgetguard-test-")
+        self.clock = StoppedClock()
+        self.stores: list[Store] = [
+            MemoryStore(clock=self.clock),
+            SQLiteStore(f"{self.directory}/a.db", clock=self.clock, durable=False, reserve_s=5),
+        ]
+        self.placed: dict[str, Hold] = {}
+
+    def teardown(self) -> None:
+        self.stores[1].close()
+        shutil.rmtree(self.directory)
+
+    def both(self, operation: str, *args: Any, **named: Any) -> Any:
+        specified, answer = [getattr(store, operation)(*args, **named) for store in self.stores]
+        assert answer == specified
+        return answer
+
+    @rule(hold=holds)
+    def reserve(self, hold: Hold) -> None:
+        self.placed.setdefault(hold.id, hold)
+        self.both("reserve", hold)
+
+    @rule(hold=holds, entry_flags=flags, cost=amounts)
+    def settle(self, hold: Hold, entry_flags: frozenset[str], cost: int) -> None:
+        self.both("settle", hold, Entry(hold.id, cost, tags=hold.tags, model=hold.model, flags=entry_flags))
+
+    @rule(hold_id=st.sampled_from(IDS), cost=amounts)
+    def settle_what_was_reserved(self, hold_id: str, cost: int) -> None:
+        if hold_id in self.placed:
+            self.both("settle", self.placed[hold_id], Entry(hold_id, cost, usage={"input_tokens": cost}))
+
+    @rule(hold_id=st.sampled_from(IDS))
+    def reserve_again(self, hold_id: str) -> None:
+        if hold_id in self.placed:
+            self.both("reserve", replace(self.placed[hold_id], terms=()))
+
+    @rule(hold_id=st.sampled_from(IDS))
+    def release(self, hold_id: str) -> None:
+        self.both("release", hold_id)
+
+    @rule(key=st.sampled_from(KEYS), body=st.sampled_from([None, "x"]), expected=st.sampled_from([None, 0, 1]))
+    def put_terms(self, key: str, body: str | None, expected: int | None) -> None:
+        self.both("put_terms", key, body, expected=expected)
+
+    @rule(step=steps_ms)
+    def the_clock_moves(self, step: int) -> None:
+        self.clock.advance(step / 1000)
+
+    @rule(step=steps_ms)
+    def prune(self, step: int) -> None:
+        self.both("prune", self.stores[0].now_ms() + step)
+
+    @rule()
+    def close(self) -> None:
+        self.stores[1].close()
+
+    @rule(by=st.lists(st.sampled_from(["user", "day", "model"]), max_size=2), limit=st.sampled_from([None, 2]))
+    def read_totals(self, by: list[str], limit: int | None) -> None:
+        self.both("totals", by, Query(limit=limit))
+
+    @invariant()
+    def all_that_can_be_read_is_the_same(self) -> None:
+        self.both("balances", [*KEYS, "never"])
+        self.both("holds")
+        assert self.both("check") == []
+        for operation in ("entries", "accounts", "all_terms"):
+            specified, answer = [list(getattr(store, operation)()) for store in self.stores]
+            assert answer == specified
+
+
+Stores.TestCase.settings = settings(
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
+    database=None,
+)
+TestStores = Stores.TestCase
