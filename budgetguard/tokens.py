@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tiktoken import Encoding
 
-PATIENCE_S = 0.1
+PATIENCE_S = 0.15
 """CPU seconds that one count may take; what is left by then is bounded by its bytes. English takes 0.04 s a MB."""
 
 STRETCH = 16_384
