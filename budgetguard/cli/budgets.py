@@ -111,7 +111,7 @@ def set_(
     name: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Give a user a budget, or change it; what was spent in its period stays."""
+    """Give a user a budget, or change it; the spend stays."""
     with project(store, name) as manager:
         manager.set_budget(user, limit, duration=period, timezone=timezone, enforce=cast(Enforce, enforce))
         _print(_standing(manager.store, user), as_json=as_json)

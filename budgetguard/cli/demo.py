@@ -112,7 +112,7 @@ def _follow(thread: threading.Thread, traffic: Traffic, seen: list[Made], say: C
 
 
 def _line(made: Made) -> Text:
-    text = " ".join(made.text.split())
+    text = " ".join(made.text.split() or str(made.refusal).split())
     end = ("refused", "red") if made.cost is None else (f"{made.cost}", "green")
     return Text.assemble(f"{made.user:<4} {made.shape:<16} ", (f"{end[0]:<12}", end[1]), (f" {text[:60]}", "dim"))
 
@@ -131,8 +131,8 @@ def _table(rows: list[Standing]) -> RenderableType:
         limit = row.budget.rule.limit or 0
         used = row.spent + row.held
         colour = "red" if row.left is not None and row.left * 4 < limit else "green"
-        filled.append([*row.as_row(), Text(bar(used, limit, cells=20).ljust(20, "·"), style=colour)])
-    return table([*COLUMNS, Column("used")], filled)
+        filled.append([*row.as_row()[:5], Text(bar(used, limit, cells=20).ljust(20, "·"), style=colour)])
+    return table([*COLUMNS[:5], Column("used")], filled)
 
 
 def _end(
@@ -169,4 +169,4 @@ def _hint(out: Console, url: str) -> None:
     out.print(f"  budgetguard spend --by shape --chart --project {PROJECT} --store {url}")
     path = url.removeprefix("sqlite:///")
     if path != url and Path(path).exists():
-        out.print(f"  or delete {path} to begin anew")
+        out.print(f"  or delete {path}* to begin anew")

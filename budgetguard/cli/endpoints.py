@@ -77,8 +77,8 @@ def local_model() -> Iterator[Site]:
             title="Gemma 3 270M by llama.cpp, on this machine, at declared prices",
             base_url=f"{server.listening_address}/v1",
             model=name,
-            max_tokens=24,
-            budgets={"ann": "1", "bob": "0.002"},
+            max_tokens=16,
+            budgets={"ann": "1", "bob": "0.001"},
             calls=2,
             prices=prices,
         )

@@ -137,12 +137,13 @@ async def streamed_async(client: AsyncOpenAI, site: Site, number: int) -> str:
     stream = await client.chat.completions.create(
         model=site.model, messages=_ask(number), max_tokens=site.max_tokens, stream=True
     )
-    return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+    return "".join([choice.delta.content or "" async for chunk in stream for choice in chunk.choices])
 
 
 def _words(stream: Iterable[Any]) -> Iterator[str]:
     for chunk in stream:
-        yield chunk.choices[0].delta.content or ""
+        for choice in chunk.choices:
+            yield choice.delta.content or ""
 
 
 def _ask(number: int) -> list[Any]:

@@ -18,7 +18,7 @@ from typing import Any
 from .plan import BadRequestError, Plan
 
 PICTURE_TOKENS = 85
-WORDS = ("money", " is", " a", " promise", " kept", " in", " whole", " numbers", " and", " the", " sum", " holds;")
+WORDS = (" money", " is", " a", " promise", " kept", " in", " whole", " numbers", " and", " the", " sum", " holds;")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def write(plan: Plan, *, cap: int | None, schema: Any = None, tool: Mapping[str,
     elif plan.text is not None:
         pieces = tuple(re.findall(r"\s*\S+|\s+$", plan.text))
     else:
-        pieces = tuple(WORDS[i % len(WORDS)] if i else WORDS[0] for i in range(plan.tokens))
+        pieces = tuple(WORDS[i % len(WORDS)] if i else WORDS[0].lstrip() for i in range(plan.tokens))
     if plan.ignore_caps:
         cap = None
     reasoning = plan.reasoning if cap is None else min(plan.reasoning, cap)

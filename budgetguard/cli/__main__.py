@@ -1,0 +1,5 @@
+"""`python -m budgetguard.cli`: the command line, where no script was installed."""
+
+from . import main
+
+main()
