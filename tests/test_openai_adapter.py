@@ -11,7 +11,7 @@ import copy
 import importlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -313,6 +313,7 @@ def test_the_stated_cap_is_the_larger_of_the_two_names() -> None:
     assert chat(max_tokens=0).max_output == 0
     assert chat(max_tokens="5").max_output is None
     assert chat(max_tokens=True).max_output is None
+    assert chat(max_tokens=10**30).max_output == 10**7
 
 
 def test_what_else_a_chat_says_of_its_cost() -> None:
@@ -850,23 +851,18 @@ JUNK = st.recursive(
 )
 
 
-def broken(samples: list[Any]) -> st.SearchStrategy[Any]:
-    """One of the samples with junk somewhere in it, or junk alone."""
-    return st.tuples(st.sampled_from(samples), JUNK, st.randoms(use_true_random=False)).map(_break) | JUNK
+WRONG = [None, True, 0, -1, 1.5, float("nan"), 10**30, "", "x", [], {}, [[]], [{}], {"a": []}, ("b",), openai.NOT_GIVEN]
 
 
-def _break(parts: Any) -> Any:
-    sample, junk, random = parts
-    whole = copy.deepcopy(sample)
-    inner = whole
-    while True:
-        keys = list(inner) if isinstance(inner, dict) else list(range(len(inner)))
-        key = random.choice(keys)
-        child = inner[key]
-        if not isinstance(child, dict | list) or not child or random.random() < 0.3:
-            inner[key] = junk
-            return whole
-        inner = child
+def broken(sample: Any) -> Iterator[Any]:
+    """The sample with each of its parts, in turn, replaced by everything that is wrong there; then without it."""
+    yield sample
+    keys = list(sample) if isinstance(sample, dict) else range(len(sample)) if isinstance(sample, list) else ()
+    for key in keys:
+        for wrong in (*WRONG, *broken(sample[key])):
+            changed = copy.copy(sample)
+            changed[key] = wrong
+            yield changed
 
 
 BODIES = [
@@ -928,42 +924,66 @@ ITEMS = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
-@given(body=broken(BODIES), files=st.lists(JUNK, max_size=2))
-def test_no_body_makes_a_request_reader_raise(body: Any, files: list[Any]) -> None:
-    """A wrong body is the API's to refuse, in its own words."""
-    for endpoint in adapter.ENDPOINTS:
-        if endpoint.request is None or (endpoint.opaque and endpoint.name != "batches"):
-            continue
-        call = endpoint.request(body, files)
+REQUESTS = [e.request for e in adapter.ENDPOINTS if e.request is not None and (not e.opaque or e.name == "batches")]
+REPLIES = list({e.answer: None for e in adapter.ENDPOINTS if e.answer is not None})
+LISTENERS = [BY_NAME[name].listener for name in ("chat.completions", "responses", "images.edit", "audio.speech")]
+
+
+def check_requests(body: Any, files: Any = ()) -> None:
+    for request in REQUESTS:
+        call = request(body, files)
         assert all(type(text) is str for text in call.texts)
         assert min(call.overhead, call.images, call.choices - 1, *call.fixed.values(), 0) == 0
-        if endpoint.amend is not None and isinstance(body, dict):
-            endpoint.amend(body, 16, True, "api.openai.com")
 
 
-@settings(max_examples=300, deadline=None)
-@given(reply=broken([recorded["reply"] for recorded in RECORDED]))
-def test_no_reply_makes_a_reader_raise(reply: Any) -> None:
-    """The caller has paid for it. What is read is whole counts of at least 0."""
-    for endpoint in adapter.ENDPOINTS:
-        if endpoint.answer is not None:
-            answer = endpoint.answer(reply)
-            for usage in (answer.usage or {}, *(usage for _, usage in answer.also)):
-                assert all(type(number) is int and number >= 0 for number in usage.values())
-            assert answer.model is None or type(answer.model) is str
+def check_replies(reply: Any) -> None:
+    for read_reply in REPLIES:
+        answer = read_reply(reply)
+        for usage in (answer.usage or {}, *(usage for _, usage in answer.also)):
+            assert all(type(number) is int and 0 <= number <= 2 * 10**12 for number in usage.values())
+        assert answer.model is None or type(answer.model) is str
 
 
-@settings(max_examples=300, deadline=None)
-@given(items=st.lists(broken(ITEMS), max_size=4))
-def test_no_item_makes_a_listener_raise(items: list[Any]) -> None:
-    """Streams of servers that only resemble OpenAI's pass through too."""
-    for endpoint in (BY_NAME[name] for name in ("chat.completions", "responses", "images.edit", "audio.speech")):
-        assert endpoint.listener is not None
-        listener = endpoint.listener()
+def check_listeners(items: list[Any]) -> None:
+    for make in LISTENERS:
+        assert make is not None
+        listener = make()
         for item in items:
             assert listener.hear(item) in (True, False)
         assert listener.heard >= 0
+
+
+@pytest.mark.parametrize("body", BODIES, ids=["chat", "responses", "media"])
+def test_no_wrong_field_makes_a_request_reader_raise(body: Any) -> None:
+    """A wrong body is the API's to refuse, in its own words."""
+    for wrong in broken(body):
+        check_requests(wrong)
+
+
+def test_no_wrong_field_makes_a_reply_reader_raise() -> None:
+    """The caller has paid for it. What is read is whole counts of at least 0."""
+    for recorded in RECORDED:
+        for wrong in broken(recorded["reply"]):
+            check_replies(wrong)
+
+
+def test_no_wrong_field_makes_a_listener_raise() -> None:
+    """Streams of servers that only resemble OpenAI's pass through too."""
+    for item in ITEMS:
+        for wrong in broken(item):
+            check_listeners([wrong, wrong])
+
+
+@settings(max_examples=150, deadline=None)
+@given(junk=JUNK)
+def test_no_junk_makes_anything_raise(junk: Any) -> None:
+    """Nor does what is no request, reply or event at all."""
+    check_requests(junk, junk if isinstance(junk, list) else [junk])
+    check_replies(junk)
+    check_listeners([junk])
+    for endpoint in adapter.ENDPOINTS:
+        if endpoint.amend is not None and isinstance(junk, dict):
+            endpoint.amend(junk, 16, True, "api.openai.com")
 
 
 def test_text_that_no_encoding_has_is_measured() -> None:

@@ -36,6 +36,9 @@ LEAST_BYTES_A_SECOND = 750
 
 _JSON = (str, dict, list, int, float, tuple, Mapping)
 
+MOST = 10_000_000
+"""Above every number of tokens, answers or tool calls that an API takes; keeps costs within 64 bits."""
+
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 _IMAGES = frozenset({"image_url", "input_image", "image", "computer_screenshot", "image_file"})
 _TEXTS = frozenset({"text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text"})
@@ -204,11 +207,11 @@ def text(body: Mapping[str, Any], name: str) -> str | None:
 
 
 def whole(body: Mapping[str, Any], name: str) -> int | None:
-    """A field that is a whole number of at least 0, else `None`."""
+    """A field that is a whole number of at least 0, else `None`; what is above `MOST` is as good as that."""
     value = body.get(name)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if type(value) is int and value >= 0 else None
+    return min(value, MOST) if type(value) is int and value >= 0 else None
 
 
 def fields(body: object) -> Mapping[str, Any]:

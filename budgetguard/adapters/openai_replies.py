@@ -8,11 +8,13 @@ unknown is not free.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from decimal import ROUND_CEILING, Decimal
 from typing import Any, TypeAlias
 
-from ..calls import Answer, Usage, count, read
+from ..calls import Answer, Usage, read
+from ..calls import count as count_of
 from .openai_requests import IMAGE_MODEL, gigabytes, searches
 
 Others: TypeAlias = tuple[tuple[str, Usage], ...]
@@ -20,6 +22,9 @@ Others: TypeAlias = tuple[tuple[str, Usage], ...]
 
 _NANO = 1_000_000_000
 _MOST_DOLLARS = 9_000_000
+
+_MOST = 10**12
+"""Above every count of a real reply; keeps costs within 64 bits."""
 
 _RUNNING = frozenset({"queued", "in_progress"})
 
@@ -65,6 +70,11 @@ def token_usage(usage: Any) -> dict[str, int] | None:
         counts["cache_read_tokens"] = max(count(usage, "cached_tokens"), images + count(cached, "cached_text_tokens"))
         counts["cache_image_read_tokens"] = images
     return counts
+
+
+def count(item: Any, name: str) -> int:
+    """A count, within what a reply can mean."""
+    return min(count_of(item, name), _MOST)
 
 
 def stated_cost(usage: Any) -> int | None:
@@ -161,7 +171,7 @@ def transcription(reply: Any) -> Answer:
 def video(reply: Any) -> Answer:
     """A film that was ordered: its length and size are its price, whether it is made already or not."""
     seconds, size = read(reply, "seconds"), _text(reply, "size")
-    length = int(seconds) if isinstance(seconds, str) and seconds.isascii() and seconds.isdigit() else 0
+    length = int(seconds) if isinstance(seconds, str) and re.fullmatch("[0-9]{1,5}", seconds) else 0
     length = length or count(reply, "seconds")
     usage = {f"video_seconds/{size}": length} if size is not None and length else None
     return Answer(model=_text(reply, "model"), usage=usage, id=_text(reply, "id"))

@@ -246,7 +246,7 @@ def _tools(body: Mapping[str, Any], model: str) -> tuple[dict[str, int], list[tu
                 fees[fee] = calls
         if kind in {"code_interpreter", "shell"}:
             container = tool.get("container") or tool.get("environment")
-            if isinstance(container, Mapping) and container.get("type") in _NEW_CONTAINERS:
+            if isinstance(container, Mapping) and text(container, "type") in _NEW_CONTAINERS:
                 fees["code_executions"] = fees.get("code_executions", 0) + gigabytes(container)
         elif kind == "image_generation":
             also.append(_painter(tool, IMAGE_CALLS if stated is None else stated))
