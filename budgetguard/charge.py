@@ -15,32 +15,20 @@ the provider, cost what was held.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
 
-from . import tokens
-from .calls import Answer, Call, Endpoint, Listener, Usage
+from . import tally, tokens
+from .calls import NOTHING, Answer, Call, Endpoint, Listener, Usage
 from .errors import BudgetGuardError, StoreError, UnpricedModelError
-from .ledger import (
-    Account,
-    Admitted,
-    Conflict,
-    Ended,
-    Entry,
-    Hold,
-    Millis,
-    OnExpire,
-    Refusal,
-    Stale,
-    Store,
-    new_id,
-)
-from .money import Nano
+from .ledger import Account, Admitted, Conflict, Ended, Entry, Hold, Refusal, Stale, new_id
+from .money import PICO_PER_NANO, Nano, nano_from_pico
 from .process import PROCESS
 from .refusals import refuse
 from .scope import Scope, note_refusal
+from .tally import Tally
 
 if TYPE_CHECKING:
     from .guards import Guard
@@ -52,13 +40,12 @@ T = TypeVar("T")
 USEFUL_OUTPUT = 64
 """Tokens below which sharing the room among calls in flight helps nobody: a cap is that large, if there is room."""
 
-BACKGROUND_TTL_MS: Millis = 24 * 60 * 60 * 1000
-"""How long a background response may run before its hold is booked as spent."""
-
 BYTES_A_TOKEN = 4
 """Of an interrupted answer: OpenAI's rule of thumb for English text; a piece of a stream is at least one token."""
 
-_STALE_TRIES = 8
+_TRIES = 8
+
+NO_FLAGS: frozenset[str] = frozenset()
 
 
 class Step(NamedTuple):
@@ -71,22 +58,11 @@ class Step(NamedTuple):
 Steps: TypeAlias = Generator[Step, Any, T]
 
 
-@dataclass(slots=True)
-class Purse:
-    """One ledger that a call touches, and its hold there."""
-
-    store: Store
-    accounts: tuple[Account, ...]
-    terms: tuple[tuple[str, int], ...] = ()
-    hold: Hold | None = None
-    granted: Nano = 0
-    shared: bool = False
-
-
 class Charge:
     """The money of one call. `cap` and `ask_usage` say how its request is to be amended."""
 
     __slots__ = (
+        "accounts",
         "amount",
         "answer",
         "ask_usage",
@@ -98,17 +74,20 @@ class Charge:
         "exact",
         "free",
         "guard",
+        "hold",
         "id",
         "input_tokens",
         "input_unknown",
         "model_cap",
         "pid",
         "provider",
-        "purses",
         "quote",
         "scope",
         "sent",
         "tags",
+        "tallied",
+        "tallies",
+        "terms",
         "unpriced",
         "watched",
     )
@@ -131,7 +110,11 @@ class Charge:
         self.tags = tags
         self.id = new_id()
         self.pid = PROCESS.pid
-        self.purses: list[Purse] = []
+        self.tallies: tuple[Tally, ...] = ()
+        self.tallied: Nano | None = None
+        self.accounts: tuple[Account, ...] = ()
+        self.terms: tuple[tuple[str, int], ...] = ()
+        self.hold: Hold | None = None
         self.amount: Nano = 0
         self.cap: int | None = None
         self.model_cap: int | None = None
@@ -152,55 +135,70 @@ class Charge:
 
     def admit(self) -> Steps[None]:
         """Hold the projected cost on every ledger, or raise; afterwards the call may be sent."""
-        self.purses = self.guard.purses(self.tags, self.scope)
-        if self._price():
-            PROCESS.open[id(self)] = self
-            if self.endpoint.opaque:
-                yield from self._gate()
-            else:
-                yield from self._hold()
+        guard = self.guard
+        self.tallies = guard.tallies(self.scope)
+        if guard.store is not None:
+            self.accounts, self.terms = guard.accounts(self.tags)
+        PROCESS.open[id(self)] = self
+        if self.endpoint.opaque:
+            yield from self._gate()
+        elif self._price():
+            yield from self._hold()
         self.sent = True
 
     def _price(self) -> bool:
         """Whether there is a price to hold. Raises `UnpricedModelError` if a budget has to know and cannot."""
-        if self.endpoint.opaque:
-            return True
         try:
             self.quote = self.guard.prices.quote(self.provider, self.call.model, self.call.tier)
         except UnpricedModelError:
-            if any(account.limit is not None for purse in self.purses for account in purse.accounts):
-                raise
-            if any(purse.terms for purse in self.purses):  # the user may have a budget that is not known here yet
+            # Terms: the user may have a budget that this process has not seen yet.
+            if self.terms or any(account.limit is not None for account in self._limits()):
                 raise
             self.unpriced = True
+            self.guard.warn_unpriced(self.call.model)
             return False
         self.free = self.quote.free
         return not self.free
 
+    def _limits(self) -> Iterator[Account]:
+        yield from self.accounts
+        for tally in self.tallies:
+            yield tally.account
+
     def _hold(self) -> Steps[None]:
-        assert self.quote is not None
-        self.input_tokens = self._context() if self.call.unknown_input else tokens.bound(self.call)
-        while True:
-            wish = self._wish(self.quote)
-            refusal = yield from self._reserve_all(wish)
-            if refusal is None:
-                break
-            if self.exact or refusal.account.enforce != "hard" or not (yield from self._count()):
-                yield from self._refuse(refusal, wish)
-        yield from self._set_cap(self.quote, wish)
+        quote = self.quote
+        assert quote is not None
+        self.input_tokens = self._context(quote) if self.call.unknown_input else tokens.bound(self.call)
+        wish = yield from self._place(lambda: self._wish(quote))
+        if wish.least is not None:
+            yield from self._set_cap(quote, wish)
 
     def _gate(self) -> Steps[None]:
         """For what cannot be priced from its reply: only ask whether there is any room at all."""
-        self.free = True
-        refusal = yield from self._reserve_all(Wish(1, None, 0, 0))
-        if refusal is not None:
-            yield from self._refuse(refusal, Wish(1, None, 0, 0))
-        yield from self._release_all()
+        self.exact = True
+        yield from self._place(lambda: Wish(1, None, 0, 0))
+        yield from self._release()
         self.guard.warn_opaque(self.endpoint.name)
 
-    def _context(self) -> int:
-        assert self.quote is not None
-        return self.quote.context or self.guard.settings.context_guess
+    def _place(self, plan: Callable[[], Wish]) -> Steps[Wish]:
+        """Place the hold that is planned, and plan again whenever more is known; or raise the refusal."""
+        for _ in range(_TRIES):
+            wish = plan()
+            outcome = yield from self._reserve(wish)
+            if outcome is None:
+                return wish
+            self._untally()
+            if isinstance(outcome, Stale):
+                self.guard.learn(outcome)
+                self.accounts, self.terms = self.guard.accounts(self.tags)
+            elif self.exact or outcome.account.enforce != "hard" or not (yield from self._count()):
+                error = refuse(outcome, self.tags, wish.amount if wish.least is None else wish.least)
+                note_refusal(self.scope, error)
+                raise error
+        raise StoreError("the budgets of this call change faster than they can be read: try again")
+
+    def _context(self, quote: Quote) -> int:
+        return quote.context or self.guard.settings.context_guess
 
     def _count(self) -> Steps[bool]:
         """Count the input with the tokenizer; whether that is less than the bound."""
@@ -215,31 +213,28 @@ class Charge:
     def _wish(self, quote: Quote) -> Wish:
         """What to hold: the projected cost, and how far an output cap of ours could lower it."""
         call = self.call
+        base = self._projected(quote, 0)
         if not call.output:
-            return Wish(self._projected(quote, 0), None, 0, 0)
+            return Wish(base, None, 0, 0)
+        pico = quote.output_pico(self.input_tokens) * call.choices
         stated = call.max_output if call.max_output is not None else call.default_output
         if stated is not None:
-            return Wish(self._projected(quote, stated), None, 0, stated)
+            return Wish(base + nano_from_pico(pico * stated), None, 0, stated)
         most = self._most(quote)
-        wanted = self._projected(quote, most)
-        if call.cap is None or not self._hard():
+        wanted = base + nano_from_pico(pico * most)
+        if call.cap is None or not any(
+            account.enforce == "hard" and account.limit is not None for account in self._limits()
+        ):
             return Wish(wanted, None, 0, most)
         least = min(call.least_output, most)
         useful = min(max(USEFUL_OUTPUT, least), most)
-        return Wish(wanted, self._projected(quote, least), self._projected(quote, useful), most)
+        return Wish(wanted, base + nano_from_pico(pico * least), base + nano_from_pico(pico * useful), most)
 
     def _most(self, quote: Quote) -> int:
         most = quote.max_output or self.guard.settings.output_guess
         if quote.context is not None:
             most = min(most, quote.context - self.input_tokens)
         return max(most, self.call.least_output)
-
-    def _hard(self) -> bool:
-        return any(
-            account.enforce == "hard" and account.limit is not None
-            for purse in self.purses
-            for account in purse.accounts
-        )
 
     def _projected(self, quote: Quote, output: int) -> Nano:
         """The most that the call can cost with this many output tokens an answer."""
@@ -255,82 +250,65 @@ class Charge:
         for kind, most in call.fixed.items():
             usage[kind] = usage.get(kind, 0) + most
             whole = _whole(kind)
-            if whole is not None:
+            if whole is not None and whole != kind:
                 usage[whole] += most
         return usage
 
-    def _reserve_all(self, wish: Wish) -> Steps[Refusal | None]:
-        amount = wish.amount
-        for purse in self.purses:
-            if purse.hold is not None:
-                continue
-            refusal = yield from self._reserve(purse, wish, amount)
-            if refusal is not None:
-                return refusal
-            amount = min(amount, purse.granted) if purse.hold is not None else amount
+    def _reserve(self, wish: Wish) -> Steps[Refusal | Stale | None]:
+        """Hold on the tallies of this process and on the accounts in the store; `None`: it is held on all."""
+        amount, least, useful = wish.amount, wish.least, wish.useful
+        if self.tallies:
+            granted = tally.reserve(self.tallies, Hold(self.id, (), amount, least, useful))
+            if isinstance(granted, Refusal):
+                return granted
+            self.tallied = amount = granted
+        if self.accounts or self.terms:
+            guard, call, store = self.guard, self.call, self.guard.store
+            assert store is not None
+            ttl_ms, on_expire = guard.hold_terms(self.tags, call.background)
+            self.hold = Hold(
+                self.id,
+                self.accounts,
+                amount,
+                least,
+                useful,
+                ttl_ms,
+                on_expire,
+                self.terms,
+                self.tags,
+                self.provider or "",
+                call.model,
+            )
+            outcome = yield Step(partial(store.reserve, self.hold), store.blocking)
+            if not isinstance(outcome, Admitted):
+                self.hold = None
+                if isinstance(outcome, Ended):
+                    raise StoreError("the call had already ended when its money was to be held")
+                return cast(Refusal | Stale, outcome)
+            amount = outcome.amount
         self.amount = amount
         return None
 
-    def _reserve(self, purse: Purse, wish: Wish, amount: Nano) -> Steps[Refusal | None]:
-        for _ in range(_STALE_TRIES):
-            if not purse.accounts and not purse.terms:
-                return None
-            purse.hold = Hold(
-                self.id,
-                purse.accounts,
-                amount,
-                None if wish.least is None else min(wish.least, amount),
-                min(wish.useful, amount),
-                self._ttl_ms(),
-                self._on_expire(),
-                purse.terms,
-                self.tags,
-                self.provider or "",
-                self.call.model,
-            )
-            outcome = yield Step(partial(purse.store.reserve, purse.hold), purse.store.blocking)
-            if type(outcome) is Admitted:
-                purse.granted = outcome.amount
-                return None
-            if type(outcome) is not Stale:
-                purse.hold = None
-            if type(outcome) is Refusal:
-                return outcome
-            if type(outcome) is Ended:
-                raise StoreError("the call had already ended when its money was to be held")
-            purse.hold = None
-            self.guard.learn(outcome)
-            purse.accounts, purse.terms = self.guard.accounts(self.tags)
-        raise StoreError("the budgets of this call change faster than they can be read: try again")
-
-    def _ttl_ms(self) -> Millis:
-        return BACKGROUND_TTL_MS if self.call.background else self.guard.settings.ttl_ms
-
-    def _on_expire(self) -> OnExpire:
-        return "charge" if self.call.background else self.guard.on_expire(self.tags)
-
-    def _refuse(self, refusal: Refusal, wish: Wish) -> Steps[None]:
-        yield from self._release_all()
-        error = refuse(refusal, self.tags, wish.amount if wish.least is None else wish.least)
-        note_refusal(self.scope, error)
-        raise error
+    def _untally(self) -> None:
+        if self.tallied is not None:
+            tally.settle(self.tallies, self.tallied, 0)
+            self.tallied = None
 
     def _set_cap(self, quote: Quote, wish: Wish) -> Steps[None]:
-        if wish.least is None:
-            return
+        self.model_cap = wish.output
         if self.amount >= wish.amount:
-            self.cap = self.model_cap = wish.output
+            self.cap = wish.output
             return
-        cap = self._cap_for(quote)
-        if cap < USEFUL_OUTPUT and not self.exact and (yield from self._count()):
-            cap = self._cap_for(quote)
-        self.cap, self.model_cap = cap, wish.output
+        self.cap = self._cap_for(quote)
+        if self.cap < USEFUL_OUTPUT and not self.exact and (yield from self._count()):
+            self.cap = self._cap_for(quote)
 
     def _cap_for(self, quote: Quote) -> int:
         """The most output tokens an answer that the held amount pays for."""
-        least = self.call.least_output
-        spare_pico = (self.amount - self._projected(quote, least)) * 1000
-        return least + max(spare_pico, 0) // max(quote.output_pico(self.input_tokens) * self.call.choices, 1)
+        spare_pico = (self.amount - self._projected(quote, 0)) * PICO_PER_NANO
+        return max(
+            spare_pico // max(quote.output_pico(self.input_tokens) * self.call.choices, 1), self.call.least_output
+        )
 
     # -- after the call ------------------------------------------------------------------------------------------
 
@@ -365,14 +343,15 @@ class Charge:
         if self.pid != PROCESS.pid:  # a forked child: the parent ends its own calls
             return
         try:
-            if not self.sent or self.answer is None:
-                yield from self._release_all()
-            elif self.free and self.endpoint.opaque:
+            answer = self.answer
+            if not self.sent or answer is None:
+                yield from self._release()
+            elif self.endpoint.opaque:
                 return
-            elif not self.answer.final:
-                yield from self.guard.keep(self)
+            elif not answer.final:
+                yield from self.guard.keep(self, answer)
             else:
-                yield from self._settle()
+                yield from self._settle(answer)
         except BudgetGuardError:
             log.exception("call %s could not be settled", self.id)
 
@@ -382,75 +361,74 @@ class Charge:
             self.answer = Answer()
         self.guard.shell.run(self.close())
 
-    def _release_all(self) -> Steps[None]:
-        for purse in self.purses:
-            if purse.hold is not None:
-                purse.hold = None
-                yield Step(partial(purse.store.release, self.id), purse.store.blocking)
+    def _release(self) -> Steps[None]:
+        self._untally()
+        if self.hold is not None:
+            store = self.guard.store
+            assert store is not None
+            self.hold = None
+            yield Step(partial(store.release, self.id), store.blocking)
 
-    def _settle(self) -> Steps[None]:
-        answer = self.answer
-        assert answer is not None
+    def _settle(self, answer: Answer) -> Steps[None]:
         if self.input_unknown:
-            yield from self._add_input(answer)
-        entry = self._entry()
+            answer = yield from self._add_input(answer)
+        cost = self.cost(answer)
+        if self.tallies:
+            tally.settle(self.tallies, self.tallied or 0, cost)
+            self.tallied = None
         if answer.id is not None and "user" in self.tags:
             self.guard.note_settled(answer.id, self.tags["user"])
-        for purse in self.purses:
-            if purse.hold is None and not purse.shared:
-                continue
-            hold = purse.hold or Hold(self.id, (), 0)
-            try:
-                outcome = yield Step(partial(purse.store.settle, hold, entry), purse.store.blocking)
-            except StoreError:
-                log.exception("the cost of call %s (%d nano-dollars) did not reach its store", self.id, entry.cost)
-                continue
-            if type(outcome) is Conflict:
-                log.error("call %s was settled at %d before, now at %d", self.id, outcome.recorded, entry.cost)
+        store = self.guard.store
+        if store is None:
+            return
+        hold = self.hold or Hold(self.id, (), 0)
+        outcome = yield Step(partial(store.settle, hold, self._entry(answer, cost)), store.blocking)
+        if isinstance(outcome, Conflict):
+            log.error("call %s was settled at %d before, now at %d", self.id, outcome.recorded, cost)
 
-    def _add_input(self, answer: Answer) -> Steps[None]:
+    def _add_input(self, answer: Answer) -> Steps[Answer]:
         """Complete the usage of an interrupted answer with the input, as well as it can be counted."""
         if not self.exact:
             yield from self._count()
         output = (answer.usage or {}).get("output_tokens", 0)
-        self.answer = replace(answer, usage={**self._usage(0), "output_tokens": output})
+        return replace(answer, usage={**self._usage(0), "output_tokens": output})
 
-    def _entry(self) -> Entry:
-        answer = self.answer
-        assert answer is not None
-        flags = set()
-        if self.unpriced:
-            flags.add("unpriced")
-        unknown = answer.usage is None and answer.cost is None and not (self.free or answer.free)
-        if unknown or self.estimated:
-            flags.add("estimated")
-        if self.cap is not None and self.model_cap is not None and self.cap < self.model_cap:
-            flags.add("capped")
-            if answer.cut:
-                flags.add("cut")
-                self.guard.warn_cut(self.cap)
+    def _entry(self, answer: Answer, cost: Nano) -> Entry:
+        guard, call = self.guard, self.call
         return Entry(
             self.id,
-            self.cost(),
-            accounts=self.guard.model_accounts(self.tags, self.call.model),
-            tags=self.tags,
-            provider=self.provider or "",
-            model=answer.model or self.call.model,
-            usage=answer.usage or {},
-            flags=frozenset(flags),
+            cost,
+            guard.model_accounts(self.tags, call.model),
+            0,
+            self.tags,
+            self.provider or "",
+            answer.model or call.model,
+            answer.usage or NOTHING,
+            self._flags(answer),
         )
 
-    def cost(self) -> Nano:
+    def _flags(self, answer: Answer) -> frozenset[str]:
+        flags = []
+        if self.unpriced:
+            flags.append("unpriced")
+        if self.estimated or (answer.usage is None and answer.cost is None and not (self.free or answer.free)):
+            flags.append("estimated")
+        if self.cap is not None and self.model_cap is not None and self.cap < self.model_cap:
+            flags.append("capped")
+            if answer.cut:
+                flags.append("cut")
+                self.guard.warn_cut(self.cap)
+        return frozenset(flags) if flags else NO_FLAGS
+
+    def cost(self, answer: Answer) -> Nano:
         """The true cost. All that was held, if the usage is unknown: unknown is not free."""
-        answer = self.answer
-        assert answer is not None
         if self.free or self.unpriced or answer.free:
             return 0
         if answer.cost is not None:
             return answer.cost
         if answer.usage is None:
             return self.amount
-        cost = self.guard.true_cost(self.provider, answer.model or self.call.model, self.call.model, answer)
+        cost = self.guard.true_cost(self.provider, self.call.model, answer)
         if cost is None:
             return self.amount
         return min(cost, self.amount) if self.estimated and self.amount else cost

@@ -22,8 +22,8 @@ from .errors import BudgetExceededError, ConfigError, find_budget_error
 from .install import default_guard, install
 from .ledger import Account, Enforce
 from .money import Money, parse_dollars
-from .process import PROCESS
 from .scope import NO_TAGS, Scope, current, merge_tags
+from .tally import Tally
 
 
 class budget:
@@ -62,11 +62,13 @@ class budget:
         self._wait_s = wait
         self._reraise = reraise
         self._scope: Scope | None = None
-        self._account = Account(
-            PROCESS.scope_key(),
-            None if limit is None else parse_dollars(limit, name="limit"),
-            require_choice(enforce, get_args(Enforce), "enforce"),  # type: ignore[arg-type]  # checked by it
-            require_in_flight(in_flight),
+        self._tally = Tally(
+            Account(
+                "scope//all",
+                None if limit is None else parse_dollars(limit, name="limit"),
+                require_choice(enforce, get_args(Enforce), "enforce"),  # type: ignore[arg-type]  # checked by it
+                require_in_flight(in_flight),
+            )
         )
 
     def __enter__(self) -> budget:
@@ -74,11 +76,10 @@ class budget:
         outer = current.get()
         self._scope = Scope(
             tags=merge_tags(outer.tags if outer is not None else NO_TAGS, self._tags),
-            accounts=(*(outer.accounts if outer is not None else ()), self._account),
+            tallies=(*(outer.tallies if outer is not None else ()), self._tally),
             guard=outer.guard if outer is not None else None,
             wait_s=self._wait_s or (outer.wait_s if outer is not None else 0.0),
             parent=outer,
-            owner=self,
         )
         current.set(self._scope)
         return self
@@ -90,7 +91,7 @@ class budget:
         if scope is None:
             raise ConfigError("budget(...): left before it was entered: use it in a `with` statement")
         current.set(scope.parent)
-        self._scope = replace(scope, parent=None, owner=None, refusals=[])
+        self._scope = replace(scope, parent=None, refusals=[])
         refusals, scope.refusals = scope.refusals, []
         if error is not None:
             refusal = find_budget_error(error)
@@ -107,15 +108,10 @@ class budget:
     ) -> None:
         self.__exit__(kind, error, traceback)
 
-    def __del__(self) -> None:
-        account = self.__dict__.get("_account")
-        if account is not None:
-            PROCESS.drop(account.key)
-
     @property
     def spent(self) -> Money:
         """What the calls inside have cost so far, those of inner scopes included."""
-        return Money(PROCESS.ledger.balances([self._account.key])[0].settled)
+        return Money(self._tally.settled)
 
     @property
     def remaining(self) -> Money | None:

@@ -19,17 +19,21 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 from .budgets import Budget, UserBudget, terms_key, unescape
-from .calls import Answer, Endpoint
-from .charge import Charge, Purse, Step, Steps
+from .calls import NOTHING, Answer, Call, Endpoint
+from .charge import Charge, Step, Steps
 from .errors import ConfigError, UnpricedModelError
 from .ledger import DEFAULT_TTL_MS, Account, Balance, Clock, Hold, Millis, OnExpire, Stale, Store
 from .money import Nano
-from .prices import PriceBook
+from .prices import PriceBook, Tariff
 from .process import PROCESS, Process
 from .scope import NO_TAGS, Scope
+from .tally import Tally
 
 log = logging.getLogger("budgetguard")
 T = TypeVar("T")
+
+BACKGROUND_TTL_MS: Millis = 24 * 60 * 60 * 1000
+"""How long a background response may run before its hold is booked as spent."""
 
 _CACHED_USERS = 100_000
 _KEPT_RESPONSES = 10_000
@@ -95,11 +99,7 @@ class Guard:
 
     def covers(self, scope: Scope | None) -> bool:
         """Whether a call in this scope can touch any ledger at all."""
-        return (
-            self.store is not None
-            or self.process.max_account is not None
-            or (scope is not None and bool(scope.accounts))
-        )
+        return self.store is not None or scope is not None or self.process.tally is not None
 
     def charge(
         self,
@@ -117,19 +117,11 @@ class Guard:
             tags = {**tags, "user": call.user}
         return Charge(self, endpoint, call, provider=provider, scope=scope, tags=tags)
 
-    def purses(self, tags: Mapping[str, str], scope: Scope | None) -> list[Purse]:
-        """The ledgers that a call with these tags touches: the process's own, then the shared store."""
-        purses = []
-        self.process.sweep()
-        own = scope.accounts if scope is not None else ()
-        if self.process.max_account is not None:
-            own = (self.process.max_account, *own)
-        if own:
-            purses.append(Purse(self.process.ledger, own))
-        if self.store is not None:
-            accounts, terms = self.accounts(tags)
-            purses.append(Purse(self.store, accounts, terms, shared=True))
-        return purses
+    def tallies(self, scope: Scope | None) -> tuple[Tally, ...]:
+        """The limits of this process that a call in this scope is under."""
+        own = scope.tallies if scope is not None else ()
+        whole = self.process.tally
+        return own if whole is None else (whole, *own)
 
     def accounts(self, tags: Mapping[str, str]) -> tuple[tuple[Account, ...], tuple[tuple[str, int], ...]]:
         """The accounts in the store that a call with these tags touches, and the versions of what says so."""
@@ -149,14 +141,16 @@ class Guard:
             terms = self.store.terms(terms_key(tags["user"]))
             if terms is not None:
                 self.learn(Stale(0, (terms,)))
-        pairs = []
-        for purse in self.purses(tags, scope):
-            keys = [key for account in purse.accounts for key in (account.key, *account.window)]
-            taken = {balance.key: balance for balance in purse.store.balances(keys)}
-            for account in purse.accounts:
-                parts = [taken[key] for key in (account.key, *account.window)]
-                settled, held = sum(part.settled for part in parts), sum(part.held for part in parts)
-                pairs.append((account, Balance(account.key, settled, held)))
+        pairs = [(tally.account, tally.balance) for tally in self.tallies(scope)]
+        if self.store is None:
+            return pairs
+        accounts, _ = self.accounts(tags)
+        keys = [key for account in accounts for key in (account.key, *account.window)]
+        taken = {balance.key: balance for balance in self.store.balances(keys)}
+        for account in accounts:
+            parts = [taken[key] for key in (account.key, *account.window)]
+            settled, held = sum(part.settled for part in parts), sum(part.held for part in parts)
+            pairs.append((account, Balance(account.key, settled, held)))
         return pairs
 
     def learn(self, stale: Stale) -> None:
@@ -176,23 +170,37 @@ class Guard:
         """The store's time, as far as this process knows it."""
         return int(self.clock() * 1000) + self._skew_ms
 
-    def on_expire(self, tags: Mapping[str, str]) -> OnExpire:
-        """What becomes of the hold of a call with these tags if its process dies: the strictest rule wins."""
-        rules = [budget for budget in self.budgets if budget.on_expire == "charge" and budget.subject(tags) is not None]
+    def hold_terms(self, tags: Mapping[str, str], background: bool) -> tuple[Millis, OnExpire]:
+        """How long a hold counts, and what becomes of it if its process dies: the strictest rule wins."""
+        if background:
+            return BACKGROUND_TTL_MS, "charge"
         own = self._users.get(tags.get("user", ""), (0, None))[1]
-        return "charge" if rules or (own is not None and own.rule.on_expire == "charge") else "release"
+        charged = (own is not None and own.rule.on_expire == "charge") or any(
+            budget.on_expire == "charge" and budget.subject(tags) is not None for budget in self.budgets
+        )
+        return self.settings.ttl_ms, "charge" if charged else "release"
 
     # -- what it cost --------------------------------------------------------------------------------------------
 
-    def true_cost(self, provider: str | None, answered: str, asked: str, answer: Answer) -> Nano | None:
+    def true_cost(self, provider: str | None, asked: str, answer: Answer) -> Nano | None:
         """The price of an answer by the model that answered, else by the one asked for; `None` if neither is known."""
-        for model in dict.fromkeys((answered, asked)):
+        at_ms = self.now_ms()
+        try:
+            cost = self._tariff(provider, asked, answer, at_ms).cost(answer.usage or NOTHING)
+            for model, usage in answer.also:
+                cost += self.prices.tariff(provider, model, answer.tier, at_ms).cost(usage)
+        except UnpricedModelError:
+            self.warn_unpriced(answer.model or asked)
+            return None
+        return cost
+
+    def _tariff(self, provider: str | None, asked: str, answer: Answer, at_ms: Millis) -> Tariff:
+        if answer.model is not None:
             try:
-                tariff = self.prices.tariff(provider, model, answer.tier, self.now_ms())
+                return self.prices.tariff(provider, answer.model, answer.tier, at_ms)
             except UnpricedModelError:
-                continue
-            return tariff.cost(answer.usage or {})
-        return None
+                pass  # a dated or deployed name that the list does not have: its family was priced before the call
+        return self.prices.tariff(provider, asked, answer.tier, at_ms)
 
     def model_accounts(self, tags: Mapping[str, str], model: str) -> tuple[str, ...]:
         """Accounts without a limit that a settled cost counts on as well: the user's spend on this model."""
@@ -211,10 +219,8 @@ class Guard:
 
     # -- background responses ------------------------------------------------------------------------------------
 
-    def keep(self, charge: Charge) -> Steps[None]:
+    def keep(self, charge: Charge, answer: Answer) -> Steps[None]:
         """Keep the hold of a background response until a retrieve shows its usage, in this process or another."""
-        answer = charge.answer
-        assert answer is not None
         if answer.id is None:
             charge.answer, charge.ended = Answer(), False
             yield from charge.close()
@@ -259,6 +265,10 @@ class Guard:
         self.warn_once(
             name, "%s: its cost cannot be read from its reply and is not counted; budgets only gate it", name
         )
+
+    def warn_unpriced(self, model: str) -> None:
+        """Say that a model's cost is not known, where no budget had to know it."""
+        self.warn_once(f"unpriced {model}", "the price of %r is not known: what it costs is not counted", model)
 
     def warn_cut(self, cap: int) -> None:
         """Say that an answer ended at a cap of ours."""
@@ -373,7 +383,6 @@ def _response_key(response_id: str) -> str:
 
 
 def _response_text(charge: Charge) -> str:
-    shared = [purse for purse in charge.purses if purse.shared]
     return json.dumps(
         {
             "hold": charge.id,
@@ -381,8 +390,8 @@ def _response_text(charge: Charge) -> str:
             "provider": charge.provider,
             "model": charge.call.model,
             "amount": charge.amount,
-            "accounts": [account.key for purse in shared for account in purse.accounts],
-            "held": any(purse.hold is not None for purse in shared),
+            "accounts": [account.key for account in charge.accounts],
+            "held": charge.hold is not None,
             "tags": dict(charge.tags),
         }
     )
@@ -390,17 +399,14 @@ def _response_text(charge: Charge) -> str:
 
 def _response_charge(guard: Guard, text: str) -> Charge:
     """The charge of a background response that another process sent."""
-    from .calls import Call
-
     data = json.loads(text)
-    call = Call(data["model"], background=True)
     endpoint = Endpoint(data["endpoint"], "POST", "", None)
+    call = Call(data["model"], background=True)
     charge = Charge(guard, endpoint, call, provider=data["provider"], scope=None, tags=data["tags"])
     charge.id = data["hold"]
     charge.amount = data["amount"]
     charge.sent = True
-    assert guard.store is not None
-    accounts = tuple(Account(key) for key in data["accounts"])
-    hold = Hold(charge.id, accounts, data["amount"], tags=data["tags"]) if data["held"] else None
-    charge.purses = [Purse(guard.store, accounts, hold=hold, shared=True)]
+    charge.accounts = tuple(Account(key) for key in data["accounts"])
+    if data["held"]:
+        charge.hold = Hold(charge.id, charge.accounts, charge.amount, tags=charge.tags, model=call.model)
     return charge

@@ -19,7 +19,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from types import MappingProxyType
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from .money import Nano
 
@@ -34,6 +35,10 @@ DEFAULT_TTL_MS: Millis = 15 * 60 * 1000
 
 KEEP_ENDED_MS: Millis = 24 * 60 * 60 * 1000
 """How long a store remembers that a hold was released or expired, so that a late repetition changes nothing."""
+
+
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
+NO_USAGE: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +59,7 @@ class Account:
     """Keys of earlier accounts whose settled and held money counts here too: the buckets of a rolling period."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """
     Money set aside for one call, on every account the call touches.
 
@@ -74,13 +78,12 @@ class Hold:
     on_expire: OnExpire = "release"
     terms: tuple[tuple[str, int], ...] = ()
     """The key and version of every stored `Terms` that `accounts` was computed from; version 0: none was known."""
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = NO_TAGS
     provider: str = ""
     model: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """The history's line for one call: who, what, how much. It never holds a prompt or an answer."""
 
     hold_id: str
@@ -92,10 +95,10 @@ class Entry:
     """
     at_ms: Millis = 0
     """When it was settled, by the store's clock (the store fills it in)."""
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = NO_TAGS
     provider: str = ""
     model: str = ""
-    usage: Mapping[str, int] = field(default_factory=dict)
+    usage: Mapping[str, int] = NO_USAGE
     flags: frozenset[str] = frozenset()
     """
     "estimated" (no usage was reported), "late" (settled after the hold had ended; the store adds it),
@@ -105,8 +108,7 @@ class Entry:
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(NamedTuple):
     """What an account has taken so far."""
 
     key: str
@@ -114,8 +116,7 @@ class Balance:
     held: Nano = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(NamedTuple):
     """A hold was placed, for this amount; `tightest` is the account with the least room left, after it."""
 
     amount: Nano
@@ -157,8 +158,7 @@ class Ended:
     """The hold has already been released, settled or expired: it cannot be placed again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """The cost stands. `tightest` is as in `Admitted`, over the accounts with a limit."""
 
     cost: Nano

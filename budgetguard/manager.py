@@ -268,9 +268,7 @@ class BudgetManager:
     def __enter__(self) -> Self:
         install()
         outer = current.get() or Scope()
-        current.set(
-            Scope(outer.tags, outer.accounts, self.guard, outer.wait_s, parent=current.get(), owner=outer.owner)
-        )
+        current.set(Scope(outer.tags, outer.tallies, self.guard, outer.wait_s, parent=current.get()))
         return self
 
     def __exit__(

@@ -1,5 +1,5 @@
 """
-What one process shares: its own ledger, its `max_budget`, its default guard, and the ends of abandoned calls.
+What one process shares: its `max_budget`, its default guard, and the ends of abandoned calls.
 
 This is the only module-level state beside the `ContextVar` of the scope. A
 forked child starts with the money its parent had spent, but none of its holds:
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from .budgets import DEFAULT_IN_FLIGHT
 from .ledger import Account
 from .money import DOLLAR, Nano, parse_dollars
-from .stores.memory import MemoryStore
+from .tally import Tally
 
 if TYPE_CHECKING:
     from .charge import Charge
@@ -27,75 +27,51 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("budgetguard")
 
-KEPT_ENTRIES = 10_000
-"""How many ended calls the process's own ledger remembers, so that none of them ends twice."""
-
 
 class Process:
     """The state of this process."""
 
     def __init__(self) -> None:
-        self.ledger = MemoryStore(keep=KEPT_ENTRIES)
         self.guard: Guard | None = None
+        self.tally: Tally | None = None
+        """What counts under `max_budget`; `None` while there is none."""
         self.open: dict[int, Charge] = {}
         """Charges that have not ended, by their id()."""
-        self.reaper = Reaper(self)
+        self.reaper = Reaper()
         self.pid = os.getpid()
-        self._limit: Nano | None = None
-        self._epoch = 0
-        self._scopes = 0
-        self._dropped: list[str] = []
-        self.max_account: Account | None = None
 
     @property
     def max_budget(self) -> float | None:
         """The dollars that this process may spend; `None`: no such limit."""
-        return None if self._limit is None else self._limit / DOLLAR
+        limit = None if self.tally is None else self.tally.account.limit
+        return None if limit is None else limit / DOLLAR
 
     @max_budget.setter
     def max_budget(self, value: object) -> None:
-        self._limit = None if value is None else parse_dollars(value, name="max_budget")
-        self._set_account()
+        if value is None:
+            self.tally = None
+            return
+        account = Account("max_budget//all", parse_dollars(value, name="max_budget"), share=DEFAULT_IN_FLIGHT)
+        if self.tally is None:
+            self.tally = Tally(account)
+        else:
+            self.tally.account = account
 
     @property
     def spent(self) -> Nano:
         """What this process spent under `max_budget`."""
-        return self.ledger.balances([self._key])[0].settled
+        return 0 if self.tally is None else self.tally.settled
 
     def reset(self) -> None:
         """Begin `max_budget` again at nothing spent."""
-        self._epoch += 1
-        self._set_account()
-
-    def scope_key(self) -> str:
-        """The key of a new scope's account."""
-        self._scopes += 1
-        return f"scope/{self._scopes}/all"
-
-    def drop(self, key: str) -> None:
-        """Forget a scope's account. Safe in a finalizer: it only notes the key, the next call forgets it."""
-        self._dropped.append(key)
-
-    def sweep(self) -> None:
-        """Forget the accounts that were dropped."""
-        if self._dropped:
-            dropped, self._dropped = self._dropped, []
-            self.ledger.forget(dropped)
-
-    @property
-    def _key(self) -> str:
-        return f"max_budget//{self._epoch}" if self._epoch else "max_budget//all"
-
-    def _set_account(self) -> None:
-        limit = self._limit
-        self.max_account = None if limit is None else Account(self._key, limit, share=DEFAULT_IN_FLIGHT)
+        if self.tally is not None:
+            self.tally = Tally(self.tally.account)
 
     def after_fork(self) -> None:
-        """In a forked child: the parent's calls in flight, locks and threads are not ours."""
+        """In a forked child: the parent's calls in flight and its threads are not ours."""
         self.pid = os.getpid()
         self.open = {}
-        self.reaper = Reaper(self)
-        self.ledger.reset_after_fork()
+        self.reaper = Reaper()
 
 
 class Reaper:
@@ -106,8 +82,7 @@ class Reaper:
     is safe there; a daemon thread, started with the first stream, runs it.
     """
 
-    def __init__(self, process: Process) -> None:
-        self._process = process
+    def __init__(self) -> None:
         self._ends: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .errors import BudgetExceededError
-from .ledger import Account
+from .tally import Tally
 
 if TYPE_CHECKING:
     from .guards import Guard
@@ -31,16 +31,14 @@ NO_TAGS: Mapping[str, str] = MappingProxyType({})
 class Scope:
     """What holds for every call made inside: all tags and limits of the scopes around it are already in here."""
 
-    tags: Mapping[str, str] = NO_TAGS
-    accounts: tuple[Account, ...] = ()
-    """Accounts of the process's own ledger, the outermost scope's first."""
+    tags: Mapping[str, str] = field(default_factory=lambda: NO_TAGS)
+    tallies: tuple[Tally, ...] = ()
+    """What these scopes may spend and have, the outermost first."""
     guard: Guard | None = None
     """The guard of the context-local `BudgetManager`; `None`: the process's default."""
     wait_s: float = 0.0
     """How long a call waits for room that is only held."""
     parent: Scope | None = None
-    owner: object = None
-    """Kept alive by every call in the scope: its finalizer forgets the scope's account."""
     refusals: list[BudgetExceededError] = field(default_factory=list)
     """Refusals inside, until the scope ends, so that one a framework swallowed is not lost."""
 
