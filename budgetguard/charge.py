@@ -162,8 +162,7 @@ class Charge:
 
     def _limits(self) -> Iterator[Account]:
         yield from self.accounts
-        for tally in self.tallies:
-            yield tally.account
+        yield from (own.account for own in self.tallies)
 
     def _hold(self) -> Steps[None]:
         quote = self.quote
@@ -306,9 +305,8 @@ class Charge:
     def _cap_for(self, quote: Quote) -> int:
         """The most output tokens an answer that the held amount pays for."""
         spare_pico = (self.amount - self._projected(quote, 0)) * PICO_PER_NANO
-        return max(
-            spare_pico // max(quote.output_pico(self.input_tokens) * self.call.choices, 1), self.call.least_output
-        )
+        pico = max(quote.output_pico(self.input_tokens) * self.call.choices, 1)
+        return max(spare_pico // pico, self.call.least_output)
 
     # -- after the call ------------------------------------------------------------------------------------------
 

@@ -16,25 +16,29 @@ from threading import Lock
 from .ledger import Account, Balance, Hold, Refusal, grant
 from .money import Nano
 
-_lock = Lock()
-_fork = 0
+
+class _Shared:
+    """One lock for all tallies, since a call takes from several at once; and how often this process was forked."""
+
+    lock = Lock()
+    forks = 0
 
 
 class Tally:
     """What one scope, or the whole process, may spend, and has."""
 
-    __slots__ = ("_fork", "_held", "account", "settled")
+    __slots__ = ("_forks", "_held", "account", "settled")
 
     def __init__(self, account: Account) -> None:
         self.account = account
         self.settled: Nano = 0
         self._held: Nano = 0
-        self._fork = _fork
+        self._forks = _Shared.forks
 
     @property
     def held(self) -> Nano:
         """What calls in flight hold. In a forked child the parent's calls do not count: they are the parent's."""
-        return self._held if self._fork == _fork else 0
+        return self._held if self._forks == _Shared.forks else 0
 
     @property
     def balance(self) -> Balance:
@@ -42,15 +46,15 @@ class Tally:
         return Balance(self.account.key, self.settled, self.held)
 
     def _hold(self, amount: Nano) -> None:
-        if self._fork != _fork:
-            self._fork, self._held = _fork, 0
+        if self._forks != _Shared.forks:
+            self._forks, self._held = _Shared.forks, 0
         self._held += amount
 
 
 def reserve(tallies: Sequence[Tally], hold: Hold) -> Nano | Refusal:
     """Hold on all tallies or on none; the amount that was granted, or the first that has no room."""
     amount = hold.amount
-    with _lock:
+    with _Shared.lock:
         for tally in tallies:
             account = tally.account
             limit = account.limit
@@ -71,16 +75,15 @@ def reserve(tallies: Sequence[Tally], hold: Hold) -> Nano | Refusal:
 
 def settle(tallies: Sequence[Tally], held: Nano, cost: Nano) -> None:
     """End a hold of `held` at its true cost: 0 gives it back."""
-    with _lock:
+    with _Shared.lock:
         for tally in tallies:
             tally._hold(-held)
             tally.settled += cost
 
 
 def _forked() -> None:
-    global _fork, _lock
-    _fork += 1
-    _lock = Lock()  # another thread of the parent may have held it
+    _Shared.forks += 1
+    _Shared.lock = Lock()  # another thread of the parent may have held it
 
 
 if hasattr(os, "register_at_fork"):
