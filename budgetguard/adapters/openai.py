@@ -177,6 +177,7 @@ _OPAQUE = tuple(
         ("beta.threads.create_and_run", "/threads/runs"),
         ("beta.threads.runs", "/threads/{id}/runs"),
         ("beta.threads.runs.submit_tool_outputs", "/threads/{id}/runs/{id}/submit_tool_outputs"),
+        ("beta.agents.environments", "/agents/environments"),
         ("beta.agents.sessions", "/agents/sessions"),
         ("beta.agents.sessions.events", "/agents/sessions/{id}/events"),
         ("beta.agents.automations", "/agents/automations"),
