@@ -15,6 +15,7 @@ the provider, cost what was held.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -43,6 +44,9 @@ USEFUL_OUTPUT = 64
 BYTES_A_TOKEN = 4
 """Of an interrupted answer: OpenAI's rule of thumb for English text; a piece of a stream is at least one token."""
 
+WAIT_STEP_S = 0.02
+"""How often a call that waits for room asks again."""
+
 _TRIES = 8
 
 NO_FLAGS: frozenset[str] = frozenset()
@@ -53,6 +57,8 @@ class Step(NamedTuple):
 
     run: Callable[[], Any]
     blocking: bool
+    pause_s: float = 0.0
+    """Seconds to let pass first."""
 
 
 Steps: TypeAlias = Generator[Step, Any, T]
@@ -181,16 +187,23 @@ class Charge:
 
     def _place(self, plan: Callable[[], Wish]) -> Steps[Wish]:
         """Place the hold that is planned, and plan again whenever more is known; or raise the refusal."""
-        for _ in range(_TRIES):
+        stale = 0
+        until_s = time.monotonic() + (self.scope.wait_s if self.scope is not None else 0.0)
+        while stale < _TRIES:
             wish = plan()
             outcome = yield from self._reserve(wish)
             if outcome is None:
                 return wish
             self._untally()
             if isinstance(outcome, Stale):
+                stale += 1
                 self.guard.learn(outcome)
                 self.accounts, self.terms = self.guard.accounts(self.tags)
-            elif self.exact or outcome.account.enforce != "hard" or not (yield from self._count()):
+            elif not self.exact and outcome.account.enforce == "hard" and (yield from self._count()):
+                continue
+            elif outcome.busy and (left_s := until_s - time.monotonic()) > 0:
+                yield Step(_nothing, blocking=False, pause_s=min(WAIT_STEP_S, left_s))
+            else:
                 error = refuse(outcome, self.tags, wish.amount if wish.least is None else wish.least)
                 note_refusal(self.scope, error)
                 raise error
@@ -475,3 +488,7 @@ def _whole(kind: str) -> str | None:
     if kind.endswith("_tokens"):
         return "output_tokens" if kind.startswith("output_") else "input_tokens"
     return None
+
+
+def _nothing() -> None:
+    """What a step does that is only a pause."""

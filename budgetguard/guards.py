@@ -319,6 +319,8 @@ class Shell:
 
     def step(self, step: Step) -> Any:
         """Run one step."""
+        if step.pause_s:
+            time.sleep(step.pause_s)
         return step.run()
 
 
@@ -366,6 +368,8 @@ class AsyncShell:
 
     async def step(self, step: Step) -> Any:
         """Run one step, in a thread if it may block."""
+        if step.pause_s:
+            await asyncio.sleep(step.pause_s)
         if not step.blocking:
             return step.run()
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._pool(), step.run))
