@@ -138,15 +138,5 @@ def _wait(process: Process) -> None:
 
 
 def _report(process: Process) -> None:
-    totals = process.ledger.totals(("model",))
-    calls = sum(total.calls for total in totals)
-    limit = process.max_account.limit if process.max_account is not None else None
-    of = f" of {format_nano(limit)}" if limit is not None else ""
-    print(f"budgetguard: {format_nano(process.spent)}{of} spent in {_count(calls, 'call')}", file=sys.stderr)
-    for total in totals if len(totals) > 1 else ():
-        name = total.group[0]
-        print(f"budgetguard:   {name}: {format_nano(total.cost)}, {_count(total.calls, 'call')}", file=sys.stderr)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    limit = 0 if process.tally is None else process.tally.account.limit or 0
+    print(f"budgetguard: {format_nano(process.spent)} of {format_nano(limit)} spent", file=sys.stderr)

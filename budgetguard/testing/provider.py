@@ -241,17 +241,16 @@ class FakeProvider:
     def _deliver(self, connection: Connection, request: Request, plan: Plan, reply: Reply, key: str) -> None:
         """Put an answer on the wire, whole or as the plan has it. The bill is there before the last byte is."""
         headers = {"content-type": reply.content_type, "x-request-id": key, "openai-processing-ms": "1"}
-        made = 0
+        in_one = reply.events is None or plan.stall == "headers" or plan.drop == "headers"
+        made = reply.output_tokens if in_one else 0
+        self._book(self._bill(request, reply, key, made), reply)
         try:
-            if reply.events is None or plan.stall == "headers" or plan.drop == "headers":
-                made = reply.output_tokens
             if plan.stall == "headers":
                 self._stall(connection)
             if plan.drop == "headers" or connection.is_gone():
                 connection.cut()
                 raise ConnectionAbortedError("as planned, or by the client")
             if reply.events is None:
-                self._book(self._bill(request, reply, key), reply)
                 self._send_whole(connection, plan, reply, headers)
                 return
             connection.begin_stream({**headers, "content-type": "text/event-stream"}, squeeze=plan.gzip)

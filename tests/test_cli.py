@@ -1,0 +1,348 @@
+"""The command line: what it prints, what it changes, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from budgetguard import BudgetManager
+from budgetguard.cli import main
+from budgetguard.cli.show import bar
+from budgetguard.testing import FakeProvider
+
+MODEL = "gpt-4o-mini"
+PRICE = {MODEL: ("0.15", "0.60")}
+
+
+@pytest.fixture
+def url(tmp_path, monkeypatch):
+    """A store of its own, in a directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("BUDGETGUARD_")]:
+        monkeypatch.delenv(name)
+    return f"sqlite:///{tmp_path}/budgets.db"
+
+
+@pytest.fixture
+def manager(url):
+    """A project in which ann spent on two models."""
+    made = BudgetManager("default", store=url)
+    made.create_budget(10, "ann", "monthly")
+    for model in (MODEL, "gpt-4o"):
+        made.update_cost("ann", {"model": model, "usage": {"prompt_tokens": 1000, "completion_tokens": 500}})
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def cli(url, capsys):
+    """Runs a command; gives its exit code, what it printed, and what it complained of."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as end:
+            main([*arguments, "--store", url])
+        out, err = capsys.readouterr()
+        return end.value.code or 0, out, err
+
+    return run
+
+
+def test_users_shows_what_everyone_has_left(manager, cli):
+    """The question that is asked most."""
+    code, out, _ = cli("users")
+
+    assert code == 0
+    assert [line.split()[:5] for line in out.splitlines() if "ann" in line] == [
+        ["ann", "$0.00795", "$0.00", "$10.00", "$9.99205"]
+    ]
+
+
+def test_json_is_there_for_programs(manager, cli):
+    """Amounts are dollars, times are ISO 8601, and nothing else is on stdout."""
+    _, out, _ = cli("users", "--json")
+    [ann] = json.loads(out)
+
+    assert (ann["user"], ann["spent"], ann["left"], ann["period"]) == ("ann", 0.00795, 9.99205, "monthly")
+    assert ann["resets_at"].endswith("+00:00")
+
+
+def test_a_budget_is_set_shown_and_removed(cli):
+    """The life of one user's budget."""
+    assert cli("budget", "set", "zoë", "2.50", "daily", "--timezone", "Asia/Tokyo", "--enforce", "soft")[0] == 0
+    _, out, _ = cli("budget", "show", "zoë", "--json")
+    shown = json.loads(out)
+    assert (shown["limit"], shown["period"], shown["timezone"], shown["enforce"]) == (
+        2.5,
+        "daily",
+        "Asia/Tokyo",
+        "soft",
+    )
+
+    assert cli("budget", "rm", "zoë")[0] == 0
+    code, out, err = cli("budget", "show", "zoë")
+    assert (code, out) == (2, "")
+    assert err == "error: user='zoë' has no budget: budgetguard budget set gives one\n"
+
+
+def test_a_changed_budget_keeps_the_spend(manager, cli):
+    """More room must not mean a fresh start."""
+    _, out, _ = cli("budget", "set", "ann", "20", "monthly", "--json")
+
+    assert json.loads(out)["left"] == 19.99205
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("budget", "set", "ann", "plenty"), "total_budget='plenty' is no number"),
+        (("budget", "set", "ann", "-1"), "No such option"),
+        (("budget", "set", "ann", "1", "hourly"), "is no period"),
+        (("budget", "set", "ann", "1", "daily", "--timezone", "Mars/North"), "timezone='Mars/North'"),
+        (("budget", "set", "ann", "1", "daily", "--enforce", "maybe"), "enforce='maybe'"),
+        (("budget", "rm", "nobody"), "user='nobody' has no budget"),
+        (("spend", "--since", "yesterday"), "'yesterday' is no time"),
+        (("spend", "--tag", "team"), "write NAME=VALUE"),
+        (("import", "missing.json"), "missing.json"),
+        (("run", "missing.py", "--budget", "1"), "'missing.py' is no file"),
+        (("run", "missing.py"), "--budget is missing"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_exit_code_2(cli, arguments, complaint):
+    """A traceback tells a user nothing."""
+    code, out, err = cli(*arguments)
+
+    assert code == 2
+    assert out == ""
+    assert complaint in err
+    assert "Traceback" not in err
+
+
+def test_spend_groups_by_anything(manager, cli):
+    """Model, day and tags, in any order."""
+    _, out, _ = cli("spend", "--by", "model", "--by", "user", "--json")
+
+    assert json.loads(out) == [
+        {"model": "gpt-4o", "user": "ann", "cost": 0.0075, **_tokens(1)},
+        {"model": MODEL, "user": "ann", "cost": 0.00045, **_tokens(1)},
+    ]
+    _, out, _ = cli("spend", "--by", "model")
+    assert out.splitlines()[-2].split() == ["total", "$0.00795", "2", "2,000", "1,000", "0"]
+
+
+def test_spend_can_be_narrowed(manager, cli):
+    """By time, model and tag."""
+    assert json.loads(cli("spend", "--model", MODEL, "--json")[1])[0]["cost"] == 0.00045
+    assert json.loads(cli("spend", "--since", "1h", "--tag", "user=ann", "--json")[1])[0]["calls"] == 2
+    assert json.loads(cli("spend", "--until", "2020-01-01", "--json")[1]) == []
+    assert "that fits" in cli("spend", "--tag", "user=bob")[1]
+
+
+def test_spend_as_a_chart_has_bars_in_proportion(manager, cli):
+    """The dearest fills the width."""
+    _, out, _ = cli("spend", "--by", "model", "--chart")
+    bars = [line.split()[1] for line in out.splitlines() if "gpt" in line]
+
+    assert bars == ["█" * 40, "██▍"]
+    assert (bar(0, 10), bar(1, 10**9), bar(10, 10)) == ("", "▏", "█" * 40)
+
+
+def test_a_litellm_file_goes_in_and_comes_out(cli, tmp_path):
+    """A user of LiteLLM's BudgetManager moves without losing a cent."""
+    record = {"total_budget": 5.0, "current_cost": 0.25, "model_cost": {"gpt-4o": 0.25}}
+    (tmp_path / "in.json").write_text(json.dumps({"ann": record}))
+
+    assert cli("import", "in.json")[:2] == (0, "1 user taken over from in.json.\n")
+    assert cli("export", "out.json")[:2] == (0, "1 user written to out.json.\n")
+    assert json.loads((tmp_path / "out.json").read_text())["ann"]["current_cost"] == 0.25
+    assert json.loads(cli("users", "--json")[1])[0]["left"] == 4.75
+
+
+def test_the_books_are_checked(manager, cli):
+    """`check` adds up, `holds` shows what is under way."""
+    assert cli("check")[0] == 0
+    assert json.loads(cli("check", "--json")[1]) == []
+    assert cli("holds")[1] == "No call is under way.\n"
+
+
+def test_projects_are_apart(manager, cli):
+    """One store, many projects."""
+    _, out, _ = cli("users", "--project", "other")
+
+    assert out.startswith("No user of project 'other' has a budget.")
+
+
+def test_prices_are_shown_with_their_steps(capsys):
+    """Long contexts cost more, and the table says from where."""
+    _main("prices", "gpt-5.4", "--json")
+    shown = json.loads(capsys.readouterr().out)
+    steps = [(line["dollars"], line["above"]) for line in shown["prices"] if line["kind"] == "input"]
+
+    assert steps == [(2.5, 0), (5.0, 272_000)]  # genai-prices 0.2.3, openai, gpt-5.4
+    _main("prices", MODEL)
+    assert ["input", "$0.15", "1M", "tokens"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_prices_come_from_a_price_file_too(capsys, tmp_path):
+    """A model of one's own, and one that is free."""
+    (tmp_path / "prices.toml").write_text("[models.mine]\ninput = 1\noutput = 2.5\n\n[models.gift]\nfree = true\n")
+    for model in ("mine", "gift"):
+        _main("prices", model, "--prices", str(tmp_path / "prices.toml"))
+    out = capsys.readouterr().out
+
+    assert ["output", "$2.50", "1M", "tokens"] in [line.split() for line in out.splitlines()]
+    assert "declared free" in out
+
+
+def test_an_unknown_model_is_an_error_with_the_line_to_add(capsys):
+    """Never $0."""
+    assert _main("prices", "no-such-model") == 2
+    assert '[models."no-such-model"]' in capsys.readouterr().err
+
+
+def test_doctor_finds_a_healthy_installation_healthy(manager, cli):
+    """Every check passes here."""
+    code, out, _ = cli("doctor", "--json")
+    found = {finding["check"]: finding["state"] for finding in json.loads(out)}
+
+    assert code == 0
+    assert found == dict.fromkeys(["python", "openai", "patch", "prices", "tokens", "store", "environment"], "ok")
+
+
+def test_doctor_finds_a_broken_store_and_a_mistyped_setting(cli, tmp_path, monkeypatch):
+    """What is wrong is said, and the exit code is 1."""
+    (tmp_path / "budgets.db").write_bytes(b"no database at all, " * 100)
+    monkeypatch.setenv("BUDGETGUARD_STROE", "x")
+    code, out, _ = cli("doctor", "--json")
+    found = {finding["check"]: finding for finding in json.loads(out)}
+
+    assert code == 1
+    assert found["store"]["state"] == "fail"
+    assert "BUDGETGUARD_STROE" in found["environment"]["text"]
+
+
+def test_the_version_is_printed(capsys):
+    """For bug reports."""
+    assert _main("--version") == 0
+    assert capsys.readouterr().out.startswith("budgetguard ")
+
+
+def test_without_typer_the_error_says_what_is_missing():
+    """The command line is an extra."""
+    code = "import sys; sys.modules['typer'] = None; from budgetguard.cli import main; main(['users'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert done.returncode == 2
+    assert done.stderr == "error: the command line needs typer: install the extra `cli`, as in budgetguard-llm[cli]\n"
+
+
+CALLS = """
+    import sys
+    from openai import OpenAI
+
+    client = OpenAI(max_retries=0)
+    for number in range(int(sys.argv[1])):
+        client.chat.completions.create(
+            model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}], max_tokens=100
+        )
+        print("answered", number, flush=True)
+"""
+
+
+@pytest.fixture
+def provider():
+    with FakeProvider(tokens=100, prices=PRICE) as running:
+        yield running
+
+
+@pytest.fixture
+def program(url, provider, tmp_path):
+    """Runs a program that knows nothing of budgets, in a process of its own."""
+
+    def run(source, *arguments, before=()):
+        (tmp_path / "program.py").write_text(textwrap.dedent(source))
+        environment = {**os.environ, "OPENAI_API_KEY": "none", "OPENAI_BASE_URL": provider.base_url}
+        command = [sys.executable, "-m", "budgetguard.cli", "run", *before, "program.py", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=60)
+
+    return run
+
+
+def test_run_keeps_a_program_within_its_budget(program, provider):
+    """Three calls of $0.0000612 fit into $0.0002, with what a fourth could cost they do not."""
+    done = program(CALLS, "9", "--budget", "0.0002")
+
+    assert done.stdout.splitlines() == ["answered 0", "answered 1", "answered 2"]
+    assert done.returncode == 2
+    assert "error: max_budget: call projected at" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == f"budgetguard: {provider.billed} of $0.0002 spent"
+    assert len(provider.requests) == 3
+
+
+def test_run_counts_for_a_user_in_a_store(program, provider, cli, url):
+    """The user's own budget holds as well, and the spend stays."""
+    cli("budget", "set", "ann", "0.0001")
+    done = program(CALLS, "9", "--budget", "5", "--user", "ann", "--store", url)
+
+    assert done.stdout.splitlines() == ["answered 0"]
+    assert "error: users/ann: call projected" in done.stderr
+    assert json.loads(cli("spend", "--json")[1])[0]["cost"] == float(provider.billed)
+
+
+def test_run_ends_as_the_program_does(program):
+    """Exit codes, arguments and tracebacks are the program's own."""
+    ended = program("import sys; print(sys.argv, __name__); sys.exit(7)", "--budget", "1", "--", "--budget", "x")
+    failed = program("def go(): raise RuntimeError('mine')\ngo()", "--budget", "1")
+
+    assert ended.returncode == 7
+    assert ended.stdout == "['program.py', '--budget', 'x'] __main__\n"
+    assert failed.returncode == 1
+    assert next(line for line in failed.stderr.splitlines() if "File" in line).startswith('  File "program.py"')
+    assert "RuntimeError: mine" in failed.stderr
+    assert failed.stderr.splitlines()[-1] == "budgetguard: $0.00 of $1.00 spent"
+
+
+def test_run_waits_for_the_programs_threads(program, provider):
+    """What a thread spends after the last line is spent too."""
+    source = f"""
+        import threading, time
+
+        def late():
+            time.sleep(0.2)
+            exec({textwrap.dedent(CALLS)!r})
+
+        threading.Thread(target=late).start()
+    """
+    done = program(source, "2", "--budget", "1")
+
+    assert done.stderr.splitlines()[-1] == f"budgetguard: {provider.billed} of $1.00 spent"
+
+
+def test_the_demo_shows_a_refusal_and_keeps_the_spend(tmp_path):
+    """It is the first thing that a newcomer runs, and the second time must be no disappointment."""
+    command = [sys.executable, "-m", "budgetguard.cli", "demo"]
+    first, second = (subprocess.run(command, capture_output=True, text=True, cwd=tmp_path) for _ in range(2))
+
+    assert (first.returncode, first.stderr) == (0, "")
+    assert "bob's refusal, before anything was sent" in first.stdout
+    assert "budgetguard.BudgetExceededError: users/bob/" in first.stdout
+    assert "Kept from earlier runs" not in first.stdout
+    assert second.returncode == 0
+    assert "Kept from earlier runs: ann $0.0" in second.stdout
+    bob = [line.split() for line in second.stdout.splitlines() if line.startswith("bob ")]
+    assert all(line[-1] != "$0.005" for line in bob)
+
+
+def _tokens(calls):
+    return {"calls": calls, "input_tokens": 1000 * calls, "output_tokens": 500 * calls, "estimated": 0}
+
+
+def _main(*arguments):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    return end.value.code or 0
