@@ -89,6 +89,8 @@ def read_file(path: Path | str) -> Declarations:
         raise ConfigError(f"{where}: the price file is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where}: the price file is not TOML: {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{where!r}: the price file cannot have this path ({error}); check it") from error
     return read_table(table, where)
 
 

@@ -334,7 +334,7 @@ class PriceBook:
             shipped=more,
             listed=listed,
             factor=left * shipped().regions.get((provider or "").lower(), Fraction(1)),
-            max_output=_first((own, more), "max_output") or shipped().limit(seller, id_),
+            max_output=_first((own, more), "max_output") or shipped().limit(seller, name, id_),
             context=_first((own, more), "context") or (listed.context if listed is not None else None),
         )
 

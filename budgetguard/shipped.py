@@ -45,15 +45,20 @@ class Shipped:
                     return entry
         return None
 
-    def limit(self, provider: str | None, name: str) -> int | None:
-        """The most output tokens of one answer, or `None`. A name may have its provider before it: "openai/gpt-4o"."""
-        limits = self.limits.get(_LENDERS.get(provider, provider) or "", {})
-        if name.startswith("ft:"):
-            name = name.split(":")[1]
-        if name in limits:
-            return limits[name]
-        prefix, slash, rest = name.partition("/")
-        return self.limits.get(prefix, {}).get(rest) if slash else None
+    def limit(self, provider: str | None, *names: str) -> int | None:
+        """
+        The most output tokens of one answer, by the first name that is known; `None` if none is.
+
+        A name may have its provider before it ("openai/gpt-4o"); a fine-tuned model has the limit of its base.
+        """
+        place = _LENDERS.get(provider, provider) or ""
+        for name in names:
+            base = name.split(":")[1] if name.startswith("ft:") else name
+            prefix, slash, rest = base.partition("/")
+            limit = self.limits.get(place, {}).get(base) or (self.limits.get(prefix, {}).get(rest) if slash else None)
+            if limit is not None:
+                return limit
+        return None
 
     def beside(self, host: str | None, seller: str, entry: Entry | None, listed: Prices) -> dict[str, Steps]:
         """What is shipped beside a model's prices on the list: those it lacks, and fees of the model itself."""
