@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError
-from .tariffs import FAMILIES, MILLION, PICO, TOKEN_KINDS, TOOL_KINDS, UNIT_KINDS, Prices, flat
+from .tariffs import FAMILIES, MILLION, PICO, TOKEN_KINDS, UNIT_KINDS, Prices, flat
 
 _PLAIN_KEYS = frozenset(kind.removesuffix("_tokens") for kind in TOKEN_KINDS) | UNIT_KINDS
 _MAIN = frozenset({"input_tokens", "output_tokens"})
@@ -48,8 +48,8 @@ class Entry:
 
     @property
     def complete(self) -> bool:
-        """Whether the entry stands for the whole price: it has more than fees for tools and parts of the tokens."""
-        return self.free or any(kind in _MAIN or kind not in TOKEN_KINDS | TOOL_KINDS for kind in self.prices)
+        """Whether the entry replaces what else is known: it says what input or output costs, or that it is free."""
+        return self.free or not _MAIN.isdisjoint(self.prices)
 
     def matches(self, provider: str | None, name: str) -> bool:
         """Whether the entry speaks of the model `name` (in lower case) at the provider."""

@@ -29,7 +29,7 @@ A price file is TOML:
     turbo = 3
 
 An entry that says what input or output costs replaces the list's, in every tier and at every time; one with only
-tool fees or limits adds to it. Discounts are taken off the list, not off declared prices.
+other prices, fees or limits adds to it. Discounts are taken off the list, not off declared prices.
 """
 
 from __future__ import annotations
@@ -293,16 +293,18 @@ class PriceBook:
 
     def _prices(self, found: _Found, at_ms: int, tier: str | None) -> Prices:
         """What a model costs at a time, in a tier; raises `UnpricedModelError` for a tier that is not known."""
+        own = found.own.prices if found.own is not None else {}
+        more = found.shipped.prices if found.shipped is not None else {}
         if found.own is not None and found.own.complete:
-            return self._known_tier(found, tier, pricelist.in_tier(found.own.prices, tier, self._tiers))
-        shipped_prices = found.shipped.prices if found.shipped is not None else {}
+            fees = shipped().beside(found.host, found.provider, None, own)
+            return {**fees, **self._known_tier(found, tier, pricelist.in_tier(own, tier, self._tiers))}
         if found.listed is not None:
             prices = self._known_tier(found, tier, pricelist.prices(found.listed, at_ms, tier, self._tiers))
         else:
-            prices = self._known_tier(found, tier, pricelist.in_tier(shipped_prices, tier, self._tiers))
+            prices = self._known_tier(found, tier, pricelist.in_tier(more, tier, self._tiers))
         lacking = shipped().beside(found.host, found.provider, found.shipped, prices)
         beside = self._known_tier(found, tier, pricelist.in_tier(lacking, tier, self._tiers))
-        return {**scaled({**prices, **beside}, found.factor), **(found.own.prices if found.own is not None else {})}
+        return {**scaled({**prices, **beside}, found.factor), **own}
 
     def _known_tier(self, found: _Found, tier: str | None, prices: Prices | None) -> Prices:
         if prices is None:
@@ -311,7 +313,7 @@ class PriceBook:
 
     def _find(self, provider: str | None, model: str) -> _Found:
         """Where the price of a model comes from; raises `UnpricedModelError` if it has none."""
-        place, _, _region = (provider or "").lower().partition("/")
+        place, _, region = (provider or "").lower().partition("/")
         host = place or None
         name, own = self._declared(host, model.strip().lower())
         more = shipped().entry(host, name)
@@ -321,7 +323,7 @@ class PriceBook:
         listed = pricelist.find(self._list(), host, name)
         if listed is not None and pricelist.unpriced(listed):
             listed = None
-        if listed is None and not (more is not None and more.complete):
+        if listed is None and not any(entry is not None and (entry.prices or entry.free) for entry in (own, more)):
             raise UnpricedModelError(_unknown_model(model, provider), model=model, provider=provider)
         seller = listed.provider if listed is not None else host or (more.provider if more is not None else None) or ""
         id_ = listed.id if listed is not None else name
@@ -333,7 +335,7 @@ class PriceBook:
             own=own,
             shipped=more,
             listed=listed,
-            factor=left * shipped().regions.get((provider or "").lower(), Fraction(1)),
+            factor=left * shipped().surcharge(host, region),
             max_output=_first((own, more), "max_output") or shipped().limit(seller, name, id_),
             context=_first((own, more), "context") or (listed.context if listed is not None else None),
         )

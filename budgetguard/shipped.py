@@ -45,6 +45,11 @@ class Shipped:
                     return entry
         return None
 
+    def surcharge(self, provider: str | None, region: str) -> Fraction:
+        """What processing in a region multiplies prices by: the dearest known of the provider, if it is not listed."""
+        known = {name: factor for name, factor in self.regions.items() if name.startswith(f"{provider}/")}
+        return known.get(f"{provider}/{region}", max(known.values(), default=Fraction(1))) if region else Fraction(1)
+
     def limit(self, provider: str | None, *names: str) -> int | None:
         """
         The most output tokens of one answer, by the first name that is known; `None` if none is.

@@ -320,8 +320,8 @@ def declared_key(kind: str) -> tuple[str, str]:
 
 def quoted(text: str) -> str:
     """A text as TOML writes it."""
-    signs = (f"\\u{ord(sign):04x}" if sign in '"\\' or not sign.isprintable() else sign for sign in text)
-    return f'"{"".join(signs)}"'
+    plain = (sign.isprintable() and sign not in '"\\' for sign in text)
+    return '"' + "".join(sign if ok else f"\\U{ord(sign):08x}" for sign, ok in zip(text, plain, strict=True)) + '"'
 
 
 def _effective(prices: Prices, kind: str, input_tokens: int) -> Fraction:

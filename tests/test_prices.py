@@ -44,7 +44,7 @@ def test_an_unknown_model_has_no_price(provider: str | None) -> None:
         book().tariff(provider, "grandmother-7b", None, NOON_MS)
 
 
-@pytest.mark.parametrize("model", ["grandmother-7b", 'a"b\\c', "org/modèle:été", "x\ty"])
+@pytest.mark.parametrize("model", ["grandmother-7b", 'a"b\\c', "org/modèle:été", "x\ty", "tag\U000e0041"])
 def test_the_error_has_the_lines_to_add(model: str) -> None:
     """Whoever reads it can copy them; the zeros must be replaced by a price."""
     with pytest.raises(UnpricedModelError) as caught:
@@ -205,6 +205,33 @@ def test_a_declared_fee_or_limit_adds_to_the_list() -> None:
     assert cost(prices, "gpt-4o", {"input_tokens": 1000, "web_searches": 1}, provider="openai") == 52_500_000
     assert prices.quote("openai", "gpt-4o").max_output == 100
     assert prices.quote("openai", "gpt-4o").context == 1000
+
+
+def test_a_declared_price_keeps_the_fees_of_the_tools_at_the_provider() -> None:
+    """A price for tokens does not make the web free, nor forbidden."""
+    prices = book(overrides={"gpt-4o": {"input": 1, "output": 2}})
+
+    assert cost(prices, "gpt-4o", {"input_tokens": 1000, "web_searches": 1}, provider="openai") == 11_000_000
+    with pytest.raises(UnpricedModelError):
+        cost(prices, "gpt-4o", {"input_tokens": 1000, "web_searches": 1}, provider="groq")
+
+
+def test_a_declared_price_of_pictures_alone_is_enough_for_pictures() -> None:
+    """A model need not have tokens; where the list has it, its tokens keep their price."""
+    prices = book(overrides={"painter": {"images/hd/1x1": 0.5}, "gpt-4o": {"images/hd/1x1": 0.5}})
+
+    assert cost(prices, "painter", {"images/hd/1x1": 2}) == 1_000_000_000
+    assert cost(prices, "gpt-4o", {"images/hd/1x1": 2, "input_tokens": 1}) == 1_000_002_500
+    with pytest.raises(UnpricedModelError, match="input_tokens"):
+        cost(prices, "painter", {"input_tokens": 1})
+
+
+def test_an_unlisted_region_has_the_surcharge_of_the_dearest() -> None:
+    """A host of a new region is not free of it."""
+    prices = book()
+
+    assert prices.provider("jp.api.openai.com") == "openai/jp"
+    assert cost(prices, "gpt-4o", {"input_tokens": 1000}, provider="openai/jp") == 2_750_000
 
 
 def test_a_declared_price_may_be_for_one_provider() -> None:
