@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from budgetguard.errors import ConfigError, UnpricedModelError
 from budgetguard.prices import PriceBook
-from budgetguard.tariffs import TOKEN_KINDS, UNIT_KINDS, Quote, Tariff, flat, words
+from budgetguard.tariffs import TOKEN_KINDS, UNIT_KINDS, Quote, Tariff, flat, words, worst
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 NOON_MS = int(NOON.timestamp() * 1000)
@@ -609,6 +609,44 @@ def test_names_from_outside_do_not_fill_the_memory() -> None:
 def test_counts_that_contradict_each_other_are_read_the_dearer_way(usage: dict[str, int], nano: int) -> None:
     """Some providers leave the cached tokens out of the input: they are charged beside it, and nothing raises."""
     assert cost(book(), "gpt-4o", usage, provider="openai") == nano
+
+
+def test_input_that_is_counted_apart_reaches_the_step_for_long_inputs() -> None:
+    """Tokens that a provider counts beside the input were sent all the same."""
+    usage = {"input_tokens": 1000, "cache_read_tokens": 300_000}
+
+    assert cost(book(), "gpt-5.4", usage, provider="openai") == 1000 * 5000 + 300_000 * 500
+
+
+def test_a_borrowed_price_is_dearer_in_a_dear_tier_and_no_cheaper_in_a_cheap_one() -> None:
+    """The list knows OpenAI's tiers, not Azure's."""
+    usage = {"input_tokens": 1000}
+
+    def at_azure(tier: str | None) -> int:
+        return book().tariff("azure", "gpt-5", tier, NOON_MS).cost(usage)
+
+    assert at_azure("priority") == 2_500_000
+    assert at_azure("flex") == at_azure("batch") == at_azure(None) == 1_250_000
+
+
+def test_the_worst_of_prices_does_not_fall_with_more_input() -> None:
+    """A projection is of more input than there will be."""
+    falling = {"input_tokens": ((-1, Fraction(5)), (100, Fraction(3)), (200, Fraction(9)))}
+
+    assert worst([falling]) == {"input_tokens": ((-1, Fraction(5)), (200, Fraction(9)))}
+    assert worst([falling, {"input_tokens": flat(Fraction(6))}]) == {
+        "input_tokens": ((-1, Fraction(6)), (200, Fraction(9)))
+    }
+
+
+def test_the_worst_of_prices_counts_a_part_at_the_price_of_its_whole() -> None:
+    """Where one list has a price for speech and another has not, the other charges it as input."""
+    speech = {"input_tokens": flat(Fraction(1)), "input_audio_tokens": flat(Fraction(2))}
+
+    assert worst([speech, {"input_tokens": flat(Fraction(3))}]) == {
+        "input_tokens": flat(Fraction(3)),
+        "input_audio_tokens": flat(Fraction(3)),
+    }
 
 
 # -- what holds for every usage --------------------------------------------------------------------------------------
