@@ -9,7 +9,7 @@ unknown is not free.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
 from typing import Any, TypeAlias
 
@@ -28,18 +28,30 @@ _MOST = 10**12
 
 _RUNNING = frozenset({"queued", "in_progress"})
 
+_NUMBER = (int, float)
+
 _INPUT_DETAILS = (
     ("cached_tokens", "cache_read_tokens"),
     ("cache_write_tokens", "cache_write_tokens"),
     ("audio_tokens", "input_audio_tokens"),
     ("image_tokens", "input_image_tokens"),
 )
-_WRITE_DETAILS = (("ttl_12h_tokens", "cache_write_12h_tokens"),)
 _OUTPUT_DETAILS = (
     ("reasoning_tokens", "output_reasoning_tokens"),
     ("audio_tokens", "output_audio_tokens"),
     ("image_tokens", "output_image_tokens"),
 )
+_DETAILS = {
+    "prompt_tokens_details": _INPUT_DETAILS,
+    "input_tokens_details": _INPUT_DETAILS,
+    "input_token_details": _INPUT_DETAILS,
+    "completion_tokens_details": _OUTPUT_DETAILS,
+    "output_tokens_details": _OUTPUT_DETAILS,
+    "output_token_details": _OUTPUT_DETAILS,
+    "cached_tokens_details": (("cached_image_tokens", "cache_image_read_tokens"),),
+}
+_CACHE_HITS = frozenset({"prompt_cache_hit_tokens", "cached_tokens"})
+"""What stands beside the totals: at DeepSeek, and of the image tool."""
 
 
 def token_usage(usage: Any) -> dict[str, int] | None:
@@ -49,27 +61,39 @@ def token_usage(usage: Any) -> dict[str, int] | None:
     Chat says `prompt_tokens`, Responses, images and transcriptions `input_tokens`, both with details; DeepSeek
     puts `prompt_cache_hit_tokens` beside them.
     """
-    if usage is None or isinstance(usage, str | int | float | list | tuple):
+    said = _fields(usage)
+    asked, given = said.get("prompt_tokens"), said.get("completion_tokens")
+    if asked is None and given is None:
+        asked, given = said.get("input_tokens"), said.get("output_tokens")
+    if not isinstance(asked, _NUMBER) and not isinstance(given, _NUMBER):
         return None
-    names = ("prompt", "completion") if _has(usage, "prompt_tokens") else ("input", "output")
-    if not (_has(usage, f"{names[0]}_tokens") or _has(usage, f"{names[1]}_tokens")):
-        return None
-    counts = {
-        "input_tokens": count(usage, f"{names[0]}_tokens"),
-        "output_tokens": count(usage, f"{names[1]}_tokens"),
-    }
-    details = read(usage, f"{names[0]}_tokens_details") or read(usage, f"{names[0]}_token_details")
-    _details(counts, details, _INPUT_DETAILS)
-    _details(counts, read(usage, f"{names[1]}_tokens_details"), _OUTPUT_DETAILS)
-    _details(counts, read(details, "cache_write_tokens_details"), _WRITE_DETAILS)
-    if "cache_read_tokens" not in counts and (hit := count(usage, "prompt_cache_hit_tokens")):
-        counts["cache_read_tokens"] = hit
-    cached = read(usage, "cached_tokens_details")
-    if cached is not None:
-        images = count(cached, "cached_image_tokens")
-        counts["cache_read_tokens"] = max(count(usage, "cached_tokens"), images + count(cached, "cached_text_tokens"))
-        counts["cache_image_read_tokens"] = images
+    counts = {"input_tokens": _whole(asked), "output_tokens": _whole(given)}
+    for name, value in said.items():
+        if value is not None and name in _DETAILS:
+            details = _fields(value)
+            for detail, kind in _DETAILS[name]:
+                if (number := details.get(detail)) and (number := _whole(number)):
+                    counts[kind] = number
+            if writes := details.get("cache_write_tokens_details"):
+                counts["cache_write_12h_tokens"] = count(writes, "ttl_12h_tokens")
+        elif value and name in _CACHE_HITS and (number := _whole(value)):
+            counts.setdefault("cache_read_tokens", number)
     return counts
+
+
+def _fields(item: Any) -> Mapping[str, Any]:
+    """All fields of plain JSON or of an SDK object; none of anything else."""
+    if type(item) is dict:
+        return item
+    fields = getattr(item, "__dict__", None)
+    if type(fields) is not dict:
+        return item if isinstance(item, Mapping) else {}
+    extra = getattr(item, "__pydantic_extra__", None)
+    return {**fields, **extra} if isinstance(extra, dict) and extra else fields
+
+
+def _whole(value: Any) -> int:
+    return min(max(value, 0), _MOST) if type(value) is int else count({"": value}, "")
 
 
 def count(item: Any, name: str) -> int:
@@ -84,12 +108,11 @@ def stated_cost(usage: Any) -> int | None:
     OpenRouter: `usage.cost`, and with a key of one's own (`is_byok`) the upstream provider's bill on top of it.
     A LiteLLM proxy: `usage.cost`.
     """
-    if usage is None or isinstance(usage, str | int | float | list | tuple):
-        return None
-    cost = _nano(read(usage, "cost"))
-    if cost is None or read(usage, "is_byok") is False:
+    said = _fields(usage)
+    cost = _nano(said.get("cost"))
+    if cost is None or said.get("is_byok") is False:
         return cost
-    return cost + (_nano(read(read(usage, "cost_details"), "upstream_inference_cost")) or 0)
+    return cost + (_nano(read(said.get("cost_details"), "upstream_inference_cost")) or 0)
 
 
 def chat(reply: Any) -> Answer:
@@ -262,19 +285,6 @@ def svg(item: Any) -> Others:
     if reasoning := count(usage, "reasoning_tokens"):
         counts["output_reasoning_tokens"] = reasoning
     return ((model, counts),)
-
-
-def _details(counts: dict[str, int], details: Any, names: Sequence[tuple[str, str]]) -> None:
-    if details is None:
-        return
-    for name, kind in names:
-        if number := count(details, name):
-            counts[kind] = number
-
-
-def _has(item: Any, name: str) -> bool:
-    value = read(item, name)
-    return isinstance(value, int | float)
 
 
 def _text(item: Any, name: str) -> str | None:
