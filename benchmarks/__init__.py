@@ -1,0 +1,1 @@
+"""What a guarded call costs, as ratios against the bare SDK in the same run."""

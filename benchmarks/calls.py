@@ -1,0 +1,282 @@
+"""
+What a guarded call costs, against the same SDK unguarded over a mock transport.
+
+    python -m benchmarks.calls [--quick] [--json]
+
+Each row alternates short batches of the bare and the guarded call and compares
+their medians, so that a drift of the machine's speed touches both alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import openai
+from openai import _base_client
+
+import budgetguard
+from budgetguard.ledger import Account, Entry, Hold, new_id
+from budgetguard.stores import open_store
+
+REPLY = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "gpt-4o-mini-2024-07-18",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Fine, thank you."}, "finish_reason": "stop"}],
+    "usage": {
+        "prompt_tokens": 14,
+        "completion_tokens": 6,
+        "total_tokens": 20,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+    },
+}
+MESSAGES = [{"role": "user", "content": "Hey, how's it going?"}]
+
+
+@dataclass
+class Row:
+    """One line of the table; times in microseconds a call."""
+
+    name: str
+    bare_us: float
+    guarded_us: float
+    floor: str
+
+    @property
+    def added_us(self) -> float:
+        return self.guarded_us - self.bare_us
+
+    @property
+    def percent(self) -> float:
+        return 100 * self.added_us / self.bare_us
+
+
+def http() -> Any:
+    """The HTTP stack that the installed SDK stands on: httpx2, or httpx before 3.0."""
+    import importlib
+
+    name = "httpx2" if hasattr(_base_client, "httpx2") else "httpx"
+    return importlib.import_module(name)
+
+
+def transport(body: bytes, content_type: str = "application/json") -> Any:
+    stack = http()
+    return stack.MockTransport(
+        lambda request: stack.Response(200, headers={"content-type": content_type}, content=body)
+    )
+
+
+def sync_client(body: bytes = json.dumps(REPLY).encode(), content_type: str = "application/json") -> openai.OpenAI:
+    return openai.OpenAI(api_key="-", http_client=http().Client(transport=transport(body, content_type)))
+
+
+def async_client() -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(
+        api_key="-", http_client=http().AsyncClient(transport=transport(json.dumps(REPLY).encode()))
+    )
+
+
+def batch(call: Callable[[], Any], calls: int) -> float:
+    """Seconds for one call, over a batch."""
+    started = time.perf_counter()
+    for _ in range(calls):
+        call()
+    return (time.perf_counter() - started) / calls
+
+
+async def batch_async(call: Callable[[], Awaitable[Any]], calls: int) -> float:
+    started = time.perf_counter()
+    for _ in range(calls):
+        await call()
+    return (time.perf_counter() - started) / calls
+
+
+@contextmanager
+def guarded(url: str | None, budgets: bool = True) -> Iterator[budgetguard.BudgetManager | None]:
+    """A patched SDK, with a manager on this store whose user "ann" has a budget."""
+    manager = None
+    if url is not None:
+        manager = budgetguard.BudgetManager("bench", store=url)
+        if budgets:
+            manager.create_budget(1_000_000, "ann", "monthly")
+    budgetguard.patch(manager)
+    try:
+        yield manager
+    finally:
+        budgetguard.unpatch()
+        if manager is not None:
+            manager.close()
+
+
+def compare(
+    bare: Callable[[], Any],
+    guarded_call: Callable[[], Any],
+    on: Callable[[], None],
+    off: Callable[[], None],
+    rounds: int,
+    calls: int,
+) -> tuple[float, float]:
+    """Medians in microseconds of the two, in alternating batches."""
+    plain, ours = [], []
+    gc.collect()
+    for _ in range(rounds):
+        off()
+        plain.append(batch(bare, calls))
+        on()
+        ours.append(batch(guarded_call, calls))
+    return statistics.median(plain) * 1e6, statistics.median(ours) * 1e6
+
+
+def _switch(manager: Any) -> tuple[Callable[[], None], Callable[[], None]]:
+    return (lambda: budgetguard.patch(manager)), budgetguard.unpatch
+
+
+def sync_row(
+    name: str, url: str | None, floor: str, rounds: int, calls: int, user: str | None = "ann", prompt: str | None = None
+) -> Row:
+    client = sync_client()
+    messages = MESSAGES if prompt is None else [{"role": "user", "content": prompt}]
+
+    def call() -> Any:
+        return client.chat.completions.create(model="gpt-4o-mini", messages=messages)
+
+    def ours() -> Any:
+        return client.chat.completions.create(model="gpt-4o-mini", messages=messages, user=user)
+
+    with guarded(url) as manager:
+        on, off = _switch(manager)
+        ours()
+        bare_us, guarded_us = compare(call if user is None else ours, ours, on, off, rounds, calls)
+    return Row(name, bare_us, guarded_us, floor)
+
+
+def async_row(name: str, url: str, floor: str, rounds: int, calls: int) -> Row:
+    async def run() -> Row:
+        client = async_client()
+
+        def call() -> Awaitable[Any]:
+            return client.chat.completions.create(model="gpt-4o-mini", messages=MESSAGES, user="ann")
+
+        plain, ours = [], []
+        with guarded(url) as manager:
+            on, off = _switch(manager)
+            await call()
+            for _ in range(rounds):
+                off()
+                plain.append(await batch_async(call, calls))
+                on()
+                ours.append(await batch_async(call, calls))
+        return Row(name, statistics.median(plain) * 1e6, statistics.median(ours) * 1e6, floor)
+
+    return asyncio.run(run())
+
+
+def stream_row(rounds: int, chunks: int = 10_000) -> Row:
+    """A long stream, a chunk."""
+    piece = {
+        "id": "c",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "gpt-4o-mini",
+        "choices": [{"index": 0, "delta": {"content": "word "}, "finish_reason": None}],
+    }
+    last = {**piece, "choices": [], "usage": REPLY["usage"]}
+    lines = [f"data: {json.dumps(piece)}\n\n"] * chunks + [f"data: {json.dumps(last)}\n\n", "data: [DONE]\n\n"]
+    client = sync_client("".join(lines).encode(), "text/event-stream")
+
+    def call() -> int:
+        return sum(
+            1 for _ in client.chat.completions.create(model="gpt-4o-mini", messages=MESSAGES, stream=True, user="ann")
+        )
+
+    with guarded("memory://") as manager:
+        on, off = _switch(manager)
+        bare_us, guarded_us = compare(call, call, on, off, rounds, 1)
+    return Row("a stream's chunk (10,000 in a stream)", bare_us / chunks, guarded_us / chunks, "+10 %")
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    rounds, calls = (7, 60) if quick else (25, 200)
+    folder = Path(tempfile.mkdtemp(prefix="budgetguard-bench-"))
+    yield sync_row("no budget covers the call", None, "+1 %", rounds, calls, user=None)
+    yield sync_row("memory store, sync", "memory://", "+5 %", rounds, calls)
+    yield async_row("memory store, async", "memory://", "+8 %", rounds, calls)
+    yield sync_row("SQLite, one durable commit a call", f"sqlite:///{folder}/full.db", "+45 %", rounds, calls)
+    relaxed = f"sqlite:///{folder}/relaxed.db?synchronous=normal"
+    yield sync_row("SQLite, relaxed", relaxed, "+20 %", rounds, calls)
+    yield async_row("SQLite, relaxed, async", relaxed, "", rounds, calls)
+    yield async_row("SQLite, one durable commit, async", f"sqlite:///{folder}/full.db", "", rounds, calls)
+    yield sync_row(
+        "memory store, 80 KB prompt", "memory://", "+30 us more", rounds, calls, prompt="All work and no play. " * 3640
+    )
+    yield stream_row(3 if quick else 9)
+
+
+def pair_us(store: Any, user: str, pairs: int = 2000) -> float:
+    """Microseconds of one reserve and settle."""
+    account = (Account(f"users/{user}/all", 10**15),)
+    started = time.perf_counter()
+    for _ in range(pairs):
+        hold = Hold(new_id(), account, 1000)
+        store.reserve(hold)
+        store.settle(hold, Entry(hold.id, 900, tags={"user": user}, model="gpt-4o-mini"))
+    return (time.perf_counter() - started) / pairs * 1e6
+
+
+def growth(url: str, users: int, entries: int) -> tuple[float, float, float]:
+    """A reserve and settle on an empty store, one with many users, one with many entries as well, in microseconds."""
+    store = open_store(url)
+    pair_us(store, "warm", 500)
+    empty = statistics.median(pair_us(store, "ann") for _ in range(5))
+    for number in range(users):
+        hold = Hold(new_id(), (Account(f"users/u{number}/all", 10**15),), 1)
+        store.settle(hold, Entry(hold.id, 1, flags=frozenset({"manual"})))
+    many = statistics.median(pair_us(store, f"u{users // 2}") for _ in range(5))
+    for number in range(max(entries - users, 0)):
+        hold = Hold(new_id(), (Account(f"users/u{number % max(users, 1)}/all", 10**15),), 1)
+        store.settle(hold, Entry(hold.id, 1, tags={"user": f"u{number % max(users, 1)}"}, flags=frozenset({"manual"})))
+    full = statistics.median(pair_us(store, f"u{users // 2}") for _ in range(5))
+    store.close()
+    return empty, many, full
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, and growth to a tenth of the size")
+    parser.add_argument("--json", action="store_true", help="print JSON lines")
+    options = parser.parse_args()
+    print(f"{'':45}{'bare':>9}{'guarded':>10}{'added':>9}{'':>8}  floor")
+    for row in rows(options.quick):
+        if options.json:
+            print(json.dumps(asdict(row)))
+        else:
+            print(
+                f"{row.name:45}{row.bare_us:7.1f}us{row.guarded_us:8.1f}us{row.added_us:+7.1f}us{row.percent:+7.1f}%  {row.floor}",
+                flush=True,
+            )
+    scale = 10 if options.quick else 1
+    with tempfile.TemporaryDirectory() as folder:
+        for name, url in {"memory": "memory://", "SQLite": f"sqlite:///{folder}/growth.db?synchronous=normal"}.items():
+            empty, many, full = growth(url, 100_000 // scale, 1_000_000 // scale)
+            print(
+                f"{name}: a reserve and settle {empty:.1f} us; {100_000 // scale:,} users x{many / empty:.2f}; "
+                f"and {1_000_000 // scale:,} entries x{full / empty:.2f}  (floor 1.2)",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
