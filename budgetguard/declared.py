@@ -3,21 +3,25 @@ Declared prices: those that stand in a price file, are given in code, or are shi
 
 This module reads and checks them; `prices.PriceBook` documents the file's format.
 Every defect is a `ConfigError` that names the place and what to write there.
+
+Records about prices are named tuples: five frozen dataclasses would take longer to
+make than all the rest of the import.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from .errors import ConfigError
 from .tariffs import FAMILIES, MILLION, PICO, TOKEN_KINDS, UNIT_KINDS, Prices, flat
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _PLAIN_KEYS = frozenset(kind.removesuffix("_tokens") for kind in TOKEN_KINDS) | UNIT_KINDS
 _MAIN = frozenset({"input_tokens", "output_tokens"})
 _ENTRY_KEYS = frozenset({"name", "provider", "free", "alias_of", "max_output", "context"})
@@ -27,15 +31,14 @@ _SMALLEST, _LARGEST = -18, 9
 _SECTIONS = ("models", "deployments", "discounts", "tiers")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What is declared for the models whose name matches."""
 
     name: str
     """In lower case; `*` and `?` match as in file names."""
     provider: str | None = None
     """Only calls to this provider; `None`: to any."""
-    prices: Prices = field(default_factory=dict)
+    prices: Prices = _NOTHING
     free: bool = False
     alias_of: str | None = None
     max_output: int | None = None
@@ -58,15 +61,14 @@ class Entry:
         return self.name == name or (not self.exact and fnmatchcase(name, self.name))
 
 
-@dataclass(frozen=True, slots=True)
-class Declarations:
+class Declarations(NamedTuple):
     """Everything that one price file says."""
 
     entries: tuple[Entry, ...] = ()
     """Exact names first, then patterns, each in the order of the file."""
-    discounts: Mapping[str, Fraction] = field(default_factory=dict)
+    discounts: Mapping[str, Fraction] = _NOTHING
     """By provider, the part of the price that is left: 0.88 for a discount of 0.12."""
-    tiers: Mapping[str, Fraction] = field(default_factory=dict)
+    tiers: Mapping[str, Fraction] = _NOTHING
     """By service tier, the multiple of the standard price where the list has none for the tier."""
 
 

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .tariffs import BASE, PICO, Prices, Steps, scaled, worst
 
@@ -34,8 +33,7 @@ _STANDARD = frozenset({"auto", "default", "standard", "on_demand", "standard_onl
 """Names of the standard tier."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """One model of the list, as one provider sells it."""
 
     provider: str

@@ -37,10 +37,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from . import pricelist
 from .declared import (
@@ -79,8 +78,7 @@ _LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[?::1\]?|0\.0\.0\.0)(:\d
 _REGIONAL = re.compile(r"([a-z]{2,3})\.api\.openai\.com")
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(NamedTuple):
     """Where the price of a name comes from, and what belongs to it."""
 
     provider: str
@@ -109,14 +107,14 @@ class _Found:
         return pricelist.without_price(self.listed)
 
 
-@dataclass(slots=True)
 class _Cards:
     """What was compiled from one state of the list."""
 
-    snapshot: DataSnapshot | None
-    quotes: dict[tuple[str | None, str, str | None], Quote] = field(default_factory=dict)
-    tariffs: dict[tuple[str | None, str, str | None], tuple[int, int, Tariff]] = field(default_factory=dict)
-    hosts: dict[tuple[str, str], str | None] = field(default_factory=dict)
+    def __init__(self, snapshot: DataSnapshot | None) -> None:
+        self.snapshot = snapshot
+        self.quotes: dict[tuple[str | None, str, str | None], Quote] = {}
+        self.tariffs: dict[tuple[str | None, str, str | None], tuple[int, int, Tariff]] = {}
+        self.hosts: dict[tuple[str, str], str | None] = {}
 
 
 class PriceBook:
@@ -198,6 +196,17 @@ class PriceBook:
         found = self._provider(host.lower(), path)
         _keep(self._cards().hosts, key, found)
         return found
+
+    def declares(self, provider: str | None, model: str) -> bool:
+        """
+        Whether a price of one's own stands for a model asked for by this name.
+
+        It then counts whatever name the answer has: servers answer with dated names, file names, or OpenAI's.
+        """
+        if not self._entries:
+            return False
+        _name, own = self._declared((provider or "").lower().partition("/")[0] or None, model.strip().lower())
+        return own is not None and own.complete
 
     def quote(self, provider: str | None, model: str, tier: str | None = None) -> Quote:
         """

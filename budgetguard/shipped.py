@@ -7,11 +7,10 @@ The file names the source and the date of each.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .declared import Entry, ordered, read_entry, read_multiples, read_prices
 from .tariffs import Prices, Steps, words
@@ -21,8 +20,7 @@ _LENDERS: Mapping[str | None, str] = {None: _MAIN, "azure": _MAIN}
 """Whose shipped prices count where a host is unknown, or sells another's models."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shipped:
+class Shipped(NamedTuple):
     """What `data/prices.toml` says."""
 
     entries: tuple[Entry, ...]

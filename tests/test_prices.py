@@ -276,6 +276,22 @@ def test_prices_are_added_in_code() -> None:
     assert prices.quote(None, "also-mine").free
 
 
+def test_a_model_with_a_price_of_its_own_is_known_as_such() -> None:
+    """The answer of a server of one's own may call itself gpt-3.5-turbo: what was asked for counts."""
+    prices = book(
+        overrides={"gemma*": {"free": True}, "gpt-4o": {"max_output": 100}, "o3": {"provider": "azure", "input": 1}},
+        deployments={"ours": "gemma3", "theirs": "gpt-4o-mini"},
+    )
+
+    assert prices.declares(None, "gemma3-270m")
+    assert prices.declares("openai", "ours")
+    assert prices.declares("azure", "o3")
+    assert not prices.declares("openai", "o3")
+    assert not prices.declares("openai", "theirs")
+    assert not prices.declares("openai", "gpt-4o")
+    assert not book().declares("openai", "gpt-4o")
+
+
 def test_a_float_means_the_number_that_it_prints_as() -> None:
     """0.1 dollars are ten cents, not a hair more."""
     prices = book(overrides={"m": {"input": 0.1, "output": 0.7}})
