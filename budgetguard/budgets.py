@@ -9,7 +9,7 @@ One user's own budget is the same rule, kept in the store as `Terms`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, get_args
@@ -22,6 +22,8 @@ from .periods import Period, Window
 
 DEFAULT_IN_FLIGHT = 50
 _CACHED_ACCOUNTS = 100_000
+_LAST_MOMENT_S = 253_402_300_800
+"""The year 10000, with which calendars end."""
 
 
 @dataclass(slots=True)
@@ -65,7 +67,7 @@ class Budget:
         period: Period | str | None = None,
         *,
         match: Mapping[str, str] | None = None,
-        per: tuple[str, ...] = (),
+        per: Sequence[str] = (),
         enforce: Enforce = "hard",
         on_expire: OnExpire = "release",
         in_flight: int = DEFAULT_IN_FLIGHT,
@@ -75,8 +77,8 @@ class Budget:
         set_(self, "name", require_text(name, "name"))
         set_(self, "limit", None if limit is None else parse_dollars(limit, name="limit"))
         set_(self, "period", period if isinstance(period, Period) else Period.parse(period, timezone))
-        set_(self, "match", {require_text(k, "match"): require_text(v, "match") for k, v in (match or {}).items()})
-        set_(self, "per", tuple(require_text(tag, "per") for tag in per))
+        set_(self, "match", _match(match))
+        set_(self, "per", _per(per))
         set_(self, "enforce", require_choice(enforce, get_args(Enforce), "enforce"))
         set_(self, "on_expire", require_choice(on_expire, get_args(OnExpire), "on_expire"))
         set_(self, "in_flight", require_in_flight(in_flight))
@@ -238,11 +240,30 @@ def require_choice(value: object, choices: tuple[str, ...], name: str) -> str:
     return str(value)
 
 
+def require_moment(value: object, name: str) -> float:
+    """A time in seconds since the epoch, or `ConfigError`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LAST_MOMENT_S:
+        raise ConfigError(f"{name}={value!r}: a time in seconds since 1970 is needed, as time.time() gives")
+    return float(value)
+
+
 def require_in_flight(value: object) -> int:
     """A whole number of at least 1, or `ConfigError`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigError(f"in_flight={value!r}: a whole number of at least 1 is needed")
     return value
+
+
+def _match(match: Mapping[str, str] | None) -> Mapping[str, str]:
+    if match is not None and not isinstance(match, Mapping):
+        raise ConfigError(f"match={match!r}: a mapping of tags to globs is needed, such as {{'team': 'search*'}}")
+    return {require_text(tag, "match"): require_text(glob, f"match[{tag!r}]") for tag, glob in (match or {}).items()}
+
+
+def _per(per: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(per, str) or not isinstance(per, Sequence):
+        raise ConfigError(f"per={per!r}: a sequence of tags is needed, such as ('user',)")
+    return tuple(require_text(tag, "per") for tag in per)
 
 
 def _covers(window: Window, at_ms: Millis) -> bool:

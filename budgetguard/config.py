@@ -12,7 +12,8 @@ Settings from outside: `budgetguard.toml` and `BUDGETGUARD_*` become arguments.
     per = ["user"]
 
 The file is looked for in the working directory, or where `BUDGETGUARD_CONFIG`
-says. The environment wins over the file, an argument over both.
+says; a price file that it names lies beside it. The environment wins over the
+file, an argument over both.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from .stores import open_store
 
 DEFAULT_STORE = "sqlite:///budgetguard.db"
 _KEYS = {"store", "project", "prices", "budgets"}
+_BUDGET_KEYS = set(signature(Budget).parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +46,22 @@ class Config:
     prices: Path | None = None
     budgets: tuple[Budget, ...] = ()
 
+    def price_book(self) -> PriceBook | None:
+        """The prices of the price file, if one is named."""
+        return None if self.prices is None else PriceBook.load(self.prices)
+
 
 def load_config(environ: Mapping[str, str] = os.environ) -> Config:
     """Read the settings; raises `ConfigError` naming the file and the key that cannot be used."""
     named = environ.get("BUDGETGUARD_CONFIG")
     path = Path(named or "budgetguard.toml")
     data = _read(path) if named or path.is_file() else {}
-    prices = environ.get("BUDGETGUARD_PRICES") or data.get("prices")
+    stated = environ.get("BUDGETGUARD_PRICES")
+    beside = data.get("prices")
     return Config(
         store=environ.get("BUDGETGUARD_STORE") or data.get("store"),
         project=environ.get("BUDGETGUARD_PROJECT") or data.get("project", "default"),
-        prices=Path(prices) if prices else None,
+        prices=Path(stated) if stated else (path.parent / beside if beside else None),
         budgets=tuple(_budget(path, number, raw) for number, raw in enumerate(data.get("budgets", ()), 1)),
     )
 
@@ -65,8 +73,7 @@ def configured_guard(environ: Mapping[str, str] = os.environ) -> Guard | None:
         if config.budgets:
             raise ConfigError("budgets are configured, but no store: set store, or BUDGETGUARD_STORE")
         return None
-    prices = PriceBook.load(config.prices) if config.prices else None
-    return Guard(open_store(config.store, namespace=config.project), prices, config.budgets)
+    return Guard(open_store(config.store, namespace=config.project), config.price_book(), config.budgets)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -78,8 +85,10 @@ def _read(path: Path) -> dict[str, Any]:
     if unknown:
         raise ConfigError(f"{path}: {unknown[0]!r} is no setting: there are {', '.join(sorted(_KEYS))}")
     for key in ("store", "project", "prices"):
-        if key in data and not isinstance(data[key], str):
-            raise ConfigError(f"{path}: {key}={data[key]!r}: a text is needed")
+        if key in data and (not isinstance(data[key], str) or not data[key]):
+            raise ConfigError(f"{path}: {key}={data[key]!r}: a text that is not empty is needed")
+    if not isinstance(data.get("budgets", []), list):
+        raise ConfigError(f"{path}: budgets={data['budgets']!r}: write each budget as a table below [[budgets]]")
     return data
 
 
@@ -87,10 +96,12 @@ def _budget(path: Path, number: int, raw: Any) -> Budget:
     where = f"{path}: budgets[{number}]"
     if not isinstance(raw, dict) or "name" not in raw or "limit" not in raw:
         raise ConfigError(f"{where}: a table with at least name and limit is needed")
-    arguments: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+    unknown = sorted(set(raw) - _BUDGET_KEYS)
+    if unknown:
+        raise ConfigError(
+            f"{where}: {unknown[0]!r} is nothing of a budget: there are {', '.join(sorted(_BUDGET_KEYS))}"
+        )
     try:
-        return Budget(**arguments)
-    except TypeError:
-        raise ConfigError(f"{where}: unknown key among {', '.join(raw)}") from None
+        return Budget(**raw)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error

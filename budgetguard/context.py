@@ -11,18 +11,20 @@ and in those around it, and carry its tags.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from threading import Lock
 from types import FrameType, TracebackType
 from typing import Any, get_args
 
 from .budgets import DEFAULT_IN_FLIGHT, require_choice, require_in_flight, require_text
-from .errors import BudgetExceededError, ConfigError, find_budget_error
+from .errors import ConfigError, find_budget_error
 from .install import default_guard, install
 from .ledger import Account, Enforce
 from .money import Money, parse_dollars
-from .scope import NO_TAGS, Scope, current, merge_tags
+from .scope import Scope, current, leave, merge_tags
 from .tally import Tally
 
 
@@ -39,7 +41,8 @@ class budget:
     * `reraise`: on exit, raise a refusal that was swallowed inside. By default only if an installed package
       swallowed it, not if your own code did; and one that leaves wrapped in a framework's error leaves as itself.
 
-    Raises `ConfigError` for a limit, user or tag that is none.
+    It can be entered again after it was left, and goes on counting; inside of itself, or in two tasks at once, it
+    cannot. Raises `ConfigError` for a limit, user or tag that is none.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class budget:
         in_flight: int = DEFAULT_IN_FLIGHT,
         reraise: bool | None = None,
     ) -> None:
-        own = {require_text(name, "tags"): _tag(name, value) for name, value in (tags or {}).items()}
+        own = _tags(tags)
         if user is not None:
             own["user"] = require_text(user, "user")
         if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait < float("inf"):
@@ -62,6 +65,8 @@ class budget:
         self._wait_s = wait
         self._reraise = reraise
         self._scope: Scope | None = None
+        self._entered = Lock()
+        self._home: str | None = None
         self._tally = Tally(
             Account(
                 "scope//all",
@@ -72,15 +77,10 @@ class budget:
         )
 
     def __enter__(self) -> budget:
+        if not self._entered.acquire(blocking=False):
+            raise ConfigError("budget(...): it is entered already: make one for each task, and for each level")
         install()
-        outer = current.get()
-        self._scope = Scope(
-            tags=merge_tags(outer.tags if outer is not None else NO_TAGS, self._tags),
-            tallies=(*(outer.tallies if outer is not None else ()), self._tally),
-            guard=outer.guard if outer is not None else None,
-            wait_s=self._wait_s or (outer.wait_s if outer is not None else 0.0),
-            parent=outer,
-        )
+        self._scope = self._inside(current.get())
         current.set(self._scope)
         return self
 
@@ -88,17 +88,19 @@ class budget:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         scope = self._scope
-        if scope is None:
+        if scope is None or not self._entered.locked():
             raise ConfigError("budget(...): left before it was entered: use it in a `with` statement")
-        current.set(scope.parent)
+        leave(scope)
         self._scope = replace(scope, parent=None, refusals=[])
         refusals, scope.refusals = scope.refusals, []
-        if error is not None:
-            refusal = find_budget_error(error)
-            if refusal is not None and refusal is not error and self._reraise is not False and _is_framework(error):
-                raise refusal
-        elif refusals and (self._reraise or (self._reraise is None and _swallowed_by_package(refusals[0]))):
-            raise refusals[0]
+        self._entered.release()
+        refusal = next(iter(refusals), None) if error is None else find_budget_error(error)
+        if refusal is None or refusal is error or self._reraise is False:
+            return
+        if error is not None and (isinstance(error, ExceptionGroup) or not isinstance(error, Exception)):
+            return
+        if self._reraise or _caught_by_package(refusal, self._home or _package_of_caller()):
+            raise refusal from None
 
     async def __aenter__(self) -> budget:
         return self.__enter__()
@@ -124,11 +126,10 @@ class budget:
         return self._tightest()[1]
 
     def _tightest(self) -> tuple[Money | None, datetime | None]:
-        scope = self._scope or current.get() or Scope()
-        purses = (scope.guard or default_guard()).balances(merge_tags(scope.tags, self._tags), scope)
+        scope = self._scope or self._inside(current.get())
         rooms = [
             (account.limit - balance.settled - balance.held, account.end_ms)
-            for account, balance in purses
+            for account, balance in (scope.guard or default_guard()).balances(scope.tags, scope)
             if account.limit is not None
         ]
         if not rooms:
@@ -136,21 +137,51 @@ class budget:
         room, end_ms = min(rooms, key=lambda pair: pair[0])
         return Money(max(room, 0)), None if end_ms is None else datetime.fromtimestamp(end_ms / 1000, UTC)
 
+    def of_package(self, module: str) -> budget:
+        """Say whose code is inside, where that cannot be seen from who leaves the scope; returns itself."""
+        self._home = module.partition(".")[0]
+        return self
+
+    def _inside(self, outer: Scope | None) -> Scope:
+        around = outer or Scope()
+        return Scope(
+            tags=merge_tags(around.tags, self._tags),
+            tallies=(*around.tallies, self._tally),
+            guard=around.guard,
+            wait_s=self._wait_s or around.wait_s,
+            parent=outer,
+            opened_by=self,
+        )
+
+
+def _tags(tags: Mapping[str, str] | None) -> dict[str, str]:
+    if tags is not None and not isinstance(tags, Mapping):
+        raise ConfigError(f"tags={tags!r}: a mapping of texts is needed, such as {{'team': 'search'}}")
+    return {require_text(name, "tags"): _tag(name, value) for name, value in (tags or {}).items()}
+
 
 def _tag(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise ConfigError(f"tags[{name!r}]={value!r}: the value of a tag is a text")
-    return value
+    return require_text(value, "tags['user']") if name == "user" else value
 
 
-def _is_framework(error: BaseException) -> bool:
-    return not isinstance(error, BudgetExceededError | BaseExceptionGroup) and isinstance(error, Exception)
-
-
-def _swallowed_by_package(error: BudgetExceededError) -> bool:
-    """Whether the frame that caught the error, the outermost it unwound to, is an installed package's."""
+def _caught_by_package(error: BaseException, home: str) -> bool:
+    """Whether the frame that caught an error, the outermost it unwound to, is an installed package's, not `home`'s."""
     if error.__traceback__ is None:
         return False
-    frame: FrameType = error.__traceback__.tb_frame
+    frame = error.__traceback__.tb_frame
     path = frame.f_code.co_filename.replace("\\", "/")
-    return "/site-packages/" in path or "/dist-packages/" in path
+    return ("/site-packages/" in path or "/dist-packages/" in path) and _package(frame) != home
+
+
+def _package_of_caller() -> str:
+    """The top-level package whose code leaves the scope; an application may be installed as a package itself."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and _package(frame) in {__name__.partition(".")[0], "contextlib"}:
+        frame = frame.f_back
+    return "" if frame is None else _package(frame)
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

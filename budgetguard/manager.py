@@ -13,21 +13,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 from . import records
 from .answers import read_answer
-from .budgets import DEFAULT_IN_FLIGHT, Budget, UserBudget, require_text, terms_key
+from .budgets import DEFAULT_IN_FLIGHT, Budget, UserBudget, require_moment, require_text, terms_key
 from .config import DEFAULT_STORE, load_config
 from .errors import ConfigError, UnknownUserError, UnpricedModelError
 from .guards import Guard, Settings
 from .install import install
-from .ledger import Clock, Enforce, Entry, Hold, OnExpire, Stale, Store, new_id
+from .ledger import Clock, Conflict, Enforce, Entry, Hold, OnExpire, Settled, Stale, Store, Terms, new_id
 from .money import DOLLAR, Money, Nano, parse_dollars
 from .periods import Period
 from .prices import PriceBook
-from .scope import Scope, current
+from .scope import Scope, current, leave
 from .stores import open_store
 from .tokens import count_messages, count_text
 
@@ -41,8 +42,8 @@ class BudgetManager:
     * `project_name`: the namespace of the budgets in the store.
     * `store`: a URL (`sqlite:///budgets.db`, `memory://`) or an open store; by default what
       `BUDGETGUARD_STORE` or `budgetguard.toml` says, else `sqlite:///budgetguard.db`.
-    * `budgets`: rules that hold beside the users' own budgets.
-    * `prices`: a `PriceBook` with prices of your own.
+    * `budgets`: rules that hold beside the users' own budgets; by default those of `budgetguard.toml`.
+    * `prices`: a `PriceBook` with prices of your own; by default what `budgetguard.toml` names.
     * `client_type`, `api_base`, `headers`: LiteLLM's; "local" budgets live in `store`.
 
     `with manager:` makes it the manager of the calls inside; `budgetguard.patch(manager)` of the whole process.
@@ -57,7 +58,7 @@ class BudgetManager:
         headers: Mapping[str, str] | None = None,
         *,
         store: str | Store | None = None,
-        budgets: Sequence[Budget] = (),
+        budgets: Sequence[Budget] | None = None,
         prices: PriceBook | None = None,
         clock: Clock = time.time,
         settings: Settings | None = None,
@@ -69,10 +70,15 @@ class BudgetManager:
             )
         self.project_name = require_text(project_name, "project_name")
         self.client_type = client_type
+        config = load_config()
         if store is None:
-            store = load_config().store or DEFAULT_STORE
+            store = config.store or DEFAULT_STORE
+        rules = config.budgets if budgets is None else budgets
+        book = config.price_book() if prices is None else prices
         self.store = open_store(store, namespace=project_name, clock=clock) if isinstance(store, str) else store
-        self.guard = Guard(self.store, prices, budgets, clock=clock, settings=settings)
+        if not hasattr(self.store, "put_terms"):
+            raise ConfigError(f"store={store!r}: a URL such as 'sqlite:///budgets.db', or an open store, is needed")
+        self.guard = Guard(self.store, book, rules, clock=clock, settings=settings)
 
     # -- LiteLLM's interface -------------------------------------------------------------------------------------
 
@@ -116,7 +122,7 @@ class BudgetManager:
 
         `completion_obj` is an SDK object, a dict, or LiteLLM's `ModelResponse`. An answer to a call that was
         guarded for this user is on the books already, and is not booked again. Raises `ValueError` without an
-        answer or texts, and `UnpricedModelError`.
+        answer or texts, and `UnpricedModelError`. The input text counts as one message of a chat.
         """
         own = self.budget_of(user)
         if completion_obj is not None:
@@ -128,9 +134,10 @@ class BudgetManager:
             asked = answer.model or model or ""
             usage = answer.usage or {}
             cost = self._cost(asked, usage, answer.tier) if answer.cost is None else answer.cost
-        elif model and input_text is not None and output_text is not None:
-            asked = model
-            usage = {"input_tokens": count_text(input_text, model), "output_tokens": count_text(output_text, model)}
+        elif model and isinstance(input_text, str) and isinstance(output_text, str):
+            asked = require_text(model, "model")
+            sent = count_messages([{"role": "user", "content": input_text}], model)
+            usage = {"input_tokens": sent, "output_tokens": count_text(output_text, model)}
             cost = self._cost(model, usage, None)
         else:
             raise ConfigError("update_cost: give completion_obj, or model with input_text and output_text")
@@ -142,13 +149,13 @@ class BudgetManager:
         return self.spent(self.budget_of(user)) / DOLLAR
 
     def get_model_cost(self, user: str) -> dict[str, float] | int:
-        """What the user spent in this period on each model, in dollars; 0 if nothing was spent."""
-        return records.model_costs(self, self.budget_of(user)) or 0
+        """What the user spent in this period on each model, in dollars; 0 if nothing was ever spent."""
+        costs: dict[str, float] | int = records.record(self, self.budget_of(user)).get("model_cost", 0)
+        return costs
 
     def is_valid_user(self, user: str) -> bool:
         """Whether a budget was created for the user."""
-        terms = self.store.terms(terms_key(require_text(user, "user")))
-        return terms is not None and terms.body is not None
+        return self._terms(user) is not None
 
     def get_users(self) -> list[str]:
         """The users that have a budget."""
@@ -169,6 +176,9 @@ class BudgetManager:
 
     def update_budget_all_users(self) -> None:
         """Kept for programs that call it: every period's end resets the spend by itself."""
+
+    def load_data(self) -> None:
+        """Kept for programs that call it: everything is read when it is looked at."""
 
     def save_data(self) -> dict[str, str]:
         """Kept for programs that call it: everything is saved when it happens."""
@@ -200,28 +210,39 @@ class BudgetManager:
         spent.
         """
         limit = None if total_budget is None else Money(parse_dollars(total_budget, name="total_budget"))
-        period = Period.parse(duration, timezone)
+        period = Period.parse(duration, timezone, name="duration")
         rule = Budget("users", limit, period, per=("user",), enforce=enforce, on_expire=on_expire, in_flight=in_flight)
         require_text(user, "user")
+        given_s = None if created_at is None else require_moment(created_at, "created_at")
         now_s = self.guard.clock()
         for _ in range(CREATE_TRIES):
             terms = self.store.terms(terms_key(user))
-            old = None if terms is None or terms.body is None else UserBudget.from_text(terms.body, terms.version)
-            created = created_at if created_at is not None else (old.created_s if old is not None else now_s)
-            own = UserBudget(user, rule, created, now_s if created_at is None else created, old.epoch if old else 0)
-            put = self._put(own, expected=0 if terms is None else terms.version)
+            version = 0 if terms is None else terms.version
+            if terms is None or terms.body is None:
+                own = UserBudget(user, rule, now_s, now_s, epoch=version)  # after a removal, nothing is spent
+            else:
+                own = replace(UserBudget.from_text(terms.body, version), rule=rule, updated_s=now_s)
+            if given_s is not None:
+                own = replace(own, created_s=given_s, updated_s=given_s)
+            put = self._put(own, expected=version)
             if put is not None:
                 return records.record(self, put)
         raise ConfigError(f"user={user!r}: the budget is being changed by others all the time: try again")
 
     def remove_budget(self, user: str) -> None:
-        """Take a user's budget away: their calls are no longer limited by it. What was spent stays in the history."""
+        """
+        Take a user's budget away: their calls are no longer limited by it.
+
+        What was spent stays in the history; a new budget for this user begins with nothing spent.
+        """
         self.budget_of(user)
-        self.store.put_terms(terms_key(user), None)
+        removed = self.store.put_terms(terms_key(user), None)
+        if removed is not None:
+            self.guard.learn(Stale(0, (removed,)))
 
     def budget_of(self, user: str) -> UserBudget:
         """The user's budget as it is now; raises `UnknownUserError`, a `KeyError`."""
-        terms = self.store.terms(terms_key(require_text(user, "user")))
+        terms = self._terms(user)
         if terms is None or terms.body is None:
             raise UnknownUserError(f"no budget was created for user {user!r}: call create_budget first")
         self.guard.learn(Stale(0, (terms,)))
@@ -238,8 +259,10 @@ class BudgetManager:
         account = own.account(self.guard.now_ms())
         return sum(balance.settled for balance in self.store.balances([account.key, *account.window]))
 
-    def book(self, own: UserBudget, cost: Nano, *, model: str, usage: Mapping[str, int], hold_id: str = "") -> None:
-        """Book a cost on a user that no guarded call stands for."""
+    def book(
+        self, own: UserBudget, cost: Nano, *, model: str, usage: Mapping[str, int], hold_id: str = ""
+    ) -> Settled | Conflict:
+        """Book a cost on a user that no guarded call stands for; with `hold_id`, once."""
         tags = {"user": own.user}
         accounts, _ = self.guard.accounts(tags)
         entry = Entry(
@@ -251,7 +274,7 @@ class BudgetManager:
             usage=usage,
             flags=frozenset({"manual"}),
         )
-        self.store.settle(Hold(entry.hold_id, accounts, cost, tags=tags, model=model), entry)
+        return self.store.settle(Hold(entry.hold_id, accounts, cost, tags=tags, model=model), entry)
 
     def import_litellm(self, path: str) -> int:
         """Take over the users, budgets and spend of a LiteLLM `user_cost.json`; how many users there were."""
@@ -267,15 +290,19 @@ class BudgetManager:
 
     def __enter__(self) -> Self:
         install()
-        outer = current.get() or Scope()
-        current.set(Scope(outer.tags, outer.tallies, self.guard, outer.wait_s, parent=current.get()))
+        outer = current.get()
+        around = outer or Scope()
+        current.set(Scope(around.tags, around.tallies, self.guard, around.wait_s, outer, opened_by=self))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         scope = current.get()
-        current.set(None if scope is None else scope.parent)
+        while scope is not None and (scope.opened_by is not self or scope.passed):
+            scope = scope.parent
+        if scope is not None:
+            leave(scope)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -289,6 +316,11 @@ class BudgetManager:
         if not model:
             raise UnpricedModelError("the answer names no model: give model=", model="")
         return self.guard.prices.tariff(None, model, tier, self.guard.now_ms()).cost(usage)
+
+    def _terms(self, user: str) -> Terms | None:
+        """The stored terms of a user's budget; `None` without one."""
+        terms = self.store.terms(terms_key(user)) if isinstance(user, str) else None
+        return None if terms is None or terms.body is None else terms
 
     def _put(self, own: UserBudget, expected: int) -> UserBudget | None:
         terms = self.store.put_terms(terms_key(own.user), own.to_text(), expected=expected)

@@ -26,7 +26,8 @@ ROLLING_BUCKETS: Final = 24
 """Buckets in a rolling period: spend leaves it at most 1/24 of its length late."""
 
 _UNITS_MS: Final = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
-_ROLLING = re.compile(r"rolling[ :]?(\d+)([mhdw])")
+_LONGEST_MS: Final = 5200 * _UNITS_MS["w"]
+_ROLLING = re.compile(r"rolling[ :]?(\d{1,12})([mhdw])", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Window:
     earlier: tuple[str, ...] = ()
     """Labels of the earlier buckets that count too (rolling periods only)."""
     resets_ms: Millis | None = None
-    """When the budget has its full room again; for a rolling period, when the oldest bucket leaves."""
+    """When the budget has room again: at the end; for a rolling period, when its oldest bucket leaves."""
 
 
 FOREVER: Final = Window("all")
@@ -57,20 +58,18 @@ class Period:
     timezone: str = "UTC"
 
     @classmethod
-    def parse(cls, text: str | None, timezone: str | None = None) -> Period:
-        """Check a period and a time zone; raises `ConfigError` naming what is possible."""
-        name = "forever" if text is None else str(text).strip().lower()
-        rolling = _ROLLING.fullmatch(name)
+    def parse(cls, text: str | None, timezone: str | None = None, *, name: str = "period") -> Period:
+        """Check a period and a time zone; raises `ConfigError` naming the argument `name` and what is possible."""
+        said = "forever" if text is None else str(text).strip().lower()
+        rolling = _ROLLING.fullmatch(said)
         if rolling:
-            if int(rolling[1]) == 0:
-                raise ConfigError(f"duration={text!r} has no length: give at least 'rolling 1m'")
-            name = f"rolling {int(rolling[1])}{rolling[2]}"
-        elif name not in {*CALENDAR, "forever"}:
+            if not 0 < int(rolling[1]) * _UNITS_MS[rolling[2]] <= _LONGEST_MS:
+                raise ConfigError(f"{name}={text!r}: a rolling period is from 'rolling 1m' to 'rolling 5200w'")
+            said = f"rolling {int(rolling[1])}{rolling[2]}"
+        elif said not in {*CALENDAR, "forever"}:
             known = ", ".join(CALENDAR)
-            raise ConfigError(
-                f"duration={text!r} is no period: use {known}, 'rolling 7d' (m, h, d, w), or None for ever"
-            )
-        return cls(name, _zone_name(timezone))
+            raise ConfigError(f"{name}={text!r} is no period: use {known}, 'rolling 7d' (m, h, d, w), or None for ever")
+        return cls(said, _zone_name(timezone))
 
     @property
     def rolling_ms(self) -> Millis | None:
@@ -95,7 +94,10 @@ def zone(name: str) -> tzinfo:
     try:
         return UTC if name == "UTC" else ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise ConfigError(f"timezone={name!r} is not known here: use an IANA name such as 'Europe/Berlin'") from None
+        raise ConfigError(
+            f"timezone={name!r} is not known here: use an IANA name such as 'Europe/Berlin' "
+            "(a system without time zones needs the package tzdata)"
+        ) from None
 
 
 def _zone_name(name: str | None) -> str:

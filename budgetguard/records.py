@@ -15,12 +15,16 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .budgets import UserBudget, require_text, unescape
+from .budgets import UserBudget, require_moment, require_text, unescape
 from .errors import ConfigError
-from .money import DOLLAR, parse_dollars
+from .ledger import Conflict
+from .money import DOLLAR, Money, Nano, parse_dollars
+from .periods import Period
 
 if TYPE_CHECKING:
     from .manager import BudgetManager
@@ -53,37 +57,42 @@ class UserDict(Mapping[str, dict[str, Any]]):
 
 
 def record(manager: BudgetManager, own: UserBudget) -> dict[str, Any]:
-    """One user's record; like LiteLLM's, it has times only with a duration, and costs only with some spent."""
+    """One user's record; like LiteLLM's, it has times only with a duration, and costs only once there were some."""
     limit = own.rule.limit
     made: dict[str, Any] = {"total_budget": float("inf") if limit is None else limit / DOLLAR}
+    start_s = (own.rule.window(manager.guard.now_ms()).start_ms or 0) / 1000
     days = _days(own)
     if days is not None:
-        made |= {"duration": days, "created_at": own.created_s, "last_updated_at": own.updated_s}
+        renewed_s = max(own.updated_s, start_s) if own.rule.period.rolling_ms is None else own.updated_s
+        made |= {"duration": days, "created_at": own.created_s, "last_updated_at": renewed_s}
     spent = manager.spent(own)
-    if spent:
+    if spent or own.epoch or start_s > own.updated_s:  # zeros after a reset, by hand or by the calendar
         made |= {"current_cost": spent / DOLLAR, "model_cost": model_costs(manager, own)}
     return made
 
 
 def model_costs(manager: BudgetManager, own: UserBudget) -> dict[str, float]:
     """What the user spent in this period on each model, in dollars."""
-    costs: dict[str, float] = {}
+    costs: dict[str, Nano] = {}
     for prefix in own.model_prefixes(manager.guard.now_ms()):
         for balance in manager.store.accounts(prefix):
             model = unescape(balance.key.removeprefix(prefix))
-            costs[model] = costs.get(model, 0.0) + balance.settled / DOLLAR
-    return costs
+            costs[model] = costs.get(model, 0) + balance.settled
+    return {model: nano / DOLLAR for model, nano in costs.items()}
 
 
 def import_file(manager: BudgetManager, path: str | os.PathLike[str]) -> int:
-    """Read a whole `user_cost.json`, check it, and only then take its users over. Doing it again changes nothing."""
+    """
+    Read a whole `user_cost.json`, check it, and only then take its users over.
+
+    Doing it again changes nothing; a file that grew in the meantime adds what is new in it.
+    """
     users = {user: _checked(path, user, raw) for user, raw in _load(path).items()}
-    for user, raw in users.items():
-        manager.set_budget(user, raw["total_budget"], raw["period"], created_at=raw["created_at"])
+    for user, checked in users.items():
+        manager.set_budget(user, checked.total_budget, checked.period, created_at=checked.created_at)
         own = manager.budget_of(user)
-        for model, dollars in raw["model_cost"].items():
-            cost = parse_dollars(dollars, name=f"{user}: model_cost[{model!r}]")
-            manager.book(own, cost, model=model, usage={}, hold_id=_import_id(user, model, cost, raw))
+        for model, cost in checked.model_cost.items():
+            _book_once(manager, own, model, cost, checked)
     return len(users)
 
 
@@ -117,33 +126,59 @@ def _load(path: str | os.PathLike[str]) -> dict[str, Any]:
     return data
 
 
-def _checked(path: str | os.PathLike[str], user: str, raw: Any) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """One user of a file, found to be in order."""
+
+    total_budget: Money | None
+    period: str | None
+    created_at: float | None
+    last_updated_at: float | None
+    model_cost: Mapping[str, Nano]
+
+
+def _checked(path: str | os.PathLike[str], user: str, raw: Any) -> _Checked:
     where = f"{path}: user {user!r}"
     require_text(user, f"{path}: user")
     if not isinstance(raw, dict) or "total_budget" not in raw:
         raise ConfigError(f"{where}: a record with total_budget is needed")
-    parse_dollars(raw["total_budget"], name=f"{where}: total_budget")
+    limit = raw["total_budget"]
     days = raw.get("duration")
     if days is not None and (isinstance(days, bool) or not isinstance(days, int) or days < 1):
         raise ConfigError(f"{where}: duration={days!r}: a number of days is needed")
+    period = None if days is None else _PERIODS.get(days, f"rolling {days}d")
+    Period.parse(period, name=f"{where}: duration")
+    return _Checked(
+        # LiteLLM writes a user without a limit as Infinity.
+        None if limit == float("inf") else Money(parse_dollars(limit, name=f"{where}: total_budget")),
+        period,
+        _moment(raw, "created_at", where),
+        _moment(raw, "last_updated_at", where),
+        _model_cost(raw, where),
+    )
+
+
+def _moment(raw: Mapping[str, Any], name: str, where: str) -> float | None:
+    value = raw.get(name)
+    return None if value is None else require_moment(value, f"{where}: {name}")
+
+
+def _model_cost(raw: Mapping[str, Any], where: str) -> Mapping[str, Nano]:
     models = raw.get("model_cost") or {}
     if not isinstance(models, dict):
         raise ConfigError(f"{where}: model_cost={models!r}: an object of models is needed")
-    known = sum(parse_dollars(cost, name=f"{where}: model_cost[{model!r}]") for model, cost in models.items())
+    costs = {model: parse_dollars(cost, name=f"{where}: model_cost[{model!r}]") for model, cost in models.items()}
     total = parse_dollars(raw.get("current_cost", 0), name=f"{where}: current_cost")
-    if total > known:
-        models = {**models, "(imported)": (total - known) / DOLLAR}
-    period = None if days is None else _PERIODS.get(days, f"rolling {days}d")
-    return {
-        "total_budget": raw["total_budget"],
-        "period": period,
-        "created_at": raw.get("created_at"),
-        "updated_at": raw.get("last_updated_at"),
-        "model_cost": models,
-    }
+    missing = total - sum(costs.values())
+    return {**costs, "(imported)": missing} if missing > 1 else costs  # 1: a sum of floats, rounded up
 
 
-def _import_id(user: str, model: str, cost: int, raw: Mapping[str, Any]) -> str:
-    """The id of an imported cost: the same for the same record, so that importing it again changes nothing."""
-    text = json.dumps([user, model, cost, raw["created_at"], raw["updated_at"]])
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+def _book_once(manager: BudgetManager, own: UserBudget, model: str, cost: Nano, raw: _Checked) -> None:
+    """Book what earlier imports of the same record did not: an id that is taken tells how much it booked."""
+    for turn in count():
+        text = json.dumps([own.user, model, raw.created_at, raw.last_updated_at, turn])
+        hold_id = hashlib.sha256(text.encode()).hexdigest()[:32]
+        outcome = manager.book(own, cost, model=model, usage={}, hold_id=hold_id)
+        if not isinstance(outcome, Conflict) or outcome.recorded >= cost:
+            return
+        cost -= outcome.recorded

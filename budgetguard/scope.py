@@ -39,11 +39,31 @@ class Scope:
     wait_s: float = 0.0
     """How long a call waits for room that is only held."""
     parent: Scope | None = None
+    opened_by: object = None
+    """The `budget` or `BudgetManager` that was entered."""
+    passed: bool = False
+    """Whether it was left out of turn, so that leaving an inner one leads past it."""
     refusals: list[BudgetExceededError] = field(default_factory=list)
     """Refusals inside, until the scope ends, so that one a framework swallowed is not lost."""
 
 
 current: ContextVar[Scope | None] = ContextVar("budgetguard_scope", default=None)
+
+
+def leave(scope: Scope) -> None:
+    """
+    End a scope: the one around it is the current one again.
+
+    Left before an inner one, or in another task than it was entered in, it changes nothing here, and is passed
+    over when the inner one is left.
+    """
+    if current.get() is not scope:
+        scope.passed = True
+        return
+    outer = scope.parent
+    while outer is not None and outer.passed:
+        outer = outer.parent
+    current.set(outer)
 
 
 def note_refusal(scope: Scope | None, error: BudgetExceededError) -> None:
