@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
@@ -71,6 +70,7 @@ class Stores(RuleBasedStateMachine):
 
     def both(self, operation: str, *args: Any, **named: Any) -> Any:
         specified, answer = [getattr(store, operation)(*args, **named) for store in self.stores]
+        assert type(answer) is type(specified)
         assert answer == specified
         return answer
 
@@ -83,15 +83,15 @@ class Stores(RuleBasedStateMachine):
     def settle(self, hold: Hold, entry_flags: frozenset[str], cost: int) -> None:
         self.both("settle", hold, Entry(hold.id, cost, tags=hold.tags, model=hold.model, flags=entry_flags))
 
-    @rule(hold_id=st.sampled_from(IDS), cost=amounts)
-    def settle_what_was_reserved(self, hold_id: str, cost: int) -> None:
+    @rule(hold_id=st.sampled_from(IDS), cost=amounts, more=st.sampled_from([(), ("a",), ("e", "c/\udcff")]))
+    def settle_what_was_reserved(self, hold_id: str, cost: int, more: tuple[str, ...]) -> None:
         if hold_id in self.placed:
-            self.both("settle", self.placed[hold_id], Entry(hold_id, cost, usage={"input_tokens": cost}))
+            self.both("settle", self.placed[hold_id], Entry(hold_id, cost, more, usage={"input_tokens": cost}))
 
     @rule(hold_id=st.sampled_from(IDS))
     def reserve_again(self, hold_id: str) -> None:
         if hold_id in self.placed:
-            self.both("reserve", replace(self.placed[hold_id], terms=()))
+            self.both("reserve", self.placed[hold_id]._replace(terms=()))
 
     @rule(hold_id=st.sampled_from(IDS))
     def release(self, hold_id: str) -> None:

@@ -1,8 +1,7 @@
 """
 The ledger in the memory of one process: one lock, a few dicts, one heap.
 
-It is the executable specification: every other store answers as this one does. It also serves as the process's own
-ledger, for scopes and `max_budget`.
+It is the executable specification: every other store answers as this one does.
 
 The open holds and the entries are the truth, and the books of an account are sums over them. So an operation that
 was interrupted between two assignments (a `KeyboardInterrupt`) is mended by adding up again.
@@ -10,14 +9,15 @@ was interrupted between two assignments (a `KeyboardInterrupt`) is mended by add
 
 from __future__ import annotations
 
+import os
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from heapq import heapify, heappop, heappush
 from itertools import islice
 from threading import Lock
+from weakref import WeakSet
 
 from ..errors import ConfigError
 from ..ledger import (
@@ -41,25 +41,36 @@ from ..ledger import (
     Total,
 )
 from ..money import Nano
-from .rules import REAP, REAP_MORE, Sums, admit, check_amount, final_flags, keys_of, matches, off_clock, tightest
+from .rules import (
+    REAP,
+    REAP_MORE,
+    Sums,
+    admit,
+    check_amount,
+    final_flags,
+    keys_of,
+    last_end,
+    matches,
+    more_keys,
+    off_clock,
+    tightest,
+)
 
 EVERYTHING = Query()
 
 
 class MemoryStore:
     """
-    A `Store` in memory. Nothing outlives the process, and a forked child has a copy of its own.
+    A `Store` in memory. Nothing outlives the process; a forked child goes on with a copy of what was settled.
 
-    `keep` bounds how many ended holds and entries are remembered, the newest; without it, all are. An entry that
-    is dropped stays in its accounts' sums.
+    The history grows until it is pruned.
     """
 
     blocking = False
 
-    def __init__(self, *, clock: Clock = time.time, namespace: str = "default", keep: int | None = None) -> None:
+    def __init__(self, *, clock: Clock = time.time, namespace: str = "default") -> None:
         self.namespace = namespace
         self._clock = clock
-        self._keep = keep
         self._lock = Lock()
         self._books: dict[str, _Books] = {}
         self._open: dict[str, _Open] = {}
@@ -67,7 +78,7 @@ class MemoryStore:
         self._entries: dict[str, _Row] = {}
         self._terms: dict[str, Terms] = {}
         self._due: list[tuple[Millis, str]] = []  # a heap; what no longer matches _open or _ended is void
-        self._order: deque[str] = deque()  # ids in the order in which they ended, if `keep` bounds them
+        _stores.add(self)
 
     def now_ms(self) -> Millis:
         """The store's clock."""
@@ -120,7 +131,12 @@ class MemoryStore:
                 late = known is not None or "manual" not in entry.flags
                 keys, books = self._open_books(hold)
                 settled, held = cost, 0
-            row = _Row(hold.id, entry, cost, keys, books, now, final_flags(entry, late))
+            more: tuple[_Books, ...] = ()
+            if entry.accounts:
+                named = more_keys(entry, keys)
+                more = tuple([self._open_account(key, last_end(hold)) for key in named])
+                keys = named + keys
+            row = _Row(hold.id, entry, cost, keys, more + books, now, final_flags(entry, late))
             try:
                 self._entries[hold.id] = row
                 self._open.pop(hold.id, None)
@@ -128,11 +144,11 @@ class MemoryStore:
                 for account in books:
                     account.settled += settled
                     account.held -= held
+                for account in more:
+                    account.settled += cost
             except BaseException:
                 self._add_up()
                 raise
-            if self._keep is not None:
-                self._remember(hold.id)
             return Settled(cost, late, tightest(hold.accounts, self._sums(hold.accounts)))
 
     def release(self, hold_id: str) -> None:
@@ -157,8 +173,6 @@ class MemoryStore:
             except BaseException:
                 self._add_up()
                 raise
-            if self._keep is not None:
-                self._remember(hold_id)
 
     def balances(self, keys: Sequence[str]) -> list[Balance]:
         """The balances of accounts, in the order asked; zeros for one that was never used."""
@@ -251,24 +265,21 @@ class MemoryStore:
         with self._lock:
             old = [hold_id for hold_id, row in self._entries.items() if row.at_ms < before_ms]
             for hold_id in old:
-                self._drop(hold_id)
+                row = self._entries.pop(hold_id)
+                for books in row.books:
+                    books.pruned += row.cost
+            needed = {books for held in self._open.values() for books in held.books}
             for key, books in list(self._books.items()):
                 ended = books.end_ms is not None and books.end_ms <= before_ms
-                if ended and books.held == 0 and books.settled == books.pruned:
+                if ended and books.settled == books.pruned and books not in needed:
                     del self._books[key]
             return len(old)
 
     def close(self) -> None:
         """Nothing to close: what is in memory stays."""
 
-    def forget(self, keys: Iterable[str]) -> None:
-        """Drop accounts that nobody asks for again. Holds still open on them end as usual."""
-        with self._lock:
-            for key in keys:
-                self._books.pop(key, None)
-
-    def reset_after_fork(self) -> None:
-        """Call it in a forked child: locks and open holds were the parent's; what was settled still counts here."""
+    def _after_fork(self) -> None:
+        """In a forked child: locks and open holds were the parent's; what was settled still counts here."""
         self._lock = Lock()
         self._open = {}
         self._add_up()
@@ -318,14 +329,14 @@ class MemoryStore:
 
     def _open_books(self, hold: Hold) -> tuple[tuple[str, ...], tuple[_Books, ...]]:
         keys = keys_of(hold)
-        if len(keys) == 1:
-            there = self._books.get(keys[0])
-            if there is not None:
-                return keys, (there,)
-        for account in hold.accounts:
-            if account.key not in self._books:
-                self._books[account.key] = _Books(account.end_ms)
-        return keys, tuple([self._books[key] for key in keys])
+        found = {account.key: self._open_account(account.key, account.end_ms) for account in hold.accounts}
+        return keys, tuple(found.values())
+
+    def _open_account(self, key: str, end_ms: Millis | None) -> _Books:
+        there = self._books.get(key)
+        if there is None:
+            there = self._books[key] = _Books(end_ms)
+        return there
 
     def _place(self, hold: Hold, amount: Nano, now: Millis) -> None:
         keys, books = self._open_books(hold)
@@ -357,7 +368,7 @@ class MemoryStore:
         return done
 
     def _expire(self, hold_id: str, held: _Open, now: Millis) -> None:
-        charge = held.hold.on_expire == "charge"
+        charge = held.hold.on_expire == "charge" and held.amount > 0
         try:
             if charge:
                 hold = held.hold
@@ -376,26 +387,11 @@ class MemoryStore:
         except BaseException:
             self._add_up()
             raise
-        if self._keep is not None:
-            self._remember(hold_id)
 
     def _rebuild(self) -> None:
         self._due = [(held.due, hold_id) for hold_id, held in self._open.items()]
         self._due += [(due, hold_id) for hold_id, due in self._ended.items()]
         heapify(self._due)
-
-    def _remember(self, hold_id: str) -> None:
-        self._order.append(hold_id)
-        if self._keep is not None and len(self._order) > self._keep:
-            oldest = self._order.popleft()
-            self._ended.pop(oldest, None)
-            if oldest in self._entries:
-                self._drop(oldest)
-
-    def _drop(self, hold_id: str) -> None:
-        row = self._entries.pop(hold_id)
-        for account in row.books:
-            account.pruned += row.cost
 
     def _expired(self, now: Millis) -> dict[_Books, Sums]:
         """What is due and not yet reaped, by account: what to add to settled, and to take from held."""
@@ -495,3 +491,14 @@ def _group(entry: Entry, name: str) -> str:
     if name == "day":
         return datetime.fromtimestamp(entry.at_ms / 1000, UTC).date().isoformat()
     return entry.tags.get(name, "")
+
+
+_stores: WeakSet[MemoryStore] = WeakSet()
+
+
+def _after_in_child() -> None:
+    for store in _stores:
+        store._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_in_child)

@@ -50,6 +50,18 @@ def keys_of(hold: Hold) -> tuple[str, ...]:
     return keys if len(keys) < 2 or len(set(keys)) == len(keys) else tuple(dict.fromkeys(keys))
 
 
+def more_keys(entry: Entry, keys: tuple[str, ...]) -> tuple[str, ...]:
+    """The accounts that an entry names beside its hold's: they have no limit and count what is settled only."""
+    return tuple([key for key in dict.fromkeys(entry.accounts) if key not in keys])
+
+
+def last_end(hold: Hold) -> Millis | None:
+    """When all accounts of a hold are over, and with them the accounts that its entry names beside them."""
+    ends = [account.end_ms for account in hold.accounts]
+    known = [end_ms for end_ms in ends if end_ms is not None]
+    return max(known) if known and len(known) == len(ends) else None
+
+
 def check_amount(amount: Nano, what: str) -> None:
     """Raise `StoreError` unless an amount is at least 0 and small enough for every store to keep it exact."""
     if not 0 <= amount <= MAX_AMOUNT:

@@ -26,7 +26,7 @@ from ..ledger import (
     Terms,
 )
 from ..money import Nano
-from .rules import REAP, REAP_MORE, Sums, admit, final_flags, keys_of, off_clock, tightest
+from .rules import REAP, REAP_MORE, Sums, admit, final_flags, keys_of, last_end, more_keys, off_clock, tightest
 from .sqlite_rows import (
     find_sums,
     find_terms,
@@ -70,6 +70,10 @@ RECORD = """
 REPLACE INTO entries (ns, id, at_ms, cost, flags, accounts, tags, provider, model, usage)
 VALUES (?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?)"""
 
+DELETE_ACCOUNTS = """
+DELETE FROM accounts WHERE ns = ?1 AND end_ms <= ?2 AND settled = pruned AND held = 0 AND key NOT IN (
+    SELECT each.value FROM holds, json_each(holds.accounts) AS each WHERE ns = ?1 AND amount = 0 AND NOT ended)"""
+
 
 class SQLiteBooks:
     """The operations on one namespace of one connection; the caller begins and commits."""
@@ -108,7 +112,7 @@ class SQLiteBooks:
         ns = self.ns
         keys = keys_of(hold)
         self._add(hold, keys, 0, amount)
-        charge = hold.on_expire == "charge"
+        charge = hold.on_expire == "charge" and amount > 0
         said = (tags_json(hold.tags), text(hold.provider), text(hold.model))
         row = (ns, hold.id, now + hold.ttl_ms, amount, now, charge, keys_json(keys), *said)
         self.execute(PLACE, row)
@@ -140,6 +144,11 @@ class SQLiteBooks:
             else:
                 return Settled(cost, " late " in known[1], tightest(hold.accounts, self._sums(hold.accounts)))
         self._add(hold, keys, settled, -taken)
+        if entry.accounts:
+            named = more_keys(entry, keys)
+            for key in named:
+                execute(ADD, (ns, text(key), cost, 0, last_end(hold)))
+            keys = named + keys
         said = (tags_json(entry.tags), text(entry.provider), text(entry.model), usage_json(entry.usage))
         row = (ns, hold.id, now, cost, flags_text(final_flags(entry, late)), keys_json(keys), *said)
         execute(RECORD, row)
@@ -229,9 +238,7 @@ class SQLiteBooks:
                 )
             execute("DELETE FROM entries WHERE ns = ? AND id = ?", (ns, hold_id))
         if len(rows) < PRUNE_ROWS:
-            execute(
-                "DELETE FROM accounts WHERE ns = ? AND end_ms <= ? AND held = 0 AND settled = pruned", (ns, before_ms)
-            )
+            execute(DELETE_ACCOUNTS, (ns, before_ms))
         return len(rows)
 
     def _add(self, hold: Hold | None, keys: Sequence[str], settled: Nano, held: Nano) -> None:

@@ -383,6 +383,15 @@ class StoreContract:
         store.settle(held, entry(held, 9))
         assert balance(store) == (9, 0)
 
+    def test_an_entry_may_name_more_accounts(self, store: Store) -> None:
+        """They count what is settled, once, and refuse nothing; the entry lists them before the hold's."""
+        held = hold(10)
+        store.reserve(held)
+        said = entry(held, 9, accounts=("models/gpt-4o", ACCOUNT.key))
+        assert store.settle(held, said) == store.settle(held, said)
+        assert list(store.accounts()) == [Balance("models/gpt-4o", 9), Balance(ACCOUNT.key, 9)]
+        assert next(store.entries()).accounts == ("models/gpt-4o", ACCOUNT.key)
+
     def test_a_hold_ends_on_the_accounts_it_was_placed_on(self, store: Store) -> None:
         """Whatever the one who settles it believes."""
         held = hold(10)
