@@ -79,7 +79,7 @@ class Guard:
     ) -> None:
         names = [budget.name for budget in budgets]
         for name in names:
-            if names.count(name) > 1 or name in {"users", "max_budget", "scope"}:
+            if names.count(name) > 1 or name in {"users", "models", "max_budget", "scope"}:
                 raise ConfigError(f"budgets: the name {name!r} is taken: give every budget a name of its own")
         self.store = store
         self.prices = prices if prices is not None else PriceBook()
