@@ -14,14 +14,14 @@ FileArgument = Annotated[Path, typer.Argument(help="A user_cost.json, as LiteLLM
 
 
 def import_(file: FileArgument, store: StoreOption = None, name: ProjectOption = None) -> None:
-    """Take over the users, budgets and spend of a LiteLLM user_cost.json."""
+    """Take over the users and spend of LiteLLM."""
     with project(store, name) as manager:
         users = manager.import_litellm(str(file))
     console().print(f"{_users(users)} taken over from {file}.")
 
 
 def export(file: FileArgument, store: StoreOption = None, name: ProjectOption = None) -> None:
-    """Write users, budgets and spend as a LiteLLM user_cost.json."""
+    """Write the users and spend for LiteLLM."""
     with project(store, name) as manager:
         users = manager.export_litellm(str(file))
     console().print(f"{_users(users)} written to {file}.")
@@ -58,7 +58,7 @@ def holds(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOp
 
 
 def check(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOption = False) -> None:
-    """Add up every account from its calls again; exit code 1 if the books differ."""
+    """Add up the books again; exit code 1 if they differ."""
     with project(store, name) as manager:
         found = manager.store.check()
         accounts = sum(1 for _ in manager.store.accounts())

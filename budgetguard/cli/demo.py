@@ -17,7 +17,6 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
-from ..errors import BudgetBusyError
 from ..money import Nano, format_nano
 from . import endpoints
 from .budgets import COLUMNS, Standing, standings
@@ -38,7 +37,7 @@ def demo(
     llm: Annotated[bool, typer.Option("--llm", help="Ask a small real model on this machine.")] = False,
     store: Annotated[str | None, typer.Option("--store", help=f"Where to keep the spend ({DEFAULT_STORE}).")] = None,
 ) -> None:
-    """Show two users with budgets at work: no key, no network, a few seconds."""
+    """Watch two users spend: no key, no network, seconds."""
     import budgetguard
 
     from ..guards import Settings
@@ -142,7 +141,7 @@ def _end(
     if not out.is_terminal:
         out.print(_table(_rows(manager)))
     if refused:
-        first = min(refused, key=lambda made: isinstance(made.refusal, BudgetBusyError))
+        first = refused[0]
         error = first.refusal
         shown = f"{type(error).__module__.partition('.')[0]}.{type(error).__name__}: {error}"
         title = f"{first.user}'s refusal, before anything was sent ({len(refused)} of them)"

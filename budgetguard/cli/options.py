@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 StoreOption = Annotated[
     str | None,
-    typer.Option("--store", envvar="BUDGETGUARD_STORE", help="Where the budgets live: sqlite:///budgets.db, ..."),
+    typer.Option(
+        "--store", envvar="BUDGETGUARD_STORE", metavar="URL", help="Where the budgets live: sqlite:///budgets.db, ..."
+    ),
 ]
 ProjectOption = Annotated[
     str | None,
-    typer.Option("--project", envvar="BUDGETGUARD_PROJECT", help="The project, as BudgetManager(project_name=...)."),
+    typer.Option("--project", envvar="BUDGETGUARD_PROJECT", metavar="NAME", help="The project_name."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, amounts in dollars.")]
 

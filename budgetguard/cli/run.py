@@ -31,7 +31,8 @@ def run(
     ] = None,
     *,
     budget: Annotated[
-        str | None, typer.Option("--budget", envvar="BUDGETGUARD_MAX_BUDGET", help="Dollars this run may spend.")
+        str | None,
+        typer.Option("--budget", envvar="BUDGETGUARD_MAX_BUDGET", metavar="DOLLARS", help="What this run may spend."),
     ] = None,
     user: Annotated[
         str | None, typer.Option(help="Who spends it; their own budget in the store holds as well.")
@@ -41,7 +42,10 @@ def run(
     store: StoreOption = None,
     name: ProjectOption = None,
 ) -> None:
-    """Run a program that knows nothing of budgets under one, and say at its end what it spent."""
+    """Run any program under a budget.
+
+    It need not know of budgets. At its end, what it spent is said on stderr; its exit code is kept.
+    """
     import budgetguard
 
     from ..process import PROCESS

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..context import budget
-from ..errors import BudgetBusyError, BudgetExceededError
+from ..errors import BudgetExceededError
 from ..money import Money
 from .endpoints import Site
 
@@ -58,9 +58,7 @@ class Traffic:
         with OpenAI(base_url=self.site.base_url, api_key="none", max_retries=0) as client:
             shapes = [plain, streamed, response] * self.site.calls + [abandoned]
             with ThreadPoolExecutor(AT_ONCE) as threads:
-                made = list(threads.map(lambda job: self._call(user, client, *job), enumerate(shapes)))
-            if any(isinstance(call.refusal, BudgetBusyError) for call in made):
-                self._alone(user, client)
+                list(threads.map(lambda job: self._call(user, client, *job), enumerate(shapes)))
 
         async def tasks() -> None:
             async with AsyncOpenAI(base_url=self.site.base_url, api_key="none", max_retries=0) as client:
@@ -69,22 +67,14 @@ class Traffic:
 
         asyncio.run(tasks())
 
-    def _alone(self, user: str, client: OpenAI) -> None:
-        """Call with nothing else in flight, until there is no room at all."""
-        for number in range(self.site.calls):
-            if self._call(user, client, number, plain).refusal is not None:
-                break
-
-    def _call(self, user: str, client: OpenAI, number: int, shape: Callable[..., str]) -> Made:
+    def _call(self, user: str, client: OpenAI, number: int, shape: Callable[..., str]) -> None:
         name = _name(shape)
         try:
             with budget(user=user, tags={"shape": name}, wait=PATIENCE_S) as scope:
                 text = shape(client, self.site, number)
-            made = Made(user, name, scope.spent, text)
+            self.made.put(Made(user, name, scope.spent, text))
         except BudgetExceededError as refusal:
-            made = Made(user, name, refusal=refusal)
-        self.made.put(made)
-        return made
+            self.made.put(Made(user, name, refusal=refusal))
 
     async def _call_async(self, user: str, client: AsyncOpenAI, number: int, shape: Callable[..., Any]) -> None:
         name = _name(shape)
