@@ -765,6 +765,24 @@ def test_a_quote_is_above_the_cost_at_any_time_of_the_next_hours(data: st.DataOb
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
+def test_plain_tokens_are_quoted_above_whatever_they_turn_out_to_be(data: st.DataObject) -> None:
+    """
+    A request says how much text there is, not what will be cached, thought or spoken of it.
+
+    Only what it does show (sounds and pictures that go in, a cache that is to keep for hours) is projected apart.
+    """
+    provider, name = data.draw(st.sampled_from(MODELS))
+    _, model = listed(provider, name)
+    usage = data.draw(consistent_usages(kinds_of(model, NOON)))
+    hidden = {kind for kind in usage if "cache" in kind and not kind.endswith(("1h_tokens", "12h_tokens"))}
+    hidden |= {kind for kind in usage if kind.startswith("output_") and kind.endswith("_tokens")} - {"output_tokens"}
+    projected = {kind: count for kind, count in usage.items() if kind not in hidden}
+
+    assert PRICES.quote(provider, name).cost(projected) >= PRICES.tariff(provider, name, None, NOON_MS).cost(usage)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
 def test_more_of_anything_never_costs_less(data: st.DataObject) -> None:
     """Also beyond the steps for long inputs: a token more is a token more in all that it is part of."""
     provider, name = data.draw(st.sampled_from(MODELS))
