@@ -17,13 +17,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from . import tally, tokens
 from .calls import NOTHING, Answer, Call, Endpoint, Listener, Usage
-from .errors import BudgetGuardError, StoreError, UnpricedModelError
+from .errors import StoreError, UnpricedModelError
 from .ledger import Account, Admitted, Conflict, Ended, Entry, Hold, Refusal, Stale, new_id
 from .money import PICO_PER_NANO, Nano, nano_from_pico
 from .process import PROCESS
@@ -244,7 +243,7 @@ class Charge:
 
     def _most(self, quote: Quote) -> int:
         most = quote.max_output or self.guard.settings.output_guess
-        if quote.context is not None:
+        if quote.context is not None and not self.call.unknown_input:
             most = min(most, quote.context - self.input_tokens)
         return max(most, self.call.least_output)
 
@@ -337,11 +336,11 @@ class Charge:
     def interrupted(self, listener: Listener | None) -> None:
         """Take in that the answer's stream ended: with its usage, or before that was seen."""
         known = (listener.answer if listener is not None else None) or Answer()
-        if known.usage is None and known.cost is None and listener is not None:
+        if known.usage is None and known.cost is None and known.final and listener is not None:
             self.estimated = True
             if self.guard.settings.abandoned == "observed":
                 heard = max(listener.pieces, -(-listener.heard // BYTES_A_TOKEN))
-                known = replace(known, usage={"output_tokens": heard}, final=True)
+                known = known._replace(usage={"output_tokens": heard})
                 self.input_unknown = True
         self.answer = known
 
@@ -363,8 +362,13 @@ class Charge:
                 yield from self.guard.keep(self, answer)
             else:
                 yield from self._settle(answer)
-        except BudgetGuardError:
+        except Exception:
             log.exception("call %s could not be settled", self.id)
+        except BaseException:  # cancelled or interrupted: every step may be repeated
+            self.ended = False
+            PROCESS.reaper.start()
+            PROCESS.reaper.put(self.abandon)
+            raise
 
     def abandon(self) -> None:
         """End the charge at interpreter exit: what was sent is settled as held."""
@@ -377,8 +381,8 @@ class Charge:
         if self.hold is not None:
             store = self.guard.store
             assert store is not None
-            self.hold = None
             yield Step(partial(store.release, self.id), store.blocking)
+            self.hold = None
 
     def _settle(self, answer: Answer) -> Steps[None]:
         if self.input_unknown:
@@ -386,7 +390,7 @@ class Charge:
         cost = self.cost(answer)
         if self.tallies:
             tally.settle(self.tallies, self.tallied or 0, cost)
-            self.tallied = None
+            self.tallies, self.tallied = (), None
         if answer.id is not None and "user" in self.tags:
             self.guard.note_settled(answer.id, self.tags["user"])
         store = self.guard.store
@@ -402,7 +406,7 @@ class Charge:
         if not self.exact:
             yield from self._count()
         output = (answer.usage or {}).get("output_tokens", 0)
-        return replace(answer, usage={**self._usage(0), "output_tokens": output})
+        return answer._replace(usage={**self._usage(0), "output_tokens": output})
 
     def _entry(self, answer: Answer, cost: Nano) -> Entry:
         guard, call = self.guard, self.call
@@ -470,7 +474,7 @@ class Follow:
         """Settle the response's hold, if it is at its end."""
         try:
             yield from self.guard.follow(self.answer)
-        except BudgetGuardError:
+        except Exception:
             log.exception("response %s could not be settled", self.answer.id)
 
 

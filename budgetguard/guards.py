@@ -309,7 +309,7 @@ class Shell:
             while True:
                 try:
                     result = self.step(step)
-                except Exception as error:
+                except BaseException as error:
                     step = steps.throw(error)
                 else:
                     step = steps.send(result)
@@ -358,7 +358,7 @@ class AsyncShell:
             while True:
                 try:
                     result = await self.step(step)
-                except Exception as error:
+                except BaseException as error:
                     step = steps.throw(error)
                 else:
                     step = steps.send(result)

@@ -9,33 +9,28 @@ streams, sees everything but the WebSockets (`sockets.py`).
 
 from __future__ import annotations
 
-import copy
-import json
-import logging
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import wrapt
 
 from .adapters import openai as adapter
-from .adapters.openai_errors import free_failure, paid_answer
-from .calls import Answer, Endpoint, Reply
-from .charge import Charge, Follow, Steps
+from .charge import Charge
 from .config import configured_guard
 from .errors import ConfigError
 from .guards import Guard
 from .process import PROCESS
+from .request import Request, follow, is_passing
 from .scope import Scope, current
-from .streams import listen, listen_async, watch
+from .sockets import SOCKETS, client_of, entrances, gate
+from .streams import listen, listen_async
 
 if TYPE_CHECKING:
     from .manager import BudgetManager
 
-log = logging.getLogger("budgetguard")
-
 _MARK = "_budgetguard"
-_RAW_HEADER = "X-Stainless-Raw-Response"
-_STREAMED, _READ = "stream", "true"
 
 
 class _State:
@@ -43,7 +38,10 @@ class _State:
 
     everywhere = False
     wanted = False
-    patched: tuple[tuple[Any, str, wrapt.FunctionWrapper[..., Any]], ...] = ()
+    hooked: ClassVar[set[str]] = set()
+    """Modules that are patched when they are imported."""
+    patched: ClassVar[dict[tuple[Any, str], wrapt.FunctionWrapper[..., Any]]] = {}
+    """The wrappers in place, by their owner and name."""
 
 
 def patch(manager: BudgetManager | Guard | None = None) -> None:
@@ -58,6 +56,7 @@ def patch(manager: BudgetManager | Guard | None = None) -> None:
         PROCESS.guard = _guard_in(manager)
     elif PROCESS.guard is None:
         PROCESS.guard = configured_guard()
+    _State.wanted = False  # look again: another tool may have taken ours out since
     install()
     _State.everywhere = True
 
@@ -66,7 +65,11 @@ def unpatch() -> None:
     """Undo `patch`: the SDK's classes are what they were, and the process has no default manager."""
     _State.everywhere = _State.wanted = False
     PROCESS.guard = None
-    _remove()
+    for (owner, name), wrapper in list(_State.patched.items()):
+        if owner.__dict__.get(name) is wrapper:
+            setattr(owner, name, wrapper.__wrapped__)
+            del _State.patched[owner, name]
+        # else another tool wrapped over us: ours stays underneath, idle, until we are wanted again
 
 
 def default_guard() -> Guard:
@@ -92,52 +95,65 @@ def guard_client(client: Any, manager: BudgetManager | Guard | None = None) -> A
 def _mark(client: Any, mark: tuple[Guard | None]) -> None:
     client.__dict__[_MARK] = mark
     for name in ("copy", "with_options"):
-        client.__dict__[name] = wrapt.FunctionWrapper(getattr(client, name), _copied)
+        for owner in type(client).__mro__:
+            if name in owner.__dict__:
+                _wrap(owner, name, _copied)
+                break
 
 
 def _copied(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     made = wrapped(*args, **kwargs)
-    _mark(made, instance.__dict__[_MARK])
+    mark = instance.__dict__.get(_MARK)
+    if mark is not None:
+        _mark(made, mark)
     return made
 
 
 def install() -> None:
     """Have the wrappers in place, now or when the SDK is imported; they act for guarded clients and inside scopes."""
-    if not _State.wanted:
-        _State.wanted = True
-        wrapt.register_post_import_hook(_install, "openai._base_client")
+    if _State.wanted:
+        return
+    _State.wanted = True
+    for module, hook in {"openai._base_client": _install, **dict.fromkeys(SOCKETS, _install_gates)}.items():
+        if module not in _State.hooked:
+            _State.hooked.add(module)
+            wrapt.register_post_import_hook(hook, module)  # at once, if it is imported
+        elif module in sys.modules:
+            hook(sys.modules[module])
 
 
 def _install(base_client: Any) -> None:
-    if _State.patched or not _State.wanted:
+    if not _State.wanted:
         return
     from openai import _streaming
 
-    wrappers = (
-        (base_client.SyncAPIClient, "request", _request),
-        (base_client.AsyncAPIClient, "request", _request_async),
-        (_streaming.Stream, "__stream__", _stream),
-        (_streaming.AsyncStream, "__stream__", _stream_async),
-    )
-    patched = []
-    for owner, name, wrapper in wrappers:
-        # Another tool's uninstrument may leave ours behind: the flag makes it idle there.
-        wrapped = wrapt.FunctionWrapper(owner.__dict__[name], wrapper, enabled=_enabled)
-        setattr(owner, name, wrapped)
-        patched.append((owner, name, wrapped))
-    _State.patched = tuple(patched)
+    _wrap(base_client.SyncAPIClient, "request", _request)
+    _wrap(base_client.AsyncAPIClient, "request", _request_async)
+    _wrap(_streaming.Stream, "__stream__", _stream)
+    _wrap(_streaming.AsyncStream, "__stream__", _stream_async)
+
+
+def _install_gates(module: ModuleType) -> None:
+    if _State.wanted:
+        for owner, name, is_async in entrances(module):
+            _wrap(owner, name, _enter_async if is_async else _enter)
+
+
+def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
+    """Put a wrapper of ours in place, unless there is one, under those of other tools perhaps."""
+    layer, ours = owner.__dict__[name], _State.patched.get((owner, name))
+    while layer is not None:
+        if layer is ours:
+            return
+        layer = getattr(layer, "__wrapped__", None)
+    # Another tool's uninstrument may leave ours behind: the flag makes it idle there.
+    wrapped = wrapt.FunctionWrapper(owner.__dict__[name], wrapper, enabled=_enabled)
+    setattr(owner, name, wrapped)
+    _State.patched[owner, name] = wrapped
 
 
 def _enabled() -> bool:
     return _State.wanted
-
-
-def _remove() -> None:
-    for owner, name, wrapper in _State.patched:
-        if owner.__dict__.get(name) is wrapper:
-            setattr(owner, name, wrapper.__wrapped__)
-        # else another tool wrapped over us: ours stays underneath, idle
-    _State.patched = ()
 
 
 def _guard_in(manager: BudgetManager | Guard) -> Guard:
@@ -167,115 +183,13 @@ def _bare_guard() -> Guard:
     return _bare[0]
 
 
-class _Request:
-    """One call of `request`: its arguments, read once."""
-
-    __slots__ = ("args", "charge", "client", "endpoint", "guard", "kwargs", "raw")
-
-    def __init__(
-        self, client: Any, guard: Guard, endpoint: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        self.client = client
-        self.guard = guard
-        self.endpoint = endpoint
-        self.args = args
-        self.kwargs = kwargs
-        headers = self.options.headers
-        self.raw = headers.get(_RAW_HEADER) if isinstance(headers, Mapping) else None
-        self.charge: Charge | None = None
-
-    @property
-    def options(self) -> Any:
-        return self.args[1] if len(self.args) > 1 else self.kwargs["options"]
-
-    @property
-    def unread(self) -> bool:
-        """Whether the reply comes back with its body unread. Read from the request: every reply can be iterated."""
-        return bool(self.kwargs.get("stream")) or self.raw == _STREAMED
-
-    def open(self, scope: Scope | None) -> Charge:
-        """Read the request, and make its charge."""
-        body = self._body()
-        files = self.options.files
-        host = self.client.base_url.host
-        provider = self.guard.prices.provider(host)
-        charge = self.charge = self.guard.charge(self.endpoint, body, _files(files), provider, scope)
-        if charge.call.stream and self.raw != _STREAMED and self.endpoint.amend is not None:
-            charge.ask_usage = self._asks_usage(host)
-        return charge
-
-    def amended(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments, with the cap and the wish for usage that the charge decided on."""
-        charge, amend = self.charge, self.endpoint.amend
-        assert charge is not None
-        if amend is None or (charge.cap is None and not charge.ask_usage):
-            return self.args, self.kwargs
-        body = self._body()
-        amended = amend(body, charge.cap, charge.ask_usage, self.client.base_url.host)
-        charge.ask_usage = charge.ask_usage and amended.get("stream_options") is not body.get("stream_options")
-        options = copy.copy(self.options)
-        options.json_data = amended
-        if options.extra_json:
-            options.extra_json = None
-        if len(self.args) > 1:
-            return (self.args[0], options, *self.args[2:]), self.kwargs
-        return self.args, {**self.kwargs, "options": options}
-
-    def observe(self, response: Any) -> None:
-        """Take in the reply. Never raises: the caller has paid for it."""
-        charge = self.charge
-        assert charge is not None
-        try:
-            self._observe(charge, response)
-        except Exception:
-            log.exception("the reply of call %s could not be read", charge.id)
-            charge.observe(Answer())
-
-    def failed(self, error: BaseException) -> None:
-        """Take in that the call raised."""
-        charge = self.charge
-        if charge is None or charge.watched or charge.answer is not None or not charge.sent:
-            return
-        paid = paid_answer(error)
-        if paid is not None and self.endpoint.answer is not None:
-            self.observe(paid)
-        else:
-            charge.failed(free=free_failure(error))
-
-    def _observe(self, charge: Charge, response: Any) -> None:
-        http = _http_response(response)
-        if self.unread and http is not None:
-            watch(charge, http, is_async=_is_async(self.client))
-            return
-        answer = self.endpoint.answer
-        if answer is None:
-            charge.observe(Answer())
-        elif http is not None:
-            charge.observe(_read_body(answer, http))
-        elif isinstance(response, str):
-            charge.observe(_read_text(answer, response))
-        else:
-            charge.observe(answer(response))
-
-    def _body(self) -> Mapping[str, Any]:
-        data, extra = self.options.json_data, self.options.extra_json
-        body = data if isinstance(data, Mapping) else {}
-        return {**body, **extra} if extra else body
-
-    def _asks_usage(self, host: str) -> bool:
-        port = self.client.base_url.port
-        hosts = self.guard.settings.usage_hosts
-        version = getattr(self.client, "_api_version", None)
-        return host in hosts or f"{host}:{port}" in hosts or adapter.asks_usage(host, version)
-
-
 def _request(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     request = _begin(instance, args, kwargs)
     if request is None:
         return wrapped(*args, **kwargs)
     if request.endpoint.follows:
         response = wrapped(*args, **kwargs)
-        request.guard.shell.run(_follow(request, response))
+        request.guard.shell.run(follow(request, response))
         return response
 
     def proceed() -> Any:
@@ -283,7 +197,10 @@ def _request(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[st
         return wrapped(*args, **kwargs)
 
     charge = request.open(current.get())
-    return request.guard.shell.send(charge, proceed, request.observe, request.failed)
+    try:
+        return request.guard.shell.send(charge, proceed, request.observe, request.failed)
+    finally:
+        request.passed()
 
 
 async def _request_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -292,7 +209,7 @@ async def _request_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwa
         return await wrapped(*args, **kwargs)
     if request.endpoint.follows:
         response = await wrapped(*args, **kwargs)
-        await request.guard.async_shell.run(_follow(request, response))
+        await request.guard.async_shell.run(follow(request, response))
         return response
 
     def proceed() -> Any:
@@ -300,20 +217,23 @@ async def _request_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwa
         return wrapped(*args, **kwargs)
 
     charge = request.open(current.get())
-    return await request.guard.async_shell.send(charge, proceed, request.observe, request.failed)
+    try:
+        return await request.guard.async_shell.send(charge, proceed, request.observe, request.failed)
+    finally:
+        request.passed()
 
 
-def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Request | None:
+def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request | None:
     """The request, if it is one that costs money and some ledger covers it."""
     options = args[1] if len(args) > 1 else kwargs["options"]
     endpoint = adapter.find(options.method, options.url)
-    if endpoint is None or (endpoint.request is None and not endpoint.follows):
+    if endpoint is None or (endpoint.request is None and not endpoint.follows) or is_passing(options):
         return None
     scope = current.get()
     guard = _guard_of(client, scope)
     if guard is None or not guard.covers(scope):
         return None
-    return _Request(client, guard, endpoint, args, kwargs)
+    return Request(client, guard, endpoint, args, kwargs)
 
 
 def _stream(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
@@ -324,57 +244,28 @@ def _stream_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     return listen_async(wrapped(*args, **kwargs), instance.response)
 
 
-def _http_response(response: Any) -> Any:
-    """The HTTP response inside what `request` returned; `None` for a parsed body."""
-    if hasattr(type(response), "model_fields"):  # a parsed model, the common case
+def _enter(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    charge = _gate(instance)
+    if charge is not None:
+        charge.guard.shell.send(charge, lambda: None, lambda _: None, lambda _: None)
+    return wrapped(*args, **kwargs)
+
+
+async def _enter_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    charge = _gate(instance)
+    if charge is not None:
+        await charge.guard.async_shell.send(charge, _nothing, lambda _: None, lambda _: None)
+    return await wrapped(*args, **kwargs)
+
+
+async def _nothing() -> None:
+    """What is sent for a gate."""
+
+
+def _gate(manager: Any) -> Charge | None:
+    """The charge of a WebSocket connection, if some ledger covers it."""
+    scope = current.get()
+    guard = _guard_of(client_of(manager), scope)
+    if guard is None or not guard.covers(scope):
         return None
-    for name in ("http_response", "response"):
-        inner = getattr(response, name, None)
-        if hasattr(inner, "extensions"):
-            return inner
-    return response if hasattr(response, "extensions") and hasattr(response, "headers") else None
-
-
-def _follow(request: _Request, response: Any) -> Steps[None]:
-    """Settle what a retrieve or a cancel shows of an earlier background response."""
-    look = Follow(request.guard, request.endpoint)
-    try:
-        http = _http_response(response)
-        if request.unread and http is not None:
-            watch(look, http, is_async=_is_async(request.client))
-            return
-        assert request.endpoint.answer is not None
-        look.observe(request.endpoint.answer(response) if http is None else _read_body(request.endpoint.answer, http))
-    except Exception:
-        log.exception("a retrieved response could not be read")
-    yield from look.close()
-
-
-def _read_body(answer: Reply, http: Any) -> Answer:
-    """The answer in a body that was read: JSON, or one that says nothing (audio, subtitles)."""
-    if "json" not in http.headers.get("content-type", "json"):
-        return answer(None)
-    try:
-        return answer(http.json())
-    except ValueError:
-        return Answer()
-
-
-def _read_text(answer: Reply, text: str) -> Answer:
-    try:
-        data = json.loads(text)
-    except ValueError:
-        return answer(None)
-    return answer(data)
-
-
-def _is_async(client: Any) -> bool:
-    from openai._base_client import AsyncAPIClient
-
-    return isinstance(client, AsyncAPIClient)
-
-
-def _files(files: Any) -> Sequence[Any]:
-    if not files:
-        return ()
-    return list(files.items()) if isinstance(files, Mapping) else list(files)
+    return gate(guard, manager, scope)

@@ -24,6 +24,7 @@ from .tally import Tally
 if TYPE_CHECKING:
     from .charge import Charge
     from .guards import Guard
+    from .streams import Watch
 
 log = logging.getLogger("budgetguard")
 
@@ -35,8 +36,8 @@ class Process:
         self.guard: Guard | None = None
         self.tally: Tally | None = None
         """What counts under `max_budget`; `None` while there is none."""
-        self.open: dict[int, Charge] = {}
-        """Charges that have not ended, by their id()."""
+        self.open: dict[int, Charge | Watch] = {}
+        """What has not ended, by its id(): charges, and unread answers that took over theirs."""
         self.reaper = Reaper()
         self.pid = os.getpid()
 

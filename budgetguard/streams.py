@@ -8,7 +8,7 @@ with, and the bytes in a wrapper of `response.stream`. The caller keeps the SDK'
 own objects.
 
 The first of these ends the charge: an item that is the last word, the body's
-end, its failure, its closing, its garbage collection.
+end, its failure, its closing, its garbage collection, the interpreter's exit.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ import sys
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import cache
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from .calls import Answer
-from .process import PROCESS, run_quietly
+from .process import PROCESS, Process
 
 if TYPE_CHECKING:
-    from .charge import Charge, Follow
+    from .charge import Charge, Follow, Steps
 
 log = logging.getLogger("budgetguard")
 
@@ -39,18 +40,20 @@ _BODY_LIMIT = 32 * 1024 * 1024
 class Watch:
     """The charge of one unread body, and what was heard of it so far."""
 
-    __slots__ = ("_buffer", "_inflate", "charge", "decoded", "ended", "listener", "sse")
+    __slots__ = ("_buffer", "_inflate", "_open", "charge", "deaf", "decoded", "listener", "sse")
 
-    def __init__(self, charge: Charge | Follow, response: Any) -> None:
+    def __init__(self, charge: Charge | Follow, response: Any, *, read: bool = False) -> None:
         self.charge = charge
-        self.ended = False
         self.decoded = False
-        content_type = response.headers.get("content-type", "")
-        self.sse = charge.call.stream or content_type.startswith("text/event-stream")
+        self.deaf = False
+        """Whether the body cannot be understood: it is then settled as held."""
+        kind = response.headers.get("content-type", "")
+        self.sse = "event-stream" in kind or (charge.call.stream and "json" not in kind)
         make = charge.endpoint.listener
         self.listener = make() if make is not None and self.sse else None
-        self._inflate = _inflater(response.headers.get("content-encoding", "identity"))
+        self._inflate = bytes if read else _inflater(response.headers.get("content-encoding", "identity"))
         self._buffer = bytearray()
+        self._open = [True]
 
     def hear(self, item: Any) -> bool:
         """Take in a decoded item; whether it is the usage chunk that only we asked for."""
@@ -58,78 +61,110 @@ class Watch:
         if listener is None:
             return False
         try:
-            return listener.hear(item) and self.charge.ask_usage
+            hide = listener.hear(item)
         except Exception:
             log.exception("an item of a stream could not be read")
             return False
+        if not self.charge.ask_usage:
+            return False
+        if not hide:
+            _forget_null_usage(item)
+        return hide
+
+    @property
+    def ended(self) -> bool:
+        """Whether the charge has taken in what was heard."""
+        return not self._open
 
     @property
     def last_word(self) -> bool:
         """Whether the items so far settle the call."""
-        return not self.ended and self.listener is not None and self.listener.done
+        return bool(self._open) and self.listener is not None and self.listener.done
 
     def take(self, chunk: bytes) -> None:
         """Take in bytes that nobody decodes for us."""
-        if self.ended or self.decoded or self._inflate is None:
+        if self.decoded or self.deaf or not self._open:
+            return
+        if self._inflate is None or len(self._buffer) > _BODY_LIMIT:
+            self.deaf = True
+            self._buffer.clear()
             return
         try:
             self._buffer += self._inflate(chunk)
-            if self.sse:
+            if self.sse and b"\n" in self._buffer:
                 self._events()
-            elif len(self._buffer) > _BODY_LIMIT:
-                self._inflate = None
-                self._buffer.clear()
-        except Exception:
-            log.exception("a raw body could not be read")
-            self._inflate = None
+        except zlib.error:
+            self.deaf = True
 
-    def conclude(self, complete: bool) -> bool:
-        """Have the charge take in what was heard; `False` if it has ended before."""
-        if self.ended:
+    def conclude(self) -> bool:
+        """Have the charge take in what was heard, once; `False` if it has before."""
+        try:
+            self._open.pop()  # atomic: the reaper and the caller may both be here
+        except IndexError:
             return False
-        self.ended = True
-        if self.listener is not None:
+        if self.deaf:
+            self.charge.observe(Answer())
+        elif self.listener is not None:
+            self._event(self._buffer)
             self.charge.interrupted(self.listener)
-        elif complete and self._buffer and self.charge.endpoint.answer is not None:
+        elif self.charge.endpoint.answer is not None:
             self.charge.observe(self._reply(self.charge.endpoint.answer))
         else:
             self.charge.observe(Answer())
         self._buffer.clear()
         return True
 
+    def close(self) -> Steps[None]:
+        """End the charge."""
+        PROCESS.open.pop(id(self), None)
+        return self.charge.close()
+
+    def abandon(self) -> None:
+        """End the charge of a body that nobody will read any more, here and now."""
+        if self.conclude():
+            self.charge.guard.shell.run(self.close())
+
     def _reply(self, answer: Callable[[Any], Answer]) -> Answer:
         try:
             return answer(json.loads(self._buffer))
-        except ValueError:  # not JSON: audio, subtitles
+        except ValueError:  # not JSON (audio, subtitles), or cut off
             return Answer()
 
     def _events(self) -> None:
-        *lines, rest = self._buffer.replace(b"\r\n", b"\n").split(b"\n")
+        *lines, rest = self._buffer.split(b"\n")
         self._buffer[:] = rest
         for line in lines:
-            if line.startswith(b"data:") and not line.endswith(b"[DONE]"):
-                self.hear(json.loads(line[5:]))
+            self._event(line)
+
+    def _event(self, line: bytes | bytearray) -> None:
+        line = line.rstrip(b"\r")
+        if not line.startswith(b"data:") or line.endswith(b"[DONE]"):
+            return
+        try:
+            self.hear(json.loads(line[5:]))
+        except ValueError:
+            log.debug("an event of call %s is no JSON", self.charge.id)
 
 
 def watch(charge: Charge | Follow, response: Any, is_async: bool) -> None:
-    """Put a watch on an HTTP response, of httpx or httpx2, whose body is not read yet."""
-    charge.watched = True
-    seen = Watch(charge, response)
+    """Put a watch on an HTTP response, of httpx or httpx2. A body that was read already is taken in at once."""
+    seen = Watch(charge, response, read=response.is_closed)
     response.extensions[EXTENSION] = seen
-    if response.is_closed:  # the body is here already, as a mock transport gives it
+    if response.is_closed:  # as a mock transport gives it
         seen.take(response.content)
-        if seen.conclude(complete=True):
-            charge.watched = False
+        seen.conclude()
         return
     PROCESS.reaper.start()
-    kind = type(response).__module__.partition(".")[0]
-    response.stream = _watched_class(kind, is_async)(response.stream, seen)
+    response.stream = _watched_class(response.__class__, is_async)(response.stream, seen)
+    PROCESS.open[id(seen)] = seen
+    PROCESS.open.pop(id(charge), None)
+    charge.watched = True
 
 
 def listen(items: Iterator[Any], response: Any) -> Iterator[Any]:
     """The items of a decoded stream, heard by its watch if it has one."""
     seen = _find(response)
-    if seen is None:
+    if seen is None or seen.decoded:
         yield from items
         return
     seen.decoded = True
@@ -137,8 +172,8 @@ def listen(items: Iterator[Any], response: Any) -> Iterator[Any]:
     try:
         for item in items:
             hide = seen.hear(item)
-            if seen.last_word and seen.conclude(complete=True):
-                shell.run(seen.charge.close())
+            if seen.last_word and seen.conclude():
+                shell.run(seen.close())
             if not hide:
                 yield item
     finally:
@@ -148,7 +183,7 @@ def listen(items: Iterator[Any], response: Any) -> Iterator[Any]:
 async def listen_async(items: AsyncIterator[Any], response: Any) -> AsyncIterator[Any]:
     """The items of a decoded stream, heard by its watch if it has one."""
     seen = _find(response)
-    if seen is None:
+    if seen is None or seen.decoded:
         async for item in items:
             yield item
         return
@@ -157,8 +192,8 @@ async def listen_async(items: AsyncIterator[Any], response: Any) -> AsyncIterato
     try:
         async for item in items:
             hide = seen.hear(item)
-            if seen.last_word and seen.conclude(complete=True):
-                await shell.run(seen.charge.close())
+            if seen.last_word and seen.conclude():
+                await shell.run(seen.close())
             if not hide:
                 yield item
     finally:
@@ -170,6 +205,19 @@ def _find(response: Any) -> Watch | None:
     return extensions.get(EXTENSION) if type(extensions) is dict else None
 
 
+def _forget_null_usage(item: Any) -> None:
+    """Take the `"usage": null` off an item, which is there only because we asked for usage."""
+    if type(item) is dict:
+        if item.get("usage", item) is None:
+            del item["usage"]
+        return
+    if getattr(item, "__dict__", {}).get("usage", item) is None:
+        given: Any = getattr(item, "__pydantic_fields_set__", None)
+        if given is None:  # pydantic 1
+            given = getattr(item, "__fields_set__", set())
+        given.discard("usage")
+
+
 class _Watched:
     """What the sync and the async wrapper of a body share: the wrapped one, and its end in a finalizer."""
 
@@ -178,63 +226,91 @@ class _Watched:
         self._watch = seen
 
     def __getattr__(self, name: str) -> Any:
+        if name in {"_stream", "_watch"}:  # half made, or half gone
+            raise AttributeError(name)
         return getattr(self._stream, name)
 
-    def __del__(self) -> None:
+    def __del__(self, process: Process = PROCESS) -> None:  # bound here: at exit the module may be empty already
         seen = self.__dict__.get("_watch")
         if seen is not None and not seen.ended:
-            PROCESS.reaper.put(lambda: _end(seen))
+            process.reaper.put(seen.abandon)
 
 
 class _WatchedSync(_Watched):
     def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._stream:
-            self._watch.take(chunk)
-            yield chunk
-        self._end(complete=True)
+        try:
+            for chunk in self._stream:
+                self._watch.take(chunk)
+                yield chunk
+        except Exception:
+            self._end()
+            raise
+        self._end()
 
     def close(self) -> None:
         try:
             self._stream.close()
         finally:
-            self._end(complete=False)
+            self._end()
 
-    def _end(self, complete: bool) -> None:
+    def _end(self) -> None:
         seen = self._watch
-        if seen.conclude(complete):
-            seen.charge.guard.shell.run(seen.charge.close())
+        if seen.ended:
+            return
+        if _in_our_code():
+            PROCESS.reaper.put(seen.abandon)
+        elif seen.conclude():
+            seen.charge.guard.shell.run(seen.close())
 
 
 class _WatchedAsync(_Watched):
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._stream:
-            self._watch.take(chunk)
-            yield chunk
-        await self._end(complete=True)
+        try:
+            async for chunk in self._stream:
+                self._watch.take(chunk)
+                yield chunk
+        except Exception:
+            await self._end()
+            raise
+        await self._end()
 
     async def aclose(self) -> None:
         try:
             await self._stream.aclose()
         finally:
-            await self._end(complete=False)
+            await self._end()
 
-    async def _end(self, complete: bool) -> None:
+    async def _end(self) -> None:
         seen = self._watch
-        if seen.conclude(complete):
-            await seen.charge.guard.async_shell.run(seen.charge.close())
+        if seen.conclude():
+            await seen.charge.guard.async_shell.run(seen.close())
 
 
-def _end(seen: Watch) -> None:
-    """End the charge of a body that was dropped."""
-    if seen.conclude(complete=False):
-        run_quietly(lambda: seen.charge.guard.shell.run(seen.charge.close()))
+_OURS = tuple(f"{__package__}.{name}" for name in ("guards", "tally", "stores", "manager", "process"))
+
+
+def _in_our_code() -> bool:
+    """
+    Whether this runs inside a store, or what calls one: then a lock may be held beneath us.
+
+    The SDK's stream and its generator are a cycle. The garbage collector closes it wherever memory is asked for.
+    """
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name.startswith(_OURS):
+            return True
+        frame = frame.f_back
+    return False
 
 
 @cache
-def _watched_class(package: str, is_async: bool) -> type:
+def _watched_class(response: type, is_async: bool) -> type:
     # httpx checks a body for its own base class, and only for the one kind: a class that is both fails there.
     ours: type = _WatchedAsync if is_async else _WatchedSync
-    base = getattr(sys.modules[package], "AsyncByteStream" if is_async else "SyncByteStream")
+    name = "AsyncByteStream" if is_async else "SyncByteStream"
+    packages = [sys.modules.get(cls.__module__.partition(".")[0]) for cls in response.__mro__]
+    base = next(found for package in packages if (found := getattr(package, name, None)) is not None)
     return type(ours.__name__, (ours, base), {})
 
 

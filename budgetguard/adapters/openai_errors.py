@@ -8,24 +8,43 @@ HTTP stacks (httpx and httpx2) are understood.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Final
 
-_NEVER_SENT: Final = {
-    "ConnectError",
-    "ConnectTimeout",
-    "PoolTimeout",
-    "ProxyError",
-    "UnsupportedProtocol",
-    "InvalidURL",
-    "LocalProtocolError",
-}
-_SENDING_FRAMES: Final = {"_send_request", "send", "_sleep_for_retry", "_process_response"}
+_NEVER_SENT: Final = frozenset(
+    {
+        "ConnectError",
+        "ConnectTimeout",
+        "PoolTimeout",
+        "ProxyError",
+        "UnsupportedProtocol",
+        "InvalidURL",
+        "LocalProtocolError",
+    }
+)
+"""Errors of httpx and httpx2 for a connection that was never made."""
+
+_BEFORE_SENDING: Final = frozenset(
+    {
+        "_build_request",
+        "_custom_auth",
+        "_idempotency_key",
+        "_maybe_override_cast_to",
+        "_prepare_options",
+        "_prepare_request",
+        "_validate_max_retries",
+        "get_max_retries",
+        "model_copy",
+    }
+)
+"""What the SDK's `request` calls before the request goes out (openai 2.54 to 3.54, `_base_client.py`)."""
 
 
-def paid_answer(error: BaseException) -> Any:
-    """The reply inside an error that the SDK raised about a finished, billed answer; `None` if there is none."""
-    return getattr(error, "completion", None)
+def paid_reply(error: BaseException) -> Any:
+    """The HTTP response inside an error that the SDK raised about a finished, billed answer; `None` if none is."""
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    return response if isinstance(status, int) and 200 <= status < 300 else None
 
 
 def free_failure(error: BaseException) -> bool:
@@ -37,11 +56,12 @@ def free_failure(error: BaseException) -> bool:
     """
     status = getattr(error, "status_code", None)
     if isinstance(status, int):
-        return status >= 400
+        return not 200 <= status < 300
     chain = list(_chain(error))
     if any(type(link).__name__ in _NEVER_SENT for link in chain):
         return True
-    return not any(_frames(link.__traceback__) & _SENDING_FRAMES for link in chain)
+    reached = [sent for link in chain if (sent := _may_have_sent(link.__traceback__)) is not None]
+    return bool(reached) and not any(reached)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -52,9 +72,26 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def _frames(traceback: TracebackType | None) -> set[str]:
-    names = set()
+def _may_have_sent(traceback: TracebackType | None) -> bool | None:
+    """
+    Whether an error left the SDK's `request` from where the request was on its way, or might have been.
+
+    `None`: it did not come from there. An interruption just before or after the SDK was called does not.
+    """
     while traceback is not None:
-        names.add(traceback.tb_frame.f_code.co_name)
+        if _is_request(traceback.tb_frame):
+            below = traceback.tb_next
+            return below is None or not _is_before(below.tb_frame)
         traceback = traceback.tb_next
-    return names
+    return None
+
+
+def _is_request(frame: FrameType) -> bool:
+    return frame.f_code.co_name == "request" and frame.f_code.co_filename.endswith("_base_client.py")
+
+
+def _is_before(frame: FrameType) -> bool:
+    name = frame.f_code.co_name
+    if name == "_sleep_for_retry":  # between two attempts: the last one may have been answered with an error status
+        return frame.f_locals.get("response") is not None
+    return name in _BEFORE_SENDING
