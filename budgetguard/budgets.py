@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any, get_args
 from urllib.parse import quote, unquote
 
@@ -206,6 +207,7 @@ def terms_key(user: str) -> str:
     return f"users/{escape(user)}"
 
 
+@lru_cache(maxsize=16_384)
 def escape(text: str) -> str:
     """
     A name as one segment of a key: any Unicode stays readable, what would split or break a key is escaped.

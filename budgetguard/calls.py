@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 Usage: TypeAlias = Mapping[str, int]
 """
@@ -27,8 +27,7 @@ included; `output_tokens` is all output, reasoning included.
 NOTHING: Usage = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """The most that one request can use, read from its body."""
 
     model: str
@@ -38,7 +37,7 @@ class Call:
     """Tokens that the format adds to the texts: roles, names, priming, tool framing."""
     images: int = 0
     """Pictures in the input, each bounded by the model's table."""
-    fixed: Usage = field(default_factory=lambda: NOTHING)
+    fixed: Usage = NOTHING
     """The most of every other kind: characters, audio seconds, pictures made, tool calls, stored context."""
     choices: int = 1
     """Answers asked for (`n`): the output cap counts for each."""
@@ -66,8 +65,7 @@ class Call:
     """The most that other models can use on behalf of this call: (model, usage) of an image tool."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a reply, or a stream's last item, says of its cost."""
 
     model: str | None = None

@@ -277,7 +277,7 @@ def test_a_message_of_parts_counts_each() -> None:
     )
     assert list(call.texts) == ["look", "a.pdf", "no"]
     assert call.images == 1
-    assert call.overhead == 3 + 2 * 4 + 400
+    assert call.overhead == 3 + 2 * 4 + 2 + 400
     assert not call.unknown_input
 
 

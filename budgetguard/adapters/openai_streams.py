@@ -8,7 +8,6 @@ an item it does not know says nothing.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from ..calls import Answer, Reply, read
@@ -80,13 +79,13 @@ class ChatListener:
         if reason == "length":
             self._cut = True
             if self.answer is not None:
-                self.answer = replace(self.answer, cut=True)
+                self.answer = self.answer._replace(cut=True)
 
     def _usage(self, item: Any, choices: Any) -> bool:
         answer = replies.chat(item)
         if answer.usage is None and answer.cost is None:
             return False
-        self.answer = replace(answer, cut=True) if self._cut else answer
+        self.answer = answer._replace(cut=True) if self._cut else answer
         if choices:
             return False
         self.done = True
@@ -124,11 +123,11 @@ class ResponsesListener:
             return
         answer = replies.responses(response)
         if kind in _LAST_EVENTS:
-            self.answer = replace(answer, final=True)
+            self.answer = answer._replace(final=True)
             self.done = True
         elif read(response, "background") is True and not self.done:
             # So that a broken stream's hold can wait for a later retrieve.
-            self.answer = replace(answer, final=False)
+            self.answer = answer._replace(final=False)
 
 
 class MediaListener:
@@ -167,7 +166,7 @@ def _sum(first: Answer, second: Answer) -> Answer:
         return second if first.usage is None else first
     kinds = {*first.usage, *second.usage}
     usage = {kind: first.usage.get(kind, 0) + second.usage.get(kind, 0) for kind in kinds}
-    return replace(second, usage=usage, also=(*first.also, *second.also))
+    return second._replace(usage=usage, also=(*first.also, *second.also))
 
 
 _MEDIA_EVENTS = frozenset(
