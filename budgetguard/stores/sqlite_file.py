@@ -90,7 +90,8 @@ class SQLiteFile:
                 connection.close()
                 raise
             self.writer.connection = connection
-            self.restore_ballast()
+            if not self.full:
+                self.restore_ballast()
         return connection
 
     @contextmanager
