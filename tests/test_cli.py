@@ -108,6 +108,7 @@ def test_a_changed_budget_keeps_the_spend(manager, cli):
         (("budget", "set", "ann", "1", "daily", "--enforce", "maybe"), "enforce='maybe'"),
         (("budget", "rm", "nobody"), "user='nobody' has no budget"),
         (("spend", "--since", "yesterday"), "'yesterday' is no time"),
+        (("spend", "--by", ""), "--by=''"),
         (("spend", "--tag", "team"), "write NAME=VALUE"),
         (("import", "missing.json"), "missing.json"),
         (("run", "missing.py", "--budget", "1"), "'missing.py' is no file"),

@@ -14,6 +14,7 @@ from typing import Literal
 import typer
 from rich.text import Text
 
+from ..config import DEFAULT_STORE, load_config
 from ..ledger import Store
 from .options import JsonOption, ProjectOption, StoreOption, project
 from .show import Column, console, print_json, table
@@ -134,7 +135,7 @@ def _store(url: str | None, name: str | None) -> tuple[State, str]:
         took_ms = (time.perf_counter() - began) * 1000
         differences = store.check()
         held = len(store.holds())
-    shown = url or "the default store"
+    shown = url or load_config().store or DEFAULT_STORE
     if differences:
         return "fail", f"{shown}: {len(differences)} accounts do not add up; see budgetguard check"
     if apart_s > CLOCKS_APART_S:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ..budgets import require_text
 from ..errors import UnpricedModelError
 from ..money import PICO_PER_NANO, format_nano
 from ..tariffs import TOKEN_KINDS, UNIT_KINDS, Tariff, declared_key, words
@@ -48,6 +49,7 @@ def prices(
     """The price list of a model."""
     from ..prices import PriceBook
 
+    require_text(model, "model")
     book = PriceBook(path=file)
     quote = book.quote(provider, model, tier)
     tariff = book.tariff(provider, model, tier, quote.until_ms)

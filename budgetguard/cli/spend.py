@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ..budgets import require_text
 from ..errors import ConfigError
 from ..ledger import Millis, Query, Total
 from .options import JsonOption, ProjectOption, StoreOption, parse_tags, project
@@ -34,7 +35,7 @@ def spend(
     as_json: JsonOption = False,
 ) -> None:
     """What was spent, grouped by user unless --by says otherwise."""
-    groups = by or ["user"]
+    groups = [require_text(group, "--by") for group in by or ["user"]]
     with project(store, name) as manager:
         now = manager.store.now_ms()
         query = Query(_moment(since, now), _moment(until, now), parse_tags(tag or []), model)
