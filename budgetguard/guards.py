@@ -183,7 +183,7 @@ class Guard:
     # -- what it cost --------------------------------------------------------------------------------------------
 
     def true_cost(self, provider: str | None, asked: str, answer: Answer) -> Nano | None:
-        """The price of an answer by the model that answered, else by the one asked for; `None` if neither is known."""
+        """The price of an answer by the model that answered, else by the one asked for; `None` if it is not known."""
         at_ms = self.now_ms()
         try:
             cost = self._tariff(provider, asked, answer, at_ms).cost(answer.usage or NOTHING)
@@ -195,7 +195,8 @@ class Guard:
         return cost
 
     def _tariff(self, provider: str | None, asked: str, answer: Answer, at_ms: Millis) -> Tariff:
-        if answer.model is not None:
+        # A price of the user's own for the model asked for holds whatever name the server answers with.
+        if answer.model is not None and answer.model != asked and not self.prices.declares(provider, asked):
             try:
                 return self.prices.tariff(provider, answer.model, answer.tier, at_ms)
             except UnpricedModelError:
