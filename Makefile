@@ -2,19 +2,39 @@
 PYTHON ?= python3.11
 UV := .venv/bin/uv
 RUN := .venv/bin/python
+export UV_LINK_MODE ?= copy
 
-.PHONY: setup test check format demo demo-llm bench clean
+.PHONY: help setup demo demo-llm test check format bench shapes soak clean
+
+help:
+	@echo "make demo       two users spend, one runs out: no key, no network, seconds"
+	@echo "make demo-llm   the same against a real model on this machine"
+	@echo "make test       everything that is claimed"
+	@echo "make check      format, lint, types"
+	@echo "make bench      what a call costs, as ratios in one run"
+	@echo "make shapes     one dollar, in every shape a program takes"
+	@echo "make soak       the simulation with many more seeds"
 
 setup: .venv/ready
 
-.venv/ready: pyproject.toml
+.venv/bin/uv:
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+.venv/ready: .venv/bin/uv pyproject.toml
 	$(UV) pip install --quiet --python .venv/bin/python -e ".[dev]"
-	touch .venv/ready
+	touch $@
+
+demo: .venv/bin/uv
+	@test -x .venv/bin/budgetguard || $(UV) pip install --quiet --python .venv/bin/python -e ".[demo]"
+	@.venv/bin/budgetguard demo
+
+demo-llm: .venv/bin/uv
+	@$(UV) pip install --quiet --python .venv/bin/python -e ".[llm]"
+	@.venv/bin/budgetguard demo --llm
 
 test: setup
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2
 
 check: setup
 	$(RUN) -m ruff format --check .
@@ -25,5 +45,22 @@ format: setup
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
 
+bench: setup .cache/litellm/ready
+	$(RUN) -m benchmarks.imports
+	$(RUN) -m benchmarks.calls
+	$(RUN) benchmarks/litellm_manager.py budgetguard
+	.cache/litellm/bin/python benchmarks/litellm_manager.py litellm
+
+.cache/litellm/ready: .venv/bin/uv
+	$(UV) venv --quiet --python .venv/bin/python .cache/litellm
+	$(UV) pip install --quiet --python .cache/litellm/bin/python "litellm==1.109.1"
+	touch $@
+
+shapes: setup
+	$(RUN) -m benchmarks.shapes
+
+soak: setup
+	$(RUN) -m benchmarks.soak
+
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv .cache build dist
