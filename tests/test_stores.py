@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -197,6 +198,7 @@ def test_parent_and_child_use_the_store_after_a_fork(store: SQLiteStore, path: P
     for _ in range(5):
         child = os.fork()
         if child == 0:
+            signal.alarm(20)
             status = 1
             try:
                 for _ in range(10):
@@ -215,6 +217,24 @@ def test_parent_and_child_use_the_store_after_a_fork(store: SQLiteStore, path: P
     assert store.check() == []
     store.close()
     assert integrity(path) == "ok"
+
+
+def test_a_child_does_not_keep_its_dead_parents_place_in_the_gate(store: SQLiteStore) -> None:
+    """The lock goes with the process that held it, however many children it leaves."""
+    spend(store)
+    reading, writing = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        store._gate.enter()
+        if os.fork() == 0:
+            os.close(writing)
+            signal.alarm(20)
+            os.read(reading, 1)
+        os._exit(0)
+    os.waitpid(parent, 0)
+    spend(store)
+    os.close(writing)
+    os.close(reading)
 
 
 def test_settlements_land_on_a_full_disk(small_disk: Path) -> None:

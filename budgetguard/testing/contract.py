@@ -13,6 +13,7 @@ They know nothing of a store's insides. After each test the books must add up (`
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -90,10 +91,11 @@ class StoreContract:
 
     def test_p1_no_hold_is_admitted_beyond_a_hard_limit(self, store: Store) -> None:
         """Under any interleaving: a hundred dollars are a hundred dollars, and all of them can be used."""
-        answers = together(8, lambda _: [store.reserve(hold(3)) for _ in range(10)])
+        account = Account("crowd", limit=1000)
+        answers = together(8, lambda _: [store.reserve(hold(3, account)) for _ in range(100)])
         admitted = [answer for answer in answers if isinstance(answer, Admitted)]
-        assert len(admitted) == 33
-        assert balance(store) == (0, 99)
+        assert len(admitted) == 333
+        assert balance(store, "crowd") == (0, 999)
 
     def test_p2_the_books_are_the_sums_of_holds_and_entries(self, store: Store) -> None:
         """At every instant between operations."""
@@ -628,10 +630,15 @@ def together(threads: int, work: Callable[[int], list[Any]]) -> list[Any]:
             errors.append(error)
 
     running = [threading.Thread(target=run, args=(place,)) for place in range(threads)]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join()
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # or each thread would do all its work in one turn
+    try:
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join()
+    finally:
+        sys.setswitchinterval(usual)
     if errors:
         raise errors[0]
     return found
