@@ -101,9 +101,10 @@ def export_file(manager: BudgetManager, path: str | os.PathLike[str]) -> int:
     users = dict(manager.user_dict)
     target = Path(path)
     try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=target.parent, delete=False) as file:
-            json.dump(users, file, indent=4)
-        os.replace(file.name, target)
+        with tempfile.TemporaryDirectory(dir=target.parent) as beside:
+            whole = Path(beside, target.name)
+            whole.write_text(json.dumps(users, indent=4), "utf-8")
+            whole.replace(target)
     except OSError as error:
         raise ConfigError(f"{target}: cannot be written ({error.strerror}): give another file") from error
     return len(users)
