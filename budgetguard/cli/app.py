@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
 
+from .. import __version__
 from .books import check, export, holds, import_
 from .budgets import budget_app, users
 from .demo import demo
@@ -14,8 +14,6 @@ from .doctor import doctor
 from .prices import prices
 from .run import run
 from .spend import spend
-
-DISTRIBUTION = "budgetguard-llm"
 
 app = typer.Typer(
     help="Hard budgets for LLM calls.",
@@ -39,10 +37,7 @@ app.command("doctor")(doctor)
 
 def _version(on: bool) -> None:
     if on:
-        try:
-            print(f"budgetguard {version(DISTRIBUTION)}")
-        except PackageNotFoundError:  # run from a checkout that was never installed
-            print("budgetguard, not installed")
+        print(f"budgetguard {__version__}")
         raise typer.Exit
 
 
