@@ -53,7 +53,7 @@ bench: setup .cache/litellm/ready
 
 .cache/litellm/ready: .venv/bin/uv
 	$(UV) venv --quiet --python .venv/bin/python .cache/litellm
-	$(UV) pip install --quiet --python .cache/litellm/bin/python "litellm==1.109.1"
+	$(UV) pip install --quiet --python .cache/litellm/bin/python "litellm>=1.60,<2"
 	touch $@
 
 shapes: setup

@@ -264,7 +264,8 @@ def main() -> None:
             print(json.dumps(asdict(row)))
         else:
             print(
-                f"{row.name:45}{row.bare_us:7.1f}us{row.guarded_us:8.1f}us{row.added_us:+7.1f}us{row.percent:+7.1f}%  {row.floor}",
+                f"{row.name:45}{row.bare_us:7.1f}us{row.guarded_us:8.1f}us{row.added_us:+7.1f}us{row.percent:+7.1f}%"
+                f"  {row.floor}",
                 flush=True,
             )
     scale = 10 if options.quick else 1
