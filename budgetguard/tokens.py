@@ -56,6 +56,8 @@ def bound(call: Call) -> int:
 
     Other tokenizers are not public, or normalize the text first: for them it is a generous allowance.
     """
+    if not (call.texts or call.overhead or call.images):  # billed by the character, the second, the picture
+        return 0
     nature = _nature(call.model)
     total = 0
     for text in call.texts:
