@@ -42,29 +42,34 @@ PRUNE_ROWS = 2000
 """Entries deleted in one transaction: others wait for it."""
 
 LOOK = """
-SELECT (SELECT due_ms FROM holds WHERE ns = ?1 ORDER BY due_ms LIMIT 1),
-       (SELECT ended FROM holds WHERE ns = ?1 AND id = ?2),
+SELECT (SELECT key FROM holds WHERE ns = ?1 ORDER BY key LIMIT 1),
+       (SELECT ended FROM holds WHERE ns = ?1 AND key = ?2 AND id = ''),
        EXISTS (SELECT 1 FROM entries WHERE ns = ?1 AND id = ?2)"""
 
-FIND_HOLD = "SELECT due_ms, ended, amount, charge, accounts, tags, provider, model FROM holds WHERE ns = ? AND id = ?"
+FIND_HOLD = """
+SELECT due_ms, ended, amount, charge, accounts, tags, provider, model FROM holds
+WHERE ns = ? AND key = ? AND id = ''"""
 
 FIND_ENTRY = "SELECT cost, flags, accounts FROM entries WHERE ns = ? AND id = ?"
 
 FIND_DUE = """
-SELECT id, due_ms, ended, amount, charge, accounts, tags, provider, model FROM holds
-WHERE ns = ? AND due_ms <= ? ORDER BY due_ms, id LIMIT ?"""
+SELECT due.id, hold.due_ms, ended, amount, charge, accounts, tags, provider, model
+FROM (SELECT ns, key, id FROM holds WHERE ns = ? AND key <= ? ORDER BY key, id LIMIT ?) AS due
+CROSS JOIN holds AS hold ON hold.ns = due.ns AND hold.key = due.id AND hold.id = ''
+ORDER BY due.key, due.id"""
 
 ADD = """
 INSERT INTO accounts (ns, key, settled, held, end_ms) VALUES (?1, CAST(?2 AS TEXT), ?3, ?4, ?5)
 ON CONFLICT DO UPDATE SET settled = settled + ?3, held = held + ?4"""
 
 PLACE = """
-REPLACE INTO holds (ns, id, due_ms, amount, placed_ms, charge, accounts, tags, provider, model)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT))"""
+INSERT INTO holds (ns, key, id, due_ms, ended, amount, placed_ms, charge, accounts, tags, provider, model)
+VALUES (?1, ?2, '', ?3, 0, ?4, ?5, ?6, ?7, ?8, CAST(?9 AS TEXT), CAST(?10 AS TEXT)),
+       (?1, ?3, ?2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)"""
 
-FORGET_AT = "REPLACE INTO holds (ns, id, due_ms, ended) VALUES (?, ?, ?, 1)"
+FORGET_AT = "INSERT INTO holds (ns, key, id, due_ms, ended) VALUES (?1, ?2, '', ?3, 1), (?1, ?3, ?2, NULL, NULL)"
 
-DELETE_HOLD = "DELETE FROM holds WHERE ns = ? AND id = ?"
+DELETE_HOLD = "DELETE FROM holds WHERE ns = ?1 AND (key = ?2 AND id = '' OR key = ?3 AND id = ?2)"
 
 RECORD = """
 REPLACE INTO entries (ns, id, at_ms, cost, flags, accounts, tags, provider, model, usage)
@@ -128,14 +133,14 @@ class SQLiteBooks:
         if held is not None and not held[1]:
             late, keys = False, tuple(keys_of_json(held[4]))
             settled, taken = cost, held[2]
-            execute(DELETE_HOLD, (ns, hold.id))
+            execute(DELETE_HOLD, (ns, hold.id, held[0]))
         else:
             known = execute(FIND_ENTRY, (ns, hold.id)).fetchone()
             if known is None:
                 late, keys = held is not None or "manual" not in entry.flags, keys_of(hold)
                 settled, taken = cost, 0
                 if held is not None:
-                    execute(DELETE_HOLD, (ns, hold.id))
+                    execute(DELETE_HOLD, (ns, hold.id, held[0]))
             elif " expired " in known[1]:
                 late, keys = True, tuple(keys_of_json(known[2]))
                 settled, taken = cost - known[0], 0
@@ -165,6 +170,7 @@ class SQLiteBooks:
             return
         if held is not None:
             self._add(None, keys_of_json(held[4]), 0, -held[2])
+            execute(DELETE_HOLD, (ns, hold_id, held[0]))
         else:
             known = execute(FIND_ENTRY, (ns, hold_id)).fetchone()
             if known is not None:
@@ -190,15 +196,15 @@ class SQLiteBooks:
         """Expire an open hold that is due, or forget an ended one."""
         due, ended, amount, charge, accounts, tags, provider, model = row
         execute, ns = self.execute, self.ns
-        if not ended:
-            self._add(None, keys_of_json(accounts), amount if charge else 0, -amount)
-            if charge:
-                said = (accounts, tags, text(provider), text(model), "{}")
-                execute(RECORD, (ns, hold_id, due, amount, " expired ", *said))
-            elif due + KEEP_ENDED_MS > now:
-                execute(FORGET_AT, (ns, hold_id, due + KEEP_ENDED_MS))
-                return
-        execute(DELETE_HOLD, (ns, hold_id))
+        execute(DELETE_HOLD, (ns, hold_id, due))
+        if ended:
+            return
+        self._add(None, keys_of_json(accounts), amount if charge else 0, -amount)
+        if charge:
+            said = (accounts, tags, text(provider), text(model), "{}")
+            execute(RECORD, (ns, hold_id, due, amount, " expired ", *said))
+        elif due + KEEP_ENDED_MS > now:
+            execute(FORGET_AT, (ns, hold_id, due + KEEP_ENDED_MS))
 
     def _stale(self, hold: Hold, now: Millis) -> Stale | None:
         newer = []

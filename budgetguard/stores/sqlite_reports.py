@@ -23,7 +23,10 @@ PAGE = 1000
 
 UNIX_EPOCH_DAY = date(1970, 1, 1).toordinal()
 
-EXPIRED = "SELECT accounts, amount, charge FROM holds WHERE ns = ? AND due_ms <= ? AND NOT ended"
+EXPIRED = """
+SELECT hold.accounts, hold.amount, hold.charge
+FROM holds AS due CROSS JOIN holds AS hold ON hold.ns = due.ns AND hold.key = due.id AND hold.id = ''
+WHERE due.ns = ? AND due.key <= ? AND NOT hold.ended"""
 
 COLUMNS = "id, cost, accounts, at_ms, tags, provider, model, usage, flags"
 
@@ -58,8 +61,8 @@ def holds(file: SQLiteFile, now: Millis) -> list[OpenHold]:
         if connection is None:
             return []
         rows = connection.execute(
-            "SELECT id, amount, accounts, placed_ms, due_ms, tags, provider, model FROM holds "
-            "WHERE ns = ? AND due_ms > ? AND NOT ended ORDER BY placed_ms, id",
+            "SELECT key, amount, accounts, placed_ms, due_ms, tags, provider, model FROM holds "
+            "WHERE ns = ? AND due_ms > ? AND NOT ended ORDER BY placed_ms, key",
             (file.ns, now),
         ).fetchall()
     return [

@@ -16,23 +16,24 @@ CREATE TABLE accounts (
     PRIMARY KEY (ns, key)
 ) WITHOUT ROWID;
 
--- Open holds, and the ids of those released or expired until they are forgotten.
+-- Open holds, and the ids of those released or expired until they are forgotten. Each has two rows: one whose key is
+-- its id, and one whose key is due_ms (numbers sort before text), by which it is found when it is due. As an index of
+-- its own the second would be one more page to write in every commit.
 CREATE TABLE holds (
     ns INTEGER NOT NULL,
-    id TEXT NOT NULL,
-    due_ms INTEGER NOT NULL,           -- when it expires; when its id is forgotten, once it has ended
-    ended INTEGER NOT NULL DEFAULT 0,
-    amount INTEGER NOT NULL DEFAULT 0,
-    placed_ms INTEGER NOT NULL DEFAULT 0,
-    charge INTEGER NOT NULL DEFAULT 0, -- whether it is booked when it expires
-    accounts TEXT NOT NULL DEFAULT '[]', -- JSON, as are tags, usage and the accounts of an entry: ASCII only
-    tags TEXT NOT NULL DEFAULT '{}',
-    provider TEXT NOT NULL DEFAULT '',
-    model TEXT NOT NULL DEFAULT '',
-    PRIMARY KEY (ns, id)
+    key NOT NULL,                      -- the id, or due_ms; no type, so that each keeps its own
+    id NOT NULL,                       -- '', or the id
+    due_ms INTEGER,                    -- when it expires; when its id is forgotten, once it has ended
+    ended INTEGER,
+    amount INTEGER,
+    placed_ms INTEGER,
+    charge INTEGER,                    -- whether it is booked when it expires
+    accounts TEXT,                     -- JSON, as are tags, usage and the accounts of an entry: ASCII only
+    tags TEXT,
+    provider TEXT,
+    model TEXT,
+    PRIMARY KEY (ns, key, id)
 ) WITHOUT ROWID;
-
-CREATE INDEX holds_due ON holds (ns, due_ms, id);
 
 -- Hold ids sort by time, so rows are appended.
 CREATE TABLE entries (
