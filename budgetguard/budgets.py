@@ -9,7 +9,7 @@ One user's own budget is the same rule, kept in the store as `Terms`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -22,6 +22,8 @@ from .money import Money, Nano, parse_dollars
 from .periods import Period, Window
 
 DEFAULT_IN_FLIGHT = 50
+_OWN = "users/"
+"""How the keys of users' own accounts begin."""
 _CACHED_ACCOUNTS = 100_000
 _LAST_MOMENT_S = 253_402_300_800
 """The year 10000, with which calendars end."""
@@ -150,14 +152,10 @@ class UserBudget:
         """The user's account now."""
         return self.rule.account_of(self.subject, at_ms)
 
-    def model_accounts(self, model: str, at_ms: Millis) -> tuple[str, ...]:
-        """The key of the account, without a limit, that counts what the user spends on one model."""
-        return (f"models/{self.subject}/{self.rule.window(at_ms).label}/{escape(model)}",)
-
     def model_prefixes(self, at_ms: Millis) -> list[str]:
-        """The prefixes of the keys of `model_accounts` in this period; what follows is the escaped model."""
-        window = self.rule.window(at_ms)
-        return [f"models/{self.subject}/{label}/" for label in (window.label, *window.earlier)]
+        """The prefixes of the keys of `model_keys` in this period; what follows is the escaped model."""
+        account = self.account(at_ms)
+        return [key for account_key in (account.key, *account.window) for key in model_keys([account_key], "")]
 
     @property
     def subject(self) -> str:
@@ -205,6 +203,15 @@ class UserBudget:
 def terms_key(user: str) -> str:
     """Where the store keeps a user's own budget."""
     return f"users/{escape(user)}"
+
+
+def model_keys(keys: Iterable[str], model: str) -> tuple[str, ...]:
+    """
+    Keys of the accounts, without a limit, that count what users spend on one model.
+
+    `keys` are those of the accounts that a call is charged to; only users' own have such an account.
+    """
+    return tuple([f"models/{key[len(_OWN) :]}/{escape(model)}" for key in keys if key.startswith(_OWN)])
 
 
 @lru_cache(maxsize=16_384)

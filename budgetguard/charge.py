@@ -21,6 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from . import tally, tokens
+from .budgets import model_keys
 from .calls import NOTHING, Answer, Call, Endpoint, Listener, Usage
 from .errors import StoreError, UnpricedModelError
 from .ledger import Account, Admitted, Conflict, Ended, Entry, Hold, Refusal, Stale, new_id
@@ -338,7 +339,7 @@ class Charge:
         known = (listener.answer if listener is not None else None) or Answer()
         if known.usage is None and known.cost is None and known.final and listener is not None:
             self.estimated = True
-            if self.guard.settings.abandoned == "observed":
+            if self.guard.settings.abandoned == "observed" and not self.call.thinks:
                 heard = max(listener.pieces, -(-listener.heard // BYTES_A_TOKEN))
                 known = known._replace(usage={"output_tokens": heard})
                 self.input_unknown = True
@@ -391,8 +392,8 @@ class Charge:
         if self.tallies:
             tally.settle(self.tallies, self.tallied or 0, cost)
             self.tallies, self.tallied = (), None
-        if answer.id is not None and "user" in self.tags:
-            self.guard.note_settled(answer.id, self.tags["user"])
+        if answer.id is not None:
+            self.guard.note_settled(answer.id, self.tags)
         store = self.guard.store
         if store is None:
             return
@@ -409,11 +410,11 @@ class Charge:
         return answer._replace(usage={**self._usage(0), "output_tokens": output})
 
     def _entry(self, answer: Answer, cost: Nano) -> Entry:
-        guard, call = self.guard, self.call
+        call = self.call
         return Entry(
             self.id,
             cost,
-            guard.model_accounts(self.tags, call.model),
+            model_keys([account.key for account in self.accounts], call.model),
             0,
             self.tags,
             self.provider or "",

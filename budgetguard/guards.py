@@ -91,7 +91,7 @@ class Guard:
         self.async_shell = AsyncShell()
         self._skew_ms: Millis = 0
         self._users: dict[str, tuple[int, UserBudget | None]] = {}
-        self._settled: dict[tuple[str, str | None], None] = {}
+        self._settled: dict[str, Mapping[str, str]] = {}
         self._background: dict[str, Charge] = {}
         self._warned: set[str] = set()
 
@@ -203,20 +203,15 @@ class Guard:
                 pass  # a dated or deployed name that the list does not have: its family was priced before the call
         return self.prices.tariff(provider, asked, answer.tier, at_ms)
 
-    def model_accounts(self, tags: Mapping[str, str], model: str) -> tuple[str, ...]:
-        """Accounts without a limit that a settled cost counts on as well: the user's spend on this model."""
-        own = self._users.get(tags.get("user", ""), (0, None))[1]
-        return () if own is None else own.model_accounts(model, self.now_ms())
-
-    def note_settled(self, response_id: str, user: str | None) -> None:
-        """Remember for a while that the cost of a response is on the books."""
+    def note_settled(self, response_id: str, tags: Mapping[str, str]) -> None:
+        """Remember for a while that the cost of a response is on the books, and under which tags."""
         if len(self._settled) >= _KEPT_RESPONSES:
             self._settled.pop(next(iter(self._settled)), None)
-        self._settled[response_id, user] = None
+        self._settled[response_id] = tags
 
-    def has_settled(self, response_id: str | None, user: str) -> bool:
-        """Whether a guarded call put the cost of this response on this user's account."""
-        return response_id is not None and (response_id, user) in self._settled
+    def settled_tags(self, response_id: str | None) -> Mapping[str, str] | None:
+        """The tags of the guarded call that this response answered; `None` if there was none."""
+        return None if response_id is None else self._settled.get(response_id)
 
     # -- background responses ------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from . import records
 from .answers import read_answer
-from .budgets import DEFAULT_IN_FLIGHT, Budget, UserBudget, require_moment, require_text, terms_key
+from .budgets import DEFAULT_IN_FLIGHT, Budget, UserBudget, model_keys, require_moment, require_text, terms_key
 from .config import DEFAULT_STORE, load_config
 from .errors import ConfigError, UnknownUserError, UnpricedModelError
 from .guards import Guard, Settings
@@ -125,9 +125,11 @@ class BudgetManager:
         answer or texts, and `UnpricedModelError`. The input text counts as one message of a chat.
         """
         own = self.budget_of(user)
+        counted = None
         if completion_obj is not None:
             answer = read_answer(completion_obj)
-            if self.guard.has_settled(answer.id, user):
+            counted = self.guard.settled_tags(answer.id)
+            if counted is not None and counted.get("user") == user:
                 return {"user": records.record(self, own)}
             if answer.usage is None and answer.cost is None:
                 raise ConfigError("completion_obj has no usage: give model, input_text and output_text instead")
@@ -141,7 +143,7 @@ class BudgetManager:
             cost = self._cost(model, usage, None)
         else:
             raise ConfigError("update_cost: give completion_obj, or model with input_text and output_text")
-        self.book(own, cost, model=asked, usage=usage)
+        self.book(own, cost, model=asked, usage=usage, counted=counted)
         return {"user": records.record(self, own)}
 
     def get_current_cost(self, user: str) -> float:
@@ -260,15 +262,27 @@ class BudgetManager:
         return sum(balance.settled for balance in self.store.balances([account.key, *account.window]))
 
     def book(
-        self, own: UserBudget, cost: Nano, *, model: str, usage: Mapping[str, int], hold_id: str = ""
+        self,
+        own: UserBudget,
+        cost: Nano,
+        *,
+        model: str,
+        usage: Mapping[str, int],
+        hold_id: str = "",
+        counted: Mapping[str, str] | None = None,
     ) -> Settled | Conflict:
-        """Book a cost on a user that no guarded call stands for; with `hold_id`, once."""
-        tags = {"user": own.user}
-        accounts, _ = self.guard.accounts(tags)
+        """
+        Book a cost on a user by hand; with `hold_id`, once.
+
+        `counted` are the tags of a guarded call that this is the cost of: what it was charged to is not charged again.
+        """
+        tags = {**(counted or {}), "user": own.user}
+        before = () if counted is None else self.guard.accounts(counted)[0]
+        accounts = tuple(account for account in self.guard.accounts(tags)[0] if account not in before)
         entry = Entry(
             hold_id or new_id(),
             cost,
-            accounts=own.model_accounts(model, self.guard.now_ms()),
+            accounts=model_keys([account.key for account in accounts], model),
             tags=tags,
             model=model,
             usage=usage,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from budgetguard import Budget, ConfigError, Money
-from budgetguard.budgets import UserBudget, escape, terms_key, unescape
+from budgetguard.budgets import UserBudget, escape, model_keys, terms_key, unescape
 
 names = st.text(st.characters(exclude_categories=[]))
 """Any text that Python can hold, lone surrogates too."""
@@ -120,7 +120,7 @@ def test_a_reset_by_hand_gives_new_accounts():
     renewed = budget.renewed(5.0)
 
     assert renewed.account(NOON_MS).key != budget.account(NOON_MS).key
-    assert renewed.model_accounts("gpt-4", NOON_MS) != budget.model_accounts("gpt-4", NOON_MS)
+    assert renewed.model_prefixes(NOON_MS) != budget.model_prefixes(NOON_MS)
     assert renewed.updated_s == 5.0
 
 
@@ -133,7 +133,7 @@ def test_a_users_spend_on_a_model_has_an_account_of_its_own():
     """Whatever the model is called."""
     budget = own()
     [prefix] = budget.model_prefixes(NOON_MS)
-    [key] = budget.model_accounts("ft:gpt-4o/x", NOON_MS)
+    [key] = model_keys(["team//all", budget.account(NOON_MS).key], "ft:gpt-4o/x")
 
     assert unescape(key.removeprefix(prefix)) == "ft:gpt-4o/x"
 
