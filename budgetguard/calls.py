@@ -61,6 +61,8 @@ class Call(NamedTuple):
     unknown_input: bool = False
     """Whether input that the body does not show is billed too (a stored conversation, a hosted tool's results):
     the model's whole context is then the bound of the input."""
+    thinks: bool = False
+    """Whether the answer may have billed output that its stream does not show: hidden reasoning."""
     also: Sequence[tuple[str, Usage]] = ()
     """The most that other models can use on behalf of this call: (model, usage) of an image tool."""
 

@@ -49,6 +49,7 @@ class Settings:
     * `output_guess`: the most output tokens of a model whose maximum is not known.
     * `context_guess`: the most input tokens of a call whose input the provider keeps (a stored conversation).
     * `abandoned`: an interrupted stream costs its input and what arrived ("observed"), or all that was held ("held").
+      That of a model which reasons unseen always costs what was held: what arrived says nothing of the bill.
     * `usage_hosts`: further hosts, "host" or "host:port", that understand `stream_options.include_usage`.
     """
 

@@ -1010,3 +1010,27 @@ def test_no_junk_makes_anything_raise(junk: Any) -> None:
 def test_text_that_no_encoding_has_is_measured() -> None:
     """A lone surrogate may stand in any Python text."""
     assert streams.size("\ud800") == 3
+
+
+@pytest.mark.parametrize(
+    ("model", "thinking"),
+    [
+        ("o3-mini", True),
+        ("gpt-5.2", True),
+        ("openai/gpt-6-luna", True),
+        ("deepseek-reasoner", True),
+        ("gpt-4o-mini", False),
+        ("gpt-4.1", False),
+        ("gpt-3.5-turbo", False),
+    ],
+)
+def test_a_model_that_reasons_unseen_is_known_by_its_name(model: str, thinking: bool) -> None:
+    """What arrived of its interrupted stream says nothing of the bill."""
+    call = find("post", "/chat/completions").request({"model": model, "messages": []}, [])
+    assert call.thinks is thinking
+
+
+def test_asking_for_reasoning_says_that_the_model_reasons() -> None:
+    """Whatever its name is."""
+    call = find("post", "/responses").request({"model": "mine", "input": "hi", "reasoning": {"effort": "low"}}, [])
+    assert call.thinks

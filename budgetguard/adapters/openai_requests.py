@@ -9,6 +9,7 @@ an assumption stated here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,6 +37,12 @@ IMAGE_CALL_INPUT = 16_000
 
 IMAGE_MODEL = "gpt-image-2.6-sunburst"
 """The image tool's model where none is named (openai 3.54, `types/responses/tool.py`)."""
+
+_THINKING = re.compile(r"(^|[/:])(o\d|gpt-([5-9]|oss)|codex|computer-use)|deepseek-(r|reason)|reason|thinking")
+"""
+Names of models that reason unseen, as OpenAI, DeepSeek and OpenRouter name theirs. A model that is not known to reason
+and does costs less than its bill if its stream is interrupted, so the families are drawn wide.
+"""
 
 _NEW_CONTAINERS = frozenset({"auto", "container_auto"})
 
@@ -76,7 +83,13 @@ def chat(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
         user=user(body),
         # What a search finds is billed as input, but for the preview models.
         unknown_input=seen.unknown or (search and "-search-preview" not in model),
+        thinks=given(body, "reasoning_effort") is not None or thinks(model),
     )
+
+
+def thinks(model: str) -> bool:
+    """Whether a model is one of those that reason before they answer, by the name of its family."""
+    return _THINKING.search(model) is not None
 
 
 def completions(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
@@ -128,6 +141,7 @@ def responses(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
         user=user(body),
         background=body.get("background") is True,
         unknown_input=seen.unknown or stored or hosted,
+        thinks=given(body, "reasoning") is not None or thinks(model),
         also=tuple(also),
     )
 

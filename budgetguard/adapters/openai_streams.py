@@ -25,9 +25,13 @@ _PLAIN_CHUNK = frozenset(
         "system_fingerprint",
         "obfuscation",
         "provider",
+        "timings",
     }
 )
-"""Fields of a chunk that are on every chunk: one with these and a usage only is the chunk that was asked for."""
+"""
+Fields of a chunk that are on every chunk (`timings`: llama.cpp's): one with these and a usage only is the chunk that
+was asked for.
+"""
 
 _TEXTS = ("content", "refusal", "reasoning_content", "reasoning", "text")
 
