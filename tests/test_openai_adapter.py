@@ -1026,11 +1026,13 @@ def test_text_that_no_encoding_has_is_measured() -> None:
 )
 def test_a_model_that_reasons_unseen_is_known_by_its_name(model: str, thinking: bool) -> None:
     """What arrived of its interrupted stream says nothing of the bill."""
-    call = find("post", "/chat/completions").request({"model": model, "messages": []}, [])
+    call = adapter.find("post", "/chat/completions").request({"model": model, "messages": []}, [])
     assert call.thinks is thinking
 
 
 def test_asking_for_reasoning_says_that_the_model_reasons() -> None:
     """Whatever its name is."""
-    call = find("post", "/responses").request({"model": "mine", "input": "hi", "reasoning": {"effort": "low"}}, [])
+    call = adapter.find("post", "/responses").request(
+        {"model": "mine", "input": "hi", "reasoning": {"effort": "low"}}, []
+    )
     assert call.thinks
