@@ -29,11 +29,8 @@ def at(text):
 
 
 @pytest.fixture(autouse=True)
-def own_process():
-    """Every test begins and ends with nothing patched."""
+def _every_scope_is_left():
     yield
-    budgetguard.unpatch()
-    budgetguard.max_budget = None
     assert current.get() is None
 
 
