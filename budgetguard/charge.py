@@ -24,6 +24,7 @@ from . import tally, tokens
 from .budgets import model_keys
 from .calls import NOTHING, Answer, Call, Endpoint, Listener, Usage
 from .errors import StoreError, UnpricedModelError
+from .journal import Journal, Kept
 from .ledger import Account, Admitted, Conflict, Ended, Entry, Hold, Refusal, Stale, new_id
 from .money import PICO_PER_NANO, Nano, nano_from_pico
 from .process import PROCESS
@@ -90,6 +91,7 @@ class Charge:
         "quote",
         "scope",
         "sent",
+        "spared",
         "tags",
         "tallied",
         "tallies",
@@ -127,6 +129,7 @@ class Charge:
         self.ask_usage = False
         self.answer: Answer | None = None
         self.sent = False
+        self.spared: Nano | None = None
         self.watched = False
         self.ended = False
         self.exact = False
@@ -291,7 +294,10 @@ class Charge:
                 self.provider or "",
                 call.model,
             )
-            outcome = yield Step(partial(store.reserve, self.hold), store.blocking)
+            try:
+                outcome = yield Step(partial(store.reserve, self.hold), store.blocking)
+            except StoreError as error:
+                outcome = self._without_store(error)
             if not isinstance(outcome, Admitted):
                 self.hold = None
                 if isinstance(outcome, Ended):
@@ -301,10 +307,31 @@ class Charge:
         self.amount = amount
         return None
 
+    def _without_store(self, error: StoreError) -> Admitted:
+        """Hold on the allowance for calls without a store, or raise; the store may have taken the hold, or not."""
+        guard, hold = self.guard, self.hold
+        assert hold is not None
+        if guard.spare is not None:
+            granted = tally.reserve((guard.spare,), hold)
+            if not isinstance(granted, Refusal):
+                self.spared = granted
+                return Admitted(granted)
+            error = StoreError(f"{error}; the allowance for calls without it, {guard.settings.allowance}, is used up")
+        self.hold = None
+        self._journal().give_back(self.id)
+        raise error
+
     def _untally(self) -> None:
         if self.tallied is not None:
             tally.settle(self.tallies, self.tallied, 0)
             self.tallied = None
+        self._unspare(0)
+
+    def _unspare(self, cost: Nano) -> None:
+        """End the hold on the allowance, at what is not on the books yet."""
+        if self.spared is not None and self.guard.spare is not None:
+            tally.settle((self.guard.spare,), self.spared, cost)
+            self.spared = None
 
     def _set_cap(self, quote: Quote, wish: Wish) -> Steps[None]:
         self.model_cap = wish.output
@@ -382,7 +409,10 @@ class Charge:
         if self.hold is not None:
             store = self.guard.store
             assert store is not None
-            yield Step(partial(store.release, self.id), store.blocking)
+            try:
+                yield Step(partial(store.release, self.id), store.blocking)
+            except StoreError:
+                self._journal().give_back(self.id)
             self.hold = None
 
     def _settle(self, answer: Answer) -> Steps[None]:
@@ -398,9 +428,32 @@ class Charge:
         if store is None:
             return
         hold = self.hold or Hold(self.id, (), 0)
-        outcome = yield Step(partial(store.settle, hold, self._entry(answer, cost)), store.blocking)
+        entry = self._entry(answer, cost)
+        if self._journal().behind:
+            yield from self._keep(hold, entry)
+            return
+        try:
+            outcome = yield Step(partial(store.settle, hold, entry), store.blocking)
+        except StoreError:
+            yield from self._keep(hold, entry)
+            return
+        self._unspare(0)
         if isinstance(outcome, Conflict):
             log.error("call %s was settled at %d before, now at %d", self.id, outcome.recorded, cost)
+
+    def _journal(self) -> Journal:
+        journal = self.guard.journal
+        assert journal is not None  # there is one for every store
+        return journal
+
+    def _keep(self, hold: Hold, entry: Entry) -> Steps[None]:
+        """Have the journal settle it when the store can be reached."""
+        guard, landed = self.guard, None
+        kept = Kept(hold, entry, guard.now_ms(), self.call.model if self.spared is not None else None)
+        if self.spared is not None and guard.spare is not None:
+            landed = partial(tally.settle, (guard.spare,), 0, -entry.cost)
+        yield Step(partial(self._journal().keep, kept, landed), blocking=True)
+        self._unspare(entry.cost)
 
     def _add_input(self, answer: Answer) -> Steps[Answer]:
         """Complete the usage of an interrupted answer with the input, as well as it can be counted."""

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar
 
-from .budgets import Budget, UserBudget, terms_key, unescape
+from .budgets import DEFAULT_IN_FLIGHT, Budget, UserBudget, model_keys, require_choice, terms_key, unescape
 from .calls import NOTHING, Answer, Call, Endpoint
 from .charge import Charge, Step, Steps
 from .errors import ConfigError, UnpricedModelError
-from .ledger import DEFAULT_TTL_MS, Account, Balance, Clock, Hold, Millis, OnExpire, Stale, Store
-from .money import Nano
+from .journal import Journal, Kept
+from .ledger import DEFAULT_TTL_MS, Account, Balance, Clock, Conflict, Hold, Millis, OnExpire, Stale, Store
+from .money import Money, Nano, parse_dollars
 from .prices import PriceBook, Tariff
 from .process import PROCESS, Process
 from .scope import NO_TAGS, Scope
@@ -51,6 +52,10 @@ class Settings:
     * `abandoned`: an interrupted stream costs its input and what arrived ("observed"), or all that was held ("held").
       That of a model which reasons unseen always costs what was held: what arrived says nothing of the bill.
     * `usage_hosts`: further hosts, "host" or "host:port", that understand `stream_options.include_usage`.
+    * `on_store_error`: while the store cannot be reached, refuse calls with `StoreError` ("closed"), or let them pass
+      as long as `allowance` lasts ("open"): dollars that this process may spend before they are on the books.
+    * `journal`: the directory where settlements wait for a store that cannot be reached; by default beside the file
+      of a SQLite store.
     """
 
     ttl_ms: Millis = DEFAULT_TTL_MS
@@ -58,6 +63,24 @@ class Settings:
     context_guess: int = 1_050_000
     abandoned: Literal["observed", "held"] = "observed"
     usage_hosts: frozenset[str] = frozenset()
+    on_store_error: Literal["closed", "open"] = "closed"
+    allowance: Money | float | str | None = None
+    journal: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        require_choice(self.on_store_error, ("closed", "open"), "on_store_error")
+        if (self.on_store_error == "open") != (self.allowance is not None):
+            raise ConfigError(
+                f"on_store_error={self.on_store_error!r}, allowance={self.allowance!r}: the dollars that may be spent "
+                "while the store is away are needed with 'open', and mean nothing with 'closed'"
+            )
+
+    def spare(self) -> Tally | None:
+        """What may be spent while the store is away."""
+        if self.allowance is None:
+            return None
+        limit = parse_dollars(self.allowance, name="allowance")
+        return Tally(Account("allowance//all", limit, share=DEFAULT_IN_FLIGHT))
 
 
 class Guard:
@@ -88,6 +111,8 @@ class Guard:
         self.clock = clock
         self.settings = settings or Settings()
         self.process = process
+        self.spare = self.settings.spare()
+        self.journal = None if store is None else Journal.of(store, self._land, self.settings.journal)
         self.shell = Shell()
         self.async_shell = AsyncShell()
         self._skew_ms: Millis = 0
@@ -124,9 +149,11 @@ class Guard:
         whole = self.process.tally
         return own if whole is None else (whole, *own)
 
-    def accounts(self, tags: Mapping[str, str]) -> tuple[tuple[Account, ...], tuple[tuple[str, int], ...]]:
-        """The accounts in the store that a call with these tags touches, and the versions of what says so."""
-        at_ms = self.now_ms()
+    def accounts(
+        self, tags: Mapping[str, str], at_ms: Millis | None = None
+    ) -> tuple[tuple[Account, ...], tuple[tuple[str, int], ...]]:
+        """The accounts in the store that a call with these tags touches (now), and the versions of what says so."""
+        at_ms = self.now_ms() if at_ms is None else at_ms
         accounts = [account for budget in self.budgets if (account := budget.account(tags, at_ms)) is not None]
         user = tags.get("user")
         if user is None:
@@ -213,6 +240,27 @@ class Guard:
     def settled_tags(self, response_id: str | None) -> Mapping[str, str] | None:
         """The tags of the guarded call that this response answered; `None` if there was none."""
         return None if response_id is None else self._settled.get(response_id)
+
+    # -- while the store is away ---------------------------------------------------------------------------------
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Repeat the settlements that wait for the store until they have landed, or the time is over."""
+        return self.journal is None or self.journal.flush(timeout_s)
+
+    def _land(self, kept: Kept) -> None:
+        """Settle what was kept in the journal."""
+        assert self.store is not None
+        hold, entry = kept.hold, kept.entry
+        if kept.asked is not None:
+            if "user" in entry.tags:
+                terms = self.store.terms(terms_key(entry.tags["user"]))
+                if terms is not None:
+                    self.learn(Stale(0, (terms,)))
+            hold = hold._replace(accounts=self.accounts(entry.tags, kept.at_ms)[0])
+            entry = entry._replace(accounts=model_keys([account.key for account in hold.accounts], kept.asked))
+        outcome = self.store.settle(hold, entry)
+        if isinstance(outcome, Conflict):
+            log.error("call %s was settled at %d before, now at %d", hold.id, outcome.recorded, entry.cost)
 
     # -- background responses ------------------------------------------------------------------------------------
 

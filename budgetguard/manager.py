@@ -298,6 +298,14 @@ class BudgetManager:
         """Write the users, budgets and spend as a LiteLLM `user_cost.json`; how many users there were."""
         return records.export_file(self, path)
 
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """
+        Wait until settlements that could not reach the store have landed; `False` if some have not after this time.
+
+        They stay on disk then, and land when the store is back, also after a restart.
+        """
+        return self.guard.flush(timeout_s)
+
     def close(self) -> None:
         """Close the store's files and connections."""
         self.store.close()

@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from .budgets import DEFAULT_IN_FLIGHT
+from .journal import flush_all
 from .ledger import Account
 from .money import DOLLAR, Nano, parse_dollars
 from .tally import Tally
@@ -130,6 +131,7 @@ def _end_open_calls() -> None:
     PROCESS.reaper.drain()
     for charge in list(PROCESS.open.values()):
         run_quietly(charge.abandon)
+    run_quietly(flush_all)
 
 
 if hasattr(os, "register_at_fork"):

@@ -22,7 +22,7 @@ LAYERS = [
     ["prices"],
     ["stores", "adapters"],
     ["answers"],
-    ["refusals", "process", "scope"],
+    ["refusals", "process", "scope", "journal"],
     ["charge"],
     ["guards"],
     ["streams"],
