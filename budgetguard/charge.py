@@ -16,18 +16,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
 
-from . import tally, tokens
+from . import tally
 from .budgets import model_keys
-from .calls import NOTHING, Answer, Call, Endpoint, Listener, Usage
+from .calls import NOTHING, Answer, Call, Endpoint, Listener
 from .errors import StoreError, UnpricedModelError
 from .journal import Journal, Kept
 from .ledger import Account, Admitted, Conflict, Ended, Entry, Hold, Refusal, Stale, new_id
-from .money import PICO_PER_NANO, Nano, nano_from_pico
+from .money import Nano
 from .process import PROCESS
+from .projection import USEFUL_OUTPUT, Projection, Wish
 from .refusals import refuse
 from .scope import Scope, note_refusal
 from .tally import Tally
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("budgetguard")
 T = TypeVar("T")
 
-USEFUL_OUTPUT = 64
-"""Tokens below which sharing the room among calls in flight helps nobody: a cap is that large, if there is room."""
-
 BYTES_A_TOKEN = 4
 """Of an interrupted answer: OpenAI's rule of thumb for English text; a piece of a stream is at least one token."""
 
@@ -51,6 +49,8 @@ WAIT_STEP_S = 0.02
 _TRIES = 8
 
 NO_FLAGS: frozenset[str] = frozenset()
+_ANY_ROOM = Wish(1, None, 0, 0)
+"""The least there is, to ask whether a budget has any room."""
 
 
 class Step(NamedTuple):
@@ -78,17 +78,15 @@ class Charge:
         "ended",
         "endpoint",
         "estimated",
-        "exact",
         "free",
         "guard",
         "hold",
         "id",
-        "input_tokens",
         "input_unknown",
         "model_cap",
         "pid",
+        "projection",
         "provider",
-        "quote",
         "scope",
         "sent",
         "spared",
@@ -132,13 +130,11 @@ class Charge:
         self.spared: Nano | None = None
         self.watched = False
         self.ended = False
-        self.exact = False
         self.free = False
         self.unpriced = False
         self.estimated = False
         self.input_unknown = False
-        self.input_tokens = 0
-        self.quote: Quote | None = None
+        self.projection: Projection | None = None
 
     # -- before the call -----------------------------------------------------------------------------------------
 
@@ -151,49 +147,72 @@ class Charge:
         PROCESS.open[id(self)] = self
         if self.endpoint.opaque:
             yield from self._gate()
-        elif self._price():
-            yield from self._hold()
+        elif (quote := self._price()) is not None:
+            yield from self._hold(quote)
         self.sent = True
 
-    def _price(self) -> bool:
-        """Whether there is a price to hold. Raises `UnpricedModelError` if a budget has to know and cannot."""
+    def _price(self) -> Quote | None:
+        """The price to hold by, if there is one. Raises `UnpricedModelError` if a budget has to know and cannot."""
         try:
-            self.quote = self.guard.prices.quote(self.provider, self.call.model, self.call.tier)
+            quote = self.guard.prices.quote(self.provider, self.call.model, self.call.tier)
         except UnpricedModelError:
             # Terms: the user may have a budget that this process has not seen yet.
             if self.terms or any(account.limit is not None for account in self._limits()):
                 raise
             self.unpriced = True
             self.guard.warn_unpriced(self.call.model)
-            return False
-        self.free = self.quote.free
-        return not self.free
+            return None
+        self.free = quote.free
+        return None if quote.free else quote
 
-    def _limits(self) -> Iterator[Account]:
-        yield from self.accounts
-        yield from (own.account for own in self.tallies)
+    def _limits(self) -> list[Account]:
+        return [*self.accounts, *[own.account for own in self.tallies]]
 
-    def _hold(self) -> Steps[None]:
-        quote = self.quote
-        assert quote is not None
-        self.input_tokens = self._context(quote) if self.call.unknown_input else tokens.bound(self.call)
-        wish = yield from self._place(lambda: self._wish(quote))
-        if wish.least is not None:
-            yield from self._set_cap(quote, wish)
+    def _hard(self) -> bool:
+        return "hard" in [account.enforce for account in self._limits() if account.limit is not None]
+
+    def _hold(self, quote: Quote) -> Steps[None]:
+        settings = self.guard.settings
+        projection = self.projection = Projection(
+            self.call,
+            quote,
+            self.guard.prices,
+            provider=self.provider,
+            output_guess=settings.output_guess,
+            context_guess=settings.context_guess,
+        )
+        wish = yield from self._place()
+        if wish.least is None:
+            return
+        self.model_cap = wish.output
+        if self.amount >= wish.amount:
+            self.cap = wish.output
+            return
+        self.cap = projection.cap(self.amount)
+        if self.cap < USEFUL_OUTPUT and (yield from self._count()):
+            self.cap = projection.cap(self.amount)
 
     def _gate(self) -> Steps[None]:
         """For what cannot be priced from its reply: only ask whether there is any room at all."""
-        self.exact = True
-        yield from self._place(lambda: Wish(1, None, 0, 0))
+        yield from self._place()
         yield from self._release()
         self.guard.warn_opaque(self.endpoint.name)
 
-    def _place(self, plan: Callable[[], Wish]) -> Steps[Wish]:
+    def _wish(self) -> Wish:
+        return _ANY_ROOM if self.projection is None else self.projection.wish(self._hard())
+
+    def _count(self) -> Steps[bool]:
+        """Count the input, if that may lower what is to be held; whether it did."""
+        if self.projection is None or self.projection.exact:
+            return False
+        return bool((yield Step(self.projection.count, blocking=True)))
+
+    def _place(self) -> Steps[Wish]:
         """Place the hold that is planned, and plan again whenever more is known; or raise the refusal."""
         stale = 0
         until_s = time.monotonic() + (self.scope.wait_s if self.scope is not None else 0.0)
         while stale < _TRIES:
-            wish = plan()
+            wish = self._wish()
             outcome = yield from self._reserve(wish)
             if outcome is None:
                 return wish
@@ -202,7 +221,7 @@ class Charge:
                 stale += 1
                 self.guard.learn(outcome)
                 self.accounts, self.terms = self.guard.accounts(self.tags)
-            elif not self.exact and outcome.account.enforce == "hard" and (yield from self._count()):
+            elif outcome.account.enforce == "hard" and (yield from self._count()):
                 continue
             elif outcome.busy and (left_s := until_s - time.monotonic()) > 0:
                 yield Step(_nothing, blocking=False, pause_s=min(WAIT_STEP_S, left_s))
@@ -211,63 +230,6 @@ class Charge:
                 note_refusal(self.scope, error)
                 raise error
         raise StoreError("the budgets of this call change faster than they can be read: try again")
-
-    def _context(self, quote: Quote) -> int:
-        return quote.context or self.guard.settings.context_guess
-
-    def _count(self) -> Steps[bool]:
-        """Count the input with the tokenizer; whether that is less than the bound."""
-        if self.call.unknown_input:
-            return False
-        counted = yield Step(partial(tokens.count, self.call), blocking=True)
-        self.exact = True
-        less = counted < self.input_tokens
-        self.input_tokens = counted
-        return bool(less)
-
-    def _wish(self, quote: Quote) -> Wish:
-        """What to hold: the projected cost, and how far an output cap of ours could lower it."""
-        call = self.call
-        base = self._projected(quote, 0)
-        if not call.output:
-            return Wish(base, None, 0, 0)
-        pico = quote.output_pico(self.input_tokens) * call.choices
-        stated = call.max_output if call.max_output is not None else call.default_output
-        if stated is not None:
-            return Wish(base + nano_from_pico(pico * stated), None, 0, stated)
-        most = self._most(quote)
-        wanted = base + nano_from_pico(pico * most)
-        if call.cap is None or not any(
-            account.enforce == "hard" and account.limit is not None for account in self._limits()
-        ):
-            return Wish(wanted, None, 0, most)
-        least = min(call.least_output, most)
-        useful = min(max(USEFUL_OUTPUT, least), most)
-        return Wish(wanted, base + nano_from_pico(pico * least), base + nano_from_pico(pico * useful), most)
-
-    def _most(self, quote: Quote) -> int:
-        most = quote.max_output or self.guard.settings.output_guess
-        if quote.context is not None and not self.call.unknown_input:
-            most = min(most, quote.context - self.input_tokens)
-        return max(most, self.call.least_output)
-
-    def _projected(self, quote: Quote, output: int) -> Nano:
-        """The most that the call can cost with this many output tokens an answer."""
-        cost = quote.cost(self._usage(output))
-        for model, usage in self.call.also:
-            cost += self.guard.prices.quote(self.provider, model, None).cost(usage)
-        return cost
-
-    def _usage(self, output: int) -> Usage:
-        """The projected usage, with this many output tokens an answer. Kinds that are parts count in their whole."""
-        call = self.call
-        usage = {"input_tokens": self.input_tokens, "output_tokens": output * call.choices}
-        for kind, most in call.fixed.items():
-            usage[kind] = usage.get(kind, 0) + most
-            whole = _whole(kind)
-            if whole is not None and whole != kind:
-                usage[whole] += most
-        return usage
 
     def _reserve(self, wish: Wish) -> Steps[Refusal | Stale | None]:
         """Hold on the tallies of this process and on the accounts in the store; `None`: it is held on all."""
@@ -332,21 +294,6 @@ class Charge:
         if self.spared is not None and self.guard.spare is not None:
             tally.settle((self.guard.spare,), self.spared, cost)
             self.spared = None
-
-    def _set_cap(self, quote: Quote, wish: Wish) -> Steps[None]:
-        self.model_cap = wish.output
-        if self.amount >= wish.amount:
-            self.cap = wish.output
-            return
-        self.cap = self._cap_for(quote)
-        if self.cap < USEFUL_OUTPUT and not self.exact and (yield from self._count()):
-            self.cap = self._cap_for(quote)
-
-    def _cap_for(self, quote: Quote) -> int:
-        """The most output tokens an answer that the held amount pays for."""
-        spare_pico = (self.amount - self._projected(quote, 0)) * PICO_PER_NANO
-        pico = max(quote.output_pico(self.input_tokens) * self.call.choices, 1)
-        return max(spare_pico // pico, self.call.least_output)
 
     # -- after the call ------------------------------------------------------------------------------------------
 
@@ -457,10 +404,12 @@ class Charge:
 
     def _add_input(self, answer: Answer) -> Steps[Answer]:
         """Complete the usage of an interrupted answer with the input, as well as it can be counted."""
-        if not self.exact:
-            yield from self._count()
-        output = (answer.usage or {}).get("output_tokens", 0)
-        return answer._replace(usage={**self._usage(0), "output_tokens": output})
+        yield from self._count()
+        usage = {} if self.projection is None else self.projection.usage(0)
+        usage["output_tokens"] = (answer.usage or {}).get("output_tokens", 0)
+        return answer._replace(usage=usage)
+            usage={**(self.projection.usage(0) if self.projection is not None else {}), "output_tokens": output}
+        )
 
     def _entry(self, answer: Answer, cost: Nano) -> Entry:
         call = self.call
@@ -530,22 +479,6 @@ class Follow:
             yield from self.guard.follow(self.answer)
         except Exception:
             log.exception("response %s could not be settled", self.answer.id)
-
-
-class Wish(NamedTuple):
-    """The amounts of a hold (see `Hold`), and the output tokens an answer that `amount` pays for."""
-
-    amount: Nano
-    least: Nano | None
-    useful: Nano
-    output: int
-
-
-def _whole(kind: str) -> str | None:
-    """The kind that this one is a part of."""
-    if kind.endswith("_tokens"):
-        return "output_tokens" if kind.startswith("output_") else "input_tokens"
-    return None
 
 
 def _nothing() -> None:

@@ -259,6 +259,16 @@ class Quote(Tariff):
         self.context = context
         self.until_ms = until_ms
 
+    def input_pico(self, input_tokens: int) -> int | None:
+        """What plain input of this size costs at most, in pico-dollars; `None` where that takes `cost` to say."""
+        if self.free:
+            return 0
+        rates = self._rates[bisect_left(self._starts, input_tokens)]
+        rate = rates.get("input_tokens")
+        if rate is None or self._least:
+            return None
+        return -(-(rate * input_tokens + (rates["requests"] if self._request else 0)) // self._denominator)
+
     def output_pico(self, input_tokens: int) -> int:
         """What one more output token costs at most, in pico-dollars, with this much input; 0 if output has no price."""
         if self.free:

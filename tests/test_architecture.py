@@ -23,6 +23,7 @@ LAYERS = [
     ["stores", "adapters"],
     ["answers"],
     ["refusals", "process", "scope", "journal"],
+    ["projection"],
     ["charge"],
     ["guards"],
     ["streams"],
