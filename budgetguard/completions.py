@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .install import guard_client
+from .install import guard_client, install
 
 _OF_CLIENT = ("api_key", "base_url", "organization", "max_retries")
 _OF_ENVIRONMENT = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
@@ -44,6 +44,7 @@ async def acompletion(model: str, messages: Iterable[Mapping[str, Any]], **argum
 
 def _split(arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """What makes the client, the environment included, and what goes to the call."""
+    install()  # an `unpatch` since the client was made took the wrappers away
     own = tuple((name, arguments[name]) for name in _OF_CLIENT if name in arguments)
     environment = tuple(os.environ.get(name) for name in _OF_ENVIRONMENT)
     return (own, environment), {name: value for name, value in arguments.items() if name not in _OF_CLIENT}
