@@ -20,6 +20,7 @@ from budgetguard.ledger import DEFAULT_TTL_MS, Account, Admitted, Balance, Entry
 from budgetguard.stores import open_store
 from budgetguard.stores.gate import Gate
 from budgetguard.stores.memory import MemoryStore
+from budgetguard.stores.memory_rows import Books
 from budgetguard.stores.sqlite import SQLiteStore
 from budgetguard.testing.clock import StoppedClock
 from budgetguard.testing.contract import StoreContract, together
@@ -374,3 +375,55 @@ def test_a_relative_url_is_below_the_working_directory(tmp_path: Path, monkeypat
 def integrity(path: Path) -> str:
     with closing(sqlite3.connect(path)) as connection:
         return str(connection.execute("PRAGMA integrity_check").fetchone()[0])
+
+
+def test_a_child_forked_during_a_long_report_does_not_touch_the_file(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its parent's connection open in it, SQLite would believe that the child holds the parent's locks."""
+    monkeypatch.setattr("budgetguard.stores.sqlite.FORK_S", 0.05)
+    spend(store)
+    with store._file.read(store._file.reporter):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            status = 1
+            try:
+                store.reserve(hold())
+            except StoreError as error:
+                status = 0 if "start the process again" in str(error) else 2
+            finally:
+                os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    spend(store)
+
+
+@pytest.mark.parametrize("operation", ["reserve", "settle", "release"])
+def test_an_interrupted_operation_leaves_books_that_add_up(operation: str) -> None:
+    """Ctrl-C may fall between the books of two accounts; what it broke is mended before anybody sees it."""
+
+    class Interrupted(Books):
+        armed = False
+
+        def __setattr__(self, name: str, value: int) -> None:
+            if Interrupted.armed and name in {"held", "settled"}:
+                Interrupted.armed = False
+                raise KeyboardInterrupt
+            super().__setattr__(name, value)
+
+    store = MemoryStore()
+    store._books["b"] = Interrupted(None)
+    placed, new = [Hold(new_id(), (Account("a", 100), Account("b", 100)), 10) for _ in range(2)]
+    store.reserve(placed)
+    work = {
+        "reserve": lambda: store.reserve(new),
+        "settle": lambda: store.settle(placed, Entry(placed.id, 7)),
+        "release": lambda: store.release(placed.id),
+    }[operation]
+    Interrupted.armed = True
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert store.check() == []
+    work()
+    assert store.check() == []
+    assert store.balances(["a"])[0][1:] == store.balances(["b"])[0][1:]

@@ -12,8 +12,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from heapq import heapify, heappop, heappush
 from itertools import islice
 from threading import Lock
@@ -41,6 +39,7 @@ from ..ledger import (
     Total,
 )
 from ..money import Nano
+from .memory_rows import Books, EntryRow, OpenRow, add_up
 from .rules import (
     REAP,
     REAP_MORE,
@@ -72,10 +71,10 @@ class MemoryStore:
         self.namespace = namespace
         self._clock = clock
         self._lock = Lock()
-        self._books: dict[str, _Books] = {}
-        self._open: dict[str, _Open] = {}
+        self._books: dict[str, Books] = {}
+        self._open: dict[str, OpenRow] = {}
         self._ended: dict[str, Millis] = {}  # id -> when it is forgotten
-        self._entries: dict[str, _Row] = {}
+        self._entries: dict[str, EntryRow] = {}
         self._terms: dict[str, Terms] = {}
         self._due: list[tuple[Millis, str]] = []  # a heap; what no longer matches _open or _ended is void
         _stores.add(self)
@@ -94,7 +93,7 @@ class MemoryStore:
                 self._reap(now, REAP)
             known = self._known(hold.id, now)
             if known is not None:
-                if not isinstance(known, _Open):
+                if not isinstance(known, OpenRow):
                     return Ended()
                 return Admitted(known.amount, tightest(hold.accounts, self._sums(hold.accounts)))
             stale = self._stale(hold, now)
@@ -117,26 +116,26 @@ class MemoryStore:
         with self._lock:
             now = int(self._clock() * 1000)
             known = self._known(hold.id, now)
-            if isinstance(known, _Row) and "expired" not in known.flags:
+            if isinstance(known, EntryRow) and "expired" not in known.flags:
                 if known.cost != cost:
                     return Conflict(known.cost)
                 return Settled(cost, "late" in known.flags, tightest(hold.accounts, self._sums(hold.accounts)))
-            if isinstance(known, _Open):
+            if isinstance(known, OpenRow):
                 late, keys, books = False, known.keys, known.books
                 settled, held = cost, known.amount
-            elif isinstance(known, _Row):
+            elif isinstance(known, EntryRow):
                 late, keys, books = True, known.keys, known.books
                 settled, held = cost - known.cost, 0
             else:
                 late = known is not None or "manual" not in entry.flags
                 keys, books = self._open_books(hold)
                 settled, held = cost, 0
-            more: tuple[_Books, ...] = ()
+            more: tuple[Books, ...] = ()
             if entry.accounts:
                 named = more_keys(entry, keys)
                 more = tuple([self._open_account(key, last_end(hold)) for key in named])
                 keys = named + keys
-            row = _Row(hold.id, entry, cost, keys, more + books, now, final_flags(entry, late))
+            row = EntryRow(hold.id, entry, cost, keys, more + books, now, final_flags(entry, late))
             try:
                 self._entries[hold.id] = row
                 self._open.pop(hold.id, None)
@@ -156,7 +155,7 @@ class MemoryStore:
         with self._lock:
             now = int(self._clock() * 1000)
             known = self._known(hold_id, now)
-            if isinstance(known, int) or (isinstance(known, _Row) and "expired" not in known.flags):
+            if isinstance(known, int) or (isinstance(known, EntryRow) and "expired" not in known.flags):
                 return
             due = now + KEEP_ENDED_MS
             heappush(self._due, (due, hold_id))
@@ -164,7 +163,7 @@ class MemoryStore:
                 self._ended[hold_id] = due
                 self._open.pop(hold_id, None)
                 self._entries.pop(hold_id, None)
-                if isinstance(known, _Open):
+                if isinstance(known, OpenRow):
                     for account in known.books:
                         account.held -= known.amount
                 elif known is not None:
@@ -232,19 +231,7 @@ class MemoryStore:
 
     def totals(self, by: Sequence[str], query: Query = EVERYTHING) -> list[Total]:
         """Entries summed by "model", "provider", "day" (UTC) or the name of a tag, in the order of the groups."""
-        sums: dict[tuple[str, ...], list[int]] = {}
-        for entry in self.entries(query):
-            sum_ = sums.setdefault(tuple([_group(entry, name) for name in by]), [0] * 5)
-            values = (
-                entry.cost,
-                1,
-                entry.usage.get("input_tokens", 0),
-                entry.usage.get("output_tokens", 0),
-                int("estimated" in entry.flags),
-            )
-            for place, value in enumerate(values):
-                sum_[place] += value
-        return [Total(group, *sums[group]) for group in sorted(sums)]
+        return add_up(by, self.entries(query))
 
     def check(self) -> list[Difference]:
         """Add up every account from its holds and entries again; what differs from the books."""
@@ -286,7 +273,7 @@ class MemoryStore:
 
     # Everything below runs under the lock.
 
-    def _known(self, hold_id: str, now: Millis) -> _Open | _Row | int | None:
+    def _known(self, hold_id: str, now: Millis) -> OpenRow | EntryRow | int | None:
         """What became of an id: open, settled (or charged), ended (a number), or never seen (`None`)."""
         held = self._open.get(hold_id)
         if held is not None:
@@ -327,15 +314,15 @@ class MemoryStore:
             found.append((settled, held))
         return found
 
-    def _open_books(self, hold: Hold) -> tuple[tuple[str, ...], tuple[_Books, ...]]:
+    def _open_books(self, hold: Hold) -> tuple[tuple[str, ...], tuple[Books, ...]]:
         keys = keys_of(hold)
         found = {account.key: self._open_account(account.key, account.end_ms) for account in hold.accounts}
         return keys, tuple(found.values())
 
-    def _open_account(self, key: str, end_ms: Millis | None) -> _Books:
+    def _open_account(self, key: str, end_ms: Millis | None) -> Books:
         there = self._books.get(key)
         if there is None:
-            there = self._books[key] = _Books(end_ms)
+            there = self._books[key] = Books(end_ms)
         return there
 
     def _place(self, hold: Hold, amount: Nano, now: Millis) -> None:
@@ -343,7 +330,7 @@ class MemoryStore:
         due = now + hold.ttl_ms
         heappush(self._due, (due, hold.id))
         try:
-            self._open[hold.id] = _Open(hold, amount, keys, books, now, due)
+            self._open[hold.id] = OpenRow(hold, amount, keys, books, now, due)
             for account in books:
                 account.held += amount
         except BaseException:
@@ -355,7 +342,7 @@ class MemoryStore:
         done = 0
         due = self._due
         while done < most and due and due[0][0] <= now:
-            when, hold_id = heappop(due)
+            when, hold_id = due[0]  # It goes last, or an interruption would leave a hold that nobody finds.
             held = self._open.get(hold_id)
             if held is not None and held.due == when:
                 self._expire(hold_id, held, now)
@@ -363,17 +350,18 @@ class MemoryStore:
             elif self._ended.get(hold_id) == when:
                 del self._ended[hold_id]
                 done += 1
+            heappop(due)
         if len(due) > 2 * (len(self._open) + len(self._ended)) + 1000:
             self._rebuild()
         return done
 
-    def _expire(self, hold_id: str, held: _Open, now: Millis) -> None:
+    def _expire(self, hold_id: str, held: OpenRow, now: Millis) -> None:
         charge = held.hold.on_expire == "charge" and held.amount > 0
         try:
             if charge:
                 hold = held.hold
                 entry = Entry(hold_id, held.amount, tags=hold.tags, provider=hold.provider, model=hold.model)
-                self._entries[hold_id] = _Row(
+                self._entries[hold_id] = EntryRow(
                     hold_id, entry, held.amount, held.keys, held.books, held.due, frozenset({"expired"})
                 )
             elif held.due + KEEP_ENDED_MS > now:
@@ -393,9 +381,9 @@ class MemoryStore:
         self._due += [(due, hold_id) for hold_id, due in self._ended.items()]
         heapify(self._due)
 
-    def _expired(self, now: Millis) -> dict[_Books, Sums]:
+    def _expired(self, now: Millis) -> dict[Books, Sums]:
         """What is due and not yet reaped, by account: what to add to settled, and to take from held."""
-        found: dict[_Books, Sums] = {}
+        found: dict[Books, Sums] = {}
         if not self._due or self._due[0][0] > now:
             return found
         for held in self._open.values():
@@ -406,15 +394,15 @@ class MemoryStore:
                     found[account] = (settled + charge, taken + held.amount)
         return found
 
-    def _balance(self, key: str, expired: dict[_Books, Sums]) -> Balance:
+    def _balance(self, key: str, expired: dict[Books, Sums]) -> Balance:
         books = self._books.get(key)
         if books is None:
             return Balance(key)
         settled, taken = expired.get(books, (0, 0))
         return Balance(key, books.settled + settled, books.held - taken)
 
-    def _summed(self) -> dict[_Books, Sums]:
-        sums: dict[_Books, Sums] = {}
+    def _summed(self) -> dict[Books, Sums]:
+        sums: dict[Books, Sums] = {}
         for row in self._entries.values():
             for books in row.books:
                 settled, held = sums.get(books, (0, 0))
@@ -435,62 +423,6 @@ class MemoryStore:
         for books in {*self._books.values(), *sums}:
             settled, books.held = sums.get(books, (0, 0))
             books.settled = settled + books.pruned
-
-
-@dataclass(slots=True, eq=False)
-class _Books:
-    """One account's sums. `pruned` is the part of `settled` whose entries were deleted."""
-
-    end_ms: Millis | None
-    settled: Nano = 0
-    held: Nano = 0
-    pruned: Nano = 0
-
-
-@dataclass(slots=True, eq=False)
-class _Open:
-    """A hold that was admitted and has not ended."""
-
-    hold: Hold
-    amount: Nano
-    keys: tuple[str, ...]
-    books: tuple[_Books, ...]
-    placed: Millis
-    due: Millis
-
-    def open_hold(self) -> OpenHold:
-        hold = self.hold
-        return OpenHold(
-            hold.id, self.amount, self.keys, self.placed, self.due, dict(hold.tags), hold.provider, hold.model
-        )
-
-
-@dataclass(slots=True, eq=False)
-class _Row:
-    """An entry with what the store knows of it; the `Entry` itself is made when somebody reads it."""
-
-    hold_id: str
-    source: Entry
-    cost: Nano
-    keys: tuple[str, ...]
-    books: tuple[_Books, ...]
-    at_ms: Millis
-    flags: frozenset[str]
-
-    def entry(self) -> Entry:
-        said = self.source
-        tags, usage = dict(said.tags), dict(said.usage)
-        return Entry(self.hold_id, self.cost, self.keys, self.at_ms, tags, said.provider, said.model, usage, self.flags)
-
-
-def _group(entry: Entry, name: str) -> str:
-    if name == "model":
-        return entry.model
-    if name == "provider":
-        return entry.provider
-    if name == "day":
-        return datetime.fromtimestamp(entry.at_ms / 1000, UTC).date().isoformat()
-    return entry.tags.get(name, "")
 
 
 _stores: WeakSet[MemoryStore] = WeakSet()

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from ..errors import ConfigError
+from ..errors import ConfigError, StoreError
 from ..ledger import (
     Admitted,
     Balance,
@@ -241,18 +241,22 @@ def _begin(connection: sqlite3.Connection, deadline: float) -> None:
 
 _stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
 
-_forking: list[tuple[SQLiteStore, ExitStack]] = []
+_forking: list[tuple[SQLiteStore, ExitStack, bool]] = []
 
 FORK_S = 10.0
-"""How long a fork waits for a store's transaction to end, in seconds."""
+"""How long a fork waits for a store's transaction or report to end, in seconds."""
 
 
 def _before_fork() -> None:
     for store in list(_stores):
         stack = ExitStack()
-        stack.enter_context(store._file.all_locked(FORK_S))
-        store._file.close()
-        _forking.append((store, stack))
+        try:
+            stack.enter_context(store._file.all_locked(FORK_S))
+        except StoreError:
+            _forking.append((store, stack, False))
+        else:
+            store._file.close()
+            _forking.append((store, stack, True))
 
 
 def _after_in_parent() -> None:
@@ -262,8 +266,10 @@ def _after_in_parent() -> None:
 
 def _after_in_child() -> None:
     while _forking:
-        store, stack = _forking.pop()
+        store, stack, closed = _forking.pop()
         stack.close()
+        if not closed:
+            store._file.abandon()
         store._gate.drop()
         store._start()
 

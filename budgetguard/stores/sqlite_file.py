@@ -62,6 +62,7 @@ class SQLiteFile:
         self.reporter = Slot()
         self.full = False
         """Whether there was no room for the ballast when it was last looked for."""
+        self._abandoned: tuple[Slot, ...] = ()
         check_path(path)
 
     @contextmanager
@@ -113,6 +114,11 @@ class SQLiteFile:
             except sqlite3.Error as error:
                 slot.close()
                 raise self.failure(error) from error
+
+    def abandon(self) -> None:
+        """In a child that was forked while connections were in use: to use, or to close, them would harm the file."""
+        self._abandoned = self.writer, self.reader, self.reporter
+        self.writer, self.reader, self.reporter = Slot(), Slot(), Slot()
 
     def failure(self, error: Exception) -> StoreError:
         """The error of ours that says what a driver's error means."""
@@ -171,6 +177,8 @@ class SQLiteFile:
             self.syncs = wanted
 
     def _connect(self) -> sqlite3.Connection:
+        if self._abandoned:
+            raise StoreError(f"store {self.path} was in use when this process was forked: start the process again")
         check_path(self.path)
         try:
             connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
