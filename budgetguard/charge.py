@@ -408,8 +408,6 @@ class Charge:
         usage = {} if self.projection is None else self.projection.usage(0)
         usage["output_tokens"] = (answer.usage or {}).get("output_tokens", 0)
         return answer._replace(usage=usage)
-            usage={**(self.projection.usage(0) if self.projection is not None else {}), "output_tokens": output}
-        )
 
     def _entry(self, answer: Answer, cost: Nano) -> Entry:
         call = self.call

@@ -27,6 +27,7 @@ LAYERS = [
     ["charge"],
     ["guards"],
     ["streams"],
+    ["request"],
     ["config"],
     ["sockets"],
     ["install"],
