@@ -171,7 +171,7 @@ class UserBudget:
         rule = self.rule
         return json.dumps(
             {
-                "user": self.user,
+                "user": escape(self.user),  # JSON would read two lone surrogates as one character
                 "limit": rule.limit,
                 "period": rule.period.name,
                 "timezone": rule.period.timezone,
@@ -197,7 +197,7 @@ class UserBudget:
             on_expire=data["on_expire"],
             in_flight=data["in_flight"],
         )
-        return cls(data["user"], rule, data["created"], data["updated"], data["epoch"], version)
+        return cls(unescape(data["user"]), rule, data["created"], data["updated"], data["epoch"], version)
 
 
 def terms_key(user: str) -> str:

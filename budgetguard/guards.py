@@ -101,6 +101,8 @@ class Guard:
         settings: Settings | None = None,
         process: Process = PROCESS,
     ) -> None:
+        if isinstance(budgets, Budget) or not all(isinstance(budget, Budget) for budget in budgets):
+            raise ConfigError(f"budgets={budgets!r}: a sequence of Budget(...) is needed")
         names = [budget.name for budget in budgets]
         for name in names:
             if names.count(name) > 1 or name in {"users", "models", "max_budget", "scope"}:
