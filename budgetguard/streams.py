@@ -197,7 +197,8 @@ async def listen_async(items: AsyncIterator[Any], response: Any) -> AsyncIterato
             if not hide:
                 yield item
     finally:
-        await items.aclose()  # type: ignore[attr-defined]  # the SDK's own generator
+        # Not `items.aclose()`: where both are garbage, the loop is closing the SDK's own generator already.
+        await response.aclose()
 
 
 def _find(response: Any) -> Watch | None:
