@@ -76,6 +76,9 @@ class SQLiteStore:
         self._reserve_s = reserve_s
         self._settle_s = settle_s
         self._file = SQLiteFile(os.path.abspath(path), namespace, durable=durable)
+        self.namespace = namespace
+        self.journal = self._file.path + "-unsettled"
+        """The directory where settlements wait while this file cannot be reached."""
         self._start()
         _stores.add(self)
 
