@@ -1,0 +1,37 @@
+"""`patch`, `unpatch` and `guard`: every client of the process, or one."""
+
+import os
+
+from openai import OpenAI
+
+import budgetguard
+from budgetguard import BudgetExceededError
+from budgetguard.testing import FakeProvider
+
+# To run without a key and a network, the answers come from a provider on loopback. With a key, leave these lines out.
+provider = FakeProvider().start()
+os.environ.update(OPENAI_BASE_URL=provider.base_url, OPENAI_API_KEY="none")
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def ask(client):
+    try:
+        client.chat.completions.create(model="gpt-4", messages=[{"role": "user", "content": "Good morning"}])
+    except BudgetExceededError:
+        return "refused"
+    return "answered"
+
+
+budgetguard.max_budget = 0  # nothing may be spent
+client = OpenAI()
+print("before the patch:", ask(client))
+
+budgetguard.patch()
+budgetguard.patch()  # once more changes nothing
+print("patched:", ask(client), "- and a new client:", ask(OpenAI()))
+
+budgetguard.unpatch()
+print("unpatched:", ask(client))
+
+guarded = budgetguard.guard(OpenAI())
+print("one guarded client:", ask(guarded), "- the others:", ask(client))

@@ -1,0 +1,147 @@
+"""
+What is written down runs: every example, and every Python block of the README and the docs.
+
+The blocks of a page run in order in one namespace, in an empty directory, with a provider on loopback where the
+environment names OpenAI.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+
+EXPECTED = {
+    "max_budget.py": [
+        "after the first call: $0.00081",
+        "the second was refused: max_budget: call projected at $0.00045, $0.00019 of $0.001 available",
+        "after the stream: $0.0018",
+    ],
+    "per_user.py": ["answered: ", "answered: ", "Sorry - no budget!", "{'1234': {'total_budget': 0.001, "],
+    "update_cost.py": ["0.00075", "0.0015", "0.00213", "{'gpt-4': 0.00213}"],
+    "manager.py": [
+        "create_budget      {'total_budget': 10.0}",
+        "is_valid_user      True False",
+        "projected_cost     0.00027",
+        "get_current_cost   0.036",
+        "reset_cost         {'user': {'total_budget': 10.0, 'current_cost': 0.0, 'model_cost': {}}}",
+        "KeyError: no budget was created for user 'nobody': call create_budget first",
+        "ValueError: duration='fortnightly' is no period",
+    ],
+    "durations.py": [
+        "31 Jan {'ann': 0.03, 'kenji': 0.03, 'rosa': 0.03}",
+        "01 Feb {'ann': 0.0, 'kenji': 0.03, 'rosa': 0.03}",
+        "02 Feb {'ann': 0.0, 'kenji': 0.03, 'rosa': 0.0}",
+        "01 Mar {'ann': 0.0, 'kenji': 0.0, 'rosa': 0.0}",
+    ],
+    "budgeted.py": ["refused: scope: call projected at ", "ann 0.00075", "bob 0.00162"],
+    "scopes.py": [
+        "the job spent $0.00075 and has $0.00925",
+        "the step was refused: scope: call projected at ",
+        "the step spent $0.00075 and the job $0.0015",
+        "five at once spent $0.00375",
+        "ann has $0.99925 left today",
+    ],
+    "patch.py": [
+        "before the patch: answered",
+        "patched: refused - and a new client: refused",
+        "unpatched: answered",
+        "one guarded client: refused - the others: answered",
+    ],
+    "threads.py": [
+        "in a context: shop 0.0, blog 0.00075",
+        "in a thread: shop 0.00075, blog 0.00075",
+        "the batch spent $0.00225",
+        "in a pool: shop 0.00075, blog 0.003",
+    ],
+    "litellm_file.py": [
+        "2 users",
+        "2 users again, and nothing twice",
+        "{'ann': {'total_budget': 10.0, 'duration': 28, ",
+    ],
+}
+"""The beginnings of lines that each example prints, in this order."""
+
+RUNNER = """
+import json, os, sys
+from budgetguard.testing import FakeProvider
+
+page, blocks = json.load(sys.stdin)
+with FakeProvider() as provider:
+    os.environ |= {"OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": "none"}
+    space = {"__name__": "__main__"}
+    for line, text in blocks:
+        exec(compile("\\n" * line + text, page, "exec"), space)
+"""
+
+
+def run(arguments, directory, *, text=None):
+    """What a Python program prints, run in a directory as a user would, with no key and no settings around it."""
+    hidden = ("OPENAI_", "BUDGETGUARD_")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=directory,
+        env={**environ, "PYTHONPATH": str(ROOT)},
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_runs_as_it_is_written_and_prints_what_it_says(example, tmp_path):
+    """From any directory, alone."""
+    lines = iter(run([str(example)], tmp_path).splitlines())
+
+    for expected in EXPECTED[example.name]:
+        assert any(line.startswith(expected) for line in lines), f"{expected!r} was not printed, or not in this order"
+
+
+def test_the_second_run_of_an_example_shows_that_the_spend_was_kept(tmp_path):
+    """The default store is a file."""
+    example = str(ROOT / "examples" / "per_user.py")
+    assert "answered" in run([example], tmp_path)
+    second = run([example], tmp_path)
+
+    assert "answered" not in second
+    assert "Sorry - no budget!" in second
+
+
+def test_every_example_is_checked_and_listed():
+    """A new one is not forgotten."""
+    listed = (ROOT / "examples" / "README.md").read_text()
+
+    assert {path.name for path in EXAMPLES} == set(EXPECTED)
+    assert all(f"({path.name})" in listed for path in EXAMPLES)
+
+
+def blocks_of(page):
+    """The Python blocks of a page, each with the number of lines above it."""
+    text = page.read_text()
+    return [(text.count("\n", 0, found.start(2)), textwrap.dedent(found[2])) for found in BLOCK.finditer(text)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_python_block_of_a_page_runs(page, tmp_path):
+    """In the order of the page, as a reader would type them."""
+    blocks = blocks_of(page)
+    assert len(blocks) == len(re.findall(r"^ *```python", page.read_text(), re.MULTILINE))
+
+    run(["-c", RUNNER], tmp_path, text=json.dumps([str(page.relative_to(ROOT)), blocks]))
