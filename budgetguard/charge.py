@@ -15,8 +15,7 @@ the provider, cost what was held.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
 
@@ -25,13 +24,14 @@ from .budgets import model_keys
 from .calls import NOTHING, Answer, Call, Endpoint, Listener
 from .errors import StoreError, UnpricedModelError
 from .journal import Journal, Kept
-from .ledger import Account, Admitted, Conflict, Ended, Entry, Hold, Refusal, Stale, new_id
+from .ledger import Account, Admitted, Conflict, Ended, Entry, Hold, Refusal, Stale, grant, new_id
 from .money import Nano
 from .process import PROCESS
 from .projection import USEFUL_OUTPUT, Projection, Wish
 from .refusals import refuse
 from .scope import Scope, note_refusal
 from .tally import Tally
+from .waiting import LINE, Turn
 
 if TYPE_CHECKING:
     from .guards import Guard
@@ -42,9 +42,6 @@ T = TypeVar("T")
 
 BYTES_A_TOKEN = 4
 """Of an interrupted answer: OpenAI's rule of thumb for English text; a piece of a stream is at least one token."""
-
-WAIT_STEP_S = 0.02
-"""How often a call that waits for room asks again."""
 
 _TRIES = 8
 
@@ -58,8 +55,8 @@ class Step(NamedTuple):
 
     run: Callable[[], Any]
     blocking: bool
-    pause_s: float = 0.0
-    """Seconds to let pass first."""
+    turn: Turn | None = None
+    """Stand in line first, until its turn comes."""
 
 
 Steps: TypeAlias = Generator[Step, Any, T]
@@ -91,7 +88,6 @@ class Charge:
         "sent",
         "spared",
         "tags",
-        "tallied",
         "tallies",
         "terms",
         "unpriced",
@@ -117,7 +113,6 @@ class Charge:
         self.id = new_id()
         self.pid = PROCESS.pid
         self.tallies: tuple[Tally, ...] = ()
-        self.tallied: Nano | None = None
         self.accounts: tuple[Account, ...] = ()
         self.terms: tuple[tuple[str, int], ...] = ()
         self.hold: Hold | None = None
@@ -209,27 +204,73 @@ class Charge:
 
     def _place(self) -> Steps[Wish]:
         """Place the hold that is planned, and plan again whenever more is known; or raise the refusal."""
+        turn = Turn(self.scope.wait_s) if self.scope is not None and self.scope.wait_s else None
         stale = 0
-        until_s = time.monotonic() + (self.scope.wait_s if self.scope is not None else 0.0)
-        while stale < _TRIES:
-            wish = self._wish()
-            outcome = yield from self._reserve(wish)
-            if outcome is None:
-                return wish
-            self._untally()
-            if isinstance(outcome, Stale):
-                stale += 1
-                self.guard.learn(outcome)
-                self.accounts, self.terms = self.guard.accounts(self.tags)
-            elif outcome.account.enforce == "hard" and (yield from self._count()):
-                continue
-            elif outcome.busy and (left_s := until_s - time.monotonic()) > 0:
-                yield Step(_nothing, blocking=False, pause_s=min(WAIT_STEP_S, left_s))
-            else:
-                error = refuse(outcome, self.tags, wish.amount if wish.least is None else wish.least)
-                note_refusal(self.scope, error)
-                raise error
+        try:
+            if turn is not None and LINE.queues:
+                yield from self._stand(turn, LINE.first_busy(self._keys()))
+            while stale < _TRIES:
+                wish = self._wish()
+                outcome = yield from self._reserve(wish if turn is None or not turn.patient else _useful(wish))
+                if outcome is None:
+                    return wish
+                self._untally()
+                if isinstance(outcome, Stale):
+                    stale += 1
+                    self.guard.learn(outcome)
+                    self.accounts, self.terms = self.guard.accounts(self.tags)
+                elif not (outcome.account.enforce == "hard" and (yield from self._count())):
+                    yield from self._refused(wish, outcome, turn)
+        finally:
+            if turn is not None:
+                LINE.leave(turn)
         raise StoreError("the budgets of this call change faster than they can be read: try again")
+
+    def _refused(self, wish: Wish, refusal: Refusal, turn: Turn | None) -> Steps[None]:
+        """Wait for room if it is only held, and the call may wait; else raise the refusal."""
+        if refusal.busy:
+            refusal = yield from self._sure(wish, refusal)
+        if turn is not None and turn.patient:
+            if refusal.busy and turn.left_s() > 0:
+                yield from self._stand(turn, self._key(refusal.account))
+            else:
+                turn.patient = False  # a last try, for whatever is left
+            return
+        error = refuse(refusal, self.tags, wish.amount if wish.least is None else wish.least)
+        note_refusal(self.scope, error)
+        raise error
+
+    def _sure(self, wish: Wish, refusal: Refusal) -> Steps[Refusal]:
+        """The refusal of an account that has no room even with nothing held, if there is one beside a busy one."""
+        if len(self.tallies) + len(self.accounts) < 2:
+            return refusal
+        guard, store = self.guard, self.guard.store
+        read = partial(guard.balances, self.tags, self.scope)
+        hold = Hold(self.id, (), wish.amount, wish.least, wish.useful)
+        for account, balance in (yield Step(read, store is not None and store.blocking)):
+            if not _fits_alone(hold, account, balance.settled):
+                return Refusal(account, balance, busy=False)
+        return refusal
+
+    def _stand(self, turn: Turn, key: Hashable) -> Steps[None]:
+        """Stand in line for an account until it is time to ask again."""
+        if key is None:
+            return
+        if LINE.stand(turn, key) and LINE.is_first(turn):
+            return  # what became free before it stood there was not announced to it
+        while True:
+            yield Step(_nothing, blocking=False, turn=turn)
+            if LINE.is_first(turn) or turn.left_s() <= 0:
+                return
+
+    def _keys(self) -> Iterator[Hashable]:
+        """What the line calls the ledgers of this call."""
+        yield from (id(own) for own in self.tallies)
+        yield from ((id(self.guard.store), account.key) for account in self.accounts)
+
+    def _key(self, account: Account) -> Hashable:
+        own = next((own for own in self.tallies if own.account is account), None)
+        return (id(self.guard.store), account.key) if own is None else id(own)
 
     def _reserve(self, wish: Wish) -> Steps[Refusal | Stale | None]:
         """Hold on the tallies of this process and on the accounts in the store; `None`: it is held on all."""
@@ -238,7 +279,7 @@ class Charge:
             granted = tally.reserve(self.tallies, Hold(self.id, (), amount, least, useful))
             if isinstance(granted, Refusal):
                 return granted
-            self.tallied = amount = granted
+            amount = granted
         if self.accounts or self.terms:
             guard, call, store = self.guard, self.call, self.guard.store
             assert store is not None
@@ -284,15 +325,14 @@ class Charge:
         raise error
 
     def _untally(self) -> None:
-        if self.tallied is not None:
-            tally.settle(self.tallies, self.tallied, 0)
-            self.tallied = None
+        if self.tallies:
+            tally.settle(self.tallies, self.id, 0)
         self._unspare(0)
 
     def _unspare(self, cost: Nano) -> None:
         """End the hold on the allowance, at what is not on the books yet."""
-        if self.spared is not None and self.guard.spare is not None:
-            tally.settle((self.guard.spare,), self.spared, cost)
+        if self.guard.spare is not None:
+            tally.settle((self.guard.spare,), self.id, cost)
             self.spared = None
 
     # -- after the call ------------------------------------------------------------------------------------------
@@ -323,33 +363,37 @@ class Charge:
         """End the holds: settle what was answered, release what was not sent. Never raises; done once."""
         if self.ended:
             return
-        self.ended = True
-        PROCESS.open.pop(id(self), None)
-        if self.pid != PROCESS.pid:  # a forked child: the parent ends its own calls
-            return
         try:
-            answer = self.answer
-            if not self.sent or answer is None:
-                yield from self._release()
-            elif self.endpoint.opaque:
-                return
-            elif not answer.final:
-                yield from self.guard.keep(self, answer)
-            else:
-                yield from self._settle(answer)
+            if self.pid == PROCESS.pid:  # else a forked child: the parent ends its own calls
+                yield from self._end()
         except Exception:
             log.exception("call %s could not be settled", self.id)
         except BaseException:  # cancelled or interrupted: every step may be repeated
-            self.ended = False
-            PROCESS.reaper.start()
-            PROCESS.reaper.put(self.abandon)
+            self.leave()
             raise
+        self.ended = True
+        PROCESS.open.pop(id(self), None)
+        if LINE.queues:
+            LINE.call(self._keys())
+
+    def leave(self) -> None:
+        """Have another thread end the charge."""
+        PROCESS.reaper.take(self.abandon)
 
     def abandon(self) -> None:
-        """End the charge at interpreter exit: what was sent is settled as held."""
-        if self.answer is None and self.sent:
-            self.answer = Answer()
+        """End the charge here and now."""
         self.guard.shell.run(self.close())
+
+    def _end(self) -> Steps[None]:
+        answer = self.answer
+        if not self.sent:
+            yield from self._release()
+        elif self.endpoint.opaque:
+            return
+        elif answer is None or answer.final:  # sent, and nothing heard: unknown is not free
+            yield from self._settle(answer or Answer())
+        else:
+            yield from self.guard.keep(self, answer)
 
     def _release(self) -> Steps[None]:
         self._untally()
@@ -367,10 +411,11 @@ class Charge:
             answer = yield from self._add_input(answer)
         cost = self.cost(answer)
         if self.tallies:
-            tally.settle(self.tallies, self.tallied or 0, cost)
-            self.tallies, self.tallied = (), None
+            tally.settle(self.tallies, self.id, cost)
         if answer.id is not None:
             self.guard.note_settled(answer.id, self.tags)
+        if answer.cut and self._capped:
+            self.guard.note_cut(self.cap or 0)
         store = self.guard.store
         if store is None:
             return
@@ -398,7 +443,7 @@ class Charge:
         guard, landed = self.guard, None
         kept = Kept(hold, entry, guard.now_ms(), self.call.model if self.spared is not None else None)
         if self.spared is not None and guard.spare is not None:
-            landed = partial(tally.settle, (guard.spare,), 0, -entry.cost)
+            landed = partial(tally.book, (guard.spare,), -entry.cost)
         yield Step(partial(self._journal().keep, kept, landed), blocking=True)
         self._unspare(entry.cost)
 
@@ -429,12 +474,22 @@ class Charge:
             flags.append("unpriced")
         if self.estimated or (answer.usage is None and answer.cost is None and not (self.free or answer.free)):
             flags.append("estimated")
-        if self.cap is not None and self.model_cap is not None and self.cap < self.model_cap:
+        if self._capped:
             flags.append("capped")
             if answer.cut:
                 flags.append("cut")
-                self.guard.warn_cut(self.cap)
         return frozenset(flags) if flags else NO_FLAGS
+
+    @property
+    def _capped(self) -> bool:
+        """Whether an output cap below the model's own was added to the request."""
+        return self.cap is not None and self.model_cap is not None and self.cap < self.model_cap
+
+    def _most(self) -> Nano:
+        """The most that the call can have cost: what was held, or less if the cap does not come to all of it."""
+        if self.projection is None or self.cap is None or not self._capped:
+            return self.amount
+        return min(self.amount, self.projection.cost(self.cap))
 
     def cost(self, answer: Answer) -> Nano:
         """The true cost. All that was held, if the usage is unknown: unknown is not free."""
@@ -443,10 +498,10 @@ class Charge:
         if answer.cost is not None:
             return answer.cost
         if answer.usage is None:
-            return self.amount
+            return self._most()
         cost = self.guard.true_cost(self.provider, self.call.model, answer)
         if cost is None:
-            return self.amount
+            return self._most()
         return min(cost, self.amount) if self.estimated and self.amount else cost
 
 
@@ -479,5 +534,20 @@ class Follow:
             log.exception("response %s could not be settled", self.answer.id)
 
 
+def _useful(wish: Wish) -> Wish:
+    """The same for a call that rather waits for useful room than take the scraps."""
+    return wish if wish.least is None else wish._replace(least=wish.useful)
+
+
+def _fits_alone(hold: Hold, account: Account, settled: Nano) -> bool:
+    """Whether an account would have room for a hold if nothing else were held on it."""
+    limit = account.limit
+    if limit is None or account.enforce == "observe":
+        return True
+    if account.enforce == "soft":
+        return settled < limit
+    return grant(hold, limit, settled, 0, account.share) is not None
+
+
 def _nothing() -> None:
-    """What a step does that is only a pause."""
+    """What a step does that only stands in line."""

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any, Literal, TypeVar
 
 from .budgets import DEFAULT_IN_FLIGHT, Budget, UserBudget, model_keys, require_choice, terms_key, unescape
@@ -29,6 +30,7 @@ from .prices import PriceBook, Tariff
 from .process import PROCESS, Process
 from .scope import NO_TAGS, Scope
 from .tally import Tally
+from .waiting import LINE, Turn
 
 log = logging.getLogger("budgetguard")
 T = TypeVar("T")
@@ -122,6 +124,9 @@ class Guard:
         self._settled: dict[str, Mapping[str, str]] = {}
         self._background: dict[str, Charge] = {}
         self._warned: set[str] = set()
+        self._cuts = count(1)
+        self.cut_answers = 0
+        """How many answers ended at an output cap that was added here."""
 
     # -- which ledgers -------------------------------------------------------------------------------------------
 
@@ -317,8 +322,9 @@ class Guard:
         """Say that a model's cost is not known, where no budget had to know it."""
         self.warn_once(f"unpriced {model}", "the price of %r is not known: what it costs is not counted", model)
 
-    def warn_cut(self, cap: int) -> None:
-        """Say that an answer ended at a cap of ours."""
+    def note_cut(self, cap: int) -> None:
+        """Count an answer that ended at a cap of ours, and say so."""
+        self.cut_answers = next(self._cuts)
         self.warn_once(
             "cut",
             "an answer was cut at %d output tokens, the share of its budget: state an output cap, or lower in_flight",
@@ -338,16 +344,25 @@ class Shell:
     ) -> T:
         """Admit a charge, send its call, and close it."""
         try:
-            self.run(charge.admit())
-            response = proceed()
-            observe(response)
-            return response
-        except BaseException as error:
-            failed(error)
-            raise
-        finally:
-            if not charge.watched:
-                self.run(charge.close())
+            try:
+                self.run(charge.admit())
+                response = proceed()
+                observe(response)
+                return response
+            except GeneratorExit as error:  # a coroutine that is thrown away cannot wait for anything
+                failed(error)
+                charge.watched = True
+                charge.leave()
+                raise
+            except BaseException as error:
+                failed(error)
+                raise
+            finally:
+                if not charge.watched:
+                    self.run(charge.close())
+        finally:  # interrupted in there
+            if not (charge.ended or charge.watched):
+                charge.leave()
 
     def run(self, steps: Steps[T]) -> T:
         """Run the steps of a decision to its end."""
@@ -366,8 +381,8 @@ class Shell:
 
     def step(self, step: Step) -> Any:
         """Run one step."""
-        if step.pause_s:
-            time.sleep(step.pause_s)
+        if step.turn is not None:
+            step.turn.wait(LINE.pause_s(step.turn))
         return step.run()
 
 
@@ -387,16 +402,25 @@ class AsyncShell:
     ) -> T:
         """Admit a charge, send its call, and close it."""
         try:
-            await self.run(charge.admit())
-            response = await proceed()
-            observe(response)
-            return response
-        except BaseException as error:
-            failed(error)
-            raise
-        finally:
-            if not charge.watched:
-                await self.run(charge.close())
+            try:
+                await self.run(charge.admit())
+                response = await proceed()
+                observe(response)
+                return response
+            except GeneratorExit as error:  # a coroutine that is thrown away cannot wait for anything
+                failed(error)
+                charge.watched = True
+                charge.leave()
+                raise
+            except BaseException as error:
+                failed(error)
+                raise
+            finally:
+                if not charge.watched:
+                    await self.run(charge.close())
+        finally:  # interrupted in there
+            if not (charge.ended or charge.watched):
+                charge.leave()
 
     async def run(self, steps: Steps[T]) -> T:
         """Run the steps of a decision to its end."""
@@ -415,11 +439,15 @@ class AsyncShell:
 
     async def step(self, step: Step) -> Any:
         """Run one step, in a thread if it may block."""
-        if step.pause_s:
-            await asyncio.sleep(step.pause_s)
+        if step.turn is not None:
+            await _called(step.turn, LINE.pause_s(step.turn))
         if not step.blocking:
             return step.run()
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._pool(), step.run))
+        try:
+            done = asyncio.get_running_loop().run_in_executor(self._pool(), step.run)
+        except RuntimeError:  # the interpreter is ending, and starts no thread any more
+            return step.run()
+        return await asyncio.shield(done)
 
     def _pool(self) -> ThreadPoolExecutor:
         # Our own threads: the loop's default ones may all be waiting in the caller's code.
@@ -427,6 +455,24 @@ class AsyncShell:
             self._pid = os.getpid()
             self._threads = ThreadPoolExecutor(_STORE_THREADS, thread_name_prefix="budgetguard-store")
         return self._threads
+
+
+async def _called(turn: Turn, seconds: float) -> None:
+    """Wait until a turn is called, for so long at most."""
+    loop = asyncio.get_running_loop()
+    called = loop.create_future()
+
+    def wake() -> None:
+        if not called.done():
+            called.set_result(None)
+
+    timer = loop.call_later(seconds, wake)
+    turn.arm(lambda: loop.call_soon_threadsafe(wake))
+    try:
+        await called
+    finally:
+        timer.cancel()
+        turn.disarm()
 
 
 def _response_key(response_id: str) -> str:

@@ -13,6 +13,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -94,12 +95,19 @@ class Reaper:
         if self._thread is None:
             with self._starting:
                 if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="budgetguard-reaper", daemon=True)
-                    self._thread.start()
+                    thread = threading.Thread(target=self._run, name="budgetguard-reaper", daemon=True)
+                    thread.start()
+                    self._thread = thread
 
     def put(self, end: Callable[[], None]) -> None:
         """Have an end run soon. Safe in a finalizer."""
         self._ends.put(end)
+
+    def take(self, end: Callable[[], None]) -> None:
+        """Have an end run soon, whether the thread runs or not. Where none can start any more, the exit runs it."""
+        self._ends.put(end)
+        with suppress(RuntimeError):
+            self.start()
 
     def drain(self) -> None:
         """Wait until everything that was put has run."""

@@ -83,6 +83,10 @@ class Projection:
         spare = amount * PICO_PER_NANO - self._base_pico()
         return max(spare // max(self._output_pico(), 1), self._call.least_output)
 
+    def cost(self, output: int) -> Nano:
+        """The most that the call can cost with this many output tokens an answer."""
+        return nano_from_pico(self._base_pico() + self._output_pico() * output)
+
     def usage(self, output: int) -> dict[str, int]:
         """The projected usage, with this many output tokens in all. Kinds that are parts count in their whole."""
         usage = {"input_tokens": self.input_tokens, "output_tokens": output}

@@ -2,9 +2,10 @@
 Tallies: the limits of one process, its `max_budget` and its scopes.
 
 A tally is an account that lives as long as the object that owns it, in this
-process alone. So it needs no ids, no expiry and no journal: the charge of a call
-takes from it once and gives back once, under one lock, in about a microsecond.
-Admission follows the same rule as in every store (`ledger.grant`).
+process alone. So it needs no expiry and no journal: the charge of a call takes
+from it once and gives back once, under one lock, in about a microsecond. Admission
+follows the same rule as in every store (`ledger.grant`), and a hold ends once here
+too: an end that was interrupted (a `KeyboardInterrupt`) may be repeated.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ class _Shared:
 class Tally:
     """What one scope, or the whole process, may spend, and has."""
 
-    __slots__ = ("_forks", "_held", "account", "settled")
+    __slots__ = ("_forks", "_held", "_holds", "account", "settled")
 
     def __init__(self, account: Account) -> None:
         self.account = account
         self.settled: Nano = 0
         self._held: Nano = 0
+        self._holds: dict[str, Nano] = {}
+        """The amounts that add up to `_held`, by the id of the hold."""
         self._forks = _Shared.forks
 
     @property
@@ -45,10 +48,28 @@ class Tally:
         """What it has taken so far."""
         return Balance(self.account.key, self.settled, self.held)
 
-    def _hold(self, amount: Nano) -> None:
+    def _hold(self, hold_id: str, amount: Nano) -> None:
         if self._forks != _Shared.forks:
-            self._forks, self._held = _Shared.forks, 0
-        self._held += amount
+            self._forks, self._held, self._holds = _Shared.forks, 0, {}
+        try:
+            self._holds[hold_id] = amount
+            self._held += amount
+        except BaseException:
+            self._held = sum(self._holds.values())
+            raise
+
+    def _settle(self, hold_id: str, cost: Nano) -> None:
+        held, settled = self._holds.get(hold_id), self.settled
+        if held is None or self._forks != _Shared.forks:
+            return
+        try:
+            self.settled = settled + cost
+            self._held -= held
+            del self._holds[hold_id]
+        except BaseException:
+            self.settled, self._holds[hold_id] = settled, held
+            self._held = sum(self._holds.values())
+            raise
 
 
 def reserve(tallies: Sequence[Tally], hold: Hold) -> Nano | Refusal:
@@ -69,15 +90,21 @@ def reserve(tallies: Sequence[Tally], hold: Hold) -> Nano | Refusal:
                 return Refusal(account, tally.balance, grant(hold, limit, tally.settled, 0, account.share) is not None)
             amount = min(amount, granted)
         for tally in tallies:
-            tally._hold(amount)
+            tally._hold(hold.id, amount)
     return amount
 
 
-def settle(tallies: Sequence[Tally], held: Nano, cost: Nano) -> None:
-    """End a hold of `held` at its true cost: 0 gives it back."""
+def settle(tallies: Sequence[Tally], hold_id: str, cost: Nano) -> None:
+    """End a hold at its true cost, where it has not ended: 0 gives it back."""
     with _Shared.lock:
         for tally in tallies:
-            tally._hold(-held)
+            tally._settle(hold_id, cost)
+
+
+def book(tallies: Sequence[Tally], cost: Nano) -> None:
+    """Book a cost without a hold; a negative one takes it back."""
+    with _Shared.lock:
+        for tally in tallies:
             tally.settled += cost
 
 

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "budgetguard"
 
 LAYERS = [
-    ["errors"],
+    ["errors", "waiting"],
     ["money"],
     ["calls", "ledger"],
     ["periods"],
