@@ -332,7 +332,11 @@ def test_a_newer_schema_is_left_alone(store: SQLiteStore, path: Path) -> None:
 
 def test_a_damaged_file_is_an_error_of_ours(path: Path) -> None:
     """The driver's own error says nothing of what to do."""
-    path.write_bytes(b"SQLite format 3\0" + b"\xff" * 8000)
+    with closing(SQLiteStore(path)) as store:
+        spend(store)
+    with path.open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * 8000)
     with closing(SQLiteStore(path)) as store, pytest.raises(StoreError, match="restore a copy"):
         store.reserve(hold())
 

@@ -11,9 +11,10 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import quote
 
 from ..errors import ConfigError, StoreError
 from .sqlite_rows import from_text, text
@@ -28,8 +29,6 @@ BALLAST_BYTES = 1 << 20
 
 BUSY_S = 0.05
 """How long SQLite itself waits for a program that does not use the gate, before we look at the deadlines again."""
-
-HEADER = b"SQLite format 3\0"
 
 
 class Slot:
@@ -253,13 +252,17 @@ def check_path(path: str) -> None:
         raise ConfigError(f"store {path} is a directory: name a file in it, such as {Path(path) / 'budgets.db'}")
     if not os.path.exists(path):
         return
+    # Only SQLite may open and close the file: closing any other handle of it would drop the locks that this process's
+    # connections hold, another process would take itself for the last one and delete the log under our commits.
     try:
-        with open(path, "rb") as file:
-            begin = file.read(len(HEADER))
-    except OSError as error:
-        raise ConfigError(f"store {path} cannot be read ({error.strerror}): change its permissions") from error
-    if begin and begin != HEADER:
-        raise ConfigError(f"store {path} is not a SQLite database: use another file")
+        with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro&immutable=1", uri=True)) as connection:
+            connection.execute("PRAGMA schema_version")
+    except sqlite3.Error as error:
+        if _name(error) == "SQLITE_NOTADB":
+            raise ConfigError(f"store {path} is not a SQLite database: use another file") from error
+        if _name(error).startswith(("SQLITE_CANTOPEN", "SQLITE_PERM")):
+            raise ConfigError(f"store {path} cannot be read: change its permissions") from error
+        # What else there is to say, is said when the file is used.
 
 
 def is_full(error: BaseException) -> bool:
