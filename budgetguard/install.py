@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -147,9 +148,20 @@ def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
             return
         layer = getattr(layer, "__wrapped__", None)
     # Another tool's uninstrument may leave ours behind: the flag makes it idle there.
-    wrapped = wrapt.FunctionWrapper(owner.__dict__[name], wrapper, enabled=_enabled)
+    wrapped = wrapt.FunctionWrapper(owner.__dict__[name], _with_instance(wrapper), enabled=_enabled)
     setattr(owner, name, wrapped)
     _State.patched[owner, name] = wrapped
+
+
+def _with_instance(wrapper: Callable[..., Any]) -> Callable[..., Any]:
+    """The wrapper, also for a tool that took the method from the class's `__dict__` and passes the object first."""
+
+    def called(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        if instance is None:
+            return wrapper(partial(wrapped, args[0]), args[0], args[1:], kwargs)
+        return wrapper(wrapped, instance, args, kwargs)
+
+    return called
 
 
 def _enabled() -> bool:
