@@ -117,10 +117,9 @@ class Balance(NamedTuple):
 
 
 class Admitted(NamedTuple):
-    """A hold was placed, for this amount; `tightest` is the account with the least room left, after it."""
+    """A hold was placed, for this amount."""
 
     amount: Nano
-    tightest: Balance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +158,10 @@ class Ended:
 
 
 class Settled(NamedTuple):
-    """The cost stands. `tightest` is as in `Admitted`, over the accounts with a limit."""
+    """The cost stands; `late`: the hold had ended before."""
 
     cost: Nano
     late: bool = False
-    tightest: Balance | None = None
 
 
 @dataclass(frozen=True, slots=True)

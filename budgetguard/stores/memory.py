@@ -52,7 +52,6 @@ from .rules import (
     matches,
     more_keys,
     off_clock,
-    tightest,
 )
 
 EVERYTHING = Query()
@@ -95,19 +94,18 @@ class MemoryStore:
             if known is not None:
                 if not isinstance(known, OpenRow):
                     return Ended()
-                return Admitted(known.amount, tightest(hold.accounts, self._sums(hold.accounts)))
+                return Admitted(known.amount)
             stale = self._stale(hold, now)
             if stale is not None:
                 return stale
             while True:
-                sums = self._sums(hold.accounts)
-                amount = admit(hold, sums)
+                amount = admit(hold, self._sums(hold.accounts))
                 if not isinstance(amount, Refusal):
                     break
                 if not self._reap(now, REAP_MORE):
                     return amount
             self._place(hold, amount, now)
-            return Admitted(amount, tightest(hold.accounts, [(settled, held + amount) for settled, held in sums]))
+            return Admitted(amount)
 
     def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
         """End a hold at its true cost and record the entry, once."""
@@ -119,7 +117,7 @@ class MemoryStore:
             if isinstance(known, EntryRow) and "expired" not in known.flags:
                 if known.cost != cost:
                     return Conflict(known.cost)
-                return Settled(cost, "late" in known.flags, tightest(hold.accounts, self._sums(hold.accounts)))
+                return Settled(cost, "late" in known.flags)
             if isinstance(known, OpenRow):
                 late, keys, books = False, known.keys, known.books
                 settled, held = cost, known.amount
@@ -148,7 +146,7 @@ class MemoryStore:
             except BaseException:
                 self._add_up()
                 raise
-            return Settled(cost, late, tightest(hold.accounts, self._sums(hold.accounts)))
+            return Settled(cost, late)
 
     def release(self, hold_id: str) -> None:
         """Give a hold back; a release of an unknown hold is remembered."""

@@ -96,19 +96,6 @@ def admit(hold: Hold, sums: Sequence[Sums]) -> Nano | Refusal:
     return amount
 
 
-def tightest(accounts: Sequence[Account], sums: Sequence[Sums]) -> Balance | None:
-    """The balance of the account with the least room, the first of equals; `None` if none has a limit."""
-    least: Nano | None = None
-    found: tuple[str, Nano, Nano] | None = None
-    for account, (settled, held) in zip(accounts, sums, strict=True):
-        if account.limit is not None:
-            room = account.limit - settled - held
-            if least is None or room < least:
-                least = room
-                found = (account.key, settled, held)
-    return None if found is None else Balance(*found)
-
-
 def final_flags(entry: Entry, late: bool) -> frozenset[str]:
     """An entry's flags as they are kept: "expired" is the store's own word for its own bookings."""
     flags = entry.flags - {"expired"} if "expired" in entry.flags else entry.flags

@@ -26,7 +26,7 @@ from ..ledger import (
     Terms,
 )
 from ..money import Nano
-from .rules import REAP, REAP_MORE, Sums, admit, final_flags, keys_of, last_end, more_keys, off_clock, tightest
+from .rules import REAP, REAP_MORE, Sums, admit, final_flags, keys_of, last_end, more_keys, off_clock
 from .sqlite_rows import (
     find_sums,
     find_terms,
@@ -99,19 +99,18 @@ class SQLiteBooks:
             return Ended()
         if ended is not None:
             amount = execute(FIND_HOLD, (ns, hold.id)).fetchone()[2]
-            return Admitted(amount, tightest(hold.accounts, self._sums(hold.accounts)))
+            return Admitted(amount)
         stale = self._stale(hold, now)
         if stale is not None:
             return stale
         while True:
-            sums = self._sums(hold.accounts)
-            granted = admit(hold, sums)
+            granted = admit(hold, self._sums(hold.accounts))
             if not isinstance(granted, Refusal):
                 break
             if not self._reap(now, REAP_MORE) or time.monotonic() > deadline:
                 return granted
         self._place(hold, granted, now)
-        return Admitted(granted, tightest(hold.accounts, [(settled, held + granted) for settled, held in sums]))
+        return Admitted(granted)
 
     def _place(self, hold: Hold, amount: Nano, now: Millis) -> None:
         ns = self.ns
@@ -147,7 +146,7 @@ class SQLiteBooks:
             elif known[0] != cost:
                 return Conflict(known[0])
             else:
-                return Settled(cost, " late " in known[1], tightest(hold.accounts, self._sums(hold.accounts)))
+                return Settled(cost, " late " in known[1])
         self._add(hold, keys, settled, -taken)
         if entry.accounts:
             named = more_keys(entry, keys)
@@ -157,7 +156,7 @@ class SQLiteBooks:
         said = (tags_json(entry.tags), text(entry.provider), text(entry.model), usage_json(entry.usage))
         row = (ns, hold.id, now, cost, flags_text(final_flags(entry, late)), keys_json(keys), *said)
         execute(RECORD, row)
-        return Settled(cost, late, tightest(hold.accounts, self._sums(hold.accounts)))
+        return Settled(cost, late)
 
     def release(self, hold_id: str, now: Millis) -> None:
         """See `Store.release`."""

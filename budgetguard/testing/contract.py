@@ -115,7 +115,7 @@ class StoreContract:
         assert refusal == Refusal(tight, Balance("b"), busy=False)
         assert store.balances(["a", "b"]) == [Balance("a"), Balance("b")]
         assert list(store.accounts()) == []
-        assert store.reserve(hold(5, roomy, tight)) == Admitted(5, Balance("b", held=5))
+        assert store.reserve(hold(5, roomy, tight)) == Admitted(5)
         assert store.balances(["a", "b"]) == [Balance("a", held=5), Balance("b", held=5)]
 
     def test_p4_what_was_settled_is_there_for_another_client(self, store: Store, clock: StoppedClock) -> None:
@@ -132,7 +132,7 @@ class StoreContract:
     def test_p5_every_operation_may_be_repeated(self, store: Store) -> None:
         """After a lost reply the caller asks again, and counts once."""
         held, given_back = hold(10), hold(20)
-        assert store.reserve(held) == store.reserve(held) == Admitted(10, Balance(ACCOUNT.key, held=10))
+        assert store.reserve(held) == store.reserve(held) == Admitted(10)
         assert store.settle(held, entry(held, 7)) == store.settle(held, entry(held, 7))
         store.reserve(given_back)
         store.release(given_back.id)
@@ -187,7 +187,7 @@ class StoreContract:
         if how == "expired":
             clock.advance(TTL_S)
         settled = store.settle(held, entry(held, 250, flags=frozenset({"estimated"})))
-        assert settled == Settled(250, late=True, tightest=Balance(ACCOUNT.key, 250))
+        assert settled == Settled(250, late=True)
         assert settled == store.settle(held, entry(held, 250))
         assert next(store.entries()).flags == {"estimated", "late"}
         assert store.reserve(hold(1)) == Refusal(ACCOUNT, Balance(ACCOUNT.key, 250), busy=False)
@@ -199,7 +199,7 @@ class StoreContract:
         """A cost that was booked by hand never had a hold."""
         booked = hold(0)
         settled = store.settle(booked, entry(booked, 5, flags=frozenset({"manual"})))
-        assert settled == Settled(5, late=False, tightest=Balance(ACCOUNT.key, 5))
+        assert settled == Settled(5, late=False)
         assert next(store.entries()).flags == {"manual"}
 
     def test_p7_an_expired_hold_stops_counting(self, store: Store, clock: StoppedClock) -> None:
@@ -212,7 +212,7 @@ class StoreContract:
         clock.advance(0.001)
         assert balance(store) == (0, 0)
         assert store.holds() == []
-        assert store.reserve(hold(100)) == Admitted(100, Balance(ACCOUNT.key, held=100))
+        assert store.reserve(hold(100)) == Admitted(100)
 
     def test_p7_a_reserve_reaps_as_much_as_it_needs(self, store: Store, clock: StoppedClock) -> None:
         """A crowd of dead holds is no reason for a refusal."""
@@ -244,7 +244,7 @@ class StoreContract:
             )
         ]
         assert store.reserve(held) == Ended()
-        assert store.settle(held, entry(held, 25)) == Settled(25, late=True, tightest=Balance(ACCOUNT.key, 25, 1))
+        assert store.settle(held, entry(held, 25)) == Settled(25, late=True)
         assert [(item.cost, item.flags) for item in store.entries()] == [(25, frozenset({"late"}))]
         assert store.settle(held, entry(held, 26)) == Conflict(25)
 
@@ -268,7 +268,7 @@ class StoreContract:
         held = hold(10, this)
         assert isinstance(store.reserve(held), Admitted)
         clock.advance(1)
-        assert store.reserve(held) == Admitted(10, Balance("day/1", held=10))
+        assert store.reserve(held) == Admitted(10)
         store.settle(held, entry(held, 9))
         assert [(item.key, item.settled) for item in store.accounts()] == [("day/1", 9)]
 
@@ -316,7 +316,7 @@ class StoreContract:
 
     def test_a_hold_may_take_the_last_nano_dollar(self, store: Store) -> None:
         """The limit is what may be spent, so reaching it is allowed."""
-        assert store.reserve(hold(100)) == Admitted(100, Balance(ACCOUNT.key, held=100))
+        assert store.reserve(hold(100)) == Admitted(100)
         assert isinstance(store.reserve(hold(0)), Admitted)
         assert isinstance(store.reserve(hold(1)), Refusal)
 
@@ -334,7 +334,7 @@ class StoreContract:
         soft = Account("soft", limit=100, enforce="soft")
         crossing = hold(500, soft)
         assert isinstance(store.reserve(hold(99, soft)), Admitted)
-        assert store.reserve(crossing) == Admitted(500, Balance("soft", held=599))
+        assert store.reserve(crossing) == Admitted(500)
         assert store.reserve(hold(0, soft)) == Refusal(soft, Balance("soft", held=599), busy=True)
         store.settle(crossing, entry(crossing, 100))
         assert store.reserve(hold(0, soft)) == Refusal(soft, Balance("soft", 100, 99), busy=False)
@@ -342,7 +342,7 @@ class StoreContract:
     def test_an_observed_or_unlimited_account_refuses_nothing(self, store: Store) -> None:
         """It counts."""
         accounts = Account("watched", limit=1, enforce="observe"), Account("free")
-        assert store.reserve(hold(50, *accounts)) == Admitted(50, Balance("watched", held=50))
+        assert store.reserve(hold(50, *accounts)) == Admitted(50)
         assert store.reserve(hold(50, accounts[1])) == Admitted(50)
         assert balance(store, "free") == (0, 100)
 
@@ -350,8 +350,8 @@ class StoreContract:
         """From its wish down to its least; below that it is refused."""
         assert isinstance(store.reserve(hold(70)), Admitted)
         elastic = hold(50, least=10)
-        assert store.reserve(elastic) == Admitted(30, Balance(ACCOUNT.key, held=100))
-        assert store.reserve(elastic) == Admitted(30, Balance(ACCOUNT.key, held=100))
+        assert store.reserve(elastic) == Admitted(30)
+        assert store.reserve(elastic) == Admitted(30)
         assert {item.id: item.amount for item in store.holds()}[elastic.id] == 30
         store.settle(elastic, entry(elastic, 25))
         assert store.reserve(hold(50, least=6)) == Refusal(ACCOUNT, Balance(ACCOUNT.key, 25, 70), busy=True)
@@ -359,9 +359,9 @@ class StoreContract:
     def test_elastic_holds_share_the_room(self, store: Store) -> None:
         """Many calls in flight do not lock each other out; a share too small to be useful is not cut further."""
         shared, other = Account("shared", limit=100, share=5), Account("other", limit=1000)
-        assert store.reserve(hold(90, other, shared, least=1)) == Admitted(20, Balance("shared", held=20))
-        assert store.reserve(hold(90, shared, least=1, useful=30)) == Admitted(30, Balance("shared", held=50))
-        assert store.reserve(hold(5, shared, least=1)) == Admitted(5, Balance("shared", held=55))
+        assert store.reserve(hold(90, other, shared, least=1)) == Admitted(20)
+        assert store.reserve(hold(90, shared, least=1, useful=30)) == Admitted(30)
+        assert store.reserve(hold(5, shared, least=1)) == Admitted(5)
 
     def test_a_rolling_period_counts_its_earlier_accounts(self, store: Store) -> None:
         """Their settled and held money takes room, and shows in the balance."""
@@ -373,9 +373,9 @@ class StoreContract:
         refusal = store.reserve(hold(51, now))
         assert refusal == Refusal(now, Balance("roll/3", 30, 20), busy=True)
         last = hold(50, now)
-        assert store.reserve(last) == Admitted(50, Balance("roll/3", 30, 70))
+        assert store.reserve(last) == Admitted(50)
         assert balance(store, "roll/3") == (0, 50)
-        assert store.settle(last, entry(last, 45)) == Settled(45, tightest=Balance("roll/3", 75, 20))
+        assert store.settle(last, entry(last, 45)) == Settled(45)
 
     def test_an_account_named_twice_is_charged_once(self, store: Store) -> None:
         """Two rules may lead to one account."""
@@ -463,7 +463,7 @@ class StoreContract:
         store.reserve(held)
         store.put_terms("ann", "0 a day")
         clock.advance(1)
-        assert store.reserve(held) == Admitted(10, Balance("day", held=10))
+        assert store.reserve(held) == Admitted(10)
 
     def test_open_holds_say_for_whom(self, store: Store, clock: StoppedClock) -> None:
         """What blocks a budget must be visible; the oldest comes first."""
