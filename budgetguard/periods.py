@@ -128,7 +128,7 @@ First = Callable[[date, int], date]
 
 def _calendar_window(first: First, label: Callable[[date], str], tz: tzinfo, at_ms: Millis) -> Window:
     day = datetime.fromtimestamp(at_ms / 1000, tz).date()
-    # Where a clock goes back over midnight a moment's date is not enough: step to the window that holds it.
+    # Where a clock jumps over midnight, or back, a moment's date is not enough: step to the window that holds it.
     turn = 0
     while _midnight_ms(first(day, turn), tz) > at_ms:
         turn -= 1
@@ -139,7 +139,7 @@ def _calendar_window(first: First, label: Callable[[date], str], tz: tzinfo, at_
 
 
 def _midnight_ms(day: date, tz: tzinfo) -> Millis:
-    # In a gap, fold=0 reads the offset before it, which is the moment of the jump: the day's first instant.
+    # In a gap, fold=0 reads the offset before it: where the clock jumps at midnight, that is the moment of the jump.
     return round(datetime(day.year, day.month, day.day, tzinfo=tz).timestamp() * 1000)
 
 

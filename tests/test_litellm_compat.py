@@ -415,7 +415,7 @@ FILE = {
         "duration": 28,
         "created_at": START_S - 86_400,
         "last_updated_at": START_S - 86_400,
-        "current_cost": 0.3,
+        "current_cost": 0.1 + 0.2,  # as their sum comes out
         "model_cost": {"gpt-4": 0.1, "gpt-4o": 0.2},
     },
     "bob": {"total_budget": 5, "duration": 10, "created_at": START_S, "last_updated_at": START_S},

@@ -109,6 +109,16 @@ def test_a_day_that_begins_without_midnight_begins_when_the_clock_jumps():
     assert window.end_ms - window.start_ms == 23 * 3_600_000
 
 
+def test_a_jump_over_midnight_leaves_no_moment_out():
+    """In Toronto, on 30 March 1919, the clock went from 23:30 to 00:30: the first half hour is still the old day's."""
+    period = Period("daily", "America/Toronto")
+    window = period.window(ms("1919-03-31T04:40Z"))
+
+    assert window.label == "1919-03-30"
+    assert window.end_ms == ms("1919-03-31T05:00Z")
+    assert period.window(window.end_ms).start_ms == window.end_ms
+
+
 def test_a_midnight_that_happens_twice_begins_the_day_the_first_time():
     """In St. John's, on 29 October 2006, the clock went back from 00:01 to 23:01 of the day before."""
     period = Period("daily", "America/St_Johns")
