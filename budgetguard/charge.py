@@ -20,11 +20,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from . import tally
-from .budgets import model_keys
 from .calls import NOTHING, Answer, Call, Endpoint, Listener
+from .coverage import Cover
 from .errors import StoreError, UnpricedModelError
 from .journal import Journal, Kept
-from .ledger import Account, Admitted, Conflict, Ended, Entry, Hold, Refusal, Stale, grant, new_id
+from .ledger import Account, Admitted, Conflict, Ended, Entry, Hold, Millis, Refusal, Stale, grant, new_id
 from .money import Nano
 from .process import PROCESS
 from .projection import USEFUL_OUTPUT, Projection, Wish
@@ -40,11 +40,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("budgetguard")
 T = TypeVar("T")
 
+BACKGROUND_TTL_MS: Millis = 24 * 60 * 60 * 1000
+"""How long a background response may run before its hold is booked as spent."""
+
 BYTES_A_TOKEN = 4
 """Of an interrupted answer: OpenAI's rule of thumb for English text; a piece of a stream is at least one token."""
 
 _TRIES = 8
 
+NO_COVER = Cover((), (), "release", False, 0, 0)
 NO_FLAGS: frozenset[str] = frozenset()
 _ANY_ROOM = Wish(1, None, 0, 0)
 """The least there is, to ask whether a budget has any room."""
@@ -66,12 +70,12 @@ class Charge:
     """The money of one call. `cap` and `ask_usage` say how its request is to be amended."""
 
     __slots__ = (
-        "accounts",
         "amount",
         "answer",
         "ask_usage",
         "call",
         "cap",
+        "cover",
         "ended",
         "endpoint",
         "estimated",
@@ -89,7 +93,6 @@ class Charge:
         "spared",
         "tags",
         "tallies",
-        "terms",
         "unpriced",
         "watched",
     )
@@ -113,8 +116,7 @@ class Charge:
         self.id = new_id()
         self.pid = PROCESS.pid
         self.tallies: tuple[Tally, ...] = ()
-        self.accounts: tuple[Account, ...] = ()
-        self.terms: tuple[tuple[str, int], ...] = ()
+        self.cover = NO_COVER
         self.hold: Hold | None = None
         self.amount: Nano = 0
         self.cap: int | None = None
@@ -138,7 +140,7 @@ class Charge:
         guard = self.guard
         self.tallies = guard.tallies(self.scope)
         if guard.store is not None:
-            self.accounts, self.terms = guard.accounts(self.tags)
+            self.cover = guard.coverage.cover(self.tags)
         PROCESS.open[id(self)] = self
         if self.endpoint.opaque:
             yield from self._gate()
@@ -152,7 +154,8 @@ class Charge:
             quote = self.guard.prices.quote(self.provider, self.call.model, self.call.tier)
         except UnpricedModelError:
             # Terms: the user may have a budget that this process has not seen yet.
-            if self.terms or any(account.limit is not None for account in self._limits()):
+            accounts = [*self.cover.accounts, *[own.account for own in self.tallies]]
+            if self.cover.terms or any(account.limit is not None for account in accounts):
                 raise
             self.unpriced = True
             self.guard.warn_unpriced(self.call.model)
@@ -160,11 +163,8 @@ class Charge:
         self.free = quote.free
         return None if quote.free else quote
 
-    def _limits(self) -> list[Account]:
-        return [*self.accounts, *[own.account for own in self.tallies]]
-
     def _hard(self) -> bool:
-        return "hard" in [account.enforce for account in self._limits() if account.limit is not None]
+        return self.cover.hard or any([own.hard for own in self.tallies])  # noqa: C419  # faster than a generator
 
     def _hold(self, quote: Quote) -> Steps[None]:
         settings = self.guard.settings
@@ -217,8 +217,9 @@ class Charge:
                 self._untally()
                 if isinstance(outcome, Stale):
                     stale += 1
-                    self.guard.learn(outcome)
-                    self.accounts, self.terms = self.guard.accounts(self.tags)
+                    coverage = self.guard.coverage
+                    coverage.learn(outcome)
+                    self.cover = coverage.cover(self.tags)
                 elif not (outcome.account.enforce == "hard" and (yield from self._count())):
                     yield from self._refused(wish, outcome, turn)
         finally:
@@ -242,7 +243,7 @@ class Charge:
 
     def _sure(self, wish: Wish, refusal: Refusal) -> Steps[Refusal]:
         """The refusal of an account that has no room even with nothing held, if there is one beside a busy one."""
-        if len(self.tallies) + len(self.accounts) < 2:
+        if len(self.tallies) + len(self.cover.accounts) < 2:
             return refusal
         guard, store = self.guard, self.guard.store
         read = partial(guard.balances, self.tags, self.scope)
@@ -266,7 +267,7 @@ class Charge:
     def _keys(self) -> Iterator[Hashable]:
         """What the line calls the ledgers of this call."""
         yield from (id(own) for own in self.tallies)
-        yield from ((id(self.guard.store), account.key) for account in self.accounts)
+        yield from ((id(self.guard.store), account.key) for account in self.cover.accounts)
 
     def _key(self, account: Account) -> Hashable:
         own = next((own for own in self.tallies if own.account is account), None)
@@ -280,19 +281,19 @@ class Charge:
             if isinstance(granted, Refusal):
                 return granted
             amount = granted
-        if self.accounts or self.terms:
+        if self.cover.terms or self.cover.accounts:
             guard, call, store = self.guard, self.call, self.guard.store
             assert store is not None
-            ttl_ms, on_expire = guard.hold_terms(self.tags, call.background)
+            background = call.background
             self.hold = Hold(
                 self.id,
-                self.accounts,
+                self.cover.accounts,
                 amount,
                 least,
                 useful,
-                ttl_ms,
-                on_expire,
-                self.terms,
+                BACKGROUND_TTL_MS if background else guard.settings.ttl_ms,
+                "charge" if background else self.cover.on_expire,
+                self.cover.terms,
                 self.tags,
                 self.provider or "",
                 call.model,
@@ -441,7 +442,7 @@ class Charge:
     def _keep(self, hold: Hold, entry: Entry) -> Steps[None]:
         """Have the journal settle it when the store can be reached."""
         guard, landed = self.guard, None
-        kept = Kept(hold, entry, guard.now_ms(), self.call.model if self.spared is not None else None)
+        kept = Kept(hold, entry, guard.coverage.now_ms(), self.call.model if self.spared is not None else None)
         if self.spared is not None and guard.spare is not None:
             landed = partial(tally.book, (guard.spare,), -entry.cost)
         yield Step(partial(self._journal().keep, kept, landed), blocking=True)
@@ -459,7 +460,7 @@ class Charge:
         return Entry(
             self.id,
             cost,
-            model_keys([account.key for account in self.accounts], call.model),
+            self.cover.counters(call.model),
             0,
             self.tags,
             self.provider or "",

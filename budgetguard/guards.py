@@ -19,12 +19,13 @@ from functools import partial
 from itertools import count
 from typing import Any, Literal, TypeVar
 
-from .budgets import DEFAULT_IN_FLIGHT, Budget, UserBudget, model_keys, require_choice, terms_key, unescape
+from .budgets import DEFAULT_IN_FLIGHT, Budget, model_keys, require_choice, terms_key
 from .calls import NOTHING, Answer, Call, Endpoint
 from .charge import Charge, Step, Steps
+from .coverage import Coverage
 from .errors import ConfigError, UnpricedModelError
 from .journal import Journal, Kept
-from .ledger import DEFAULT_TTL_MS, Account, Balance, Clock, Conflict, Hold, Millis, OnExpire, Stale, Store
+from .ledger import DEFAULT_TTL_MS, Account, Balance, Clock, Conflict, Hold, Millis, Stale, Store
 from .money import Money, Nano, parse_dollars
 from .prices import PriceBook, Tariff
 from .process import PROCESS, Process
@@ -35,10 +36,6 @@ from .waiting import LINE, Turn
 log = logging.getLogger("budgetguard")
 T = TypeVar("T")
 
-BACKGROUND_TTL_MS: Millis = 24 * 60 * 60 * 1000
-"""How long a background response may run before its hold is booked as spent."""
-
-_CACHED_USERS = 100_000
 _KEPT_RESPONSES = 10_000
 _STORE_THREADS = 8
 
@@ -112,6 +109,7 @@ class Guard:
         self.store = store
         self.prices = prices if prices is not None else PriceBook()
         self.budgets = tuple(budgets)
+        self.coverage = Coverage(budgets, clock)
         self.clock = clock
         self.settings = settings or Settings()
         self.process = process
@@ -119,8 +117,6 @@ class Guard:
         self.journal = None if store is None else Journal.of(store, self._land, self.settings.journal)
         self.shell = Shell()
         self.async_shell = AsyncShell()
-        self._skew_ms: Millis = 0
-        self._users: dict[str, tuple[int, UserBudget | None]] = {}
         self._settled: dict[str, Mapping[str, str]] = {}
         self._background: dict[str, Charge] = {}
         self._warned: set[str] = set()
@@ -156,30 +152,16 @@ class Guard:
         whole = self.process.tally
         return own if whole is None else (whole, *own)
 
-    def accounts(
-        self, tags: Mapping[str, str], at_ms: Millis | None = None
-    ) -> tuple[tuple[Account, ...], tuple[tuple[str, int], ...]]:
-        """The accounts in the store that a call with these tags touches (now), and the versions of what says so."""
-        at_ms = self.now_ms() if at_ms is None else at_ms
-        accounts = [account for budget in self.budgets if (account := budget.account(tags, at_ms)) is not None]
-        user = tags.get("user")
-        if user is None:
-            return tuple(accounts), ()
-        version, own = self._users.get(user, (0, None))
-        if own is not None:
-            accounts.append(own.account(at_ms))
-        return tuple(accounts), ((terms_key(user), version),)
-
     def balances(self, tags: Mapping[str, str], scope: Scope | None) -> list[tuple[Account, Balance]]:
         """Every account that a call with these tags touches now, and what it has taken; reads the store."""
         if self.store is not None and "user" in tags:
             terms = self.store.terms(terms_key(tags["user"]))
             if terms is not None:
-                self.learn(Stale(0, (terms,)))
+                self.coverage.learn(Stale(0, (terms,)))
         pairs = [(tally.account, tally.balance) for tally in self.tallies(scope)]
         if self.store is None:
             return pairs
-        accounts, _ = self.accounts(tags)
+        accounts = self.coverage.cover(tags).accounts
         keys = [key for account in accounts for key in (account.key, *account.window)]
         taken = {balance.key: balance for balance in self.store.balances(keys)}
         for account in accounts:
@@ -188,38 +170,11 @@ class Guard:
             pairs.append((account, Balance(account.key, settled, held)))
         return pairs
 
-    def learn(self, stale: Stale) -> None:
-        """Take in what the store knows better: newer budgets of users, or the time."""
-        if len(self._users) > _CACHED_USERS:
-            self._users.clear()
-        for terms in stale.terms:
-            if terms.body is not None:
-                own = UserBudget.from_text(terms.body, terms.version)
-                self._users[own.user] = (terms.version, own)
-            else:
-                self._users[unescape(terms.key.removeprefix("users/"))] = (terms.version, None)
-        if not stale.terms:
-            self._skew_ms = stale.now_ms - int(self.clock() * 1000)
-
-    def now_ms(self) -> Millis:
-        """The store's time, as far as this process knows it."""
-        return int(self.clock() * 1000) + self._skew_ms
-
-    def hold_terms(self, tags: Mapping[str, str], background: bool) -> tuple[Millis, OnExpire]:
-        """How long a hold counts, and what becomes of it if its process dies: the strictest rule wins."""
-        if background:
-            return BACKGROUND_TTL_MS, "charge"
-        own = self._users.get(tags.get("user", ""), (0, None))[1]
-        charged = (own is not None and own.rule.on_expire == "charge") or any(
-            budget.on_expire == "charge" and budget.subject(tags) is not None for budget in self.budgets
-        )
-        return self.settings.ttl_ms, "charge" if charged else "release"
-
     # -- what it cost --------------------------------------------------------------------------------------------
 
     def true_cost(self, provider: str | None, asked: str, answer: Answer) -> Nano | None:
         """The price of an answer by the model that answered, else by the one asked for; `None` if it is not known."""
-        at_ms = self.now_ms()
+        at_ms = self.coverage.now_ms()
         try:
             cost = self._tariff(provider, asked, answer, at_ms).cost(answer.usage or NOTHING)
             for model, usage in answer.also:
@@ -262,8 +217,8 @@ class Guard:
             if "user" in entry.tags:
                 terms = self.store.terms(terms_key(entry.tags["user"]))
                 if terms is not None:
-                    self.learn(Stale(0, (terms,)))
-            hold = hold._replace(accounts=self.accounts(entry.tags, kept.at_ms)[0])
+                    self.coverage.learn(Stale(0, (terms,)))
+            hold = hold._replace(accounts=self.coverage.cover(entry.tags, kept.at_ms).accounts)
             entry = entry._replace(accounts=model_keys([account.key for account in hold.accounts], kept.asked))
         outcome = self.store.settle(hold, entry)
         if isinstance(outcome, Conflict):
@@ -487,7 +442,7 @@ def _response_text(charge: Charge) -> str:
             "provider": charge.provider,
             "model": charge.call.model,
             "amount": charge.amount,
-            "accounts": [account.key for account in charge.accounts],
+            "accounts": [account.key for account in charge.cover.accounts],
             "held": charge.hold is not None,
             "tags": dict(charge.tags),
         }
@@ -503,7 +458,8 @@ def _response_charge(guard: Guard, text: str) -> Charge:
     charge.id = data["hold"]
     charge.amount = data["amount"]
     charge.sent = True
-    charge.accounts = tuple(Account(key) for key in data["accounts"])
+    accounts = tuple(Account(key) for key in data["accounts"])
+    charge.cover = charge.cover.with_accounts(accounts)
     if data["held"]:
-        charge.hold = Hold(charge.id, charge.accounts, charge.amount, tags=charge.tags, model=call.model)
+        charge.hold = Hold(charge.id, accounts, charge.amount, tags=charge.tags, model=call.model)
     return charge

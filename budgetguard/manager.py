@@ -101,7 +101,7 @@ class BudgetManager:
         """What the user will have spent after sending these messages, their answer not counted, in dollars."""
         current_cost = self.get_current_cost(user)
         tokens = count_messages(messages, model)
-        tariff = self.guard.prices.tariff(None, model, None, self.guard.now_ms())
+        tariff = self.guard.prices.tariff(None, model, None, self.guard.coverage.now_ms())
         return current_cost + tariff.cost({"input_tokens": tokens}) / DOLLAR
 
     def get_total_budget(self, user: str) -> float:
@@ -240,14 +240,14 @@ class BudgetManager:
         self.budget_of(user)
         removed = self.store.put_terms(terms_key(user), None)
         if removed is not None:
-            self.guard.learn(Stale(0, (removed,)))
+            self.guard.coverage.learn(Stale(0, (removed,)))
 
     def budget_of(self, user: str) -> UserBudget:
         """The user's budget as it is now; raises `UnknownUserError`, a `KeyError`."""
         terms = self._terms(user)
         if terms is None or terms.body is None:
             raise UnknownUserError(f"no budget was created for user {user!r}: call create_budget first")
-        self.guard.learn(Stale(0, (terms,)))
+        self.guard.coverage.learn(Stale(0, (terms,)))
         return UserBudget.from_text(terms.body, terms.version)
 
     def all_budgets(self) -> Iterator[UserBudget]:
@@ -258,7 +258,7 @@ class BudgetManager:
 
     def spent(self, own: UserBudget) -> Nano:
         """What a user spent in this period, in nano-dollars."""
-        account = own.account(self.guard.now_ms())
+        account = own.account(self.guard.coverage.now_ms())
         return sum(balance.settled for balance in self.store.balances([account.key, *account.window]))
 
     def book(
@@ -277,8 +277,8 @@ class BudgetManager:
         `counted` are the tags of a guarded call that this is the cost of: what it was charged to is not charged again.
         """
         tags = {**(counted or {}), "user": own.user}
-        before = () if counted is None else self.guard.accounts(counted)[0]
-        accounts = tuple(account for account in self.guard.accounts(tags)[0] if account not in before)
+        before = () if counted is None else self.guard.coverage.cover(counted).accounts
+        accounts = tuple(account for account in self.guard.coverage.cover(tags).accounts if account not in before)
         entry = Entry(
             hold_id or new_id(),
             cost,
@@ -337,7 +337,7 @@ class BudgetManager:
     def _cost(self, model: str, usage: Mapping[str, int], tier: str | None) -> Nano:
         if not model:
             raise UnpricedModelError("the answer names no model: give model=", model="")
-        return self.guard.prices.tariff(None, model, tier, self.guard.now_ms()).cost(usage)
+        return self.guard.prices.tariff(None, model, tier, self.guard.coverage.now_ms()).cost(usage)
 
     def _terms(self, user: str) -> Terms | None:
         """The stored terms of a user's budget; `None` without one."""
@@ -348,5 +348,5 @@ class BudgetManager:
         terms = self.store.put_terms(terms_key(own.user), own.to_text(), expected=expected)
         if terms is None or terms.body is None:
             return None
-        self.guard.learn(Stale(0, (terms,)))
+        self.guard.coverage.learn(Stale(0, (terms,)))
         return UserBudget.from_text(terms.body, terms.version)

@@ -60,7 +60,7 @@ def record(manager: BudgetManager, own: UserBudget) -> dict[str, Any]:
     """One user's record; like LiteLLM's, it has times only with a duration, and costs only once there were some."""
     limit = own.rule.limit
     made: dict[str, Any] = {"total_budget": float("inf") if limit is None else limit / DOLLAR}
-    start_s = (own.rule.window(manager.guard.now_ms()).start_ms or 0) / 1000
+    start_s = (own.rule.window(manager.guard.coverage.now_ms()).start_ms or 0) / 1000
     days = _days(own)
     if days is not None:
         renewed_s = max(own.updated_s, start_s) if own.rule.period.rolling_ms is None else own.updated_s
@@ -74,7 +74,7 @@ def record(manager: BudgetManager, own: UserBudget) -> dict[str, Any]:
 def model_costs(manager: BudgetManager, own: UserBudget) -> dict[str, float]:
     """What the user spent in this period on each model, in dollars."""
     costs: dict[str, Nano] = {}
-    for prefix in own.model_prefixes(manager.guard.now_ms()):
+    for prefix in own.model_prefixes(manager.guard.coverage.now_ms()):
         for balance in manager.store.accounts(prefix):
             model = unescape(balance.key.removeprefix(prefix))
             costs[model] = costs.get(model, 0) + balance.settled

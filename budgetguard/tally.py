@@ -39,6 +39,11 @@ class Tally:
         self._forks = _Shared.forks
 
     @property
+    def hard(self) -> bool:
+        """Whether it may refuse a call by its projected cost."""
+        return self.account.enforce == "hard" and self.account.limit is not None
+
+    @property
     def held(self) -> Nano:
         """What calls in flight hold. In a forked child the parent's calls do not count: they are the parent's."""
         return self._held if self._forks == _Shared.forks else 0

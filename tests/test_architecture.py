@@ -23,7 +23,7 @@ LAYERS = [
     ["stores", "adapters"],
     ["answers"],
     ["refusals", "process", "scope", "journal"],
-    ["projection"],
+    ["projection", "coverage"],
     ["charge"],
     ["guards"],
     ["streams"],
