@@ -299,7 +299,10 @@ class Charge:
                 call.model,
             )
             try:
-                outcome = yield Step(partial(store.reserve, self.hold), store.blocking)
+                if store.blocking:
+                    outcome = yield Step(partial(store.reserve, self.hold), blocking=True)
+                else:
+                    outcome = store.reserve(self.hold)
             except StoreError as error:
                 outcome = self._without_store(error)
             if not isinstance(outcome, Admitted):
@@ -426,11 +429,15 @@ class Charge:
             yield from self._keep(hold, entry)
             return
         try:
-            outcome = yield Step(partial(store.settle, hold, entry), store.blocking)
+            if store.blocking:
+                outcome = yield Step(partial(store.settle, hold, entry), blocking=True)
+            else:
+                outcome = store.settle(hold, entry)
         except StoreError:
             yield from self._keep(hold, entry)
             return
-        self._unspare(0)
+        if self.spared is not None:
+            self._unspare(0)
         if isinstance(outcome, Conflict):
             log.error("call %s was settled at %d before, now at %d", self.id, outcome.recorded, cost)
 
