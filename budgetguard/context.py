@@ -91,7 +91,7 @@ class budget:
         if scope is None or not self._entered.locked():
             raise ConfigError("budget(...): left before it was entered: use it in a `with` statement")
         leave(scope)
-        self._scope = replace(scope, parent=None, refusals=[])
+        self._scope = replace(scope, parent=None, opened_by=None, refusals=[])
         refusals, scope.refusals = scope.refusals, []
         self._entered.release()
         refusal = next(iter(refusals), None) if error is None else find_budget_error(error)

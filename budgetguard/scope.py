@@ -9,13 +9,14 @@ those that nobody thought of.
 from __future__ import annotations
 
 import contextvars
+import inspect
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from .errors import BudgetExceededError
+from .errors import BudgetExceededError, ConfigError
 from .tally import Tally
 
 if TYPE_CHECKING:
@@ -77,8 +78,13 @@ def carry_scope(function: Callable[P, T]) -> Callable[P, T]:
     """
     The function, bound to the scope of now: for `ThreadPoolExecutor.submit`, `Thread(target=...)`, callbacks.
 
-    Each call runs in a copy of the context that `carry_scope` was called in, so calls may overlap.
+    Each call runs in a copy of the context that `carry_scope` was called in, so calls may overlap. Raises
+    `ConfigError` for a coroutine function: a task has the scope in which it was made.
     """
+    if not callable(function) or inspect.iscoroutinefunction(function):
+        raise ConfigError(
+            f"carry_scope: {function!r} is no plain function; a coroutine's task has the scope in which it was made"
+        )
     context = contextvars.copy_context()
 
     def carried(*args: P.args, **kwargs: P.kwargs) -> T:

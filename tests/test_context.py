@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import sys
 import textwrap
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -367,6 +369,19 @@ def test_exceptions_pass_unchanged(client):
     assert current.get() is None
     with pytest.raises(openai.NotFoundError), budget():
         client.get("/nothing/here", cast_to=object)
+
+
+def test_a_scope_that_was_left_is_freed_at_once(client):
+    """A server makes one for each request: none of them waits for the garbage collector."""
+    gc.disable()
+    try:
+        with budget(limit=1) as scope, budget():
+            ask(client)
+        gone = weakref.ref(scope)
+        del scope
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 # -- refusals on the way out -------------------------------------------------------------------------------------

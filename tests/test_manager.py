@@ -11,7 +11,15 @@ import openai
 import pytest
 
 import budgetguard
-from budgetguard import Budget, BudgetExceededError, BudgetManager, PriceBook, UnpricedModelError, carry_scope
+from budgetguard import (
+    Budget,
+    BudgetExceededError,
+    BudgetManager,
+    ConfigError,
+    PriceBook,
+    UnpricedModelError,
+    carry_scope,
+)
 from budgetguard.ledger import Query
 from budgetguard.process import PROCESS
 from budgetguard.scope import current
@@ -470,6 +478,26 @@ def test_carry_scope_takes_user_and_manager_into_a_thread(manager, client, run):
         run(carry_scope(lambda: ask(client)))
 
         assert manager.get_current_cost("ann") == float(scope.spent) > 0
+
+
+@pytest.mark.parametrize("no_function", [None, "ask", asyncio.sleep])
+def test_carry_scope_is_for_plain_functions(no_function):
+    """A coroutine would run where it is awaited, and the scope would be lost without a word."""
+    with pytest.raises(ConfigError, match="carry_scope"):
+        carry_scope(no_function)
+
+
+async def test_a_coroutine_that_another_thread_hands_to_the_loop_has_that_threads_scope(provider):
+    """`run_coroutine_threadsafe` takes the context along by itself."""
+    loop = asyncio.get_running_loop()
+    async with openai.AsyncOpenAI(api_key="none", base_url=provider.base_url) as client:
+
+        def in_thread():
+            with budgetguard.budget() as scope:
+                asyncio.run_coroutine_threadsafe(ask(client), loop).result()
+            return scope.spent
+
+        assert await asyncio.to_thread(in_thread) > 0
 
 
 def test_what_carry_scope_made_can_run_in_many_threads_at_once(manager, client):
