@@ -230,6 +230,9 @@ class Charge:
     def _refused(self, wish: Wish, refusal: Refusal, turn: Turn | None) -> Steps[None]:
         """Wait for room if it is only held, and the call may wait; else raise the refusal."""
         if refusal.busy:
+            if PROCESS.sweep_due():
+                yield Step(PROCESS.sweep, blocking=True)
+                return
             refusal = yield from self._sure(wish, refusal)
         if turn is not None and turn.patient:
             if refusal.busy and turn.left_s() > 0:

@@ -9,9 +9,11 @@ they are the parent's to end.
 from __future__ import annotations
 
 import atexit
+import gc
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("budgetguard")
 
+SWEEP_S = 1.0
+"""How often the garbage collector is asked, at most, for streams that were dropped."""
+
 
 class Process:
     """The state of this process."""
@@ -42,6 +47,24 @@ class Process:
         """What has not ended, by its id(): charges, and unread answers that took over theirs."""
         self.reaper = Reaper()
         self.pid = os.getpid()
+        self._swept_s = float("-inf")
+
+    def sweep_due(self) -> bool:
+        """Whether there are unread answers, which may be garbage, and nobody looked a moment ago."""
+        now = time.monotonic()
+        if now - self._swept_s < SWEEP_S or not any(hasattr(each, "charge") for each in list(self.open.values())):
+            return False
+        self._swept_s = now
+        return True
+
+    def sweep(self) -> None:
+        """
+        End the calls whose stream was dropped: room that only they hold is room.
+
+        The SDK's stream and its generator are a cycle, so it takes the collector to see that nobody has it any more.
+        """
+        gc.collect()
+        self.reaper.drain()
 
     @property
     def max_budget(self) -> float | None:
