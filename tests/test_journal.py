@@ -161,13 +161,13 @@ def test_it_lands_by_itself(store, ask):
 def test_answers_do_not_wait_for_a_store_that_is_away(store, ask):
     """The first one finds out; those after it are kept at once."""
     made = manager_of(store)
-    store.away, store.delay_s = {"settle"}, 0.4
+    store.away, store.delay_s = {"settle"}, 1.5
     with budgetguard.budget(user="ann"):
         ask()
         begin = time.monotonic()
         for _ in range(3):
             ask()
-        assert time.monotonic() - begin < 0.4
+        assert time.monotonic() - begin < 1.5
     assert len(made.guard.journal) == 4
     store.away = set()
     assert made.flush(5)
