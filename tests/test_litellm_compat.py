@@ -12,11 +12,13 @@ import json
 import multiprocessing
 import pickle
 import threading
+import time
 
 import pytest
 from pydantic import BaseModel, ConfigDict
 
 from budgetguard import BudgetExceededError, BudgetManager
+from budgetguard.ledger import Account, Entry, Hold
 from budgetguard.testing import StoppedClock
 from budgetguard.testing.clock import START_S
 
@@ -397,6 +399,28 @@ def test_an_update_writes_one_user_not_all(manager, monkeypatch):
 
     assert all("ann" in str(arguments) for arguments in read)
     assert len(read) <= 2
+
+
+def test_an_update_costs_the_same_with_many_users(clock):
+    """As it does not look at the others, ten thousand of them are no slower than ten."""
+    manager = BudgetManager("shop", store="memory://", clock=clock)
+
+    def fastest_update():
+        begun = []
+        for _ in range(20):
+            start = time.perf_counter()
+            manager.update_cost("user0", PLAIN)
+            begun.append(time.perf_counter() - start)
+        return min(begun)
+
+    few = []
+    for number in range(3_000):
+        manager.create_budget(1, f"user{number}")
+        if number == 10:
+            few = [fastest_update()]
+    manager.store.settle(Hold("x", tuple(Account(f"k{number}") for number in range(5_000)), 0), Entry("x", 1))
+
+    assert fastest_update() < 4 * few[0]
 
 
 def test_the_error_pickles():

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import os
 import time
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush
-from itertools import islice
+from itertools import islice, takewhile
 from threading import Lock
 from weakref import WeakSet
 
@@ -71,6 +72,7 @@ class MemoryStore:
         self._clock = clock
         self._lock = Lock()
         self._books: dict[str, Books] = {}
+        self._sorted: list[str] = []  # keys of _books in order; the newest, at the end of _books, may be missing
         self._open: dict[str, OpenRow] = {}
         self._ended: dict[str, Millis] = {}  # id -> when it is forgotten
         self._entries: dict[str, EntryRow] = {}
@@ -181,7 +183,7 @@ class MemoryStore:
         """All accounts whose key starts with `prefix`, in the order of their keys."""
         with self._lock:
             expired = self._expired(int(self._clock() * 1000))
-            return iter([self._balance(key, expired) for key in sorted(self._books) if key.startswith(prefix)])
+            return iter([self._balance(key, expired) for key in self._keys(prefix)])
 
     def terms(self, key: str) -> Terms | None:
         """The terms under a key; `None` if there never were any."""
@@ -253,6 +255,7 @@ class MemoryStore:
                 row = self._entries.pop(hold_id)
                 for books in row.books:
                     books.pruned += row.cost
+            self._sorted = []
             needed = {books for held in self._open.values() for books in held.books}
             for key, books in list(self._books.items()):
                 ended = books.end_ms is not None and books.end_ms <= before_ms
@@ -311,6 +314,16 @@ class MemoryStore:
                     held += earlier.held
             found.append((settled, held))
         return found
+
+    def _keys(self, prefix: str) -> Iterator[str]:
+        """The keys of the accounts that begin with a prefix, in order, without looking at all the others."""
+        missing = len(self._books) - len(self._sorted)
+        if missing:
+            self._sorted = sorted([*self._sorted, *islice(reversed(self._books), missing)])
+        keys = self._sorted
+        return takewhile(
+            lambda key: key.startswith(prefix), map(keys.__getitem__, range(bisect_left(keys, prefix), len(keys)))
+        )
 
     def _open_books(self, hold: Hold) -> tuple[tuple[str, ...], tuple[Books, ...]]:
         keys = keys_of(hold)
