@@ -8,7 +8,7 @@ import logging
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
@@ -47,28 +47,46 @@ def present(name: str) -> bool:
 PRESENT = pytest.mark.parametrize("name", [name for name in SURFACES if present(name)])
 
 
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    own = asyncio.new_event_loop()
+    yield own
+    own.close()
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(api_key="none", base_url=HERE) as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+def async_client(loop: asyncio.AbstractEventLoop) -> Iterator[openai.AsyncOpenAI]:
+    own = openai.AsyncOpenAI(api_key="none", base_url=HERE)
+    yield own
+    loop.run_until_complete(own.close())
+
+
 @pytest.fixture(params=["with", "enter", "async with", "async enter"])
-def open_(request: pytest.FixtureRequest) -> Callable[[Callable[[Any], Any]], None]:
+def open_(request, client, async_client, loop) -> Callable[[Callable[[Any], Any]], None]:
     """Open a connection in one of the ways to do it."""
 
     def blocking(connect: Callable[[Any], Any]) -> None:
-        with openai.OpenAI(api_key="none", base_url=HERE) as client:
-            if request.param == "enter":
-                connect(client).enter()
-            else:
-                with connect(client):
-                    pass
+        if request.param == "enter":
+            connect(client).enter()
+        else:
+            with connect(client):
+                pass
 
     async def waiting(connect: Callable[[Any], Any]) -> None:
-        async with openai.AsyncOpenAI(api_key="none", base_url=HERE) as client:
-            if request.param == "async enter":
-                await connect(client).enter()
-            else:
-                async with connect(client):
-                    pass
+        if request.param == "async enter":
+            await connect(async_client).enter()
+        else:
+            async with connect(async_client):
+                pass
 
     if request.param.startswith("async"):
-        return lambda connect: asyncio.run(waiting(connect))
+        return lambda connect: loop.run_until_complete(waiting(connect))
     return blocking
 
 
@@ -107,13 +125,13 @@ def test_a_connection_with_room_is_warned_of_once(name, open_, caplog):
 
 
 @PRESENT
-def test_a_connection_of_a_guarded_client_is_gated_without_a_patch(name):
+def test_a_connection_of_a_guarded_client_is_gated_without_a_patch(name, client):
     """`guard(client)` covers all that the client does."""
     made = manager("0")
-    with openai.OpenAI(api_key="none", base_url=HERE) as client:
-        connection = SURFACES[name](budgetguard.guard(client, made))
-        with budgetguard.budget(user="ann"), pytest.raises(BudgetExceededError):
-            connection.enter()
+    connection = SURFACES[name](budgetguard.guard(client.copy(), made))
+
+    with budgetguard.budget(user="ann"), pytest.raises(BudgetExceededError):
+        connection.enter()
 
 
 @PRESENT
