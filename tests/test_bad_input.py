@@ -322,7 +322,7 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("user", NAMES, ids=ascii)
+@pytest.mark.parametrize("user", NAMES, ids=lambda name: ascii(name)[:40])
 def test_a_user_may_be_called_anything(manager, user):
     """The name comes back from every place where users are listed."""
     manager.create_budget(10, user, "monthly")
@@ -347,7 +347,7 @@ def client():
         yield made
 
 
-@pytest.mark.parametrize("user", NAMES, ids=ascii)
+@pytest.mark.parametrize("user", NAMES, ids=lambda name: ascii(name)[:40])
 def test_a_user_called_anything_has_a_budget_that_holds(manager, client, user):
     """Through a guarded call, and its refusal."""
     messages = [{"role": "user", "content": "hi"}]
@@ -364,7 +364,9 @@ def test_a_user_called_anything_has_a_budget_that_holds(manager, client, user):
     assert spent > 0
 
 
-@pytest.mark.parametrize("model", ["ft:gpt-4o/x", "a,b", "🦙", "nul\x00", "\ud800", "m" * 2000])
+@pytest.mark.parametrize(
+    "model", ["ft:gpt-4o/x", "a,b", "🦙", "nul\x00", "\ud800", "m" * 2000], ids=lambda name: ascii(name)[:40]
+)
 def test_a_model_may_be_called_anything(manager, model):
     """It is a key of `get_model_cost`."""
     manager.guard.prices.add("*" if "\x00" in model or "\ud800" in model else model, input=1, output=1)
