@@ -416,7 +416,7 @@ def test_an_interrupted_operation_leaves_books_that_add_up(operation: str) -> No
             super().__setattr__(name, value)
 
     store = MemoryStore()
-    store._books["b"] = Interrupted(None)
+    store._books["b"] = Interrupted("b", None)
     placed, new = [Hold(new_id(), (Account("a", 100), Account("b", 100)), 10) for _ in range(2)]
     store.reserve(placed)
     work = {

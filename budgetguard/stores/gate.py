@@ -5,9 +5,10 @@ SQLite's own busy handler sleeps and tries again, so that a process in a closed 
 is a lock between processes with a queue: whoever waits for its turn holds the place at the head of the line, and who
 leaves has to line up again.
 
-`Combiner` shares one passage through the gate among the threads of a process: the thread that gets there first runs
-what all of them have queued, in one transaction with one sync to the disk (flat combining). Where the gate or the
-lead is taken, a helper thread waits in the caller's place, so that a caller can give up at its deadline.
+`Combiner` shares one passage through the gate among the threads of a process. A caller that finds the gate free goes
+through at once. Where it is not, or another thread is inside, callers queue, and a helper thread waits in their place,
+so that a caller can give up at its deadline; once inside it runs what all of them have queued, in one transaction with
+one sync to the disk (flat combining).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import StoreError
@@ -86,17 +87,12 @@ class Gate:
         return self._files
 
 
-def _taken() -> threading.Lock:
-    lock = threading.Lock()
-    lock.acquire()
-    return lock
-
-
 @dataclass(slots=True, eq=False)
 class Operation:
     """Work to be done inside the gate, by whichever thread gets there."""
 
-    work: Callable[[Any], Any]
+    work: Callable[..., Any]
+    args: tuple[Any, ...]
     durable: bool
     """Whether the answer must survive a power cut."""
     deadline: float
@@ -104,15 +100,16 @@ class Operation:
     result: Any = None
     error: Exception | None = None
     finished: bool = False
-    done: threading.Lock = field(default_factory=_taken)
-    """Free once it is finished."""
+    done: threading.Lock | None = None
+    """Of one that was queued: taken until it is finished."""
 
     def finish(self, error: Exception | None = None) -> None:
         """Wake the caller, with the result or this error."""
         if not self.finished:
             self.error = error
             self.finished = True
-            self.done.release()
+            if self.done is not None:
+                self.done.release()
 
 
 class Combiner:
@@ -131,23 +128,24 @@ class Combiner:
         self._wanted = threading.Semaphore(0)
         self._helping = False
 
-    def submit(self, work: Callable[[Any], Any], *, durable: bool, timeout_s: float) -> Any:
+    def submit(self, work: Callable[..., Any], args: tuple[Any, ...], *, durable: bool, timeout_s: float) -> Any:
         """
-        The result of `work`, run inside the gate. Raises `StoreError` at the deadline.
+        The result of `work` with these arguments, run inside the gate. Raises `StoreError` at the deadline.
 
         What had begun by then may still be done, or not: repeat it, or undo it.
         """
-        operation = Operation(work, durable, time.monotonic() + timeout_s)
-        with self._mutex:
-            self._queue.append(operation)
-        if self._lead.acquire(blocking=False):
+        operation = Operation(work, args, durable, time.monotonic() + timeout_s)
+        # Almost always nobody else is there. Whoever is turned away meanwhile queues, and calls the helper.
+        if not self._queue and self._lead.acquire(False):
             try:
-                self._lead_if_free()
+                if self._gate_is_free():
+                    try:
+                        self._run([operation])
+                    finally:
+                        self._gate.leave()
+                    operation.finished = True
             finally:
                 self._lead.release()
-        # Whoever was turned away while we led queued before it looked, so this look sees it.
-        if self._queue:
-            self._call_helper()
         if not operation.finished:
             self._wait(operation, timeout_s)
         if operation.error is not None:
@@ -164,17 +162,11 @@ class Combiner:
             self._lead.release()
         return True
 
-    def _lead_if_free(self) -> None:
+    def _gate_is_free(self) -> bool:
         try:
-            entered = self._gate.try_enter()
-        except OSError as error:
-            self._fail(error)
-            return
-        if entered:
-            try:
-                self._batch()
-            finally:
-                self._gate.leave()
+            return self._gate.try_enter()
+        except OSError:
+            return False  # The helper meets the same error, and tells everybody.
 
     def _batch(self) -> None:
         """Run what is queued, inside the gate."""
@@ -191,7 +183,13 @@ class Combiner:
             operation.finish(operation.error)
 
     def _wait(self, operation: Operation, timeout_s: float) -> None:
-        if operation.done.acquire(timeout=max(0.0, operation.deadline - time.monotonic())):
+        """Queue an operation, and wait until it is finished."""
+        done = operation.done = threading.Lock()
+        done.acquire()
+        with self._mutex:
+            self._queue.append(operation)
+        self._call_helper()
+        if done.acquire(timeout=max(0.0, operation.deadline - time.monotonic())):
             return
         with self._mutex:
             try:

@@ -39,19 +39,17 @@ from ..ledger import (
     Terms,
     Total,
 )
-from ..money import Nano
+from ..money import MAX_AMOUNT
 from .memory_rows import Books, EntryRow, OpenRow, add_up
 from .rules import (
     REAP,
     REAP_MORE,
     Sums,
+    absurd,
     admit,
-    check_amount,
     final_flags,
-    keys_of,
     last_end,
     matches,
-    more_keys,
     off_clock,
 )
 
@@ -86,60 +84,63 @@ class MemoryStore:
 
     def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
         """Place a hold on all of its accounts, or on none."""
-        check_amount(hold.amount, "a hold")
+        hold_id = hold.id
+        if not 0 <= hold.amount <= MAX_AMOUNT:
+            raise absurd(hold.amount, "a hold")
         with self._lock:
             now = int(self._clock() * 1000)
-            due = self._due
-            if due and due[0][0] <= now:
+            if self._due and self._due[0][0] <= now:
                 self._reap(now, REAP)
-            known = self._known(hold.id, now)
-            if known is not None:
-                if not isinstance(known, OpenRow):
-                    return Ended()
-                return Admitted(known.amount)
+            if hold_id in self._open or hold_id in self._entries or hold_id in self._ended:
+                known = self._known(hold_id, now)
+                if known is not None:
+                    return Admitted(known.amount) if isinstance(known, OpenRow) else Ended()
             stale = self._stale(hold, now)
             if stale is not None:
                 return stale
-            while True:
-                amount = admit(hold, self._sums(hold.accounts))
-                if not isinstance(amount, Refusal):
-                    break
+            amount = admit(hold, self._sums(hold.accounts))
+            while isinstance(amount, Refusal):
                 if not self._reap(now, REAP_MORE):
                     return amount
-            self._place(hold, amount, now)
+                amount = admit(hold, self._sums(hold.accounts))
+            books, due = self._charged(hold), now + hold.ttl_ms
+            heappush(self._due, (due, hold_id))
+            try:
+                self._open[hold_id] = OpenRow(hold, amount, books, now, due)
+                for account in books:
+                    account.held += amount
+            except BaseException:
+                self._add_up()
+                raise
             return Admitted(amount)
 
     def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
         """End a hold at its true cost and record the entry, once."""
-        cost = entry.cost
-        check_amount(cost, "a cost")
+        hold_id, cost, flags = hold.id, entry.cost, entry.flags
+        if not 0 <= cost <= MAX_AMOUNT:
+            raise absurd(cost, "a cost")
         with self._lock:
             now = int(self._clock() * 1000)
-            known = self._known(hold.id, now)
-            if isinstance(known, EntryRow) and "expired" not in known.flags:
-                if known.cost != cost:
-                    return Conflict(known.cost)
-                return Settled(cost, "late" in known.flags)
+            known: OpenRow | EntryRow | int | None = self._open.get(hold_id)
+            if not isinstance(known, OpenRow) or known.due <= now:
+                known = self._known(hold_id, now)
+            late, settled, held = False, cost, 0
             if isinstance(known, OpenRow):
-                late, keys, books = False, known.keys, known.books
-                settled, held = cost, known.amount
+                books, held = known.books, known.amount
             elif isinstance(known, EntryRow):
-                late, keys, books = True, known.keys, known.books
-                settled, held = cost - known.cost, 0
+                if "expired" not in known.flags:
+                    return Settled(cost, "late" in known.flags) if known.cost == cost else Conflict(known.cost)
+                late, books, settled = True, known.books, cost - known.cost
             else:
-                late = known is not None or "manual" not in entry.flags
-                keys, books = self._open_books(hold)
-                settled, held = cost, 0
-            more: tuple[Books, ...] = ()
-            if entry.accounts:
-                named = more_keys(entry, keys)
-                more = tuple([self._open_account(key, last_end(hold)) for key in named])
-                keys = named + keys
-            row = EntryRow(hold.id, entry, cost, keys, more + books, now, final_flags(entry, late))
+                late = known is not None or "manual" not in flags
+                books = self._charged(hold)
+            more = self._beside(hold, entry, books) if entry.accounts else []
+            if late or "expired" in flags:
+                flags = final_flags(entry, late)
             try:
-                self._entries[hold.id] = row
-                self._open.pop(hold.id, None)
-                self._ended.pop(hold.id, None)
+                self._entries[hold_id] = EntryRow(hold_id, entry, cost, [*more, *books], now, flags)
+                self._open.pop(hold_id, None)
+                self._ended.pop(hold_id, None)
                 for account in books:
                     account.settled += settled
                     account.held -= held
@@ -296,10 +297,7 @@ class MemoryStore:
             there = self._terms.get(key)
             if (0 if there is None else there.version) != version:
                 newer.append(there or Terms(key, 0, None))
-        for account in hold.accounts:
-            if off_clock(account, now):
-                return Stale(now, tuple(newer))
-        return Stale(now, tuple(newer)) if newer else None
+        return Stale(now, tuple(newer)) if newer or off_clock(hold.accounts, now) else None
 
     def _sums(self, accounts: Sequence[Account]) -> list[Sums]:
         books = self._books
@@ -325,28 +323,27 @@ class MemoryStore:
             lambda key: key.startswith(prefix), map(keys.__getitem__, range(bisect_left(keys, prefix), len(keys)))
         )
 
-    def _open_books(self, hold: Hold) -> tuple[tuple[str, ...], tuple[Books, ...]]:
-        keys = keys_of(hold)
-        found = {account.key: self._open_account(account.key, account.end_ms) for account in hold.accounts}
-        return keys, tuple(found.values())
+    def _charged(self, hold: Hold) -> list[Books]:
+        """The books of the accounts that a hold names, each once; new ones where there are none."""
+        found: list[Books] = []
+        for account in hold.accounts:
+            there = self._books.get(account.key)
+            if there is None:
+                there = self._books[account.key] = Books(account.key, account.end_ms)
+            if there not in found:
+                found.append(there)
+        return found
 
-    def _open_account(self, key: str, end_ms: Millis | None) -> Books:
-        there = self._books.get(key)
-        if there is None:
-            there = self._books[key] = Books(end_ms)
-        return there
-
-    def _place(self, hold: Hold, amount: Nano, now: Millis) -> None:
-        keys, books = self._open_books(hold)
-        due = now + hold.ttl_ms
-        heappush(self._due, (due, hold.id))
-        try:
-            self._open[hold.id] = OpenRow(hold, amount, keys, books, now, due)
-            for account in books:
-                account.held += amount
-        except BaseException:
-            self._add_up()
-            raise
+    def _beside(self, hold: Hold, entry: Entry, charged: Sequence[Books]) -> list[Books]:
+        """The books of the accounts that an entry names beside those that are charged to its hold."""
+        found: list[Books] = []
+        for key in entry.accounts:
+            there = self._books.get(key)
+            if there is None:
+                there = self._books[key] = Books(key, last_end(hold))
+            if there not in charged and there not in found:
+                found.append(there)
+        return found
 
     def _reap(self, now: Millis, most: int) -> int:
         """Clear away up to `most` of what is due; how many there were."""
@@ -372,9 +369,8 @@ class MemoryStore:
             if charge:
                 hold = held.hold
                 entry = Entry(hold_id, held.amount, tags=hold.tags, provider=hold.provider, model=hold.model)
-                self._entries[hold_id] = EntryRow(
-                    hold_id, entry, held.amount, held.keys, held.books, held.due, frozenset({"expired"})
-                )
+                flags = frozenset({"expired"})
+                self._entries[hold_id] = EntryRow(hold_id, entry, held.amount, held.books, held.due, flags)
             elif held.due + KEEP_ENDED_MS > now:
                 self._ended[hold_id] = held.due + KEEP_ENDED_MS
                 heappush(self._due, (held.due + KEEP_ENDED_MS, hold_id))

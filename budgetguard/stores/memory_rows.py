@@ -14,6 +14,7 @@ from ..money import Nano
 class Books:
     """One account's sums. `pruned` is the part of `settled` whose entries were deleted."""
 
+    key: str
     end_ms: Millis | None
     settled: Nano = 0
     held: Nano = 0
@@ -26,17 +27,14 @@ class OpenRow:
 
     hold: Hold
     amount: Nano
-    keys: tuple[str, ...]
-    books: tuple[Books, ...]
+    books: Sequence[Books]
     placed: Millis
     due: Millis
 
     def open_hold(self) -> OpenHold:
         """What people see of it."""
-        hold = self.hold
-        return OpenHold(
-            hold.id, self.amount, self.keys, self.placed, self.due, dict(hold.tags), hold.provider, hold.model
-        )
+        hold, keys = self.hold, tuple([books.key for books in self.books])
+        return OpenHold(hold.id, self.amount, keys, self.placed, self.due, dict(hold.tags), hold.provider, hold.model)
 
 
 @dataclass(slots=True, eq=False)
@@ -46,16 +44,15 @@ class EntryRow:
     hold_id: str
     source: Entry
     cost: Nano
-    keys: tuple[str, ...]
-    books: tuple[Books, ...]
+    books: Sequence[Books]
     at_ms: Millis
     flags: frozenset[str]
 
     def entry(self) -> Entry:
         """What people see of it."""
-        said = self.source
+        said, keys = self.source, tuple([books.key for books in self.books])
         tags, usage = dict(said.tags), dict(said.usage)
-        return Entry(self.hold_id, self.cost, self.keys, self.at_ms, tags, said.provider, said.model, usage, self.flags)
+        return Entry(self.hold_id, self.cost, keys, self.at_ms, tags, said.provider, said.model, usage, self.flags)
 
 
 def add_up(by: Sequence[str], entries: Iterable[Entry]) -> list[Total]:

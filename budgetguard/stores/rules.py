@@ -30,7 +30,7 @@ from typing import TypeAlias
 
 from ..errors import StoreError
 from ..ledger import Account, Balance, Entry, Hold, Millis, Query, Refusal, grant
-from ..money import MAX_AMOUNT, Nano, format_nano
+from ..money import Nano, format_nano
 
 Sums: TypeAlias = tuple[Nano, Nano]
 """What an account has settled and held, the window of a rolling period included."""
@@ -44,37 +44,45 @@ REAP_MORE = 64
 MS_PER_DAY: Millis = 86_400_000
 
 
-def keys_of(hold: Hold) -> tuple[str, ...]:
-    """The keys that a hold is charged to, each once, in order."""
-    keys = tuple([account.key for account in hold.accounts])
-    return keys if len(keys) < 2 or len(set(keys)) == len(keys) else tuple(dict.fromkeys(keys))
-
-
-def more_keys(entry: Entry, keys: tuple[str, ...]) -> tuple[str, ...]:
-    """The accounts that an entry names beside its hold's: they have no limit and count what is settled only."""
-    return tuple([key for key in dict.fromkeys(entry.accounts) if key not in keys])
+def ends_of(hold: Hold) -> dict[str, Millis | None]:
+    """The keys that a hold is charged to, each once, in order, and when their periods end."""
+    ends: dict[str, Millis | None] = {}
+    for account in hold.accounts:
+        if account.key not in ends:
+            ends[account.key] = account.end_ms
+    return ends
 
 
 def last_end(hold: Hold) -> Millis | None:
-    """When all accounts of a hold are over, and with them the accounts that its entry names beside them."""
-    ends = [account.end_ms for account in hold.accounts]
-    known = [end_ms for end_ms in ends if end_ms is not None]
-    return max(known) if known and len(known) == len(ends) else None
+    """
+    When all accounts of a hold are over, and with them the accounts that its entry names beside them.
+
+    Those have no limit, and count what is settled only.
+    """
+    last: Millis | None = None
+    for account in hold.accounts:
+        if account.end_ms is None:
+            return None
+        if last is None or account.end_ms > last:
+            last = account.end_ms
+    return last
 
 
-def check_amount(amount: Nano, what: str) -> None:
-    """Raise `StoreError` unless an amount is at least 0 and small enough for every store to keep it exact."""
-    if not 0 <= amount <= MAX_AMOUNT:
-        raise StoreError(
-            f"{what} of {format_nano(amount)} cannot be booked: a call costs from $0 to $9,000,000; check its price"
-        )
-
-
-def off_clock(account: Account, now_ms: Millis) -> bool:
-    """Whether the store's clock is outside an account's period."""
-    return (account.start_ms is not None and now_ms < account.start_ms) or (
-        account.end_ms is not None and now_ms >= account.end_ms
+def absurd(amount: Nano, what: str) -> StoreError:
+    """The error for an amount below 0, or larger (`MAX_AMOUNT`) than every store can keep exact."""
+    return StoreError(
+        f"{what} of {format_nano(amount)} cannot be booked: a call costs from $0 to $9,000,000; check its price"
     )
+
+
+def off_clock(accounts: Sequence[Account], now_ms: Millis) -> bool:
+    """Whether the store's clock is outside an account's period."""
+    for account in accounts:
+        if account.start_ms is not None and now_ms < account.start_ms:
+            return True
+        if account.end_ms is not None and now_ms >= account.end_ms:
+            return True
+    return False
 
 
 def admit(hold: Hold, sums: Sequence[Sums]) -> Nano | Refusal:

@@ -12,9 +12,8 @@ import os
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import ConfigError, StoreError
@@ -36,9 +35,10 @@ from ..ledger import (
     Terms,
     Total,
 )
+from ..money import MAX_AMOUNT
 from . import sqlite_reports as reports
 from .gate import Combiner, Gate, Operation
-from .rules import check_amount
+from .rules import absurd
 from .sqlite_books import PRUNE_ROWS, SQLiteBooks
 from .sqlite_file import SQLiteFile, is_busy, is_full
 from .sqlite_rows import find_sums, find_terms
@@ -106,20 +106,23 @@ class SQLiteStore:
 
     def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
         """Place a hold on all of its accounts, or on none."""
-        check_amount(hold.amount, "a hold")
-        deadline = time.monotonic() + self._reserve_s
+        if not 0 <= hold.amount <= MAX_AMOUNT:
+            raise absurd(hold.amount, "a hold")
         return self._combiner.submit(  # type: ignore[no-any-return]
-            lambda books: books.reserve(hold, self.now_ms(), deadline), durable=False, timeout_s=self._reserve_s
+            SQLiteBooks.reserve, (hold,), durable=False, timeout_s=self._reserve_s
         )
 
     def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
         """End a hold at its true cost and record the entry, once."""
-        check_amount(entry.cost, "a cost")
-        return self._change(lambda books: books.settle(hold, entry, self.now_ms()))  # type: ignore[no-any-return]
+        if not 0 <= entry.cost <= MAX_AMOUNT:
+            raise absurd(entry.cost, "a cost")
+        return self._combiner.submit(  # type: ignore[no-any-return]
+            SQLiteBooks.settle, (hold, entry), durable=True, timeout_s=self._settle_s
+        )
 
     def release(self, hold_id: str) -> None:
         """Give a hold back; a release of an unknown hold is remembered."""
-        self._change(lambda books: books.release(hold_id, self.now_ms()), durable=False)
+        self._combiner.submit(SQLiteBooks.release, (hold_id,), durable=False, timeout_s=self._settle_s)
 
     def terms(self, key: str) -> Terms | None:
         """The terms under a key; `None` if there never were any."""
@@ -128,7 +131,9 @@ class SQLiteStore:
 
     def put_terms(self, key: str, body: str | None, *, expected: int | None = None) -> Terms | None:
         """Store (`None`: remove) the terms under a key, with the next version; only over `expected` if given."""
-        return self._change(lambda books: books.put_terms(key, body, expected))  # type: ignore[no-any-return]
+        return self._combiner.submit(  # type: ignore[no-any-return]
+            SQLiteBooks.put_terms, (key, body, expected), durable=True, timeout_s=self._settle_s
+        )
 
     def balances(self, keys: Sequence[str]) -> list[Balance]:
         """The balances of accounts, in the order asked; zeros for one that was never used."""
@@ -171,7 +176,7 @@ class SQLiteStore:
         """Delete entries and accounts whose period ended before a time; how many entries went."""
         pruned = 0
         while True:
-            rows: int = self._change(lambda books: books.prune(before_ms))
+            rows: int = self._combiner.submit(SQLiteBooks.prune, (before_ms,), durable=True, timeout_s=self._settle_s)
             pruned += rows
             if rows < PRUNE_ROWS:
                 return pruned
@@ -181,9 +186,6 @@ class SQLiteStore:
         with self._file.all_locked(None):
             self._file.close()
         self._combiner.drain(self._settle_s)
-
-    def _change(self, work: Callable[[SQLiteBooks], Any], *, durable: bool = True) -> Any:
-        return self._combiner.submit(work, durable=durable, timeout_s=self._settle_s)
 
     def _start(self) -> None:
         self._gate = Gate(self._file.path)
@@ -204,36 +206,39 @@ class SQLiteStore:
 
     def _transact(self, batch: list[Operation]) -> Exception | None:
         """Run operations in one transaction; the exception that undid it, if one did."""
-        durable = any([operation.durable for operation in batch])  # noqa: C419  a generator costs 1 µs
-        connection = None
+        file, cursor, durable = self._file, None, False
+        for operation in batch:
+            durable = durable or operation.durable
         try:
-            connection = self._file.write()
-            if self._file.full and not durable:
-                self._file.need_ballast()
-            self._file.set_sync(durable)
-            _begin(connection, max([operation.deadline for operation in batch]))
-            books = SQLiteBooks(connection, self._file.ns)
+            cursor = file.writer.cursor or file.write()
+            if file.full and not durable:
+                file.need_ballast()
+            if file.syncs is not (durable and file.durable):
+                file.set_sync(durable)
+            _begin(cursor, batch)
+            books = SQLiteBooks(cursor, file.ns, int(self._clock() * 1000))
             for operation in batch:
-                operation.result = operation.work(books)
-            connection.execute("COMMIT")
+                books.deadline = operation.deadline
+                operation.result = operation.work(books, *operation.args)
+            cursor.execute("COMMIT")
         except BaseException as error:
             if isinstance(error, sqlite3.Error):
-                self._file.writer.close()
-            elif connection is not None and connection.in_transaction:
-                connection.rollback()
+                file.writer.close()
+            elif cursor is not None and cursor.connection.in_transaction:
+                cursor.connection.rollback()
             if not isinstance(error, Exception):
                 raise
             return error
         return None
 
 
-def _begin(connection: sqlite3.Connection, deadline: float) -> None:
-    """Begin to write, or raise the driver's error at a time on the monotonic clock."""
+def _begin(cursor: sqlite3.Cursor, batch: list[Operation]) -> None:
+    """Begin to write, or raise the driver's error at the last deadline of a batch."""
     while True:
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            cursor.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            if not is_busy(error) or time.monotonic() > deadline:
+            if not is_busy(error) or time.monotonic() > max(operation.deadline for operation in batch):
                 raise
         else:
             return

@@ -26,7 +26,7 @@ from ..ledger import (
     Terms,
 )
 from ..money import Nano
-from .rules import REAP, REAP_MORE, Sums, admit, final_flags, keys_of, last_end, more_keys, off_clock
+from .rules import REAP, REAP_MORE, Sums, admit, ends_of, final_flags, last_end, off_clock
 from .sqlite_rows import (
     find_sums,
     find_terms,
@@ -44,11 +44,18 @@ PRUNE_ROWS = 2000
 LOOK = """
 SELECT (SELECT key FROM holds WHERE ns = ?1 ORDER BY key LIMIT 1),
        (SELECT ended FROM holds WHERE ns = ?1 AND key = ?2 AND id = ''),
-       EXISTS (SELECT 1 FROM entries WHERE ns = ?1 AND id = ?2)"""
+       EXISTS (SELECT 1 FROM entries WHERE ns = ?1 AND id = ?2),
+       (SELECT version FROM terms WHERE ns = ?1 AND key = CAST(?3 AS TEXT)),
+       account.settled, account.held
+FROM (SELECT 1) LEFT JOIN accounts AS account ON account.ns = ?1 AND account.key = CAST(?4 AS TEXT)"""
 
 FIND_HOLD = """
 SELECT due_ms, ended, amount, charge, accounts, tags, provider, model FROM holds
 WHERE ns = ? AND key = ? AND id = ''"""
+
+FIND_OPEN = """
+SELECT due_ms, amount, CASE WHEN accounts <> ? THEN accounts END FROM holds
+WHERE ns = ? AND key = ? AND id = '' AND NOT ended AND due_ms > ?"""
 
 FIND_ENTRY = "SELECT cost, flags, accounts FROM entries WHERE ns = ? AND id = ?"
 
@@ -81,140 +88,159 @@ DELETE FROM accounts WHERE ns = ?1 AND end_ms <= ?2 AND settled = pruned AND hel
 
 
 class SQLiteBooks:
-    """The operations on one namespace of one connection; the caller begins and commits."""
+    """The operations on one namespace in one transaction; the caller begins and commits."""
 
-    def __init__(self, connection: sqlite3.Connection, ns: int) -> None:
-        self.execute = connection.execute
+    def __init__(self, cursor: sqlite3.Cursor, ns: int, now: Millis) -> None:
+        self.execute = cursor.execute
+        self.executemany = cursor.executemany
         self.ns = ns
+        self.now = now
+        self.deadline = 0.0
+        """On the monotonic clock, in seconds."""
 
-    def reserve(self, hold: Hold, now: Millis, deadline: float) -> Admitted | Refusal | Stale | Ended:
-        """See `Store.reserve`. At the deadline (monotonic seconds) it reaps no further and refuses."""
-        execute, ns = self.execute, self.ns
-        first_due, ended, entered = execute(LOOK, (ns, hold.id)).fetchone()
+    def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
+        """See `Store.reserve`. At the deadline it reaps no further and refuses."""
+        execute, ns, now, accounts, terms = self.execute, self.ns, self.now, hold.accounts, hold.terms
+        # The common hold is on one account and one user's terms: it is looked up in one step.
+        first_terms = text(terms[0][0]) if terms else None
+        look = (ns, hold.id, first_terms, text(accounts[0].key) if accounts else None)
+        first_due, ended, entered, version, settled, held = execute(LOOK, look).fetchone()
         if first_due is not None and first_due <= now:
-            self._reap(now, REAP)
-            self._expire_id(hold.id, now)
-            _, ended, entered = execute(LOOK, (ns, hold.id)).fetchone()
+            self._reap(REAP)
+            self._expire_id(hold.id)
+            _, ended, entered, version, settled, held = execute(LOOK, look).fetchone()
         if ended or entered:
             return Ended()
         if ended is not None:
-            amount = execute(FIND_HOLD, (ns, hold.id)).fetchone()[2]
-            return Admitted(amount)
-        stale = self._stale(hold, now)
-        if stale is not None:
-            return stale
-        while True:
-            granted = admit(hold, self._sums(hold.accounts))
-            if not isinstance(granted, Refusal):
-                break
-            if not self._reap(now, REAP_MORE) or time.monotonic() > deadline:
+            return Admitted(execute(FIND_HOLD, (ns, hold.id)).fetchone()[2])
+        if (terms and (len(terms) > 1 or terms[0][1] != (version or 0))) or off_clock(accounts, now):
+            stale = self._stale(hold)
+            if stale is not None:
+                return stale
+        if len(accounts) == 1 and not accounts[0].window:
+            granted = admit(hold, ((settled or 0, held or 0),))
+        else:
+            granted = admit(hold, self._sums(accounts))
+        while isinstance(granted, Refusal):
+            if not self._reap(REAP_MORE) or time.monotonic() > self.deadline:
                 return granted
-        self._place(hold, granted, now)
+            granted = admit(hold, self._sums(accounts))
+        self._place(hold, granted)
         return Admitted(granted)
 
-    def _place(self, hold: Hold, amount: Nano, now: Millis) -> None:
-        ns = self.ns
-        keys = keys_of(hold)
-        self._add(hold, keys, 0, amount)
+    def _place(self, hold: Hold, amount: Nano) -> None:
+        ns, now = self.ns, self.now
+        ends = ends_of(hold)
+        self.executemany(ADD, [(ns, text(key), 0, amount, end_ms) for key, end_ms in ends.items()])
         charge = hold.on_expire == "charge" and amount > 0
-        said = (tags_json(hold.tags), text(hold.provider), text(hold.model))
-        row = (ns, hold.id, now + hold.ttl_ms, amount, now, charge, keys_json(keys), *said)
-        self.execute(PLACE, row)
+        said = (keys_json(tuple(ends)), tags_json(hold.tags), text(hold.provider), text(hold.model))
+        self.execute(PLACE, (ns, hold.id, now + hold.ttl_ms, amount, now, charge, *said))
 
-    def settle(self, hold: Hold, entry: Entry, now: Millis) -> Settled | Conflict:
+    def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
         """See `Store.settle`."""
-        execute, ns = self.execute, self.ns
-        held = execute(FIND_HOLD, (ns, hold.id)).fetchone()
-        if held is not None and held[0] <= now:
-            self._expire(hold.id, held, now)
-            held = execute(FIND_HOLD, (ns, hold.id)).fetchone()
-        cost = entry.cost
-        if held is not None and not held[1]:
-            late, keys = False, tuple(keys_of_json(held[4]))
-            settled, taken = cost, held[2]
-            execute(DELETE_HOLD, (ns, hold.id, held[0]))
+        execute, ns, now, cost = self.execute, self.ns, self.now, entry.cost
+        ends = ends_of(hold)
+        keys: tuple[str, ...] = tuple(ends)
+        held = execute(FIND_OPEN, (keys_json(keys), ns, hold.id, now)).fetchone()
+        if held is not None:
+            due, taken, other = held
+            late, settled = False, cost
+            if other is not None:
+                keys = tuple(keys_of_json(other))
+            execute(DELETE_HOLD, (ns, hold.id, due))
         else:
-            known = execute(FIND_ENTRY, (ns, hold.id)).fetchone()
-            if known is None:
-                late, keys = held is not None or "manual" not in entry.flags, keys_of(hold)
-                settled, taken = cost, 0
-                if held is not None:
-                    execute(DELETE_HOLD, (ns, hold.id, held[0]))
+            known = self._ended(hold.id)
+            taken = 0
+            if known is None or known == ():
+                late, settled = known == () or "manual" not in entry.flags, cost
             elif " expired " in known[1]:
-                late, keys = True, tuple(keys_of_json(known[2]))
-                settled, taken = cost - known[0], 0
+                late, settled = True, cost - known[0]
+                keys = tuple(keys_of_json(known[2]))
             elif known[0] != cost:
                 return Conflict(known[0])
             else:
                 return Settled(cost, " late " in known[1])
-        self._add(hold, keys, settled, -taken)
+        rows = [(ns, text(key), settled, -taken, ends.get(key)) for key in keys]
         if entry.accounts:
-            named = more_keys(entry, keys)
-            for key in named:
-                execute(ADD, (ns, text(key), cost, 0, last_end(hold)))
-            keys = named + keys
+            end_ms = last_end(hold)
+            more = {key: (ns, text(key), cost, 0, end_ms) for key in entry.accounts if key not in keys}
+            rows += more.values()
+            keys = (*more, *keys)
+        self.executemany(ADD, rows)
+        flags = entry.flags
+        if late or "expired" in flags:
+            flags = final_flags(entry, late)
         said = (tags_json(entry.tags), text(entry.provider), text(entry.model), usage_json(entry.usage))
-        row = (ns, hold.id, now, cost, flags_text(final_flags(entry, late)), keys_json(keys), *said)
-        execute(RECORD, row)
+        execute(RECORD, (ns, hold.id, now, cost, flags_text(flags) if flags else "", keys_json(keys), *said))
         return Settled(cost, late)
 
-    def release(self, hold_id: str, now: Millis) -> None:
-        """See `Store.release`."""
+    def _ended(self, hold_id: str) -> tuple[Any, ...] | None:
+        """The entry of a hold that is not open; () for one that ended without, and is forgotten; `None`: never seen."""
+        self._expire_id(hold_id)
         execute, ns = self.execute, self.ns
         held = execute(FIND_HOLD, (ns, hold_id)).fetchone()
+        if held is not None:
+            execute(DELETE_HOLD, (ns, hold_id, held[0]))
+            return ()
+        known: tuple[Any, ...] | None = execute(FIND_ENTRY, (ns, hold_id)).fetchone()
+        return known
+
+    def release(self, hold_id: str) -> None:
+        """See `Store.release`."""
+        execute, ns, now = self.execute, self.ns, self.now
+        held = execute(FIND_HOLD, (ns, hold_id)).fetchone()
         if held is not None and held[0] <= now:
-            self._expire(hold_id, held, now)
+            self._expire(hold_id, held)
             held = execute(FIND_HOLD, (ns, hold_id)).fetchone()
         if held is not None and held[1]:
             return
         if held is not None:
-            self._add(None, keys_of_json(held[4]), 0, -held[2])
+            self._add(keys_of_json(held[4]), 0, -held[2])
             execute(DELETE_HOLD, (ns, hold_id, held[0]))
         else:
             known = execute(FIND_ENTRY, (ns, hold_id)).fetchone()
             if known is not None:
                 if " expired " not in known[1]:
                     return
-                self._add(None, keys_of_json(known[2]), -known[0], 0)
+                self._add(keys_of_json(known[2]), -known[0], 0)
                 execute("DELETE FROM entries WHERE ns = ? AND id = ?", (ns, hold_id))
         execute(FORGET_AT, (ns, hold_id, now + KEEP_ENDED_MS))
 
-    def _reap(self, now: Millis, most: int) -> int:
+    def _reap(self, most: int) -> int:
         """Clear away up to `most` of what is due; how many there were."""
-        rows = self.execute(FIND_DUE, (self.ns, now, most)).fetchall()
+        rows = self.execute(FIND_DUE, (self.ns, self.now, most)).fetchall()
         for hold_id, *held in rows:
-            self._expire(hold_id, tuple(held), now)
+            self._expire(hold_id, tuple(held))
         return len(rows)
 
-    def _expire_id(self, hold_id: str, now: Millis) -> None:
+    def _expire_id(self, hold_id: str) -> None:
         held = self.execute(FIND_HOLD, (self.ns, hold_id)).fetchone()
-        if held is not None and held[0] <= now:
-            self._expire(hold_id, held, now)
+        if held is not None and held[0] <= self.now:
+            self._expire(hold_id, held)
 
-    def _expire(self, hold_id: str, row: tuple[Any, ...], now: Millis) -> None:
+    def _expire(self, hold_id: str, row: tuple[Any, ...]) -> None:
         """Expire an open hold that is due, or forget an ended one."""
         due, ended, amount, charge, accounts, tags, provider, model = row
         execute, ns = self.execute, self.ns
         execute(DELETE_HOLD, (ns, hold_id, due))
         if ended:
             return
-        self._add(None, keys_of_json(accounts), amount if charge else 0, -amount)
+        self._add(keys_of_json(accounts), amount if charge else 0, -amount)
         if charge:
             said = (accounts, tags, text(provider), text(model), "{}")
             execute(RECORD, (ns, hold_id, due, amount, " expired ", *said))
-        elif due + KEEP_ENDED_MS > now:
+        elif due + KEEP_ENDED_MS > self.now:
             execute(FORGET_AT, (ns, hold_id, due + KEEP_ENDED_MS))
 
-    def _stale(self, hold: Hold, now: Millis) -> Stale | None:
+    def _stale(self, hold: Hold) -> Stale | None:
         newer = []
         for key, version in hold.terms:
             there = find_terms(self.execute, self.ns, key) or Terms(key, 0, None)
             if there.version != version:
                 newer.append(there)
-        for account in hold.accounts:
-            if off_clock(account, now):
-                return Stale(now, tuple(newer))
-        return Stale(now, tuple(newer)) if newer else None
+        if newer or off_clock(hold.accounts, self.now):
+            return Stale(self.now, tuple(newer))
+        return None
 
     def put_terms(self, key: str, body: str | None, expected: int | None) -> Terms | None:
         """See `Store.put_terms`."""
@@ -246,13 +272,9 @@ class SQLiteBooks:
             execute(DELETE_ACCOUNTS, (ns, before_ms))
         return len(rows)
 
-    def _add(self, hold: Hold | None, keys: Sequence[str], settled: Nano, held: Nano) -> None:
-        """Add to what accounts have settled and held. A hold tells when the period of a new account ends."""
-        for key in keys:
-            end_ms = None
-            if hold is not None:
-                end_ms = next((account.end_ms for account in hold.accounts if account.key == key), None)
-            self.execute(ADD, (self.ns, text(key), settled, held, end_ms))
+    def _add(self, keys: Sequence[str], settled: Nano, held: Nano) -> None:
+        """Add to what accounts, which are there, have settled and held."""
+        self.executemany(ADD, [(self.ns, text(key), settled, held, None) for key in keys])
 
     def _sums(self, accounts: Sequence[Account]) -> list[Sums]:
         found = []

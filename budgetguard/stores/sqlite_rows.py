@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quote
 from typing import Any, TypeAlias
 
 from ..ledger import Terms
 from .rules import Sums
 
+_CACHED = 1024
+"""A call says the same twice, when it is reserved and when it is settled."""
+
 Execute: TypeAlias = Callable[..., Any]
-"""`sqlite3.Connection.execute`."""
+"""`sqlite3.Cursor.execute`."""
 
 SUMS = "SELECT settled, held FROM accounts WHERE ns = ? AND key = CAST(? AS TEXT)"
 
@@ -33,7 +37,8 @@ def from_text(value: bytes) -> str:
     return value.decode("utf-8", "surrogatepass")
 
 
-def keys_json(keys: Iterable[str]) -> str:
+@lru_cache(_CACHED)
+def keys_json(keys: tuple[str, ...]) -> str:
     """The keys of accounts as a JSON array."""
     return f"[{','.join([_quote(key) for key in keys])}]"
 
@@ -46,7 +51,12 @@ def keys_of_json(value: str) -> list[str]:
 
 def tags_json(tags: Mapping[str, str]) -> str:
     """Tags as a JSON object whose names `tag_path` finds."""
-    return f"{{{','.join([f'{_name(name)}:{_quote(value)}' for name, value in tags.items()])}}}"
+    return _tags_json(tuple(tags.items()))
+
+
+@lru_cache(_CACHED)
+def _tags_json(tags: tuple[tuple[str, str], ...]) -> str:
+    return f"{{{','.join([f'{_name(name)}:{_quote(value)}' for name, value in tags])}}}"
 
 
 def tag_path(name: str) -> str:
@@ -61,7 +71,10 @@ def tag_json(value: str) -> str:
 
 def usage_json(usage: Mapping[str, int]) -> str:
     """Counts as a JSON object."""
-    return f"{{{','.join([f'{_name(kind)}:{count:d}' for kind, count in usage.items()])}}}"
+    written = ""
+    for kind, count in usage.items():
+        written += f"{',' if written else ''}{_name(kind)}:{count:d}"
+    return f"{{{written}}}"
 
 
 def flags_text(flags: Iterable[str]) -> str:
@@ -86,6 +99,7 @@ def find_terms(execute: Execute, ns: int, key: str) -> Terms | None:
     return Terms(key, *rows[0]) if rows else None
 
 
+@lru_cache(_CACHED)
 def _name(name: str) -> str:
     # A JSON path of SQLite cannot hold a quote, even an escaped one.
     quoted = _quote(name)
