@@ -39,6 +39,7 @@ WAV_BYTES_A_SECOND = 8_000
 LEAST_BYTES_A_SECOND = 750
 
 _JSON = (str, dict, list, int, float, tuple, Mapping)
+_PLAIN = frozenset({str, dict, list, int, float, bool, tuple})
 
 MOST = 10_000_000
 """Above every number of tokens, answers or tool calls that an API takes; keeps costs within 64 bits."""
@@ -73,7 +74,7 @@ class Input:
     def json(self, value: Any, overhead: int = SCHEMA_TOKENS) -> None:
         """Take a value as compact JSON."""
         try:
-            self.texts.append(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain))
+            self.texts.append(_compact(value))
         except (TypeError, ValueError, RecursionError):
             self.unknown = True
         self.overhead += overhead
@@ -81,9 +82,12 @@ class Input:
     def messages(self, messages: object) -> None:
         """Take the messages of a chat."""
         self.overhead += PRIMING_TOKENS
-        for message in items(messages):
+        for message in messages if type(messages) is list else items(messages):
             self.overhead += MESSAGE_TOKENS
-            fields = message if type(message) is dict else _plain(message)
+            if type(message) is dict:
+                self._message(message)
+                continue
+            fields = _plain(message)
             if isinstance(fields, Mapping):
                 self._message(fields)
             else:
@@ -91,13 +95,16 @@ class Input:
 
     def _message(self, message: Mapping[str, Any]) -> None:
         for name, value in message.items():
-            if name == "role":
+            if name == "content":
+                if type(value) is str:
+                    self.texts.append(value)
+                else:
+                    self.content(value)
+            elif name == "role":
                 if value == "assistant":
                     self.overhead += EARLIER_ANSWER_TOKENS
-                if value not in _ROLES if type(value) is str else is_json(value):
+                if type(value) is not str or value not in _ROLES:
                     self.text(value)
-            elif name == "content":
-                self.content(value)
             elif name == "tool_calls":
                 for call in items(value):
                     self.json(call, TOOL_CALL_TOKENS)
@@ -114,7 +121,7 @@ class Input:
         if type(content) is str:
             self.texts.append(content)
             return
-        for part in items(content):
+        for part in content if type(content) is list else items(content):
             self.part(part)
 
     def part(self, part: object) -> None:
@@ -123,11 +130,11 @@ class Input:
             self.texts.append(part)
             return
         fields = part if type(part) is dict else _plain(part)
-        if not isinstance(fields, Mapping):
+        if type(fields) is not dict and not isinstance(fields, Mapping):
             self.text(fields)
             return
         kind = fields.get("type")
-        if not isinstance(kind, str):
+        if type(kind) is not str and not isinstance(kind, str):
             kind = "message" if "content" in fields else ""
         if kind in _TEXTS:
             for name, value in fields.items():
@@ -157,7 +164,9 @@ class Input:
             "computer_call_output",
         }:
             for name, value in fields.items():
-                if name in {"content", "output", "summary"} and isinstance(value, (list, tuple)):
+                if name == "content" and type(value) is str:
+                    self.texts.append(value)
+                elif name in {"content", "output", "summary"} and isinstance(value, (list, tuple)):
                     self.content(value)
                 elif name == "output" and isinstance(value, Mapping):
                     self.part(value)
@@ -195,34 +204,38 @@ def items(value: object) -> list[Any] | tuple[Any, ...]:
 
 def is_json(value: object) -> bool:
     """Whether a value is one that JSON can hold; the SDK's sentinels for "not given" are not."""
-    return (
-        value is None or isinstance(value, str | int | float | Mapping | list | tuple) or hasattr(value, "model_dump")
-    )
+    return type(value) in _PLAIN or value is None or isinstance(value, _JSON) or hasattr(value, "model_dump")
 
 
 def given(body: Mapping[str, Any], name: str) -> Any:
     """A field of the body, `None` where it is absent or a sentinel for "not given"."""
     value = body.get(name)
-    return None if value is None or not is_json(value) else value
+    return value if is_json(value) else None
 
 
 def text(body: Mapping[str, Any], name: str) -> str | None:
     """A field that is a text with something in it, else `None`."""
     value = body.get(name)
-    return value if isinstance(value, str) and value else None
+    if type(value) is str:
+        return value or None
+    return value if value is not None and isinstance(value, str) and value else None
 
 
 def whole(body: Mapping[str, Any], name: str) -> int | None:
     """A field that is a whole number of at least 0, else `None`; what is above `MOST` is as good as that."""
     value = body.get(name)
-    if isinstance(value, float) and value.is_integer():
+    if type(value) is not int:
+        if not isinstance(value, float) or not value.is_integer():
+            return None
         value = int(value)
-    return min(value, MOST) if type(value) is int and value >= 0 else None
+    if value < 0:
+        return None
+    return value if value < MOST else MOST
 
 
 def fields(body: object) -> Mapping[str, Any]:
     """The body, or nothing where it is no mapping."""
-    return body if isinstance(body, Mapping) else {}
+    return body if type(body) is dict or isinstance(body, Mapping) else {}
 
 
 def _plain(value: Any) -> Any:
@@ -233,3 +246,6 @@ def _plain(value: Any) -> Any:
         return value.model_dump(mode="json", exclude_unset=True)
     except Exception:  # no SDK object, or one that cannot be shown
         return None
+
+
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_plain).encode

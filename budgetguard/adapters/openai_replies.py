@@ -15,7 +15,8 @@ from typing import Any, TypeAlias
 
 from ..calls import Answer, Usage, read
 from ..calls import count as count_of
-from .openai_requests import IMAGE_MODEL, gigabytes, searches
+from .openai_input import text
+from .openai_requests import IMAGE_MODEL, SEARCHES, gigabytes
 
 Others: TypeAlias = tuple[tuple[str, Usage], ...]
 """What other models used: (model, usage)."""
@@ -30,17 +31,17 @@ _RUNNING = frozenset({"queued", "in_progress"})
 
 _NUMBER = (int, float)
 
-_INPUT_DETAILS = (
-    ("cached_tokens", "cache_read_tokens"),
-    ("cache_write_tokens", "cache_write_tokens"),
-    ("audio_tokens", "input_audio_tokens"),
-    ("image_tokens", "input_image_tokens"),
-)
-_OUTPUT_DETAILS = (
-    ("reasoning_tokens", "output_reasoning_tokens"),
-    ("audio_tokens", "output_audio_tokens"),
-    ("image_tokens", "output_image_tokens"),
-)
+_INPUT_DETAILS = {
+    "cached_tokens": "cache_read_tokens",
+    "cache_write_tokens": "cache_write_tokens",
+    "audio_tokens": "input_audio_tokens",
+    "image_tokens": "input_image_tokens",
+}
+_OUTPUT_DETAILS = {
+    "reasoning_tokens": "output_reasoning_tokens",
+    "audio_tokens": "output_audio_tokens",
+    "image_tokens": "output_image_tokens",
+}
 _DETAILS = {
     "prompt_tokens_details": _INPUT_DETAILS,
     "input_tokens_details": _INPUT_DETAILS,
@@ -48,10 +49,29 @@ _DETAILS = {
     "completion_tokens_details": _OUTPUT_DETAILS,
     "output_tokens_details": _OUTPUT_DETAILS,
     "output_token_details": _OUTPUT_DETAILS,
-    "cached_tokens_details": (("cached_image_tokens", "cache_image_read_tokens"),),
+    "cached_tokens_details": {"cached_image_tokens": "cache_image_read_tokens"},
 }
 _CACHE_HITS = frozenset({"prompt_cache_hit_tokens", "cached_tokens"})
 """What stands beside the totals: at DeepSeek, and of the image tool."""
+
+_READ = (
+    "choices",
+    "id",
+    "incomplete_details",
+    "model",
+    "output",
+    "service_tier",
+    "status",
+    "tool_usage",
+    "tools",
+    "usage",
+)
+"""The fields of a text reply that are read here."""
+
+_EXTRA = frozenset(
+    {"web_search_call", "file_search_call", "code_interpreter_call", "shell_call", "image_generation_call"}
+)
+"""Kinds of output items that may cost something beside the response's tokens."""
 
 
 def token_usage(usage: Any) -> dict[str, int] | None:
@@ -61,21 +81,25 @@ def token_usage(usage: Any) -> dict[str, int] | None:
     Chat says `prompt_tokens`, Responses, images and transcriptions `input_tokens`, both with details; DeepSeek
     puts `prompt_cache_hit_tokens` beside them.
     """
-    said = _fields(usage)
+    said = usage if type(usage) is dict else _fields(usage)
     asked, given = said.get("prompt_tokens"), said.get("completion_tokens")
     if asked is None and given is None:
         asked, given = said.get("input_tokens"), said.get("output_tokens")
-    if not isinstance(asked, _NUMBER) and not isinstance(given, _NUMBER):
+    if type(asked) is int and type(given) is int and 0 <= asked <= _MOST and 0 <= given <= _MOST:
+        counts = {"input_tokens": asked, "output_tokens": given}
+    elif isinstance(asked, _NUMBER) or isinstance(given, _NUMBER):
+        counts = {"input_tokens": _whole(asked), "output_tokens": _whole(given)}
+    else:
         return None
-    counts = {"input_tokens": _whole(asked), "output_tokens": _whole(given)}
     for name, value in said.items():
         if value is not None and name in _DETAILS:
-            details = _fields(value)
-            for detail, kind in _DETAILS[name]:
-                if (number := details.get(detail)) and (number := _whole(number)):
-                    counts[kind] = number
-            if writes := details.get("cache_write_tokens_details"):
-                counts["cache_write_12h_tokens"] = count(writes, "ttl_12h_tokens")
+            kinds = _DETAILS[name]
+            for detail, number in _fields(value).items():
+                if detail in kinds:
+                    if number and (number := _whole(number)):
+                        counts[kinds[detail]] = number
+                elif detail == "cache_write_tokens_details" and number:
+                    counts["cache_write_12h_tokens"] = count(number, "ttl_12h_tokens")
         elif value and name in _CACHE_HITS and (number := _whole(value)):
             counts.setdefault("cache_read_tokens", number)
     return counts
@@ -85,11 +109,20 @@ def _fields(item: Any) -> Mapping[str, Any]:
     """All fields of plain JSON or of an SDK object; none of anything else."""
     if type(item) is dict:
         return item
-    fields = getattr(item, "__dict__", None)
+    try:
+        fields, extra = item.__dict__, item.__pydantic_extra__
+    except AttributeError:
+        fields, extra = getattr(item, "__dict__", None), None
     if type(fields) is not dict:
         return item if isinstance(item, Mapping) else {}
-    extra = getattr(item, "__pydantic_extra__", None)
-    return {**fields, **extra} if isinstance(extra, dict) and extra else fields
+    return {**fields, **extra} if extra and isinstance(extra, dict) else fields
+
+
+def _said(reply: Any) -> Mapping[str, Any]:
+    """All fields of plain JSON or of an SDK object; of any other object, those that are read here."""
+    if type(reply) is dict or hasattr(reply, "__pydantic_extra__"):
+        return _fields(reply)
+    return {name: read(reply, name) for name in _READ}
 
 
 def _whole(value: Any) -> int:
@@ -117,19 +150,24 @@ def stated_cost(usage: Any) -> int | None:
 
 def chat(reply: Any) -> Answer:
     """A chat completion, or a legacy completion. A model that searches does so once a call, for a fee."""
-    usage = read(reply, "usage")
-    choices = read(reply, "choices")
-    model = _text(reply, "model")
+    said = _said(reply)
+    usage = _fields(said.get("usage"))
+    model = text(said, "model")
     counts = token_usage(usage)
-    if counts is not None and model is not None and searches(model):
+    if counts is not None and model is not None and SEARCHES in model:
         counts["web_searches"] = 1
+    cut = False
+    choices = said.get("choices")
+    for choice in choices if type(choices) is list else _list(choices):
+        if read(choice, "finish_reason") == "length":
+            cut = True
     return Answer(
         model=model,
         usage=counts,
-        tier=_text(reply, "service_tier"),
-        cost=stated_cost(usage),
-        id=_text(reply, "id"),
-        cut=any(read(choice, "finish_reason") == "length" for choice in _list(choices)),
+        tier=text(said, "service_tier"),
+        cost=stated_cost(usage) if "cost" in usage else None,
+        id=text(said, "id"),
+        cut=cut,
     )
 
 
@@ -152,23 +190,24 @@ def responses(reply: Any) -> Answer:
     A background response that failed with nothing to show and no usage was not billed; one that was cancelled
     may have been.
     """
-    usage = read(reply, "usage")
+    said = _said(reply)
+    usage = _fields(said.get("usage"))
     counts = token_usage(usage)
-    status = read(reply, "status")
+    status = text(said, "status")
+    unfinished = said.get("incomplete_details")
     also: Others = ()
-    if counts is not None:
-        counts.update(_fees(reply))
-        also = _pictures(reply)
-    reason = read(read(reply, "incomplete_details"), "reason")
+    if counts is not None and _has_extras(said):
+        counts.update(_fees(said))
+        also = _pictures(said)
     return Answer(
-        model=_text(reply, "model"),
+        model=text(said, "model"),
         usage=counts,
-        tier=_text(reply, "service_tier"),
-        cost=stated_cost(usage),
-        id=_text(reply, "id"),
-        final=not (isinstance(status, str) and status in _RUNNING),
-        free=counts is None and status == "failed" and not read(reply, "output"),
-        cut=reason == "max_output_tokens",
+        tier=text(said, "service_tier"),
+        cost=stated_cost(usage) if "cost" in usage else None,
+        id=text(said, "id"),
+        final=status not in _RUNNING,
+        free=counts is None and status == "failed" and not said.get("output"),
+        cut=unfinished is not None and read(unfinished, "reason") == "max_output_tokens",
         also=also,
     )
 
@@ -203,6 +242,17 @@ def video(reply: Any) -> Answer:
 def free(reply: Any) -> Answer:
     """A reply of an operation that costs nothing."""
     return Answer(usage={}, free=True)
+
+
+def _has_extras(said: Mapping[str, Any]) -> bool:
+    """Whether a response may have cost something beside its tokens."""
+    if "tool_usage" in said and said["tool_usage"] is not None:
+        return True
+    for item in _list(said.get("output")):
+        kind = read(item, "type")
+        if isinstance(kind, str) and kind in _EXTRA:
+            return True
+    return False
 
 
 def _fees(reply: Any) -> dict[str, int]:
@@ -293,7 +343,7 @@ def _text(item: Any, name: str) -> str | None:
 
 
 def _list(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else ()
+    return value if type(value) is list or isinstance(value, tuple | list) else ()
 
 
 def _nano(value: Any) -> int | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from ..calls import NOTHING, Call, Usage
@@ -19,6 +20,9 @@ from .openai_input import Input, fields, given, items, text, whole
 
 COMPLETION_TOKENS = 16
 """The output cap of legacy completions where none is stated (the SDK's `completion_create_params.max_tokens`)."""
+
+SEARCHES = "-search-"
+"""In the names of chat models that search the web for each answer: gpt-4o-search-preview, gpt-5-search-api."""
 
 LEAST_RESPONSE_TOKENS = 16
 """The smallest `max_output_tokens` that Responses accepts."""
@@ -50,6 +54,10 @@ _FEES = {
     "web_search": "web_searches",
     "file_search": "storage_searches",
 }
+_CHAT_SCHEMAS = ("tools", "functions", "response_format", "tool_choice", "function_call")
+_RESPONSES_SCHEMAS = ("tools", "text", "tool_choice")
+_NAMES = ("user", "safety_identifier")
+_STORED = frozenset({"previous_response_id", "conversation", "prompt"})
 _HOSTED = ("web_search", "file_search", "code_interpreter", "image_generation", "mcp", "shell", "tool_search")
 
 
@@ -58,13 +66,15 @@ def chat(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
     body = fields(body)
     seen = Input()
     seen.messages(body.get("messages"))
-    _schemas(seen, body, ("tools", "functions", "response_format", "tool_choice", "function_call"))
-    prediction = given(body, "prediction")
-    if isinstance(prediction, Mapping):
-        seen.content(prediction.get("content"))
+    _schemas(seen, body, _CHAT_SCHEMAS)
+    predicted = "prediction" in body and isinstance(body["prediction"], Mapping)
+    if predicted:
+        seen.content(body["prediction"].get("content"))
     model = text(body, "model") or ""
-    search = given(body, "web_search_options") is not None or searches(model)
-    capped, older = whole(body, "max_completion_tokens"), whole(body, "max_tokens")
+    search = SEARCHES in model or ("web_search_options" in body and given(body, "web_search_options") is not None)
+    capped = whole(body, "max_completion_tokens") if "max_completion_tokens" in body else None
+    if "max_tokens" in body and (older := whole(body, "max_tokens")) is not None:
+        capped = max(capped or 0, older)
     fixed: Usage = {"web_searches": 1} if search else NOTHING
     if seen.audio_tokens:
         fixed = {**fixed, "input_audio_tokens": seen.audio_tokens}
@@ -74,19 +84,20 @@ def chat(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
         overhead=seen.overhead,
         images=seen.images,
         fixed=fixed,
-        choices=max(whole(body, "n") or 1, 1),
-        max_output=max(capped or 0, older or 0) if capped is not None or older is not None else None,
+        choices=(whole(body, "n") or 1) if "n" in body else 1,
+        max_output=capped,
         # With a predicted output the API accepts no cap.
-        cap=None if isinstance(prediction, Mapping) else "max_completion_tokens",
-        stream=body.get("stream") is True,
-        tier=text(body, "service_tier"),
+        cap=None if predicted else "max_completion_tokens",
+        stream="stream" in body and body["stream"] is True,
+        tier=text(body, "service_tier") if "service_tier" in body else None,
         user=user(body),
         # What a search finds is billed as input, but for the preview models.
         unknown_input=seen.unknown or (search and "-search-preview" not in model),
-        thinks=given(body, "reasoning_effort") is not None or thinks(model),
+        thinks=thinks(model) or ("reasoning_effort" in body and given(body, "reasoning_effort") is not None),
     )
 
 
+@lru_cache(maxsize=1024)
 def thinks(model: str) -> bool:
     """Whether a model is one of those that reason before they answer, by the name of its family."""
     return _THINKING.search(model) is not None
@@ -118,31 +129,32 @@ def responses(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
     """`responses.create`, `parse` and `stream`, those of `beta` included."""
     body = fields(body)
     seen = Input()
-    seen.content(given(body, "input"))
+    seen.content(body.get("input"))
     seen.overhead += ITEM_TOKENS_TO_PRIME
-    seen.text(given(body, "instructions"))
-    _schemas(seen, body, ("tools", "text", "tool_choice"))
-    stored = any(given(body, name) for name in ("previous_response_id", "conversation", "prompt"))
+    if "instructions" in body:
+        seen.text(body["instructions"])
+    _schemas(seen, body, _RESPONSES_SCHEMAS)
+    stored = not _STORED.isdisjoint(body) and any(given(body, name) for name in _STORED)
     model = text(body, "model") or ""
-    fixed, also, hosted = _tools(body, model)
+    fixed, also, hosted = _tools(body, model) if "tools" in body else (NOTHING, (), False)
     if seen.audio_tokens:
-        fixed["input_audio_tokens"] = seen.audio_tokens
+        fixed = {**fixed, "input_audio_tokens": seen.audio_tokens}
     return Call(
         model=model,
         texts=seen.texts,
         overhead=seen.overhead,
         images=seen.images,
         fixed=fixed or NOTHING,
-        max_output=whole(body, "max_output_tokens"),
+        max_output=whole(body, "max_output_tokens") if "max_output_tokens" in body else None,
         cap="max_output_tokens",
         least_output=LEAST_RESPONSE_TOKENS,
-        stream=body.get("stream") is True,
-        tier=text(body, "service_tier"),
+        stream="stream" in body and body["stream"] is True,
+        tier=text(body, "service_tier") if "service_tier" in body else None,
         user=user(body),
-        background=body.get("background") is True,
+        background="background" in body and body["background"] is True,
         unknown_input=seen.unknown or stored or hosted,
-        thinks=given(body, "reasoning") is not None or thinks(model),
-        also=tuple(also),
+        thinks=thinks(model) or ("reasoning" in body and given(body, "reasoning") is not None),
+        also=also,
     )
 
 
@@ -204,9 +216,13 @@ def embeddings(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
 
 def user(body: Mapping[str, Any]) -> str | None:
     """The end user that a request names: `user`, else `safety_identifier`, else `metadata.user_id`."""
-    metadata = body.get("metadata")
-    named = text(metadata, "user_id") if isinstance(metadata, Mapping) else None
-    return text(body, "user") or text(body, "safety_identifier") or named
+    for name in _NAMES:
+        if name in body and (named := text(body, name)):
+            return named
+    if "metadata" not in body:
+        return None
+    metadata = body["metadata"]
+    return text(metadata, "user_id") if isinstance(metadata, Mapping) else None
 
 
 ITEM_TOKENS_TO_PRIME = 16
@@ -241,7 +257,7 @@ def _prompts(seen: Input, prompt: Any) -> int:
     return prompts + (1 if ids else 0)
 
 
-def _tools(body: Mapping[str, Any], model: str) -> tuple[dict[str, int], list[tuple[str, Usage]], bool]:
+def _tools(body: Mapping[str, Any], model: str) -> tuple[Usage, tuple[tuple[str, Usage], ...], bool]:
     """What the hosted tools of a response may use: fees, other models' usage, and whether they add input."""
     stated = whole(body, "max_tool_calls")
     research = "deep-research" in model
@@ -264,7 +280,7 @@ def _tools(body: Mapping[str, Any], model: str) -> tuple[dict[str, int], list[tu
                 fees["code_executions"] = fees.get("code_executions", 0) + gigabytes(container)
         elif kind == "image_generation":
             also.append(_painter(tool, IMAGE_CALLS if stated is None else stated))
-    return fees, also, hosted
+    return fees, tuple(also), hosted
 
 
 def _painter(tool: Mapping[str, Any], pictures: int) -> tuple[str, Usage]:
@@ -277,11 +293,6 @@ def _painter(tool: Mapping[str, Any], pictures: int) -> tuple[str, Usage]:
         "output_image_tokens": made,
     }
     return model, usage
-
-
-def searches(model: str) -> bool:
-    """Whether a chat model searches the web for each answer: gpt-4o-search-preview, gpt-5-search-api."""
-    return "-search-" in model
 
 
 def gigabytes(container: Any) -> int:
