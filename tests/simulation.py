@@ -1,0 +1,701 @@
+"""
+Many clients, one store, and everything between them going wrong: played in a time of its own, from a seed.
+
+The clients are the real thing: `Guard`, `Charge`, the shell's `send` and `run`, `Journal` on real files, and a real
+store behind. What is played is what lies around them: the network (messages are lost, doubled and late), the clocks
+(they differ, and step), the processes (they are cancelled, stopped and killed, and start again) and the provider.
+One thread runs all of it, and every choice is drawn from one seeded generator: a seed that fails, fails again.
+
+`Oracle` keeps the books a second time, by its own few rules, and every answer of the store is held against them as
+it is given. What must be true in the end is in `World.audit`.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from heapq import heappop, heappush
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any
+from unittest.mock import patch
+
+import budgetguard.charge
+import budgetguard.journal
+from budgetguard.adapters import openai as adapter
+from budgetguard.budgets import Budget, UserBudget, terms_key
+from budgetguard.calls import Answer
+from budgetguard.charge import Charge, Step
+from budgetguard.errors import BudgetExceededError, StoreError
+from budgetguard.guards import AsyncShell, Guard, Settings
+from budgetguard.journal import Journal
+from budgetguard.ledger import (
+    Account,
+    Admitted,
+    Clock,
+    Conflict,
+    Ended,
+    Entry,
+    Hold,
+    Refusal,
+    Settled,
+    Stale,
+    Store,
+    new_id,
+)
+from budgetguard.money import Money
+from budgetguard.prices import PriceBook
+from budgetguard.process import PROCESS
+from budgetguard.scope import Scope
+
+MODEL = "gpt-4o-mini"
+INPUT, OUTPUT = 150, 600
+"""Nano-dollars a token."""
+PRICES = PriceBook(overrides={MODEL: {"input": INPUT / 1000, "output": OUTPUT / 1000}})
+ENDPOINT = adapter.find("post", "/chat/completions")
+
+START_MS = 1_798_847_880_000
+"""Two minutes before a midnight in UTC: every run sees a day end."""
+TTL_MS = 60_000
+RESERVE_MS = 250
+SETTLE_MS = 500
+ALLOWANCE = 60_000
+DAY = 600_000
+USERS = ("ann", "bob", "cyd")
+
+StoreMaker = Callable[[Clock, Path], Store]
+
+
+@dataclass(frozen=True)
+class Faults:
+    """How often what goes wrong, as probabilities."""
+
+    lost: float = 0.05
+    doubled: float = 0.05
+    late: float = 0.05
+    cancelled: float = 0.08
+    killed: float = 0.04
+    stopped: float = 0.04
+    slow: float = 0.04
+    clock: float = 0.10
+    away: float = 0.08
+
+
+class Crash(BaseException):
+    """The process is gone: whatever its code still does has no effect."""
+
+
+class ProviderRefused(Exception):
+    """The provider answered with an error, and bills nothing."""
+
+
+class ConnectionLost(Exception):
+    """The provider took the request, and its answer never came."""
+
+
+class Wait:
+    """What a task waits for; the value it goes on with is sent by `World.resume`."""
+
+    def __await__(self) -> Generator[Wait, Any, Any]:
+        return (yield self)
+
+
+class Task:
+    """A coroutine on a client, and what it waits for."""
+
+    def __init__(self, client: Client, work: Coroutine[Any, Any, None]) -> None:
+        self.client = client
+        self.work = work
+        self.waits: Wait | None = None
+        self.done = False
+
+
+@dataclass
+class Record:
+    """What truly became of one call."""
+
+    client: Client
+    charge: Charge
+    sent: bool = False
+    spared: bool = False
+    """Whether it was sent on the allowance, while the store was away."""
+    bill: int = 0
+    """What the provider charges for it."""
+    due: tuple[int, int] | None = None
+    """What must stand on the books in the end, at least and at most; `None`: nothing."""
+    over: bool = False
+    """Whether its client came to its end with it."""
+
+
+class Client:
+    """One process: a guard, its journal, and the tasks it runs."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.dead = False
+        self.stopped_until = 0
+        self.skew_ms = world.random.choice([0, 0, -90_000, 45_000, 86_400_000])
+        open_ = world.random.random() < 0.3
+        settings = Settings(
+            ttl_ms=TTL_MS,
+            on_store_error="open" if open_ else "closed",
+            allowance=Money(ALLOWANCE) if open_ else None,
+        )
+        rules = [Budget("day", Money(DAY), "daily", in_flight=4)]
+        self.guard = Guard(Link(self), PRICES, rules, clock=self.clock, settings=settings)  # type: ignore[arg-type]
+        self.guard.journal = self.journal = world.make_journal(self)
+        self.guard.async_shell = Shell(self)
+        self.tasks: list[Task] = []
+
+    def clock(self) -> float:
+        return (self.world.now + self.skew_ms) / 1000
+
+
+class Shell(AsyncShell):
+    """The real shell; what its steps ask of the store goes over the network that is played."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__()
+        self.client = client
+
+    async def step(self, step: Step) -> Any:
+        client, world = self.client, self.client.world
+        assert step.turn is None, "no call here waits for room"
+        if client.dead:
+            raise StoreError("this process is gone")
+        work = step.run
+        if isinstance(work, partial) and isinstance(getattr(work.func, "__self__", None), Link):
+            return await world.ask(client, work.func.__name__, work.args)
+        return work()
+
+
+class Link:
+    """The store as a client's code sees it. Called at once (by the journal), it is a network that takes no time."""
+
+    blocking = True
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def _now(self, name: str, *args: Any) -> Any:
+        client, world = self.client, self.client.world
+        if client.dead or world.away or world.happens("lost"):
+            raise StoreError("no connection")
+        answer = world.serve(name, args)
+        if world.happens("doubled"):
+            world.after(world.delay(), lambda: world.serve(name, args))
+        if world.happens("lost"):
+            raise StoreError("the answer was lost")
+        return answer
+
+    def reserve(self, hold: Hold) -> Any:
+        return self._now("reserve", hold)
+
+    def settle(self, hold: Hold, entry: Entry) -> Any:
+        return self._now("settle", hold, entry)
+
+    def release(self, hold_id: str) -> Any:
+        return self._now("release", hold_id)
+
+    def terms(self, key: str) -> Any:
+        return self._now("terms", key)
+
+    def balances(self, keys: Sequence[str]) -> Any:
+        return self._now("balances", keys)
+
+
+class Reaper:
+    """Ends that were put off because their task was cancelled; run a little later, if the process lives."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def take(self, end: Callable[[], None]) -> None:
+        client = self.world.records[end.__self__.id].client  # type: ignore[attr-defined]
+        self.world.after(5, lambda: None if client.dead else end())
+
+
+@dataclass
+class Open:
+    """A hold in the oracle's books."""
+
+    amount: int
+    keys: tuple[str, ...]
+    due: int
+
+
+@dataclass
+class Oracle:
+    """The books, kept a second time by other rules, and every answer held against them."""
+
+    open: dict[str, Open] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+    entries: dict[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)
+    settled: Counter[str] = field(default_factory=Counter)
+    admitted: set[str] = field(default_factory=set)
+    latest: int = 0
+    """The latest time that the store's clock has shown: what was due by then may be cleared away for good."""
+
+    def held(self, key: str, now: int) -> tuple[int, int]:
+        """The least and the most that may be held on an account: a hold that was due may come back with the clock."""
+        certain = sum(item.amount for item in self.open.values() if key in item.keys and item.due > self.latest)
+        return certain, sum(item.amount for item in self.open.values() if key in item.keys and item.due > now)
+
+    def reserve(self, hold: Hold, answer: Any, now: int, versions: dict[str, int]) -> None:
+        known = self.open.get(hold.id)
+        if isinstance(answer, Admitted):
+            assert hold.id not in self.ended, "a hold was placed after its end (P5)"
+            assert hold.id not in self.entries, "a hold was placed after it was settled (P5)"
+            if known is not None:
+                assert known.due > now, "an expired hold was placed again (P5)"
+                assert answer.amount == known.amount, "a repeated reserve got another amount (P5)"
+                return
+            self._admit(hold, answer, now, versions)
+        elif isinstance(answer, Refusal):
+            account = answer.account
+            assert account.limit is not None
+            most = self.held(account.key, now)[1]
+            need = hold.amount if hold.least is None else hold.least
+            room = account.limit - self.settled[account.key] - most
+            assert need > room, "a hold was refused for which there was room (P7)"
+        elif isinstance(answer, Ended):
+            over = known is not None and known.due <= self.latest
+            assert over or hold.id in self.ended or hold.id in self.entries, "a hold ended by itself (P5)"
+        else:
+            assert isinstance(answer, Stale)
+            old = any(version != versions.get(key, 0) for key, version in hold.terms)
+            assert old or not all(inside(account, now) for account in hold.accounts), "stale without cause (P8)"
+
+    def _admit(self, hold: Hold, answer: Admitted, now: int, versions: dict[str, int]) -> None:
+        for key, version in hold.terms:
+            assert versions.get(key, 0) == version, "a hold was placed by an old budget (P8)"
+        for account in hold.accounts:
+            assert inside(account, now), "a hold was placed in a period of another time (P8)"
+            certain = self.held(account.key, now)[0]
+            assert account.limit is not None
+            assert self.settled[account.key] + certain + answer.amount <= account.limit, "overspent at admission (P1)"
+        assert (hold.least is None) == (answer.amount == hold.amount) or answer.amount <= hold.amount
+        self.open[hold.id] = Open(answer.amount, tuple(account.key for account in hold.accounts), now + hold.ttl_ms)
+        self.admitted.add(hold.id)
+
+    def settle(self, hold: Hold, entry: Entry, answer: Any, now: int) -> None:
+        before = self.entries.get(hold.id)
+        if before is not None:
+            if isinstance(answer, Conflict):
+                assert answer.recorded == before[0] != entry.cost, "a conflict where there is none (P5)"
+            else:
+                assert before[0] == entry.cost, "settled again at another cost (P5)"
+            return
+        assert isinstance(answer, Settled)
+        assert answer.cost == entry.cost, "not settled in full (P6)"
+        known = self.open.pop(hold.id, None)
+        if known is None or known.due <= now:
+            assert answer.late, "a settlement after the hold's end is not marked (P6)"
+        elif known.due > self.latest:
+            assert not answer.late, "a settlement in time is marked late (P6)"
+        keys = known.keys if known is not None else tuple(account.key for account in hold.accounts)
+        self.entries[hold.id] = entry.cost, keys
+        for key in keys:
+            self.settled[key] += entry.cost
+
+    def release(self, hold_id: str) -> None:
+        if hold_id not in self.entries:
+            self.open.pop(hold_id, None)
+            self.ended.add(hold_id)
+
+
+def inside(account: Account, now: int) -> bool:
+    return (account.start_ms or 0) <= now and (account.end_ms is None or now < account.end_ms)
+
+
+class World:
+    """Everything, for one seed. `run` raises `AssertionError` where a promise was broken."""
+
+    def __init__(self, seed: int, make_store: StoreMaker, faults: Faults | None = None) -> None:
+        self.random = Random(seed)
+        self.faults = faults or Faults()
+        self.now = START_MS
+        self.offset = 0
+        self.away = False
+        self.calm = False
+        self.oracle = Oracle()
+        self.records: dict[str, Record] = {}
+        self.acked: dict[str, int] = {}
+        self.heard: dict[str, Any] = {}
+        """The last answer to a reserve that its client heard."""
+        self.seen: Counter[str] = Counter()
+        self.versions: dict[str, int] = {}
+        self.clients: list[Client] = []
+        self.events: list[tuple[float, int, Callable[[], None]]] = []
+        self.numbers = count(1)
+        self.served = 0
+        root = Path("/dev/shm")
+        self.directory = Path(tempfile.mkdtemp(prefix="budgetguard-", dir=root if root.is_dir() else None))
+        self.store = make_store(lambda: (self.now + self.offset) / 1000, self.directory)
+
+    # Time and chance.
+
+    def happens(self, fault: str) -> bool:
+        if self.calm or self.random.random() >= getattr(self.faults, fault):
+            return False
+        self.seen[fault] += 1
+        return True
+
+    def delay(self) -> float:
+        return self.random.uniform(100, 2000) if self.happens("late") else self.random.uniform(0.2, 15)
+
+    def after(self, delay_ms: float, do: Callable[[], None]) -> None:
+        heappush(self.events, (self.now + delay_ms, next(self.numbers), do))
+
+    def resume(self, task: Task, wait: Wait, value: Any = None, error: BaseException | None = None) -> None:
+        """Let a task go on, if it still waits for this and its process is not stopped."""
+        client = task.client
+        if task.done or client.dead or task.waits is not wait:
+            return
+        if client.stopped_until > self.now:
+            self.after(client.stopped_until - self.now, lambda: self.resume(task, wait, value, error))
+            return
+        self.go(task, value, error)
+
+    def go(self, task: Task, value: Any = None, error: BaseException | None = None) -> None:
+        self.task = task
+        task.waits = None
+        try:
+            task.waits = task.work.send(value) if error is None else task.work.throw(error)
+        except StopIteration:
+            task.done = True
+        except (Cancelled, Crash):
+            task.done = True
+
+    async def sleep(self, client: Client, delay_ms: float) -> None:
+        wait, task = Wait(), self.task
+        self.after(delay_ms, lambda: self.resume(task, wait))
+        await wait
+
+    # The network, and the store behind it.
+
+    async def ask(self, client: Client, name: str, args: tuple[Any, ...]) -> Any:
+        """An operation over the network: its answer, or `StoreError` at the deadline."""
+        wait, task = Wait(), self.task
+        limit = RESERVE_MS if name == "reserve" else SETTLE_MS
+        self.after(limit, lambda: self.resume(task, wait, error=StoreError("no answer in time")))
+        copies = 1 + self.happens("doubled")
+        for _ in range(copies):
+            if not self.happens("lost"):
+                self.after(self.delay(), lambda: self.deliver(name, args, task, wait))
+        answer = await wait
+        if name == "settle" and isinstance(answer, Settled):
+            self.acked[args[0].id] = args[1].cost
+        if name == "reserve":
+            self.heard[args[0].id] = answer
+        return answer
+
+    def deliver(self, name: str, args: tuple[Any, ...], task: Task, wait: Wait) -> None:
+        if self.away:
+            return
+        answer = self.serve(name, args)
+        if not self.happens("lost"):
+            self.after(self.delay(), lambda: self.resume(task, wait, answer))
+
+    def serve(self, name: str, args: tuple[Any, ...]) -> Any:
+        """Have the store do it, and hold its answer and its books against the oracle's."""
+        oracle, now = self.oracle, self.store.now_ms()
+        oracle.latest = max(oracle.latest, now)
+        answer = getattr(self.store, name)(*args)
+        if name == "reserve":
+            oracle.reserve(args[0], answer, now, self.versions)
+        elif name == "settle":
+            oracle.settle(args[0], args[1], answer, now)
+        elif name == "release":
+            oracle.release(args[0])
+        self.served += 1
+        if name in {"reserve", "settle"}:
+            self.compare_balances([account.key for account in args[0].accounts], now)
+        if self.served % 25 == 0:
+            self.compare_books()
+        return answer
+
+    def compare_balances(self, keys: list[str], now: int) -> None:
+        for balance in self.store.balances(keys):
+            least, most = self.oracle.held(balance.key, now)
+            assert balance.settled == self.oracle.settled[balance.key], "the books miss or invent money (P2)"
+            assert least <= balance.held <= most, "the books hold what nobody holds, or less (P2)"
+
+    def compare_books(self) -> None:
+        oracle, now = self.oracle, self.store.now_ms()
+        oracle.latest = max(oracle.latest, now)
+        assert self.store.check() == [], "the books do not add up (P2)"
+        found = {entry.hold_id: entry.cost for entry in self.store.entries()}
+        assert found == {key: cost for key, (cost, _) in oracle.entries.items()}, "an entry is lost (P4)"
+        there = {hold.id for hold in self.store.holds()}
+        assert {key for key, item in oracle.open.items() if item.due > oracle.latest} <= there, "a hold is lost (P2)"
+        assert there <= {key for key, item in oracle.open.items() if item.due > now}, "a hold stays (P7)"
+
+    # The clients.
+
+    def make_journal(self, client: Client) -> Journal:
+        guard = client.guard
+
+        def settle(kept: Any) -> None:
+            guard._land(kept)
+
+        directory = str(self.directory / "journal")
+        journal = Journal(settle, guard.store.release, directory, "", background=False)  # type: ignore[union-attr]
+        keep = journal.keep
+
+        def kept(item: Any, landed: Any = None) -> None:
+            keep(item, landed)
+            self.acked[item.hold.id] = item.entry.cost
+
+        journal.keep = kept  # type: ignore[method-assign]
+        return journal
+
+    def start_client(self) -> Client:
+        client = Client(self)
+        self.clients.append(client)
+        for _ in range(2):
+            task = Task(client, self.work(client))
+            client.tasks.append(task)
+            self.after(self.random.uniform(0, 100), lambda task=task: self.go_first(task))
+        self.after(200, lambda: self.replay(client))
+        return client
+
+    def go_first(self, task: Task) -> None:
+        if not task.client.dead:
+            self.go(task)
+
+    def replay(self, client: Client) -> None:
+        if client.dead or self.calm:
+            return
+        if client.stopped_until <= self.now:
+            client.journal.replay()
+        self.after(self.random.uniform(100, 2000), lambda: self.replay(client))
+
+    async def work(self, client: Client) -> None:
+        """What one task does: some calls, one after the other."""
+        for _ in range(4):
+            await self.sleep(client, self.random.uniform(1, 3000))
+            try:
+                await self.call(client)
+            except (BudgetExceededError, StoreError, ProviderRefused, ConnectionLost):
+                pass
+            except Cancelled:
+                if self.calm:
+                    return
+
+    async def call(self, client: Client) -> None:
+        text = "x" * self.random.randint(1, 40)
+        body: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": text}]}
+        if self.random.random() < 0.5:
+            body["max_tokens"] = self.random.randint(1, 80)
+        scope = Scope(tags={"user": self.random.choice(USERS)})
+        assert ENDPOINT is not None
+        charge = client.guard.charge(ENDPOINT, body, (), "openai", scope)
+        record = self.records[charge.id] = Record(client, charge)
+        task = self.task
+        if self.happens("cancelled"):
+            self.after(self.random.uniform(0, 1500), lambda: self.cancel(task, record))
+
+        async def proceed() -> Answer:
+            return await self.provide(record)
+
+        def failed(error: BaseException) -> None:
+            charge.failed(isinstance(error, ProviderRefused))
+
+        try:
+            await client.guard.async_shell.send(charge, proceed, charge.observe, failed)
+        finally:
+            record.over = not client.dead
+
+    async def provide(self, record: Record) -> Answer:
+        """The provider: it bills what it was asked for, sometimes after a very long time, sometimes unheard."""
+        charge, client = record.charge, record.client
+        record.sent = True
+        if charge.spared is None:
+            assert charge.id in self.oracle.admitted, "a call was sent without a hold (P10)"
+        else:
+            record.spared = True
+        refused, unheard = self.random.random() < 0.1, self.random.random() < 0.1
+        if not refused:
+            cap = charge.cap if charge.cap is not None else charge.call.max_output or 1
+            tokens = self.random.randint(0, cap)
+            usage = {"input_tokens": self.random.randint(1, 8), "output_tokens": tokens}
+            record.bill = usage["input_tokens"] * INPUT + tokens * OUTPUT
+            assert record.bill <= charge.amount, "a call cost more than was held for it (P1)"
+        record.due = record.bill, charge.amount  # until the answer is heard
+        assert self.unbooked(client) <= ALLOWANCE, "more was spent than the allowance (P10)"
+        slow = self.happens("slow")
+        await self.sleep(client, self.random.uniform(TTL_MS, 3 * TTL_MS) if slow else self.random.uniform(10, 4000))
+        if refused:
+            record.due = None
+            raise ProviderRefused
+        if unheard:
+            raise ConnectionLost
+        record.due = record.bill, record.bill
+        return Answer(model=MODEL, usage=usage)
+
+    def unbooked(self, client: Client) -> int:
+        """What a process has spent, or holds, that no book shows."""
+        return sum(
+            self.acked.get(key, record.charge.amount)
+            for key, record in self.records.items()
+            if record.spared and record.client is client and key not in self.oracle.entries and record.due is not None
+        )
+
+    def cancel(self, task: Task, record: Record) -> None:
+        if not task.done and not task.client.dead and not record.over and task.waits is not None:
+            self.go(task, error=Cancelled())
+
+    def kill(self, client: Client) -> None:
+        client.dead = True
+        client.journal.close()
+        for task in client.tasks:
+            if not task.done and task.waits is not None:
+                self.go(task, error=Crash())
+            task.work.close()
+
+    # What goes wrong beside the network.
+
+    def trouble(self) -> None:
+        """Called every now and then."""
+        if self.calm:
+            return
+        living = [client for client in self.clients if not client.dead]
+        victim = self.random.choice(living)
+        if self.happens("killed"):
+            self.kill(victim)
+            self.after(self.random.uniform(10, 5000), self.start_client)
+            if len(living) == 1:
+                self.start_client()
+        if self.happens("stopped"):
+            victim.stopped_until = self.now + self.random.choice([500, 5_000, 2 * TTL_MS])
+        if self.happens("clock"):
+            self.offset += self.random.choice([-120_000, -5_000, -1, 1, 5_000, 70_000])
+        if self.happens("away"):
+            self.away = True
+            self.after(self.random.uniform(100, 6000), self.back)
+        if self.happens("clock"):
+            self.change_budget(self.random.choice(USERS[:2]))
+        self.after(self.random.uniform(100, 1500), self.trouble)
+
+    def back(self) -> None:
+        self.away = False
+
+    def change_budget(self, user: str) -> None:
+        limit = Money(self.random.choice([80_000, 150_000, 300_000]))
+        rule = Budget("users", limit, None, per=("user",), in_flight=4)
+        terms = self.store.put_terms(terms_key(user), UserBudget(user, rule, 0, 0).to_text())
+        assert terms is not None
+        self.versions[terms.key] = terms.version
+
+    # From the beginning to the end.
+
+    def run(self) -> World:
+        """Play it."""
+        ids = count(1)
+        with ExitStack() as stack:
+            stack.callback(shutil.rmtree, self.directory)
+            stack.callback(self.store.close)
+            stack.enter_context(patch.object(budgetguard.charge, "new_id", lambda: f"{next(ids):032x}"))
+            stack.enter_context(patch.object(budgetguard.journal, "new_id", lambda: f"{next(ids):032x}"))
+            stack.enter_context(patch.object(PROCESS, "reaper", Reaper(self)))
+            logging.disable(logging.CRITICAL)
+            stack.callback(logging.disable, logging.NOTSET)
+            stack.callback(self.bury)
+            for user in USERS[:2]:
+                self.change_budget(user)
+            for _ in range(3):
+                self.start_client()
+            self.after(500, self.trouble)
+            self.play(self.now + 20_000)
+            self.settle_down()
+            self.audit()
+        return self
+
+    def play(self, until: float) -> None:
+        while self.events and self.events[0][0] <= until:
+            self.now, _, do = heappop(self.events)  # type: ignore[assignment]
+            self.now = max(int(self.now), START_MS)
+            do()
+        self.now = int(until)
+
+    def settle_down(self) -> None:
+        """Nothing goes wrong any more: everybody comes to an end, and what was kept lands."""
+        self.calm, self.away = True, False
+        while self.events:
+            self.play(self.events[0][0])
+        for client in self.clients:
+            if not client.dead:
+                assert client.journal.replay(), "a journal does not land although the store answers (P10)"
+        auditor = Client(self)
+        self.clients.append(auditor)
+        for client in self.clients:
+            client.journal.close()
+        assert auditor.journal.replay(), "what dead processes kept does not land (P10)"
+        self.auditor = auditor
+
+    def bury(self) -> None:
+        """Close what is left, however the run ended."""
+        self.calm = True
+        for client in self.clients:
+            self.kill(client)
+            client.journal._waiting.clear()
+            client.journal._releases.clear()
+        for record in self.records.values():
+            PROCESS.open.pop(id(record.charge), None)
+
+    def audit(self) -> None:
+        """What must be true when all have ended."""
+        self.compare_books()
+        books = {entry.hold_id: entry.cost for entry in self.store.entries()}
+        for key, cost in self.acked.items():
+            assert books.get(key) == cost, "an acknowledged settlement is missing (P4)"
+        unpaid = 0
+        for key, record in self.records.items():
+            if record.over and record.due is None:
+                assert key not in books, "a call that cost nothing is on the books (P5)"
+            elif record.over and record.due is not None:
+                assert record.due[0] <= books.get(key, -1) <= record.due[1], "a call is not booked at its cost (P5)"
+            elif record.sent and key not in books:
+                unpaid += record.bill
+            assert books.get(key, record.bill) >= record.bill, "a call is on the books below its cost"
+        assert sum(books.values()) + unpaid >= sum(record.bill for record in self.records.values())
+        self.audit_holds()
+        self.audit_allowances()
+
+    def audit_holds(self) -> None:
+        """
+        No hold outlives its call, but those of processes that died; and they come back after their ttl.
+
+        So does a copy of a reserve that the network delivers after the call was told that there is no room.
+        """
+        excused = {key for key, record in self.records.items() if record.client.dead}
+        excused |= {key for key, answer in self.heard.items() if isinstance(answer, Refusal)}
+        left = {hold.id for hold in self.store.holds()}
+        assert left <= excused, "a hold was left behind (P5)"
+        self.offset += max(0, self.oracle.latest - self.store.now_ms()) + TTL_MS
+        self.oracle.latest = now = self.store.now_ms()
+        assert self.store.holds() == [], "a hold did not expire (P7)"
+        for key in list(self.oracle.settled):
+            self.compare_balances([key], now)
+            room = 10**9
+            last = Hold(new_id(), (Account(key, limit=self.oracle.settled[key] + room),), room)
+            assert isinstance(self.store.reserve(last), Admitted), "what came back cannot be used (P7)"
+
+    def audit_allowances(self) -> None:
+        """What was spent while the store was away has landed, and may be spent again."""
+        for client in self.clients:
+            spare = client.guard.spare
+            if spare is not None and not client.dead:
+                assert (spare.settled, spare.held) == (0, 0), "an allowance did not come back (P10)"
+
+
+class Cancelled(BaseException):
+    """A task was cancelled."""

@@ -1,0 +1,223 @@
+"""
+A thousand runs of everything going wrong, and the proof that they notice.
+
+`simulation.py` says what is played. A seed that fails here fails again: `World(seed, memory).run()`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from simulation import DAY, World
+
+import budgetguard.stores.memory as memory_module
+from budgetguard.charge import Charge
+from budgetguard.errors import StoreError
+from budgetguard.journal import Journal, _File
+from budgetguard.ledger import Account, Admitted, Clock, Entry, Hold, Settled, Store
+from budgetguard.stores.memory import MemoryStore
+from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.tally import Tally
+
+
+def memory(clock: Clock, directory: Path) -> Store:
+    return MemoryStore(clock=clock)
+
+
+def sqlite(clock: Clock, directory: Path) -> Store:
+    return SQLiteStore(directory / "a.db", clock=clock, durable=False, reserve_s=5, settle_s=5)
+
+
+@pytest.mark.parametrize("start", range(0, 800, 100))
+def test_the_memory_store_keeps_its_promises(start):
+    """P1 to P8 and P10, at every step and in the end."""
+    for seed in range(start, start + 100):
+        World(seed, memory).run()
+
+
+@pytest.mark.parametrize("start", range(1000, 1240, 40))
+def test_the_sqlite_store_keeps_its_promises(start):
+    """The same, on a file."""
+    for seed in range(start, start + 40):
+        World(seed, sqlite).run()
+
+
+def test_a_seed_is_played_the_same_every_time():
+    """Otherwise a failure could not be looked into. Both stores give the same answers, too."""
+
+    def play(make_store: Callable[[Clock, Path], Store]) -> Any:
+        world = World(7, make_store).run()
+        return world.served, world.seen, world.oracle.entries, world.now, world.offset
+
+    assert play(memory) == play(memory) == play(sqlite)
+
+
+def test_everything_that_can_go_wrong_goes_wrong():
+    """A fault that never happens is not tested. Budgets run out, and most calls come through all the same."""
+    seen, sent, refused, late, kept = Counter[str](), 0, 0, 0, 0
+    for seed in range(40):
+        world = World(seed, memory).run()
+        seen += world.seen
+        sent += sum(record.sent for record in world.records.values())
+        refused += sum(not record.sent for record in world.records.values())
+        late += sum("late" in entry.flags for entry in world.store.entries())
+        kept += sum(record.charge.spared is not None for record in world.records.values())
+    assert min(seen.values()) >= 10
+    assert set(seen) == {"lost", "doubled", "late", "cancelled", "killed", "stopped", "slow", "clock", "away"}
+    assert sent > 400
+    assert refused > 50
+    assert late > 10
+
+
+# Faults that are put in, and must be found.
+
+
+class Careless(MemoryStore):
+    """A store with a fault."""
+
+
+class AdmitsTwice(Careless):
+    def reserve(self, hold: Hold) -> Any:
+        wide = tuple(replace(account, limit=2 * DAY) for account in hold.accounts)
+        answer = super().reserve(hold._replace(accounts=wide))
+        return answer
+
+
+class CountsRepetitions(Careless):
+    def settle(self, hold: Hold, entry: Entry) -> Any:
+        again = hold.id in self._entries
+        answer = super().settle(hold, entry)
+        if again:
+            for books in self._entries[hold.id].books:
+                books.settled += entry.cost
+        return answer
+
+
+class ForgetsReleases(Careless):
+    def release(self, hold_id: str) -> None:
+        if hold_id in self._open:
+            super().release(hold_id)
+
+
+class KeepsHolds(Careless):
+    def reserve(self, hold: Hold) -> Any:
+        return super().reserve(hold._replace(ttl_ms=10 * hold.ttl_ms))
+
+
+class ExpiresEarly(Careless):
+    def reserve(self, hold: Hold) -> Any:
+        return super().reserve(hold._replace(ttl_ms=hold.ttl_ms // 10))
+
+
+class DropsLateMoney(Careless):
+    def settle(self, hold: Hold, entry: Entry) -> Any:
+        if hold.id in self._ended:
+            return Settled(entry.cost, late=True)
+        return super().settle(hold, entry)
+
+
+class LosesSettlements(Careless):
+    count = 0
+
+    def settle(self, hold: Hold, entry: Entry) -> Any:
+        self.count += 1
+        return Settled(entry.cost) if self.count % 20 == 0 else super().settle(hold, entry)
+
+
+class Overwrites(Careless):
+    def settle(self, hold: Hold, entry: Entry) -> Any:
+        return super().settle(hold, entry._replace(cost=entry.cost // 2))
+
+
+class IgnoresTerms(Careless):
+    def reserve(self, hold: Hold) -> Any:
+        return super().reserve(hold._replace(terms=()))
+
+
+class BelievesClients(Careless):
+    def reserve(self, hold: Hold) -> Any:
+        timeless = tuple(Account(account.key, account.limit, share=account.share) for account in hold.accounts)
+        return super().reserve(hold._replace(accounts=timeless))
+
+
+class HoldsOnOne(Careless):
+    def reserve(self, hold: Hold) -> Any:
+        return super().reserve(hold._replace(accounts=hold.accounts[:1]))
+
+
+STORES = [
+    AdmitsTwice,
+    CountsRepetitions,
+    ForgetsReleases,
+    KeepsHolds,
+    ExpiresEarly,
+    DropsLateMoney,
+    LosesSettlements,
+    Overwrites,
+    IgnoresTerms,
+    BelievesClients,
+    HoldsOnOne,
+]
+
+
+def sends_all_the_same(charge: Charge, error: StoreError) -> Admitted:
+    assert charge.hold is not None
+    return Admitted(charge.hold.amount)
+
+
+def leaves_the_hold(charge: Charge, error: StoreError) -> Admitted:
+    charge.hold = None
+    raise error
+
+
+unspare = Charge._unspare
+
+CLIENTS = {
+    "sends without a store": (Charge, "_without_store", sends_all_the_same),
+    "does not give back": (Charge, "_without_store", leaves_the_hold),
+    "forgets interrupted ends": (Charge, "leave", lambda charge: None),
+    "keeps in memory only": (_File, "append", lambda file, line: None),
+    "does not adopt": (Journal, "_adopt", lambda journal: None),
+    "has no journal": (Journal, "keep", lambda journal, kept, landed=None: None),
+    "never releases": (Journal, "give_back", lambda journal, hold_id: None),
+    "does not count its allowance": (Charge, "_unspare", lambda charge, cost: unspare(charge, 0)),
+    "holds nothing on its allowance": (Tally, "held", property(lambda tally: 0)),
+}
+
+
+def found(make_store: Callable[[Clock, Path], Store]) -> str:
+    """What the first run that fails says."""
+    for seed in range(150):
+        try:
+            World(seed, make_store).run()
+        except AssertionError as error:
+            return str(error).partition("\n")[0]
+    return ""
+
+
+@pytest.mark.parametrize("store", STORES, ids=lambda store: store.__name__)
+def test_a_fault_in_a_store_is_found(store):
+    """Each of these breaks one promise; a simulation that passes them all would prove nothing."""
+    assert "(P" in found(lambda clock, _: store(clock=clock))
+
+
+def test_an_admission_that_forgets_what_is_held_is_found():
+    """The classic: checked against what was spent, and a thousand calls in flight."""
+    admit = memory_module.admit
+    with patch.object(memory_module, "admit", lambda hold, sums: admit(hold, [(settled, 0) for settled, _ in sums])):
+        assert "(P1)" in found(memory)
+
+
+@pytest.mark.parametrize("fault", CLIENTS)
+def test_a_fault_in_a_client_is_found(fault):
+    """The guard, the charge and the journal are played as they are, so what is wrong in them shows."""
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(*CLIENTS[fault]))
+        assert "(P" in found(memory)
