@@ -16,6 +16,8 @@ from typing import Any
 
 import openai
 import pytest
+from openai._models import FinalRequestOptions
+from openai.types.chat import ChatCompletionChunk
 from pydantic import field_validator
 from sdk_shapes import HI, MODEL, SHAPES, Fruit, Shape, each, run, seen, wait
 
@@ -460,6 +462,22 @@ def test_the_callers_own_objects_are_not_written_to(running, tap):
     assert [r.body["stream_options"] for r in tap.requests] == [
         {"include_obfuscation": False, "include_usage": True}
     ] * 2
+
+
+def test_options_that_are_used_again_are_as_they_were(running, tap):
+    """`client.request` takes the SDK's own options object, and the caller may keep it."""
+    budgetguard.patch(manager())
+    body = {"model": MODEL, "messages": HI, "stream": True}
+    options = FinalRequestOptions.construct(method="post", url="/chat/completions", json_data=body)
+    before = options.json_data
+    kind = openai.Stream[ChatCompletionChunk]
+    with budgetguard.budget(user="ann"), running.client() as client:
+        for _ in range(2):
+            list(client.request(ChatCompletionChunk, options, stream=True, stream_cls=kind))
+
+    assert options.json_data is before
+    assert before == {"model": MODEL, "messages": HI, "stream": True}
+    assert all(request.body["stream_options"] == {"include_usage": True} for request in tap.requests)
 
 
 def test_a_caller_who_wants_no_usage_gets_none_and_is_not_asked_for(running, tap):
