@@ -40,22 +40,22 @@ class Gate:
         self._files: tuple[int, int] | None = None
 
     def try_enter(self) -> bool:
-        """Enter if nobody is inside and nobody waits. Raises `OSError` if the lock files cannot be made."""
-        line, turn = self._files or self._open()
+        """Enter if nobody is inside and nobody waits; not if the lock files cannot be used, which `enter` tells."""
         try:
+            line, turn = self._files or self._open()
             fcntl.flock(line, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError:
             return False
         try:
             fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError:
             return False
         finally:
             fcntl.flock(line, fcntl.LOCK_UN)
         return True
 
     def enter(self) -> None:
-        """Wait for the head of the line, then for the turn. Raises `OSError` as `try_enter` does."""
+        """Wait for the head of the line, then for the turn. Raises `OSError` if the lock files cannot be used."""
         line, turn = self._files or self._open()
         fcntl.flock(line, fcntl.LOCK_EX)
         try:
@@ -138,7 +138,7 @@ class Combiner:
         # Almost always nobody else is there. Whoever is turned away meanwhile queues, and calls the helper.
         if not self._queue and self._lead.acquire(False):
             try:
-                if self._gate_is_free():
+                if self._gate.try_enter():
                     try:
                         self._run([operation])
                     finally:
@@ -161,12 +161,6 @@ class Combiner:
         finally:
             self._lead.release()
         return True
-
-    def _gate_is_free(self) -> bool:
-        try:
-            return self._gate.try_enter()
-        except OSError:
-            return False  # The helper meets the same error, and tells everybody.
 
     def _batch(self) -> None:
         """Run what is queued, inside the gate."""

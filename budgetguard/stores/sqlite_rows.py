@@ -27,6 +27,7 @@ SUMS = "SELECT settled, held FROM accounts WHERE ns = ? AND key = CAST(? AS TEXT
 TERMS = "SELECT version, body FROM terms WHERE ns = ? AND key = CAST(? AS TEXT)"
 
 
+@lru_cache(_CACHED)
 def text(value: str) -> str | bytes:
     """A string as a parameter of CAST(? AS TEXT), which takes the lone surrogates that the driver refuses."""
     return value if value.isascii() else value.encode("utf-8", "surrogatepass")
