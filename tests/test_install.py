@@ -191,6 +191,47 @@ def test_patching_again_beneath_a_tool_counts_once(client, tool):
     assert once(client) == 1
 
 
+def test_two_layers_of_ours_hear_each_item_once(client):
+    """A tool that nobody can see through, and a patch above and beneath it."""
+    original = vars(openai.Stream)["__stream__"]
+    made = [manager(), manager()]
+    try:
+        for ours in made:
+            budgetguard.patch(ours)
+            with (
+                budgetguard.budget(user="ann"),
+                client.chat.completions.create(model=MODEL, messages=HI, stream=True) as stream,
+            ):
+                for _ in range(5):
+                    next(stream)
+            covered = vars(openai.Stream)["__stream__"]
+            openai.Stream.__stream__ = lambda self, covered=covered: covered(self)
+            budgetguard.unpatch()
+    finally:
+        openai.Stream.__stream__ = original
+
+    once, twice = (entries(ours)[0].usage for ours in made)
+    assert once == twice
+    assert once["output_tokens"] > 0
+
+
+def test_nothing_is_kept_of_a_call_that_is_over(provider, client):
+    """Not its options either: their id may be another call's next."""
+    from budgetguard import request
+    from budgetguard.process import PROCESS
+
+    budgetguard.patch(manager())
+    with budgetguard.budget(user="ann"):
+        ask(client)
+        list(client.chat.completions.create(model=MODEL, messages=HI, stream=True))
+        provider.fail_next(500)
+        with pytest.raises(openai.InternalServerError):
+            ask(client)
+
+    assert request._passing == set()
+    assert PROCESS.open == {}
+
+
 def test_a_tool_that_takes_us_out_is_made_good_by_patching_again(client, tool):
     """Uninstrumenting puts back what was there at instrument time: without us."""
     original = tool()

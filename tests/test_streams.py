@@ -41,11 +41,14 @@ def go(request: pytest.FixtureRequest, provider: FakeProvider) -> Iterator[Calla
             yield lambda work, **options: run(work(client.with_options(**options)), None)
         return
     loop = asyncio.new_event_loop()
+    complaints: list[Any] = []
+    loop.set_exception_handler(lambda _loop, context: complaints.append(context))
     client = provider.async_client()
     yield lambda work, **options: run(work(client.with_options(**options)), loop)
     loop.run_until_complete(client.close())
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
+    assert complaints == []
 
 
 @pytest.fixture
