@@ -113,7 +113,7 @@ class _Cards:
     def __init__(self, snapshot: DataSnapshot | None) -> None:
         self.snapshot = snapshot
         self.quotes: dict[tuple[str | None, str, str | None], Quote] = {}
-        self.tariffs: dict[tuple[str | None, str, str | None], tuple[int, int, Tariff]] = {}
+        self.tariffs: dict[tuple[str | None, str, str | None, str | None], tuple[int, int, Tariff]] = {}
         self.hosts: dict[tuple[str, str], str | None] = {}
 
 
@@ -150,7 +150,7 @@ class PriceBook:
                     f"auto_tier={tier!r} is no known service tier: one of {', '.join(sorted(self._tiers))}"
                 )
         self._clock = clock
-        self._source: Callable[[], DataSnapshot] | None = None
+        self._source: Callable[[], DataSnapshot | None] = _no_list
         self._cache = _Cards(None)
 
     @classmethod
@@ -189,10 +189,14 @@ class PriceBook:
 
         OpenAI's regional hosts are "openai/eu" and the like: their prices have a surcharge.
         """
-        hosts = self._cards().hosts
+        cards = self._cache
+        if cards.snapshot is not self._source():
+            cards = self._cards()
         key = (host, path)
-        if key in hosts:
-            return hosts[key]
+        try:
+            return cards.hosts[key]
+        except KeyError:
+            pass
         found = self._provider(host.lower(), path)
         _keep(self._cards().hosts, key, found)
         return found
@@ -215,9 +219,12 @@ class PriceBook:
 
         Raises `UnpricedModelError`.
         """
+        cards = self._cache
+        if cards.snapshot is not self._source():
+            cards = self._cards()
         key = (provider, model, tier)
-        quote = self._cards().quotes.get(key)
         now_ms = self._clock() * 1000
+        quote = cards.quotes.get(key)
         if quote is None or now_ms >= quote.until_ms:
             quote = self._quote(provider, model, tier, int(now_ms))
             _keep(self._cards().quotes, key, quote)
@@ -229,26 +236,49 @@ class PriceBook:
 
         Raises `UnpricedModelError`.
         """
-        key = (provider, model, tier)
-        card = self._cards().tariffs.get(key)
+        return self.settlement(provider, model, None, tier, at_ms)
+
+    def settlement(
+        self, provider: str | None, asked: str, answered: str | None, tier: str | None, at_ms: int
+    ) -> Tariff:
+        """
+        The price of an answer at a time: of the model that answered, if it names one that has a price, else of the
+        one asked for. A price of one's own for that holds whatever name the server answers with.
+
+        Raises `UnpricedModelError`.
+        """
+        cards = self._cache
+        if cards.snapshot is not self._source():
+            cards = self._cards()
+        key = (provider, asked, answered, tier)
+        card = cards.tariffs.get(key)
         if card is None or not card[0] <= at_ms < card[1]:
-            card = self._tariff(provider, model, tier, at_ms)
+            card = self._settlement(provider, asked, answered, tier, at_ms)
             _keep(self._cards().tariffs, key, card)
         return card[2]
 
+    def _settlement(
+        self, provider: str | None, asked: str, answered: str | None, tier: str | None, at_ms: int
+    ) -> tuple[int, int, Tariff]:
+        if answered is not None and answered != asked and not self.declares(provider, asked):
+            try:
+                return self._tariff(provider, answered, tier, at_ms)
+            except UnpricedModelError:
+                pass  # a dated or deployed name that the list does not have: its family was priced before the call
+        return self._tariff(provider, asked, tier, at_ms)
+
     def _cards(self) -> _Cards:
         """The compiled cards; new ones when the list has changed (it can be updated in a running program)."""
-        cards = self._cache
-        if self._source is not None:
-            snapshot = self._source()
-            if cards.snapshot is not snapshot:
-                cards = self._cache = _Cards(snapshot)
+        cards, snapshot = self._cache, self._source()
+        if cards.snapshot is not snapshot:
+            cards = self._cache = _Cards(snapshot)
         return cards
 
     def _list(self) -> DataSnapshot:
         """The price list; imported now, if this is the first time that it is needed."""
-        if self._source is not None:
-            return self._source()
+        snapshot = self._source()
+        if snapshot is not None:
+            return snapshot
         source = pricelist.source()
         known = pricelist.providers(source()) | {entry.provider for entry in self._entries}
         for name in self._discounts:
@@ -360,6 +390,10 @@ class PriceBook:
             if name in seen:  # a pattern matches the name that it is an alias of: that name is meant
                 return name, None
             seen.add(name)
+
+
+def _no_list() -> None:
+    """The list before it is needed."""
 
 
 def _keep(cards: dict[_K, _V], key: _K, card: _V) -> None:

@@ -154,24 +154,21 @@ class Tariff:
         """
         if self.free:
             return 0
-        whole_of = self._whole_of
-        for kind, count in usage.items():
-            if whole_of.get(kind) != kind and count > usage.get(whole_of.get(kind, ""), 0):
+        priced = self._rates[0]
+        for kind in usage:
+            if kind not in priced and self._stands_out(kind, usage):
                 usage = self._completed(usage)
                 break
         if self._least:
             usage = {kind: max(count, self._least.get(kind, 0)) if count > 0 else 0 for kind, count in usage.items()}
         left: dict[str, int] = {}
         for kind, parts in self._order:
-            count = usage.get(kind, 0)
-            if count > 0:
-                if parts and left:
-                    inside = 0
-                    for part in parts:
-                        inside += left.get(part, 0)
-                    if inside <= count:
-                        count -= inside
-                left[kind] = count
+            if kind in usage and (count := usage[kind]) > 0:
+                inside = 0
+                for part in parts:
+                    if part in left:
+                        inside += left[part]
+                left[kind] = count - inside if inside <= count else count
         rates = self._rates[self._step(usage, left) if self._starts else 0]
         total = 0
         for kind, count in left.items():
@@ -188,6 +185,10 @@ class Tariff:
                 if last.get(kind) != rate:
                     last[kind] = rate
                     yield kind, start, Fraction(rate, self._denominator)
+
+    def _stands_out(self, kind: str, usage: Usage) -> bool:
+        """Whether a kind without a price of its own may not be inside one that has."""
+        return usage[kind] > usage.get(self._whole_of.get(kind, ""), 0)
 
     def _step(self, usage: Usage, left: Mapping[str, int]) -> int:
         """Which step of the prices the size of the input reaches: the number of starts below it."""
@@ -263,18 +264,18 @@ class Quote(Tariff):
         """What plain input of this size costs at most, in pico-dollars; `None` where that takes `cost` to say."""
         if self.free:
             return 0
-        rates = self._rates[bisect_left(self._starts, input_tokens)]
-        rate = rates.get("input_tokens")
-        if rate is None or self._least:
+        rates = self._rates[bisect_left(self._starts, input_tokens) if self._starts else 0]
+        if "input_tokens" not in rates or self._least:
             return None
-        return -(-(rate * input_tokens + (rates["requests"] if self._request else 0)) // self._denominator)
+        pico = rates["input_tokens"] * input_tokens
+        return -(-(pico + rates["requests"] if self._request else pico) // self._denominator)
 
     def output_pico(self, input_tokens: int) -> int:
         """What one more output token costs at most, in pico-dollars, with this much input; 0 if output has no price."""
         if self.free:
             return 0
-        rates = self._rates[bisect_left(self._starts, input_tokens)]
-        return -(-rates.get("output_tokens", 0) // self._denominator)
+        rates = self._rates[bisect_left(self._starts, input_tokens) if self._starts else 0]
+        return -(-rates["output_tokens"] // self._denominator) if "output_tokens" in rates else 0
 
 
 def price_at(steps: Steps, input_tokens: int) -> Fraction:

@@ -59,10 +59,10 @@ def bound(call: Call) -> int:
     if not (call.texts or call.overhead or call.images):  # billed by the character, the second, the picture
         return 0
     nature = _nature(call.model)
-    total = 0
+    total = call.overhead + call.images * nature.image + nature.per_call
     for text in call.texts:
-        total += len(text) if text.isascii() else _byte_length(text)
-    return nature.factor * total + _extra(call, nature)
+        total += (len(text) if text.isascii() else _byte_length(text)) * nature.factor + nature.per_text
+    return total
 
 
 def count(call: Call) -> int:

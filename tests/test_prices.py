@@ -577,6 +577,40 @@ def test_cards_are_compiled_once() -> None:
     assert prices.tariff("openai", "gpt-4o", None, NOON_MS + 1) is tariff
 
 
+def settled(prices: PriceBook, asked: str, answered: str | None) -> str:
+    return prices.settlement("openai", asked, answered, None, NOON_MS).model
+
+
+def test_an_answer_costs_what_the_model_that_answered_costs() -> None:
+    """A router answers with another model than the one asked for."""
+    assert settled(book(), "gpt-4o", "gpt-4o-mini-2024-07-18") == "gpt-4o-mini"
+    assert settled(book(), "gpt-4o", None) == "gpt-4o"
+
+
+def test_an_answer_by_an_unknown_name_costs_what_was_asked_for() -> None:
+    """Servers answer with file names and deployments; the model asked for had a price before the call."""
+    assert settled(book(), "gpt-4o", "/models/blob-7") == "gpt-4o"
+    with pytest.raises(UnpricedModelError, match="grandmother"):
+        settled(book(), "grandmother-7b", "/models/blob-7")
+
+
+def test_a_price_of_ones_own_holds_whatever_name_the_answer_has() -> None:
+    """It was declared for the name that the program uses."""
+    prices = book(overrides={"mine": {"input": 1, "output": 2}})
+
+    assert settled(prices, "mine", "gpt-4o") == "mine"
+
+
+def test_a_settlement_is_looked_up_once_until_prices_are_added() -> None:
+    """The second call of a program is quick, and sees what was declared since."""
+    prices = book()
+    first = prices.settlement("openai", "gpt-4o", "blob-7", None, NOON_MS)
+
+    assert prices.settlement("openai", "gpt-4o", "blob-7", None, NOON_MS + 1) is first
+    prices.add("blob-7", input=1, output=2)
+    assert settled(prices, "gpt-4o", "blob-7") == "blob-7"
+
+
 def test_cards_are_dropped_when_the_list_changes() -> None:
     """genai-prices can update itself in a running program."""
     from genai_prices import data_snapshot, types

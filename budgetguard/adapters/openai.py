@@ -8,7 +8,7 @@ passes through untouched.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 from ..calls import Call, Endpoint, Reply
@@ -47,11 +47,14 @@ def asks_usage(host: str, api_version: str | None) -> bool:
 
 def cap_field(endpoint: Endpoint, host: str) -> str | None:
     """The request's field for an output cap; chat's old name `max_tokens` at hosts other than OpenAI's and Azure's."""
-    if endpoint.name == "chat.completions":
-        name = host.rsplit(":", 1)[0].lower()
-        ours = name == "api.openai.com" or name.endswith((".api.openai.com", *_AZURE))
-        return "max_completion_tokens" if ours else "max_tokens"
-    return _CAPS.get(endpoint.name)
+    return _chat_cap(host) if endpoint.name == "chat.completions" else _CAPS.get(endpoint.name)
+
+
+@lru_cache(maxsize=1024)
+def _chat_cap(host: str) -> str:
+    name = host.rsplit(":", 1)[0].lower()
+    ours = name == "api.openai.com" or name.endswith((".api.openai.com", *_AZURE))
+    return "max_completion_tokens" if ours else "max_tokens"
 
 
 _CAPS = {
@@ -72,7 +75,7 @@ def _ask(copy: dict[str, Any]) -> None:
 def _amend_chat(body: Mapping[str, Any], cap: int | None, ask_usage: bool, host: str) -> dict[str, Any]:
     copy = dict(body)
     if cap is not None:
-        copy[cap_field(CHAT, host) or "max_tokens"] = cap
+        copy[_chat_cap(host)] = cap
     if ask_usage and copy.get("stream") is True:
         _ask(copy)
     return copy
