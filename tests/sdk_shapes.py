@@ -290,6 +290,14 @@ async def post_stream(c: Any) -> list[Any]:
 
 
 @shape()
+async def post_stream_of_dicts(c: Any) -> list[Any]:
+    kind = (openai.AsyncStream if isinstance(c, openai.AsyncOpenAI) else openai.Stream)[object]
+    body = {**BODY, "stream": True}
+    stream = c.post("/chat/completions", cast_to=object, body=body, stream=True, stream_cls=kind)
+    return await all_of(await wait(stream))
+
+
+@shape()
 async def post_extra_body(c: Any) -> list[Any]:
     options = {"extra_body": {"model": MODEL, "max_tokens": 4}}
     reply = c.chat.completions.create(model="a-model-that-nobody-knows", messages=HI, **options)
