@@ -240,6 +240,9 @@ class SQLiteFile:
                 mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
                 if mode != "wal":
                     raise StoreError(f"store {self.path} is on a file system without shared memory: use a local disk")
+                # The rollback journal that made the file so is gone; should it come back after a power cut, it would
+                # undo the file, and all that was settled in between.
+                _sync_directory(os.path.dirname(self.path))
                 schema = (files(__package__) / "sqlite_schema.sql").read_text("utf-8")
                 known_by = f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION};"
                 connection.executescript(f"BEGIN IMMEDIATE; {schema} {known_by} COMMIT;")
@@ -276,6 +279,15 @@ def check_path(path: str) -> None:
         if _name(error).startswith(("SQLITE_CANTOPEN", "SQLITE_PERM")):
             raise ConfigError(f"store {path} cannot be read: change its permissions") from error
         # What else there is to say, is said when the file is used.
+
+
+def _sync_directory(path: str) -> None:
+    with suppress(OSError):  # not every file system can
+        directory = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
 
 def is_full(error: BaseException) -> bool:
