@@ -175,8 +175,10 @@ def test_a_program_that_looks_into_the_file_does_not_take_the_log_away(path):
 WRITER = """
 import os, sys
 from budgetguard.ledger import Account, Entry, Hold, new_id
+from budgetguard.stores import sqlite_file
 from budgetguard.stores.sqlite import SQLiteStore
 
+sqlite_file.LOG_PAGES = 300  # many checkpoints, too
 store = SQLiteStore(sys.argv[1], durable=sys.argv[2] == "durable", reserve_s=30, settle_s=30)
 account = Account("team/2027-01", limit=10**12)
 for number in range(int(sys.argv[3])):
@@ -297,6 +299,7 @@ def losses(tmp_path: Path, how: str) -> tuple[int, int]:
     path.parent.mkdir()
     events = trace(path, how, 300)
     assert sum(call == "ack" for call, _ in events) == 300
+    assert sum(call == "fdatasync" and given[0] == path.name for call, given in events) > 3, "no checkpoint was cut"
     lost = done = 0
     for done, (files, acknowledged) in enumerate(cuts(events, 150, random.Random(3)), 1):
         after = tmp_path / how / str(done)
