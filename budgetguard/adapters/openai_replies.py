@@ -105,24 +105,19 @@ def token_usage(usage: Any) -> dict[str, int] | None:
     return counts
 
 
-def _fields(item: Any) -> Mapping[str, Any]:
-    """All fields of plain JSON or of an SDK object; none of anything else."""
+def _fields(item: Any, names: Sequence[str] = ()) -> Mapping[str, Any]:
+    """All fields of plain JSON or of an SDK object; of another object its own attributes, or those of these names."""
     if type(item) is dict:
         return item
     try:
         fields, extra = item.__dict__, item.__pydantic_extra__
     except AttributeError:
+        if names:
+            return {name: read(item, name) for name in names}
         fields, extra = getattr(item, "__dict__", None), None
     if type(fields) is not dict:
         return item if isinstance(item, Mapping) else {}
     return {**fields, **extra} if extra and isinstance(extra, dict) else fields
-
-
-def _said(reply: Any) -> Mapping[str, Any]:
-    """All fields of plain JSON or of an SDK object; of any other object, those that are read here."""
-    if type(reply) is dict or hasattr(reply, "__pydantic_extra__"):
-        return _fields(reply)
-    return {name: read(reply, name) for name in _READ}
 
 
 def _whole(value: Any) -> int:
@@ -150,7 +145,7 @@ def stated_cost(usage: Any) -> int | None:
 
 def chat(reply: Any) -> Answer:
     """A chat completion, or a legacy completion. A model that searches does so once a call, for a fee."""
-    said = _said(reply)
+    said = _fields(reply, _READ)
     usage = _fields(said.get("usage"))
     model = text(said, "model")
     counts = token_usage(usage)
@@ -190,7 +185,7 @@ def responses(reply: Any) -> Answer:
     A background response that failed with nothing to show and no usage was not billed; one that was cancelled
     may have been.
     """
-    said = _said(reply)
+    said = _fields(reply, _READ)
     usage = _fields(said.get("usage"))
     counts = token_usage(usage)
     status = text(said, "status")
