@@ -48,8 +48,11 @@ EVERYTHING = Query()
 RESERVE_S = 0.25
 """How long a reserve may take."""
 
-SETTLE_S = 2.0
-"""How long anything else may take that writes."""
+SETTLE_S = 0.5
+"""How long a settle or a release may take: what does not get through is repeated later, and nobody waits for it."""
+
+CHANGE_S = 2.0
+"""How long anything else may take that writes, and that somebody waits for."""
 
 
 class SQLiteStore:
@@ -57,7 +60,7 @@ class SQLiteStore:
     A `Store` in the file at `path`, shared by all processes of one machine that open it.
 
     With `durable=False` a settlement may be lost when the machine (not merely the process) goes down.
-    `reserve_s` and `settle_s` are how long an operation may take before it fails with `StoreError`, in seconds.
+    `reserve_s` and `settle_s` are how long these operations may take before they fail with `StoreError`, in seconds.
     """
 
     blocking = True
@@ -132,7 +135,7 @@ class SQLiteStore:
     def put_terms(self, key: str, body: str | None, *, expected: int | None = None) -> Terms | None:
         """Store (`None`: remove) the terms under a key, with the next version; only over `expected` if given."""
         return self._combiner.submit(  # type: ignore[no-any-return]
-            SQLiteBooks.put_terms, (key, body, expected), durable=True, timeout_s=self._settle_s
+            SQLiteBooks.put_terms, (key, body, expected), durable=True, timeout_s=CHANGE_S
         )
 
     def balances(self, keys: Sequence[str]) -> list[Balance]:
@@ -176,7 +179,7 @@ class SQLiteStore:
         """Delete entries and accounts whose period ended before a time; how many entries went."""
         pruned = 0
         while True:
-            rows: int = self._combiner.submit(SQLiteBooks.prune, (before_ms,), durable=True, timeout_s=self._settle_s)
+            rows: int = self._combiner.submit(SQLiteBooks.prune, (before_ms,), durable=True, timeout_s=CHANGE_S)
             pruned += rows
             if rows < PRUNE_ROWS:
                 return pruned
@@ -185,7 +188,7 @@ class SQLiteStore:
         """Close the file; the next use opens it again."""
         with self._file.all_locked(None):
             self._file.close()
-        self._combiner.drain(self._settle_s)
+        self._combiner.drain(CHANGE_S)
 
     def _start(self) -> None:
         self._gate = Gate(self._file.path)
