@@ -28,6 +28,7 @@ from ..ledger import (
 from ..money import Nano
 from .rules import REAP, REAP_MORE, Sums, admit, ends_of, final_flags, last_end, off_clock
 from .sqlite_rows import (
+    due_key,
     find_sums,
     find_terms,
     flags_text,
@@ -42,26 +43,26 @@ PRUNE_ROWS = 2000
 """Entries deleted in one transaction: others wait for it."""
 
 LOOK = """
-SELECT (SELECT key FROM holds WHERE ns = ?1 ORDER BY key LIMIT 1),
+SELECT EXISTS (SELECT 1 FROM holds WHERE ns = ?1 AND key BETWEEN x'' AND ?3),
        (SELECT ended FROM holds WHERE ns = ?1 AND key = ?2 AND id = ''),
-       EXISTS (SELECT 1 FROM entries WHERE ns = ?1 AND id = ?2),
-       (SELECT version FROM terms WHERE ns = ?1 AND key = CAST(?3 AS TEXT)),
+       (SELECT version FROM terms WHERE ns = ?1 AND key = CAST(?4 AS TEXT)),
        account.settled, account.held
-FROM (SELECT 1) LEFT JOIN accounts AS account ON account.ns = ?1 AND account.key = CAST(?4 AS TEXT)"""
-
-FIND_HOLD = """
-SELECT due_ms, ended, amount, charge, accounts, tags, provider, model FROM holds
-WHERE ns = ? AND key = ? AND id = ''"""
+FROM (SELECT 1) LEFT JOIN accounts AS account ON account.ns = ?1 AND account.key = CAST(?5 AS TEXT)"""
 
 FIND_OPEN = """
 SELECT due_ms, amount, CASE WHEN accounts <> ? THEN accounts END FROM holds
 WHERE ns = ? AND key = ? AND id = '' AND NOT ended AND due_ms > ?"""
 
-FIND_ENTRY = "SELECT cost, flags, accounts FROM entries WHERE ns = ? AND id = ?"
+FIND_HOLD = """
+SELECT due_ms, at_ms, ended, amount, charge, accounts, tags, provider, model FROM holds
+WHERE ns = ? AND key = ? AND id = ''"""
+
+FIND_ENTRY = "SELECT cost, flags, accounts FROM entries WHERE ns = ? AND at_ms = ? AND id = ?"
 
 FIND_DUE = """
-SELECT due.id, hold.due_ms, ended, amount, charge, accounts, tags, provider, model
-FROM (SELECT ns, key, id FROM holds WHERE ns = ? AND key <= ? ORDER BY key, id LIMIT ?) AS due
+SELECT due.id, hold.due_ms, hold.at_ms, hold.ended, hold.amount, hold.charge, hold.accounts, hold.tags,
+       hold.provider, hold.model
+FROM (SELECT ns, key, id FROM holds WHERE ns = ? AND key BETWEEN x'' AND ? ORDER BY key, id LIMIT ?) AS due
 CROSS JOIN holds AS hold ON hold.ns = due.ns AND hold.key = due.id AND hold.id = ''
 ORDER BY due.key, due.id"""
 
@@ -71,20 +72,27 @@ ON CONFLICT DO UPDATE SET settled = settled + ?3, held = held + ?4"""
 
 PLACE = """
 INSERT INTO holds (ns, key, id, due_ms, ended, amount, placed_ms, charge, accounts, tags, provider, model)
-VALUES (?1, ?2, '', ?3, 0, ?4, ?5, ?6, ?7, ?8, CAST(?9 AS TEXT), CAST(?10 AS TEXT)),
+VALUES (?1, ?2, '', ?4, 0, ?5, ?6, ?7, ?8, ?9, CAST(?10 AS TEXT), CAST(?11 AS TEXT)),
        (?1, ?3, ?2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)"""
 
-FORGET_AT = "INSERT INTO holds (ns, key, id, due_ms, ended) VALUES (?1, ?2, '', ?3, 1), (?1, ?3, ?2, NULL, NULL)"
+ENTER = "REPLACE INTO holds (ns, key, id, ended, at_ms) VALUES (?, ?, '', 1, ?)"
 
-DELETE_HOLD = "DELETE FROM holds WHERE ns = ?1 AND (key = ?2 AND id = '' OR key = ?3 AND id = ?2)"
+FORGET_AT = "REPLACE INTO holds (ns, key, id, due_ms, ended) VALUES (?1, ?2, '', ?4, 1), (?1, ?3, ?2, NULL, NULL)"
+
+DELETE_HOLD = "DELETE FROM holds WHERE ns = ? AND key = ? AND id = ?"
 
 RECORD = """
-REPLACE INTO entries (ns, id, at_ms, cost, flags, accounts, tags, provider, model, usage)
+INSERT INTO entries (ns, id, at_ms, cost, flags, accounts, tags, provider, model, usage)
 VALUES (?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?)"""
+
+DELETE_ENTRY = "DELETE FROM entries WHERE ns = ? AND at_ms = ? AND id = ?"
 
 DELETE_ACCOUNTS = """
 DELETE FROM accounts WHERE ns = ?1 AND end_ms <= ?2 AND settled = pruned AND held = 0 AND key NOT IN (
-    SELECT each.value FROM holds, json_each(holds.accounts) AS each WHERE ns = ?1 AND amount = 0 AND NOT ended)"""
+    SELECT each.value
+    FROM holds AS due CROSS JOIN holds AS hold ON hold.ns = due.ns AND hold.key = due.id AND hold.id = '',
+         json_each(hold.accounts) AS each
+    WHERE due.ns = ?1 AND due.key >= x'' AND hold.amount = 0 AND NOT hold.ended)"""
 
 
 class SQLiteBooks:
@@ -95,6 +103,7 @@ class SQLiteBooks:
         self.executemany = cursor.executemany
         self.ns = ns
         self.now = now
+        self.due = due_key(now)
         self.deadline = 0.0
         """On the monotonic clock, in seconds."""
 
@@ -103,16 +112,16 @@ class SQLiteBooks:
         execute, ns, now, accounts, terms = self.execute, self.ns, self.now, hold.accounts, hold.terms
         # The common hold is on one account and one user's terms: it is looked up in one step.
         first_terms = text(terms[0][0]) if terms else None
-        look = (ns, hold.id, first_terms, text(accounts[0].key) if accounts else None)
-        first_due, ended, entered, version, settled, held = execute(LOOK, look).fetchone()
-        if first_due is not None and first_due <= now:
+        look = (ns, hold.id, self.due, first_terms, text(accounts[0].key) if accounts else None)
+        due, ended, version, settled, held = execute(LOOK, look).fetchone()
+        if due:
             self._reap(REAP)
-            self._expire_id(hold.id)
-            _, ended, entered, version, settled, held = execute(LOOK, look).fetchone()
-        if ended or entered:
+            self._find(hold.id)
+            _, ended, version, settled, held = execute(LOOK, look).fetchone()
+        if ended:
             return Ended()
         if ended is not None:
-            return Admitted(execute(FIND_HOLD, (ns, hold.id)).fetchone()[2])
+            return Admitted(execute(FIND_HOLD, (ns, hold.id)).fetchone()[3])
         if (terms and (len(terms) > 1 or terms[0][1] != (version or 0))) or off_clock(accounts, now):
             stale = self._stale(hold)
             if stale is not None:
@@ -129,12 +138,12 @@ class SQLiteBooks:
         return Admitted(granted)
 
     def _place(self, hold: Hold, amount: Nano) -> None:
-        ns, now = self.ns, self.now
+        ns, now, due = self.ns, self.now, self.now + hold.ttl_ms
         ends = ends_of(hold)
         self.executemany(ADD, [(ns, text(key), 0, amount, end_ms) for key, end_ms in ends.items()])
         charge = hold.on_expire == "charge" and amount > 0
         said = (keys_json(tuple(ends)), tags_json(hold.tags), text(hold.provider), text(hold.model))
-        self.execute(PLACE, (ns, hold.id, now + hold.ttl_ms, amount, now, charge, *said))
+        self.execute(PLACE, (ns, hold.id, due_key(due), due, amount, now, charge, *said))
 
     def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
         """See `Store.settle`."""
@@ -147,7 +156,7 @@ class SQLiteBooks:
             late, settled = False, cost
             if other is not None:
                 keys = tuple(keys_of_json(other))
-            execute(DELETE_HOLD, (ns, hold.id, due))
+            execute(DELETE_HOLD, (ns, due_key(due), hold.id))
         else:
             known = self._ended(hold.id)
             taken = 0
@@ -156,6 +165,7 @@ class SQLiteBooks:
             elif " expired " in known[1]:
                 late, settled = True, cost - known[0]
                 keys = tuple(keys_of_json(known[2]))
+                execute(DELETE_ENTRY, (ns, known[3], hold.id))
             elif known[0] != cost:
                 return Conflict(known[0])
             else:
@@ -170,67 +180,74 @@ class SQLiteBooks:
         flags = entry.flags
         if late or "expired" in flags:
             flags = final_flags(entry, late)
+        execute(ENTER, (ns, hold.id, now))
         said = (tags_json(entry.tags), text(entry.provider), text(entry.model), usage_json(entry.usage))
         execute(RECORD, (ns, hold.id, now, cost, flags_text(flags) if flags else "", keys_json(keys), *said))
         return Settled(cost, late)
 
     def _ended(self, hold_id: str) -> tuple[Any, ...] | None:
         """The entry of a hold that is not open; () for one that ended without, and is forgotten; `None`: never seen."""
-        self._expire_id(hold_id)
-        execute, ns = self.execute, self.ns
-        held = execute(FIND_HOLD, (ns, hold_id)).fetchone()
-        if held is not None:
-            execute(DELETE_HOLD, (ns, hold_id, held[0]))
+        held = self._find(hold_id)
+        if held is None:
+            return None
+        due, at_ms = held[:2]
+        if at_ms is None:
+            self.execute(DELETE_HOLD, (self.ns, due_key(due), hold_id))
             return ()
-        known: tuple[Any, ...] | None = execute(FIND_ENTRY, (ns, hold_id)).fetchone()
-        return known
+        return (*self.execute(FIND_ENTRY, (self.ns, at_ms, hold_id)).fetchone(), at_ms)
 
     def release(self, hold_id: str) -> None:
         """See `Store.release`."""
-        execute, ns, now = self.execute, self.ns, self.now
-        held = execute(FIND_HOLD, (ns, hold_id)).fetchone()
-        if held is not None and held[0] <= now:
-            self._expire(hold_id, held)
-            held = execute(FIND_HOLD, (ns, hold_id)).fetchone()
-        if held is not None and held[1]:
-            return
+        execute, ns = self.execute, self.ns
+        held = self._find(hold_id)
         if held is not None:
-            self._add(keys_of_json(held[4]), 0, -held[2])
-            execute(DELETE_HOLD, (ns, hold_id, held[0]))
-        else:
-            known = execute(FIND_ENTRY, (ns, hold_id)).fetchone()
-            if known is not None:
-                if " expired " not in known[1]:
+            due, at_ms, ended, amount, _, accounts, *_ = held
+            if at_ms is not None:
+                cost, flags, charged = execute(FIND_ENTRY, (ns, at_ms, hold_id)).fetchone()
+                if " expired " not in flags:
                     return
-                self._add(keys_of_json(known[2]), -known[0], 0)
-                execute("DELETE FROM entries WHERE ns = ? AND id = ?", (ns, hold_id))
-        execute(FORGET_AT, (ns, hold_id, now + KEEP_ENDED_MS))
+                self._add(keys_of_json(charged), -cost, 0)
+                execute(DELETE_ENTRY, (ns, at_ms, hold_id))
+            elif ended:
+                return
+            else:
+                self._add(keys_of_json(accounts), 0, -amount)
+                execute(DELETE_HOLD, (ns, due_key(due), hold_id))
+        self._forget_at(hold_id, self.now + KEEP_ENDED_MS)
+
+    def _find(self, hold_id: str) -> tuple[Any, ...] | None:
+        """The row of a hold, if there is one after it has expired if it is due."""
+        row: tuple[Any, ...] | None = self.execute(FIND_HOLD, (self.ns, hold_id)).fetchone()
+        if row is not None and row[0] is not None and row[0] <= self.now:
+            self._expire(hold_id, row)
+            row = self.execute(FIND_HOLD, (self.ns, hold_id)).fetchone()
+        return row
+
+    def _forget_at(self, hold_id: str, when: Millis) -> None:
+        self.execute(FORGET_AT, (self.ns, hold_id, due_key(when), when))
 
     def _reap(self, most: int) -> int:
         """Clear away up to `most` of what is due; how many there were."""
-        rows = self.execute(FIND_DUE, (self.ns, self.now, most)).fetchall()
+        rows = self.execute(FIND_DUE, (self.ns, self.due, most)).fetchall()
         for hold_id, *held in rows:
             self._expire(hold_id, tuple(held))
         return len(rows)
 
-    def _expire_id(self, hold_id: str) -> None:
-        held = self.execute(FIND_HOLD, (self.ns, hold_id)).fetchone()
-        if held is not None and held[0] <= self.now:
-            self._expire(hold_id, held)
-
     def _expire(self, hold_id: str, row: tuple[Any, ...]) -> None:
         """Expire an open hold that is due, or forget an ended one."""
-        due, ended, amount, charge, accounts, tags, provider, model = row
+        due, _, ended, amount, charge, accounts, tags, provider, model = row
         execute, ns = self.execute, self.ns
-        execute(DELETE_HOLD, (ns, hold_id, due))
-        if ended:
-            return
-        self._add(keys_of_json(accounts), amount if charge else 0, -amount)
-        if charge:
+        execute(DELETE_HOLD, (ns, due_key(due), hold_id))
+        if not ended:
+            self._add(keys_of_json(accounts), amount if charge else 0, -amount)
+        if charge and not ended:
             said = (accounts, tags, text(provider), text(model), "{}")
             execute(RECORD, (ns, hold_id, due, amount, " expired ", *said))
-        elif due + KEEP_ENDED_MS > self.now:
-            execute(FORGET_AT, (ns, hold_id, due + KEEP_ENDED_MS))
+            execute(ENTER, (ns, hold_id, due))
+        elif not ended and due + KEEP_ENDED_MS > self.now:
+            self._forget_at(hold_id, due + KEEP_ENDED_MS)
+        else:
+            execute(DELETE_HOLD, (ns, hold_id, ""))
 
     def _stale(self, hold: Hold) -> Stale | None:
         newer = []
@@ -258,16 +275,17 @@ class SQLiteBooks:
         """A part of `Store.prune`: at most `PRUNE_ROWS` entries, and the accounts once fewer than that are left."""
         execute, ns = self.execute, self.ns
         rows = execute(
-            "SELECT id, cost, accounts FROM entries WHERE ns = ? AND at_ms < ? ORDER BY at_ms LIMIT ?",
+            "SELECT id, at_ms, cost, accounts FROM entries WHERE ns = ? AND at_ms < ? ORDER BY at_ms, id LIMIT ?",
             (ns, before_ms, PRUNE_ROWS),
         ).fetchall()
-        for hold_id, cost, accounts in rows:
+        for hold_id, at_ms, cost, accounts in rows:
             for key in keys_of_json(accounts):
                 execute(
                     "UPDATE accounts SET pruned = pruned + ? WHERE ns = ? AND key = CAST(? AS TEXT)",
                     (cost, ns, text(key)),
                 )
-            execute("DELETE FROM entries WHERE ns = ? AND id = ?", (ns, hold_id))
+            execute(DELETE_ENTRY, (ns, at_ms, hold_id))
+            execute(DELETE_HOLD, (ns, hold_id, ""))
         if len(rows) < PRUNE_ROWS:
             execute(DELETE_ACCOUNTS, (ns, before_ms))
         return len(rows)

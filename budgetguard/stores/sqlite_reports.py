@@ -16,7 +16,7 @@ from ..errors import ConfigError
 from ..ledger import Balance, Difference, Entry, Millis, OpenHold, Query, Terms, Total
 from .rules import MS_PER_DAY, Sums
 from .sqlite_file import SQLiteFile
-from .sqlite_rows import flags_of_text, keys_of_json, tag_json, tag_path, text
+from .sqlite_rows import due_key, flags_of_text, keys_of_json, tag_json, tag_path, text
 
 PAGE = 1000
 """Rows read at a time."""
@@ -26,7 +26,12 @@ UNIX_EPOCH_DAY = date(1970, 1, 1).toordinal()
 EXPIRED = """
 SELECT hold.accounts, hold.amount, hold.charge
 FROM holds AS due CROSS JOIN holds AS hold ON hold.ns = due.ns AND hold.key = due.id AND hold.id = ''
-WHERE due.ns = ? AND due.key <= ? AND NOT hold.ended"""
+WHERE due.ns = ? AND due.key BETWEEN x'' AND ? AND NOT hold.ended"""
+
+OPEN = """
+SELECT hold.key, hold.amount, hold.accounts, hold.placed_ms, hold.due_ms, hold.tags, hold.provider, hold.model
+FROM holds AS due CROSS JOIN holds AS hold ON hold.ns = due.ns AND hold.key = due.id AND hold.id = ''
+WHERE due.ns = ? AND due.key > ? AND NOT hold.ended ORDER BY hold.placed_ms, hold.key"""
 
 COLUMNS = "id, cost, accounts, at_ms, tags, provider, model, usage, flags"
 
@@ -34,7 +39,7 @@ COLUMNS = "id, cost, accounts, at_ms, tags, provider, model, usage, flags"
 def expired(connection: sqlite3.Connection, ns: int, now: Millis) -> dict[str, Sums]:
     """What is due and not yet reaped, by account: what to add to settled, and to take from held."""
     found: dict[str, Sums] = {}
-    for accounts, amount, charge in connection.execute(EXPIRED, (ns, now)):
+    for accounts, amount, charge in connection.execute(EXPIRED, (ns, due_key(now))):
         for key in keys_of_json(accounts):
             settled, taken = found.get(key, (0, 0))
             found[key] = (settled + (amount if charge else 0), taken + amount)
@@ -60,11 +65,7 @@ def holds(file: SQLiteFile, now: Millis) -> list[OpenHold]:
     with file.read(file.reporter) as connection:
         if connection is None:
             return []
-        rows = connection.execute(
-            "SELECT key, amount, accounts, placed_ms, due_ms, tags, provider, model FROM holds "
-            "WHERE ns = ? AND due_ms > ? AND NOT ended ORDER BY placed_ms, key",
-            (file.ns, now),
-        ).fetchall()
+        rows = connection.execute(OPEN, (file.ns, due_key(now))).fetchall()
     return [
         OpenHold(hold_id, amount, tuple(keys_of_json(keys)), placed, due, json.loads(tags), provider, model)
         for hold_id, amount, keys, placed, due, tags, provider, model in rows
@@ -176,12 +177,9 @@ def _where(file: SQLiteFile, query: Query) -> tuple[str, list[Any]]:
 
 
 def _place_of(file: SQLiteFile, hold_id: str) -> tuple[Millis, str]:
+    sql = "SELECT at_ms FROM holds WHERE ns = ? AND key = ? AND id = '' AND at_ms IS NOT NULL"
     with file.read(file.reporter) as connection:
-        rows = (
-            []
-            if connection is None
-            else connection.execute("SELECT at_ms FROM entries WHERE ns = ? AND id = ?", (file.ns, hold_id)).fetchall()
-        )
+        rows = [] if connection is None else connection.execute(sql, (file.ns, hold_id)).fetchall()
     if not rows:
         raise ConfigError(f"after={hold_id!r}: no entry has this hold id; begin with the first page again")
     return rows[0][0], hold_id

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quote
+from struct import Struct
 from typing import Any, TypeAlias
 
 from ..ledger import Terms
@@ -31,6 +32,10 @@ TERMS = "SELECT version, body FROM terms WHERE ns = ? AND key = CAST(? AS TEXT)"
 def text(value: str) -> str | bytes:
     """A string as a parameter of CAST(? AS TEXT), which takes the lone surrogates that the driver refuses."""
     return value if value.isascii() else value.encode("utf-8", "surrogatepass")
+
+
+due_key = Struct(">q").pack
+"""The key of the row by which a hold is found when it is due, from its `due_ms`; x'' is below all of them."""
 
 
 def from_text(value: bytes) -> str:

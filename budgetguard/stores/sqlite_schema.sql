@@ -16,14 +16,16 @@ CREATE TABLE accounts (
     PRIMARY KEY (ns, key)
 ) WITHOUT ROWID;
 
--- Open holds, and the ids of those released or expired until they are forgotten. Each has two rows: one whose key is
--- its id, and one whose key is due_ms (numbers sort before text), by which it is found when it is due. As an index of
--- its own the second would be one more page to write in every commit.
+-- Every hold by its id: open ones, those that have an entry, and those released or expired until they are forgotten.
+-- One that is due some day has a second row whose key is that time, by which it is found then. Ids sort by time, and
+-- these keys (blobs) behind all ids, so that both rows, and those of other calls in flight, are on the last page: as
+-- an index of its own, each would be one more page to write in every commit.
 CREATE TABLE holds (
     ns INTEGER NOT NULL,
-    key NOT NULL,                      -- the id, or due_ms; no type, so that each keeps its own
+    key NOT NULL,                      -- the id; or due_ms in eight bytes, the highest first
     id NOT NULL,                       -- '', or the id
-    due_ms INTEGER,                    -- when it expires; when its id is forgotten, once it has ended
+    due_ms INTEGER,                    -- when it expires; when its id is forgotten; NULL once it has an entry
+    at_ms INTEGER,                     -- of its entry
     ended INTEGER,
     amount INTEGER,
     placed_ms INTEGER,
@@ -35,11 +37,11 @@ CREATE TABLE holds (
     PRIMARY KEY (ns, key, id)
 ) WITHOUT ROWID;
 
--- Hold ids sort by time, so rows are appended.
+-- Rows are appended; each has its row in holds, which makes it the only one of its id.
 CREATE TABLE entries (
     ns INTEGER NOT NULL,
-    id TEXT NOT NULL,
     at_ms INTEGER NOT NULL,
+    id TEXT NOT NULL,
     cost INTEGER NOT NULL,
     flags TEXT NOT NULL,               -- in order, between spaces: ' capped estimated '
     accounts TEXT NOT NULL,
@@ -47,10 +49,8 @@ CREATE TABLE entries (
     provider TEXT NOT NULL,
     model TEXT NOT NULL,
     usage TEXT NOT NULL,
-    PRIMARY KEY (ns, id)
+    PRIMARY KEY (ns, at_ms, id)
 ) WITHOUT ROWID;
-
-CREATE INDEX entries_at ON entries (ns, at_ms, id);
 
 CREATE TABLE terms (
     ns INTEGER NOT NULL,
