@@ -378,8 +378,8 @@ class Charge:
         except BaseException:  # cancelled or interrupted: every step may be repeated
             self.leave()
             raise
-        self.ended = True
         PROCESS.open.pop(id(self), None)
+        self.ended = True
         if LINE.queues:
             LINE.call(self._keys())
 

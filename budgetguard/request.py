@@ -27,8 +27,11 @@ _RAW_HEADER = "X-Stainless-Raw-Response"
 _STREAMED = "stream"
 _MISSING = object()
 
-_passing: set[int] = set()
-"""id() of the options of every call on its way."""
+_passing: dict[int, Any] = {}
+"""
+The options of every call on its way, by their id(). They are kept, so that no other object gets the id of one whose
+call was interrupted before it could be taken out.
+"""
 
 
 class Request:
@@ -75,7 +78,7 @@ class Request:
         """The arguments, with the cap and the wish for usage that the charge decided on. The caller's stay as is."""
         options = self._amended_options()
         self.passing = id(options)
-        _passing.add(self.passing)
+        _passing[self.passing] = options
         if options is self.options:
             return self.args, self.kwargs
         if len(self.args) > 1:
@@ -84,7 +87,7 @@ class Request:
 
     def passed(self) -> None:
         """Note that the call is over."""
-        _passing.discard(self.passing)
+        _passing.pop(self.passing, None)
 
     def observe(self, response: Any) -> None:
         """Take in the reply. Never raises: the caller has paid for it."""
@@ -161,7 +164,7 @@ class Request:
 
 def is_passing(options: Any) -> bool:
     """Whether a call with these options is on its way: a second wrapper of ours beneath the first lets it pass."""
-    return id(options) in _passing
+    return _passing.get(id(options)) is options
 
 
 def follow(request: Request, response: Any) -> Steps[None]:
