@@ -149,6 +149,17 @@ def test_a_process_that_stops_inside_the_gate_does_not_hang_others(store: SQLite
     assert store.holds() == []
 
 
+def test_a_lock_file_that_cannot_be_used_is_named_as_the_cause(store: SQLiteStore, path: Path) -> None:
+    """At once, and not as a store that is busy."""
+    Path(f"{path}-line").mkdir()
+    begin = time.monotonic()
+    with pytest.raises(StoreError, match=r"lock file cannot be used .*let this user write to its directory"):
+        store.reserve(hold())
+    assert time.monotonic() - begin < 0.2
+    Path(f"{path}-line").rmdir()
+    spend(store)
+
+
 def test_a_program_that_locks_the_file_is_named_as_the_cause(store: SQLiteStore, path: Path) -> None:
     """Somebody looked into the file with another tool, and forgot a transaction."""
     spend(store)
