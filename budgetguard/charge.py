@@ -164,7 +164,8 @@ class Charge:
         return None if quote.free else quote
 
     def _hard(self) -> bool:
-        return self.cover.hard or any([own.hard for own in self.tallies])  # noqa: C419  # faster than a generator
+        """Whether a limit of this process may refuse the call by its projected cost."""
+        return any(own.hard for own in self.tallies)
 
     def _hold(self, quote: Quote) -> Steps[None]:
         settings = self.guard.settings
@@ -193,9 +194,6 @@ class Charge:
         yield from self._release()
         self.guard.warn_opaque(self.endpoint.name)
 
-    def _wish(self) -> Wish:
-        return _ANY_ROOM if self.projection is None else self.projection.wish(self._hard())
-
     def _count(self) -> Steps[bool]:
         """Count the input, if that may lower what is to be held; whether it did."""
         if self.projection is None or self.projection.exact:
@@ -204,13 +202,14 @@ class Charge:
 
     def _place(self) -> Steps[Wish]:
         """Place the hold that is planned, and plan again whenever more is known; or raise the refusal."""
+        projection = self.projection
         turn = Turn(self.scope.wait_s) if self.scope is not None and self.scope.wait_s else None
         stale = 0
         try:
             if turn is not None and LINE.queues:
                 yield from self._stand(turn, LINE.first_busy(self._keys()))
             while stale < _TRIES:
-                wish = self._wish()
+                wish = _ANY_ROOM if projection is None else projection.wish(self.cover.hard or self._hard())
                 outcome = yield from self._reserve(wish if turn is None or not turn.patient else _useful(wish))
                 if outcome is None:
                     return wish

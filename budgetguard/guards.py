@@ -27,7 +27,7 @@ from .errors import ConfigError, UnpricedModelError
 from .journal import Journal, Kept
 from .ledger import DEFAULT_TTL_MS, Account, Balance, Clock, Conflict, Hold, Millis, Stale, Store
 from .money import Money, Nano, parse_dollars
-from .prices import PriceBook, Tariff
+from .prices import PriceBook
 from .process import PROCESS, Process
 from .scope import NO_TAGS, Scope
 from .tally import Tally
@@ -176,22 +176,14 @@ class Guard:
         """The price of an answer by the model that answered, else by the one asked for; `None` if it is not known."""
         at_ms = self.coverage.now_ms()
         try:
-            cost = self._tariff(provider, asked, answer, at_ms).cost(answer.usage or NOTHING)
+            tariff = self.prices.settlement(provider, asked, answer.model, answer.tier, at_ms)
+            cost = tariff.cost(answer.usage or NOTHING)
             for model, usage in answer.also:
                 cost += self.prices.tariff(provider, model, answer.tier, at_ms).cost(usage)
         except UnpricedModelError:
             self.warn_unpriced(answer.model or asked)
             return None
         return cost
-
-    def _tariff(self, provider: str | None, asked: str, answer: Answer, at_ms: Millis) -> Tariff:
-        # A price of the user's own for the model asked for holds whatever name the server answers with.
-        if answer.model is not None and answer.model != asked and not self.prices.declares(provider, asked):
-            try:
-                return self.prices.tariff(provider, answer.model, answer.tier, at_ms)
-            except UnpricedModelError:
-                pass  # a dated or deployed name that the list does not have: its family was priced before the call
-        return self.prices.tariff(provider, asked, answer.tier, at_ms)
 
     def note_settled(self, response_id: str, tags: Mapping[str, str]) -> None:
         """Remember for a while that the cost of a response is on the books, and under which tags."""

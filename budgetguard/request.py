@@ -37,7 +37,7 @@ call was interrupted before it could be taken out.
 class Request:
     """One call of `request`: its arguments, read once."""
 
-    __slots__ = ("args", "body", "charge", "client", "endpoint", "guard", "kwargs", "passing", "raw")
+    __slots__ = ("args", "body", "charge", "client", "endpoint", "guard", "host", "kwargs", "options", "passing", "raw")
 
     def __init__(
         self, client: Any, guard: Guard, endpoint: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -47,16 +47,14 @@ class Request:
         self.endpoint = endpoint
         self.args = args
         self.kwargs = kwargs
+        self.options = args[1] if len(args) > 1 else kwargs["options"]
+        """The SDK's options of the call: method, path, body, headers."""
         headers = self.options.headers
-        self.raw = headers.get(_RAW_HEADER) if isinstance(headers, Mapping) else None
+        self.raw = headers.get(_RAW_HEADER) if headers else None
+        self.host = ""
         self.body: Mapping[str, Any] = {}
         self.charge: Charge | None = None
         self.passing = 0
-
-    @property
-    def options(self) -> Any:
-        """The SDK's options of the call: method, path, body, headers."""
-        return self.args[1] if len(self.args) > 1 else self.kwargs["options"]
 
     @property
     def unread(self) -> bool:
@@ -65,13 +63,13 @@ class Request:
 
     def open(self, scope: Scope | None) -> Charge:
         """Read the request, and make its charge."""
-        self.body = _body(self.options)
-        files = self.options.files
-        host = self.client.base_url.host
-        provider = self.guard.prices.provider(host)
-        charge = self.charge = self.guard.charge(self.endpoint, self.body, _files(files), provider, scope)
+        options, guard = self.options, self.guard
+        self.body = _body(options)
+        self.host = host = self.client.base_url.host  # asked once: the SDK works it out each time
+        files = _files(options.files) if options.files else ()
+        charge = self.charge = guard.charge(self.endpoint, self.body, files, guard.prices.provider(host), scope)
         if charge.call.stream and self.raw != _STREAMED and self.endpoint.amend is not None:
-            charge.ask_usage = self._asks_usage(host)
+            charge.ask_usage = self._asks_usage()
         return charge
 
     def amended(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -132,7 +130,7 @@ class Request:
         assert charge is not None
         changed: dict[str, Any] = {}
         if amend is not None and (charge.cap is not None or charge.ask_usage):
-            body = amend(self.body, charge.cap, charge.ask_usage, self.client.base_url.host)
+            body = amend(self.body, charge.cap, charge.ask_usage, self.host)
             changed = {name: value for name, value in body.items() if value is not self.body.get(name, _MISSING)}
         charge.ask_usage = "stream_options" in changed
         parse = original.post_parser
@@ -155,8 +153,8 @@ class Request:
 
         return shown
 
-    def _asks_usage(self, host: str) -> bool:
-        port = self.client.base_url.port
+    def _asks_usage(self) -> bool:
+        host, port = self.host, self.client.base_url.port
         hosts = self.guard.settings.usage_hosts
         version = getattr(self.client, "_api_version", None)
         return host in hosts or f"{host}:{port}" in hosts or adapter.asks_usage(host, version)
@@ -249,6 +247,4 @@ def _is_async(client: Any) -> bool:
 
 
 def _files(files: Any) -> Sequence[Any]:
-    if not files:
-        return ()
     return list(files.items()) if isinstance(files, Mapping) else list(files)
