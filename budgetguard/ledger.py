@@ -19,6 +19,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
@@ -330,6 +331,26 @@ def grant(hold: Hold, limit: Nano, settled: Nano, held: Nano, share: int) -> Nan
     return min(hold.amount, part, available)
 
 
+class _Ids:
+    """What makes the ids of this process its own."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew, as a forked child has to."""
+        self.numbers = count()
+        self.process = os.urandom(6).hex()
+
+
+_ids = _Ids()
+
+
 def new_id() -> str:
     """A new hold id: 32 hexadecimal digits that sort by time, unique over processes and machines."""
-    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+    ids = _ids
+    return f"{time.time_ns() // 1_000_000:012x}{next(ids.numbers) & 0xFFFFFFFF:08x}{ids.process}"
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_ids.renew)

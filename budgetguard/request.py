@@ -183,6 +183,8 @@ def follow(request: Request, response: Any) -> Steps[None]:
 def _body(options: Any) -> Mapping[str, Any]:
     """The JSON that will be sent, as the SDK merges it."""
     data, extra = options.json_data, options.extra_json
+    if type(data) is dict and not extra:
+        return data
     if isinstance(data, Mapping):
         if not extra:
             return data
@@ -213,6 +215,8 @@ def _change(options: Any, body: Mapping[str, Any], changed: Mapping[str, Any]) -
 
 def _http_response(response: Any) -> Any:
     """The HTTP response inside what `request` returned; `None` for a parsed body."""
+    if type(response).__module__.startswith("openai.types"):  # a parsed body, the common case
+        return None
     # Not `getattr`: it is slow for what a pydantic model does not have.
     fields = getattr(response, "__dict__", None) or {}
     for name in ("http_response", "response"):

@@ -132,7 +132,7 @@ class MemoryStore:
                     return Settled(cost, "late" in known.flags) if known.cost == cost else Conflict(known.cost)
                 late, books, settled = True, known.books, cost - known.cost
             else:
-                late = known is not None or "manual" not in flags
+                late = known is not None or (bool(hold.accounts) and "manual" not in flags)
                 books = self._charged(hold)
             more = self._beside(hold, entry, books) if entry.accounts else []
             if late or "expired" in flags:

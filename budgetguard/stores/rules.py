@@ -11,7 +11,8 @@ How a hold ends, and what comes after (`StoreContract` tests each line):
     settle again, same cost         `Settled` as before; nothing changes
     settle again, other cost        `Conflict`; the first stands
     settle after release, expiry,   recorded in full and marked "late": money wins
-      or of a hold never seen         (a direct booking, flagged "manual", was never reserved and is not late)
+      or of a hold never seen         (a direct booking, flagged "manual", was never reserved and is not late; nor is
+                                      a call that no account limits)
     settle after a charged expiry   the booked amount is corrected to the true cost, and marked "late"
     release, while open             the money is free; the id is remembered for `KEEP_ENDED_MS`
     release of an unknown hold      the id is remembered: the reserve that it overtook answers `Ended`

@@ -161,7 +161,7 @@ class SQLiteBooks:
             known = self._ended(hold.id)
             taken = 0
             if known is None or known == ():
-                late, settled = known == () or "manual" not in entry.flags, cost
+                late, settled = known == () or (bool(hold.accounts) and "manual" not in entry.flags), cost
             elif " expired " in known[1]:
                 late, settled = True, cost - known[0]
                 keys = tuple(keys_of_json(known[2]))
