@@ -4,15 +4,17 @@ UV := .venv/bin/uv
 RUN := .venv/bin/python
 export UV_LINK_MODE ?= copy
 
-.PHONY: help setup demo demo-llm test check format bench shapes soak clean
+.PHONY: help setup demo demo-llm test test-sdk-suite check format bench contention shapes soak clean
 
 help:
 	@echo "make demo       two users spend, one runs out: no key, no network, seconds"
 	@echo "make demo-llm   the same against a real model on this machine"
 	@echo "make test       everything that is claimed"
+	@echo "make test-sdk-suite   OpenAI's own tests of its SDK, alone and guarded: the same outcomes (8 minutes)"
 	@echo "make check      format, lint, types"
 	@echo "make bench      what a call costs, as ratios in one run"
 	@echo "make shapes     one dollar, in every shape a program takes"
+	@echo "make contention processes and threads on one account of one file"
 	@echo "make soak       the simulation with many more seeds"
 
 setup: .venv/ready
@@ -35,6 +37,10 @@ demo-llm: .venv/bin/uv
 
 test: setup
 	$(RUN) -m pytest -n 2
+	$(RUN) tests/run_sdk_versions.py
+
+test-sdk-suite: setup
+	$(RUN) tests/run_sdk_suite.py
 
 check: setup
 	$(RUN) -m ruff format --check .
@@ -55,6 +61,9 @@ bench: setup .cache/litellm/ready
 	$(UV) venv --quiet --python .venv/bin/python .cache/litellm
 	$(UV) pip install --quiet --python .cache/litellm/bin/python "litellm>=1.60,<2"
 	touch $@
+
+contention: setup
+	$(RUN) -m benchmarks.contention
 
 shapes: setup
 	$(RUN) -m benchmarks.shapes
