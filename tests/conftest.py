@@ -1,14 +1,24 @@
-"""What every test starts from: nothing patched, no process-wide limit, no store in the environment."""
+"""
+What every test starts from: nothing patched, no process-wide limit, no store in the environment.
+
+And what every test ends with: the books of every store that it opened add up.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import wraps
+from typing import Any
 
 import pytest
 
 import budgetguard
+from budgetguard.errors import StoreError
 from budgetguard.process import PROCESS
+from budgetguard.stores.memory import MemoryStore
+from budgetguard.stores.sqlite import SQLiteStore
 
 
 @pytest.fixture(autouse=True)
@@ -20,3 +30,26 @@ def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     budgetguard.max_budget = None
     PROCESS.reaper.drain()
     PROCESS.reset()
+
+
+@pytest.fixture(autouse=True)
+def _books_add_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every account is added up again, as `budgetguard check` does; but for stores that a test made `careless`."""
+    opened: list[Any] = []
+    for kind in (MemoryStore, SQLiteStore):
+        monkeypatch.setattr(kind, "__init__", _noting(kind.__init__, opened))
+    yield
+    for store in opened:
+        if not getattr(store, "careless", False):
+            with suppress(StoreError):  # of a file that was damaged on purpose
+                assert store.check() == [], f"the books of {store!r} do not add up"
+            store.close()
+
+
+def _noting(make: Callable[..., None], opened: list[Any]) -> Callable[..., None]:
+    @wraps(make)
+    def make_and_note(store: Any, *args: Any, **kwargs: Any) -> None:
+        make(store, *args, **kwargs)
+        opened.append(store)
+
+    return make_and_note

@@ -82,6 +82,8 @@ def test_everything_that_can_go_wrong_goes_wrong():
 class Careless(MemoryStore):
     """A store with a fault."""
 
+    careless = True
+
 
 class AdmitsTwice(Careless):
     def reserve(self, hold: Hold) -> Any:

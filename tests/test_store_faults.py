@@ -78,10 +78,11 @@ def test_processes_that_are_killed_again_and_again_lose_nothing(path):
         for worker in workers:
             worker.kill()
         for worker in workers:
-            for line in worker.communicate()[0].splitlines(keepends=True):
-                if line.endswith("\n"):
-                    word, hold_id = line.split()
-                    said[word].add(hold_id)
+            with worker:
+                for line in worker.stdout.read().splitlines(keepends=True):
+                    if line.endswith("\n"):
+                        word, hold_id = line.split()
+                        said[word].add(hold_id)
     assert len(said["settled"]) > 50
     with closing(SQLiteStore(path)) as store:
         assert store.check() == []
