@@ -40,7 +40,7 @@ _BODY_LIMIT = 32 * 1024 * 1024
 class Watch:
     """The charge of one unread body, and what was heard of it so far."""
 
-    __slots__ = ("_buffer", "_inflate", "_open", "charge", "deaf", "decoded", "listener", "sse")
+    __slots__ = ("_buffer", "_inflate", "_open", "_taken_in", "charge", "deaf", "decoded", "listener", "sse")
 
     def __init__(self, charge: Charge | Follow, response: Any, *, read: bool = False) -> None:
         self.charge = charge
@@ -54,6 +54,7 @@ class Watch:
         self._inflate = bytes if read else _inflater(response.headers.get("content-encoding", "identity"))
         self._buffer = bytearray()
         self._open = [True]
+        self._taken_in = False
 
     def hear(self, item: Any) -> bool:
         """Take in a decoded item; whether it is the usage chunk that only we asked for."""
@@ -111,6 +112,7 @@ class Watch:
             self.charge.observe(self._reply(self.charge.endpoint.answer))
         else:
             self.charge.observe(Answer())
+        self._taken_in = True
         self._buffer.clear()
         return True
 
@@ -118,6 +120,21 @@ class Watch:
         """End the charge."""
         PROCESS.open.pop(id(self), None)
         return self.charge.close()
+
+    def finish(self) -> None:
+        """Take in what was heard and end the charge, once; another thread does, if this one is interrupted."""
+        try:
+            self.abandon()
+        except BaseException:
+            PROCESS.reaper.take(self._repeat)
+            raise
+
+    def _repeat(self) -> None:
+        if not self._taken_in:
+            self._open[:] = [True]
+            self.abandon()
+        else:
+            self.charge.guard.shell.run(self.close())
 
     def abandon(self) -> None:
         """End the charge of a body that nobody will read any more, here and now."""
@@ -168,12 +185,11 @@ def listen(items: Iterator[Any], response: Any) -> Iterator[Any]:
         yield from items
         return
     seen.decoded = True
-    shell = seen.charge.guard.shell
     try:
         for item in items:
             hide = seen.hear(item)
-            if seen.last_word and seen.conclude():
-                shell.run(seen.close())
+            if seen.last_word:
+                seen.finish()
             if not hide:
                 yield item
     finally:
@@ -260,8 +276,8 @@ class _WatchedSync(_Watched):
             return
         if _in_our_code():
             PROCESS.reaper.put(seen.abandon)
-        elif seen.conclude():
-            seen.charge.guard.shell.run(seen.close())
+        else:
+            seen.finish()
 
 
 class _WatchedAsync(_Watched):
