@@ -91,6 +91,7 @@ class Charge:
         "scope",
         "sent",
         "spared",
+        "spared_ms",
         "tags",
         "tallies",
         "unpriced",
@@ -125,6 +126,7 @@ class Charge:
         self.answer: Answer | None = None
         self.sent = False
         self.spared: Nano | None = None
+        self.spared_ms: Millis = 0
         self.watched = False
         self.ended = False
         self.free = False
@@ -323,7 +325,8 @@ class Charge:
         if guard.spare is not None:
             granted = tally.reserve((guard.spare,), hold)
             if not isinstance(granted, Refusal):
-                self.spared = granted
+                # Whatever is learnt of its accounts later, they are those of this moment: the store may have the hold.
+                self.spared, self.spared_ms = granted, guard.coverage.now_ms()
                 return Admitted(granted)
             error = StoreError(f"{error}; the allowance for calls without it, {guard.settings.allowance}, is used up")
         self.hold = None
@@ -451,7 +454,7 @@ class Charge:
     def _keep(self, hold: Hold, entry: Entry) -> Steps[None]:
         """Have the journal settle it when the store can be reached."""
         guard, landed = self.guard, None
-        kept = Kept(hold, entry, guard.coverage.now_ms(), self.call.model if self.spared is not None else None)
+        kept = Kept(hold, entry, self.spared_ms, self.call.model if self.spared is not None else None)
         if self.spared is not None and guard.spare is not None:
             landed = partial(tally.book, (guard.spare,), -entry.cost)
         yield Step(partial(self._journal().keep, kept, landed), blocking=True)

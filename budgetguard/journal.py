@@ -54,9 +54,9 @@ class Kept(NamedTuple):
     hold: Hold
     entry: Entry
     at_ms: Millis
-    """When it was due."""
+    """When the call began, if the store was away then: nobody could say for sure which accounts it touches."""
     asked: str | None = None
-    """The model asked for, if the store was away when the call began: nobody could say which accounts it touches."""
+    """The model asked for, in that case."""
 
 
 @dataclass(slots=True)
