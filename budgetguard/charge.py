@@ -325,8 +325,9 @@ class Charge:
         if guard.spare is not None:
             granted = tally.reserve((guard.spare,), hold)
             if not isinstance(granted, Refusal):
-                # Whatever is learnt of its accounts later, they are those of this moment: the store may have the hold.
-                self.spared, self.spared_ms = granted, guard.coverage.now_ms()
+                # Whatever is learnt of budgets later, the periods are those of the hold: the store may have taken it.
+                at_ms = max(self.cover.start_ms, min(guard.coverage.now_ms(), self.cover.end_ms - 1))
+                self.spared, self.spared_ms = granted, at_ms
                 return Admitted(granted)
             error = StoreError(f"{error}; the allowance for calls without it, {guard.settings.allowance}, is used up")
         self.hold = None

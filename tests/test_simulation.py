@@ -49,6 +49,12 @@ def test_the_sqlite_store_keeps_its_promises(start):
         World(seed, sqlite).run()
 
 
+@pytest.mark.parametrize("seed", [1001405, 1001626, 1003672])
+def test_seeds_that_found_something_stay_quiet(seed):
+    """A call on the allowance that lasted over midnight was booked on the next day."""
+    World(seed, memory).run()
+
+
 def test_a_seed_is_played_the_same_every_time():
     """Otherwise a failure could not be looked into. Both stores give the same answers, too."""
 
