@@ -30,10 +30,11 @@ import pytest
 import budgetguard
 from benchmarks.calls import REPLY, http
 from benchmarks.shapes import INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTPUT_PRICE, USER, bill, guarded
-from budgetguard import BudgetManager, process
+from budgetguard import BudgetManager, process, request
 from budgetguard.ledger import Admitted, Hold, new_id
 from budgetguard.money import DOLLAR
 from budgetguard.process import PROCESS
+from budgetguard.request import Request
 from budgetguard.stores import open_store
 from budgetguard.testing import FakeProvider, Plan
 
@@ -86,6 +87,7 @@ class Wire:
 
     def __init__(self, act: Callable[[], None] = lambda: None, events: bool = False, naps: int = 0) -> None:
         self.requests = 0
+        self.began = False
         self._act = act
         self._events = events
         self._naps = naps
@@ -103,6 +105,7 @@ class Wire:
 
     def async_client(self) -> openai.AsyncOpenAI:
         async def handle(_: Any) -> Any:
+            self.began = True
             for _nap in range(self._naps):
                 await asyncio.sleep(0)
             made = self.answer()
@@ -236,6 +239,29 @@ def test_failed_calls_never_use_up_a_budget(manager):
 
 def _failing() -> Plan:
     return Plan(status=500)
+
+
+def test_a_call_that_was_sent_and_whose_end_nobody_took_in_is_not_free(manager, monkeypatch):
+    """As when an interruption comes while a failure is being looked at."""
+    monkeypatch.setattr(Request, "failed", lambda *_: None)
+
+    def fail() -> None:
+        raise HTTP.ReadTimeout("late")
+
+    with Wire(fail).client() as client, pytest.raises(openai.APITimeoutError):
+        ask(client)
+
+    assert booked(manager) > 0
+
+
+def test_a_leftover_of_an_interrupted_call_lets_no_other_pass():
+    """Another object may get the id() of one that is gone."""
+    options = object()
+    request._passing[id(options)] = object()
+    try:
+        assert not request.is_passing(options)
+    finally:
+        del request._passing[id(options)]
 
 
 # -- interruptions -----------------------------------------------------------------------------------------------------
@@ -470,11 +496,15 @@ def test_a_loop_that_is_closed_with_a_call_in_flight_leaves_nothing_held(manager
     loop = asyncio.new_event_loop()
     coroutine = _once(wire)
     task = loop.create_task(coroutine)
-    for _ in range(40):
-        loop.run_until_complete(asyncio.sleep(0.001))
-    assert manager.store.holds()
+
+    async def throw_away() -> None:
+        while not wire.began:
+            await asyncio.sleep(0.001)
+        assert manager.store.holds()
+        coroutine.close()  # as the collector does, in whatever runs at the moment
+
+    loop.run_until_complete(throw_away())
     task._log_destroy_pending = False  # what asyncio would say of it is not the point here
-    coroutine.close()
     loop.close()
 
     whole(manager)

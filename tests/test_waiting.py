@@ -67,6 +67,13 @@ def in_line() -> int:
     return sum(map(len, list(LINE.queues.values())))
 
 
+def once_in_line(act: Callable[[], None]) -> None:
+    """Do something when a call has stood in line for a while."""
+    until(in_line)
+    time.sleep(0.1)
+    act()
+
+
 @contextmanager
 def held(manager: BudgetManager, amount: int = DIME) -> Iterator[Callable[[], None]]:
     """A call of another process holds a dime of the user's budget until the function is called."""
@@ -222,14 +229,16 @@ def test_room_that_another_process_gives_back_is_found(endpoint, tmp_path):
         with held(manager):
             [hold] = manager.store.holds()
             other = open_store(url, namespace="shapes")
-            later = threading.Timer(0.1, other.release, [hold.id])
+            later = threading.Thread(target=once_in_line, args=(lambda: other.release(hold.id),))
             later.start()
+            began = time.monotonic()
             with budgetguard.budget(wait=10):
                 ask(client)
             later.join()
             other.close()
 
     assert len(endpoint.requests) == 1
+    assert time.monotonic() - began < 8
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -281,16 +290,21 @@ def test_a_spent_budget_behind_a_busy_one_is_not_waited_for(endpoint, manager):
 def test_one_that_waits_does_not_take_the_scraps(endpoint, manager):
     """Cut to a handful of tokens its answer would be useless: it waits for the room of a useful one."""
     with held(manager, 149_000_000) as release, endpoint.client() as client:
-        ask(client, max_tokens=None)
-        assert endpoint.requests[0].body["max_tokens"] < 10
-
-        later = threading.Timer(0.1, release)
+        later = threading.Thread(target=once_in_line, args=(release,))
         later.start()
         with budgetguard.budget(wait=10):
             ask(client, max_tokens=None)
         later.join()
 
-    assert endpoint.requests[1].body["max_tokens"] >= 64
+    assert endpoint.requests[0].body["max_tokens"] >= 64
+
+
+def test_one_that_does_not_wait_takes_what_is_left(endpoint, manager):
+    """Down to the last token: it is for the caller to say that it would rather wait."""
+    with held(manager, 149_000_000), endpoint.client() as client:
+        ask(client, max_tokens=None)
+
+    assert endpoint.requests[0].body["max_tokens"] < 10
 
 
 # -- nothing is left behind --------------------------------------------------------------------------------------------
