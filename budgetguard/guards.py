@@ -19,9 +19,10 @@ from functools import partial
 from itertools import count
 from typing import Any, Literal, TypeVar
 
+from .admission import Step, Steps
 from .budgets import DEFAULT_IN_FLIGHT, Budget, model_keys, require_choice, terms_key
 from .calls import NOTHING, Answer, Call, Endpoint
-from .charge import Charge, Step, Steps
+from .charge import Charge
 from .coverage import Coverage
 from .errors import ConfigError, UnpricedModelError
 from .journal import Journal, Kept

@@ -26,7 +26,8 @@ from .calls import Answer
 from .process import PROCESS, Process
 
 if TYPE_CHECKING:
-    from .charge import Charge, Follow, Steps
+    from .admission import Steps
+    from .charge import Charge, Follow
 
 log = logging.getLogger("budgetguard")
 

@@ -27,12 +27,13 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-import budgetguard.charge
+import budgetguard.admission
 import budgetguard.journal
 from budgetguard.adapters import openai as adapter
+from budgetguard.admission import Step
 from budgetguard.budgets import Budget, UserBudget, terms_key
 from budgetguard.calls import Answer
-from budgetguard.charge import Charge, Step
+from budgetguard.charge import Charge
 from budgetguard.errors import BudgetExceededError, StoreError
 from budgetguard.guards import AsyncShell, Guard, Settings
 from budgetguard.journal import Journal
@@ -603,7 +604,7 @@ class World:
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, self.directory)
             stack.callback(self.store.close)
-            stack.enter_context(patch.object(budgetguard.charge, "new_id", lambda: f"{next(ids):032x}"))
+            stack.enter_context(patch.object(budgetguard.admission, "new_id", lambda: f"{next(ids):032x}"))
             stack.enter_context(patch.object(budgetguard.journal, "new_id", lambda: f"{next(ids):032x}"))
             stack.enter_context(patch.object(PROCESS, "reaper", Reaper(self)))
             logging.disable(logging.CRITICAL)

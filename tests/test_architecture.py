@@ -24,6 +24,7 @@ LAYERS = [
     ["answers"],
     ["refusals", "process", "scope", "journal"],
     ["projection", "coverage"],
+    ["admission"],
     ["charge"],
     ["guards"],
     ["streams"],
