@@ -225,7 +225,7 @@ def rows(quick: bool) -> Iterator[Row]:
     yield stream_row(3 if quick else 9)
 
 
-def pair_us(store: Any, user: str, pairs: int = 2000) -> float:
+def pair_us(store: Any, user: str, pairs: int = 500) -> float:
     """Microseconds of one reserve and settle."""
     account = (Account(f"users/{user}/all", 10**15),)
     started = time.perf_counter()
@@ -236,21 +236,27 @@ def pair_us(store: Any, user: str, pairs: int = 2000) -> float:
     return (time.perf_counter() - started) / pairs * 1e6
 
 
-def growth(url: str, users: int, entries: int) -> tuple[float, float, float]:
-    """A reserve and settle on an empty store, one with many users, one with many entries as well, in microseconds."""
-    store = open_store(url)
-    pair_us(store, "warm", 500)
-    empty = statistics.median(pair_us(store, "ann") for _ in range(5))
-    for number in range(users):
-        hold = Hold(new_id(), (Account(f"users/u{number}/all", 10**15),), 1)
-        store.settle(hold, Entry(hold.id, 1, flags=frozenset({"manual"})))
-    many = statistics.median(pair_us(store, f"u{users // 2}") for _ in range(5))
-    for number in range(max(entries - users, 0)):
-        hold = Hold(new_id(), (Account(f"users/u{number % max(users, 1)}/all", 10**15),), 1)
-        store.settle(hold, Entry(hold.id, 1, tags={"user": f"u{number % max(users, 1)}"}, flags=frozenset({"manual"})))
-    full = statistics.median(pair_us(store, f"u{users // 2}") for _ in range(5))
-    store.close()
-    return empty, many, full
+def fill(store: Any, users: int, entries: int, first: int = 0) -> None:
+    """Settle this many calls, of so many users in turn."""
+    for number in range(first, entries):
+        user = f"u{number % users}"
+        hold = Hold(new_id(), (Account(f"users/{user}/all", 10**15),), 1)
+        store.settle(hold, Entry(hold.id, 1, tags={"user": user}, flags=frozenset({"manual"})))
+
+
+def growth(name: str, empty_url: str, full_url: str, users: int, entries: int) -> None:
+    """Print what a pair costs in a store with many users, then with many entries, beside an empty one in turn."""
+    empty, full = open_store(empty_url), open_store(full_url)
+    done = 0
+    for what, size in ((f"{users:,} users", users), (f"{entries:,} entries", entries)):
+        fill(full, users, size, done)
+        done = size
+        pairs = [(pair_us(empty, "u1"), pair_us(full, f"u{turn * 7919 % users}")) for turn in range(41)]
+        small, large = (statistics.median(times) for times in zip(*pairs, strict=True))
+        line = f"{name}, {what}: a reserve and settle {large:.1f} us, {small:.1f} us without"
+        print(f"{line}: x{large / small:.2f}  (floor 1.2)", flush=True)
+    empty.close()
+    full.close()
 
 
 def main() -> None:
@@ -269,14 +275,11 @@ def main() -> None:
                 flush=True,
             )
     scale = 10 if options.quick else 1
+    users, entries = 100_000 // scale, 1_000_000 // scale
     with tempfile.TemporaryDirectory() as folder:
-        for name, url in {"memory": "memory://", "SQLite": f"sqlite:///{folder}/growth.db?synchronous=normal"}.items():
-            empty, many, full = growth(url, 100_000 // scale, 1_000_000 // scale)
-            print(
-                f"{name}: a reserve and settle {empty:.1f} us; {100_000 // scale:,} users x{many / empty:.2f}; "
-                f"and {1_000_000 // scale:,} entries x{full / empty:.2f}  (floor 1.2)",
-                flush=True,
-            )
+        growth("memory", "memory://", "memory://", users, entries)
+        relaxed = f"sqlite:///{folder}/{{}}.db?synchronous=normal"
+        growth("SQLite", relaxed.format("empty"), relaxed.format("full"), users, entries)
 
 
 if __name__ == "__main__":

@@ -24,10 +24,8 @@ RESPONSE = {
 }
 
 
-def measure(manager: Any, response: Any, users: int, updates: int) -> float:
+def measure(manager: Any, response: Any, updates: int) -> float:
     """Milliseconds of one update, until it is saved."""
-    for number in range(users):
-        manager.create_budget(10, f"u{number}", "monthly") if number == 0 or users <= 100 else None
     times = []
     for _ in range(updates):
         started = time.perf_counter()
@@ -46,7 +44,7 @@ def ours(users: int) -> float:
     assert body is not None
     for number in range(1, users):
         manager.store.put_terms(terms_key(f"u{number}"), body.body)
-    return measure(manager, RESPONSE, 1, 50)
+    return measure(manager, RESPONSE, 50)
 
 
 def theirs(users: int) -> float:
@@ -54,14 +52,13 @@ def theirs(users: int) -> float:
     import litellm
 
     manager = litellm.BudgetManager("bench")
+    # The save runs in a thread; an update is done when its save is.
+    manager._save_data_thread = manager.save_data
     manager.create_budget(10, "u0", "monthly")
     record = manager.user_dict["u0"]
     for number in range(1, users):
         manager.user_dict[f"u{number}"] = dict(record)
-    # The save runs in a thread; an update is done when its save is.
-    save = manager.save_data
-    manager._save_data_thread = save
-    return measure(manager, litellm.ModelResponse(**RESPONSE), 1, 20)
+    return measure(manager, litellm.ModelResponse(**RESPONSE), 20)
 
 
 def main() -> None:
