@@ -21,9 +21,11 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import StoreError
+
+T = TypeVar("T")
 
 BATCH = 64
 """How many operations share one transaction at most: others at the gate wait for it."""
@@ -128,7 +130,7 @@ class Combiner:
         self._wanted = threading.Semaphore(0)
         self._helping = False
 
-    def submit(self, work: Callable[..., Any], args: tuple[Any, ...], *, durable: bool, timeout_s: float) -> Any:
+    def submit(self, work: Callable[..., T], args: tuple[Any, ...], *, durable: bool, timeout_s: float) -> T:
         """
         The result of `work` with these arguments, run inside the gate. Raises `StoreError` at the deadline.
 
@@ -150,7 +152,8 @@ class Combiner:
             self._wait(operation, timeout_s)
         if operation.error is not None:
             raise operation.error
-        return operation.result
+        result: T = operation.result
+        return result
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until nobody leads and close the gate's files; whether that was so in time."""

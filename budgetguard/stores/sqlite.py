@@ -111,17 +111,13 @@ class SQLiteStore:
         """Place a hold on all of its accounts, or on none."""
         if not 0 <= hold.amount <= MAX_AMOUNT:
             raise absurd(hold.amount, "a hold")
-        return self._combiner.submit(  # type: ignore[no-any-return]
-            SQLiteBooks.reserve, (hold,), durable=False, timeout_s=self._reserve_s
-        )
+        return self._combiner.submit(SQLiteBooks.reserve, (hold,), durable=False, timeout_s=self._reserve_s)
 
     def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
         """End a hold at its true cost and record the entry, once."""
         if not 0 <= entry.cost <= MAX_AMOUNT:
             raise absurd(entry.cost, "a cost")
-        return self._combiner.submit(  # type: ignore[no-any-return]
-            SQLiteBooks.settle, (hold, entry), durable=True, timeout_s=self._settle_s
-        )
+        return self._combiner.submit(SQLiteBooks.settle, (hold, entry), durable=True, timeout_s=self._settle_s)
 
     def release(self, hold_id: str) -> None:
         """Give a hold back; a release of an unknown hold is remembered."""
@@ -134,9 +130,7 @@ class SQLiteStore:
 
     def put_terms(self, key: str, body: str | None, *, expected: int | None = None) -> Terms | None:
         """Store (`None`: remove) the terms under a key, with the next version; only over `expected` if given."""
-        return self._combiner.submit(  # type: ignore[no-any-return]
-            SQLiteBooks.put_terms, (key, body, expected), durable=True, timeout_s=CHANGE_S
-        )
+        return self._combiner.submit(SQLiteBooks.put_terms, (key, body, expected), durable=True, timeout_s=CHANGE_S)
 
     def balances(self, keys: Sequence[str]) -> list[Balance]:
         """The balances of accounts, in the order asked; zeros for one that was never used."""
