@@ -16,6 +16,7 @@ from .ledger import Account, Clock, Millis, OnExpire, Stale
 
 _CACHED_USERS = 100_000
 _CACHED_COVERS = 10_000
+_CACHED_TAGS = 1_000
 _FOREVER: Millis = 1 << 62
 
 
@@ -56,7 +57,8 @@ class Coverage:
         self._clock = clock
         self._skew_ms: Millis = 0
         self._users: dict[str, tuple[int, UserBudget | None]] = {}
-        self._covers: dict[frozenset[tuple[str, str]], Cover] = {}
+        self._covers: dict[str | None, dict[frozenset[tuple[str, str]], Cover]] = {}
+        """By user, so that what is learned of one leaves the others' alone; then by all tags."""
 
     def now_ms(self) -> Millis:
         """The store's time, as far as this process knows it."""
@@ -64,29 +66,38 @@ class Coverage:
 
     def cover(self, tags: Mapping[str, str], at_ms: Millis | None = None) -> Cover:
         """What a call with these tags touches, now or at another moment."""
-        key = frozenset(tags.items())
         if at_ms is None:
             at_ms = int(self._clock() * 1000) + self._skew_ms
-        cover = self._covers.get(key)
+        user, key = tags.get("user"), frozenset(tags.items())
+        covers = self._covers.get(user)
+        cover = None if covers is None else covers.get(key)
         if cover is None or not cover.start_ms <= at_ms < cover.end_ms:
-            if len(self._covers) >= _CACHED_COVERS:
-                self._covers.clear()
-            cover = self._covers[key] = self._make(tags, at_ms)
+            cover = self._make(tags, at_ms)
+            self._keep(user, key, cover)
         return cover
 
     def learn(self, stale: Stale) -> None:
         """Take in what the store knows better: newer budgets of users, or the time."""
         if len(self._users) > _CACHED_USERS:
             self._users.clear()
-        self._covers.clear()
         for terms in stale.terms:
-            if terms.body is not None:
-                own = UserBudget.from_text(terms.body, terms.version)
-                self._users[own.user] = (terms.version, own)
-            else:
-                self._users[unescape(terms.key.removeprefix("users/"))] = (terms.version, None)
+            own = None if terms.body is None else UserBudget.from_text(terms.body, terms.version)
+            user = unescape(terms.key.removeprefix("users/")) if own is None else own.user
+            self._users[user] = (terms.version, own)
+            self._covers.pop(user, None)
         if not stale.terms:
             self._skew_ms = stale.now_ms - int(self._clock() * 1000)
+            self._covers.clear()
+
+    def _keep(self, user: str | None, key: frozenset[tuple[str, str]], cover: Cover) -> None:
+        covers = self._covers.get(user)
+        if covers is None:
+            if len(self._covers) >= _CACHED_COVERS:
+                self._covers.clear()
+            covers = self._covers[user] = {}
+        elif len(covers) >= _CACHED_TAGS:
+            covers.clear()
+        covers[key] = cover
 
     def _make(self, tags: Mapping[str, str], at_ms: Millis) -> Cover:
         rules = [budget for budget in self._budgets if budget.subject(tags) is not None]

@@ -155,10 +155,7 @@ class Guard:
 
     def balances(self, tags: Mapping[str, str], scope: Scope | None) -> list[tuple[Account, Balance]]:
         """Every account that a call with these tags touches now, and what it has taken; reads the store."""
-        if self.store is not None and "user" in tags:
-            terms = self.store.terms(terms_key(tags["user"]))
-            if terms is not None:
-                self.coverage.learn(Stale(0, (terms,)))
+        self._read_terms(tags)
         pairs = [(tally.account, tally.balance) for tally in self.tallies(scope)]
         if self.store is None:
             return pairs
@@ -170,6 +167,13 @@ class Guard:
             settled, held = sum(part.settled for part in parts), sum(part.held for part in parts)
             pairs.append((account, Balance(account.key, settled, held)))
         return pairs
+
+    def _read_terms(self, tags: Mapping[str, str]) -> None:
+        """Ask the store for the budget of the user in these tags, where there is no hold that would be told of it."""
+        if self.store is not None and "user" in tags:
+            terms = self.store.terms(terms_key(tags["user"]))
+            if terms is not None:
+                self.coverage.learn(Stale(0, (terms,)))
 
     # -- what it cost --------------------------------------------------------------------------------------------
 
@@ -207,10 +211,7 @@ class Guard:
         assert self.store is not None
         hold, entry = kept.hold, kept.entry
         if kept.asked is not None:
-            if "user" in entry.tags:
-                terms = self.store.terms(terms_key(entry.tags["user"]))
-                if terms is not None:
-                    self.coverage.learn(Stale(0, (terms,)))
+            self._read_terms(entry.tags)
             hold = hold._replace(accounts=self.coverage.cover(entry.tags, kept.at_ms).accounts)
             entry = entry._replace(accounts=model_keys([account.key for account in hold.accounts], kept.asked))
         outcome = self.store.settle(hold, entry)

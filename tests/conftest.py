@@ -17,6 +17,7 @@ import pytest
 import budgetguard
 from budgetguard.errors import StoreError
 from budgetguard.process import PROCESS
+from budgetguard.scope import current
 from budgetguard.stores.memory import MemoryStore
 from budgetguard.stores.sqlite import SQLiteStore
 
@@ -26,6 +27,7 @@ def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith("BUDGETGUARD_")]:
         monkeypatch.delenv(name)
     yield
+    assert current.get() is None, "a scope was not left"
     budgetguard.unpatch()
     budgetguard.max_budget = None
     PROCESS.reaper.drain()

@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 
 from budgetguard import Budget, ConfigError, Money
 from budgetguard.budgets import UserBudget, escape, model_keys, terms_key, unescape
+from budgetguard.coverage import Coverage
+from budgetguard.ledger import Stale, Terms
+from budgetguard.testing import StoppedClock
 
 names = st.text(st.characters(exclude_categories=[]))
 """Any text that Python can hold, lone surrogates too."""
@@ -168,3 +171,15 @@ def test_an_argument_that_cannot_be_used_is_named(arguments, named):
     """One error, a `ValueError` too, at once and not at the first call."""
     with pytest.raises(ConfigError, match=f"^{named}"):
         Budget(**{"name": "b", "limit": 1, **arguments})
+
+
+def test_what_is_learned_of_one_user_leaves_the_others_alone():
+    """Or with many users every newcomer would have everybody's accounts worked out again."""
+    known = Coverage([Budget("free", 1, "daily", per=("user",))], StoppedClock())
+    ann, bob = known.cover({"user": "ann"}), known.cover({"user": "bob"})
+    body = UserBudget("ann", Budget("users", 5, per=("user",)), 0.0, 0.0).to_text()
+    known.learn(Stale(0, (Terms(terms_key("ann"), 1, body),)))
+    assert known.cover({"user": "bob"}) is bob
+    assert known.cover({"user": "ann"}) is not ann
+    assert known.cover({"user": "ann"}).terms == ((terms_key("ann"), 1),)
+    assert [account.limit for account in known.cover({"user": "ann"}).accounts] == [10**9, 5 * 10**9]

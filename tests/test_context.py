@@ -25,12 +25,6 @@ MODEL = "gpt-4"
 MESSAGES = [{"role": "user", "content": "Hey, how's it going"}]
 
 
-@pytest.fixture(autouse=True)
-def _every_scope_is_left():
-    yield
-    assert current.get() is None
-
-
 @pytest.fixture(scope="module")
 def provider():
     """Answers of 8 tokens."""

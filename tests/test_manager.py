@@ -22,7 +22,6 @@ from budgetguard import (
 )
 from budgetguard.ledger import Query
 from budgetguard.process import PROCESS
-from budgetguard.scope import current
 from budgetguard.testing import FakeProvider, StoppedClock
 
 MODEL = "gpt-4"
@@ -34,12 +33,6 @@ ANSWER_COST = 0.03
 def at(text):
     """A moment in ISO 8601, in seconds since the epoch."""
     return datetime.fromisoformat(text).timestamp()
-
-
-@pytest.fixture(autouse=True)
-def _every_scope_is_left():
-    yield
-    assert current.get() is None
 
 
 @pytest.fixture(scope="module")
