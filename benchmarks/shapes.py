@@ -24,13 +24,15 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import openai
 
@@ -39,6 +41,8 @@ from budgetguard import BudgetBusyError, BudgetExceededError, BudgetManager, Pri
 from budgetguard.money import DOLLAR, Nano, format_nano
 from budgetguard.process import PROCESS
 from budgetguard.testing import FakeProvider, Plan, Request
+
+from . import servers
 
 MODEL = "gpt-4o-mini"
 USER = "ann"
@@ -57,7 +61,7 @@ HEARD = 40
 LATENCY_S = 0.05
 BURST = 50
 TRIES = 30
-PROCESSES = 4
+PROCESSES, MANY_PROCESSES = 4, 16
 PATIENCE_S = 5.0
 LEAST_USED: Nano = 9 * DOLLAR // 10
 
@@ -120,13 +124,20 @@ class Row:
         return self.verdict.startswith("holds")
 
 
+class Books(NamedTuple):
+    """Which books: the URL of the store, and the project in it."""
+
+    url: str
+    project: str
+
+
 class Caller:
     """What every shape calls with: how it states a cap, and what became of its calls."""
 
-    def __init__(self, base_url: str, stated: bool, database: str | None = None, burst: int = BURST) -> None:
+    def __init__(self, base_url: str, stated: bool, books: Books, burst: int = BURST) -> None:
         self.base_url = base_url
         self.stated = stated
-        self.database = database
+        self.books = books
         self.burst = burst
         self.outcomes: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -230,10 +241,10 @@ def swallowing(caller: Caller) -> None:
 def mixed(caller: Caller) -> None:
     """All of it at once; with a file for a store, beside another process."""
     parts = [gathered, gathered_streams, cancelled_streams, executor, abandoned_streams, swallowing]
-    others = [Worker(caller)] if caller.database else []
+    others = [] if caller.books.url == "memory://" else [Worker(caller, BURST // PROCESSES)]
     for worker in others:
         worker.go()
-    few = Caller(caller.base_url, caller.stated, burst=BURST // len(parts))
+    few = Caller(caller.base_url, caller.stated, caller.books, BURST // len(parts))
     _run_threads([lambda part=part: part(few) for part in parts])
     for worker in others:
         worker.join()
@@ -241,9 +252,9 @@ def mixed(caller: Caller) -> None:
         caller.count(outcome, times)
 
 
-def spawned(caller: Caller) -> None:
+def spawned(caller: Caller, processes: int = PROCESSES) -> None:
     """Processes that were spawned, each with threads."""
-    workers = [Worker(caller) for _ in range(PROCESSES)]
+    workers = [Worker(caller, BURST // processes) for _ in range(processes)]
     for worker in workers:
         worker.go()
     for worker in workers:
@@ -252,7 +263,7 @@ def spawned(caller: Caller) -> None:
 
 def forked(caller: Caller) -> None:
     """Processes that were forked off one which had the store open, each with threads."""
-    worker = Worker(caller, "--fork")
+    worker = Worker(caller, BURST // PROCESSES, "--fork")
     worker.go()
     worker.join()
 
@@ -271,6 +282,7 @@ EVERYWHERE: Mapping[str, Callable[[Caller], None]] = {
 }
 ACROSS: Mapping[str, Callable[[Caller], None]] = {
     f"{PROCESSES} spawned processes": spawned,
+    f"{MANY_PROCESSES} spawned processes": partial(spawned, processes=MANY_PROCESSES),
     f"{PROCESSES} forked processes": forked,
 }
 UNKNOWN = frozenset({cancelled_calls, timed_out})
@@ -368,10 +380,9 @@ def _run_threads(targets: list[Callable[[], Any]]) -> None:
 class Worker:
     """Another process on the same database: it waits for the word, runs threads, and says what became of them."""
 
-    def __init__(self, caller: Caller, *flags: str) -> None:
-        assert caller.database is not None
+    def __init__(self, caller: Caller, burst: int, *flags: str) -> None:
         self._caller = caller
-        task = json.dumps([caller.base_url, caller.stated, caller.database])
+        task = json.dumps([caller.base_url, caller.stated, caller.books, burst])
         command = [sys.executable, "-m", "benchmarks.shapes", "--worker", task, *flags]
         folder = Path(__file__).parent.parent
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder)
@@ -396,9 +407,9 @@ class Worker:
 
 def work(task: str, fork: bool) -> None:
     """What a worker does."""
-    base_url, stated, database = json.loads(task)
-    caller = Caller(base_url, stated, database)
-    with guarded(database):
+    base_url, stated, books, burst = json.loads(task)
+    caller = Caller(base_url, stated, Books(*books), burst)
+    with guarded(caller.books):
         print("ready", flush=True)
         sys.stdin.readline()
         if not fork:
@@ -413,7 +424,7 @@ def work(task: str, fork: bool) -> None:
 
 def _work(caller: Caller) -> None:
     with caller.client() as client:
-        _run_threads([lambda: call(caller, client)] * (BURST // PROCESSES))
+        _run_threads([lambda: call(caller, client)] * caller.burst)
 
 
 def _fork(caller: Caller) -> list[dict[str, int]]:
@@ -429,7 +440,7 @@ def _fork(caller: Caller) -> list[dict[str, int]]:
 
 
 def _forked(caller: Caller, said: Any) -> None:
-    own = Caller(caller.base_url, caller.stated, caller.database)
+    own = Caller(caller.base_url, caller.stated, caller.books, caller.burst)
     _work(own)
     said.send(dict(own.outcomes))
 
@@ -438,10 +449,10 @@ def _forked(caller: Caller, said: Any) -> None:
 
 
 @contextmanager
-def guarded(url: str) -> Iterator[BudgetManager]:
+def guarded(books: Books) -> Iterator[BudgetManager]:
     """A patched SDK, and the books that it writes to."""
     prices = {MODEL: {"input": INPUT_PRICE, "output": OUTPUT_PRICE, "max_output": LONGEST}}
-    manager = BudgetManager("shapes", store=url, prices=PriceBook(overrides=prices))
+    manager = BudgetManager(books.project, store=books.url, prices=PriceBook(overrides=prices))
     budgetguard.patch(manager)
     try:
         yield manager
@@ -454,10 +465,11 @@ def run(shape: str, store: str, stated: bool) -> Row:
     """One row: a burst in one shape, then a caller who goes on until it is refused."""
     burst = {**EVERYWHERE, **ACROSS}[shape]
     with tempfile.TemporaryDirectory(prefix="budgetguard-shapes-") as folder, Endpoint() as endpoint:
-        url = "memory://" if store == "memory" else f"sqlite:///{folder}/budgets.db"
-        with guarded(url) as manager:
+        own = {"memory": "memory://", "sqlite": f"sqlite:///{folder}/budgets.db"}
+        books = Books(own[store] if store in own else servers.running(store), f"shapes-{uuid.uuid4().hex}")
+        with guarded(books) as manager:
             manager.create_budget(1.00, USER)
-            caller = Caller(endpoint.base_url, stated, None if store == "memory" else url)
+            caller = Caller(endpoint.base_url, stated, books)
             burst(caller)
             PROCESS.reaper.drain()
             endpoint.latency_s = 0
@@ -491,7 +503,8 @@ def rows() -> Iterator[tuple[str, str, bool]]:
         for store in ("memory", "sqlite"):
             yield from ((shape, store, stated) for stated in (False, True))
     for shape in ACROSS:
-        yield from ((shape, "sqlite", stated) for stated in (False, True))
+        for store in ("sqlite", *servers.NAMES):
+            yield from ((shape, store, stated) for stated in (False, True))
 
 
 def main() -> None:

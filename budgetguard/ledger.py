@@ -82,6 +82,11 @@ class Hold(NamedTuple):
     tags: Mapping[str, str] = NO_TAGS
     provider: str = ""
     model: str = ""
+    leases: tuple[str, ...] = ()
+    """
+    Ids of the holds, of this process, out of which a part of the money for this call was taken: its settlement makes
+    each of them smaller by its cost. See `Store.settle`.
+    """
 
 
 class Entry(NamedTuple):
@@ -250,7 +255,14 @@ class Store(Protocol):
         Also for a hold that expired, was released or was never seen: what was spent was spent, so the cost is
         added in full, above the limit if need be, and the entry marked "late". A hold that expired into a
         charge is corrected to the true cost.
+
+        With the entry, and so once, every lease of the hold becomes smaller by the cost, down to nothing: one that is
+        open holds less, one that expired into a charge has less charged. One that has ended stays as it is.
         """
+        ...
+
+    def settle_many(self, settlements: Sequence[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
+        """`settle` for each of these, in this order, in one round trip; if it fails, some may be done: repeat it."""
         ...
 
     def release(self, hold_id: str) -> None:

@@ -24,7 +24,7 @@ from .config import DEFAULT_STORE, load_config
 from .errors import ConfigError, UnknownUserError, UnpricedModelError
 from .guards import Guard, Settings
 from .install import install
-from .ledger import Clock, Conflict, Enforce, Entry, Hold, OnExpire, Settled, Stale, Store, Terms, new_id
+from .ledger import Clock, Conflict, Enforce, Entry, Hold, OnExpire, Settled, Stale, Terms, new_id
 from .money import DOLLAR, Money, Nano, parse_dollars
 from .periods import Period
 from .prices import PriceBook
@@ -40,8 +40,9 @@ class BudgetManager:
     The budgets of one project's users.
 
     * `project_name`: the namespace of the budgets in the store.
-    * `store`: a URL (`sqlite:///budgets.db`, `memory://`) or an open store; by default what
-      `BUDGETGUARD_STORE` or `budgetguard.toml` says, else `sqlite:///budgetguard.db`.
+    * `store`: a URL (`sqlite:///budgets.db`, `postgresql://host/db`, `redis://host`; see `open_store`), an open store,
+      or a ready psycopg pool or redis client; by default what `BUDGETGUARD_STORE` or `budgetguard.toml` says, else
+      `sqlite:///budgetguard.db`.
     * `budgets`: rules that hold beside the users' own budgets; by default those of `budgetguard.toml`.
     * `prices`: a `PriceBook` with prices of your own; by default what `budgetguard.toml` names.
     * `client_type`, `api_base`, `headers`: LiteLLM's; "local" budgets live in `store`.
@@ -57,7 +58,7 @@ class BudgetManager:
         api_base: str | None = None,
         headers: Mapping[str, str] | None = None,
         *,
-        store: str | Store | None = None,
+        store: Any = None,
         budgets: Sequence[Budget] | None = None,
         prices: PriceBook | None = None,
         clock: Clock = time.time,
@@ -75,9 +76,7 @@ class BudgetManager:
             store = config.store or DEFAULT_STORE
         rules = config.budgets if budgets is None else budgets
         book = config.price_book() if prices is None else prices
-        self.store = open_store(store, namespace=project_name, clock=clock) if isinstance(store, str) else store
-        if not hasattr(self.store, "put_terms"):
-            raise ConfigError(f"store={store!r}: a URL such as 'sqlite:///budgets.db', or an open store, is needed")
+        self.store = open_store(store, namespace=project_name, clock=clock)
         self.guard = Guard(self.store, book, rules, clock=clock, settings=settings)
 
     # -- LiteLLM's interface -------------------------------------------------------------------------------------

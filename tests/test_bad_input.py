@@ -228,8 +228,6 @@ def test_a_price_file_that_cannot_be_used_is_named(tmp_path, text):
         "",
         "budgets.db",
         "mongodb://localhost/budgets",
-        "postgresql://user:secret@localhost/budgets",
-        "redis://:secret@localhost",
         "memory://shop",
         "sqlite:///budgets.db?synchronous=never",
         "sqlite:///budgets.db?colour=red",

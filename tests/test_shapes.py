@@ -29,6 +29,7 @@ ROWS = [
     ("50 calls cancelled *", "sqlite", NOT_STATED),
     ("50 calls timed out *", "memory", STATED),
     ("4 spawned processes", "sqlite", NOT_STATED),
+    ("16 spawned processes", "sqlite", STATED),
     ("4 forked processes", "sqlite", STATED),
 ]
 

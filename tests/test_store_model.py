@@ -46,6 +46,7 @@ holds = st.builds(
     terms=st.sampled_from([(), (), (("a", 0),), (("a", 1), ("b", 0))]),
     tags=st.sampled_from([{}, {"user": "ann"}, {"user": "\ud800"}]),
     model=st.sampled_from(["", "m"]),
+    leases=st.sampled_from([(), (), (IDS[0],), (IDS[1], IDS[2], IDS[1])]),
 )
 flags = st.sampled_from([frozenset[str](), frozenset({"manual"}), frozenset({"estimated", "cut"})])
 steps_ms = st.sampled_from([1, 1_000, 10_000, 60_000, KEEP_ENDED_MS, -1, -10_000, -60_000, -KEEP_ENDED_MS])
@@ -87,6 +88,10 @@ class Stores(RuleBasedStateMachine):
     def settle_what_was_reserved(self, hold_id: str, cost: int, more: tuple[str, ...]) -> None:
         if hold_id in self.placed:
             self.both("settle", self.placed[hold_id], Entry(hold_id, cost, more, usage={"input_tokens": cost}))
+
+    @rule(said=st.lists(st.tuples(holds, amounts), max_size=4))
+    def settle_many(self, said: list[tuple[Hold, int]]) -> None:
+        self.both("settle_many", [(hold, Entry(hold.id, cost)) for hold, cost in said])
 
     @rule(hold_id=st.sampled_from(IDS))
     def reserve_again(self, hold_id: str) -> None:

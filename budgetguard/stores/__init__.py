@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError
@@ -11,35 +12,97 @@ from ..errors import ConfigError
 if TYPE_CHECKING:
     from ..ledger import Clock, Store
 
-_WITHOUT = ("postgresql", "postgres", "redis", "rediss", "valkey", "http", "https")
+
+class _Engine(NamedTuple):
+    """A store behind a network: its module and class here, the driver it needs, and the extra that brings that."""
+
+    module: str
+    name: str
+    driver: str
+    extra: str
 
 
-def open_store(url: str, *, namespace: str = "default", clock: Clock | None = None) -> Store:
+_POSTGRES = _Engine("postgres", "PostgresStore", "psycopg", "postgres")
+_REDIS = _Engine("redis", "RedisStore", "redis", "redis")
+_ENGINES = {
+    "postgresql": _POSTGRES,
+    "postgres": _POSTGRES,
+    "redis": _REDIS,
+    "rediss": _REDIS,
+    "valkey": _REDIS,
+    "valkeys": _REDIS,
+}
+_CLIENTS = {"psycopg_pool": _POSTGRES, "redis": _REDIS, "valkey": _REDIS}
+"""Whose ready objects can be a store's connection, by the package that their class is from."""
+
+_KNOWN = "memory://, sqlite:///budgets.db, postgresql://host/db, redis://host or valkey://host"
+_WITHOUT = ("http", "https")
+
+
+def open_store(where: Any, *, namespace: str = "default", clock: Clock | None = None) -> Store:
     """
     The store behind a URL; nothing is written, and no server asked, before the store is used.
 
     `memory://` is a new ledger in this process. `sqlite:///budgets.db` is a file below the working directory,
     `sqlite:////var/lib/shop/budgets.db` one by its full path; `?synchronous=normal` trades the last
-    settlements before a power cut for speed. Raises `ConfigError` for anything else.
+    settlements before a power cut for speed. `postgresql://host/db`, `redis://host:6379/0`, `rediss://` (with TLS) and
+    `valkey://` are servers; so is a ready `psycopg_pool.ConnectionPool`, or a ready client object of redis-py or
+    valkey-py (its Sentinel and Cluster clients, too). Without a `clock`, or with `time.time`, a server's own clock
+    decides. Raises `ConfigError` for anything else.
     """
-    scheme = url.partition(":")[0].lower() if isinstance(url, str) else ""
+    if not isinstance(where, str):
+        return _on_client(where, namespace, clock)
+    scheme = where.partition(":")[0].lower()
     seconds = clock or time.time
     if scheme == "memory":
         from .memory import MemoryStore
 
-        _nothing_else(url)
+        _nothing_else(where)
         return MemoryStore(clock=seconds, namespace=namespace)
     if scheme == "sqlite":
         from .sqlite import SQLiteStore
 
-        return SQLiteStore.from_url(url, namespace=namespace, clock=seconds)
+        return SQLiteStore.from_url(where, namespace=namespace, clock=seconds)
+    if scheme in _ENGINES:
+        store: Store = _class(_ENGINES[scheme]).from_url(where, namespace=namespace, clock=_own_clock(clock))
+        return store
     if scheme in _WITHOUT:
-        raise ConfigError(
-            f"store: this version has no store for {scheme}:// URLs yet; use memory:// or sqlite:///budgets.db"
-        )
+        raise ConfigError(f"store: this version has no store for {scheme}:// URLs yet; use {_KNOWN}")
     # A text without "://" may be anything, a password included, so it is not shown.
-    shown = f"{scheme}:// is no store that budgetguard knows" if "://" in str(url) else "a store is named by a URL"
-    raise ConfigError(f"store: {shown}; use memory:// or sqlite:///budgets.db")
+    shown = f"{scheme}:// is no store that budgetguard knows" if "://" in where else "a store is named by a URL"
+    raise ConfigError(f"store: {shown}; use {_KNOWN}")
+
+
+def _on_client(client: Any, namespace: str, clock: Clock | None) -> Store:
+    """The store on a ready pool or client."""
+    if hasattr(client, "put_terms"):
+        ready: Store = client
+        return ready
+    for base in type(client).__mro__:
+        engine = _CLIENTS.get(base.__module__.partition(".")[0])
+        if engine is not None:
+            store: Store = _class(engine)(client, namespace=namespace, clock=_own_clock(clock))
+            return store
+    raise ConfigError(
+        f"store={client!r}: a URL such as 'sqlite:///budgets.db', an open store, a psycopg pool or a redis client is "
+        "needed"
+    )
+
+
+def _class(engine: _Engine) -> Any:
+    try:
+        return getattr(import_module(f".{engine.module}", __name__), engine.name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {engine.driver, f"{engine.driver}_pool"}:
+            raise
+        raise ConfigError(
+            f"store: {error.name} is not installed: install the extra `{engine.extra}`, as in "
+            f"budgetguard-llm[{engine.extra}]"
+        ) from error
+
+
+def _own_clock(clock: Clock | None) -> Clock | None:
+    return None if clock is time.time else clock
 
 
 def _nothing_else(url: str) -> None:

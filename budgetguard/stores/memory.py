@@ -39,7 +39,7 @@ from ..ledger import (
     Terms,
     Total,
 )
-from ..money import MAX_AMOUNT
+from ..money import MAX_AMOUNT, Nano
 from .memory_rows import Books, EntryRow, OpenRow, add_up
 from .rules import (
     REAP,
@@ -146,10 +146,16 @@ class MemoryStore:
                     account.held -= held
                 for account in more:
                     account.settled += cost
+                for lease_id in hold.leases:
+                    self._draw(lease_id, cost, now)
             except BaseException:
                 self._add_up()
                 raise
             return Settled(cost, late)
+
+    def settle_many(self, settlements: Sequence[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
+        """`settle` for each of these, in this order."""
+        return [self.settle(hold, entry) for hold, entry in settlements]
 
     def release(self, hold_id: str) -> None:
         """Give a hold back; a release of an unknown hold is remembered."""
@@ -382,6 +388,20 @@ class MemoryStore:
         except BaseException:
             self._add_up()
             raise
+
+    def _draw(self, lease_id: str, cost: Nano, now: Millis) -> None:
+        """Make a lease smaller by what one of its calls cost."""
+        lease = self._known(lease_id, now)
+        if isinstance(lease, OpenRow):
+            drawn = min(cost, lease.amount)
+            lease.amount -= drawn
+            for account in lease.books:
+                account.held -= drawn
+        elif isinstance(lease, EntryRow) and "expired" in lease.flags:
+            drawn = min(cost, lease.cost)
+            lease.cost -= drawn
+            for account in lease.books:
+                account.settled -= drawn
 
     def _rebuild(self) -> None:
         self._due = [(held.due, hold_id) for hold_id, held in self._open.items()]

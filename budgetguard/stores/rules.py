@@ -18,6 +18,7 @@ How a hold ends, and what comes after (`StoreContract` tests each line):
     release of an unknown hold      the id is remembered: the reserve that it overtook answers `Ended`
     release after a charged expiry  the charge is taken back, with its entry: the call cost nothing
     release after settle or release nothing changes
+    settle with leases              each lease, open or charged when it expired, becomes smaller by the cost, once
 
 A hold is expired from `placed + ttl_ms` on, whether or not it was reaped. Reading never reaps. A reserve reaps a
 few, in the order of (due, id), and all that are due before it refuses; what it reaped stays reaped when the clock

@@ -119,6 +119,13 @@ class SQLiteStore:
             raise absurd(entry.cost, "a cost")
         return self._combiner.submit(SQLiteBooks.settle, (hold, entry), durable=True, timeout_s=self._settle_s)
 
+    def settle_many(self, settlements: Sequence[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
+        """`settle` for each of these, in this order, in one transaction."""
+        for _, entry in settlements:
+            if not 0 <= entry.cost <= MAX_AMOUNT:
+                raise absurd(entry.cost, "a cost")
+        return self._combiner.submit(SQLiteBooks.settle_many, (settlements,), durable=True, timeout_s=CHANGE_S)
+
     def release(self, hold_id: str) -> None:
         """Give a hold back; a release of an unknown hold is remembered."""
         self._combiner.submit(SQLiteBooks.release, (hold_id,), durable=False, timeout_s=self._settle_s)

@@ -87,6 +87,10 @@ VALUES (?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?)"""
 
 DELETE_ENTRY = "DELETE FROM entries WHERE ns = ? AND at_ms = ? AND id = ?"
 
+LOWER_HOLD = "UPDATE holds SET amount = amount - ? WHERE ns = ? AND key = ? AND id = ''"
+
+LOWER_ENTRY = "UPDATE entries SET cost = cost - ? WHERE ns = ? AND at_ms = ? AND id = ?"
+
 DELETE_ACCOUNTS = """
 DELETE FROM accounts WHERE ns = ?1 AND end_ms <= ?2 AND settled = pruned AND held = 0 AND key NOT IN (
     SELECT each.value
@@ -183,7 +187,31 @@ class SQLiteBooks:
         execute(ENTER, (ns, hold.id, now))
         said = (tags_json(entry.tags), text(entry.provider), text(entry.model), usage_json(entry.usage))
         execute(RECORD, (ns, hold.id, now, cost, flags_text(flags) if flags else "", keys_json(keys), *said))
+        for lease_id in hold.leases:
+            self._draw(lease_id, cost)
         return Settled(cost, late)
+
+    def settle_many(self, settlements: Sequence[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
+        """See `Store.settle_many`."""
+        return [self.settle(hold, entry) for hold, entry in settlements]
+
+    def _draw(self, lease_id: str, cost: Nano) -> None:
+        """Make a lease smaller by what one of its calls cost."""
+        execute, ns = self.execute, self.ns
+        lease = self._find(lease_id)
+        if lease is None:
+            return
+        _, at_ms, ended, amount, _, accounts, *_ = lease
+        if at_ms is not None:
+            charged, flags, keys = execute(FIND_ENTRY, (ns, at_ms, lease_id)).fetchone()
+            if " expired " in flags:
+                drawn = min(cost, charged)
+                execute(LOWER_ENTRY, (drawn, ns, at_ms, lease_id))
+                self._add(keys_of_json(keys), -drawn, 0)
+        elif not ended:
+            drawn = min(cost, amount)
+            execute(LOWER_HOLD, (drawn, ns, lease_id))
+            self._add(keys_of_json(accounts), 0, -drawn)
 
     def _ended(self, hold_id: str) -> tuple[Any, ...] | None:
         """The entry of a hold that is not open; () for one that ended without, and is forgotten; `None`: never seen."""
