@@ -8,9 +8,9 @@ holds are in the way and the caller said so, or raises the refusal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 from . import tally
 from .calls import Answer, Call, Endpoint
@@ -23,14 +23,13 @@ from .process import PROCESS
 from .projection import USEFUL_OUTPUT, Projection, Wish
 from .refusals import refuse
 from .scope import Scope, note_refusal
+from .steps import Step, Steps
 from .tally import Tally
 from .waiting import LINE, Turn
 
 if TYPE_CHECKING:
     from .guards import Guard
     from .prices import Quote
-
-T = TypeVar("T")
 
 BACKGROUND_TTL_MS: Millis = 24 * 60 * 60 * 1000
 """How long a background response may run before its hold is booked as spent."""
@@ -40,18 +39,6 @@ _TRIES = 8
 NO_COVER = Cover((), (), "release", False, 0, 0)
 _ANY_ROOM = Wish(1, None, 0, 0)
 """The least there is, to ask whether a budget has any room."""
-
-
-class Step(NamedTuple):
-    """Something to be done for a charge; `blocking` if it may wait for a disk, a network or a long computation."""
-
-    run: Callable[[], Any]
-    blocking: bool
-    turn: Turn | None = None
-    """Stand in line first, until its turn comes."""
-
-
-Steps: TypeAlias = Generator[Step, Any, T]
 
 
 class Admission:
@@ -270,54 +257,81 @@ class Admission:
             if isinstance(granted, Refusal):
                 return granted
             amount = granted
-        if self.cover.terms or self.cover.accounts:
-            guard, call, store = self.guard, self.call, self.guard.store
-            assert store is not None
-            background = call.background
-            self.hold = Hold(
-                self.id,
-                self.cover.accounts,
-                amount,
-                least,
-                useful,
-                BACKGROUND_TTL_MS if background else guard.settings.ttl_ms,
-                "charge" if background else self.cover.on_expire,
-                self.cover.terms,
-                self.tags,
-                self.provider or "",
-                call.model,
-            )
+        cover = self.cover
+        if cover.terms or cover.accounts:
             try:
-                if store.blocking:
-                    outcome = yield Step(partial(store.reserve, self.hold), blocking=True)
-                else:
-                    outcome = store.reserve(self.hold)
+                outcome = yield from self._reserve_stored(amount, least, useful)
             except StoreError as error:
                 outcome = self._without_store(error)
-            if not isinstance(outcome, Admitted):
+            if not isinstance(outcome, int):
                 self.hold = None
-                if isinstance(outcome, Ended):
-                    raise StoreError("the call had already ended when its money was to be held")
-                return cast(Refusal | Stale, outcome)
-            amount = outcome.amount
+                return outcome
+            amount = outcome
         self.amount = amount
         return None
 
-    def _without_store(self, error: StoreError) -> Admitted:
+    def _reserve_stored(self, amount: Nano, least: Nano | None, useful: Nano) -> Steps[Nano | Refusal | Stale]:
+        """Take from this process's leases what they cover, and hold the rest in the store."""
+        guard, call, cover, store = self.guard, self.call, self.cover, self.guard.store
+        assert store is not None
+        background = call.background
+        leases = None if background or not cover.leased else guard.leases
+        hold = self.hold = Hold(
+            self.id,
+            cover.accounts if leases is None else cover.plain,
+            amount,
+            least,
+            useful,
+            BACKGROUND_TTL_MS if background else guard.settings.ttl_ms,
+            "charge" if background else cover.on_expire,
+            cover.terms,
+            self.tags,
+            self.provider or "",
+            call.model,
+        )
+        if leases is not None:
+            taken = leases.take(hold, cover.leased)
+            filled = taken if isinstance(taken, int) else (yield from leases.fill(hold, cover.leased))
+            if not isinstance(filled, int):
+                return filled
+            hold = self.hold = hold._replace(amount=filled, leases=leases.ids(self.id))
+            if not is_stored(hold):
+                return filled
+        if store.blocking:
+            outcome = yield Step(partial(store.reserve, hold), blocking=True)
+        else:
+            outcome = store.reserve(hold)
+        if isinstance(outcome, Admitted):
+            if leases is not None:
+                leases.lower(self.id, outcome.amount)
+            return outcome.amount
+        self._unlease()
+        if isinstance(outcome, Ended):
+            raise StoreError("the call had already ended when its money was to be held")
+        return cast(Refusal | Stale, outcome)
+
+    def _without_store(self, error: StoreError) -> Nano:
         """Hold on the allowance for calls without a store, or raise; the store may have taken the hold, or not."""
         guard, hold = self.guard, self.hold
         assert hold is not None
+        self._unlease()
+        hold = self.hold = hold._replace(leases=())
         if guard.spare is not None:
             granted = tally.reserve((guard.spare,), hold)
             if not isinstance(granted, Refusal):
                 # Whatever is learnt of budgets later, the periods are those of the hold: the store may have taken it.
                 at_ms = max(self.cover.start_ms, min(guard.coverage.now_ms(), self.cover.end_ms - 1))
                 self.spared, self.spared_ms = granted, at_ms
-                return Admitted(granted)
+                return granted
             error = StoreError(f"{error}; the allowance for calls without it, {guard.settings.allowance}, is used up")
         self.hold = None
-        self._journal().give_back(self.id)
+        if is_stored(hold):
+            self._journal().give_back(self.id)
         raise error
+
+    def _unlease(self) -> None:
+        if self.guard.leases is not None:
+            self.guard.leases.give_back(self.id)
 
     def _untally(self) -> None:
         if self.tallies:
@@ -332,19 +346,25 @@ class Admission:
 
     def _release(self) -> Steps[None]:
         self._untally()
-        if self.hold is not None:
+        self._unlease()
+        if self.hold is not None and is_stored(self.hold):
             store = self.guard.store
             assert store is not None
             try:
                 yield Step(partial(store.release, self.id), store.blocking)
             except StoreError:
                 self._journal().give_back(self.id)
-            self.hold = None
+        self.hold = None
 
     def _journal(self) -> Journal:
         journal = self.guard.journal
         assert journal is not None  # there is one for every store
         return journal
+
+
+def is_stored(hold: Hold) -> bool:
+    """Whether a call holds anything in the store itself, or only on leases of this process."""
+    return bool(hold.accounts or hold.terms)
 
 
 def _useful(wish: Wish) -> Wish:

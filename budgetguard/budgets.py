@@ -49,6 +49,8 @@ class Budget:
     * `enforce`: "hard" never lets the limit be passed, "soft" refuses once it is reached, "observe" counts.
     * `on_expire`: whether the hold of a process that died is given back ("release") or booked ("charge").
     * `in_flight`: how many calls at once should find room when none of them states an output cap.
+    * `lease`: whether a process may hold a part of the budget and serve calls from it without asking the store, for a
+      hard budget that every call of many processes touches (docs/stores.md).
 
     Raises `ConfigError` for anything else.
     """
@@ -61,6 +63,7 @@ class Budget:
     enforce: Enforce
     on_expire: OnExpire
     in_flight: int
+    lease: bool
     _now: _Now = field(repr=False, compare=False)
 
     def __init__(
@@ -75,6 +78,7 @@ class Budget:
         on_expire: OnExpire = "release",
         in_flight: int = DEFAULT_IN_FLIGHT,
         timezone: str | None = None,
+        lease: bool = False,
     ) -> None:
         set_ = object.__setattr__
         set_(self, "name", require_text(name, "name"))
@@ -85,6 +89,7 @@ class Budget:
         set_(self, "enforce", require_choice(enforce, get_args(Enforce), "enforce"))
         set_(self, "on_expire", require_choice(on_expire, get_args(OnExpire), "on_expire"))
         set_(self, "in_flight", require_in_flight(in_flight))
+        set_(self, "lease", _lease(lease, self))
         set_(self, "_now", _Now())
 
     def window(self, at_ms: Millis) -> Window:
@@ -134,6 +139,7 @@ class Budget:
             start_ms=window.start_ms,
             end_ms=window.end_ms,
             window=tuple(f"{stem}/{label}" for label in window.earlier),
+            lease=self.on_expire if self.lease else None,
         )
 
 
@@ -273,6 +279,17 @@ def _per(per: Sequence[str]) -> tuple[str, ...]:
     if isinstance(per, str) or not isinstance(per, Sequence):
         raise ConfigError(f"per={per!r}: a sequence of tags is needed, such as ('user',)")
     return tuple(require_text(tag, "per") for tag in per)
+
+
+def _lease(lease: object, rule: Budget) -> bool:
+    if not isinstance(lease, bool):
+        raise ConfigError(f"lease={lease!r}: True or False is needed")
+    if lease and (rule.enforce != "hard" or rule.limit is None):
+        raise ConfigError(
+            f"lease=True, enforce={rule.enforce!r}, limit={rule.limit!r}: only a hard limit can be held in parts; "
+            "leave lease out"
+        )
+    return lease
 
 
 def _covers(window: Window, at_ms: Millis) -> bool:

@@ -19,13 +19,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from . import tally
-from .admission import Admission, Step, Steps
+from .admission import Admission, is_stored
 from .calls import NOTHING, Answer, Call, Endpoint, Listener
 from .errors import StoreError
-from .journal import Kept
-from .ledger import Conflict, Entry, Hold
+from .journal_files import Kept
+from .ledger import Conflict, Entry, Hold, Store
 from .money import Nano
 from .process import PROCESS
+from .steps import Step, Steps
 from .waiting import LINE
 
 if TYPE_CHECKING:
@@ -120,8 +121,17 @@ class Charge(Admission):
         store = self.guard.store
         if store is None:
             return
-        hold = self.hold or Hold(self.id, (), 0)
+        leases, hold = self.guard.leases, self.hold or Hold(self.id, (), 0)
         entry = self._entry(answer, cost)
+        if leases is not None and hold.leases:
+            if not is_stored(hold):
+                leases.settle(hold, entry)
+                return
+            leases.settled(hold.id, cost)
+        yield from self._book(store, hold, entry)
+
+    def _book(self, store: Store, hold: Hold, entry: Entry) -> Steps[None]:
+        """Settle in the store; where that fails, have the journal repeat it."""
         if self._journal().behind:
             yield from self._keep(hold, entry)
             return
@@ -135,8 +145,10 @@ class Charge(Admission):
             return
         if self.spared is not None:
             self._unspare(0)
+        elif self.guard.leases is not None:
+            self.guard.leases.landed(self.id)
         if isinstance(outcome, Conflict):
-            log.error("call %s was settled at %d before, now at %d", self.id, outcome.recorded, cost)
+            log.error("call %s was settled at %d before, now at %d", self.id, outcome.recorded, entry.cost)
 
     def _keep(self, hold: Hold, entry: Entry) -> Steps[None]:
         """Have the journal settle it when the store can be reached."""
@@ -144,6 +156,8 @@ class Charge(Admission):
         kept = Kept(hold, entry, self.spared_ms, self.call.model if self.spared is not None else None)
         if self.spared is not None and guard.spare is not None:
             landed = partial(tally.book, (guard.spare,), -entry.cost)
+        elif hold.leases and guard.leases is not None:
+            landed = partial(guard.leases.landed, self.id)
         yield Step(partial(self._journal().keep, kept, landed), blocking=True)
         self._unspare(entry.cost)
 

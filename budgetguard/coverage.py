@@ -33,19 +33,24 @@ class Cover:
     """Whether an account may refuse a call by its projected cost."""
     start_ms: Millis
     end_ms: Millis
+    leased: tuple[Account, ...] = ()
+    """Those of the accounts that this process may hold a part of."""
+    plain: tuple[Account, ...] = ()
+    """The others."""
     _counters: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def with_accounts(self, accounts: tuple[Account, ...]) -> Cover:
         """The same for other accounts."""
-        return replace(self, accounts=accounts, _counters={})
+        return replace(self, accounts=accounts, plain=accounts, leased=(), _counters={})
 
     def counters(self, model: str) -> tuple[str, ...]:
-        """Keys of the accounts that only count: what the user spends on this model."""
+        """Keys of the accounts that a hold does not name: the leased, and what the user spends on this model."""
         keys = self._counters.get(model)
         if keys is None:
             if len(self._counters) > _CACHED_COVERS:
                 self._counters.clear()
-            keys = self._counters[model] = model_keys([account.key for account in self.accounts], model)
+            counted = model_keys([account.key for account in self.accounts], model)
+            keys = self._counters[model] = (*[account.key for account in self.leased], *counted)
         return keys
 
 
@@ -117,4 +122,6 @@ class Coverage:
             any(account.enforce == "hard" and account.limit is not None for account in accounts),
             max((account.start_ms for account in accounts if account.start_ms is not None), default=0),
             min((account.end_ms for account in accounts if account.end_ms is not None), default=_FOREVER),
+            tuple(account for account in accounts if account.lease is not None),
+            tuple(account for account in accounts if account.lease is None),
         )

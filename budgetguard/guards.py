@@ -19,18 +19,20 @@ from functools import partial
 from itertools import count
 from typing import Any, Literal, TypeVar
 
-from .admission import Step, Steps
-from .budgets import DEFAULT_IN_FLIGHT, Budget, model_keys, require_choice, terms_key
+from .budgets import DEFAULT_IN_FLIGHT, Budget, require_choice, terms_key
 from .calls import NOTHING, Answer, Call, Endpoint
 from .charge import Charge
 from .coverage import Coverage
 from .errors import ConfigError, UnpricedModelError
-from .journal import Journal, Kept
+from .journal import Journal
+from .journal_files import Kept
+from .leases import Leases
 from .ledger import DEFAULT_TTL_MS, Account, Balance, Clock, Conflict, Hold, Millis, Stale, Store
 from .money import Money, Nano, parse_dollars
 from .prices import PriceBook
 from .process import PROCESS, Process
 from .scope import NO_TAGS, Scope
+from .steps import Step, Steps
 from .tally import Tally
 from .waiting import LINE, Turn
 
@@ -116,6 +118,8 @@ class Guard:
         self.process = process
         self.spare = self.settings.spare()
         self.journal = None if store is None else Journal.of(store, self._land, self.settings.journal)
+        leased = self.journal is not None and any(budget.lease for budget in budgets)
+        self.leases = Leases(store, self.journal, self.settings.ttl_ms) if store and self.journal and leased else None
         self.shell = Shell()
         self.async_shell = AsyncShell()
         self._settled: dict[str, Mapping[str, str]] = {}
@@ -203,8 +207,20 @@ class Guard:
     # -- while the store is away ---------------------------------------------------------------------------------
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Repeat the settlements that wait for the store until they have landed, or the time is over."""
-        return self.journal is None or self.journal.flush(timeout_s)
+        """
+        Send the settlements that wait for the store until they have landed, or the time is over; whether they have.
+
+        The parts of leased budgets that no call uses go back to the store, too.
+        """
+        leases = self.leases is None or self.leases.close(timeout_s)
+        return (self.journal is None or self.journal.flush(timeout_s)) and leases
+
+    def close(self) -> None:
+        """Give all leases back, and close the store's files and connections."""
+        if self.leases is not None:
+            self.leases.close()
+        if self.store is not None:
+            self.store.close()
 
     def _land(self, kept: Kept) -> None:
         """Settle what was kept in the journal."""
@@ -212,8 +228,9 @@ class Guard:
         hold, entry = kept.hold, kept.entry
         if kept.asked is not None:
             self._read_terms(entry.tags)
-            hold = hold._replace(accounts=self.coverage.cover(entry.tags, kept.at_ms).accounts)
-            entry = entry._replace(accounts=model_keys([account.key for account in hold.accounts], kept.asked))
+            cover = self.coverage.cover(entry.tags, kept.at_ms)
+            hold = hold._replace(accounts=cover.accounts)
+            entry = entry._replace(accounts=cover.counters(kept.asked))
         outcome = self.store.settle(hold, entry)
         if isinstance(outcome, Conflict):
             log.error("call %s was settled at %d before, now at %d", hold.id, outcome.recorded, entry.cost)

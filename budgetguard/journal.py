@@ -5,29 +5,26 @@ What a provider has answered must be paid for, whether the store answers or not.
 written to a file and synced, the caller gets the answer at once, and a thread repeats it until it has landed.
 Hold ids make it land once, however often it is repeated.
 
-A process appends to one file of its own, one JSON object a line, and locks it (`flock`) while it lives. Whoever
-finds a file that is not locked lands what is in it, and removes it: so what a dead process left is taken over by
-the next one. A file holds what an `Entry` holds: no prompt, no answer, no key.
+What a dead process left on disk is taken over by the next one (`journal_files.py`), and so are the leases that it had
+(`leases.py`): its calls are settled, and then they are given back.
 
 A release that fails is repeated too, from memory only: if the process dies, the hold expires by itself.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 from weakref import WeakSet
 
 from .errors import ConfigError, StoreError
-from .ledger import Account, Entry, Hold, Millis, Store, new_id
+from .journal_files import JournalFile, Kept, Left, check_directory, files_in, line_of
+from .ledger import Store
 from .money import Money
 
 log = logging.getLogger("budgetguard")
@@ -43,20 +40,6 @@ EXIT_S = 1.0
 
 MOST_RELEASES = 10_000
 """Releases that are remembered while the store is away; what is beyond expires by itself."""
-
-SUFFIX = ".jsonl"
-DAMAGED = ".damaged"
-
-
-class Kept(NamedTuple):
-    """A settlement that waits for its store."""
-
-    hold: Hold
-    entry: Entry
-    at_ms: Millis
-    """When the call began, if the store was away then: nobody could say for sure which accounts it touches."""
-    asked: str | None = None
-    """The model asked for, in that case."""
 
 
 @dataclass(slots=True)
@@ -85,19 +68,19 @@ class Journal:
     ) -> None:
         self._settle = settle
         self._release = release
-        self._directory = directory
-        self._name = name
+        self.directory = directory
+        self.name = name
         self._background = background
         self._waiting: dict[str, _Waiting] = {}
         self._releases: dict[str, None] = {}
-        self._file: _File | None = None
+        self._file: JournalFile | None = None
         self._warned = False
         self.behind = False
         """Whether the store failed when it was last asked: the next settlement is better kept at once."""
         self._renew()
         if directory is not None:
             check_directory(directory)
-            if background and any(_files(directory)):
+            if background and any(files_in(directory)):
                 self._start()
         _journals.add(self)
 
@@ -109,7 +92,10 @@ class Journal:
         if directory is None:
             return cls(settle, store.release, beside, namespace)
         # Several stores may share a directory that somebody chose; beside a file there is only that one.
-        return cls(settle, store.release, os.path.abspath(directory), f"{type(store).__name__} {beside} {namespace}")
+        chosen = os.path.abspath(directory)
+        if not os.path.isdir(os.path.dirname(chosen)):
+            raise ConfigError(f"journal={chosen!r}: the directory above it does not exist; create it first")
+        return cls(settle, store.release, chosen, f"{type(store).__name__} {beside} {namespace}")
 
     def __len__(self) -> int:
         """How many settlements wait."""
@@ -185,10 +171,10 @@ class Journal:
         """Append to the file, under the lock."""
         told = "a restart of this process would lose it: set Settings(journal=...) to a directory for such files"
         try:
-            if self._directory is not None:
+            if self.directory is not None:
                 if self._file is None:
-                    self._file = _File.make(self._directory, self._name)
-                self._file.append(_line(kept))
+                    self._file = JournalFile.make(self.directory, self.name)
+                self._file.append(line_of(kept))
                 return
         except OSError as error:
             told = f"its journal cannot be written ({error}), so a restart would lose it: make room in its directory"
@@ -228,28 +214,35 @@ class Journal:
 
     def _adopt(self) -> None:
         """Land what processes left that are no more."""
-        for path in _files(self._directory):
+        for path in files_in(self.directory):
             if self._file is not None and path == self._file.path:
                 continue
-            left = _File.take(path)
+            left = JournalFile.take(path)
             if left is None:
                 continue
             try:
-                lines = left.read(self._name)
-                for kept in lines or ():
-                    try:
-                        self._settle(kept)
-                    except StoreError:
-                        raise
-                    except Exception:
-                        log.exception("call %s can never be settled", kept.hold.id)
-                        left.damaged = True
-                if lines is not None:
-                    left.remove()
-                    if lines:
-                        log.warning("%d settlements of an earlier process have landed", len(lines))
+                found = left.read(self.name)
+                if found is not None:
+                    self._land_left(left, found)
             finally:
                 left.close()
+
+    def _land_left(self, file: JournalFile, left: Left) -> None:
+        """Settle what a dead process left, then give its leases back, and remove its file."""
+        for kept in left.kept:
+            try:
+                self._settle(kept)
+            except StoreError:
+                raise
+            except Exception:
+                log.exception("call %s can never be settled", kept.hold.id)
+                file.damaged = True
+        if not file.damaged:  # else what a lease paid for is not all on the books, and the rest of it stays spent
+            for lease in [lease for lease, give_back in left.leases.items() if give_back]:
+                self._release(lease)
+        file.remove()
+        if left.kept:
+            log.warning("%d settlements of an earlier process have landed", len(left.kept))
 
     def _start(self) -> None:
         """Have the thread running that repeats."""
@@ -285,184 +278,11 @@ class Journal:
             self._file = None
 
 
-class _File:
-    """One process's file, locked."""
-
-    def __init__(self, path: str, fd: int) -> None:
-        self.path = path
-        self.damaged = False
-        """Whether there is a line in it that did not land, so that it must not be removed."""
-        self._fd = fd
-
-    @classmethod
-    def make(cls, directory: str, name: str) -> _File:
-        """A new file, with its first line; raises `OSError`."""
-        os.makedirs(directory, exist_ok=True)
-        while True:
-            path = os.path.join(directory, new_id() + SUFFIX)
-            file = cls(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666))
-            try:
-                fcntl.flock(file._fd, fcntl.LOCK_EX)
-                if os.fstat(file._fd).st_nlink == 0:  # taken for a dead process's before it was locked
-                    file.close()
-                    continue
-                file.append(json.dumps({"budgetguard": 1, "store": name}))
-                for place in (directory, os.path.dirname(directory)):
-                    _sync_directory(place)
-            except BaseException:
-                file.close()
-                raise
-            return file
-
-    @classmethod
-    def take(cls, path: str) -> _File | None:
-        """The file of a process that is no more; `None` if it lives, or another has taken the file."""
-        try:
-            file = cls(path, os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC))
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            log.error("the journal %s cannot be read (%s): let this user read and write it", path, error)  # noqa: TRY400
-            return None
-        try:
-            fcntl.flock(file._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return None
-        if os.fstat(file._fd).st_nlink == 0:
-            file.close()
-            return None
-        return file
-
-    def append(self, line: str) -> None:
-        """Add a line and sync it; a line that does not fit leaves nothing behind."""
-        size = os.fstat(self._fd).st_size
-        data = (line + "\n").encode("ascii")
-        try:
-            while data:
-                data = data[os.write(self._fd, data) :]
-            os.fdatasync(self._fd)
-        except BaseException:
-            with suppress(OSError):
-                os.ftruncate(self._fd, size)
-            raise
-
-    def read(self, name: str) -> list[Kept] | None:
-        """What is in it; `None` if it is another store's. A line that cannot be read is reported and left out."""
-        with open(self._fd, "rb", closefd=False) as file:
-            file.seek(0)
-            lines = file.read().split(b"\n")
-        torn = lines.pop()
-        if torn:
-            log.error("the journal %s ends in the middle of a line: its process died while it was writing", self.path)
-        if not lines:
-            return []
-        found = []
-        try:
-            if json.loads(lines[0])["store"] != name:
-                return None
-        except (ValueError, TypeError, KeyError):
-            self._report(1)
-            return []
-        for number, line in enumerate(lines[1:], 2):
-            try:
-                found.append(_kept(json.loads(line)))
-            except (ValueError, TypeError, KeyError):
-                self._report(number)
-        return found
-
-    def _report(self, number: int) -> None:
-        self.damaged = True
-        log.error("the journal %s is damaged in line %d: the file is kept beside, as %s", self.path, number, DAMAGED)
-
-    def remove(self) -> None:
-        """All of it has landed."""
-        with suppress(OSError):
-            if self.damaged:
-                os.rename(self.path, self.path + DAMAGED)
-            else:
-                os.unlink(self.path)
-        self.close()
-
-    def close(self) -> None:
-        """Let go of it. In a forked child this leaves the parent's lock alone."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-
-def check_directory(directory: str) -> None:
-    """Raise `ConfigError` if a directory is there and no files can be kept in it, or if it cannot be made."""
-    if os.path.exists(directory):
-        if not os.path.isdir(directory):
-            raise ConfigError(f"journal={directory!r} is no directory: name one, or move the file away")
-        if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
-            raise ConfigError(f"journal={directory!r}: this user may not read and write there: change its permissions")
-        try:
-            os.listdir(directory)
-        except OSError as error:
-            raise ConfigError(f"journal={directory!r} cannot be read ({error}): name another directory") from error
-    elif not os.path.isdir(os.path.dirname(directory)):
-        raise ConfigError(f"journal={directory!r}: the directory above it does not exist; create it first")
-
-
 def flush_all(timeout_s: float = EXIT_S) -> None:
     """At the end of the process: land what waits, and say what did not."""
     for journal in list(_journals):
         if journal.pending and not journal.flush(timeout_s) and len(journal):
-            log.warning("%d settlements wait for their store in %s", len(journal), journal._directory or "memory: lost")
-
-
-def _files(directory: str | None) -> Iterator[str]:
-    if directory is None:
-        return
-    with suppress(FileNotFoundError):
-        for name in sorted(os.listdir(directory)):
-            if name.endswith(SUFFIX):
-                yield os.path.join(directory, name)
-
-
-def _sync_directory(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _line(kept: Kept) -> str:
-    hold, entry = kept.hold, kept.entry
-    return json.dumps(
-        {
-            "id": hold.id,
-            "cost": entry.cost,
-            "at_ms": kept.at_ms,
-            "asked": kept.asked,
-            "charged": [[account.key, account.end_ms] for account in hold.accounts],
-            "accounts": list(entry.accounts),
-            "tags": dict(entry.tags),
-            "provider": entry.provider,
-            "model": entry.model,
-            "usage": dict(entry.usage),
-            "flags": sorted(entry.flags),
-        }
-    )
-
-
-def _kept(data: Mapping[str, Any]) -> Kept:
-    accounts = tuple(Account(key, end_ms=end_ms) for key, end_ms in data["charged"])
-    entry = Entry(
-        data["id"],
-        int(data["cost"]),
-        tuple(data["accounts"]),
-        0,
-        data["tags"],
-        data["provider"],
-        data["model"],
-        data["usage"],
-        frozenset(data["flags"]),
-    )
-    return Kept(Hold(entry.hold_id, accounts, 0, tags=entry.tags), entry, int(data["at_ms"]), data["asked"])
+            log.warning("%d settlements wait for their store in %s", len(journal), journal.directory or "memory: lost")
 
 
 _journals: WeakSet[Journal] = WeakSet()

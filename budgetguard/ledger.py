@@ -58,6 +58,11 @@ class Account:
     end_ms: Millis | None = None
     window: tuple[str, ...] = ()
     """Keys of earlier accounts whose settled and held money counts here too: the buckets of a rolling period."""
+    lease: OnExpire | None = None
+    """
+    For clients: a process may hold a part of the account and serve calls from it (`leases.py`); and what becomes of
+    the rest of that part once the calls of a process that died are settled. A store takes no notice of it.
+    """
 
 
 class Hold(NamedTuple):

@@ -306,8 +306,8 @@ class BudgetManager:
         return self.guard.flush(timeout_s)
 
     def close(self) -> None:
-        """Close the store's files and connections."""
-        self.store.close()
+        """Give all leases back, and close the store's files and connections."""
+        self.guard.close()
 
     def __enter__(self) -> Self:
         install()

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from .budgets import DEFAULT_IN_FLIGHT
 from .journal import flush_all
+from .leases import close_all
 from .ledger import Account
 from .money import DOLLAR, Nano, parse_dollars
 from .tally import Tally
@@ -162,6 +163,7 @@ def _end_open_calls() -> None:
     PROCESS.reaper.drain()
     for charge in list(PROCESS.open.values()):
         run_quietly(charge.abandon)
+    run_quietly(close_all)
     run_quietly(flush_all)
 
 

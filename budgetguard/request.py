@@ -15,11 +15,11 @@ from typing import Any
 
 from .adapters import openai as adapter
 from .adapters.openai_errors import free_failure, paid_reply
-from .admission import Steps
 from .calls import Answer, Endpoint, Reply
 from .charge import Charge, Follow
 from .guards import Guard
 from .scope import Scope
+from .steps import Steps
 from .streams import watch
 
 log = logging.getLogger("budgetguard")

@@ -26,8 +26,8 @@ from .calls import Answer
 from .process import PROCESS, Process
 
 if TYPE_CHECKING:
-    from .admission import Steps
     from .charge import Charge, Follow
+    from .steps import Steps
 
 log = logging.getLogger("budgetguard")
 

@@ -28,9 +28,8 @@ from typing import Any
 from unittest.mock import patch
 
 import budgetguard.admission
-import budgetguard.journal
+import budgetguard.journal_files
 from budgetguard.adapters import openai as adapter
-from budgetguard.admission import Step
 from budgetguard.budgets import Budget, UserBudget, terms_key
 from budgetguard.calls import Answer
 from budgetguard.charge import Charge
@@ -55,6 +54,7 @@ from budgetguard.money import Money
 from budgetguard.prices import PriceBook
 from budgetguard.process import PROCESS
 from budgetguard.scope import Scope
+from budgetguard.steps import Step
 
 MODEL = "gpt-4o-mini"
 INPUT, OUTPUT = 150, 600
@@ -605,7 +605,7 @@ class World:
             stack.callback(shutil.rmtree, self.directory)
             stack.callback(self.store.close)
             stack.enter_context(patch.object(budgetguard.admission, "new_id", lambda: f"{next(ids):032x}"))
-            stack.enter_context(patch.object(budgetguard.journal, "new_id", lambda: f"{next(ids):032x}"))
+            stack.enter_context(patch.object(budgetguard.journal_files, "new_id", lambda: f"{next(ids):032x}"))
             stack.enter_context(patch.object(PROCESS, "reaper", Reaper(self)))
             logging.disable(logging.CRITICAL)
             stack.callback(logging.disable, logging.NOTSET)

@@ -22,7 +22,7 @@ LAYERS = [
     ["prices"],
     ["stores", "adapters"],
     ["answers"],
-    ["refusals", "process", "scope", "journal"],
+    ["refusals", "process", "scope", "journal", "journal_files", "leases", "steps"],
     ["projection", "coverage"],
     ["admission"],
     ["charge"],

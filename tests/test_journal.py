@@ -21,7 +21,8 @@ import pytest
 import budgetguard
 from budgetguard import BudgetExceededError, BudgetManager, ConfigError, StoreError
 from budgetguard.guards import Settings
-from budgetguard.journal import SUFFIX, Journal, Kept
+from budgetguard.journal import Journal
+from budgetguard.journal_files import SUFFIX, Kept
 from budgetguard.ledger import Account, Entry, Hold, new_id
 from budgetguard.prices import PriceBook
 from budgetguard.stores.memory import MemoryStore
@@ -362,6 +363,7 @@ def test_no_prompt_and_no_answer_is_written(store, directory, ask, monkeypatch):
         "model",
         "usage",
         "flags",
+        "leases",
     }
     store.away = set()
     assert made.flush(5)

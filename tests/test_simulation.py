@@ -20,7 +20,8 @@ from simulation import DAY, World
 import budgetguard.stores.memory as memory_module
 from budgetguard.charge import Charge
 from budgetguard.errors import StoreError
-from budgetguard.journal import Journal, _File
+from budgetguard.journal import Journal
+from budgetguard.journal_files import JournalFile
 from budgetguard.ledger import Account, Admitted, Clock, Entry, Hold, Settled, Store
 from budgetguard.stores.memory import MemoryStore
 from budgetguard.stores.sqlite import SQLiteStore
@@ -191,7 +192,7 @@ CLIENTS = {
     "sends without a store": (Charge, "_without_store", sends_all_the_same),
     "does not give back": (Charge, "_without_store", leaves_the_hold),
     "forgets interrupted ends": (Charge, "leave", lambda charge: None),
-    "keeps in memory only": (_File, "append", lambda file, line: None),
+    "keeps in memory only": (JournalFile, "append", lambda file, lines, sync=True: None),
     "does not adopt": (Journal, "_adopt", lambda journal: None),
     "has no journal": (Journal, "keep", lambda journal, kept, landed=None: None),
     "never releases": (Journal, "give_back", lambda journal, hold_id: None),

@@ -1,0 +1,248 @@
+"""
+The files of a journal: what a process owes its store, one JSON object a line.
+
+A process appends to one file of its own and locks it (`flock`) while it lives. Whoever finds a file that is not locked
+lands what is in it, and removes it: so what a dead process left is taken over by the next one. A file holds what an
+`Entry` holds: no prompt, no answer, no key.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from .errors import ConfigError
+from .ledger import Account, Entry, Hold, Millis, new_id
+
+log = logging.getLogger("budgetguard")
+
+SUFFIX = ".jsonl"
+DAMAGED = ".damaged"
+
+
+class Kept(NamedTuple):
+    """A settlement that waits for its store."""
+
+    hold: Hold
+    entry: Entry
+    at_ms: Millis
+    """When the call began, if the store was away then: nobody could say for sure which accounts it touches."""
+    asked: str | None = None
+    """The model asked for, in that case."""
+
+
+class Left(NamedTuple):
+    """What a process left in its file."""
+
+    kept: list[Kept]
+    leases: dict[str, bool]
+    """Those that it had not given back, and whether somebody may do so for it once its calls are settled."""
+
+    def add(self, data: Mapping[str, Any]) -> None:
+        """Take in one line; raises `KeyError`, `TypeError` or `ValueError` for what is none."""
+        lease = data.get("lease")
+        if lease is None:
+            self.kept.append(_kept(data))
+        elif data["over"]:
+            self.leases.pop(lease, None)
+        else:
+            self.leases[lease] = bool(data["give_back"])
+
+
+class JournalFile:
+    """One process's file, locked."""
+
+    def __init__(self, path: str, fd: int) -> None:
+        self.path = path
+        self.damaged = False
+        """Whether there is a line in it that did not land, so that it must not be removed."""
+        self.size = 0
+        """In bytes, as far as this process wrote it."""
+        self._fd = fd
+        self._begin = 0
+
+    @classmethod
+    def make(cls, directory: str, name: str) -> JournalFile:
+        """A new file, with its first line; raises `OSError`."""
+        os.makedirs(directory, exist_ok=True)
+        while True:
+            path = os.path.join(directory, new_id() + SUFFIX)
+            file = cls(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666))
+            try:
+                fcntl.flock(file._fd, fcntl.LOCK_EX)
+                if os.fstat(file._fd).st_nlink == 0:  # taken for a dead process's before it was locked
+                    file.close()
+                    continue
+                file.append(json.dumps({"budgetguard": 1, "store": name}))
+                file._begin = file.size
+                for place in (directory, os.path.dirname(directory)):
+                    _sync_directory(place)
+            except BaseException:
+                file.close()
+                raise
+            return file
+
+    @classmethod
+    def take(cls, path: str) -> JournalFile | None:
+        """The file of a process that is no more; `None` if it lives, or another has taken the file."""
+        try:
+            file = cls(path, os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            log.error("the journal %s cannot be read (%s): let this user read and write it", path, error)  # noqa: TRY400
+            return None
+        try:
+            fcntl.flock(file._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        if os.fstat(file._fd).st_nlink == 0:
+            file.close()
+            return None
+        return file
+
+    def append(self, lines: str, *, sync: bool = True) -> None:
+        """Add lines, which a power cut may lose without the sync; what does not fit leaves nothing behind."""
+        data = lines.encode("ascii") + b"\n"
+        size = self.size + len(data)
+        try:
+            while data:
+                data = data[os.write(self._fd, data) :]
+            if sync:
+                os.fdatasync(self._fd)
+        except BaseException:
+            with suppress(OSError):
+                os.ftruncate(self._fd, self.size)
+            raise
+        self.size = size
+
+    def rewrite(self, lines: Sequence[str]) -> None:
+        """Begin again with these lines behind the first one. Whoever dies in between leaves too few, not too many."""
+        os.ftruncate(self._fd, self._begin)
+        self.size = self._begin
+        if lines:
+            self.append("\n".join(lines), sync=False)
+
+    def read(self, name: str) -> Left | None:
+        """What is in it; `None` if it is another store's. A line that cannot be read is reported and left out."""
+        with open(self._fd, "rb", closefd=False) as file:
+            file.seek(0)
+            lines = file.read().split(b"\n")
+        torn = lines.pop()
+        if torn:
+            log.error("the journal %s ends in the middle of a line: its process died while it was writing", self.path)
+        found = Left([], {})
+        if not lines:
+            return found
+        try:
+            if json.loads(lines[0])["store"] != name:
+                return None
+        except (ValueError, TypeError, KeyError):
+            self._report(1)
+            return found
+        for number, line in enumerate(lines[1:], 2):
+            try:
+                found.add(json.loads(line))
+            except (ValueError, TypeError, KeyError):
+                self._report(number)
+        return found
+
+    def _report(self, number: int) -> None:
+        self.damaged = True
+        log.error("the journal %s is damaged in line %d: the file is kept beside, as %s", self.path, number, DAMAGED)
+
+    def remove(self) -> None:
+        """All of it has landed."""
+        with suppress(OSError):
+            if self.damaged:
+                os.rename(self.path, self.path + DAMAGED)
+            else:
+                os.unlink(self.path)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of it. In a forked child this leaves the parent's lock alone."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def check_directory(directory: str) -> None:
+    """Raise `ConfigError` if a directory is there and no files can be kept in it, or if it cannot be made."""
+    if os.path.exists(directory):
+        if not os.path.isdir(directory):
+            raise ConfigError(f"journal={directory!r} is no directory: name one, or move the file away")
+        if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+            raise ConfigError(f"journal={directory!r}: this user may not read and write there: change its permissions")
+        try:
+            os.listdir(directory)
+        except OSError as error:
+            raise ConfigError(f"journal={directory!r} cannot be read ({error}): name another directory") from error
+
+
+def files_in(directory: str | None) -> Iterator[str]:
+    """The paths of the files in a directory, the oldest first."""
+    if directory is None:
+        return
+    with suppress(FileNotFoundError):
+        for name in sorted(os.listdir(directory)):
+            if name.endswith(SUFFIX):
+                yield os.path.join(directory, name)
+
+
+def _sync_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def line_of(kept: Kept) -> str:
+    """A settlement as a line."""
+    hold, entry = kept.hold, kept.entry
+    return json.dumps(
+        {
+            "id": hold.id,
+            "cost": entry.cost,
+            "at_ms": kept.at_ms,
+            "asked": kept.asked,
+            "charged": [[account.key, account.end_ms] for account in hold.accounts],
+            "accounts": list(entry.accounts),
+            "tags": dict(entry.tags),
+            "provider": entry.provider,
+            "model": entry.model,
+            "usage": dict(entry.usage),
+            "flags": sorted(entry.flags),
+            "leases": hold.leases,
+        }
+    )
+
+
+def lease_line(lease_id: str, *, over: bool = False, give_back: bool = True) -> str:
+    """That a lease was taken, and whether others may give it back when this process is dead; or that it is over."""
+    return json.dumps({"lease": lease_id, "over": over, "give_back": give_back})
+
+
+def _kept(data: Mapping[str, Any]) -> Kept:
+    accounts = tuple(Account(key, end_ms=end_ms) for key, end_ms in data["charged"])
+    entry = Entry(
+        data["id"],
+        int(data["cost"]),
+        tuple(data["accounts"]),
+        0,
+        data["tags"],
+        data["provider"],
+        data["model"],
+        data["usage"],
+        frozenset(data["flags"]),
+    )
+    leases = tuple(data.get("leases", ()))
+    hold = Hold(entry.hold_id, accounts, 0, tags=entry.tags, leases=leases)
+    return Kept(hold, entry, int(data["at_ms"]), data["asked"])
