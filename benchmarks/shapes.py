@@ -409,7 +409,7 @@ def work(task: str, fork: bool) -> None:
     """What a worker does."""
     base_url, stated, books, burst = json.loads(task)
     caller = Caller(base_url, stated, Books(*books), burst)
-    with guarded(caller.books):
+    with guarded(*caller.books):
         print("ready", flush=True)
         sys.stdin.readline()
         if not fork:
@@ -449,10 +449,10 @@ def _forked(caller: Caller, said: Any) -> None:
 
 
 @contextmanager
-def guarded(books: Books) -> Iterator[BudgetManager]:
+def guarded(url: str, project: str = "shapes") -> Iterator[BudgetManager]:
     """A patched SDK, and the books that it writes to."""
     prices = {MODEL: {"input": INPUT_PRICE, "output": OUTPUT_PRICE, "max_output": LONGEST}}
-    manager = BudgetManager(books.project, store=books.url, prices=PriceBook(overrides=prices))
+    manager = BudgetManager(project, store=url, prices=PriceBook(overrides=prices))
     budgetguard.patch(manager)
     try:
         yield manager
@@ -467,7 +467,7 @@ def run(shape: str, store: str, stated: bool) -> Row:
     with tempfile.TemporaryDirectory(prefix="budgetguard-shapes-") as folder, Endpoint() as endpoint:
         own = {"memory": "memory://", "sqlite": f"sqlite:///{folder}/budgets.db"}
         books = Books(own[store] if store in own else servers.running(store), f"shapes-{uuid.uuid4().hex}")
-        with guarded(books) as manager:
+        with guarded(*books) as manager:
             manager.create_budget(1.00, USER)
             caller = Caller(endpoint.base_url, stated, books)
             burst(caller)
