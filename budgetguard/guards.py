@@ -118,8 +118,9 @@ class Guard:
         self.process = process
         self.spare = self.settings.spare()
         self.journal = None if store is None else Journal.of(store, self._land, self.settings.journal)
-        leased = self.journal is not None and any(budget.lease for budget in budgets)
-        self.leases = Leases(store, self.journal, self.settings.ttl_ms) if store and self.journal and leased else None
+        self.leases: Leases | None = None
+        if store is not None and self.journal is not None and any(budget.lease for budget in budgets):
+            self.leases = Leases(store, self.journal, self.settings.ttl_ms)
         self.shell = Shell()
         self.async_shell = AsyncShell()
         self._settled: dict[str, Mapping[str, str]] = {}
