@@ -17,7 +17,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Coroutine, Generator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
@@ -29,13 +29,16 @@ from unittest.mock import patch
 
 import budgetguard.admission
 import budgetguard.journal_files
+import budgetguard.leases
 from budgetguard.adapters import openai as adapter
+from budgetguard.admission import is_stored
 from budgetguard.budgets import Budget, UserBudget, terms_key
 from budgetguard.calls import Answer
 from budgetguard.charge import Charge
 from budgetguard.errors import BudgetExceededError, StoreError
 from budgetguard.guards import AsyncShell, Guard, Settings
 from budgetguard.journal import Journal
+from budgetguard.leases import Leases
 from budgetguard.ledger import (
     Account,
     Admitted,
@@ -68,7 +71,9 @@ TTL_MS = 60_000
 RESERVE_MS = 250
 SETTLE_MS = 500
 ALLOWANCE = 60_000
-DAY = 600_000
+DAY, LEASED_DAY = 600_000, 150_000
+"""What may be spent in a day; where it is leased, little enough that the last slices are fought over."""
+
 USERS = ("ann", "bob", "cyd")
 
 StoreMaker = Callable[[Clock, Path], Store]
@@ -149,9 +154,13 @@ class Client:
             on_store_error="open" if open_ else "closed",
             allowance=Money(ALLOWANCE) if open_ else None,
         )
-        rules = [Budget("day", Money(DAY), "daily", in_flight=4)]
-        self.guard = Guard(Link(self), PRICES, rules, clock=self.clock, settings=settings)  # type: ignore[arg-type]
+        rules = [Budget("day", Money(world.day), "daily", in_flight=4, lease=world.leased)]
+        link: Any = Link(self)
+        self.guard = Guard(link, PRICES, rules, clock=self.clock, settings=settings)
         self.guard.journal = self.journal = world.make_journal(self)
+        self.leases = world.make_leases(self, link)
+        if world.leased:
+            self.guard.leases = self.leases
         self.guard.async_shell = Shell(self)
         self.tasks: list[Task] = []
 
@@ -202,6 +211,9 @@ class Link:
     def settle(self, hold: Hold, entry: Entry) -> Any:
         return self._now("settle", hold, entry)
 
+    def settle_many(self, settlements: Sequence[tuple[Hold, Entry]]) -> Any:
+        return self._now("settle_many", settlements)
+
     def release(self, hold_id: str) -> Any:
         return self._now("release", hold_id)
 
@@ -230,6 +242,8 @@ class Open:
     amount: int
     keys: tuple[str, ...]
     due: int
+    charge: bool
+    """Whether it is spent once it is due."""
 
 
 @dataclass
@@ -249,6 +263,19 @@ class Oracle:
         certain = sum(item.amount for item in self.open.values() if key in item.keys and item.due > self.latest)
         return certain, sum(item.amount for item in self.open.values() if key in item.keys and item.due > now)
 
+    def charged(self, key: str, now: int) -> tuple[int, int]:
+        """The least and the most that may be spent on an account by holds that are due."""
+        charges = [item for item in self.open.values() if key in item.keys and item.charge]
+        certain = sum(item.amount for item in charges if item.due <= now)
+        return certain, sum(item.amount for item in charges if item.due <= self.latest)
+
+    def taken(self, key: str, now: int) -> tuple[int, int]:
+        """The least and the most of the two together."""
+        charges = sum(item.amount for item in self.open.values() if key in item.keys and item.charge)
+        others = [item for item in self.open.values() if key in item.keys and not item.charge]
+        certain = sum(item.amount for item in others if item.due > self.latest)
+        return charges + certain, charges + sum(item.amount for item in others if item.due > now)
+
     def reserve(self, hold: Hold, answer: Any, now: int, versions: dict[str, int]) -> None:
         known = self.open.get(hold.id)
         if isinstance(answer, Admitted):
@@ -262,7 +289,7 @@ class Oracle:
         elif isinstance(answer, Refusal):
             account = answer.account
             assert account.limit is not None
-            most = self.held(account.key, now)[1]
+            most = self.taken(account.key, now)[1]
             need = hold.amount if hold.least is None else hold.least
             room = account.limit - self.settled[account.key] - most
             assert need > room, "a hold was refused for which there was room (P7)"
@@ -279,11 +306,12 @@ class Oracle:
             assert versions.get(key, 0) == version, "a hold was placed by an old budget (P8)"
         for account in hold.accounts:
             assert inside(account, now), "a hold was placed in a period of another time (P8)"
-            certain = self.held(account.key, now)[0]
+            certain = self.taken(account.key, now)[0]
             assert account.limit is not None
             assert self.settled[account.key] + certain + answer.amount <= account.limit, "overspent at admission (P1)"
         assert (hold.least is None) == (answer.amount == hold.amount) or answer.amount <= hold.amount
-        self.open[hold.id] = Open(answer.amount, tuple(account.key for account in hold.accounts), now + hold.ttl_ms)
+        keys = tuple(account.key for account in hold.accounts)
+        self.open[hold.id] = Open(answer.amount, keys, now + hold.ttl_ms, hold.on_expire == "charge")
         self.admitted.add(hold.id)
 
     def settle(self, hold: Hold, entry: Entry, answer: Any, now: int) -> None:
@@ -298,13 +326,17 @@ class Oracle:
         assert answer.cost == entry.cost, "not settled in full (P6)"
         known = self.open.pop(hold.id, None)
         if known is None or known.due <= now:
-            assert answer.late, "a settlement after the hold's end is not marked (P6)"
+            assert answer.late or not hold.accounts, "a settlement after the hold's end is not marked (P6)"
         elif known.due > self.latest:
             assert not answer.late, "a settlement in time is marked late (P6)"
         keys = known.keys if known is not None else tuple(account.key for account in hold.accounts)
         self.entries[hold.id] = entry.cost, keys
-        for key in keys:
+        for key in dict.fromkeys((*keys, *entry.accounts)):
             self.settled[key] += entry.cost
+        for lease_id in hold.leases:
+            lease = self.open.get(lease_id)
+            if lease is not None:
+                lease.amount -= min(entry.cost, lease.amount)
 
     def release(self, hold_id: str) -> None:
         if hold_id not in self.entries:
@@ -319,8 +351,15 @@ def inside(account: Account, now: int) -> bool:
 class World:
     """Everything, for one seed. `run` raises `AssertionError` where a promise was broken."""
 
-    def __init__(self, seed: int, make_store: StoreMaker, faults: Faults | None = None) -> None:
+    def __init__(
+        self, seed: int, make_store: StoreMaker, faults: Faults | None = None, *, leased: bool = False
+    ) -> None:
         self.random = Random(seed)
+        self.leased = leased
+        """Whether the budget of the day is leased, and some calls are under no other."""
+        self.day = LEASED_DAY if leased else DAY
+        self.askers: dict[str, Client] = {}
+        """Who asked for which hold over the network."""
         self.faults = faults or Faults()
         self.now = START_MS
         self.offset = 0
@@ -385,6 +424,8 @@ class World:
     async def ask(self, client: Client, name: str, args: tuple[Any, ...]) -> Any:
         """An operation over the network: its answer, or `StoreError` at the deadline."""
         wait, task = Wait(), self.task
+        if name == "reserve":
+            self.askers[args[0].id] = client
         limit = RESERVE_MS if name == "reserve" else SETTLE_MS
         self.after(limit, lambda: self.resume(task, wait, error=StoreError("no answer in time")))
         copies = 1 + self.happens("doubled")
@@ -414,11 +455,16 @@ class World:
             oracle.reserve(args[0], answer, now, self.versions)
         elif name == "settle":
             oracle.settle(args[0], args[1], answer, now)
+        elif name == "settle_many":
+            for (hold, entry), one in zip(args[0], answer, strict=True):
+                oracle.settle(hold, entry, one, now)
         elif name == "release":
             oracle.release(args[0])
         self.served += 1
         if name in {"reserve", "settle"}:
             self.compare_balances([account.key for account in args[0].accounts], now)
+        if name in {"settle", "settle_many", "release"}:
+            self.compare_balances([key for key in oracle.settled if key.startswith("day/")], now)
         if self.served % 25 == 0:
             self.compare_books()
         return answer
@@ -426,14 +472,19 @@ class World:
     def compare_balances(self, keys: list[str], now: int) -> None:
         for balance in self.store.balances(keys):
             least, most = self.oracle.held(balance.key, now)
-            assert balance.settled == self.oracle.settled[balance.key], "the books miss or invent money (P2)"
+            settled = balance.settled - self.oracle.settled[balance.key]
+            charged = self.oracle.charged(balance.key, now)
+            assert charged[0] <= settled <= charged[1], "the books miss or invent money (P2)"
             assert least <= balance.held <= most, "the books hold what nobody holds, or less (P2)"
 
     def compare_books(self) -> None:
         oracle, now = self.oracle, self.store.now_ms()
         oracle.latest = max(oracle.latest, now)
         assert self.store.check() == [], "the books do not add up (P2)"
-        found = {entry.hold_id: entry.cost for entry in self.store.entries()}
+        entries = list(self.store.entries())
+        found = {entry.hold_id: entry.cost for entry in entries if "expired" not in entry.flags}
+        charged = {entry.hold_id: entry.cost for entry in entries if "expired" in entry.flags}
+        assert all(oracle.open[key].amount == cost for key, cost in charged.items()), "a charge is not what is due (P7)"
         assert found == {key: cost for key, (cost, _) in oracle.entries.items()}, "an entry is lost (P4)"
         there = {hold.id for hold in self.store.holds()}
         assert {key for key, item in oracle.open.items() if item.due > oracle.latest} <= there, "a hold is lost (P2)"
@@ -458,6 +509,18 @@ class World:
         journal.keep = kept  # type: ignore[method-assign]
         return journal
 
+    def make_leases(self, client: Client, link: Store) -> Leases:
+        leases = Leases(link, client.journal, TTL_MS, clock=lambda: self.now / 1000, background=False)
+        settle = leases.settle
+
+        def settled(hold: Hold, entry: Entry) -> None:
+            settle(hold, entry)
+            if not client.dead:
+                self.acked[hold.id] = entry.cost
+
+        leases.settle = settled  # type: ignore[method-assign]
+        return leases
+
     def start_client(self) -> Client:
         client = Client(self)
         self.clients.append(client)
@@ -477,6 +540,8 @@ class World:
             return
         if client.stopped_until <= self.now:
             client.journal.replay()
+            with suppress(StoreError):
+                client.leases.flush()
         self.after(self.random.uniform(100, 2000), lambda: self.replay(client))
 
     async def work(self, client: Client) -> None:
@@ -496,7 +561,8 @@ class World:
         body: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": text}]}
         if self.random.random() < 0.5:
             body["max_tokens"] = self.random.randint(1, 80)
-        scope = Scope(tags={"user": self.random.choice(USERS)})
+        nobody = self.leased and self.random.random() < 0.5
+        scope = Scope(tags={} if nobody else {"user": self.random.choice(USERS)})
         assert ENDPOINT is not None
         charge = client.guard.charge(ENDPOINT, body, (), "openai", scope)
         record = self.records[charge.id] = Record(client, charge)
@@ -520,7 +586,11 @@ class World:
         charge, client = record.charge, record.client
         record.sent = True
         if charge.spared is None:
-            assert charge.id in self.oracle.admitted, "a call was sent without a hold (P10)"
+            hold = charge.hold
+            assert hold is not None
+            ids = [hold.id] if is_stored(hold) else []
+            assert {*ids, *hold.leases} <= self.oracle.admitted, "a call was sent without a hold (P10)"
+            assert ids or hold.leases
         else:
             record.spared = True
         refused, unheard = self.random.random() < 0.1, self.random.random() < 0.1
@@ -557,6 +627,8 @@ class World:
     def kill(self, client: Client) -> None:
         client.dead = True
         client.journal.close()
+        client.leases.drop()
+        client.leases._broken = True  # a process that is gone writes no file any more
         for task in client.tasks:
             if not task.done and task.waits is not None:
                 self.go(task, error=Crash())
@@ -605,7 +677,8 @@ class World:
             stack.callback(shutil.rmtree, self.directory)
             stack.callback(self.store.close)
             stack.enter_context(patch.object(budgetguard.admission, "new_id", lambda: f"{next(ids):032x}"))
-            stack.enter_context(patch.object(budgetguard.journal_files, "new_id", lambda: f"{next(ids):032x}"))
+            for module in (budgetguard.journal_files, budgetguard.leases):
+                stack.enter_context(patch.object(module, "new_id", lambda: f"{next(ids):032x}"))
             stack.enter_context(patch.object(PROCESS, "reaper", Reaper(self)))
             logging.disable(logging.CRITICAL)
             stack.callback(logging.disable, logging.NOTSET)
@@ -635,6 +708,8 @@ class World:
         for client in self.clients:
             if not client.dead:
                 assert client.journal.replay(), "a journal does not land although the store answers (P10)"
+                assert client.leases.close(), "leases do not land although the store answers (P10)"
+                assert not client.leases.pending, "a slice was not given back (P10)"
         auditor = Client(self)
         self.clients.append(auditor)
         for client in self.clients:
@@ -649,6 +724,7 @@ class World:
             self.kill(client)
             client.journal._waiting.clear()
             client.journal._releases.clear()
+            client.leases._begin()
         for record in self.records.values():
             PROCESS.open.pop(id(record.charge), None)
 
@@ -668,8 +744,19 @@ class World:
                 unpaid += record.bill
             assert books.get(key, record.bill) >= record.bill, "a call is on the books below its cost"
         assert sum(books.values()) + unpaid >= sum(record.bill for record in self.records.values())
+        for day, billed in self.billed_by_day().items():
+            assert billed <= self.day, f"more was spent on {day} than its limit (P1)"
         self.audit_holds()
         self.audit_allowances()
+
+    def billed_by_day(self) -> Counter[str]:
+        """What leases paid for, but for calls that nobody lived to settle."""
+        billed: Counter[str] = Counter()
+        for key, record in self.records.items():
+            for account in record.charge.cover.leased:
+                if record.sent and not record.spared and (record.over or key in self.oracle.entries):
+                    billed[account.key] += record.bill
+        return billed
 
     def audit_holds(self) -> None:
         """
@@ -679,6 +766,7 @@ class World:
         """
         excused = {key for key, record in self.records.items() if record.client.dead}
         excused |= {key for key, answer in self.heard.items() if isinstance(answer, Refusal)}
+        excused |= {key for key, client in self.askers.items() if client.dead}
         left = {hold.id for hold in self.store.holds()}
         assert left <= excused, "a hold was left behind (P5)"
         self.offset += max(0, self.oracle.latest - self.store.now_ms()) + TTL_MS
@@ -687,7 +775,8 @@ class World:
         for key in list(self.oracle.settled):
             self.compare_balances([key], now)
             room = 10**9
-            last = Hold(new_id(), (Account(key, limit=self.oracle.settled[key] + room),), room)
+            spent = self.oracle.settled[key] + self.oracle.charged(key, now)[0]
+            last = Hold(new_id(), (Account(key, limit=spent + room),), room)
             assert isinstance(self.store.reserve(last), Admitted), "what came back cannot be used (P7)"
 
     def audit_allowances(self) -> None:

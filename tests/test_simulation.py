@@ -18,11 +18,13 @@ import pytest
 from simulation import DAY, World
 
 import budgetguard.stores.memory as memory_module
+from budgetguard.admission import is_stored
 from budgetguard.charge import Charge
 from budgetguard.errors import StoreError
 from budgetguard.journal import Journal
 from budgetguard.journal_files import JournalFile
-from budgetguard.ledger import Account, Admitted, Clock, Entry, Hold, Settled, Store
+from budgetguard.leases import Leases
+from budgetguard.ledger import Account, Clock, Entry, Hold, Refusal, Settled, Store
 from budgetguard.stores.memory import MemoryStore
 from budgetguard.stores.sqlite import SQLiteStore
 from budgetguard.tally import Tally
@@ -48,6 +50,20 @@ def test_the_sqlite_store_keeps_its_promises(start):
     """The same, on a file."""
     for seed in range(start, start + 40):
         World(seed, sqlite).run()
+
+
+@pytest.mark.parametrize("start", range(2000, 2400, 100))
+def test_leases_keep_the_promises(start):
+    """Slices of a day's budget, some calls under it alone, some under their user's, too."""
+    for seed in range(start, start + 100):
+        World(seed, memory, leased=True).run()
+
+
+@pytest.mark.parametrize("start", range(3000, 3080, 40))
+def test_leases_keep_the_promises_on_a_file(start):
+    """The same, on a file."""
+    for seed in range(start, start + 40):
+        World(seed, sqlite, leased=True).run()
 
 
 @pytest.mark.parametrize("seed", [1001405, 1001626, 1003672])
@@ -81,6 +97,22 @@ def test_everything_that_can_go_wrong_goes_wrong():
     assert sent > 400
     assert refused > 50
     assert late > 10
+
+
+def test_leases_serve_calls_are_refused_and_die():
+    """What is played of leases is played often enough."""
+    leased, refused, adopted = 0, 0, 0
+    for seed in range(40):
+        world = World(seed, memory, leased=True).run()
+        refused += sum(isinstance(answer, Refusal) for answer in world.heard.values())
+        for key, record in world.records.items():
+            hold = record.charge.hold
+            if hold is not None and hold.leases:
+                leased += record.sent and not is_stored(hold)
+                adopted += record.client.dead and key in world.oracle.entries
+    assert leased > 150
+    assert refused > 100
+    assert adopted > 100
 
 
 # Faults that are put in, and must be found.
@@ -176,12 +208,12 @@ STORES = [
 ]
 
 
-def sends_all_the_same(charge: Charge, error: StoreError) -> Admitted:
+def sends_all_the_same(charge: Charge, error: StoreError) -> int:
     assert charge.hold is not None
-    return Admitted(charge.hold.amount)
+    return charge.hold.amount
 
 
-def leaves_the_hold(charge: Charge, error: StoreError) -> Admitted:
+def leaves_the_hold(charge: Charge, error: StoreError) -> int:
     charge.hold = None
     raise error
 
@@ -201,11 +233,11 @@ CLIENTS = {
 }
 
 
-def found(make_store: Callable[[Clock, Path], Store]) -> str:
+def found(make_store: Callable[[Clock, Path], Store], *, leased: bool = False) -> str:
     """What the first run that fails says."""
     for seed in range(150):
         try:
-            World(seed, make_store).run()
+            World(seed, make_store, leased=leased).run()
         except AssertionError as error:
             return str(error).partition("\n")[0]
     return ""
@@ -230,3 +262,53 @@ def test_a_fault_in_a_client_is_found(fault):
     with ExitStack() as stack:
         stack.enter_context(patch.object(*CLIENTS[fault]))
         assert "(P" in found(memory)
+
+
+class DrawsTwice(Careless):
+    def _draw(self, lease_id: str, cost: int, now: int) -> None:
+        super()._draw(lease_id, cost, now)
+        super()._draw(lease_id, cost, now)
+
+
+class NeverDraws(Careless):
+    def _draw(self, lease_id: str, cost: int, now: int) -> None:
+        pass
+
+
+def uses_full_slices(leases: Leases, key: str, want: int, now_s: float) -> Any:
+    return next(iter(leases._leases.get(key, ())), None)
+
+
+def forgets_what_it_sends(leases: Leases, batch: list[Any]) -> None:
+    del leases._queue[: len(batch)]
+
+
+def parts_with_what_it_owes(leases: Leases, spare: str | None, everything: bool) -> None:
+    for owned in leases._leases.values():
+        leases._over += owned
+    leases._leases.clear()
+
+
+LEASES = {
+    "uses slices that are used up": (Leases, "_find", uses_full_slices),
+    "does not send": (Leases, "_send", forgets_what_it_sends),
+    "writes no file": (Leases, "_write", lambda leases, line: None),
+    "gives slices back under its calls": (Leases, "_part_with_idle", parts_with_what_it_owes),
+    "keeps slices for ever": (Leases, "_part_with_idle", lambda leases, spare, everything: None),
+    "gives nothing back that it may have": (Journal, "give_back", lambda journal, hold_id: None),
+    "settles beside its slice": (Leases, "ids", lambda leases, hold_id: ("none",)),
+}
+
+
+@pytest.mark.parametrize("store", [DrawsTwice, NeverDraws], ids=lambda store: store.__name__)
+def test_a_store_that_miscounts_leases_is_found(store):
+    """Its books are held against the oracle's after each settlement."""
+    assert "(P" in found(lambda clock, _: store(clock=clock), leased=True)
+
+
+@pytest.mark.parametrize("fault", LEASES)
+def test_a_fault_of_leases_is_found(fault):
+    """Each of these spends what is not there, or leaves what is not used."""
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(*LEASES[fault]))
+        assert "(P" in found(memory, leased=True)
