@@ -174,7 +174,7 @@ class Journal:
             if self.directory is not None:
                 if self._file is None:
                     self._file = JournalFile.make(self.directory, self.name)
-                self._file.append(line_of(kept))
+                self._file.append(line_of(*kept))
                 return
         except OSError as error:
             told = f"its journal cannot be written ({error}), so a restart would lose it: make room in its directory"

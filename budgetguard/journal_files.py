@@ -14,6 +14,8 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, NamedTuple
 
 from .errors import ConfigError
@@ -204,25 +206,39 @@ def _sync_directory(path: str) -> None:
         os.close(fd)
 
 
-def line_of(kept: Kept) -> str:
-    """A settlement as a line."""
-    hold, entry = kept.hold, kept.entry
-    return json.dumps(
-        {
-            "id": hold.id,
-            "cost": entry.cost,
-            "at_ms": kept.at_ms,
-            "asked": kept.asked,
-            "charged": [[account.key, account.end_ms] for account in hold.accounts],
-            "accounts": list(entry.accounts),
-            "tags": dict(entry.tags),
-            "provider": entry.provider,
-            "model": entry.model,
-            "usage": dict(entry.usage),
-            "flags": sorted(entry.flags),
-            "leases": hold.leases,
-        }
+def line_of(hold: Hold, entry: Entry, at_ms: Millis = 0, asked: str | None = None) -> str:
+    """A settlement as a line; see `Kept`."""
+    usage = ""
+    for kind, count in entry.usage.items():
+        usage += f"{',' if usage else ''}{_quoted(kind)}:{count:d}"
+    shared = (
+        tuple([(account.key, account.end_ms) for account in hold.accounts]) if hold.accounts else (),
+        entry.accounts,
+        tuple(entry.tags.items()),
+        entry.provider,
+        entry.model,
+        entry.flags,
+        hold.leases,
+        asked,
     )
+    return f'{{"id":{_quoted(hold.id)},"cost":{entry.cost:d},"at_ms":{at_ms:d},"usage":{{{usage}}},{_rest(shared)}'
+
+
+@lru_cache(1024)
+def _rest(shared: tuple[Any, ...]) -> str:
+    """The part of a line that many calls have in common, from its second field on."""
+    charged, accounts, tags, provider, model, flags, leases, asked = shared
+    fields = {
+        "charged": charged,
+        "accounts": accounts,
+        "tags": dict(tags),
+        "provider": provider,
+        "model": model,
+        "flags": sorted(flags),
+        "leases": leases,
+        "asked": asked,
+    }
+    return json.dumps(fields)[1:]
 
 
 def lease_line(lease_id: str, *, over: bool = False, give_back: bool = True) -> str:

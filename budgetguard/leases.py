@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from .errors import StoreError
-from .journal_files import JournalFile, Kept, lease_line, line_of
+from .journal_files import JournalFile, lease_line, line_of
 from .ledger import Account, Admitted, Conflict, Entry, Hold, Millis, Refusal, Stale, Store, new_id
 from .money import MAX_AMOUNT, Nano
 from .steps import Step, Steps
@@ -58,6 +58,9 @@ FLUSH_S = 0.1
 BATCH = 500
 """How many at once."""
 
+WAIT_S = 0.25
+"""How long a call waits for what others send, before it asks for a slice again."""
+
 MOST_WAITING = 50_000
 """With so many settlements unsent, calls wait until some of them are on the books."""
 
@@ -71,24 +74,6 @@ EXIT_S = 1.0
 """How long the end of the process waits for a store that does not answer."""
 
 
-class Lease:
-    """A slice of one account."""
-
-    __slots__ = ("account", "amount", "holds", "id", "old_s", "room", "used_s")
-
-    def __init__(self, lease_id: str, account: Account, amount: Nano, now_s: float, old_s: float) -> None:
-        self.id = lease_id
-        self.account = account
-        self.amount = amount
-        self.room = amount
-        """What no call has taken."""
-        self.holds = 0
-        """Calls in flight that took from it."""
-        self.used_s = now_s
-        self.old_s = old_s
-        """From then on it serves no more calls, so that it does not expire under them."""
-
-
 @dataclass(slots=True)
 class Pace:
     """How fast the calls of this process take from one account."""
@@ -99,6 +84,27 @@ class Pace:
     """What was left of the account's limit when last looked at; only calls that state no cap have to know."""
     asking: bool = False
     """Whether a call is asking for a slice already: others, meanwhile, ask for what they need and no more."""
+
+
+class Lease:
+    """A slice of one account."""
+
+    __slots__ = ("account", "amount", "holds", "id", "old_s", "pace", "room", "used_s")
+
+    def __init__(
+        self, lease_id: str, account: Account, pace: Pace, amount: Nano, *, now_s: float, old_s: float
+    ) -> None:
+        self.id = lease_id
+        self.account = account
+        self.pace = pace
+        self.amount = amount
+        self.room = amount
+        """What no call has taken."""
+        self.holds = 0
+        """Calls in flight that took from it."""
+        self.used_s = now_s
+        self.old_s = old_s
+        """From then on it serves no more calls, so that it does not expire under them."""
 
 
 @dataclass(slots=True)
@@ -156,7 +162,8 @@ class Leases:
         self._over: list[Lease] = []
         """Slices that go back with the next flush."""
         self._file: JournalFile | None = None
-        self._broken = False
+        self._files = self._journal.directory is not None
+        """Whether there is a file, or can be."""
 
     # -- the path of a call --------------------------------------------------------------------------------------
 
@@ -216,7 +223,7 @@ class Leases:
 
     def settle(self, hold: Hold, entry: Entry) -> None:
         """Have a call that only leases paid for settled with the next batch. Never raises for a disk or a store."""
-        line = line_of(Kept(hold, entry, 0))
+        line = line_of(hold, entry) if self._files else ""
         with self._lock:
             if hold.id not in self._taken:
                 return
@@ -252,9 +259,11 @@ class Leases:
         Send what was settled, and give back the slices that nobody uses; raises `StoreError`.
 
         `spare` is the key of an account whose slices go back unless a call is using them right now, `everything`
-        means that of all accounts.
+        means that of all accounts. A call that waits for its slice does not wait for long: somebody is sending, then.
         """
-        with self._flushing:
+        if not self._flushing.acquire(timeout=-1 if spare is None else WAIT_S):
+            return
+        try:
             while self._queue:
                 with self._lock:
                     batch = self._queue[:BATCH]
@@ -270,6 +279,8 @@ class Leases:
                 LINE.call([self._name(lease.account)])
             with self._lock:
                 self._shorten()
+        finally:
+            self._flushing.release()
 
     def close(self, timeout_s: float = EXIT_S) -> bool:
         """Send everything and give all slices back that no call uses, for so long at most; whether that was done."""
@@ -303,17 +314,18 @@ class Leases:
             return self._taken[hold.id].amount
         granted, least, found = hold.amount, hold.least, []
         for account in accounts:
-            want = self._want(account, hold)
+            want = hold.amount if least is None else self._want(account, hold)
             lease = self._find(account.key, least if least is not None and account.key in final else want, now_s)
             if lease is None:
                 return Short(account)
-            granted = min(granted, want, lease.room)
+            if least is not None:
+                granted = min(granted, want, lease.room)
             found.append(lease)
         for lease in found:
             lease.room -= granted
             lease.holds += 1
             lease.used_s = now_s
-            self._paces[lease.account.key].taken += granted
+            lease.pace.taken += granted
         self._taken[hold.id] = Taken(tuple(found), granted)
         return granted
 
@@ -362,14 +374,14 @@ class Leases:
 
     def _write(self, line: str) -> None:
         directory = self._journal.directory
-        if directory is None or self._broken:
+        if directory is None or not self._files:
             return
         try:
             if self._file is None:
                 self._file = JournalFile.make(directory, self._journal.name)
             self._file.append(line, sync=False)
         except OSError as error:
-            self._broken = True
+            self._files = False
             log.error(  # noqa: TRY400
                 "the file of leases cannot be written (%s): should this process die, its slices count as spent", error
             )
@@ -377,7 +389,7 @@ class Leases:
     def _open(self) -> None:
         """Have the file ready before calls need it."""
         with self._lock:
-            if self._file is None and self._journal.directory is not None:
+            if self._file is None:
                 self._write(lease_line("none", over=True))
 
     def _shorten(self) -> None:
@@ -408,7 +420,7 @@ class Leases:
         need = want if least is None else min(least, want)
         hold = Hold(new_id(), (slices,), size, need, want, self._ttl_ms, "charge", tags={"lease": _holder()})
         try:
-            if self._file is None:
+            if self._file is None and self._files:
                 yield Step(self._open, blocking=True)
             reserve = partial(self._store.reserve, hold)
             outcome: Admitted | Refusal | Stale = yield Step(reserve, blocking=self._store.blocking)
@@ -420,7 +432,8 @@ class Leases:
                 pace.asking = False
         if isinstance(outcome, Admitted):
             now_s = self._clock()
-            lease = Lease(hold.id, account, outcome.amount, now_s, now_s + self._ttl_ms / 2000)
+            old_s = now_s + self._ttl_ms / 2000
+            lease = Lease(hold.id, account, pace, outcome.amount, now_s=now_s, old_s=old_s)
             with self._lock:
                 self._write(_opened(lease))
                 self._leases.setdefault(account.key, []).append(lease)
