@@ -31,6 +31,11 @@ ROWS = [
     ("4 spawned processes", "sqlite", NOT_STATED),
     ("16 spawned processes", "sqlite", STATED),
     ("4 forked processes", "sqlite", STATED),
+    ("4 spawned processes", "valkey", NOT_STATED),
+    ("16 spawned processes", "valkey", NOT_STATED),
+    ("4 forked processes", "valkey", STATED),
+    ("4 spawned processes", "redis", STATED),
+    ("16 spawned processes", "redis", STATED),
 ]
 
 

@@ -6,6 +6,7 @@ A thousand runs of everything going wrong, and the proof that they notice.
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ import pytest
 from simulation import DAY, World
 
 import budgetguard.stores.memory as memory_module
+from benchmarks import servers
 from budgetguard.admission import is_stored
 from budgetguard.charge import Charge
 from budgetguard.errors import StoreError
@@ -25,6 +27,7 @@ from budgetguard.journal import Journal
 from budgetguard.journal_files import JournalFile
 from budgetguard.leases import Leases
 from budgetguard.ledger import Account, Clock, Entry, Hold, Refusal, Settled, Store
+from budgetguard.stores import open_store
 from budgetguard.stores.memory import MemoryStore
 from budgetguard.stores.sqlite import SQLiteStore
 from budgetguard.tally import Tally
@@ -36,6 +39,13 @@ def memory(clock: Clock, directory: Path) -> Store:
 
 def sqlite(clock: Clock, directory: Path) -> Store:
     return SQLiteStore(directory / "a.db", clock=clock, durable=False, reserve_s=5, settle_s=5)
+
+
+def on_server(name: str) -> Callable[[Clock, Path], Store]:
+    def make(clock: Clock, directory: Path) -> Store:
+        return open_store(servers.running(name), namespace=uuid.uuid4().hex, clock=clock)
+
+    return make
 
 
 @pytest.mark.parametrize("start", range(0, 800, 100))
@@ -66,6 +76,14 @@ def test_leases_keep_the_promises_on_a_file(start):
         World(seed, sqlite, leased=True).run()
 
 
+@pytest.mark.parametrize("leased", [False, True], ids=["plain", "leased"])
+@pytest.mark.parametrize("name", servers.NAMES)
+def test_a_store_on_a_server_keeps_its_promises(name, leased):
+    """The same, over a real connection."""
+    for seed in range(4000, 4040):
+        World(seed, on_server(name), leased=leased).run()
+
+
 @pytest.mark.parametrize("seed", [1001405, 1001626, 1003672])
 def test_seeds_that_found_something_stay_quiet(seed):
     """A call on the allowance that lasted over midnight was booked on the next day."""
@@ -73,13 +91,14 @@ def test_seeds_that_found_something_stay_quiet(seed):
 
 
 def test_a_seed_is_played_the_same_every_time():
-    """Otherwise a failure could not be looked into. Both stores give the same answers, too."""
+    """Otherwise a failure could not be looked into. All stores give the same answers, too."""
 
     def play(make_store: Callable[[Clock, Path], Store]) -> Any:
         world = World(7, make_store).run()
         return world.served, world.seen, world.oracle.entries, world.now, world.offset
 
-    assert play(memory) == play(memory) == play(sqlite)
+    stores = [memory, memory, sqlite, *map(on_server, servers.NAMES)]
+    assert len({repr(play(store)) for store in stores}) == 1
 
 
 def test_everything_that_can_go_wrong_goes_wrong():

@@ -1,7 +1,7 @@
 """
 Every store answers as the memory store does (P11).
 
-Random operations, repeated and reordered, go to a store in memory and to one in a file, under one clock that also
+Random operations, repeated and reordered, go to a store in memory and to another one, under one clock that also
 steps back. Every answer and everything that can be read must be the same, and the books must add up.
 """
 
@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import uuid
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from benchmarks import servers
 from budgetguard.ledger import KEEP_ENDED_MS, Account, Entry, Hold, Query, Store
+from budgetguard.stores import open_store
 from budgetguard.stores.memory import MemoryStore
 from budgetguard.stores.sqlite import SQLiteStore
 from budgetguard.testing.clock import START_S, StoppedClock
@@ -55,19 +58,17 @@ steps_ms = st.sampled_from([1, 1_000, 10_000, 60_000, KEEP_ENDED_MS, -1, -10_000
 class Stores(RuleBasedStateMachine):
     """One ledger kept twice."""
 
+    def make(self) -> Store:
+        raise NotImplementedError
+
     @initialize()
     def open(self) -> None:
-        self.directory = tempfile.mkdtemp(prefix="budgetguard-test-")
         self.clock = StoppedClock()
-        self.stores: list[Store] = [
-            MemoryStore(clock=self.clock),
-            SQLiteStore(f"{self.directory}/a.db", clock=self.clock, durable=False, reserve_s=5),
-        ]
+        self.stores: list[Store] = [MemoryStore(clock=self.clock), self.make()]
         self.placed: dict[str, Hold] = {}
 
     def teardown(self) -> None:
         self.stores[1].close()
-        shutil.rmtree(self.directory)
 
     def both(self, operation: str, *args: Any, **named: Any) -> Any:
         specified, answer = [getattr(store, operation)(*args, **named) for store in self.stores]
@@ -132,13 +133,35 @@ class Stores(RuleBasedStateMachine):
             assert answer == specified
 
 
-Stores.TestCase.settings = settings(
-    max_examples=60,
-    stateful_step_count=40,
-    deadline=None,
-    phases=[Phase.explicit, Phase.generate, Phase.shrink],
-    suppress_health_check=[HealthCheck.too_slow],
-    derandomize=True,
-    database=None,
-)
-TestStores = Stores.TestCase
+class OnSQLite(Stores):
+    def make(self) -> Store:
+        self.directory = tempfile.mkdtemp(prefix="budgetguard-test-")
+        return SQLiteStore(f"{self.directory}/a.db", clock=self.clock, durable=False, reserve_s=5)
+
+    def teardown(self) -> None:
+        super().teardown()
+        shutil.rmtree(self.directory)
+
+
+class OnValkey(Stores):
+    server = "valkey"
+
+    def make(self) -> Store:
+        return open_store(servers.running(self.server), namespace=uuid.uuid4().hex, clock=self.clock)
+
+
+class OnRedis(OnValkey):
+    server = "redis"
+
+
+for machine in (OnSQLite, OnValkey, OnRedis):
+    machine.TestCase.settings = settings(
+        max_examples=60,
+        stateful_step_count=40,
+        deadline=None,
+        phases=[Phase.explicit, Phase.generate, Phase.shrink],
+        suppress_health_check=[HealthCheck.too_slow],
+        derandomize=True,
+        database=None,
+    )
+TestSQLite, TestValkey, TestRedis = OnSQLite.TestCase, OnValkey.TestCase, OnRedis.TestCase

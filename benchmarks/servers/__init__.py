@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Protocol
 
-NAMES = ("valkey", "redis", "postgres")
+NAMES = ("valkey", "redis")
 _MODULES = {"valkey": "redis", "redis": "redis", "postgres": "postgres"}
 
 

@@ -1,0 +1,230 @@
+"""
+The ledger in Redis or Valkey: for the processes of many machines.
+
+Each step is one script (`lua/`), and so one round trip that happens whole or not at all. Holds and entries are strings,
+accounts are hashes, and what is listed has a sorted set: nothing here takes longer the more accounts there are.
+
+What a settlement is worth after a crash of the server is the server's to say: with `appendfsync always` it stands, with
+`everysec` a second may be lost. What was settled in the last minute is kept here, and booked again when another server
+answers than before: a replica that was promoted before it had heard of it, or one that was restarted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..errors import ConfigError, StoreError
+from ..ledger import (
+    Admitted,
+    Balance,
+    Clock,
+    Conflict,
+    Difference,
+    Ended,
+    Entry,
+    Hold,
+    Millis,
+    OpenHold,
+    Query,
+    Refusal,
+    Settled,
+    Stale,
+    Terms,
+    Total,
+)
+from ..money import MAX_AMOUNT
+from . import redis_reports as reports
+from .redis_client import Clients, Link, from_url, given
+from .redis_replay import Recent
+from .redis_rows import data, reserve_args, reserved, settle_args, settled, terms_of, time_arg
+from .redis_scripts import run
+from .redis_server import Server
+from .remote import RESERVE_S, SETTLE_S, journal_home
+from .rules import absurd
+
+EVERYTHING = Query()
+
+
+class RedisStore:
+    """
+    A `Store` in Redis or Valkey, behind a client of redis-py or valkey-py: a plain one, a Sentinel's or a cluster's.
+
+    All keys of a namespace begin with `budgetguard:{namespace}:`. `strict` refuses a server that may lose or evict
+    what is on the books, instead of warning of it. Without a `clock` the server's own decides.
+    """
+
+    blocking = True
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        namespace: str = "default",
+        clock: Clock | None = None,
+        reserve_s: float = RESERVE_S,
+        strict: bool = False,
+    ) -> None:
+        self._clients = client if isinstance(client, Clients) else given(client)
+        self._clock = clock
+        self._reserve_s = reserve_s
+        self.namespace = namespace
+        self.prefix = b"budgetguard:{" + _tag(namespace) + b"}:"
+        self._link = Link(self._clients.name)
+        self._server = Server(self._clients.settle, self._link, strict=strict)
+        self._recent = Recent()
+        self.journal = journal_home(self._clients.name, namespace)
+        """The directory where settlements wait while this server cannot be reached."""
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        namespace: str = "default",
+        clock: Clock | None = None,
+        reserve_s: float = RESERVE_S,
+        settle_s: float = SETTLE_S,
+    ) -> RedisStore:
+        """The store of a `redis://`, `rediss://` or `valkey://` URL; raises `ConfigError` if it is not one."""
+        clients, strict = from_url(url, reserve_s=reserve_s, settle_s=settle_s)
+        return cls(clients, namespace=namespace, clock=clock, reserve_s=reserve_s, strict=strict)
+
+    def now_ms(self) -> Millis:
+        """The store's clock."""
+        if self._clock is not None:
+            return int(self._clock() * 1000)
+        seconds, micros = self._link.run(self._clients.read.execute_command, "TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
+        """Place a hold on all of its accounts, or on none."""
+        if not 0 <= hold.amount <= MAX_AMOUNT:
+            raise absurd(hold.amount, "a hold")
+        args = reserve_args(hold, self._now())
+        until_s = time.monotonic() + self._reserve_s
+        while True:
+            outcome = reserved(hold, self._step(self._clients.reserve, "reserve", args))
+            if outcome is not None:
+                return outcome
+            if time.monotonic() > until_s:
+                raise StoreError(f"{self._link.name} is clearing away expired holds: try again")
+
+    def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
+        """End a hold at its true cost and record the entry, once."""
+        return self._settle(self._clients.settle, ((hold, entry),))[0]
+
+    def settle_many(self, settlements: Sequence[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
+        """`settle` for each of these, in this order, in one step."""
+        return self._settle(self._clients.change, settlements) if settlements else []
+
+    def release(self, hold_id: str) -> None:
+        """Give a hold back; a release of an unknown hold is remembered."""
+        self._step(self._clients.settle, "release", (self._now(), hold_id))
+
+    def balances(self, keys: Sequence[str]) -> list[Balance]:
+        """The balances of accounts, in the order asked; zeros for one that was never used."""
+        rows = self._read("balances", self._now(), *map(data, keys))
+        return [
+            Balance(key, int(spent) + charged, int(held) - due)
+            for key, (spent, charged, held, due) in zip(keys, rows, strict=True)
+        ]
+
+    def accounts(self, prefix: str = "") -> Iterator[Balance]:
+        """All accounts whose key starts with `prefix`, in the order of their keys."""
+        return reports.accounts(self._read, self._now, prefix)
+
+    def terms(self, key: str) -> Terms | None:
+        """The terms under a key; `None` if there never were any."""
+        exact = b"[" + data(key)
+        rows = self._read("terms", exact, exact, 1)
+        return terms_of(rows[0]) if rows else None
+
+    def put_terms(self, key: str, body: str | None, *, expected: int | None = None) -> Terms | None:
+        """Store (`None`: remove) the terms under a key, with the next version; only over `expected` if given."""
+        said = (0, b"") if body is None else (1, data(body))
+        args = (data(key), "" if expected is None else expected, *said)
+        version: int = self._step(self._clients.change, "put_terms", args)
+        return None if version < 0 else Terms(key, version, body)
+
+    def all_terms(self, prefix: str = "") -> Iterator[Terms]:
+        """All terms that were not removed whose key starts with `prefix`, in the order of their keys."""
+        return reports.all_terms(self._read, prefix)
+
+    def holds(self) -> list[OpenHold]:
+        """Holds that are open and not expired, the oldest first."""
+        now = self.now_ms()
+        found = [hold for hold in reports.open_holds(self._read, f"({now}") if hold is not None]
+        return sorted(found, key=lambda hold: (hold.placed_ms, hold.id))
+
+    def entries(self, query: Query = EVERYTHING) -> Iterator[Entry]:
+        """The history, the oldest first: in the order of (time, hold id)."""
+        after_ms = 0
+        if query.after is not None:
+            at_ms = self._link.run(self._clients.read.zscore, self.prefix + b"e", data(query.after))
+            if at_ms is None:
+                raise ConfigError(f"after={query.after!r}: no entry has this hold id; begin with the first page again")
+            after_ms = int(at_ms)
+        return reports.entries(self._read, query, after_ms)
+
+    def totals(self, by: Sequence[str], query: Query = EVERYTHING) -> list[Total]:
+        """Entries summed by "model", "provider", "day" (UTC) or the name of a tag, in the order of the groups."""
+        return reports.totals(by, self.entries(query))
+
+    def check(self) -> list[Difference]:
+        """
+        Add up every account from its holds and entries again; what differs from the books.
+
+        The books are read in pages while calls go on, so only what differs in the same way again and again counts.
+        """
+        return reports.check(self._read)
+
+    def prune(self, before_ms: Millis) -> int:
+        """Delete entries and accounts whose period ended before a time; how many entries went."""
+        return reports.prune(lambda name, *args: self._step(self._clients.read, name, args), before_ms)
+
+    def examine(self) -> list[str]:
+        """What of the server's configuration endangers the books, in words for its operator."""
+        return self._server.examine()
+
+    def close(self) -> None:
+        """Close the connections; the next use opens others. Those of a client that was given are its owner's."""
+        if self._clients.reserve is not self._clients.settle:
+            for client in self._clients[:4]:
+                client.close()
+                client.connection_pool.disconnect()
+
+    def _now(self) -> str:
+        return time_arg(None if self._clock is None else int(self._clock() * 1000))
+
+    def _read(self, name: str, *args: Any) -> Any:
+        return self._step(self._clients.read, name, args)
+
+    def _settle(self, client: Any, settlements: Sequence[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
+        args: list[Any] = []
+        for hold, entry in settlements:
+            if not 0 <= entry.cost <= MAX_AMOUNT:
+                raise absurd(entry.cost, "a cost")
+            args += settle_args(hold, entry)
+        answers = settled(self._step(client, "settle", (self._now(), *args)))
+        self._recent.add(args)
+        return answers
+
+    def _step(self, client: Any, name: str, args: Sequence[Any]) -> Any:
+        if self._link.doubtful or self._server.due:
+            self._recognize()
+        return self._link.run(run, client, name, self.prefix, *args)
+
+    def _recognize(self) -> None:
+        """Look whether the same server answers as before; one that was promoted is told what was settled of late."""
+        if self._server.changed():
+            for args in self._recent.all():
+                self._link.run(run, self._clients.change, "settle", self.prefix, self._now(), *args)
+        self._server.seen()
+
+
+def _tag(namespace: str) -> bytes:
+    """A namespace as a hash tag: readable if it is plain, else its bytes in hexadecimal digits."""
+    plain = namespace.isascii() and namespace.replace("-", "a").replace("_", "a").replace(".", "a").isalnum()
+    return namespace.encode() if plain else b"0x:" + data(namespace).hex().encode()

@@ -1,0 +1,169 @@
+"""
+The connections to Redis or Valkey: made from a URL or given, each step within its deadline, errors in words of ours.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ..errors import ConfigError, StoreError
+from .remote import CHANGE_S, READ_S, Breaker
+
+T = TypeVar("T")
+
+MOST_CONNECTIONS = 256
+"""Of a process, for each kind of step; a thread takes one while it waits for an answer."""
+
+_SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
+
+
+class Clients(NamedTuple):
+    """One client for each deadline."""
+
+    reserve: Any
+    settle: Any
+    change: Any
+    read: Any
+    name: str
+    """The engine and where it is, without any secret."""
+
+
+def from_url(url: str, *, reserve_s: float, settle_s: float) -> tuple[Clients, bool]:
+    """The clients of a URL, and whether it asks for strict checks; raises `ConfigError`, and connects to nothing."""
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    strict = options.pop("strict", "0")
+    if strict not in {"0", "1"}:
+        raise ConfigError(f"store: strict={strict} is neither 0 nor 1")
+    scheme = _SCHEMES.get(parts.scheme, parts.scheme)
+    plain = urlunsplit((scheme, parts.netloc, parts.path, urlencode(options), ""))
+    try:
+        port = parts.port or 6379
+        made = [_client(plain, seconds) for seconds in (reserve_s, settle_s, CHANGE_S, READ_S)]
+    except (ValueError, TypeError, redis.RedisError) as error:
+        told = str(error).replace(parts.password or "\0", "***")
+        raise ConfigError(
+            f"store: the {parts.scheme}:// URL cannot be used ({told}); write {parts.scheme}://host:6379/0"
+        ) from error
+    database = parts.path.strip("/") or "0"
+    reserve, settle, change, read = made
+    return Clients(
+        reserve, settle, change, read, f"{parts.scheme}://{parts.hostname or 'localhost'}:{port}/{database}"
+    ), strict == "1"
+
+
+def _client(url: str, seconds: float) -> Any:
+    pool = redis.ConnectionPool.from_url(
+        url,
+        max_connections=MOST_CONNECTIONS,
+        socket_timeout=seconds,
+        socket_connect_timeout=seconds,
+        socket_keepalive=True,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+        decode_responses=False,
+    )
+    pool.connection_class(**pool.connection_kwargs)  # an option that it does not know is told here
+    return redis.Redis(connection_pool=pool)
+
+
+def given(client: Any) -> Clients:
+    """A ready client for all steps; raises `ConfigError` for one that cannot be used."""
+    execute = getattr(client, "execute_command", None)
+    if not callable(execute):
+        raise ConfigError(f"store={type(client).__name__}: a redis.Redis or redis.RedisCluster client is needed")
+    if inspect.iscoroutinefunction(execute) or ".asyncio" in type(client).__module__:
+        raise ConfigError(
+            "store: this client is an asynchronous one; give the synchronous one (redis.Redis): the calls of an async "
+            "program are made in threads, so that its loop is never kept waiting"
+        )
+    if _decodes(client):
+        raise ConfigError("store: this client has decode_responses=True; give one without: names may be any bytes")
+    return Clients(client, client, client, client, _name_of(client))
+
+
+def _decodes(client: Any) -> bool:
+    pool = getattr(client, "connection_pool", None)
+    options = getattr(pool, "connection_kwargs", None) or getattr(client, "cluster_kwargs", None) or {}
+    return bool(options.get("decode_responses", False))
+
+
+def _name_of(client: Any) -> str:
+    pool = getattr(client, "connection_pool", None)
+    options = getattr(pool, "connection_kwargs", {})
+    service = getattr(pool, "service_name", None)
+    if service is not None:
+        return f"redis service {service}"
+    if "path" in options:
+        return f"redis at {options['path']}"
+    if "host" in options:
+        return f"redis://{options['host']}:{options.get('port', 6379)}/{options.get('db', 0)}"
+    return f"redis ({type(client).__name__})"
+
+
+class Link:
+    """Runs steps on a client: through the breaker, and with every error of the driver as a `StoreError`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.breaker = Breaker(name)
+        self.doubtful = False
+        """Whether a step failed since the server was last known to be the same."""
+
+    def run(self, step: Callable[..., T], *args: Any) -> T:
+        """Run a step; raises `StoreError`."""
+        if self.breaker.failures:
+            self.breaker.enter()
+        try:
+            result = step(*args)
+        except redis.RedisError as error:
+            raise self._failure(error) from error
+        except OSError as error:
+            self.breaker.failed(error)
+            self.doubtful = True
+            raise StoreError(
+                f"{self.name} cannot be reached ({error}): is it running, and reachable from here?"
+            ) from error
+        if self.breaker.failures:
+            self.breaker.passed()
+        return result
+
+    def _failure(self, error: redis.RedisError) -> StoreError:
+        told, away = _told(error)
+        if away:
+            self.breaker.failed(error)
+            self.doubtful = True
+        return StoreError(f"{self.name}: {error}; {told}")
+
+
+_REACH = "is it running, and reachable from here?"
+
+_ERRORS: tuple[tuple[str | type[redis.RedisError], str, bool], ...] = (
+    (redis.exceptions.AuthenticationError, "check the user and password of the URL", False),
+    (redis.exceptions.NoPermissionError, "its user needs EVALSHA, EVAL, INFO and the keys budgetguard:*", False),
+    ("READONLY", "this is a replica: name the primary, or use a Sentinel client that follows it", True),
+    ("OOM", "it is full: raise maxmemory, or prune old entries; what was spent is still booked", False),
+    (redis.exceptions.BusyLoadingError, "it is loading its data: wait until it has", True),
+    (redis.exceptions.TimeoutError, "it did not answer in time: it may have done it, or not", True),
+    (redis.exceptions.MaxConnectionsError, "too many threads wait for it at once", False),
+    (redis.exceptions.ConnectionError, _REACH, True),
+    ("MASTERDOWN", "it has no primary at the moment", True),
+    ("CLUSTERDOWN", "a part of the cluster is down", True),
+    ("NOREPLICAS", "it has too few replicas to take writes at the moment", True),
+)
+"""What an error is, by its class or a word in it; what to do; and whether it means that the server is away."""
+
+
+def _told(error: redis.RedisError) -> tuple[str, bool]:
+    text = str(error)
+    for sign, told, away in _ERRORS:
+        if sign in text if isinstance(sign, str) else isinstance(error, sign):
+            return told, away
+    return "see the cause", False

@@ -1,0 +1,114 @@
+"""
+The server behind a Redis store: whether it is still the same one, and whether it may lose what is on the books.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from typing import Any
+
+import redis
+
+from ..errors import StoreError
+from .redis_client import Link
+
+log = logging.getLogger("budgetguard")
+
+LOOK_S = 1.0
+"""How often it is asked who it is: a Sentinel's client changes its server without a word."""
+
+OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
+"""The first versions whose scripts can say that they may run on a full server."""
+
+
+class Server:
+    """Who answers, and how it is set up. `strict`: refuse a server that endangers the books."""
+
+    def __init__(self, client: Any, link: Link, *, strict: bool) -> None:
+        self._client = client
+        self._link = link
+        self._strict = strict
+        self._identity: tuple[str, ...] | None = None
+        self._looks_at = 0.0
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to look again."""
+        return time.monotonic() >= self._looks_at
+
+    def changed(self) -> bool:
+        """Whether another server answers than before; the first one is looked at more closely."""
+        info = self._info("server", "replication")
+        identity = (info.get("run_id", ""), info.get("master_replid", ""))
+        before, self._identity = self._identity, identity
+        if before is None:
+            self._greet()
+        return before is not None and before != identity
+
+    def seen(self) -> None:
+        """All that the server has to be told was told."""
+        self._looks_at = time.monotonic() + LOOK_S
+        self._link.doubtful = False
+
+    def examine(self) -> list[str]:
+        """What of its configuration endangers the books."""
+        found = []
+        version = self._version()
+        if version is not None and version[1] < OLDEST[version[0]]:
+            oldest = ".".join(map(str, OLDEST[version[0]]))
+            found.append(f"{version[0]} {'.'.join(map(str, version[1]))} is older than {oldest}: upgrade it")
+        memory = self._info("memory")
+        policy = memory.get("maxmemory_policy", "")
+        if policy != "noeviction" and str(memory.get("maxmemory", "0")) != "0":
+            found.append(f"maxmemory-policy is {policy}: it may evict what is on the books; set it to noeviction")
+        persistence = self._info("persistence")
+        if str(persistence.get("aof_enabled", "0")) != "1":
+            found.append(
+                "appendonly is off: a restart loses what was settled since the last snapshot; set appendonly yes"
+            )
+        return found
+
+    def _greet(self) -> None:
+        try:
+            found = self.examine()
+        except StoreError as error:
+            if self._strict:
+                raise
+            log.warning("%s: its configuration cannot be checked: %s", self._link.name, error)
+            return
+        if found and self._strict:
+            self._identity = None
+            raise StoreError(f"{self._link.name}: {'; '.join(found)}; or leave strict=1 out to be warned only")
+        for text in found:
+            log.warning("%s: %s", self._link.name, text)
+
+    def _version(self) -> tuple[str, tuple[int, ...]] | None:
+        info = self._info("server")
+        for engine in ("valkey", "redis"):
+            numbers = re.match(r"(\d+)\.(\d+)", str(info.get(f"{engine}_version", "")))
+            if numbers is not None:
+                return engine, (int(numbers[1]), int(numbers[2]))
+        return None
+
+    def _info(self, *sections: str) -> dict[str, str]:
+        text = self._link.run(self._ask, *sections)
+        pairs = [line.partition(":") for line in text.splitlines() if ":" in line]
+        return {name: value.strip() for name, _, value in pairs}
+
+    def _ask(self, *sections: str) -> str:
+        """INFO as text: clients parse it each in a way of its own, and a cluster's asks all of its nodes."""
+        try:
+            answer = self._client.execute_command("INFO", *sections)
+        except redis.exceptions.NoPermissionError:
+            return ""
+        if isinstance(answer, dict):
+            return "\n".join([f"{name}:{value}" for name, value in _flat(answer)])
+        return answer.decode("utf-8", "replace") if isinstance(answer, bytes) else str(answer)
+
+
+def _flat(answer: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The fields of INFO; of a cluster's first node, if there are several."""
+    nodes = [value for value in answer.values() if isinstance(value, dict) and "run_id" in value]
+    return list((nodes[0] if nodes else answer).items())
