@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..errors import StoreError
 
@@ -32,6 +32,30 @@ BATCH = 64
 
 HELPER_IDLE_S = 1.0
 """How long the helper thread stays when there is nothing to do."""
+
+
+BUSY = "the store was busy for {seconds}: another process keeps it locked, or is stopped; nothing was done"
+SLOW = "the store did not finish within {seconds}, because its disk is slow; it may still do so"
+
+
+class Passage(Protocol):
+    """What only one at a time may be inside of."""
+
+    def try_enter(self) -> bool:
+        """Enter if nobody is inside and nobody waits."""
+        ...
+
+    def enter(self) -> None:
+        """Wait until one may enter. Raises `OSError` if that cannot be."""
+        ...
+
+    def leave(self) -> None:
+        """Let the next one in."""
+        ...
+
+    def drop(self) -> None:
+        """Let go of what it needs."""
+        ...
 
 
 class Gate:
@@ -121,9 +145,13 @@ class Combiner:
     An operation may run twice if the thread that ran it was interrupted, so each must be harmless to repeat.
     """
 
-    def __init__(self, gate: Gate, run: Callable[[list[Operation]], None]) -> None:
+    def __init__(
+        self, gate: Passage, run: Callable[[list[Operation]], None], *, busy: str = BUSY, slow: str = SLOW
+    ) -> None:
         self._gate = gate
         self._run = run
+        self._busy = busy
+        self._slow = slow
         self._mutex = threading.Lock()
         self._lead = threading.Lock()
         self._queue: deque[Operation] = deque()
@@ -194,12 +222,8 @@ class Combiner:
             except ValueError:
                 if operation.finished:
                     return
-                raise StoreError(
-                    f"the store did not finish within {timeout_s:g} s, because its disk is slow; it may still do so"
-                ) from None
-        raise StoreError(
-            f"the store was busy for {timeout_s:g} s: another process keeps it locked, or is stopped; nothing was done"
-        )
+                raise StoreError(self._slow.format(seconds=f"{timeout_s:g} s")) from None
+        raise StoreError(self._busy.format(seconds=f"{timeout_s:g} s"))
 
     def _fail(self, error: OSError) -> None:
         with self._mutex:

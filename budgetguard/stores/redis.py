@@ -11,9 +11,11 @@ answers than before: a replica that was promoted before it had heard of it, or o
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
+from weakref import WeakSet
 
 from ..errors import ConfigError, StoreError
 from ..ledger import (
@@ -37,11 +39,12 @@ from ..ledger import (
 from ..money import MAX_AMOUNT
 from . import redis_reports as reports
 from .redis_client import Clients, Link, from_url, given
+from .redis_lane import Lane
 from .redis_replay import Recent
 from .redis_rows import data, reserve_args, reserved, settle_args, settled, terms_of, time_arg
 from .redis_scripts import run
 from .redis_server import Server
-from .remote import RESERVE_S, SETTLE_S, journal_home
+from .remote import CHANGE_S, RESERVE_S, SETTLE_S, journal_home
 from .rules import absurd
 
 EVERYTHING = Query()
@@ -64,16 +67,21 @@ class RedisStore:
         namespace: str = "default",
         clock: Clock | None = None,
         reserve_s: float = RESERVE_S,
+        settle_s: float = SETTLE_S,
         strict: bool = False,
     ) -> None:
         self._clients = client if isinstance(client, Clients) else given(client)
         self._clock = clock
         self._reserve_s = reserve_s
+        self._settle_s = settle_s
         self.namespace = namespace
         self.prefix = b"budgetguard:{" + _tag(namespace) + b"}:"
         self._link = Link(self._clients.name)
         self._server = Server(self._clients.settle, self._link, strict=strict)
         self._recent = Recent()
+        self._owned = self._clients.reserve is not self._clients.settle
+        self._begin()
+        _stores.add(self)
         self.journal = journal_home(self._clients.name, namespace)
         """The directory where settlements wait while this server cannot be reached."""
 
@@ -89,7 +97,7 @@ class RedisStore:
     ) -> RedisStore:
         """The store of a `redis://`, `rediss://` or `valkey://` URL; raises `ConfigError` if it is not one."""
         clients, strict = from_url(url, reserve_s=reserve_s, settle_s=settle_s)
-        return cls(clients, namespace=namespace, clock=clock, reserve_s=reserve_s, strict=strict)
+        return cls(clients, namespace=namespace, clock=clock, reserve_s=reserve_s, settle_s=settle_s, strict=strict)
 
     def now_ms(self) -> Millis:
         """The store's clock."""
@@ -105,7 +113,7 @@ class RedisStore:
         args = reserve_args(hold, self._now())
         until_s = time.monotonic() + self._reserve_s
         while True:
-            outcome = reserved(hold, self._step(self._clients.reserve, "reserve", args))
+            outcome = reserved(hold, self._call("reserve", args, self._reserve_s))
             if outcome is not None:
                 return outcome
             if time.monotonic() > until_s:
@@ -113,15 +121,21 @@ class RedisStore:
 
     def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
         """End a hold at its true cost and record the entry, once."""
-        return self._settle(self._clients.settle, ((hold, entry),))[0]
+        args = (self._now(), *self._settle_args(hold, entry))
+        answer = settled(self._call("settle", args, self._settle_s))[0]
+        self._recent.add(args[1:])
+        return answer
 
     def settle_many(self, settlements: Sequence[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
         """`settle` for each of these, in this order, in one step."""
-        return self._settle(self._clients.change, settlements) if settlements else []
+        args = [arg for hold, entry in settlements for arg in self._settle_args(hold, entry)]
+        answers = settled(self._step(self._clients.change, "settle", (self._now(), *args))) if args else []
+        self._recent.add(args)
+        return answers
 
     def release(self, hold_id: str) -> None:
         """Give a hold back; a release of an unknown hold is remembered."""
-        self._step(self._clients.settle, "release", (self._now(), hold_id))
+        self._call("release", (self._now(), hold_id), self._settle_s)
 
     def balances(self, keys: Sequence[str]) -> list[Balance]:
         """The balances of accounts, in the order asked; zeros for one that was never used."""
@@ -190,7 +204,8 @@ class RedisStore:
 
     def close(self) -> None:
         """Close the connections; the next use opens others. Those of a client that was given are its owner's."""
-        if self._clients.reserve is not self._clients.settle:
+        if self._lane is not None:
+            self._lane.close(CHANGE_S)
             for client in self._clients[:4]:
                 client.close()
                 client.connection_pool.disconnect()
@@ -201,15 +216,18 @@ class RedisStore:
     def _read(self, name: str, *args: Any) -> Any:
         return self._step(self._clients.read, name, args)
 
-    def _settle(self, client: Any, settlements: Sequence[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
-        args: list[Any] = []
-        for hold, entry in settlements:
-            if not 0 <= entry.cost <= MAX_AMOUNT:
-                raise absurd(entry.cost, "a cost")
-            args += settle_args(hold, entry)
-        answers = settled(self._step(client, "settle", (self._now(), *args)))
-        self._recent.add(args)
-        return answers
+    def _settle_args(self, hold: Hold, entry: Entry) -> list[Any]:
+        if not 0 <= entry.cost <= MAX_AMOUNT:
+            raise absurd(entry.cost, "a cost")
+        return settle_args(hold, entry)
+
+    def _call(self, name: str, args: Sequence[Any], timeout_s: float) -> Any:
+        """A step of a call, which others may share the way with."""
+        if self._lane is None:
+            return self._step(self._clients.settle, name, args)
+        if self._link.doubtful or self._server.due:
+            self._recognize()
+        return self._lane.step(name, args, timeout_s)
 
     def _step(self, client: Any, name: str, args: Sequence[Any]) -> Any:
         if self._link.doubtful or self._server.due:
@@ -223,8 +241,23 @@ class RedisStore:
                 self._link.run(run, self._clients.change, "settle", self.prefix, self._now(), *args)
         self._server.seen()
 
+    def _begin(self) -> None:
+        # The pipelines of a cluster's client, or of one that somebody else set up, may know less than its commands.
+        self._lane = Lane(self._clients, self._link, self.prefix) if self._owned else None
+
 
 def _tag(namespace: str) -> bytes:
     """A namespace as a hash tag: readable if it is plain, else its bytes in hexadecimal digits."""
     plain = namespace.isascii() and namespace.replace("-", "a").replace("_", "a").replace(".", "a").isalnum()
     return namespace.encode() if plain else b"0x:" + data(namespace).hex().encode()
+
+
+_stores: WeakSet[RedisStore] = WeakSet()
+
+
+def _after_in_child() -> None:
+    for store in list(_stores):
+        store._begin()  # its locks may be held by threads of the parent; the pools notice a fork by themselves
+
+
+os.register_at_fork(after_in_child=_after_in_child)

@@ -124,7 +124,7 @@ class Link:
         try:
             result = step(*args)
         except redis.RedisError as error:
-            raise self._failure(error) from error
+            raise self.failure(error) from error
         except OSError as error:
             self.breaker.failed(error)
             self.doubtful = True
@@ -135,7 +135,8 @@ class Link:
             self.breaker.passed()
         return result
 
-    def _failure(self, error: redis.RedisError) -> StoreError:
+    def failure(self, error: redis.RedisError) -> StoreError:
+        """The error of ours that says what a driver's error means."""
         told, away = _told(error)
         if away:
             self.breaker.failed(error)

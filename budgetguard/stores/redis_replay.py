@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 KEEP_S = 60.0
@@ -17,9 +17,9 @@ class Recent:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._steps: deque[tuple[float, list[Any]]] = deque(maxlen=MOST)
+        self._steps: deque[tuple[float, Sequence[Any]]] = deque(maxlen=MOST)
 
-    def add(self, args: list[Any]) -> None:
+    def add(self, args: Sequence[Any]) -> None:
         """Keep an acknowledged step."""
         now = self._clock()
         steps = self._steps
@@ -27,7 +27,7 @@ class Recent:
         while steps and steps[0][0] < now - KEEP_S:
             steps.popleft()
 
-    def all(self) -> Iterator[list[Any]]:
+    def all(self) -> Iterator[Sequence[Any]]:
         """What was kept, the oldest first."""
         for _, args in list(self._steps):
             yield args

@@ -101,9 +101,7 @@ def reserved(hold: Hold, answer: Row) -> Admitted | Refusal | Stale | Ended | No
     if kind == 1:
         return Admitted(answer[1])
     if kind == 2:
-        newer = answer[2]
-        terms = [_terms(newer[at : at + 3]) for at in range(0, len(newer), 3)]
-        return Stale(answer[1], tuple(terms))
+        return Stale(answer[1], tuple(map(terms_of, answer[2])))
     if kind == 3:
         account = hold.accounts[answer[1]]
         return Refusal(account, Balance(account.key, answer[2], answer[3]), busy=answer[4] == 1)
@@ -116,13 +114,9 @@ def settled(answers: Sequence[int]) -> list[Settled | Conflict]:
     return [Conflict(cost) if kind == 2 else Settled(cost, kind == 1) for kind, cost in pairs]
 
 
-def _terms(row: Row) -> Terms:
-    return Terms(from_text(row[0]), int(row[1]), None if row[2] is None else from_text(row[2]))
-
-
 def terms_of(row: Row) -> Terms:
-    """A row of `terms.lua`."""
-    return _terms(row)
+    """A key, a version and a body, as `terms.lua` gives them."""
+    return Terms(from_text(row[0]), int(row[1]), None if row[2] is None else from_text(row[2]))
 
 
 def entry_of(row: Row) -> Entry:

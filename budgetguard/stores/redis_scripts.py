@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-SETTLE, RESERVE, RELEASE = "settle", "reserve", "release"
+RESERVE = "reserve"
 
 
 class Script(NamedTuple):

@@ -10,12 +10,9 @@
 --
 -- Lua has doubles, exact to 2^53: amounts and times are below that. They are written with %d, for Lua's own way of
 -- writing a number has 14 digits, and a "-0".
-local P, KEEP_MS, REAP, REAP_MORE, REAP_MOST = KEYS[1], 86400000, 4, 64, 2048
+local P, KEEP_MS = KEYS[1], 86400000
 local call, pack, unpacked, format = redis.call, cmsgpack.pack, cmsgpack.unpack, string.format
-
-local function int(number)
-  return format('%d', number)
-end
+local HOLD, ACCOUNT, DUE, ENTRIES = P .. 'h:', P .. 'a:', P .. 'd', P .. 'e'
 
 -- The caller's time, for tests; else the server's.
 local function clock(given)
@@ -24,93 +21,97 @@ local function clock(given)
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local function read(id)
-  local packed = call('GET', P .. 'h:' .. id)
-  if packed then return unpacked(packed) end
-  return nil
-end
+-- Everything else is made only when it is called for: most calls of a script need none of it.
+local function library()
+  local it = {}
 
-local function write(id, row)
-  call('SET', P .. 'h:' .. id, pack(row))
-end
-
-local function forget_at(id, due)
-  write(id, {'E', due})
-  call('ZADD', P .. 'd', int(due), id)
-end
-
-local function add(keys, settled, held)
-  for _, key in ipairs(keys) do
-    local account = P .. 'a:' .. key
-    if settled ~= 0 then call('HINCRBY', account, 's', int(settled)) end
-    if held ~= 0 then call('HINCRBY', account, 'h', int(held)) end
+  function it.read(id)
+    local packed = call('GET', HOLD .. id)
+    if packed then return unpacked(packed) end
+    return nil
   end
-end
 
-local function make(key, end_ms)
-  call('ZADD', P .. 'k', 0, key)
-  if end_ms ~= '' then
-    call('HSET', P .. 'a:' .. key, 's', 0, 'h', 0, 'p', 0, 'e', end_ms)
-  else
-    call('HSET', P .. 'a:' .. key, 's', 0, 'h', 0, 'p', 0)
+  function it.write(id, row)
+    call('SET', HOLD .. id, pack(row))
   end
-end
 
--- Expire an open hold that is due, or forget an ended one; what became of it.
-local function expire(id, row, now)
-  local due = row[2]
-  if row[1] == 'O' then
-    local amount, keys = row[3], row[6]
-    local charge = row[5] == 1 and amount > 0
-    add(keys, charge and amount or 0, 0 - amount)
-    if charge then
-      row = {'S', due, amount, 'expired', keys, row[7]}
-      write(id, row)
-      call('ZREM', P .. 'd', id)
-      call('ZADD', P .. 'e', int(due), id)
-      return row
-    end
-    if due + KEEP_MS > now then
-      forget_at(id, due + KEEP_MS)
-      return {'E', due + KEEP_MS}
+  function it.forget_at(id, due)
+    it.write(id, {'E', due})
+    call('ZADD', DUE, format('%d', due), id)
+  end
+
+  function it.add(keys, settled, held)
+    for _, key in ipairs(keys) do
+      if settled ~= 0 then call('HINCRBY', ACCOUNT .. key, 's', format('%d', settled)) end
+      if held ~= 0 then call('HINCRBY', ACCOUNT .. key, 'h', format('%d', held)) end
     end
   end
-  call('DEL', P .. 'h:' .. id)
-  call('ZREM', P .. 'd', id)
-  return nil
-end
 
--- What became of an id, once what is due has happened; nil: never seen, or forgotten.
-local function known(id, now)
-  local row = read(id)
-  if row and row[1] ~= 'S' and row[2] <= now then
-    row = expire(id, row, now)
+  function it.make(key, end_ms)
+    call('ZADD', P .. 'k', 0, key)
+    if end_ms ~= '' then
+      call('HSET', ACCOUNT .. key, 's', 0, 'h', 0, 'p', 0, 'e', end_ms)
+    else
+      call('HSET', ACCOUNT .. key, 's', 0, 'h', 0, 'p', 0)
+    end
   end
-  return row
-end
 
--- Clear away up to so many of what is due; how many there were.
-local function reap(now, most)
-  local ids = call('ZRANGEBYSCORE', P .. 'd', '-inf', int(now), 'LIMIT', 0, most)
-  for _, id in ipairs(ids) do
-    local row = read(id)
-    if row then expire(id, row, now) else call('ZREM', P .. 'd', id) end
-  end
-  return #ids
-end
-
--- Accounts by key: {settled, held} that are due and not yet reaped.
-local function expired(now)
-  local found = {}
-  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'd', '-inf', int(now))) do
-    local row = read(id)
-    if row and row[1] == 'O' then
-      local charge = row[5] == 1 and row[3] or 0
-      for _, key in ipairs(row[6]) do
-        local sums = found[key] or {0, 0}
-        found[key] = {sums[1] + charge, sums[2] + row[3]}
+  -- Expire an open hold that is due, or forget an ended one; what became of it.
+  function it.expire(id, row, now)
+    local due = row[2]
+    if row[1] == 'O' then
+      local amount, keys = row[3], row[6]
+      local charge = row[5] == 1 and amount > 0
+      it.add(keys, charge and amount or 0, 0 - amount)
+      if charge then
+        row = {'S', due, amount, 'expired', keys, row[7]}
+        it.write(id, row)
+        call('ZREM', DUE, id)
+        call('ZADD', ENTRIES, format('%d', due), id)
+        return row
+      end
+      if due + KEEP_MS > now then
+        it.forget_at(id, due + KEEP_MS)
+        return {'E', due + KEEP_MS}
       end
     end
+    call('DEL', HOLD .. id)
+    call('ZREM', DUE, id)
+    return nil
   end
-  return found
+
+  -- What became of an id, once what is due has happened; nil: never seen, or forgotten.
+  function it.known(id, now)
+    local row = it.read(id)
+    if row and row[1] ~= 'S' and row[2] <= now then return it.expire(id, row, now) end
+    return row
+  end
+
+  -- Clear away up to so many of what is due; how many there were.
+  function it.reap(now, most)
+    local ids = call('ZRANGEBYSCORE', DUE, '-inf', format('%d', now), 'LIMIT', 0, most)
+    for _, id in ipairs(ids) do
+      local row = it.read(id)
+      if row then it.expire(id, row, now) else call('ZREM', DUE, id) end
+    end
+    return #ids
+  end
+
+  -- Accounts by key: {settled, held} that are due and not yet reaped.
+  function it.expired(now)
+    local found = {}
+    for _, id in ipairs(call('ZRANGEBYSCORE', DUE, '-inf', format('%d', now))) do
+      local row = it.read(id)
+      if row and row[1] == 'O' then
+        local charge = row[5] == 1 and row[3] or 0
+        for _, key in ipairs(row[6]) do
+          local sums = found[key] or {0, 0}
+          found[key] = {sums[1] + charge, sums[2] + row[3]}
+        end
+      end
+    end
+    return found
+  end
+
+  return it
 end

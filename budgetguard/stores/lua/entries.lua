@@ -1,8 +1,9 @@
 #!lua flags=no-writes,allow-oom
 --{common}
+local lib = library()
 -- ARGV: since_ms, until_ms, after_ms, after_id (or ''), how many.
 -- For each, in the order of (at_ms, id): id, at_ms, cost, flags, what was said, keys.
-local all, first = P .. 'e', 0
+local all, first = ENTRIES, 0
 if ARGV[4] ~= '' then
   local rank = call('ZRANK', all, ARGV[4])
   if rank then
@@ -19,7 +20,7 @@ end
 local last = tonumber(ARGV[2])
 local found = {}
 for _, id in ipairs(call('ZRANGE', all, first, first + tonumber(ARGV[5]) - 1)) do
-  local row = read(id)
+  local row = lib.read(id)
   if last and row[2] >= last then break end
   found[#found + 1] = {id, row[2], row[3], row[4], row[6], row[5]}
 end

@@ -1,15 +1,16 @@
 #!lua flags=allow-oom
 --{common}
+local lib = library()
 -- ARGV: now, id.
 local now, id = clock(ARGV[1]), ARGV[2]
-local row = known(id, now)
+local row = lib.known(id, now)
 if row and row[1] == 'E' then return 0 end
 if row and row[1] == 'S' then
   if row[4] ~= 'expired' then return 0 end
-  add(row[5], 0 - row[3], 0)
-  call('ZREM', P .. 'e', id)
+  lib.add(row[5], 0 - row[3], 0)
+  call('ZREM', ENTRIES, id)
 elseif row then
-  add(row[6], 0, 0 - row[3])
+  lib.add(row[6], 0, 0 - row[3])
 end
-forget_at(id, now + KEEP_MS)
+lib.forget_at(id, now + KEEP_MS)
 return 1

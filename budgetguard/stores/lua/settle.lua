@@ -3,26 +3,26 @@
 -- ARGV: now, and for every settlement: id, cost, flags, manual, said, end_ms of the accounts beside, charged, beside,
 -- leases; then for every account that is charged: key, end_ms; the keys of those beside; the ids of the leases.
 -- What was spent is booked also when the server has no room for more.
-local now, place, answers = clock(ARGV[1]), 2, {}
+local now, place, answers, lib = clock(ARGV[1]), 2, {}, nil
+local at_ms = format('%d', now)
 
 -- Make a lease smaller by what one of its calls cost.
 local function draw(id, cost)
-  local row = known(id, now)
-  if row and row[1] == 'O' then
-    local drawn = math.min(cost, row[3])
-    row[3] = row[3] - drawn
-    add(row[6], 0, 0 - drawn)
-    write(id, row)
-  elseif row and row[1] == 'S' and row[4] == 'expired' then
-    local drawn = math.min(cost, row[3])
-    row[3] = row[3] - drawn
-    add(row[5], 0 - drawn, 0)
-    write(id, row)
-  end
+  lib = lib or library()
+  local row = lib.known(id, now)
+  local kind = row and row[1]
+  if kind ~= 'O' and (kind ~= 'S' or row[4] ~= 'expired') then return end
+  local drawn = math.min(cost, row[3])
+  row[3] = row[3] - drawn
+  if kind == 'O' then lib.add(row[6], 0, 0 - drawn) else lib.add(row[5], 0 - drawn, 0) end
+  lib.write(id, row)
 end
 
 local function there(key, end_ms)
-  if call('EXISTS', P .. 'a:' .. key) == 0 then make(key, end_ms) end
+  if call('EXISTS', ACCOUNT .. key) == 0 then
+    lib = lib or library()
+    lib.make(key, end_ms)
+  end
 end
 
 while place <= #ARGV do
@@ -31,15 +31,20 @@ while place <= #ARGV do
   local first = place + 9
   local more = first + 2 * charged
   place = more + beside + leases
-  local row = known(id, now)
+  local packed = call('GET', HOLD .. id)
+  local row = packed and unpacked(packed) or nil
+  if row and row[1] ~= 'S' and row[2] <= now then
+    lib = lib or library()
+    row = lib.expire(id, row, now)
+  end
   local late, keys, settled, held, repeated = false, nil, cost, 0, false
   if row and row[1] == 'O' then
     keys, held = row[6], row[3]
-    call('ZREM', P .. 'd', id)
+    call('ZREM', DUE, id)
   elseif row and row[1] == 'S' then
     if row[4] == 'expired' then
       late, keys, settled = true, row[5], cost - row[3]
-      call('ZREM', P .. 'e', id)
+      call('ZREM', ENTRIES, id)
     else
       repeated = true
       answers[#answers + 1] = row[3] ~= cost and 2 or string.find(' ' .. row[4] .. ' ', ' late ', 1, true) and 1 or 0
@@ -52,10 +57,14 @@ while place <= #ARGV do
       keys[#keys + 1] = ARGV[at]
       there(ARGV[at], ARGV[at + 1])
     end
-    if row then call('ZREM', P .. 'd', id) end
+    if row then call('ZREM', DUE, id) end
   end
   if not repeated then
-    add(keys, settled, 0 - held)
+    local spent, back = format('%d', settled), format('%d', 0 - held)
+    for _, key in ipairs(keys) do
+      call('HINCRBY', ACCOUNT .. key, 's', spent)
+      if held ~= 0 then call('HINCRBY', ACCOUNT .. key, 'h', back) end
+    end
     if beside > 0 then
       local seen, all = {}, {}
       for _, key in ipairs(keys) do seen[key] = true end
@@ -65,15 +74,15 @@ while place <= #ARGV do
           seen[key] = true
           all[#all + 1] = key
           there(key, beside_end)
+          call('HINCRBY', ACCOUNT .. key, 's', ARGV[first - 8])
         end
       end
-      add(all, cost, 0)
       for _, key in ipairs(keys) do all[#all + 1] = key end
       keys = all
     end
     if late then flags = flags == '' and 'late' or flags .. ' late' end
-    write(id, {'S', now, cost, flags, keys, said})
-    call('ZADD', P .. 'e', int(now), id)
+    call('SET', HOLD .. id, pack({'S', now, cost, flags, keys, said}))
+    call('ZADD', ENTRIES, at_ms, id)
     for at = more + beside, place - 1 do draw(ARGV[at], cost) end
     answers[#answers + 1] = late and 1 or 0
     answers[#answers + 1] = cost

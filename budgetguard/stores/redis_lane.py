@@ -1,0 +1,132 @@
+"""
+The way of a process to its Redis: steps of several threads share one round trip.
+
+A step that finds nobody on the way goes at once. Where somebody is, steps queue, and go together (`gate.Combiner`): a
+server that is woken for each of them spends most of its time on waking up. As only one thread at a time is on the way,
+it has connections of its own and needs no pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import redis
+
+from ..errors import StoreError
+from .gate import Combiner, Operation
+from .redis_client import Clients, Link
+from .redis_scripts import RESERVE, script
+
+pack: Callable[[tuple[Any, ...]], bytes] | None
+try:
+    from hiredis import pack_command as pack  # what redis-py packs with, without its checks of every argument
+except ImportError:  # a redis-py without its extra packs by itself
+    pack = None
+
+
+class Wire:
+    """One connection, which is made when it is needed."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self._connection: Any = None
+
+    def exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send commands and read their answers; an answer may be an error. Raises what the driver raises."""
+        connection = self._connection or self._connect()
+        try:
+            if connection.can_read(0):  # the server has said goodbye
+                connection.disconnect()
+            connection.send_packed_command([_packed(connection, commands)], check_health=False)
+            return [_answer(connection) for _ in commands]
+        except BaseException:  # what is still on its way would be taken for the next answer
+            connection.disconnect()
+            raise
+
+    def close(self) -> None:
+        """Close it; the next use opens another."""
+        if self._connection is not None:
+            self._connection.disconnect()
+            self._connection = None
+
+    def _connect(self) -> Any:
+        self._connection = self._pool.connection_class(**self._pool.connection_kwargs)
+        return self._connection
+
+
+def _packed(connection: Any, commands: Sequence[tuple[Any, ...]]) -> bytes:
+    if pack is not None:
+        return b"".join([pack(command) for command in commands])
+    return b"".join([part for command in commands for part in connection.pack_command(*command)])
+
+
+def _answer(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except redis.ResponseError as error:
+        return error
+
+
+class Lane:
+    """Runs the steps of calls on two connections of its own: on one, an answer is waited for longer."""
+
+    def __init__(self, clients: Clients, link: Link, prefix: bytes) -> None:
+        self._link = link
+        self._prefix = prefix
+        self._quick = Wire(clients.reserve.connection_pool)
+        self._patient = Wire(clients.settle.connection_pool)
+        late = f"{link.name} did not answer within {{seconds}}"
+        self._combiner = Combiner(self, self._run, busy=late, slow=f"{late}; it may still do it, or not")
+
+    def step(self, name: str, args: Sequence[Any], timeout_s: float) -> Any:
+        """The answer to a script; raises `StoreError`."""
+        return self._combiner.submit(script, (name, args), durable=False, timeout_s=timeout_s)
+
+    def close(self, timeout_s: float) -> None:
+        """Close the connections; the next step opens others."""
+        self._combiner.drain(timeout_s)
+
+    # What the combiner asks of a gate: no other process has to be waited for.
+
+    def try_enter(self) -> bool:
+        """Whether the way is free: it is."""
+        return True
+
+    def enter(self) -> None:
+        """Wait until the way is free: it is."""
+
+    def leave(self) -> None:
+        """Let the next one pass."""
+
+    def drop(self) -> None:
+        """Close the connections, while nobody is on the way."""
+        self._quick.close()
+        self._patient.close()
+
+    def _run(self, batch: list[Operation]) -> None:
+        """Run what was queued; every operation gets its answer or its error."""
+        quick = all(operation.args[0] == RESERVE for operation in batch)
+        try:
+            answers = self._link.run(self._exchange, self._quick if quick else self._patient, batch)
+        except StoreError as error:
+            for operation in batch:
+                operation.error = error
+            return
+        for operation, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, redis.RedisError):
+                operation.error = self._link.failure(answer)
+            else:
+                operation.result = answer
+
+    def _exchange(self, wire: Wire, batch: list[Operation]) -> list[Any]:
+        answers = wire.exchange([self._command(operation) for operation in batch])
+        for place, answer in enumerate(answers):
+            if isinstance(answer, redis.exceptions.NoScriptError):
+                answers[place] = wire.exchange([self._command(batch[place], whole=True)])[0]
+        return answers
+
+    def _command(self, operation: Operation, *, whole: bool = False) -> tuple[Any, ...]:
+        name, args = operation.args
+        text, digest = script(name)
+        return ("EVAL", text, 1, self._prefix, *args) if whole else ("EVALSHA", digest, 1, self._prefix, *args)
