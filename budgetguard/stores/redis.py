@@ -77,9 +77,8 @@ class RedisStore:
         self.namespace = namespace
         self.prefix = b"budgetguard:{" + _tag(namespace) + b"}:"
         self._link = Link(self._clients.name)
-        self._server = Server(self._clients.settle, self._link, strict=strict)
+        self._strict = strict
         self._recent = Recent()
-        self._owned = self._clients.reserve is not self._clients.settle
         self._begin()
         _stores.add(self)
         self.journal = journal_home(self._clients.name, namespace)
@@ -242,8 +241,16 @@ class RedisStore:
         self._server.seen()
 
     def _begin(self) -> None:
-        # The pipelines of a cluster's client, or of one that somebody else set up, may know less than its commands.
-        self._lane = Lane(self._clients, self._link, self.prefix) if self._owned else None
+        self._server = Server(self._clients.settle, self._link, strict=self._strict)
+        # What a client does with a connection that was given is its own affair: it may be one of a cluster's many.
+        self._lane = None if self._clients.again is None else Lane(self._clients, self._link, self.prefix)
+
+    def _after_fork(self) -> None:
+        """In a forked child: connections and locks were the parent's, those inside of the driver, too."""
+        self._link = Link(self._clients.name)
+        if self._clients.again is not None:
+            self._clients = self._clients.again()
+        self._begin()
 
 
 def _tag(namespace: str) -> bytes:
@@ -257,7 +264,7 @@ _stores: WeakSet[RedisStore] = WeakSet()
 
 def _after_in_child() -> None:
     for store in list(_stores):
-        store._begin()  # its locks may be held by threads of the parent; the pools notice a fork by themselves
+        store._after_fork()
 
 
 os.register_at_fork(after_in_child=_after_in_child)

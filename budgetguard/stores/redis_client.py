@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -33,6 +34,8 @@ class Clients(NamedTuple):
     read: Any
     name: str
     """The engine and where it is, without any secret."""
+    again: Callable[[], Clients] | None = None
+    """Makes them anew, for a forked child; `None` for a client that was given, which is its owner's."""
 
 
 def from_url(url: str, *, reserve_s: float, settle_s: float) -> tuple[Clients, bool]:
@@ -44,19 +47,23 @@ def from_url(url: str, *, reserve_s: float, settle_s: float) -> tuple[Clients, b
         raise ConfigError(f"store: strict={strict} is neither 0 nor 1")
     scheme = _SCHEMES.get(parts.scheme, parts.scheme)
     plain = urlunsplit((scheme, parts.netloc, parts.path, urlencode(options), ""))
+    database = parts.path.strip("/") or "0"
+    if not database.isdecimal():
+        raise ConfigError(f"store: {database!r} is no number of a database; write {parts.scheme}://host:6379/0")
     try:
-        port = parts.port or 6379
-        made = [_client(plain, seconds) for seconds in (reserve_s, settle_s, CHANGE_S, READ_S)]
+        name = f"{parts.scheme}://{parts.hostname or 'localhost'}:{parts.port or 6379}/{database}"
+        made = _clients(plain, name, reserve_s, settle_s)
     except (ValueError, TypeError, redis.RedisError) as error:
         told = str(error).replace(parts.password or "\0", "***")
         raise ConfigError(
             f"store: the {parts.scheme}:// URL cannot be used ({told}); write {parts.scheme}://host:6379/0"
         ) from error
-    database = parts.path.strip("/") or "0"
-    reserve, settle, change, read = made
-    return Clients(
-        reserve, settle, change, read, f"{parts.scheme}://{parts.hostname or 'localhost'}:{port}/{database}"
-    ), strict == "1"
+    return made, strict == "1"
+
+
+def _clients(url: str, name: str, reserve_s: float, settle_s: float) -> Clients:
+    reserve, settle, change, read = [_client(url, seconds) for seconds in (reserve_s, settle_s, CHANGE_S, READ_S)]
+    return Clients(reserve, settle, change, read, name, partial(_clients, url, name, reserve_s, settle_s))
 
 
 def _client(url: str, seconds: float) -> Any:
@@ -123,7 +130,7 @@ class Link:
             self.breaker.enter()
         try:
             result = step(*args)
-        except redis.RedisError as error:
+        except (redis.RedisError, redis.exceptions.RedisClusterException) as error:
             raise self.failure(error) from error
         except OSError as error:
             self.breaker.failed(error)
@@ -135,7 +142,7 @@ class Link:
             self.breaker.passed()
         return result
 
-    def failure(self, error: redis.RedisError) -> StoreError:
+    def failure(self, error: Exception) -> StoreError:
         """The error of ours that says what a driver's error means."""
         told, away = _told(error)
         if away:
@@ -146,15 +153,20 @@ class Link:
 
 _REACH = "is it running, and reachable from here?"
 
-_ERRORS: tuple[tuple[str | type[redis.RedisError], str, bool], ...] = (
+_ERRORS: tuple[tuple[str | type[Exception], str, bool], ...] = (
     (redis.exceptions.AuthenticationError, "check the user and password of the URL", False),
     (redis.exceptions.NoPermissionError, "its user needs EVALSHA, EVAL, INFO and the keys budgetguard:*", False),
     ("READONLY", "this is a replica: name the primary, or use a Sentinel client that follows it", True),
-    ("OOM", "it is full: raise maxmemory, or prune old entries; what was spent is still booked", False),
+    (
+        redis.exceptions.OutOfMemoryError,
+        "it is full: raise maxmemory, or prune old entries; what was spent is still booked",
+        False,
+    ),
     (redis.exceptions.BusyLoadingError, "it is loading its data: wait until it has", True),
     (redis.exceptions.TimeoutError, "it did not answer in time: it may have done it, or not", True),
     (redis.exceptions.MaxConnectionsError, "too many threads wait for it at once", False),
     (redis.exceptions.ConnectionError, _REACH, True),
+    (redis.exceptions.RedisClusterException, _REACH, True),
     ("MASTERDOWN", "it has no primary at the moment", True),
     ("CLUSTERDOWN", "a part of the cluster is down", True),
     ("NOREPLICAS", "it has too few replicas to take writes at the moment", True),
@@ -162,7 +174,7 @@ _ERRORS: tuple[tuple[str | type[redis.RedisError], str, bool], ...] = (
 """What an error is, by its class or a word in it; what to do; and whether it means that the server is away."""
 
 
-def _told(error: redis.RedisError) -> tuple[str, bool]:
+def _told(error: Exception) -> tuple[str, bool]:
     text = str(error)
     for sign, told, away in _ERRORS:
         if sign in text if isinstance(sign, str) else isinstance(error, sign):

@@ -1,0 +1,468 @@
+"""
+What may befall a Valkey or Redis and the way to it: kills, cuts, stalls, forgotten scripts, full memory, fail-overs.
+
+Each test keeps a ledger of its own of what the store acknowledged, and holds the books against it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+import budgetguard
+from benchmarks import servers, shapes
+from benchmarks.servers.proxy import Proxy
+from benchmarks.servers.redis import RedisServer
+from budgetguard import BudgetManager, PriceBook
+from budgetguard.errors import ConfigError, StoreError
+from budgetguard.guards import Guard, Settings
+from budgetguard.journal import Journal
+from budgetguard.journal_files import Kept
+from budgetguard.ledger import Account, Admitted, Entry, Hold, Refusal, Settled, new_id
+from budgetguard.stores import open_store
+from budgetguard.stores.redis import RedisStore
+from budgetguard.stores.remote import FAILURES
+
+ACCOUNT = Account("team/2027-01", limit=10**12)
+
+
+def hold(amount: int = 10, **fields: Any) -> Hold:
+    return Hold(new_id(), (ACCOUNT,), amount, **fields)
+
+
+def spend(store: RedisStore, cost: int = 7) -> str:
+    held = hold()
+    assert isinstance(store.reserve(held), Admitted)
+    assert isinstance(store.settle(held, Entry(held.id, cost)), Settled)
+    return held.id
+
+
+@pytest.fixture
+def own() -> Iterator[Callable[..., RedisServer]]:
+    """Servers of this test's own."""
+    with ExitStack() as stack:
+        yield lambda name="valkey", **settings: stack.enter_context(servers.start(name, **settings))  # type: ignore[arg-type,return-value]
+
+
+class Spenders:
+    """
+    Threads that spend in front of a store which may fail, with a journal for what it does not take.
+
+    `acknowledged` is their ledger: what was settled, by the store or into the journal.
+    """
+
+    def __init__(self, store: RedisStore, directory: Path, threads: int = 4) -> None:
+        self.store = store
+        self.acknowledged: dict[str, int] = {}
+        self.failed = 0
+        self._stop = threading.Event()
+        self.journal = Journal(self._land, store.release, str(directory), "test", background=False)
+        self._threads = [threading.Thread(target=self._loop, args=(place,)) for place in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    def _land(self, kept: Kept) -> None:
+        self.store.settle(kept.hold, kept.entry)
+
+    def _loop(self, place: int) -> None:
+        cost = 1 + place
+        while not self._stop.is_set():
+            held = hold()
+            try:
+                self.store.reserve(held)
+            except StoreError:
+                self.failed += 1
+                self.journal.give_back(held.id)
+                time.sleep(0.005)
+                continue
+            entry = Entry(held.id, cost)
+            try:
+                self.store.settle(held, entry)
+            except StoreError:
+                self.journal.keep(Kept(held, entry, 0))
+            self.acknowledged[held.id] = cost
+
+    def stop(self) -> None:
+        """Have all of them end, and land what waits."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        assert self.journal.flush(10)
+
+    def audit(self) -> None:
+        """The books are what was acknowledged, and add up."""
+        booked = {entry.hold_id: entry.cost for entry in self.store.entries()}
+        assert booked == self.acknowledged
+        assert self.store.check() == []
+        assert self.store.balances([ACCOUNT.key])[0].settled == sum(self.acknowledged.values())
+        assert self.store.holds() == []
+
+
+@pytest.mark.parametrize("name", ["valkey", "redis"])
+def test_a_server_that_is_killed_five_times_loses_nothing(own, tmp_path, name):
+    """With `appendfsync always`, what was acknowledged stands; what was not waits in the journal (P4, P10)."""
+    server = own(name, appendfsync="always")
+    with closing(RedisStore.from_url(server.url)) as store:
+        spend(store)
+        first = next(store.entries())
+        spenders = Spenders(store, tmp_path / "journal")
+        spenders.acknowledged[first.hold_id] = first.cost
+        for _ in range(5):
+            time.sleep(0.15)
+            server.kill()
+            time.sleep(0.1)
+            server.start()
+        time.sleep(0.4)
+        spenders.stop()
+        assert spenders.failed > 0
+        assert len(spenders.acknowledged) > 100
+        spenders.audit()
+
+
+@pytest.mark.parametrize("mode", ["cut_before", "cut_after", "refuse", "stall"])
+def test_a_way_that_breaks_loses_nothing(own, tmp_path, mode):
+    """Requests that never came, answers that never came, and silence: every call is booked once (P5, P9)."""
+    server = own()
+    with Proxy("127.0.0.1", server.port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}"
+        with closing(RedisStore.from_url(url)) as store:
+            spenders = Spenders(store, tmp_path / "journal")
+            for _ in range(4):
+                time.sleep(0.1)
+                proxy.mode = mode
+                time.sleep(0.3)
+                proxy.mode = "pass"
+                proxy.cut()
+            time.sleep(0.4)
+            spenders.stop()
+            assert spenders.failed > 0
+            assert len(spenders.acknowledged) > 50
+            spenders.audit()
+
+
+def test_scripts_that_were_forgotten_are_sent_again(own, tmp_path):
+    """SCRIPT FLUSH under load is nobody's business."""
+    server = own()
+    with closing(RedisStore.from_url(server.url)) as store, redis.Redis(port=server.port) as admin:
+        spenders = Spenders(store, tmp_path / "journal")
+        for _ in range(20):
+            admin.script_flush()
+            time.sleep(0.01)
+        spenders.stop()
+        assert spenders.failed == 0
+        spenders.audit()
+
+
+def test_a_full_server_refuses_holds_and_books_what_was_spent(own):
+    """What may still be spent is decided before; what was spent is not up for discussion (P4)."""
+    server = own()
+    with closing(RedisStore.from_url(server.url)) as store, redis.Redis(port=server.port) as admin:
+        held = [hold() for _ in range(20)]
+        for each in held:
+            assert isinstance(store.reserve(each), Admitted)
+        admin.config_set("maxmemory-policy", "noeviction")
+        admin.config_set("maxmemory", 1)
+        with pytest.raises(StoreError, match="it is full: raise maxmemory"):
+            store.reserve(hold())
+        for each in held[:10]:
+            assert store.settle(each, Entry(each.id, 7)) == Settled(7)
+        for each in held[10:]:
+            store.release(each.id)
+        assert [store.balances([ACCOUNT.key])[0].settled, store.holds()] == [70, []]
+        admin.config_set("maxmemory", 0)
+        spend(store)
+        assert store.check() == []
+
+
+def test_a_dead_server_answers_within_the_deadline_and_then_at_once(own):
+    """An outage costs the first calls a quarter of a second, and the others nothing (P9)."""
+    server = own()
+    with closing(RedisStore.from_url(server.url)) as store:
+        spend(store)
+        server.signal(signal.SIGSTOP)
+        for _ in range(FAILURES):
+            begin = time.monotonic()
+            with pytest.raises(StoreError, match="did not answer in time"):
+                store.reserve(hold())
+            assert time.monotonic() - begin < 1.0
+        begin = time.monotonic()
+        for _ in range(100):
+            with pytest.raises(StoreError, match="is away"):
+                store.reserve(hold())
+        assert time.monotonic() - begin < 0.1
+        server.signal(signal.SIGCONT)
+        deadline = time.monotonic() + 5
+        while True:
+            try:
+                spend(store)
+                break
+            except StoreError:
+                assert time.monotonic() < deadline, "the breaker does not close again"
+                time.sleep(0.05)
+
+
+def test_a_crowd_in_front_of_a_dead_server_waits_no_longer_than_one(own):
+    """They share the way, not the deadlines."""
+    server = own()
+    with closing(RedisStore.from_url(server.url)) as store:
+        spend(store)
+        server.signal(signal.SIGSTOP)
+        waited = []
+
+        def ask() -> None:
+            begin = time.monotonic()
+            with pytest.raises(StoreError):
+                store.reserve(hold())
+            waited.append(time.monotonic() - begin)
+
+        threads = [threading.Thread(target=ask) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        server.signal(signal.SIGCONT)
+        assert len(waited) == 16
+        assert max(waited) < 1.2
+
+
+def test_a_replica_that_lags_is_told_what_was_settled(own, caplog):
+    """A fail-over loses what the replica had not heard of; the clients have the last minute, and book it again."""
+    primary, replica = own(), own()
+    with redis.Redis(port=replica.port) as admin, Proxy("127.0.0.1", primary.port) as proxy:
+        admin.replicaof("127.0.0.1", primary.port)
+        wait_until(lambda: admin.info("replication").get("master_link_status") == "up")
+        with closing(RedisStore.from_url(f"redis://127.0.0.1:{proxy.port}")) as store:
+            ids = [spend(store) for _ in range(5)]
+            wait_until(lambda: admin.dbsize() > 0)
+            replica.signal(signal.SIGSTOP)
+            ids += [spend(store) for _ in range(20)]
+            primary.kill()
+            replica.signal(signal.SIGCONT)
+            admin.replicaof("NO", "ONE")
+            with redis.Redis(port=replica.port) as look:
+                assert sum(1 for _ in look.scan_iter("*}:h:*")) < 25, "the replica did not lag: nothing is tested"
+            proxy.target = ("127.0.0.1", replica.port)
+            proxy.cut()
+            deadline = time.monotonic() + 5
+            while True:
+                try:
+                    ids.append(spend(store))
+                    break
+                except StoreError:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.05)
+            assert {entry.hold_id for entry in store.entries()} == set(ids)
+            assert store.balances([ACCOUNT.key])[0].settled == 7 * 26
+            assert store.check() == []
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_what_endangers_the_books_is_said_at_the_start(own, caplog):
+    """An eviction policy and a missing log are found before they cost anything; `strict=1` refuses them."""
+    server = own(appendonly="no", maxmemory="100mb", **{"maxmemory-policy": "allkeys-lru"})
+    with closing(RedisStore.from_url(server.url)) as store, caplog.at_level(logging.WARNING):
+        spend(store)
+        spend(store)
+        assert caplog.text.count("set it to noeviction") == 1
+        assert caplog.text.count("set appendonly yes") == 1
+        assert len(store.examine()) == 2
+    with closing(RedisStore.from_url(f"{server.url}?strict=1")) as store:
+        for _ in range(2):
+            with pytest.raises(StoreError, match=r"set it to noeviction.*leave strict=1 out"):
+                store.reserve(hold())
+
+
+def test_a_server_in_order_is_not_warned_of(own, caplog):
+    """Whoever cries wolf is not listened to."""
+    for name in ("valkey", "redis"):
+        with closing(RedisStore.from_url(f"{own(name).url}?strict=1")) as store:
+            spend(store)
+            assert store.examine() == []
+    assert caplog.text == ""
+
+
+def test_a_password_is_needed_and_never_shown(own):
+    """In no error, and not in the name that logs and the journal's directory have."""
+    server = own(requirepass="secret")
+    with closing(RedisStore.from_url(f"redis://:secret@127.0.0.1:{server.port}")) as store:
+        spend(store)
+        assert "secret" not in store._link.name
+    for password in ("wrong-secret", ""):
+        with closing(RedisStore.from_url(f"redis://:{password}@127.0.0.1:{server.port}")) as store:
+            with pytest.raises(StoreError, match="check the user and password") as caught:
+                store.reserve(hold())
+            assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://host/0?strict=maybe", "redis://host:port", "redis://:secret@host/0?colour=red", "redis://host/db"]
+)
+def test_a_url_that_cannot_be_used_is_told_at_once(url):
+    """Before anything is asked of anybody."""
+    with pytest.raises(ConfigError) as caught:
+        open_store(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_ready_clients_are_stores():
+    """Sentinel's and a cluster's among them; an asynchronous one, or one that decodes, says what is needed."""
+    url = servers.running("valkey").replace("valkey://", "redis://")
+    with redis.Redis.from_url(url) as client, closing(open_store(client, namespace=new_id())) as store:
+        spend(store)
+        assert [item.settled for item in store.accounts()] == [7]
+        assert store.check() == []
+    with pytest.raises(ConfigError, match="give the synchronous one"):
+        open_store(redis.asyncio.Redis.from_url(url))
+    with pytest.raises(ConfigError, match="decode_responses=True"):
+        open_store(redis.Redis.from_url(url, decode_responses=True))
+
+
+def test_a_cluster_is_a_store(own):
+    """All keys of a project are in one slot."""
+    server = own(**{"cluster-enabled": "yes"})
+    with redis.Redis(port=server.port) as admin:
+        admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        wait_until(lambda: "cluster_state:ok" in str(admin.execute_command("CLUSTER", "INFO")))
+    cluster = redis.RedisCluster(host="127.0.0.1", port=server.port)
+    with closing(open_store(cluster, namespace="shop")) as store:
+        for _ in range(5):
+            spend(store)
+        assert [item.settled for item in store.accounts()] == [35]
+        assert len(list(store.entries())) == 5
+        assert store.check() == []
+    cluster.close()
+
+
+def test_parent_and_child_use_the_store_after_a_fork():
+    """Each on connections of its own, also while other threads are on the way."""
+    with closing(open_store(servers.running("valkey"), namespace=new_id())) as store:
+        busy, count = threading.Event(), 0
+
+        def loop() -> None:
+            nonlocal count
+            while not busy.is_set():
+                spend(store)
+                count += 1
+
+        thread = threading.Thread(target=loop)
+        thread.start()
+        children = []
+        for _ in range(4):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                status = 1
+                try:
+                    for _ in range(10):
+                        spend(store)
+                    status = 0
+                finally:
+                    os._exit(status)
+            children.append(child)
+        statuses = [os.waitpid(child, 0)[1] for child in children]
+        busy.set()
+        thread.join()
+        assert statuses == [0] * 4
+        assert len(list(store.entries())) == count + 40
+        assert store.check() == []
+
+
+def test_namespaces_do_not_see_each_other():
+    """Projects share a server, not their budgets; any text may name one."""
+    url = servers.running("valkey")
+    names = [new_id(), f"{new_id()} {{Ünï}}", f"{new_id()}\udcff\0"]
+    for place, name in enumerate(names):
+        with closing(open_store(url, namespace=name)) as store:
+            spend(store, 1 + place)
+    for place, name in enumerate(names):
+        with closing(open_store(url, namespace=name)) as store:
+            assert [item.settled for item in store.accounts()] == [1 + place]
+
+
+def test_the_servers_clock_decides():
+    """Whatever the clients' say: nobody gives one."""
+    with closing(open_store(servers.running("valkey"), namespace=new_id())) as store:
+        assert abs(store.now_ms() / 1000 - time.time()) < 5
+        spend(store)
+        [entry] = store.entries()
+        assert abs(entry.at_ms - store.now_ms()) < 5000
+        over = Account("day/0", limit=100, end_ms=store.now_ms() - 1)
+        assert not isinstance(store.reserve(Hold(new_id(), (over,), 1)), Admitted | Refusal)
+
+
+def test_five_hundred_tasks_make_progress_and_the_loop_runs_on():
+    """Steps wait for the network in threads of ours: the loop stands still no longer than the SDK alone makes it."""
+    prices = {shapes.MODEL: {"input": 0.001, "output": 0.001, "max_output": 10}}
+    with shapes.Endpoint() as endpoint:
+        bare = asyncio.run(longest_gap(endpoint))
+        with closing(
+            BudgetManager(new_id(), store=servers.running("valkey"), prices=PriceBook(overrides=prices))
+        ) as made:
+            made.create_budget(100, shapes.USER)
+            budgetguard.patch(made)
+            guarded = asyncio.run(longest_gap(endpoint))
+            assert len(list(made.store.entries())) == 500
+            assert made.store.holds() == []
+    assert guarded < 3 * bare + 0.5
+
+
+async def longest_gap(endpoint: shapes.Endpoint) -> float:
+    """Five hundred calls at once; the longest time in which the loop ran nothing else, in seconds."""
+    gaps = []
+
+    async def watch() -> None:
+        while True:
+            begin = time.monotonic()
+            await asyncio.sleep(0.005)
+            gaps.append(time.monotonic() - begin)
+
+    caller = shapes.Caller(endpoint.base_url, True, shapes.Books("", ""))
+    watcher = asyncio.ensure_future(watch())
+    async with caller.async_client(timeout=60) as client:
+        calls = [client.chat.completions.create(**caller.request(max_tokens=5)) for _ in range(500)]
+        answers = await asyncio.gather(*calls)
+    watcher.cancel()
+    assert len(answers) == 500
+    return max(gaps)
+
+
+def test_calls_are_refused_or_let_pass_while_the_server_is_away(own, tmp_path):
+    """By the policy that was configured; and what was spent is booked when it is back (P10)."""
+    server = own()
+    for policy in ("closed", "open"):
+        allowance = 0.50 if policy == "open" else None
+        settings = Settings(on_store_error=policy, allowance=allowance, journal=tmp_path / policy)  # type: ignore[arg-type]
+        with closing(RedisStore.from_url(server.url, namespace=policy)) as store:
+            guard = Guard(store, settings=settings)
+            assert (guard.spare is not None) == (policy == "open")
+            spend(store)
+            server.kill()
+            with pytest.raises(StoreError):
+                store.reserve(hold())
+            server.start()
+            wait_until(lambda store=store: not _fails(store))
+
+
+def _fails(store: RedisStore) -> bool:
+    try:
+        spend(store)
+    except StoreError:
+        return True
+    return False
