@@ -81,7 +81,7 @@ class Pace:
     since_s: float
     taken: Nano = 0
     unspent: Nano = 0
-    """What was left of the account's limit when last looked at; only calls that state no cap have to know."""
+    """What was left of the account's limit when last looked at, less what was spent here since then."""
     asking: bool = False
     """Whether a call is asking for a slice already: others, meanwhile, ask for what they need and no more."""
 
@@ -349,6 +349,7 @@ class Leases:
         for lease in taken.leases:
             lease.room += taken.amount - cost
             lease.holds -= 1
+            lease.pace.unspent -= cost
 
     def _part_with_idle(self, spare: str | None, everything: bool) -> None:
         now_s = self._clock()
