@@ -155,8 +155,11 @@ class Combiner:
         self._mutex = threading.Lock()
         self._lead = threading.Lock()
         self._queue: deque[Operation] = deque()
-        self._wanted = threading.Semaphore(0)
         self._helping = False
+        self._sleeping = False
+        """Whether the helper waits for the bell: while it works, it sees by itself what is queued."""
+        self._bell = threading.Lock()
+        self._bell.acquire()
 
     def submit(self, work: Callable[..., T], args: tuple[Any, ...], *, durable: bool, timeout_s: float) -> T:
         """
@@ -211,9 +214,8 @@ class Combiner:
         """Queue an operation, and wait until it is finished."""
         done = operation.done = threading.Lock()
         done.acquire()
-        with self._mutex:
-            self._queue.append(operation)
-        self._call_helper()
+        if not self._line_up(operation):
+            self._serve()
         if done.acquire(timeout=max(0.0, operation.deadline - time.monotonic())):
             return
         with self._mutex:
@@ -234,25 +236,40 @@ class Combiner:
             failed.__cause__ = error
             operation.finish(failed)
 
-    def _call_helper(self) -> None:
+    def _line_up(self, operation: Operation) -> bool:
+        """Queue an operation; whether there is a helper who will see to it."""
         with self._mutex:
-            if not self._helping:
+            self._queue.append(operation)
+            if self._sleeping:
+                self._sleeping = False
+                self._bell.release()
+            elif not self._helping:
                 with suppress(RuntimeError):  # The interpreter is shutting down: wait here, as nobody else can.
                     threading.Thread(target=self._help, name="budgetguard-store", daemon=True).start()
                     self._helping = True
-            if self._helping:
-                self._wanted.release()
-                return
-        self._serve()
+            return self._helping
 
     def _help(self) -> None:
-        while True:
-            if not self._wanted.acquire(timeout=HELPER_IDLE_S):
-                with self._mutex:
-                    if not self._wanted.acquire(blocking=False):
-                        self._helping = False
-                        return
-            self._serve()
+        try:
+            while self._has_work():
+                self._serve()
+        except BaseException:  # interrupted: the next one who queues calls another helper
+            self._helping = False
+            raise
+
+    def _has_work(self) -> bool:
+        """Wait until there is something in the queue; `False` if there was nothing for long, and the helper is off."""
+        with self._mutex:
+            if self._queue:
+                return True
+            self._sleeping = True
+        if not self._bell.acquire(timeout=HELPER_IDLE_S):
+            with self._mutex:
+                if self._sleeping:
+                    self._sleeping = self._helping = False
+                    return False
+            self._bell.acquire()  # it was rung in the meantime
+        return True
 
     def _serve(self) -> None:
         while self._queue:

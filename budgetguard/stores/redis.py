@@ -109,12 +109,12 @@ class RedisStore:
         """Place a hold on all of its accounts, or on none."""
         if not 0 <= hold.amount <= MAX_AMOUNT:
             raise absurd(hold.amount, "a hold")
-        args = reserve_args(hold, self._now())
-        until_s = time.monotonic() + self._reserve_s
+        args, until_s = reserve_args(hold, self._now()), 0.0
         while True:
             outcome = reserved(hold, self._call("reserve", args, self._reserve_s))
             if outcome is not None:
                 return outcome
+            until_s = until_s or time.monotonic() + self._reserve_s
             if time.monotonic() > until_s:
                 raise StoreError(f"{self._link.name} is clearing away expired holds: try again")
 
@@ -224,12 +224,12 @@ class RedisStore:
         """A step of a call, which others may share the way with."""
         if self._lane is None:
             return self._step(self._clients.settle, name, args)
-        if self._link.doubtful or self._server.due:
+        if self._link.doubtful or time.monotonic() >= self._server.looks_at:
             self._recognize()
         return self._lane.step(name, args, timeout_s)
 
     def _step(self, client: Any, name: str, args: Sequence[Any]) -> Any:
-        if self._link.doubtful or self._server.due:
+        if self._link.doubtful or time.monotonic() >= self._server.looks_at:
             self._recognize()
         return self._link.run(run, client, name, self.prefix, *args)
 

@@ -8,6 +8,7 @@ it has connections of its own and needs no pool.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,19 +26,26 @@ except ImportError:  # a redis-py without its extra packs by itself
     pack = None
 
 
+IDLE_S = 0.5
+"""A connection that was idle for so long may have been closed by the server, which has to be looked for."""
+
+
 class Wire:
     """One connection, which is made when it is needed."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
         self._connection: Any = None
+        self._used_s = 0.0
 
     def exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Send commands and read their answers; an answer may be an error. Raises what the driver raises."""
         connection = self._connection or self._connect()
+        now_s = time.monotonic()
         try:
-            if connection.can_read(0):  # the server has said goodbye
+            if now_s - self._used_s > IDLE_S and connection.can_read(0):  # the server has said goodbye
                 connection.disconnect()
+            self._used_s = now_s
             connection.send_packed_command([_packed(connection, commands)], check_health=False)
             return [_answer(connection) for _ in commands]
         except BaseException:  # what is still on its way would be taken for the next answer
@@ -106,9 +114,12 @@ class Lane:
 
     def _run(self, batch: list[Operation]) -> None:
         """Run what was queued; every operation gets its answer or its error."""
-        quick = all(operation.args[0] == RESERVE for operation in batch)
+        wire = self._quick
+        for operation in batch:
+            if operation.args[0] != RESERVE:
+                wire = self._patient
         try:
-            answers = self._link.run(self._exchange, self._quick if quick else self._patient, batch)
+            answers = self._link.run(self._exchange, wire, batch)
         except StoreError as error:
             for operation in batch:
                 operation.error = error
@@ -120,13 +131,11 @@ class Lane:
                 operation.result = answer
 
     def _exchange(self, wire: Wire, batch: list[Operation]) -> list[Any]:
-        answers = wire.exchange([self._command(operation) for operation in batch])
+        prefix = self._prefix
+        calls = [operation.args for operation in batch]
+        answers = wire.exchange([("EVALSHA", script(name).digest, 1, prefix, *args) for name, args in calls])
         for place, answer in enumerate(answers):
             if isinstance(answer, redis.exceptions.NoScriptError):
-                answers[place] = wire.exchange([self._command(batch[place], whole=True)])[0]
+                name, args = calls[place]
+                answers[place] = wire.exchange([("EVAL", script(name).text, 1, prefix, *args)])[0]
         return answers
-
-    def _command(self, operation: Operation, *, whole: bool = False) -> tuple[Any, ...]:
-        name, args = operation.args
-        text, digest = script(name)
-        return ("EVAL", text, 1, self._prefix, *args) if whole else ("EVALSHA", digest, 1, self._prefix, *args)

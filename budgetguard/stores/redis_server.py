@@ -31,12 +31,8 @@ class Server:
         self._link = link
         self._strict = strict
         self._identity: tuple[str, ...] | None = None
-        self._looks_at = 0.0
-
-    @property
-    def due(self) -> bool:
-        """Whether it is time to look again."""
-        return time.monotonic() >= self._looks_at
+        self.looks_at = 0.0
+        """When it is time to look again, on the monotonic clock, in seconds."""
 
     def changed(self) -> bool:
         """Whether another server answers than before; the first one is looked at more closely."""
@@ -49,7 +45,7 @@ class Server:
 
     def seen(self) -> None:
         """All that the server has to be told was told."""
-        self._looks_at = time.monotonic() + LOOK_S
+        self.looks_at = time.monotonic() + LOOK_S
         self._link.doubtful = False
 
     def examine(self) -> list[str]:
