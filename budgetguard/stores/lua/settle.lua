@@ -6,16 +6,31 @@
 local now, place, answers, lib = clock(ARGV[1]), 2, {}, nil
 local at_ms = format('%d', now)
 
+-- What many settlements change together is changed once, at the end: accounts, and the leases that they draw on.
+local spent, given, drawn_on = {}, {}, {}
+
+local function count(sums, keys, amount)
+  if amount == 0 then return end
+  for _, key in ipairs(keys) do sums[key] = (sums[key] or 0) + amount end
+end
+
+local function put(id)
+  if drawn_on[id] then
+    lib.write(id, drawn_on[id])
+    drawn_on[id] = nil
+  end
+end
+
 -- Make a lease smaller by what one of its calls cost.
 local function draw(id, cost)
   lib = lib or library()
-  local row = lib.known(id, now)
+  local row = drawn_on[id] or lib.known(id, now)
   local kind = row and row[1]
   if kind ~= 'O' and (kind ~= 'S' or row[4] ~= 'expired') then return end
   local drawn = math.min(cost, row[3])
   row[3] = row[3] - drawn
-  if kind == 'O' then lib.add(row[6], 0, 0 - drawn) else lib.add(row[5], 0 - drawn, 0) end
-  lib.write(id, row)
+  if kind == 'O' then count(given, row[6], drawn) else count(spent, row[5], 0 - drawn) end
+  drawn_on[id] = row
 end
 
 local function there(key, end_ms)
@@ -31,6 +46,7 @@ while place <= #ARGV do
   local first = place + 9
   local more = first + 2 * charged
   place = more + beside + leases
+  put(id)
   local packed = call('GET', HOLD .. id)
   local row = packed and unpacked(packed) or nil
   if row and row[1] ~= 'S' and row[2] <= now then
@@ -60,11 +76,8 @@ while place <= #ARGV do
     if row then call('ZREM', DUE, id) end
   end
   if not repeated then
-    local spent, back = format('%d', settled), format('%d', 0 - held)
-    for _, key in ipairs(keys) do
-      call('HINCRBY', ACCOUNT .. key, 's', spent)
-      if held ~= 0 then call('HINCRBY', ACCOUNT .. key, 'h', back) end
-    end
+    count(spent, keys, settled)
+    count(given, keys, held)
     if beside > 0 then
       local seen, all = {}, {}
       for _, key in ipairs(keys) do seen[key] = true end
@@ -74,7 +87,7 @@ while place <= #ARGV do
           seen[key] = true
           all[#all + 1] = key
           there(key, beside_end)
-          call('HINCRBY', ACCOUNT .. key, 's', ARGV[first - 8])
+          spent[key] = (spent[key] or 0) + cost
         end
       end
       for _, key in ipairs(keys) do all[#all + 1] = key end
@@ -88,4 +101,7 @@ while place <= #ARGV do
     answers[#answers + 1] = cost
   end
 end
+for id in pairs(drawn_on) do put(id) end
+for key, amount in pairs(spent) do call('HINCRBY', ACCOUNT .. key, 's', format('%d', amount)) end
+for key, amount in pairs(given) do call('HINCRBY', ACCOUNT .. key, 'h', format('%d', 0 - amount)) end
 return answers
