@@ -18,14 +18,16 @@ import pytest
 from simulation import DAY, World
 
 import budgetguard.stores.memory as memory_module
+from benchmarks.servers import running
 from budgetguard.admission import is_stored
 from budgetguard.charge import Charge
 from budgetguard.errors import StoreError
 from budgetguard.journal import Journal
 from budgetguard.journal_files import JournalFile
 from budgetguard.leases import Leases
-from budgetguard.ledger import Account, Clock, Entry, Hold, Refusal, Settled, Store
+from budgetguard.ledger import Account, Clock, Entry, Hold, Refusal, Settled, Store, new_id
 from budgetguard.stores.memory import MemoryStore
+from budgetguard.stores.postgres import PostgresStore
 from budgetguard.stores.sqlite import SQLiteStore
 from budgetguard.tally import Tally
 
@@ -36,6 +38,10 @@ def memory(clock: Clock, directory: Path) -> Store:
 
 def sqlite(clock: Clock, directory: Path) -> Store:
     return SQLiteStore(directory / "a.db", clock=clock, durable=False, reserve_s=5, settle_s=5)
+
+
+def postgres(clock: Clock, directory: Path) -> Store:
+    return PostgresStore(running("postgres"), namespace=new_id(), clock=clock, reserve_s=5, settle_s=5)
 
 
 @pytest.mark.parametrize("start", range(0, 800, 100))
@@ -66,6 +72,19 @@ def test_leases_keep_the_promises_on_a_file(start):
         World(seed, sqlite, leased=True).run()
 
 
+@pytest.mark.parametrize("start", range(4000, 4040, 20))
+def test_the_postgres_store_keeps_its_promises(start):
+    """The same, on a server."""
+    for seed in range(start, start + 20):
+        World(seed, postgres).run()
+
+
+def test_leases_keep_the_promises_on_postgres():
+    """The same, on a server."""
+    for seed in range(4100, 4120):
+        World(seed, postgres, leased=True).run()
+
+
 @pytest.mark.parametrize("seed", [1001405, 1001626, 1003672])
 def test_seeds_that_found_something_stay_quiet(seed):
     """A call on the allowance that lasted over midnight was booked on the next day."""
@@ -73,13 +92,13 @@ def test_seeds_that_found_something_stay_quiet(seed):
 
 
 def test_a_seed_is_played_the_same_every_time():
-    """Otherwise a failure could not be looked into. Both stores give the same answers, too."""
+    """Otherwise a failure could not be looked into. All stores give the same answers, too."""
 
     def play(make_store: Callable[[Clock, Path], Store]) -> Any:
         world = World(7, make_store).run()
         return world.served, world.seen, world.oracle.entries, world.now, world.offset
 
-    assert play(memory) == play(memory) == play(sqlite)
+    assert play(memory) == play(memory) == play(sqlite) == play(postgres)
 
 
 def test_everything_that_can_go_wrong_goes_wrong():

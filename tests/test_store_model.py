@@ -1,8 +1,8 @@
 """
 Every store answers as the memory store does (P11).
 
-Random operations, repeated and reordered, go to a store in memory and to one in a file, under one clock that also
-steps back. Every answer and everything that can be read must be the same, and the books must add up.
+Random operations, repeated and reordered, go to a store in memory, to one in a file and to one on a server, under one
+clock that also steps back. Every answer and everything that can be read must be the same, and the books must add up.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from budgetguard.ledger import KEEP_ENDED_MS, Account, Entry, Hold, Query, Store
+from benchmarks.servers import running
+from budgetguard.ledger import KEEP_ENDED_MS, Account, Entry, Hold, Query, Store, new_id
 from budgetguard.stores.memory import MemoryStore
+from budgetguard.stores.postgres import PostgresStore
 from budgetguard.stores.sqlite import SQLiteStore
 from budgetguard.testing.clock import START_S, StoppedClock
 
@@ -53,7 +55,7 @@ steps_ms = st.sampled_from([1, 1_000, 10_000, 60_000, KEEP_ENDED_MS, -1, -10_000
 
 
 class Stores(RuleBasedStateMachine):
-    """One ledger kept twice."""
+    """One ledger kept three times."""
 
     @initialize()
     def open(self) -> None:
@@ -62,49 +64,52 @@ class Stores(RuleBasedStateMachine):
         self.stores: list[Store] = [
             MemoryStore(clock=self.clock),
             SQLiteStore(f"{self.directory}/a.db", clock=self.clock, durable=False, reserve_s=5),
+            PostgresStore(running("postgres"), namespace=new_id(), clock=self.clock, reserve_s=5, settle_s=5),
         ]
         self.placed: dict[str, Hold] = {}
 
     def teardown(self) -> None:
-        self.stores[1].close()
+        for store in self.stores:
+            store.close()
         shutil.rmtree(self.directory)
 
-    def both(self, operation: str, *args: Any, **named: Any) -> Any:
-        specified, answer = [getattr(store, operation)(*args, **named) for store in self.stores]
-        assert type(answer) is type(specified)
-        assert answer == specified
-        return answer
+    def all(self, operation: str, *args: Any, **named: Any) -> Any:
+        specified, *answers = [getattr(store, operation)(*args, **named) for store in self.stores]
+        for answer in answers:
+            assert type(answer) is type(specified)
+            assert answer == specified
+        return specified
 
     @rule(hold=holds)
     def reserve(self, hold: Hold) -> None:
         self.placed.setdefault(hold.id, hold)
-        self.both("reserve", hold)
+        self.all("reserve", hold)
 
     @rule(hold=holds, entry_flags=flags, cost=amounts)
     def settle(self, hold: Hold, entry_flags: frozenset[str], cost: int) -> None:
-        self.both("settle", hold, Entry(hold.id, cost, tags=hold.tags, model=hold.model, flags=entry_flags))
+        self.all("settle", hold, Entry(hold.id, cost, tags=hold.tags, model=hold.model, flags=entry_flags))
 
     @rule(hold_id=st.sampled_from(IDS), cost=amounts, more=st.sampled_from([(), ("a",), ("e", "c/\udcff")]))
     def settle_what_was_reserved(self, hold_id: str, cost: int, more: tuple[str, ...]) -> None:
         if hold_id in self.placed:
-            self.both("settle", self.placed[hold_id], Entry(hold_id, cost, more, usage={"input_tokens": cost}))
+            self.all("settle", self.placed[hold_id], Entry(hold_id, cost, more, usage={"input_tokens": cost}))
 
     @rule(said=st.lists(st.tuples(holds, amounts), max_size=4))
     def settle_many(self, said: list[tuple[Hold, int]]) -> None:
-        self.both("settle_many", [(hold, Entry(hold.id, cost)) for hold, cost in said])
+        self.all("settle_many", [(hold, Entry(hold.id, cost)) for hold, cost in said])
 
     @rule(hold_id=st.sampled_from(IDS))
     def reserve_again(self, hold_id: str) -> None:
         if hold_id in self.placed:
-            self.both("reserve", self.placed[hold_id]._replace(terms=()))
+            self.all("reserve", self.placed[hold_id]._replace(terms=()))
 
     @rule(hold_id=st.sampled_from(IDS))
     def release(self, hold_id: str) -> None:
-        self.both("release", hold_id)
+        self.all("release", hold_id)
 
     @rule(key=st.sampled_from(KEYS), body=st.sampled_from([None, "x"]), expected=st.sampled_from([None, 0, 1]))
     def put_terms(self, key: str, body: str | None, expected: int | None) -> None:
-        self.both("put_terms", key, body, expected=expected)
+        self.all("put_terms", key, body, expected=expected)
 
     @rule(step=steps_ms)
     def the_clock_moves(self, step: int) -> None:
@@ -112,24 +117,25 @@ class Stores(RuleBasedStateMachine):
 
     @rule(step=steps_ms)
     def prune(self, step: int) -> None:
-        self.both("prune", self.stores[0].now_ms() + step)
+        self.all("prune", self.stores[0].now_ms() + step)
 
     @rule()
     def close(self) -> None:
-        self.stores[1].close()
+        for store in self.stores:
+            store.close()
 
     @rule(by=st.lists(st.sampled_from(["user", "day", "model"]), max_size=2), limit=st.sampled_from([None, 2]))
     def read_totals(self, by: list[str], limit: int | None) -> None:
-        self.both("totals", by, Query(limit=limit))
+        self.all("totals", by, Query(limit=limit))
 
     @invariant()
     def all_that_can_be_read_is_the_same(self) -> None:
-        self.both("balances", [*KEYS, "never"])
-        self.both("holds")
-        assert self.both("check") == []
+        self.all("balances", [*KEYS, "never"])
+        self.all("holds")
+        assert self.all("check") == []
         for operation in ("entries", "accounts", "all_terms"):
-            specified, answer = [list(getattr(store, operation)()) for store in self.stores]
-            assert answer == specified
+            specified, *answers = [list(getattr(store, operation)()) for store in self.stores]
+            assert answers == [specified] * len(answers)
 
 
 Stores.TestCase.settings = settings(
