@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -43,6 +43,7 @@ from ..ledger import (
 from ..money import MAX_AMOUNT
 from . import postgres_reports as reports
 from . import postgres_schema as schema
+from .postgres_examine import examine
 from .postgres_link import Books, Link, Pool, make_pool
 from .postgres_values import millis, numbers, pack_accounts, pack_settlements, pack_tags, pack_terms, raw
 from .remote import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, journal_home
@@ -60,9 +61,6 @@ BATCH = 100
 
 PRUNE_ROWS = 2000
 """Entries deleted in one transaction."""
-
-SETUP_S = 20.0
-"""How long the tables may take to be made, once."""
 
 RESERVE = "SELECT budgetguard.reserve(%s::integer, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
 SETTLE = "SELECT budgetguard.settle(%s::integer, %s::bigint, %b, %b, %b, %b, %b, %b, %b, %b)"
@@ -289,10 +287,17 @@ class PostgresStore:
                 return pruned
 
     def migrate(self) -> list[str]:
-        """Make or change the tables and functions; what was applied."""
-        done: list[str] = []
-        self._link.run(lambda books: done.extend(schema.migrate(books, self._name)), SETUP_S)
-        return done
+        """Make or change the tables and functions, as a user who may; what was applied."""
+        link = Link(self._name, self._open, lambda books: None, own=isinstance(self._pool, str))
+        try:
+            return link.run(lambda books: schema.migrate(books, self._name), schema.SETUP_S)
+        finally:
+            link.close()
+
+    def examine(self) -> list[str]:
+        """What about the server may cost money or calls; nothing if all is well."""
+        size = self._pool_size if isinstance(self._pool, str) else self._pool.max_size
+        return self._link.run(lambda books: examine(books, size), READ_S)
 
     def close(self) -> None:
         """Close the connections; the next use opens them again. A pool of yours stays open."""
@@ -302,8 +307,8 @@ class PostgresStore:
         own = isinstance(self._pool, str)
         self._link = Link(self._name, self._open, self._prepare, own=own)
 
-    def _open(self) -> Pool:
-        return make_pool(self._pool, self._pool_size) if isinstance(self._pool, str) else self._pool
+    def _open(self, refused: Callable[[psycopg.Error], None]) -> Pool:
+        return make_pool(self._pool, self._pool_size, refused) if isinstance(self._pool, str) else self._pool
 
     def _prepare(self, books: Books) -> None:
         """Find the tables, and this namespace in them."""

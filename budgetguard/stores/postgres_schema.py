@@ -9,7 +9,7 @@ from importlib.resources import files
 from psycopg import errors
 
 from ..errors import StoreError
-from .postgres_link import Books
+from .postgres_link import Books, extend
 
 VERSION = 1
 """Of the tables and functions that this program needs."""
@@ -17,6 +17,9 @@ VERSION = 1
 FUNCTIONS = ("postgres_books.sql", "postgres_reserve.sql", "postgres_settle.sql")
 TABLES = {1: "postgres_tables.sql"}
 """What each version adds to the tables."""
+
+SETUP_S = 20.0
+"""How long the tables may take to be made, once, in seconds."""
 
 LOCK = 0x62756467
 """The advisory lock of those who migrate."""
@@ -57,6 +60,7 @@ def need(books: Books, name: str) -> None:
     """Bring the tables and functions up to date if this user may; raises `StoreError` if it must not go on."""
     there = find_version(books)
     if there < VERSION:
+        extend(books, SETUP_S)
         try:
             migrate(books, name)
         except errors.InsufficientPrivilege as error:
@@ -72,6 +76,7 @@ def migrate(books: Books, name: str) -> list[str]:
     """Apply what is missing, in one transaction; what was applied."""
     done = []
     with books.connection.transaction():
+        books.execute(f"SET LOCAL lock_timeout = {round(SETUP_S * 1000)}")
         books.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
         there = find_version_inside(books)
         if there > VERSION:
