@@ -31,6 +31,9 @@ ROWS = [
     ("4 spawned processes", "sqlite", NOT_STATED),
     ("16 spawned processes", "sqlite", STATED),
     ("4 forked processes", "sqlite", STATED),
+    ("4 spawned processes", "postgres", NOT_STATED),
+    ("16 spawned processes", "postgres", STATED),
+    ("4 forked processes", "postgres", STATED),
 ]
 
 

@@ -1,8 +1,9 @@
 """
 The ledger in PostgreSQL: for many machines.
 
-One operation is one function call in the database, which is one round trip and one transaction. A settlement is on
-the server's disk before anybody hears of it; a hold is not: a server that loses power loses the calls in flight too.
+One operation is one call of a function in the database, and one round trip. A settlement is on the server's disk before
+its caller hears of it, but holds no account while it waits for the disk. A hold does not wait: a server that loses
+power loses the calls in flight too.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ PRUNE_ROWS = 2000
 """Entries deleted in one transaction."""
 
 RESERVE = "SELECT budgetguard.reserve(%s::integer, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
-SETTLE = "SELECT budgetguard.settle(%s::integer, %s::bigint, %b, %b, %b, %b, %b, %b, %b, %b)"
+SETTLE = "CALL budgetguard.settle_durably(%s::integer, %s::bigint, %b, %b, %b, %b, %b, %b, %b, %b, NULL)"
 RELEASE = "SELECT budgetguard.release(%s::integer, %s::bigint, %b)"
 
 

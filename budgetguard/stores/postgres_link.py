@@ -42,6 +42,8 @@ ISOLATION = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COM
 SESSION = f"""
 {ISOLATION};
 SET lock_timeout = {LOCK_MS};
+SET plan_cache_mode = force_generic_plan;
+SET jit = off;
 SET statement_timeout = 60000;
 SET idle_in_transaction_session_timeout = 10000"""
 

@@ -51,11 +51,12 @@ BEGIN
         v_now := (EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()) * 1000)::bigint;
     END IF;
 
-    -- The common settlement, in one statement: of an open hold on one account.
+    -- The common settlement, in one statement: of an open hold on one account. (The 0 keeps the index on due_ms, which
+    -- would be read whole, out of it.)
     IF cardinality(p_ids) = 1 AND p_said[7] = 1 AND p_said[8] = 0 AND p_said[10] = 0 THEN
         WITH open AS (
             DELETE FROM budgetguard.holds
-            WHERE ns = p_ns AND id = p_ids[1] AND NOT ended AND due_ms > v_now AND accounts = p_keys
+            WHERE ns = p_ns AND id = p_ids[1] AND NOT ended AND due_ms + 0 > v_now AND accounts = p_keys
             RETURNING amount
         ), booked AS (
             UPDATE budgetguard.accounts AS a SET settled = a.settled + p_said[1], held = a.held - open.amount
@@ -316,4 +317,20 @@ BEGIN
             AND key NOT IN (SELECT unnest(h.accounts) FROM budgetguard.holds AS h WHERE h.ns = p_ns AND NOT h.ended);
     END IF;
     RETURN coalesce(cardinality(v_ids), 0);
+END $$;
+
+-- `settle` in two transactions: the books change in one that does not wait for the disk, and so lets go of its
+-- accounts at once; then a mark is written that is on the disk when this returns, and all before it with it.
+CREATE OR REPLACE PROCEDURE budgetguard.settle_durably(
+    p_ns integer, p_now bigint, p_ids bytea[], p_said bigint[], p_texts bytea[], p_keys bytea[], p_ends bigint[],
+    p_tag_names bytea[], p_tag_values bytea[], p_leases bytea[], INOUT p_answers bigint[]
+) LANGUAGE plpgsql AS $$
+DECLARE
+    v_was text := pg_catalog.set_config('synchronous_commit', 'off', true);
+    v_mark pg_lsn;
+BEGIN
+    p_answers := budgetguard.settle(
+        p_ns, p_now, p_ids, p_said, p_texts, p_keys, p_ends, p_tag_names, p_tag_values, p_leases);
+    COMMIT;
+    v_mark := pg_catalog.pg_logical_emit_message(true, 'budgetguard', '');
 END $$;
