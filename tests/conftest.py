@@ -19,6 +19,7 @@ from budgetguard.errors import StoreError
 from budgetguard.process import PROCESS
 from budgetguard.scope import current
 from budgetguard.stores.memory import MemoryStore
+from budgetguard.stores.postgres import PostgresStore
 from budgetguard.stores.redis import RedisStore
 from budgetguard.stores.sqlite import SQLiteStore
 
@@ -39,7 +40,7 @@ def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def _books_add_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every account is added up again, as `budgetguard check` does; but for stores that a test made `careless`."""
     opened: list[Any] = []
-    for kind in (MemoryStore, SQLiteStore, RedisStore):
+    for kind in (MemoryStore, SQLiteStore, RedisStore, PostgresStore):
         monkeypatch.setattr(kind, "__init__", _noting(kind.__init__, opened))
     yield
     for store in opened:

@@ -36,6 +36,9 @@ ROWS = [
     ("4 forked processes", "valkey", STATED),
     ("4 spawned processes", "redis", STATED),
     ("16 spawned processes", "redis", STATED),
+    ("4 spawned processes", "postgres", NOT_STATED),
+    ("16 spawned processes", "postgres", STATED),
+    ("4 forked processes", "postgres", STATED),
 ]
 
 

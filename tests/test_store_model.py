@@ -154,9 +154,13 @@ class OnRedis(OnValkey):
     server = "redis"
 
 
-for machine in (OnSQLite, OnValkey, OnRedis):
+class OnPostgres(OnValkey):
+    server = "postgres"
+
+
+for machine in (OnSQLite, OnValkey, OnRedis, OnPostgres):
     machine.TestCase.settings = settings(
-        max_examples=60,
+        max_examples=50,
         stateful_step_count=40,
         deadline=None,
         phases=[Phase.explicit, Phase.generate, Phase.shrink],
@@ -165,3 +169,4 @@ for machine in (OnSQLite, OnValkey, OnRedis):
         database=None,
     )
 TestSQLite, TestValkey, TestRedis = OnSQLite.TestCase, OnValkey.TestCase, OnRedis.TestCase
+TestPostgres = OnPostgres.TestCase

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Protocol
 
-NAMES = ("valkey", "redis")
+NAMES = ("valkey", "redis", "postgres")
 _MODULES = {"valkey": "redis", "redis": "redis", "postgres": "postgres"}
 
 

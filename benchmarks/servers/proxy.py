@@ -17,7 +17,9 @@ import socket
 import threading
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self, TypeAlias
+
+Mode: TypeAlias = Literal["pass", "refuse", "cut_before", "cut_after", "stall"]
 
 
 class Proxy:
@@ -25,7 +27,7 @@ class Proxy:
 
     def __init__(self, host: str, port: int) -> None:
         self.target = (host, port)
-        self._mode = "pass"
+        self._mode: Mode = "pass"
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -33,12 +35,12 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
-    def mode(self) -> str:
+    def mode(self) -> Mode:
         """What it does to connections."""
         return self._mode
 
     @mode.setter
-    def mode(self, mode: str) -> None:
+    def mode(self, mode: Mode) -> None:
         self._mode = mode
         if mode == "refuse":
             self.cut()
@@ -50,14 +52,18 @@ class Proxy:
         for pair in pairs:
             _close(pair)
 
+    def close(self) -> None:
+        """Close everything, and listen no more."""
+        self._listener.close()
+        self.cut()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._listener.close()
-        self.cut()
+        self.close()
 
     def _accept(self) -> None:
         while True:

@@ -23,7 +23,8 @@ from ..ledger import (
     Terms,
 )
 from .rules import ends_of, final_flags, last_end
-from .sqlite_rows import from_text, tags_json, usage_json
+from .sqlite_rows import from_text, tags_json
+from .text import usage_json
 
 Row = list[Any]
 

@@ -31,13 +31,12 @@ from .sqlite_rows import (
     due_key,
     find_sums,
     find_terms,
-    flags_text,
     keys_json,
     keys_of_json,
     tags_json,
     text,
-    usage_json,
 )
+from .text import flags_text, usage_json
 
 PRUNE_ROWS = 2000
 """Entries deleted in one transaction: others wait for it."""

@@ -16,7 +16,8 @@ from ..errors import ConfigError
 from ..ledger import Balance, Difference, Entry, Millis, OpenHold, Query, Terms, Total
 from .rules import MS_PER_DAY, Sums
 from .sqlite_file import SQLiteFile
-from .sqlite_rows import due_key, flags_of_text, keys_of_json, tag_json, tag_path, text
+from .sqlite_rows import due_key, keys_of_json, tag_json, tag_path, text
+from .text import flags_of_text
 
 PAGE = 1000
 """Rows read at a time."""

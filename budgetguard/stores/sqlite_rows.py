@@ -8,7 +8,7 @@ its own bytes (`text`); what is only kept, as JSON in ASCII.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quote
 from struct import Struct
@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 from ..ledger import Terms
 from .rules import Sums
+from .text import json_name
 
 _CACHED = 1024
 """A call says the same twice, when it is reserved and when it is settled."""
@@ -62,35 +63,17 @@ def tags_json(tags: Mapping[str, str]) -> str:
 
 @lru_cache(_CACHED)
 def _tags_json(tags: tuple[tuple[str, str], ...]) -> str:
-    return f"{{{','.join([f'{_name(name)}:{_quote(value)}' for name, value in tags])}}}"
+    return f"{{{','.join([f'{json_name(name)}:{_quote(value)}' for name, value in tags])}}}"
 
 
 def tag_path(name: str) -> str:
     """The JSON path of a tag."""
-    return f"$.{_name(name)}"
+    return f"$.{json_name(name)}"
 
 
 def tag_json(value: str) -> str:
     """A tag's value as JSON has it, to compare with what `tags -> path` gives."""
     return _quote(value)
-
-
-def usage_json(usage: Mapping[str, int]) -> str:
-    """Counts as a JSON object."""
-    written = ""
-    for kind, count in usage.items():
-        written += f"{',' if written else ''}{_name(kind)}:{count:d}"
-    return f"{{{written}}}"
-
-
-def flags_text(flags: Iterable[str]) -> str:
-    """Flags in order, with a space on each side of each, so that `instr` finds whole words."""
-    return f" {' '.join(sorted(flags))} " if flags else ""
-
-
-def flags_of_text(value: str) -> frozenset[str]:
-    """The flags that `flags_text` wrote."""
-    return frozenset(value.split())
 
 
 def find_sums(execute: Execute, ns: int, key: str) -> Sums:
@@ -103,10 +86,3 @@ def find_terms(execute: Execute, ns: int, key: str) -> Terms | None:
     """The terms under a key."""
     rows = execute(TERMS, (ns, text(key))).fetchall()
     return Terms(key, *rows[0]) if rows else None
-
-
-@lru_cache(_CACHED)
-def _name(name: str) -> str:
-    # A JSON path of SQLite cannot hold a quote, even an escaped one.
-    quoted = _quote(name)
-    return quoted if '"' not in name else '"' + quoted[1:-1].replace('\\"', "\\u0022") + '"'

@@ -1,0 +1,374 @@
+"""
+The ledger in PostgreSQL: for many machines.
+
+One operation is one call of a function in the database, and one round trip. A settlement is on the server's disk before
+its caller hears of it, but holds no account while it waits for the disk. A hold does not wait: a server that loses
+power loses the calls in flight too.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+from ..errors import ConfigError
+from ..ledger import (
+    Account,
+    Admitted,
+    Balance,
+    Clock,
+    Conflict,
+    Difference,
+    Ended,
+    Entry,
+    Hold,
+    Millis,
+    OpenHold,
+    Query,
+    Refusal,
+    Settled,
+    Stale,
+    Terms,
+    Total,
+    grant,
+)
+from ..money import MAX_AMOUNT
+from . import postgres_reports as reports
+from . import postgres_schema as schema
+from .postgres_examine import examine
+from .postgres_link import Books, Link, Pool, make_pool
+from .postgres_values import millis, numbers, pack_accounts, pack_settlements, pack_tags, pack_terms, raw
+from .remote import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, journal_home
+from .rules import REAP, REAP_MORE, absurd, off_clock
+
+T = TypeVar("T")
+
+EVERYTHING = Query()
+
+POOL_SIZE = 8
+"""How many connections a process opens at most."""
+
+BATCH = 100
+"""Settlements in one transaction: each takes a lock, of which a server has some thousands."""
+
+PRUNE_ROWS = 2000
+"""Entries deleted in one transaction."""
+
+RESERVE = "SELECT budgetguard.reserve(%s::integer, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
+SETTLE = "CALL budgetguard.settle_durably(%s::integer, %s::bigint, %b, %b, %b, %b, %b, %b, %b, %b, NULL)"
+RELEASE = "SELECT budgetguard.release(%s::integer, %s::bigint, %b)"
+
+
+class PostgresStore:
+    """
+    A `Store` in a database of PostgreSQL 14 or later, in its schema `budgetguard`.
+
+    `pool` is a `psycopg_pool.ConnectionPool` of yours, or a URL, for which the store has a pool of its own. Without a
+    `clock` the server's clock decides. `reserve_s` and `settle_s` are how long these operations may take before they
+    fail with `StoreError`, in seconds.
+    """
+
+    blocking = True
+
+    def __init__(
+        self,
+        pool: Any,
+        *,
+        namespace: str = "default",
+        clock: Clock | None = None,
+        reserve_s: float = RESERVE_S,
+        settle_s: float = SETTLE_S,
+        pool_size: int = POOL_SIZE,
+    ) -> None:
+        if isinstance(pool, AsyncConnectionPool):
+            raise ConfigError(
+                "store: an AsyncConnectionPool cannot be shared with synchronous callers: give a "
+                "psycopg_pool.ConnectionPool, or the URL; async callers wait for it in threads"
+            )
+        if not isinstance(pool, str | ConnectionPool):
+            raise ConfigError(f"store={type(pool).__name__}: a psycopg_pool.ConnectionPool or a URL is needed")
+        self.namespace = namespace
+        self._clock = clock
+        self._reserve_s = reserve_s
+        self._settle_s = settle_s
+        self._ns = 0
+        self._pool = pool
+        self._pool_size = pool_size
+        conninfo = pool if isinstance(pool, str) else pool.conninfo
+        self._name = _name_of(conninfo if isinstance(conninfo, str) else "")
+        self.journal = journal_home(self._name, namespace)
+        """The directory where settlements wait while the server cannot be reached."""
+        self._start()
+        _stores.add(self)
+
+    @classmethod
+    def from_url(cls, url: str, *, namespace: str = "default", clock: Clock | None = None) -> PostgresStore:
+        """The store of a `postgresql://` URL; raises `ConfigError` if it is not one."""
+        parts = urlsplit(url)
+        options = parse_qsl(parts.query, keep_blank_values=True)
+        sizes = [value for name, value in options if name == "pool_size"]
+        size = sizes[-1] if sizes else str(POOL_SIZE)
+        if not size.isdecimal() or not 1 <= int(size) <= 1000:
+            raise ConfigError(f"store: pool_size={size} is no number of connections, from 1 to 1000")
+        rest = urlencode([(name, value) for name, value in options if name != "pool_size"])
+        plain = urlunsplit(parts._replace(query=rest))
+        try:
+            conninfo_to_dict(plain)
+        except psycopg.Error:  # its text has the URL, and so the password
+            raise ConfigError(
+                "store: this postgresql:// URL cannot be read; it is postgresql://user:password@host:5432/database, "
+                "with %XX for other characters than letters and digits in the password, and libpq's options behind ?"
+            ) from None
+        return cls(plain, namespace=namespace, clock=clock, pool_size=int(size))
+
+    def __repr__(self) -> str:
+        return f"PostgresStore({self._name!r}, namespace={self.namespace!r})"
+
+    def now_ms(self) -> Millis:
+        """The store's clock."""
+        if self._clock is not None:
+            return int(self._clock() * 1000)
+        now: Millis = self._ask("SELECT budgetguard.now_ms(-1)", ())[0][0]
+        return now
+
+    def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
+        """Place a hold on all of its accounts, or on none. At the deadline it reaps no further and refuses."""
+        if not 0 <= hold.amount <= MAX_AMOUNT:
+            raise absurd(hold.amount, "a hold")
+        end = time.monotonic() + self._reserve_s
+        reap = REAP
+        while True:
+            answer, *said = self._reserve(hold, reap, max(end - time.monotonic(), 0.001))
+            if answer == "a":
+                return Admitted(int(said[0]))
+            if answer == "e":
+                return Ended()
+            if answer == "s":
+                stale = self._stale(hold, int(said[0]))
+                if stale is not None:
+                    return stale
+            elif said[3] == "0" or time.monotonic() > end:
+                return _refusal(hold, int(said[0]), int(said[1]), int(said[2]))
+            else:
+                reap = REAP_MORE
+
+    def _reserve(self, hold: Hold, reap: int, timeout_s: float) -> list[str]:
+        keys, rules, windows, window_of = pack_accounts(hold.accounts)
+        term_keys, versions = pack_terms(hold.terms)
+        names, values = pack_tags(hold.tags)
+        least = -1 if hold.least is None else hold.least
+        said = (self._now(), hold.amount, least, hold.useful, hold.ttl_ms, hold.on_expire == "charge", reap)
+        behind = (
+            raw(hold.id),
+            numbers(*said),
+            keys,
+            rules,
+            windows,
+            window_of,
+            term_keys,
+            versions,
+            names,
+            values,
+            raw(hold.provider),
+            raw(hold.model),
+        )
+
+        def work(books: Books) -> str:
+            row = books.execute(RESERVE, (self._ns, *behind), prepare=True).fetchone()
+            answer: str = row[0] if row else ""
+            return answer
+
+        return self._link.run(work, timeout_s).split(" ")
+
+    def _stale(self, hold: Hold, now: Millis) -> Stale | None:
+        """What has changed; `None` if it is as the hold says again."""
+        newer = []
+        if hold.terms:
+            there = {terms.key: terms for terms in self._find_terms([key for key, _ in hold.terms])}
+            for key, version in hold.terms:
+                terms = there.get(key) or Terms(key, 0, None)
+                if terms.version != version:
+                    newer.append(terms)
+        return Stale(now, tuple(newer)) if newer or off_clock(hold.accounts, now) else None
+
+    def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
+        """End a hold at its true cost and record the entry, once."""
+        return self._settle([(hold, entry)], self._settle_s)[0]
+
+    def settle_many(self, settlements: Sequence[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
+        """`settle` for each of these, in this order; up to `BATCH` in one transaction."""
+        found: list[Settled | Conflict] = []
+        waiting = iter(settlements)
+        while batch := list(islice(waiting, BATCH)):
+            found += self._settle(batch, CHANGE_S)
+        return found
+
+    def _settle(self, settlements: Sequence[tuple[Hold, Entry]], timeout_s: float) -> list[Settled | Conflict]:
+        for _, entry in settlements:
+            if not 0 <= entry.cost <= MAX_AMOUNT:
+                raise absurd(entry.cost, "a cost")
+        packed, now = pack_settlements(settlements), self._now()
+
+        def work(books: Books) -> list[int]:
+            row = books.execute(SETTLE, (self._ns, now, *packed), prepare=True).fetchone()
+            answers: list[int] = row[0] if row else []
+            return answers
+
+        said = iter(self._link.run(work, timeout_s))
+        return [
+            Conflict(cost) if kind == 2 else Settled(cost, kind == 1) for kind, cost in zip(said, said, strict=True)
+        ]
+
+    def release(self, hold_id: str) -> None:
+        """Give a hold back; a release of an unknown hold is remembered."""
+        now, id_ = self._now(), raw(hold_id)
+        self._link.run(lambda books: books.execute(RELEASE, (self._ns, now, id_), prepare=True), self._settle_s)
+
+    def balances(self, keys: Sequence[str]) -> list[Balance]:
+        """The balances of accounts, in the order asked; zeros for one that was never used."""
+        return reports.balances(self._ask, self._ready(), keys, self._now())
+
+    def accounts(self, prefix: str = "") -> Iterator[Balance]:
+        """All accounts whose key starts with `prefix`, in the order of their keys."""
+        return reports.accounts(self._ask, self._ready(), prefix, self._now())
+
+    def terms(self, key: str) -> Terms | None:
+        """The terms under a key; `None` if there never were any."""
+        found = self._find_terms([key])
+        return found[0] if found else None
+
+    def _find_terms(self, keys: Sequence[str]) -> list[Terms]:
+        return reports.find_terms(self._ask, self._ready(), keys)
+
+    def put_terms(self, key: str, body: str | None, *, expected: int | None = None) -> Terms | None:
+        """Store (`None`: remove) the terms under a key, with the next version; only over `expected` if given."""
+        sql = "SELECT budgetguard.put_terms(%s::integer, %b, %b::bytea, %s::bigint)"
+        said = (raw(key), None if body is None else raw(body), -1 if expected is None else expected)
+        rows = self._link.run(lambda books: books.execute(sql, (self._ns, *said)).fetchall(), CHANGE_S, again=False)
+        version: int | None = rows[0][0]
+        return None if version is None else Terms(key, version, body)
+
+    def all_terms(self, prefix: str = "") -> Iterator[Terms]:
+        """All terms that were not removed whose key starts with `prefix`, in the order of their keys."""
+        return reports.all_terms(self._ask, self._ready(), prefix)
+
+    def holds(self) -> list[OpenHold]:
+        """Holds that are open and not expired, the oldest first."""
+        return reports.holds(self._ask, self._ready(), self._now())
+
+    def entries(self, query: Query = EVERYTHING) -> Iterator[Entry]:
+        """The history, the oldest first: in the order of (time, hold id)."""
+        return reports.entries(self._ask, self._ready(), query)
+
+    def totals(self, by: Sequence[str], query: Query = EVERYTHING) -> list[Total]:
+        """Entries summed by "model", "provider", "day" (UTC) or the name of a tag, in the order of the groups."""
+        return reports.totals(self._ask, self._ready(), by, query)
+
+    def check(self) -> list[Difference]:
+        """Add up every account from its holds and entries again; what differs from the books."""
+        return reports.check(self._ask, self._ready())
+
+    def prune(self, before_ms: Millis) -> int:
+        """Delete entries and accounts whose period ended before a time; how many entries went."""
+        pruned = 0
+        while True:
+            sql = "SELECT budgetguard.prune(%s::integer, %s::bigint, %s::integer)"
+            rows: int = self._ask(sql, (self._ready(), before_ms, PRUNE_ROWS))[0][0]
+            pruned += rows
+            if rows < PRUNE_ROWS:
+                return pruned
+
+    def migrate(self) -> list[str]:
+        """Make or change the tables and functions, as a user who may; what was applied."""
+        link = Link(self._name, self._open, lambda books: None, own=isinstance(self._pool, str))
+        try:
+            return link.run(lambda books: schema.migrate(books, self._name), schema.SETUP_S)
+        finally:
+            link.close()
+
+    def examine(self) -> list[str]:
+        """What about the server may cost money or calls; nothing if all is well."""
+        size = self._pool_size if isinstance(self._pool, str) else self._pool.max_size
+        return self._link.run(lambda books: examine(books, size), READ_S)
+
+    def close(self) -> None:
+        """Close the connections; the next use opens them again. A pool of yours stays open."""
+        self._link.close()
+
+    def _start(self) -> None:
+        own = isinstance(self._pool, str)
+        self._link = Link(self._name, self._open, self._prepare, own=own)
+
+    def _open(self, refused: Callable[[psycopg.Error], None]) -> Pool:
+        return make_pool(self._pool, self._pool_size, refused) if isinstance(self._pool, str) else self._pool
+
+    def _prepare(self, books: Books) -> None:
+        """Find the tables, and this namespace in them."""
+        schema.need(books, self._name)
+        name = raw(self.namespace)
+        find = "SELECT ns FROM budgetguard.namespaces WHERE name = %b"
+        rows = books.execute(find, (name,)).fetchall()
+        if not rows:
+            books.execute("INSERT INTO budgetguard.namespaces (name) VALUES (%b) ON CONFLICT DO NOTHING", (name,))
+            rows = books.execute(find, (name,)).fetchall()
+        self._ns = rows[0][0]
+
+    def _ready(self) -> int:
+        """The number of the namespace, once the tables are there."""
+        if not self._ns:
+            self._link.run(lambda books: None, READ_S)
+        return self._ns
+
+    def _now(self) -> int:
+        return millis(None if self._clock is None else int(self._clock() * 1000))
+
+    def _ask(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        return self._link.run(lambda books: books.execute(sql.encode(), values, binary=True).fetchall(), READ_S)
+
+
+def schema_sql() -> str:
+    """All that an empty database needs, for those who may not let a program make tables."""
+    return schema.schema_sql()
+
+
+def _refusal(hold: Hold, place: int, settled: int, held: int) -> Refusal:
+    account: Account = hold.accounts[place - 1]
+    limit = account.limit or 0
+    room = grant(hold, limit, settled, 0, account.share)
+    busy = settled < limit if account.enforce == "soft" else room is not None
+    return Refusal(account, Balance(account.key, settled, held), busy)
+
+
+def _name_of(conninfo: str) -> str:
+    """What a server is called in errors: nothing of it is secret."""
+    try:
+        said = conninfo_to_dict(conninfo)
+    except psycopg.Error:
+        said = {}
+    host = said.get("host") or said.get("hostaddr") or "the local socket"
+    return f"PostgreSQL at {host}:{said.get('port') or 5432}/{said.get('dbname') or said.get('user') or ''}"
+
+
+_stores: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
+
+_parents: list[Link] = []
+"""Of a forked child: the parent's connections, which must be neither used nor closed here."""
+
+
+def _after_in_child() -> None:
+    for store in list(_stores):
+        store._link.abandon()
+        _parents.append(store._link)
+        store._start()
+
+
+os.register_at_fork(after_in_child=_after_in_child)

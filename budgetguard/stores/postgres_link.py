@@ -1,0 +1,339 @@
+"""
+The way to PostgreSQL: connections from a pool, each answer within a deadline, and every error a `StoreError`.
+
+The driver waits for an answer as long as it takes. So a connection waits in steps here, and is dropped at the
+deadline: what it was asked may still happen, and is asked again later, which is harmless.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any, TypeAlias, TypeVar
+
+import psycopg
+from psycopg import Connection, Cursor, errors
+from psycopg.rows import tuple_row
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
+
+from ..errors import StoreError
+from .postgres_values import register
+from .remote import Breaker
+
+T = TypeVar("T")
+
+Pool: TypeAlias = "ConnectionPool[Connection[Any]]"
+Books: TypeAlias = Cursor[tuple[Any, ...]]
+
+STEP_S = 0.05
+"""The shortest time between two looks at the clock while nothing comes."""
+
+LOCK_MS = 1_000
+"""How long a statement waits for a lock, whoever asked for it: above the deadlines of a reserve and a settle."""
+
+GIVE_UP_S = 0.01
+"""A pool tries once to connect, when somebody asks; the breaker says how often that is."""
+
+ISOLATION = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE"
+
+SESSION = f"""
+{ISOLATION};
+SET lock_timeout = {LOCK_MS};
+SET plan_cache_mode = force_generic_plan;
+SET jit = off;
+SET statement_timeout = 60000;
+SET idle_in_transaction_session_timeout = 10000"""
+
+_SEEN = "_budgetguard_seen"
+"""What marks a connection of somebody else's pool that has our isolation level."""
+
+AGAIN = (errors.SerializationFailure, errors.DeadlockDetected)
+"""The engine undid the transaction, and asks for it to be repeated."""
+
+MOVED = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.TooManyConnections)
+"""The server ends, starts, or is full."""
+
+GONE = (errors.UndefinedFunction, errors.UndefinedTable, errors.InvalidSchemaName)
+"""Somebody removed the tables, or restored an older backup."""
+
+RETRY_S = 0.003
+"""The pause before another try."""
+
+
+FIRST_STEP_S, NEXT_STEP_S = 0.1, 0.5
+"""How long a caller waits for a connection before it looks whether there can be one."""
+
+
+class Late(Exception):
+    """There was no answer before the deadline."""
+
+
+class Refused(Exception):
+    """There is no connection to be had."""
+
+
+class Limited(Connection[Any]):
+    """A connection of a pool of ours: it waits no longer than until `deadline`, on the monotonic clock in seconds."""
+
+    deadline = float("inf")
+    ready: Books | None = None
+    """The cursor on which the store speaks; `None`: it has not spoken yet."""
+
+    def wait(self, gen: Generator[Any, Any, T], interval: float = STEP_S, timeout: float | None = None) -> T:
+        """Wait for an answer; raises `Late`."""
+        return super().wait(until(gen, self), interval=min(interval, STEP_S))
+
+
+def until(gen: Generator[Any, Any, T], connection: Connection[Any]) -> Generator[Any, Any, T]:
+    """Pass on what a generator of the driver waits for, until its deadline. The driver sends 0 if nothing came."""
+    try:
+        state = next(gen)
+        while True:
+            ready = yield state
+            if not ready and time.monotonic() >= vars(connection).get("deadline", float("inf")):
+                gen.close()
+                raise Late
+            state = gen.send(ready)
+    except StopIteration as stop:
+        answer: T = stop.value
+        return answer
+
+
+def extend(books: Books, seconds: float) -> None:
+    """Give what is asked on a cursor so many seconds more: for what is done once."""
+    vars(books.connection)["deadline"] = time.monotonic() + seconds
+
+
+def make_pool(conninfo: str, size: int, refused: Callable[[psycopg.Error], None]) -> Pool:
+    """A pool of our own, which connects when it is first asked, and says why it cannot."""
+
+    class Told(Limited):
+        @classmethod
+        def connect(cls, *args: Any, **kwargs: Any) -> Told:
+            try:
+                return super().connect(*args, **kwargs)
+            except psycopg.Error as error:
+                refused(error)
+                raise
+
+    defaults = {
+        "connect_timeout": "3",
+        "fallback_application_name": "budgetguard",
+        "keepalives_idle": "30",
+        "keepalives_interval": "5",
+        "keepalives_count": "3",
+        "tcp_user_timeout": "10000",
+    }
+    said = psycopg.conninfo.conninfo_to_dict(conninfo)
+    pool: ConnectionPool[Any] = ConnectionPool(
+        conninfo,
+        connection_class=Told,
+        kwargs={"autocommit": True, **{name: value for name, value in defaults.items() if name not in said}},
+        min_size=0,
+        max_size=size,
+        open=False,
+        configure=_configure,
+        reconnect_timeout=GIVE_UP_S,
+        max_idle=300.0,
+        name="budgetguard",
+    )
+    pool.open()
+    return pool
+
+
+def _configure(connection: Connection[Any]) -> None:
+    connection.execute(SESSION.encode())
+
+
+class Link:
+    """
+    What a store asks through. `make` opens a pool; `close` closes it if it was made here.
+
+    `prepare` is run once for a new pool, with a cursor, before anything else is asked.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[Callable[[psycopg.Error], None]], Pool],
+        prepare: Callable[[Books], None],
+        *,
+        own: bool,
+    ) -> None:
+        self.name = name
+        self.breaker = Breaker(name)
+        self._make = make
+        self._prepare = prepare
+        self._own = own
+        self._lock = Lock()
+        self._pool: Pool | None = None
+        self._closing: weakref.finalize[[], Link] | None = None
+        self._prepared = False
+        self._passed_at = float("-inf")
+        self._tries = 0
+        self._refusal: psycopg.Error | None = None
+        """Why it could not connect the last time, and how often it could not."""
+
+    def run(self, work: Callable[[Books], T], timeout_s: float, *, again: bool = True) -> T:
+        """What `work` returns, within so many seconds; it is repeated where that can help, if `again` allows it."""
+        breaker = self.breaker
+        if breaker.failures:
+            breaker.enter()
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                found = self._once(work, deadline)
+            except (Late, PoolTimeout, TooManyRequests) as error:  # those of the pool are the driver's errors, too
+                raise self._late(error, timeout_s) from error
+            except (Refused, PoolClosed) as error:
+                breaker.failed(error)
+                raise StoreError(f"{self.name}: {_first_line(error)}") from error
+            except errors.Error as error:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._may_pass(error, again):
+                    raise self._failure(error) from error
+                time.sleep(min(RETRY_S, left))
+            else:
+                self._passed_at = deadline - timeout_s
+                if breaker.failures:
+                    breaker.passed()
+                return found
+
+    def close(self) -> None:
+        """Close the pool; the next use opens another."""
+        with self._lock:
+            closing, self._pool, self._prepared, self._closing = self._closing, None, False, None
+        if closing is not None:
+            closing()
+
+    def abandon(self) -> None:
+        """In a forked child: never touch the parent's connections, not even to close them."""
+        if self._closing is not None:
+            self._closing.detach()
+
+    def _once(self, work: Callable[[Books], T], deadline: float) -> T:
+        with self._connection(deadline) as books:
+            if not self._prepared:
+                self._prepare(books)
+                self._prepared = True
+            return work(books)
+
+    @contextmanager
+    def _connection(self, deadline: float) -> Iterator[Books]:
+        pool = self._pool or self._open()
+        pool, connection = self._connect(pool, deadline)
+        try:
+            with limited(connection, deadline) as books:
+                yield books
+        except Late:
+            connection.close()
+            raise
+        finally:
+            pool.putconn(connection)
+
+    def _connect(self, pool: Pool, deadline: float) -> tuple[Pool, Connection[Any]]:
+        """A connection and its pool; raises what the pool could not connect for, rather than wait any longer."""
+        tries, step_s = self._tries, FIRST_STEP_S
+        while True:
+            try:
+                return pool, pool.getconn(min(deadline - time.monotonic(), step_s))
+            except PoolClosed:  # by another thread, at this moment
+                if not self._own:
+                    raise
+                with self._lock:
+                    self._pool = None if self._pool is pool else self._pool
+                pool = self._open()
+            except PoolTimeout:
+                if self._tries != tries and self._refusal is not None:
+                    raise Refused(str(self._refusal)) from self._refusal
+                if time.monotonic() >= deadline:
+                    raise
+                step_s = NEXT_STEP_S
+
+    def _refused(self, error: psycopg.Error) -> None:
+        self._tries += 1
+        self._refusal = error
+
+    def _open(self) -> Pool:
+        with self._lock:
+            pool = self._pool
+            if pool is None:
+                pool = self._pool = self._make(self._refused)
+                if self._own:  # a store that nobody closes must not keep threads
+                    self._closing = weakref.finalize(self, pool.close)
+            return pool
+
+    def _may_pass(self, error: errors.Error, again: bool) -> bool:
+        """Whether another try may succeed: on another connection, after another transaction, with the tables made."""
+        if isinstance(error, GONE) and self._prepared:
+            self._prepared = False
+            return True
+        return isinstance(error, AGAIN) or (again and _is_away(error))
+
+    def _late(self, error: Exception, timeout_s: float) -> StoreError:
+        said = f"no answer within {timeout_s:g} s"
+        # A pool that is busy with calls that succeed is no outage.
+        if isinstance(error, Late) or time.monotonic() - self._passed_at > 2 * timeout_s:
+            self.breaker.failed(TimeoutError(said))
+        return StoreError(f"{self.name}: {said}; is it up, reachable and not overloaded?")
+
+    def _failure(self, error: errors.Error) -> StoreError:
+        """The error to raise; what the engine itself refused is no outage."""
+        first = _first_line(error)
+        if _is_away(error):
+            self.breaker.failed(RuntimeError(first))
+        if isinstance(error, errors.ReadOnlySqlTransaction):
+            return StoreError(f"{self.name} is read only, as a standby is: give the URL of the primary server")
+        if isinstance(error, errors.InsufficientPrivilege):
+            return StoreError(
+                f"{self.name}: {first}; let its owner run `budgetguard migrate`, or what `budgetguard sql postgres` "
+                "prints, which says what to grant"
+            )
+        if isinstance(error, errors.DiskFull):
+            return StoreError(f"{self.name}: {first}; settlements wait in the journal until there is room")
+        return StoreError(f"{self.name}: {first}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _is_away(error: errors.Error) -> bool:
+    """Whether an error is one of the connection or of a server that comes or goes."""
+    if isinstance(error, MOVED):
+        return True
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and error.sqlstate is None
+
+
+@contextmanager
+def limited(connection: Connection[Any], deadline: float) -> Iterator[Books]:
+    """A cursor on a connection that is ours for the moment, and that waits until a deadline only."""
+    vars(connection)["deadline"] = deadline
+    if isinstance(connection, Limited):
+        books = connection.ready
+        if books is None:
+            register(connection)
+            books = connection.ready = Cursor(connection, row_factory=tuple_row)
+        yield books
+        return
+    # Somebody else's pool: what is changed on its connection is put back.
+    if connection.pgconn.transaction_status:
+        raise StoreError("the pool gave a connection that is inside a transaction: give the store a pool of its own")
+    was = connection.autocommit
+    waits = connection.wait
+    vars(connection)["wait"] = lambda gen, *_, **__: waits(until(gen, connection), interval=STEP_S)
+    try:
+        if not was:
+            connection.autocommit = True
+        register(connection)
+        if vars(connection).get(_SEEN) is None:
+            connection.execute(ISOLATION)
+            vars(connection)[_SEEN] = True
+        yield Cursor(connection, row_factory=tuple_row)
+    finally:
+        del vars(connection)["wait"], vars(connection)["deadline"]
+        if not was and not connection.closed:
+            connection.autocommit = was

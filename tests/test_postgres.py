@@ -1,0 +1,222 @@
+"""The store in PostgreSQL: the contract, and what is its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+from benchmarks.servers import running
+from budgetguard.errors import ConfigError, StoreError
+from budgetguard.ledger import Account, Admitted, Entry, Hold, Settled, Store, new_id
+from budgetguard.stores import open_store
+from budgetguard.stores.postgres import PostgresStore, schema_sql
+from budgetguard.testing.clock import StoppedClock
+from budgetguard.testing.contract import StoreContract, together
+
+
+class TestPostgresStore(StoreContract):
+    def make_store(self, clock: StoppedClock) -> Store:
+        self.namespace = uuid4().hex
+        return self.same_store(clock)
+
+    def same_store(self, clock: StoppedClock) -> Store:
+        return PostgresStore(running("postgres"), namespace=self.namespace, clock=clock, reserve_s=5, settle_s=5)
+
+
+def url() -> str:
+    return running("postgres")
+
+
+def pay(store: PostgresStore, amount: int = 10, key: str = "a") -> Hold:
+    """One call, from its hold to its settlement."""
+    held = Hold(new_id(), (Account(key, limit=10**9),), amount)
+    assert store.reserve(held) == Admitted(amount)
+    assert isinstance(store.settle(held, Entry(held.id, amount)), Settled)
+    return held
+
+
+@pytest.fixture
+def database() -> Iterator[str]:
+    """The URL of an empty database."""
+    name = f"d{uuid4().hex}"
+    with psycopg.connect(url(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield urlsplit(url())._replace(path=f"/{name}").geturl()
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+# How it is opened.
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
+def test_a_url_opens_it_and_asks_nobody(scheme):
+    """A program starts, and its configuration is checked, while the database is away."""
+    store = open_store(f"{scheme}://ann:s3cret@127.0.0.1:1/shop?pool_size=3&sslmode=disable", namespace="n")
+    assert isinstance(store, PostgresStore)
+    assert repr(store) == "PostgresStore('PostgreSQL at 127.0.0.1:1/shop', namespace='n')"
+    assert store.journal is not None
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "many", "1001", ""])
+def test_a_pool_size_is_a_number_of_connections(size):
+    """The error names the option."""
+    with pytest.raises(ConfigError, match="pool_size"):
+        open_store(f"postgresql://h/d?pool_size={size}")
+
+
+def test_no_error_shows_a_password():
+    """Errors end up in logs, and in other people's trackers."""
+    store = open_store("postgresql://ann:s3cret@127.0.0.1:1/shop")
+    with pytest.raises(StoreError, match=r"PostgreSQL at 127\.0\.0\.1:1/shop: .*refused") as failed:
+        store.reserve(Hold(new_id(), (), 1))
+    texts = "".join(traceback.format_exception(failed.value))
+    with pytest.raises(ConfigError, match="cannot be read") as unread:
+        open_store("postgresql://ann:s3c%ret@host/shop?nonsense=1")
+    texts += "".join(traceback.format_exception(unread.value))
+    assert "s3c" not in texts.replace('ann:s3c%ret@host/shop?nonsense=1")', "").replace(
+        '"postgresql://ann:s3cret@127.0.0.1:1/shop"', ""
+    )
+    store.careless = True
+
+
+def test_a_pool_of_the_programs_own_is_used_and_left_as_it_was():
+    """Also one whose connections are in transactions and give rows as dicts."""
+    kwargs = {"row_factory": dict_row}
+    with ConnectionPool(url(), min_size=1, max_size=2, kwargs=kwargs, open=True) as pool:
+        store = open_store(pool, namespace=uuid4().hex)
+        assert isinstance(store, PostgresStore)
+        pay(store)
+        store.close()
+        pay(store)
+        assert store.balances(["a"])[0].settled == 20
+        with pool.connection() as connection:
+            assert not connection.autocommit
+            assert connection.execute("SELECT 1 AS one").fetchone() == {"one": 1}
+        assert store.check() == []
+
+
+def test_an_async_pool_is_an_error_that_says_what_to_give():
+    """Its connections belong to one event loop."""
+    with pytest.raises(ConfigError, match=r"give a psycopg_pool\.ConnectionPool"):
+        open_store(AsyncConnectionPool("postgresql://h/d", open=False))
+
+
+def test_a_server_whose_transactions_are_serializable_by_default_makes_no_difference(database):
+    """The locks are made for READ COMMITTED."""
+    name = urlsplit(database).path[1:]
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
+        connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    store = PostgresStore(database, reserve_s=5, settle_s=5)
+    together(4, lambda _: [pay(store) for _ in range(20)])
+    assert store.balances(["a"])[0].settled == 800
+    assert store.check() == []
+    store.close()
+
+
+def test_a_forked_child_has_connections_of_its_own():
+    """Two processes that speak on one socket hear each other's answers."""
+    store = PostgresStore(url(), namespace=uuid4().hex, reserve_s=5, settle_s=5)
+    pay(store)
+    pids = []
+    for _ in range(3):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                for _ in range(10):
+                    pay(store)
+                store.close()
+                status = 0
+            finally:
+                os._exit(status)
+        pids.append(pid)
+    for _ in range(10):
+        pay(store)
+    assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0, 0]
+    pay(store)
+    assert store.balances(["a"])[0].settled == 420
+
+
+# Tables.
+
+
+def test_eight_processes_that_start_together_make_the_tables_once(database):
+    """A deployment starts all of its workers at one moment."""
+    program = (
+        "import sys; from budgetguard.stores.postgres import PostgresStore\n"
+        "store = PostgresStore(sys.argv[1])\n"
+        "print(len(store.migrate()), store.balances(['a'])[0].settled); store.close()"
+    )
+    command = [sys.executable, "-c", program, database]
+    running_ = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(8)]
+    said = sorted(process.communicate(timeout=60)[0].strip() for process in running_)
+    assert said == ["0 0"] * 7 + ["2 0"]
+
+
+def test_the_tables_are_made_when_they_are_first_needed(database):
+    """And found again; and made again if somebody removed them."""
+    store = PostgresStore(database, reserve_s=5, settle_s=5)
+    pay(store)
+    assert store.migrate() == []
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA budgetguard CASCADE")
+    pay(store)
+    assert store.balances(["a"])[0].settled == 10
+    store.close()
+
+
+def test_a_dba_can_make_the_tables_by_hand(database):
+    """For a program that may not."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE r{database[-32:]} LOGIN")
+    limited = urlsplit(database)._replace(
+        netloc=urlsplit(database).netloc.replace("budgetguard@", f"r{database[-32:]}@")
+    )
+    store = PostgresStore(limited.geturl(), reserve_s=5, settle_s=5)
+    with pytest.raises(StoreError, match=r"run `budgetguard migrate`.*budgetguard sql postgres"):
+        store.reserve(Hold(new_id(), (), 1))
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(schema_sql())
+    with pytest.raises(StoreError, match="budgetguard sql postgres"):
+        store.reserve(Hold(new_id(), (), 1))
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f"GRANT USAGE ON SCHEMA budgetguard TO r{database[-32:]}")
+        connection.execute(
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA budgetguard TO r{database[-32:]}"
+        )
+    pay(store)
+    store.close()
+
+
+def test_tables_of_a_newer_version_are_refused(database):
+    """A program that is older than the tables does not know their rules."""
+    store = PostgresStore(database, reserve_s=5)
+    store.migrate()
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("UPDATE budgetguard.schema_version SET version = 99")
+    for ask in (store.migrate, store.holds):
+        with pytest.raises(StoreError, match=r"version 99.*upgrade budgetguard-llm"):
+            ask()
+    store.careless = True
+
+
+def test_it_says_what_is_wrong_with_a_server(database):
+    """Before money depends on it."""
+    assert PostgresStore(database).examine() == []
+    name = urlsplit(database).path[1:]
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    [first, second] = PostgresStore(database, pool_size=150).examine()
+    assert "synchronous_commit is off" in first
+    assert "150 connections" in second
