@@ -9,6 +9,7 @@ import typer
 from .. import __version__
 from .books import check, export, holds, import_
 from .budgets import budget_app, users
+from .copy import copy
 from .demo import demo
 from .doctor import doctor
 from .prices import prices
@@ -30,6 +31,7 @@ app.command("prices")(prices)
 app.command("run", context_settings={"ignore_unknown_options": True})(run)
 app.command("import")(import_)
 app.command("export")(export)
+app.command("copy")(copy)
 app.command("holds")(holds)
 app.command("check")(check)
 app.command("doctor")(doctor)
