@@ -22,7 +22,10 @@ from .ledger import Account, Balance, Carried, Entry, Hold, Query, Store, Terms,
 from .money import Nano, format_nano
 
 MARK = "copied"
-"""The key of the terms that say of what a store is a copy."""
+"""The key of the terms that say of which books a store is a copy."""
+
+BOOKS = "books"
+"""The key of the terms that tell books from others which have, or had, the same name."""
 
 BATCH = 500
 """Rows loaded at a time: others wait for them, and an interrupted copy repeats no more than these."""
@@ -71,11 +74,13 @@ class _Copy:
         self.while_running = while_running
         self.report = report
         self.done = Copied()
+        self.books = ""
 
     def run(self) -> Copied:
         """All of it."""
         if _is_empty(self.source):
             raise ConfigError(f"{self.name} holds nothing that could be copied: check the URL, and --project")
+        self.books = self._identify()
         if not self.while_running:
             self._require_rest()
         again = self._check_target()
@@ -89,6 +94,13 @@ class _Copy:
             self._compare()
         self._mark(_calls(self.target))
         return self.done
+
+    def _identify(self) -> str:
+        """The id of the source's books, which they keep from their first copy on."""
+        there = self.source.terms(BOOKS) or self.source.put_terms(BOOKS, new_id(), expected=0)
+        if there is None or there.body is None:
+            raise StoreError(f"{self.name} is copied by somebody else at this moment: try again when that is over")
+        return there.body
 
     def _require_rest(self) -> None:
         """Refuse while calls are under way; what expired holds are charged is on the books afterwards."""
@@ -110,15 +122,15 @@ class _Copy:
                 raise ConfigError(f"the target has books of its own, which are no copy of {self.name}: {_ELSEWHERE}")
             return False
         mark = json.loads(there.body)
-        if mark["from"] != self.name:
-            raise ConfigError(f"the target is a copy of {mark['from']}, not of {self.name}: {_ELSEWHERE}")
+        if mark["books"] != self.books:
+            raise ConfigError(f"the target is a copy of other books, which were {mark['name']}: {_ELSEWHERE}")
         if target.holds() or mark["entries"] not in {None, _calls(target)}:
             raise ConfigError(f"the target was spent from since {self.name} was copied there: {_ELSEWHERE}")
         return True
 
     def _mark(self, entries: int | None) -> None:
         """Say whose copy the target is, and how many entries it was left with; `None`: the copy is under way."""
-        self.target.put_terms(MARK, json.dumps({"from": self.name, "entries": entries}))
+        self.target.put_terms(MARK, json.dumps({"books": self.books, "name": self.name, "entries": entries}))
 
     def _prune(self) -> None:
         """Delete from the target what was pruned from the source since it was copied."""
@@ -206,7 +218,7 @@ def _place(entry: Entry) -> tuple[int, str]:
 
 
 def _terms(store: Store) -> Iterator[Terms]:
-    return (terms for terms in store.all_terms() if terms.key != MARK)
+    return (terms for terms in store.all_terms() if terms.key not in {MARK, BOOKS})
 
 
 def _is_empty(store: Store) -> bool:

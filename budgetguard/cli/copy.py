@@ -18,7 +18,7 @@ from ..errors import ConfigError, StoreError
 from ..journal_files import waiting_in
 from ..stores import open_store, shown
 from .options import JsonOption, ProjectOption, project
-from .show import console, dollars, money, print_json
+from .show import Column, console, dollars, money, print_json, table
 
 JOURNAL_S = 5.0
 """How long settlements that wait for the source get to land there."""
@@ -68,11 +68,15 @@ def copy(
 
 def _say(found: Copied, source: str, target: str, while_running: bool) -> None:
     out = console()
-    out.print(f"Copied {source} to {target}:")
-    out.print(f"  {found.terms:,} budgets of users, {found.new_terms:,} of them new or changed")
-    out.print(f"  {found.accounts:,} accounts, {found.new_accounts:,} of them new or changed")
-    removed = f", {found.removed:,} removed" if found.removed else ""
-    out.print(f"  {found.entries:,} entries of {money(found.cost)}, {found.new_entries:,} of them new{removed}")
+    out.print(f"Copied {source} to {target}.")
+    rows = [
+        ["budgets of users", f"{found.terms:,}", f"{found.new_terms:,}"],
+        ["accounts", f"{found.accounts:,}", f"{found.new_accounts:,}"],
+        [f"entries of {money(found.cost)}", f"{found.entries:,}", f"{found.new_entries:,}"],
+    ]
+    out.print(table([Column(""), Column("there", number=True), Column("new or changed", number=True)], rows))
+    if found.removed:
+        out.print(f"{found.removed:,} entries were removed, as they were in the old store.")
     if while_running:
         out.print("Calls under way are not in it. When the program has stopped, copy again without --while-running.")
     else:
