@@ -14,6 +14,7 @@ from .demo import demo
 from .doctor import doctor
 from .prices import prices
 from .run import run
+from .schema import migrate, sql
 from .spend import spend
 
 app = typer.Typer(
@@ -35,6 +36,8 @@ app.command("copy")(copy)
 app.command("holds")(holds)
 app.command("check")(check)
 app.command("doctor")(doctor)
+app.command("migrate")(migrate)
+app.command("sql")(sql)
 
 
 def _version(on: bool) -> None:

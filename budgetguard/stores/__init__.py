@@ -75,6 +75,14 @@ def open_store(where: Any, *, namespace: str = "default", clock: Clock | None = 
     raise ConfigError(f"store: {shown}; use {_KNOWN}")
 
 
+def schema_sql(engine: str) -> str:
+    """The tables and functions of an engine, for those who bring them there themselves; raises `ConfigError`."""
+    if engine not in {"postgres", "postgresql"}:
+        raise ConfigError(f"{engine!r} has no SQL to print: there is postgres")
+    sql: str = _module(_POSTGRES).schema_sql()
+    return sql
+
+
 def shown(url: str) -> str:
     """A store's URL for people: where it is, without the user, the password and the options."""
     scheme, separator, rest = url.partition("://")
@@ -107,8 +115,12 @@ def _on_client(client: Any, namespace: str, clock: Clock | None) -> Store:
 
 
 def _class(engine: _Engine) -> Any:
+    return getattr(_module(engine), engine.name)
+
+
+def _module(engine: _Engine) -> Any:
     try:
-        return getattr(import_module(f".{engine.module}", __name__), engine.name)
+        return import_module(f".{engine.module}", __name__)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {engine.driver, f"{engine.driver}_pool"}:
             raise
