@@ -9,15 +9,18 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
+from benchmarks import servers
 from budgetguard.copying import BATCH, BOOKS, MARK, Copied, copy_books
 from budgetguard.errors import ConfigError, StoreError
 from budgetguard.ledger import Account, Balance, Carried, Entry, Hold, Store, new_id
+from budgetguard.stores import open_store
 from budgetguard.stores.memory import MemoryStore
 from budgetguard.stores.sqlite import SQLiteStore
 from budgetguard.testing.clock import StoppedClock
@@ -32,18 +35,21 @@ def clock() -> StoppedClock:
     return StoppedClock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+def new_store(kind: str, path: Path, clock: StoppedClock) -> Store:
+    if kind == "memory":
+        return MemoryStore(clock=clock)
+    if kind == "sqlite":
+        return SQLiteStore(path, clock=clock, durable=False, reserve_s=5)
+    return open_store(servers.running(kind), namespace=new_id(), clock=clock)
+
+
+@pytest.fixture(params=["memory", "sqlite", *servers.NAMES])
 def make(request: pytest.FixtureRequest, tmp_path: Path, clock: StoppedClock) -> Iterator[Make]:
     """Makes new stores of one kind."""
     made: list[Store] = []
 
     def make() -> Store:
-        path = tmp_path / f"{len(made)}.db"
-        made.append(
-            MemoryStore(clock=clock)
-            if request.param == "memory"
-            else SQLiteStore(path, clock=clock, durable=False, reserve_s=5)
-        )
+        made.append(new_store(request.param, tmp_path / f"{len(made)}.db", clock))
         return made[-1]
 
     yield make
@@ -114,14 +120,16 @@ def test_a_copy_has_the_same_books(make: Make, clock: StoppedClock) -> None:
 
 
 def test_a_copy_goes_from_any_store_to_any_other(tmp_path: Path, clock: StoppedClock) -> None:
-    """There and back again."""
-    first, last = MemoryStore(clock=clock), MemoryStore(clock=clock)
-    live(first, clock)
-    with closing(SQLiteStore(tmp_path / "between.db", clock=clock)) as between:
-        copy_books(first, between, "a")
-        copy_books(between, last, "b")
+    """Once around."""
+    kinds = ["memory", "sqlite", *servers.NAMES, "sqlite", "memory"]
+    stores = [new_store(kind, tmp_path / f"{place}.db", clock) for place, kind in enumerate(kinds)]
+    live(stores[0], clock)
+    for source, target in pairwise(stores):
+        copy_books(source, target, "the one before")
 
-    assert read(last) == read(first)
+    assert [read(store) for store in stores] == [read(stores[0])] * len(stores)
+    for store in stores:
+        store.close()
 
 
 def test_a_copy_goes_on_where_the_budgets_were(make: Make, clock: StoppedClock) -> None:
