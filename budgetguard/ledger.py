@@ -233,6 +233,16 @@ class Total:
     """How many of the calls were settled on an estimate."""
 
 
+class Carried(NamedTuple):
+    """What an account has beside its entries: what a copy of the books needs to know."""
+
+    key: str
+    end_ms: Millis | None = None
+    """When its period ends."""
+    pruned: Nano = 0
+    """The part of what is settled whose entries were deleted."""
+
+
 class Store(Protocol):
     """
     Where budgets live. Every method is atomic, and harmless to repeat, in any order and from any process.
@@ -317,6 +327,25 @@ class Store(Protocol):
 
     def prune(self, before_ms: Millis) -> int:
         """Delete entries and accounts whose period ended before a time; how many entries went."""
+        ...
+
+    def carried(self) -> Iterator[Carried]:
+        """All accounts, in the order of their keys, each with what its entries do not tell."""
+        ...
+
+    def load(
+        self, *, terms: Sequence[Terms] = (), accounts: Sequence[Carried] = (), entries: Sequence[Entry] = ()
+    ) -> None:
+        """
+        Put these rows on the books as they are, all of them or none, in one round trip: for copies and restores.
+
+        Terms are put unless there are any of the same or a later version. An account is made if need be, and its end
+        and pruned sum become these; what it has settled changes by as much as the pruned sum does.
+
+        An entry keeps its time, flags and accounts; they are charged, without a limit being asked, and made if need
+        be. One whose id has an entry changes nothing, unless that one was booked by an expired hold (it is flagged
+        "expired"), which then gives way. An open hold of that id ends; a remembered end of one is forgotten.
+        """
         ...
 
     def now_ms(self) -> Millis:

@@ -15,6 +15,10 @@ import pytest
 from budgetguard import BudgetManager
 from budgetguard.cli import main
 from budgetguard.cli.show import bar
+from budgetguard.journal_files import JournalFile, line_of
+from budgetguard.ledger import Account, Entry, Hold, new_id
+from budgetguard.stores import shown
+from budgetguard.stores.sqlite import SQLiteStore
 from budgetguard.testing import FakeProvider
 
 MODEL = "gpt-4o-mini"
@@ -39,6 +43,12 @@ def manager(url):
         made.update_cost("ann", {"model": model, "usage": {"prompt_tokens": 1000, "completion_tokens": 500}})
     yield made
     made.close()
+
+
+def booking(cost):
+    """A call's hold and entry."""
+    held = Hold(new_id(), (Account("users/ann"),), cost)
+    return held, Entry(held.id, cost)
 
 
 @pytest.fixture
@@ -213,7 +223,40 @@ def test_doctor_finds_a_healthy_installation_healthy(manager, cli):
     found = {finding["check"]: finding["state"] for finding in json.loads(out)}
 
     assert code == 0
-    assert found == dict.fromkeys(["python", "openai", "patch", "prices", "tokens", "store", "environment"], "ok")
+    checks = ["python", "openai", "patch", "prices", "tokens", "store", "journal", "environment"]
+    assert found == dict.fromkeys(checks, "ok")
+
+
+def test_doctor_says_how_far_the_store_is_and_what_waits_for_it(manager, cli, tmp_path, monkeypatch):
+    """An outage is over when nothing waits any more; what the store itself warns of is shown as well."""
+    monkeypatch.setattr(SQLiteStore, "examine", lambda store: ["it may forget"], raising=False)
+    kept = JournalFile.make(f"{tmp_path}/budgets.db-unsettled", "default")
+    for _ in range(2):
+        kept.append(line_of(*booking(3)))
+    code, out, _ = cli("doctor", "--json")
+    found = [(finding["check"], finding["state"], finding["text"]) for finding in json.loads(out)]
+    kept.close()
+
+    assert code == 0
+    assert any(check == "store" and "a round trip takes" in text for check, _, text in found)
+    assert ("store", "warn", "it may forget") in found
+    assert ("journal", "warn", f"{tmp_path}/budgets.db-unsettled: 2 settlements") in [
+        (check, state, text.partition(" wait")[0]) for check, state, text in found
+    ]
+
+
+def test_doctor_names_the_extra_that_is_missing_and_shows_no_password(url, capsys, monkeypatch):
+    """A driver is not there by itself, and a terminal is no place for secrets."""
+    monkeypatch.setitem(sys.modules, "budgetguard.stores.postgres", None)
+
+    def missing(*_):
+        raise ModuleNotFoundError("No module named 'psycopg'", name="psycopg")
+
+    monkeypatch.setattr("budgetguard.stores.import_module", missing)
+    assert _main("doctor", "--store", "postgresql://ann:s3cret@host/shop") == 1
+    out = capsys.readouterr().out
+    assert "install the extra `postgres`" in out
+    assert "s3cret" not in out
 
 
 def test_doctor_finds_a_broken_store_and_a_mistyped_setting(cli, tmp_path, monkeypatch):
@@ -226,6 +269,126 @@ def test_doctor_finds_a_broken_store_and_a_mistyped_setting(cli, tmp_path, monke
     assert code == 1
     assert found["store"]["state"] == "fail"
     assert "BUDGETGUARD_STROE" in found["environment"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("url", "seen"),
+    [
+        ("sqlite:///budgets.db", "sqlite:///budgets.db"),
+        ("redis://ann:s3cret@host:6379/0", "redis://host:6379/0"),
+        ("redis://:s3cret@host", "redis://host"),
+        ("postgresql://ann:s3c/ret@host/shop?sslmode=require", "postgresql://host/shop"),
+        ("postgresql://ann@host/shop?password=s3cret&host=%2Frun", "postgresql://host/shop?host=/run"),
+        ("postgresql:///shop?host=/run&password=s3c@ret", "postgresql://..."),
+        ("redis://:s3c?ret@host/0", "redis://..."),
+        ("redis://:s3c#ret@host/0", "redis://..."),
+        ("s3cret", "..."),
+    ],
+)
+def test_where_a_store_is_can_be_shown(url, seen):
+    """Without the user, the password, and whatever option could be one."""
+    assert shown(url) == seen
+
+
+def test_there_is_nothing_to_migrate_in_a_file(cli, monkeypatch):
+    """A file is made with the first write; a store that needs more says what it did."""
+    code, out, _ = cli("migrate")
+    assert (code, out.endswith("there is nothing to do, now or later.\n")) == (0, True)
+
+    for done, said in (([], "is up to date"), (["made the tables"], ": made the tables")):
+        monkeypatch.setattr(SQLiteStore, "migrate", lambda store, done=done: done, raising=False)
+        code, out, _ = cli("migrate")
+        assert code == 0
+        assert said in out
+
+
+def test_only_an_engine_with_sql_has_some_to_print(capsys):
+    """And says which."""
+    assert _main("sql", "redis") == 2
+    assert capsys.readouterr().err == "error: 'redis' has no SQL to print: there is postgres\n"
+
+
+def test_copy_moves_a_project_to_another_store(manager, cli, tmp_path, capsys, url):
+    """Budgets, spend and history, under another name if need be; a second time it finds nothing new."""
+    manager.create_budget(5, "bob")
+    other = f"sqlite:///{tmp_path}/other.db"
+    assert _main("copy", url, other, "--to-project", "moved", "--json") == 0
+    out, err = capsys.readouterr()
+    first = json.loads(out)
+    assert err == ""
+    assert {name: first[name] for name in ("terms", "new_terms", "entries", "new_entries", "cost", "removed")} == {
+        "terms": 2,
+        "new_terms": 2,
+        "entries": 2,
+        "new_entries": 2,
+        "cost": 0.00795,
+        "removed": 0,
+    }
+    assert (first["from"], first["to"]) == (f"{url}, project default", f"{other}, project moved")
+
+    assert _main("copy", "sqlite:///budgets.db", other, "--to-project", "moved") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert [line.split() for line in out.splitlines() if "budgets of" in line] == [["budgets", "of", "users", "2", "0"]]
+    assert "Both have the same books." in out
+    before = [cli(command, "--json")[1] for command in ("users", "check")]
+    for command, said in zip(("users", "check"), before, strict=True):
+        assert _main(command, "--json", "--store", other, "--project", "moved") == 0
+        assert capsys.readouterr().out == said
+
+
+def test_copy_refuses_what_would_lose_money(manager, cli, tmp_path, capsys, url):
+    """Calls under way, settlements that wait elsewhere, and books that are not its own."""
+    other = f"sqlite:///{tmp_path}/other.db"
+    for target, complaint in (
+        ("memory://", "memory:// is gone when this command ends"),
+        (url, "cannot be copied to itself"),
+        ("mongodb://ann:s3cret@host/a", "mongodb:// is no store that budgetguard knows"),
+    ):
+        assert _main("copy", url, target) == 2
+        err = capsys.readouterr().err
+        assert complaint in err
+        assert "s3cret" not in err
+    assert _main("copy", url, other, "--project", "nobody") == 2
+    assert "project nobody holds nothing that could be copied" in capsys.readouterr().err
+    held, _ = booking(3)
+    manager.store.reserve(held)
+    assert _main("copy", url, other) == 2
+    assert "1 call is under way in sqlite:///" in capsys.readouterr().err
+    assert not (tmp_path / "other.db").exists()
+
+    assert _main("copy", url, other, "--while-running") == 0
+    assert "copy again without --while-running" in capsys.readouterr().out
+    manager.store.release(held.id)
+    living = JournalFile.make(f"{tmp_path}/budgets.db-unsettled", "default")
+    living.append(line_of(*booking(3)))
+    assert _main("copy", url, other) == 2
+    assert f"in {tmp_path}/budgets.db-unsettled, and would be lost to the copy" in capsys.readouterr().err
+    living.close()  # now it is what a dead process left
+    assert _main("copy", url, other, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["new_entries"] == 1
+
+
+def test_copy_shows_how_far_it_is_on_a_terminal_only(manager, url, tmp_path):
+    """A bar with the rate and the time left; a log file gets the result."""
+    command = [sys.executable, "-m", "budgetguard.cli", "copy", url]
+    code, seen = _in_a_terminal([*command, f"sqlite:///{tmp_path}/a.db"], tmp_path)
+    quiet = subprocess.run([*command, f"sqlite:///{tmp_path}/b.db"], capture_output=True, text=True, cwd=tmp_path)
+
+    assert code == quiet.returncode == 0
+    assert "history" in seen
+    assert "2/2" in seen
+    assert quiet.stderr == ""
+    assert "history" not in quiet.stdout
+
+
+def test_the_shell_completes_commands():
+    """`budgetguard --install-completion` sets it up; this is what the shell then asks."""
+    asked = {"_BUDGETGUARD_COMPLETE": "complete_bash", "COMP_WORDS": "budgetguard do", "COMP_CWORD": "1"}
+    command = [sys.executable, "-c", "from budgetguard.cli import main; main()"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **asked})
+
+    assert done.stdout.split() == ["doctor"]
 
 
 def test_the_version_is_printed(capsys):

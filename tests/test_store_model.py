@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from benchmarks import servers
-from budgetguard.ledger import KEEP_ENDED_MS, Account, Entry, Hold, Query, Store
+from budgetguard.ledger import KEEP_ENDED_MS, Account, Carried, Entry, Hold, Query, Store, Terms
 from budgetguard.stores import open_store
 from budgetguard.stores.memory import MemoryStore
 from budgetguard.stores.sqlite import SQLiteStore
@@ -53,6 +53,19 @@ holds = st.builds(
 )
 flags = st.sampled_from([frozenset[str](), frozenset({"manual"}), frozenset({"estimated", "cut"})])
 steps_ms = st.sampled_from([1, 1_000, 10_000, 60_000, KEEP_ENDED_MS, -1, -10_000, -60_000, -KEEP_ENDED_MS])
+
+copied_terms = st.builds(Terms, st.sampled_from(KEYS), st.sampled_from([1, 2, 4]), st.sampled_from([None, "y"]))
+copied_accounts = st.builds(
+    Carried, st.sampled_from(KEYS), st.sampled_from([None, START_MS + 60_000]), st.sampled_from([0, 5, 50])
+)
+copied_entries = st.builds(
+    Entry,
+    st.sampled_from(IDS),
+    amounts,
+    st.sampled_from([(), ("a",), ("e", "c/\udcff")]),
+    st.sampled_from([START_MS, START_MS - 1_000, START_MS + 90_000]),
+    flags=st.sampled_from([frozenset[str](), frozenset({"expired"}), frozenset({"late", "cut"})]),
+)
 
 
 class Stores(RuleBasedStateMachine):
@@ -115,6 +128,14 @@ class Stores(RuleBasedStateMachine):
     def prune(self, step: int) -> None:
         self.both("prune", self.stores[0].now_ms() + step)
 
+    @rule(
+        terms=st.lists(copied_terms, max_size=2),
+        accounts=st.lists(copied_accounts, max_size=2),
+        entries=st.lists(copied_entries, max_size=4),
+    )
+    def load(self, terms: list[Terms], accounts: list[Carried], entries: list[Entry]) -> None:
+        self.both("load", terms=terms, accounts=accounts, entries=entries)
+
     @rule()
     def close(self) -> None:
         self.stores[1].close()
@@ -128,7 +149,7 @@ class Stores(RuleBasedStateMachine):
         self.both("balances", [*KEYS, "never"])
         self.both("holds")
         assert self.both("check") == []
-        for operation in ("entries", "accounts", "all_terms"):
+        for operation in ("entries", "accounts", "carried", "all_terms"):
             specified, answer = [list(getattr(store, operation)()) for store in self.stores]
             assert answer == specified
 

@@ -9,10 +9,12 @@ import typer
 from .. import __version__
 from .books import check, export, holds, import_
 from .budgets import budget_app, users
+from .copy import copy
 from .demo import demo
 from .doctor import doctor
 from .prices import prices
 from .run import run
+from .schema import migrate, sql
 from .spend import spend
 
 app = typer.Typer(
@@ -30,9 +32,12 @@ app.command("prices")(prices)
 app.command("run", context_settings={"ignore_unknown_options": True})(run)
 app.command("import")(import_)
 app.command("export")(export)
+app.command("copy")(copy)
 app.command("holds")(holds)
 app.command("check")(check)
 app.command("doctor")(doctor)
+app.command("migrate")(migrate)
+app.command("sql")(sql)
 
 
 def _version(on: bool) -> None:

@@ -11,6 +11,7 @@ import typer
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
+    from ..ledger import Store
     from ..manager import BudgetManager
     from ..prices import PriceBook
 
@@ -42,6 +43,21 @@ def project(store: str | None, name: str | None, *, prices: PriceBook | None = N
         yield manager
     finally:
         manager.close()
+
+
+@contextmanager
+def opened(store: str | None, name: str | None) -> Iterator[tuple[Store, str]]:
+    """The store of a project alone, closed at the end, and where it is, without any password."""
+    from ..config import DEFAULT_STORE, load_config
+    from ..stores import open_store, shown
+
+    config = load_config()
+    url = store or config.store or DEFAULT_STORE
+    made = open_store(url, namespace=name or config.project)
+    try:
+        yield made, shown(url)
+    finally:
+        made.close()
 
 
 def parse_tags(pairs: list[str]) -> dict[str, str]:

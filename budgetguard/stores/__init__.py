@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from ..errors import ConfigError
 
@@ -36,6 +36,8 @@ _CLIENTS = {"psycopg_pool": _POSTGRES, "redis": _REDIS, "valkey": _REDIS}
 """Whose ready objects can be a store's connection, by the package that their class is from."""
 
 _KNOWN = "memory://, sqlite:///budgets.db, postgresql://host/db, redis://host or valkey://host"
+_PLACES = ("host", "port", "dbname", "db")
+"""Options of a URL that say where a store is."""
 _WITHOUT = ("http", "https")
 
 
@@ -73,6 +75,29 @@ def open_store(where: Any, *, namespace: str = "default", clock: Clock | None = 
     raise ConfigError(f"store: {shown}; use {_KNOWN}")
 
 
+def schema_sql(engine: str) -> str:
+    """The tables and functions of an engine, for those who bring them there themselves; raises `ConfigError`."""
+    if engine not in {"postgres", "postgresql"}:
+        raise ConfigError(f"{engine!r} has no SQL to print: there is postgres")
+    sql: str = _module(_POSTGRES).schema_sql()
+    return sql
+
+
+def shown(url: str) -> str:
+    """A store's URL for people: where it is, without the user, the password and the options."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "..."  # it may be anything, a password included
+    where, _, options = rest.partition("?")
+    where = where.partition("#")[0]
+    if "@" in rest:
+        # A password that was not quoted may hold any of the characters that end it.
+        where = where.rpartition("@")[2] if "@" in where else "..."
+        options = "" if "@" in options else options
+    kept = [(name, value) for name, value in parse_qsl(options) if name in _PLACES]
+    return f"{scheme}://{where}" + (f"?{urlencode(kept, safe='/')}" if kept else "")
+
+
 def _on_client(client: Any, namespace: str, clock: Clock | None) -> Store:
     """The store on a ready pool or client."""
     if hasattr(client, "put_terms"):
@@ -90,8 +115,12 @@ def _on_client(client: Any, namespace: str, clock: Clock | None) -> Store:
 
 
 def _class(engine: _Engine) -> Any:
+    return getattr(_module(engine), engine.name)
+
+
+def _module(engine: _Engine) -> Any:
     try:
-        return getattr(import_module(f".{engine.module}", __name__), engine.name)
+        return import_module(f".{engine.module}", __name__)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {engine.driver, f"{engine.driver}_pool"}:
             raise

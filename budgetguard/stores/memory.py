@@ -24,6 +24,7 @@ from ..ledger import (
     Account,
     Admitted,
     Balance,
+    Carried,
     Clock,
     Conflict,
     Difference,
@@ -270,6 +271,36 @@ class MemoryStore:
                     del self._books[key]
             return len(old)
 
+    def carried(self) -> Iterator[Carried]:
+        """All accounts, in the order of their keys, each with what its entries do not tell."""
+        with self._lock:
+            return iter([Carried(key, self._books[key].end_ms, self._books[key].pruned) for key in self._keys("")])
+
+    def load(
+        self, *, terms: Sequence[Terms] = (), accounts: Sequence[Carried] = (), entries: Sequence[Entry] = ()
+    ) -> None:
+        """Put these rows on the books as they are."""
+        for entry in entries:
+            if not 0 <= entry.cost <= MAX_AMOUNT:
+                raise absurd(entry.cost, "a cost")
+        with self._lock:
+            now = int(self._clock() * 1000)
+            try:
+                for each in terms:
+                    there = self._terms.get(each.key)
+                    if there is None or there.version < each.version:
+                        self._terms[each.key] = each
+                for account in accounts:
+                    books = self._book(account.key)
+                    books.end_ms = account.end_ms
+                    books.settled += account.pruned - books.pruned
+                    books.pruned = account.pruned
+                for entry in entries:
+                    self._put(entry, now)
+            except BaseException:
+                self._add_up()
+                raise
+
     def close(self) -> None:
         """Nothing to close: what is in memory stays."""
 
@@ -328,6 +359,13 @@ class MemoryStore:
         return takewhile(
             lambda key: key.startswith(prefix), map(keys.__getitem__, range(bisect_left(keys, prefix), len(keys)))
         )
+
+    def _book(self, key: str) -> Books:
+        """The books of an account; new ones, without an end, where there are none."""
+        there = self._books.get(key)
+        if there is None:
+            there = self._books[key] = Books(key, None)
+        return there
 
     def _charged(self, hold: Hold) -> list[Books]:
         """The books of the accounts that a hold names, each once; new ones where there are none."""
@@ -402,6 +440,25 @@ class MemoryStore:
             lease.cost -= drawn
             for account in lease.books:
                 account.settled -= drawn
+
+    def _put(self, entry: Entry, now: Millis) -> None:
+        """Put an entry of other books on these; what an expired hold was charged gives way to it."""
+        known = self._known(entry.hold_id, now)
+        if isinstance(known, EntryRow) and "expired" not in known.flags:
+            return
+        self._open.pop(entry.hold_id, None)
+        self._ended.pop(entry.hold_id, None)
+        for account in known.books if isinstance(known, OpenRow | EntryRow) else ():
+            if isinstance(known, OpenRow):
+                account.held -= known.amount
+            elif isinstance(known, EntryRow):
+                account.settled -= known.cost
+        charged = [self._book(key) for key in dict.fromkeys(entry.accounts)]
+        for account in charged:
+            account.settled += entry.cost
+        self._entries[entry.hold_id] = EntryRow(
+            entry.hold_id, entry, entry.cost, charged, entry.at_ms, frozenset(entry.flags)
+        )
 
     def _rebuild(self) -> None:
         self._due = [(held.due, hold_id) for hold_id, held in self._open.items()]

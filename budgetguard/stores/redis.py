@@ -21,6 +21,7 @@ from ..errors import ConfigError, StoreError
 from ..ledger import (
     Admitted,
     Balance,
+    Carried,
     Clock,
     Conflict,
     Difference,
@@ -41,7 +42,7 @@ from . import redis_reports as reports
 from .redis_client import Clients, Link, from_url, given
 from .redis_lane import Lane
 from .redis_replay import Recent
-from .redis_rows import data, reserve_args, reserved, settle_args, settled, terms_of, time_arg
+from .redis_rows import data, load_args, reserve_args, reserved, settle_args, settled, terms_of, time_arg
 from .redis_scripts import run
 from .redis_server import Server
 from .remote import CHANGE_S, RESERVE_S, SETTLE_S, journal_home
@@ -196,6 +197,19 @@ class RedisStore:
     def prune(self, before_ms: Millis) -> int:
         """Delete entries and accounts whose period ended before a time; how many entries went."""
         return reports.prune(lambda name, *args: self._step(self._clients.read, name, args), before_ms)
+
+    def carried(self) -> Iterator[Carried]:
+        """All accounts, in the order of their keys, each with what its entries do not tell."""
+        return reports.carried(self._read)
+
+    def load(
+        self, *, terms: Sequence[Terms] = (), accounts: Sequence[Carried] = (), entries: Sequence[Entry] = ()
+    ) -> None:
+        """Put these rows on the books as they are, in one step."""
+        for entry in entries:
+            if not 0 <= entry.cost <= MAX_AMOUNT:
+                raise absurd(entry.cost, "a cost")
+        self._step(self._clients.change, "load", (self._now(), *load_args(terms, accounts, entries)))
 
     def examine(self) -> list[str]:
         """What of the server's configuration endangers the books, in words for its operator."""

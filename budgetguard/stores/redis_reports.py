@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from ..ledger import Balance, Difference, Entry, Millis, OpenHold, Query, Terms, Total
+from ..ledger import Balance, Carried, Difference, Entry, Millis, OpenHold, Query, Terms, Total
 from .memory_rows import add_up
 from .redis_rows import data, entry_of, open_hold_of, terms_of
 from .rules import matches
@@ -42,6 +42,12 @@ def accounts(read: Read, now: Callable[[], str], prefix: str) -> Iterator[Balanc
     """See `Store.accounts`."""
     for key, settled, charged, held, due, *_ in _keyed(prefix, lambda a, b: read("accounts", now(), a, b, PAGE)):
         yield Balance(from_text(key), int(settled) + charged, int(held) - due)
+
+
+def carried(read: Read) -> Iterator[Carried]:
+    """See `Store.carried`."""
+    for key, _, _, _, _, end_ms, pruned in _keyed("", lambda a, b: read("accounts", "0", a, b, PAGE)):
+        yield Carried(from_text(key), None if end_ms is None else int(end_ms), int(pruned))
 
 
 def all_terms(read: Read, prefix: str) -> Iterator[Terms]:

@@ -11,6 +11,7 @@ from ..ledger import (
     Account,
     Admitted,
     Balance,
+    Carried,
     Conflict,
     Ended,
     Entry,
@@ -79,6 +80,19 @@ def settle_args(hold: Hold, entry: Entry) -> Row:
         args += map(data, entry.accounts)
     if hold.leases:
         args += hold.leases
+    return args
+
+
+def load_args(terms: Sequence[Terms], accounts: Sequence[Carried], entries: Sequence[Entry]) -> Row:
+    """Rows of other books as `load.lua` reads them."""
+    args: Row = [len(terms), len(accounts)]
+    for each in terms:
+        args += (data(each.key), each.version, *((0, b"") if each.body is None else (1, data(each.body))))
+    for account in accounts:
+        args += (data(account.key), "" if account.end_ms is None else account.end_ms, account.pruned)
+    for entry in entries:
+        keys, flags = dict.fromkeys(entry.accounts), " ".join(sorted(entry.flags))
+        args += (entry.hold_id, entry.at_ms, entry.cost, flags, _said_of(entry), len(keys), *map(data, keys))
     return args
 
 

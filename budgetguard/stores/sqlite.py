@@ -20,6 +20,7 @@ from ..errors import ConfigError, StoreError
 from ..ledger import (
     Admitted,
     Balance,
+    Carried,
     Clock,
     Conflict,
     Difference,
@@ -53,6 +54,9 @@ SETTLE_S = 0.5
 
 CHANGE_S = 2.0
 """How long anything else may take that writes, and that somebody waits for."""
+
+LOAD_S = 10.0
+"""How long rows of other books may take: a slow disk needs a while for many, and nobody's call waits for them."""
 
 
 class SQLiteStore:
@@ -184,6 +188,19 @@ class SQLiteStore:
             pruned += rows
             if rows < PRUNE_ROWS:
                 return pruned
+
+    def carried(self) -> Iterator[Carried]:
+        """All accounts, in the order of their keys, each with what its entries do not tell."""
+        return reports.carried(self._file)
+
+    def load(
+        self, *, terms: Sequence[Terms] = (), accounts: Sequence[Carried] = (), entries: Sequence[Entry] = ()
+    ) -> None:
+        """Put these rows on the books as they are, in one transaction."""
+        for entry in entries:
+            if not 0 <= entry.cost <= MAX_AMOUNT:
+                raise absurd(entry.cost, "a cost")
+        self._combiner.submit(SQLiteBooks.load, (terms, accounts, entries), durable=True, timeout_s=LOAD_S)
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""

@@ -15,6 +15,7 @@ from ..ledger import (
     KEEP_ENDED_MS,
     Account,
     Admitted,
+    Carried,
     Conflict,
     Ended,
     Entry,
@@ -85,6 +86,14 @@ INSERT INTO entries (ns, id, at_ms, cost, flags, accounts, tags, provider, model
 VALUES (?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?)"""
 
 DELETE_ENTRY = "DELETE FROM entries WHERE ns = ? AND at_ms = ? AND id = ?"
+
+CARRY = """
+INSERT INTO accounts (ns, key, settled, pruned, end_ms) VALUES (?1, CAST(?2 AS TEXT), ?3, ?3, ?4)
+ON CONFLICT DO UPDATE SET settled = settled - pruned + ?3, pruned = ?3, end_ms = ?4"""
+
+PUT_TERMS = """
+INSERT INTO terms (ns, key, version, body) VALUES (?1, CAST(?2 AS TEXT), ?3, CAST(?4 AS TEXT))
+ON CONFLICT DO UPDATE SET version = excluded.version, body = excluded.body WHERE excluded.version > version"""
 
 LOWER_HOLD = "UPDATE holds SET amount = amount - ? WHERE ns = ? AND key = ? AND id = ''"
 
@@ -184,11 +193,15 @@ class SQLiteBooks:
         if late or "expired" in flags:
             flags = final_flags(entry, late)
         execute(ENTER, (ns, hold.id, now))
-        said = (tags_json(entry.tags), text(entry.provider), text(entry.model), usage_json(entry.usage))
-        execute(RECORD, (ns, hold.id, now, cost, flags_text(flags) if flags else "", keys_json(keys), *said))
+        self._record(entry, now, flags, keys)
         for lease_id in hold.leases:
             self._draw(lease_id, cost)
         return Settled(cost, late)
+
+    def _record(self, entry: Entry, at_ms: Millis, flags: frozenset[str], keys: tuple[str, ...]) -> None:
+        said = (tags_json(entry.tags), text(entry.provider), text(entry.model), usage_json(entry.usage))
+        written = flags_text(flags) if flags else ""
+        self.execute(RECORD, (self.ns, entry.hold_id, at_ms, entry.cost, written, keys_json(keys), *said))
 
     def settle_many(self, settlements: Sequence[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
         """See `Store.settle_many`."""
@@ -297,6 +310,42 @@ class SQLiteBooks:
             (self.ns, text(key), version + 1, None if body is None else text(body)),
         )
         return Terms(key, version + 1, body)
+
+    def load(self, terms: Sequence[Terms], accounts: Sequence[Carried], entries: Sequence[Entry]) -> None:
+        """See `Store.load`."""
+        ns = self.ns
+        self.executemany(
+            PUT_TERMS,
+            [(ns, text(each.key), each.version, None if each.body is None else text(each.body)) for each in terms],
+        )
+        self.executemany(CARRY, [(ns, text(account.key), account.pruned, account.end_ms) for account in accounts])
+        sums: dict[str, Nano] = {}
+        for entry in entries:
+            if self._give_way(entry.hold_id):
+                keys = tuple(dict.fromkeys(entry.accounts))
+                self.execute(ENTER, (ns, entry.hold_id, entry.at_ms))
+                self._record(entry, entry.at_ms, entry.flags, keys)
+                for key in keys:
+                    sums[key] = sums.get(key, 0) + entry.cost
+        self.executemany(ADD, [(ns, text(key), cost, 0, None) for key, cost in sums.items()])
+
+    def _give_way(self, hold_id: str) -> bool:
+        """Take away what there is of an id, for an entry of other books; `False`: it has an entry that stands."""
+        held = self._find(hold_id)
+        if held is None:
+            return True
+        due, at_ms, ended, amount, _, accounts, *_ = held
+        if at_ms is None:
+            self.execute(DELETE_HOLD, (self.ns, due_key(due), hold_id))
+            if not ended:
+                self._add(keys_of_json(accounts), 0, -amount)
+            return True
+        cost, flags, charged = self.execute(FIND_ENTRY, (self.ns, at_ms, hold_id)).fetchone()
+        if " expired " not in flags:
+            return False
+        self.execute(DELETE_ENTRY, (self.ns, at_ms, hold_id))
+        self._add(keys_of_json(charged), -cost, 0)
+        return True
 
     def prune(self, before_ms: Millis) -> int:
         """A part of `Store.prune`: at most `PRUNE_ROWS` entries, and the accounts once fewer than that are left."""

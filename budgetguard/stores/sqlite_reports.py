@@ -13,7 +13,7 @@ from datetime import date
 from typing import Any
 
 from ..errors import ConfigError
-from ..ledger import Balance, Difference, Entry, Millis, OpenHold, Query, Terms, Total
+from ..ledger import Balance, Carried, Difference, Entry, Millis, OpenHold, Query, Terms, Total
 from .rules import MS_PER_DAY, Sums
 from .sqlite_file import SQLiteFile
 from .sqlite_rows import due_key, keys_of_json, tag_json, tag_path, text
@@ -52,6 +52,12 @@ def accounts(file: SQLiteFile, prefix: str, now: Millis) -> Iterator[Balance]:
     for key, settled, held, adjust in _keyed(file, "accounts", "key, settled, held", prefix, now):
         charged, taken = adjust.get(key, (0, 0))
         yield Balance(key, settled + charged, held - taken)
+
+
+def carried(file: SQLiteFile) -> Iterator[Carried]:
+    """See `Store.carried`."""
+    for key, end_ms, pruned, _ in _keyed(file, "accounts", "key, end_ms, pruned", "", 0):
+        yield Carried(key, end_ms, pruned)
 
 
 def all_terms(file: SQLiteFile, prefix: str) -> Iterator[Terms]:
