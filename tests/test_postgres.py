@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
+import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -15,11 +18,12 @@ import pytest
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from benchmarks.servers import running
+from benchmarks.servers import running, start
 from budgetguard.errors import ConfigError, StoreError
-from budgetguard.ledger import Account, Admitted, Entry, Hold, Settled, Store, new_id
+from budgetguard.ledger import Account, Admitted, Balance, Entry, Hold, Refusal, Settled, Store, new_id
 from budgetguard.stores import open_store
-from budgetguard.stores.postgres import PostgresStore, schema_sql
+from budgetguard.stores.postgres import RESERVE, PostgresStore, schema_sql
+from budgetguard.stores.postgres_values import NO_NUMBERS, NO_TEXTS, numbers, pack_accounts, register
 from budgetguard.testing.clock import StoppedClock
 from budgetguard.testing.contract import StoreContract, together
 
@@ -220,3 +224,54 @@ def test_it_says_what_is_wrong_with_a_server(database):
     [first, second] = PostgresStore(database, pool_size=150).examine()
     assert "synchronous_commit is off" in first
     assert "150 connections" in second
+
+
+def test_many_open_holds_cost_a_call_nothing():
+    """Also for a session that planned its statements while the tables were empty, when every index looks alike."""
+    with start("postgres", fsync=False, settings={"autovacuum": "off"}) as server:
+        store = PostgresStore(server.url, reserve_s=5, settle_s=5)
+        with psycopg.connect(server.url, autocommit=True) as connection:
+
+            def add_holds(word: str) -> None:
+                connection.execute(
+                    "INSERT INTO budgetguard.holds SELECT 1, false, false, 10^14 + n, 1, 0, (%s || n)::bytea, '', '', "
+                    "'{}', '{}', '{}' FROM generate_series(1, 100000) AS n",
+                    (word,),
+                )
+
+            pay(store)
+            add_holds("x")
+            connection.execute("DELETE FROM budgetguard.holds")
+            connection.execute("VACUUM budgetguard.holds, budgetguard.entries, budgetguard.accounts")
+            few = statistics.median(seconds(lambda: pay(store)) for _ in range(50))
+            add_holds("y")
+            many = statistics.median(seconds(lambda: pay(store)) for _ in range(50))
+        assert many < 4 * few + 0.002
+        store.close()
+
+
+def test_a_rolling_limit_holds_while_the_period_turns():
+    """Whoever reserves in the new part of a window waits for a reserve in the last part that is not done yet."""
+    store = PostgresStore(url(), namespace=uuid4().hex, reserve_s=10)
+    old = Account("roll/1", limit=100)
+    new = Account("roll/2", limit=100, window=("roll/0", old.key))
+    store.holds()
+    packed = pack_accounts((old,))
+    said = numbers(-1, 60, -1, 0, 60_000, 0, 4)
+    with psycopg.connect(url()) as unfinished, ThreadPoolExecutor(1) as pool:
+        register(unfinished)
+        values = (store._ns, b"old", said, *packed, NO_TEXTS, NO_NUMBERS, NO_TEXTS, NO_TEXTS, b"", b"")
+        assert unfinished.execute(RESERVE, values).fetchone() == ("a 60",)
+        answer = pool.submit(store.reserve, Hold(new_id(), (new,), 50))
+        time.sleep(0.3)
+        assert not answer.done()
+        unfinished.commit()
+        assert answer.result(10) == Refusal(new, Balance(new.key, 0, 60), busy=True)
+    assert isinstance(store.reserve(Hold(new_id(), (new,), 40)), Admitted)
+    store.close()
+
+
+def seconds(work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin

@@ -12,6 +12,9 @@ OLDEST = 14
 SKEW_S = 2.0
 """A clock of this process that differs by more is worth a word, in seconds."""
 
+MOST_DEAD = 200_000
+"""Rows that were deleted and not yet vacuumed: every reserve reads some of them."""
+
 SETTINGS = {
     "fsync": "a power cut or a crash of the machine can destroy the whole database",
     "full_page_writes": "a power cut can leave torn pages, and so wrong books",
@@ -39,6 +42,13 @@ def examine(books: Books, pool_size: int) -> list[str]:
             found.append(f"{name} is off: {danger}; set it to on")
     if abs(off_s) > SKEW_S:
         found.append(f"the clocks differ: the server's is {off_s:+.1f} s from this machine's; let both follow NTP")
+    dead = books.execute(
+        "SELECT coalesce(max(n_dead_tup), 0) FROM pg_stat_user_tables WHERE schemaname = 'budgetguard'"
+    ).fetchall()[0][0]
+    if dead > MOST_DEAD:
+        found.append(
+            f"{dead} dead rows in one table slow every call: let autovacuum run, and end transactions that stay open"
+        )
     if pool_size > most // 2:
         found.append(
             f"a pool of {pool_size} connections in each process, and the server takes {most} in all: lower pool_size, "

@@ -10,12 +10,13 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import Connection, Cursor, errors
+from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
@@ -85,6 +86,12 @@ class Limited(Connection[Any]):
     def wait(self, gen: Generator[Any, Any, T], interval: float = STEP_S, timeout: float | None = None) -> T:
         """Wait for an answer; raises `Late`."""
         return super().wait(until(gen, self), interval=min(interval, STEP_S))
+
+    def make_ready(self) -> Books:
+        """Begin to speak."""
+        register(self)
+        self.ready = Cursor(self, row_factory=tuple_row)
+        return self.ready
 
 
 def until(gen: Generator[Any, Any, T], connection: Connection[Any]) -> Generator[Any, Any, T]:
@@ -170,8 +177,11 @@ class Link:
         self._own = own
         self._lock = Lock()
         self._pool: Pool | None = None
-        self._closing: weakref.finalize[[], Link] | None = None
+        self._closing: weakref.finalize[[Pool, list[Connection[Any]]], Link] | None = None
         self._prepared = False
+        self._idle: list[Connection[Any]] = []
+        self._waiters: list[None] = []
+        self._pools: weakref.WeakKeyDictionary[Connection[Any], Pool] = weakref.WeakKeyDictionary()
         self._passed_at = float("-inf")
         self._tries = 0
         self._refusal: psycopg.Error | None = None
@@ -206,6 +216,7 @@ class Link:
         """Close the pool; the next use opens another."""
         with self._lock:
             closing, self._pool, self._prepared, self._closing = self._closing, None, False, None
+            self._idle = []
         if closing is not None:
             closing()
 
@@ -215,31 +226,76 @@ class Link:
             self._closing.detach()
 
     def _once(self, work: Callable[[Books], T], deadline: float) -> T:
-        with self._connection(deadline) as books:
-            if not self._prepared:
-                self._prepare(books)
-                self._prepared = True
-            return work(books)
-
-    @contextmanager
-    def _connection(self, deadline: float) -> Iterator[Books]:
-        pool = self._pool or self._open()
-        pool, connection = self._connect(pool, deadline)
+        connection = self._take(deadline)
         try:
-            with limited(connection, deadline) as books:
-                yield books
+            if isinstance(connection, Limited):
+                vars(connection)["deadline"] = deadline
+                return self._ask(work, connection.ready or connection.make_ready())
+            with borrowed(connection, deadline) as books:
+                return self._ask(work, books)
         except Late:
             connection.close()
+            self._forget_idle()
+            raise
+        except errors.Error as error:
+            if _is_away(error):
+                self._forget_idle()
             raise
         finally:
-            pool.putconn(connection)
+            self._give(connection)
 
-    def _connect(self, pool: Pool, deadline: float) -> tuple[Pool, Connection[Any]]:
-        """A connection and its pool; raises what the pool could not connect for, rather than wait any longer."""
+    def _ask(self, work: Callable[[Books], T], books: Books) -> T:
+        if not self._prepared:
+            self._prepare(books)
+            self._prepared = True
+        return work(books)
+
+    # Between two calls a connection of our own pool lies in `_idle`, where the next one takes it without asking the
+    # pool; it goes back to the pool as soon as somebody waits there.
+
+    def _take(self, deadline: float) -> Connection[Any]:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            pass
+        waiters = self._waiters
+        waiters.append(None)
+        try:
+            with suppress(IndexError):  # what came back before it was known that somebody waits
+                return self._idle.pop()
+            return self._connect(deadline)
+        finally:
+            waiters.pop()
+
+    def _give(self, connection: Connection[Any]) -> None:
+        pool = self._pools[connection]
+        if self._own and pool is self._pool and connection.pgconn.transaction_status == TransactionStatus.IDLE:
+            idle = self._idle
+            idle.append(connection)
+            if not self._waiters:
+                return
+            try:
+                connection = idle.pop()
+            except IndexError:
+                return
+            pool = self._pools[connection]
+        pool.putconn(connection)
+
+    def _forget_idle(self) -> None:
+        """Close what lies idle: what happened to one connection has happened to all."""
+        with suppress(IndexError):
+            while True:
+                connection = self._idle.pop()
+                connection.close()
+                self._pools[connection].putconn(connection)
+
+    def _connect(self, deadline: float) -> Connection[Any]:
+        """A connection of the pool; raises what the pool could not connect for, rather than wait any longer."""
+        pool = self._pool or self._open()
         tries, step_s = self._tries, FIRST_STEP_S
         while True:
             try:
-                return pool, pool.getconn(min(deadline - time.monotonic(), step_s))
+                connection = pool.getconn(min(deadline - time.monotonic(), step_s))
             except PoolClosed:  # by another thread, at this moment
                 if not self._own:
                     raise
@@ -252,6 +308,9 @@ class Link:
                 if time.monotonic() >= deadline:
                     raise
                 step_s = NEXT_STEP_S
+            else:
+                self._pools[connection] = pool
+                return connection
 
     def _refused(self, error: psycopg.Error) -> None:
         self._tries += 1
@@ -263,7 +322,7 @@ class Link:
             if pool is None:
                 pool = self._pool = self._make(self._refused)
                 if self._own:  # a store that nobody closes must not keep threads
-                    self._closing = weakref.finalize(self, pool.close)
+                    self._closing = weakref.finalize(self, _shut, pool, self._idle)
             return pool
 
     def _may_pass(self, error: errors.Error, again: bool) -> bool:
@@ -297,6 +356,12 @@ class Link:
         return StoreError(f"{self.name}: {first}")
 
 
+def _shut(pool: Pool, idle: list[Connection[Any]]) -> None:
+    pool.close()
+    while idle:
+        pool.putconn(idle.pop())
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
@@ -309,17 +374,9 @@ def _is_away(error: errors.Error) -> bool:
 
 
 @contextmanager
-def limited(connection: Connection[Any], deadline: float) -> Iterator[Books]:
-    """A cursor on a connection that is ours for the moment, and that waits until a deadline only."""
+def borrowed(connection: Connection[Any], deadline: float) -> Iterator[Books]:
+    """A cursor on a connection of somebody else's pool, as a `Limited` one has; what is changed on it is put back."""
     vars(connection)["deadline"] = deadline
-    if isinstance(connection, Limited):
-        books = connection.ready
-        if books is None:
-            register(connection)
-            books = connection.ready = Cursor(connection, row_factory=tuple_row)
-        yield books
-        return
-    # Somebody else's pool: what is changed on its connection is put back.
     if connection.pgconn.transaction_status:
         raise StoreError("the pool gave a connection that is inside a transaction: give the store a pool of its own")
     was = connection.autocommit

@@ -10,7 +10,7 @@ CREATE OR REPLACE FUNCTION budgetguard.reserve(
     p_ns integer, p_id bytea, p_said bigint[], p_keys bytea[], p_rules bigint[], p_windows bytea[],
     p_window_of bigint[], p_term_keys bytea[], p_term_versions bigint[], p_tag_names bytea[], p_tag_values bytea[],
     p_provider bytea, p_model bytea
-) RETURNS text LANGUAGE plpgsql AS $$
+) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     v_lock bigint := pg_catalog.hashtextextended(pg_catalog.encode(p_id, 'hex'), p_ns);
     v_now bigint := p_said[1];
@@ -51,8 +51,8 @@ BEGIN
                 AND CASE p_rules[1] WHEN 2 THEN settled + held + v_amount <= p_rules[2]
                                     WHEN 1 THEN settled + held < p_rules[2] ELSE true END
                 AND NOT EXISTS (SELECT FROM budgetguard.holds WHERE ns = p_ns AND due_ms <= v_now)
-                AND NOT EXISTS (SELECT FROM budgetguard.holds WHERE ns = p_ns AND id = p_id)
-                AND NOT EXISTS (SELECT FROM budgetguard.entries WHERE ns = p_ns AND id = p_id)
+                AND NOT EXISTS (SELECT FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = p_id)
+                AND NOT EXISTS (SELECT FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = p_id)
                 AND (cardinality(p_term_keys) = 0 OR NOT EXISTS (
                     SELECT FROM unnest(p_term_keys, p_term_versions) AS t (key, version)
                     LEFT JOIN budgetguard.terms AS there ON there.ns = p_ns AND there.key = t.key
@@ -82,19 +82,19 @@ BEGIN
         END IF;
     END LOOP;
     SELECT EXISTS (SELECT FROM budgetguard.holds WHERE ns = p_ns AND due_ms <= v_now),
-           EXISTS (SELECT FROM budgetguard.holds WHERE ns = p_ns AND id = p_id)
-               OR EXISTS (SELECT FROM budgetguard.entries WHERE ns = p_ns AND id = p_id)
+           EXISTS (SELECT FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = p_id)
+               OR EXISTS (SELECT FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = p_id)
     INTO v_due, v_known;
     IF v_due THEN
         v_due := budgetguard.reap(p_ns, p_id, v_now, p_said[7]::integer, v_claims, p_keys || p_windows);
         v_known := true;
     END IF;
     IF v_known THEN
-        SELECT ended, amount INTO v_known, v_granted FROM budgetguard.holds WHERE ns = p_ns AND id = p_id;
+        SELECT ended, amount INTO v_known, v_granted FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = p_id;
         IF FOUND THEN
             RETURN CASE WHEN v_known THEN 'e' ELSE 'a ' || v_granted END;
         END IF;
-        IF EXISTS (SELECT FROM budgetguard.entries WHERE ns = p_ns AND id = p_id) THEN
+        IF EXISTS (SELECT FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = p_id) THEN
             RETURN 'e';
         END IF;
     END IF;
@@ -177,7 +177,7 @@ DECLARE
     v_own budgetguard.holds;
     v_done boolean;
 BEGIN
-    SELECT h.* INTO v_own FROM budgetguard.holds AS h WHERE h.ns = p_ns AND h.id = p_id FOR UPDATE;
+    SELECT h.* INTO v_own FROM budgetguard.holds AS h WHERE h.ns + 0 = p_ns AND h.id = p_id FOR UPDATE;
     SELECT array_agg(d.row) INTO v_rows FROM (
         SELECT h AS row FROM budgetguard.holds AS h WHERE h.ns = p_ns AND h.due_ms <= p_now
         ORDER BY h.due_ms, h.id LIMIT p_most FOR UPDATE SKIP LOCKED

@@ -7,7 +7,7 @@
 CREATE OR REPLACE FUNCTION budgetguard.settle(
     p_ns integer, p_now bigint, p_ids bytea[], p_said bigint[], p_texts bytea[], p_keys bytea[], p_ends bigint[],
     p_tag_names bytea[], p_tag_values bytea[], p_leases bytea[]
-) RETURNS bigint[] LANGUAGE plpgsql AS $$
+) RETURNS bigint[] LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     v_now bigint := p_now;
     v_answers bigint[] := '{}';
@@ -56,7 +56,7 @@ BEGIN
     IF cardinality(p_ids) = 1 AND p_said[7] = 1 AND p_said[8] = 0 AND p_said[10] = 0 THEN
         WITH open AS (
             DELETE FROM budgetguard.holds
-            WHERE ns = p_ns AND id = p_ids[1] AND NOT ended AND due_ms + 0 > v_now AND accounts = p_keys
+            WHERE ns + 0 = p_ns AND id = p_ids[1] AND NOT ended AND due_ms + 0 > v_now AND accounts = p_keys
             RETURNING amount
         ), booked AS (
             UPDATE budgetguard.accounts AS a SET settled = a.settled + p_said[1], held = a.held - open.amount
@@ -73,9 +73,9 @@ BEGIN
         END IF;
     END IF;
 
-    PERFORM FROM budgetguard.holds WHERE ns = p_ns AND id = ANY (p_ids || p_leases) ORDER BY id FOR UPDATE;
+    PERFORM FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = ANY (p_ids || p_leases) ORDER BY id FOR UPDATE;
     IF cardinality(p_leases) > 0 THEN
-        PERFORM FROM budgetguard.entries WHERE ns = p_ns AND id = ANY (p_ids || p_leases) AND expired
+        PERFORM FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = ANY (p_ids || p_leases) AND expired
             ORDER BY id FOR UPDATE;
     END IF;
 
@@ -92,7 +92,7 @@ BEGIN
         v_taken := 0;
         v_late := false;
 
-        SELECT * INTO v_hold FROM budgetguard.holds WHERE ns = p_ns AND id = v_id FOR UPDATE;
+        SELECT * INTO v_hold FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = v_id FOR UPDATE;
         v_known := FOUND;
         IF v_known AND v_hold.due_ms <= v_now THEN
             PERFORM budgetguard.expire(v_hold, v_now);
@@ -104,14 +104,14 @@ BEGIN
                     v_d_ends := v_d_ends || v_never;
                 END LOOP;
             END IF;
-            SELECT * INTO v_hold FROM budgetguard.holds WHERE ns = p_ns AND id = v_id;
+            SELECT * INTO v_hold FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = v_id;
             v_known := FOUND;
         END IF;
         IF v_known AND NOT v_hold.ended THEN
             v_keys := v_hold.accounts;
             v_taken := v_hold.amount;
         ELSE
-            SELECT * INTO v_entry FROM budgetguard.entries WHERE ns = p_ns AND id = v_id FOR UPDATE;
+            SELECT * INTO v_entry FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = v_id FOR UPDATE;
             IF NOT FOUND THEN
                 v_late := v_known OR p_said[n + 2] = 1;
                 v_keys := p_keys[k + 1 : k + n_keys];
@@ -119,7 +119,7 @@ BEGIN
                 v_late := true;
                 v_keys := v_entry.accounts;
                 v_settled := v_cost - v_entry.cost;
-                DELETE FROM budgetguard.entries WHERE ns = p_ns AND id = v_id;
+                DELETE FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = v_id;
             ELSE
                 v_answers := v_answers || CASE
                     WHEN v_entry.cost <> v_cost THEN 2::bigint WHEN v_entry.late THEN 1 ELSE 0 END || v_entry.cost;
@@ -130,7 +130,7 @@ BEGIN
             END IF;
         END IF;
         IF v_known THEN
-            DELETE FROM budgetguard.holds WHERE ns = p_ns AND id = v_id;
+            DELETE FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = v_id;
         END IF;
 
         v_d_keys := v_d_keys || v_keys;
@@ -159,7 +159,7 @@ BEGIN
         -- Each lease becomes smaller by the cost.
         FOR j IN 1..n_leases LOOP
             v_lease := p_leases[l + j];
-            SELECT * INTO v_hold FROM budgetguard.holds WHERE ns = p_ns AND id = v_lease FOR UPDATE;
+            SELECT * INTO v_hold FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = v_lease FOR UPDATE;
             v_known := FOUND;
             IF v_known AND v_hold.due_ms <= v_now THEN
                 PERFORM budgetguard.expire(v_hold, v_now);
@@ -179,13 +179,13 @@ BEGIN
             IF v_known AND NOT v_hold.ended THEN
                 v_keys := v_hold.accounts;
                 v_taken := least(v_cost, v_hold.amount);
-                UPDATE budgetguard.holds SET amount = amount - v_taken WHERE ns = p_ns AND id = v_lease;
+                UPDATE budgetguard.holds SET amount = amount - v_taken WHERE ns + 0 = p_ns AND id = v_lease;
             ELSIF NOT v_known THEN
-                SELECT * INTO v_entry FROM budgetguard.entries WHERE ns = p_ns AND id = v_lease AND expired FOR UPDATE;
+                SELECT * INTO v_entry FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = v_lease AND expired FOR UPDATE;
                 IF FOUND THEN
                     v_keys := v_entry.accounts;
                     v_settled := least(v_cost, v_entry.cost);
-                    UPDATE budgetguard.entries SET cost = cost - v_settled WHERE ns = p_ns AND id = v_lease;
+                    UPDATE budgetguard.entries SET cost = cost - v_settled WHERE ns + 0 = p_ns AND id = v_lease;
                 END IF;
             END IF;
             v_d_keys := v_d_keys || v_keys;
@@ -209,7 +209,7 @@ END $$;
 
 -- Give a hold back; an id that is not known is remembered, and the charge of an expired hold taken back.
 CREATE OR REPLACE FUNCTION budgetguard.release(p_ns integer, p_now bigint, p_id bytea) RETURNS void
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     v_now bigint := p_now;
     v_dummy text;
@@ -226,7 +226,7 @@ BEGIN
     IF v_now < 0 THEN
         v_now := (EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()) * 1000)::bigint;
     END IF;
-    SELECT * INTO v_hold FROM budgetguard.holds WHERE ns = p_ns AND id = p_id FOR UPDATE;
+    SELECT * INTO v_hold FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = p_id FOR UPDATE;
     IF FOUND AND v_hold.due_ms <= v_now THEN
         IF v_hold.ended THEN  -- it is forgotten, and so ends anew
             v_hold.accounts := '{}';
@@ -245,14 +245,14 @@ BEGIN
         v_keys := v_hold.accounts;
         v_held := -v_hold.amount;
     ELSE
-        SELECT * INTO v_entry FROM budgetguard.entries WHERE ns = p_ns AND id = p_id FOR UPDATE;
+        SELECT * INTO v_entry FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = p_id FOR UPDATE;
         IF FOUND THEN
             IF NOT v_entry.expired THEN
                 RETURN;
             END IF;
             v_keys := v_entry.accounts;
             v_settled := -v_entry.cost;
-            DELETE FROM budgetguard.entries WHERE ns = p_ns AND id = p_id;
+            DELETE FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = p_id;
         END IF;
     END IF;
     PERFORM budgetguard.forget_at(p_ns, p_id, v_now + keep_ended);
@@ -301,16 +301,16 @@ BEGIN
         ORDER BY at_ms, id LIMIT p_most FOR UPDATE SKIP LOCKED
     ) AS o;
     PERFORM FROM budgetguard.accounts WHERE ns = p_ns AND key IN (
-        SELECT unnest(e.accounts) FROM budgetguard.entries AS e WHERE e.ns = p_ns AND e.id = ANY (v_ids)
+        SELECT unnest(e.accounts) FROM budgetguard.entries AS e WHERE e.ns + 0 = p_ns AND e.id = ANY (v_ids)
     ) ORDER BY key FOR UPDATE;
     UPDATE budgetguard.accounts AS a SET pruned = a.pruned + s.cost
     FROM (
         SELECT k.key, sum(e.cost) AS cost
         FROM budgetguard.entries AS e CROSS JOIN LATERAL unnest(e.accounts) AS k (key)
-        WHERE e.ns = p_ns AND e.id = ANY (v_ids) GROUP BY k.key
+        WHERE e.ns + 0 = p_ns AND e.id = ANY (v_ids) GROUP BY k.key
     ) AS s
     WHERE a.ns = p_ns AND a.key = s.key;
-    DELETE FROM budgetguard.entries WHERE ns = p_ns AND id = ANY (v_ids);
+    DELETE FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = ANY (v_ids);
     IF coalesce(cardinality(v_ids), 0) < p_most THEN
         DELETE FROM budgetguard.accounts
         WHERE ns = p_ns AND end_ms <= p_before AND settled = pruned AND held = 0

@@ -32,10 +32,11 @@ CREATE TABLE budgetguard.holds (
     accounts bytea[] NOT NULL,
     tag_names bytea[] NOT NULL,
     tag_values bytea[] NOT NULL,
-    PRIMARY KEY (ns, id)
-) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+    PRIMARY KEY (id, ns)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 
-CREATE INDEX holds_due ON budgetguard.holds (ns, due_ms, id);
+-- Each question has one index that can answer it: a plan made while the tables were small stays right as they grow.
+CREATE INDEX holds_due ON budgetguard.holds (ns, due_ms);
 
 -- The history.
 CREATE TABLE budgetguard.entries (
@@ -55,10 +56,10 @@ CREATE TABLE budgetguard.entries (
     accounts bytea[] NOT NULL,
     tag_names bytea[] NOT NULL,
     tag_values bytea[] NOT NULL,
-    PRIMARY KEY (ns, id)
+    PRIMARY KEY (id, ns)
 );
 
-CREATE INDEX entries_at ON budgetguard.entries (ns, at_ms, id);
+CREATE INDEX entries_at ON budgetguard.entries (ns, at_ms);
 
 CREATE TABLE budgetguard.terms (
     ns integer NOT NULL,
