@@ -25,6 +25,7 @@ from ..ledger import (
     Account,
     Admitted,
     Balance,
+    Carried,
     Clock,
     Conflict,
     Difference,
@@ -46,7 +47,7 @@ from . import postgres_reports as reports
 from . import postgres_schema as schema
 from .postgres_examine import examine
 from .postgres_link import Books, Link, Pool, make_pool
-from .postgres_values import millis, numbers, pack_accounts, pack_settlements, pack_tags, pack_terms, raw
+from .postgres_values import millis, numbers, pack_accounts, pack_rows, pack_settlements, pack_tags, pack_terms, raw
 from .remote import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, journal_home
 from .rules import REAP, REAP_MORE, absurd, off_clock
 
@@ -65,6 +66,7 @@ PRUNE_ROWS = 2000
 
 RESERVE = "SELECT budgetguard.reserve(%s::integer, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
 SETTLE = "CALL budgetguard.settle_durably(%s::integer, %s::bigint, %b, %b, %b, %b, %b, %b, %b, %b, NULL)"
+LOAD = f"SELECT budgetguard.load(%s::integer, %s::bigint, {', '.join(['%b'] * 13)})"
 RELEASE = "SELECT budgetguard.release(%s::integer, %s::bigint, %b)"
 
 
@@ -276,6 +278,20 @@ class PostgresStore:
     def check(self) -> list[Difference]:
         """Add up every account from its holds and entries again; what differs from the books."""
         return reports.check(self._ask, self._ready())
+
+    def carried(self) -> Iterator[Carried]:
+        """All accounts, in the order of their keys, each with what its entries do not tell."""
+        return reports.carried(self._ask, self._ready())
+
+    def load(
+        self, *, terms: Sequence[Terms] = (), accounts: Sequence[Carried] = (), entries: Sequence[Entry] = ()
+    ) -> None:
+        """Put these rows on the books as they are, all of them or none: for copies and restores."""
+        for entry in entries:
+            if not 0 <= entry.cost <= MAX_AMOUNT:
+                raise absurd(entry.cost, "a cost")
+        said = (self._now(), *pack_rows(terms, accounts, entries))
+        self._link.run(lambda books: books.execute(LOAD, (self._ns, *said)), READ_S)
 
     def prune(self, before_ms: Millis) -> int:
         """Delete entries and accounts whose period ended before a time; how many entries went."""

@@ -10,7 +10,7 @@ from datetime import date
 from typing import Any, TypeAlias
 
 from ..errors import ConfigError
-from ..ledger import Balance, Difference, Entry, Millis, OpenHold, Query, Terms, Total
+from ..ledger import Balance, Carried, Difference, Entry, Millis, OpenHold, Query, Terms, Total
 from .postgres_values import from_raw, raw, texts
 from .rules import MS_PER_DAY
 from .text import flags_of_text
@@ -72,6 +72,13 @@ def accounts(ask: Ask, ns: int, prefix: str, now: int) -> Iterator[Balance]:
     """See `Store.accounts`."""
     for key, settled, held in _keyed(ask, BALANCES, "a.key", (ns, now, ns), prefix):
         yield Balance(from_raw(key), settled, held)
+
+
+def carried(ask: Ask, ns: int) -> Iterator[Carried]:
+    """See `Store.carried`."""
+    select = "SELECT key, end_ms, pruned FROM budgetguard.accounts WHERE ns = %s"
+    for key, end_ms, pruned in _keyed(ask, select, "key", (ns,), ""):
+        yield Carried(from_raw(key), end_ms, pruned)
 
 
 def all_terms(ask: Ask, ns: int, prefix: str) -> Iterator[Terms]:

@@ -14,7 +14,7 @@ from .postgres_link import Books, extend
 VERSION = 1
 """Of the tables and functions that this program needs."""
 
-FUNCTIONS = ("postgres_books.sql", "postgres_reserve.sql", "postgres_settle.sql")
+FUNCTIONS = ("postgres_books.sql", "postgres_reserve.sql", "postgres_settle.sql", "postgres_load.sql")
 TABLES = {1: "postgres_tables.sql"}
 """What each version adds to the tables."""
 

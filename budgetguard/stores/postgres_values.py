@@ -7,7 +7,7 @@ same accounts and tags twice, when it is reserved and when it is settled, and th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from struct import pack
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from psycopg import Connection
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
-from ..ledger import Account, Entry, Hold, Millis
+from ..ledger import Account, Carried, Entry, Hold, Millis, Terms
 from .rules import ends_of, last_end
 from .text import flags_text, usage_json
 
@@ -195,6 +195,32 @@ def pack_settlements(settlements: Iterable[tuple[Hold, Entry]]) -> Settlement:
         texts(names),
         texts(values),
         texts(leases),
+    )
+
+
+Rows = tuple[Texts, Numbers, Texts, Texts, Numbers, Numbers, Texts, Numbers, Numbers, Texts, Texts, Texts, Texts]
+"""Terms, accounts and entries as `budgetguard.load` takes them."""
+
+
+def pack_rows(terms: Sequence[Terms], accounts: Sequence[Carried], entries: Sequence[Entry]) -> Rows:
+    """Rows of other books."""
+    versions = [number for each in terms for number in (each.version, each.body is not None)]
+    times = [number for entry in entries for number in (clamped(entry.at_ms), "expired" in entry.flags)]
+    ids, said, words, keys, _, names, values, _ = pack_settlements([(Hold(e.hold_id, (), 0), e) for e in entries])
+    return (
+        texts([raw(each.key) for each in terms]),
+        numbers(*versions),
+        texts([raw(each.body or "") for each in terms]),
+        texts([raw(account.key) for account in accounts]),
+        numbers(*[NEVER if account.end_ms is None else clamped(account.end_ms) for account in accounts]),
+        numbers(*[account.pruned for account in accounts]),
+        ids,
+        said,
+        numbers(*times),
+        words,
+        keys,
+        names,
+        values,
     )
 
 
