@@ -54,6 +54,9 @@ format: setup
 bench: setup .cache/litellm/ready
 	$(RUN) -m benchmarks.imports
 	$(RUN) -m benchmarks.calls
+	$(RUN) -m benchmarks.redis
+	$(RUN) -m benchmarks.postgres
+	$(RUN) -m benchmarks.leases
 	$(RUN) benchmarks/litellm_manager.py budgetguard
 	.cache/litellm/bin/python benchmarks/litellm_manager.py litellm
 
