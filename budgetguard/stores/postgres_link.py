@@ -52,7 +52,7 @@ _SEEN = "_budgetguard_seen"
 """What marks a connection of somebody else's pool that has our isolation level."""
 
 AGAIN = (errors.SerializationFailure, errors.DeadlockDetected)
-"""The engine undid the transaction, and asks for it to be repeated."""
+"""The engine undid the transaction, and it may be repeated."""
 
 MOVED = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.TooManyConnections)
 """The server ends, starts, or is full."""
@@ -333,7 +333,7 @@ class Link:
         return isinstance(error, AGAIN) or (again and _is_away(error))
 
     def _late(self, error: Exception, timeout_s: float) -> StoreError:
-        said = f"no answer within {timeout_s:g} s"
+        said = f"no answer within {timeout_s:.3g} s"
         # A pool that is busy with calls that succeed is no outage.
         if isinstance(error, Late) or time.monotonic() - self._passed_at > 2 * timeout_s:
             self.breaker.failed(TimeoutError(said))
@@ -350,6 +350,11 @@ class Link:
             return StoreError(
                 f"{self.name}: {first}; let its owner run `budgetguard migrate`, or what `budgetguard sql postgres` "
                 "prints, which says what to grant"
+            )
+        if isinstance(error, errors.LockNotAvailable):
+            return StoreError(
+                f"{self.name}: an account was locked for longer than {LOCK_MS} ms; end the transaction that is open on "
+                "tables of budgetguard (pg_stat_activity shows it)"
             )
         if isinstance(error, errors.DiskFull):
             return StoreError(f"{self.name}: {first}; settlements wait in the journal until there is room")
