@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from .errors import StoreError
-from .journal_files import JournalFile, lease_line, line_of
-from .ledger import Account, Admitted, Conflict, Entry, Hold, Millis, Refusal, Stale, Store, new_id
+from .journal_files import lease_line
+from .lease_post import Post
+from .ledger import Account, Admitted, Entry, Hold, Millis, Refusal, Stale, Store, new_id
 from .money import MAX_AMOUNT, Nano
 from .steps import Step, Steps
 from .waiting import LINE
@@ -55,17 +56,11 @@ IDLE_S = 1.0
 FLUSH_S = 0.1
 """How often settlements are sent to the store."""
 
-BATCH = 500
-"""How many at once."""
-
 WAIT_S = 0.25
 """How long a call waits for what others send, before it asks for a slice again."""
 
 MOST_WAITING = 50_000
 """With so many settlements unsent, calls wait until some of them are on the books."""
-
-FILE_BYTES = 4_000_000
-"""How long the file grows before what is on the books is taken out of it."""
 
 MOST_RETRY_S = 2.0
 """How long it takes at most, once the store is back, until settlements are sent again."""
@@ -156,14 +151,11 @@ class Leases:
         self._leases: dict[str, list[Lease]] = {}
         self._paces: dict[str, Pace] = {}
         self._taken: dict[str, Taken] = {}
-        self._queue: list[tuple[Hold, Entry, str]] = []
+        self._post = Post(self._store, self._journal)
         self._landing: dict[str, tuple[Lease, ...]] = {}
         """The leases of calls that the store is about to settle: until it has, they cannot go back."""
         self._over: list[Lease] = []
         """Slices that go back with the next flush."""
-        self._file: JournalFile | None = None
-        self._files = self._journal.directory is not None
-        """Whether there is a file, or can be."""
 
     # -- the path of a call --------------------------------------------------------------------------------------
 
@@ -177,7 +169,7 @@ class Leases:
         """`take`, and ask the store for slices until there is enough; raises `StoreError`."""
         refused: dict[str, Refusal] = {}
         final: set[str] = set()
-        if len(self._queue) > MOST_WAITING:
+        if len(self._post.waiting) > MOST_WAITING:
             yield Step(self.flush, blocking=True)
         while True:
             with self._lock:
@@ -223,14 +215,12 @@ class Leases:
 
     def settle(self, hold: Hold, entry: Entry) -> None:
         """Have a call that only leases paid for settled with the next batch. Never raises for a disk or a store."""
-        line = line_of(hold, entry) if self._files else ""
+        line = self._post.line(hold, entry)
         with self._lock:
             if hold.id not in self._taken:
                 return
-            self._write(line)
-            self._queue.append((hold, entry, line))
+            urgent = self._post.put(hold, entry, line)
             self._end(hold.id, entry.cost)
-            urgent = len(self._queue) >= BATCH
         self._start()
         if urgent:
             self._wanted.set()
@@ -252,7 +242,7 @@ class Leases:
     @property
     def pending(self) -> bool:
         """Whether the store is owed settlements, or slices that are over."""
-        return bool(self._queue or self._leases or self._over)
+        return bool(self._post.waiting or self._leases or self._over)
 
     def flush(self, *, spare: str | None = None, everything: bool = False) -> None:
         """
@@ -264,10 +254,7 @@ class Leases:
         if not self._flushing.acquire(timeout=-1 if spare is None else WAIT_S):
             return
         try:
-            while self._queue:
-                with self._lock:
-                    batch = self._queue[:BATCH]
-                self._send(batch)
+            self._post.send(self._lock)
             with self._lock:
                 self._part_with_idle(spare, everything)
                 over = list(self._over)
@@ -275,10 +262,11 @@ class Leases:
                 self._store.release(lease.id)
                 with self._lock:
                     self._over.remove(lease)
-                    self._write(lease_line(lease.id, over=True))
+                    self._post.write(lease_line(lease.id, over=True))
                 LINE.call([self._name(lease.account)])
             with self._lock:
-                self._shorten()
+                open_ = [lease for leases in self._leases.values() for lease in leases] + self._over
+                self._post.shorten([_opened(lease) for lease in open_])
         finally:
             self._flushing.release()
 
@@ -291,21 +279,20 @@ class Leases:
                 break
             except StoreError as error:
                 if time.monotonic() > until_s:
-                    log.warning("leases could not be given back, and %d settlements wait: %s", len(self._queue), error)
+                    log.warning(
+                        "leases could not be given back, and %d settlements wait: %s", len(self._post.waiting), error
+                    )
                     return False
                 time.sleep(0.05)
         with self._lock:
-            if self._file is not None and not self.pending:
-                self._file.remove()
-                self._file = None
+            if not self.pending:
+                self._post.close()
         return True
 
     def drop(self) -> None:
         """Let go of the file, as a process that dies does."""
         with self._lock:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+            self._post.drop()
 
     # -- everything below runs under the lock --------------------------------------------------------------------
 
@@ -353,7 +340,7 @@ class Leases:
 
     def _part_with_idle(self, spare: str | None, everything: bool) -> None:
         now_s = self._clock()
-        owing = {lease_id for hold, _, _ in self._queue for lease_id in hold.leases}
+        owing = self._post.owing()
         owing |= {lease.id for leases in self._landing.values() for lease in leases}
         for key, leases in list(self._leases.items()):
             kept = []
@@ -372,34 +359,6 @@ class Leases:
     def _spares(self, key: str) -> bool:
         """Whether slices of an account could go back, so that the store has more to give."""
         return any(not lease.holds for lease in self._leases.get(key, ()))
-
-    def _write(self, line: str) -> None:
-        directory = self._journal.directory
-        if directory is None or not self._files:
-            return
-        try:
-            if self._file is None:
-                self._file = JournalFile.make(directory, self._journal.name)
-            self._file.append(line, sync=False)
-        except OSError as error:
-            self._files = False
-            log.error(  # noqa: TRY400
-                "the file of leases cannot be written (%s): should this process die, its slices count as spent", error
-            )
-
-    def _open(self) -> None:
-        """Have the file ready before calls need it."""
-        with self._lock:
-            if self._file is None:
-                self._write(lease_line("none", over=True))
-
-    def _shorten(self) -> None:
-        """Take out of the file what is on the books."""
-        file = self._file
-        if file is not None and (file.size > FILE_BYTES or not self.pending):
-            open_ = [lease for leases in self._leases.values() for lease in leases] + self._over
-            with suppress(OSError):
-                file.rewrite([*map(_opened, open_), *(line for _, _, line in self._queue)])
 
     # -- asking the store ----------------------------------------------------------------------------------------
 
@@ -421,8 +380,8 @@ class Leases:
         need = want if least is None else min(least, want)
         hold = Hold(new_id(), (slices,), size, need, want, self._ttl_ms, "charge", tags={"lease": _holder()})
         try:
-            if self._file is None and self._files:
-                yield Step(self._open, blocking=True)
+            if self._post.files and self._post.file is None:
+                yield Step(partial(self._post.open, self._lock), blocking=True)
             reserve = partial(self._store.reserve, hold)
             outcome: Admitted | Refusal | Stale = yield Step(reserve, blocking=self._store.blocking)
         except BaseException:
@@ -436,7 +395,7 @@ class Leases:
             old_s = now_s + self._ttl_ms / 2000
             lease = Lease(hold.id, account, pace, outcome.amount, now_s=now_s, old_s=old_s)
             with self._lock:
-                self._write(_opened(lease))
+                self._post.write(_opened(lease))
                 self._leases.setdefault(account.key, []).append(lease)
                 self._paces[account.key] = pace
                 pace.since_s, pace.taken = now_s, 0
@@ -456,21 +415,6 @@ class Leases:
         return int(pace.taken * HORIZON_S / max(passed_s, FLUSH_S))
 
     # -- in the background ---------------------------------------------------------------------------------------
-
-    def _send(self, batch: list[tuple[Hold, Entry, str]]) -> None:
-        said = [(hold, entry) for hold, entry, _ in batch]
-        try:
-            outcomes = self._store.settle_many(said)
-        except StoreError:
-            raise
-        except Exception:
-            log.exception("%d calls can never be settled: their leases stay spent", len(batch))
-        else:
-            for (hold, entry), outcome in zip(said, outcomes, strict=True):
-                if isinstance(outcome, Conflict):
-                    log.error("call %s was settled at %d before, now at %d", hold.id, outcome.recorded, entry.cost)
-        with self._lock:
-            del self._queue[: len(batch)]
 
     def _start(self) -> None:
         """Have the thread running that sends."""
@@ -505,10 +449,9 @@ class Leases:
         return id(self._store), account.key
 
     def _after_fork(self) -> None:
-        file = self._file
+        post = self._post
         self._begin()
-        if file is not None:
-            file.close()
+        post.drop()
 
 
 def _opened(lease: Lease) -> str:

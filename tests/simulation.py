@@ -628,7 +628,7 @@ class World:
         client.dead = True
         client.journal.close()
         client.leases.drop()
-        client.leases._files = False  # a process that is gone writes no file any more
+        client.leases._post.files = False  # a process that is gone writes no file any more
         for task in client.tasks:
             if not task.done and task.waits is not None:
                 self.go(task, error=Crash())

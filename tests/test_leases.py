@@ -384,7 +384,7 @@ def test_a_slice_whose_answer_was_lost_is_given_back(store):
 
 def test_the_file_does_not_grow_without_end(store, tmp_path, monkeypatch):
     """What is on the books is taken out of it; what is not, and open slices, stay in it."""
-    monkeypatch.setattr("budgetguard.leases.FILE_BYTES", 2000)
+    monkeypatch.setattr("budgetguard.lease_post.FILE_BYTES", 2000)
     process = Process(store, tmp_path)
     for _ in range(50):
         process.spend(10, 5)
@@ -404,7 +404,7 @@ def test_a_file_that_cannot_be_written_is_said_once(store, tmp_path, caplog):
     (tmp_path / "file").write_text("")
     process = Process(store)
     process.journal.directory = str(tmp_path / "file" / "below")
-    process.leases._files = True
+    process.leases._post.files = True
     for _ in range(3):
         assert process.spend(100, 60)
     assert caplog.text.count("its slices count as spent") == 1

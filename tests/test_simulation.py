@@ -25,6 +25,7 @@ from budgetguard.charge import Charge
 from budgetguard.errors import StoreError
 from budgetguard.journal import Journal
 from budgetguard.journal_files import JournalFile
+from budgetguard.lease_post import Post
 from budgetguard.leases import Leases
 from budgetguard.ledger import Account, Clock, Entry, Hold, Refusal, Settled, Store
 from budgetguard.stores.memory import MemoryStore
@@ -300,8 +301,8 @@ def uses_full_slices(leases: Leases, key: str, want: int, now_s: float) -> Any:
     return next(iter(leases._leases.get(key, ())), None)
 
 
-def forgets_what_it_sends(leases: Leases, batch: list[Any]) -> None:
-    del leases._queue[: len(batch)]
+def forgets_what_it_sends(post: Post, said: Any) -> None:
+    pass
 
 
 def parts_with_what_it_owes(leases: Leases, spare: str | None, everything: bool) -> None:
@@ -312,8 +313,8 @@ def parts_with_what_it_owes(leases: Leases, spare: str | None, everything: bool)
 
 LEASES = {
     "uses slices that are used up": (Leases, "_find", uses_full_slices),
-    "does not send": (Leases, "_send", forgets_what_it_sends),
-    "writes no file": (Leases, "_write", lambda leases, line: None),
+    "does not send": (Post, "_send", forgets_what_it_sends),
+    "writes no file": (Post, "write", lambda post, line: None),
     "gives slices back under its calls": (Leases, "_part_with_idle", parts_with_what_it_owes),
     "keeps slices for ever": (Leases, "_part_with_idle", lambda leases, spare, everything: None),
     "gives nothing back that it may have": (Journal, "give_back", lambda journal, hold_id: None),

@@ -1,0 +1,115 @@
+"""
+What leases owe the store: settlements that are sent together, and the file that tells of them if the process dies.
+
+A settlement is a line in the file before anybody hears of it, so that a killed process is booked to its last call. It
+is not synced: after a power cut the slice of the process counts as spent, which is never too little.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from .errors import StoreError
+from .journal_files import JournalFile, lease_line, line_of
+from .ledger import Conflict, Entry, Hold, Store
+
+if TYPE_CHECKING:
+    from .journal import Journal
+
+log = logging.getLogger("budgetguard")
+
+BATCH = 500
+"""How many settlements are sent at once."""
+
+FILE_BYTES = 4_000_000
+"""How long the file grows before what is on the books is taken out of it."""
+
+
+class Post:
+    """The settlements that wait, and the file. All but `line`, `send` and `open` is called under the leases' lock."""
+
+    def __init__(self, store: Store, journal: Journal) -> None:
+        self._store = store
+        self._journal = journal
+        self.waiting: list[tuple[Hold, Entry, str]] = []
+        self.file: JournalFile | None = None
+        self.files = journal.directory is not None
+        """Whether there is a file, or can be."""
+
+    def line(self, hold: Hold, entry: Entry) -> str:
+        """A settlement's line, if there is a file to write it to."""
+        return line_of(hold, entry) if self.files else ""
+
+    def put(self, hold: Hold, entry: Entry, line: str) -> bool:
+        """Have a settlement sent; whether there are enough for a batch."""
+        self.write(line)
+        self.waiting.append((hold, entry, line))
+        return len(self.waiting) >= BATCH
+
+    def owing(self) -> set[str]:
+        """The leases that waiting settlements draw on."""
+        return {lease_id for hold, _, _ in self.waiting for lease_id in hold.leases}
+
+    def send(self, lock: Lock) -> None:
+        """Send all that waits; raises `StoreError`."""
+        while self.waiting:
+            with lock:
+                batch = self.waiting[:BATCH]
+            self._send([(hold, entry) for hold, entry, _ in batch])
+            with lock:
+                del self.waiting[: len(batch)]
+
+    def _send(self, said: Sequence[tuple[Hold, Entry]]) -> None:
+        try:
+            outcomes = self._store.settle_many(said)
+        except StoreError:
+            raise
+        except Exception:
+            log.exception("%d calls can never be settled: their leases stay spent", len(said))
+            return
+        for (hold, entry), outcome in zip(said, outcomes, strict=True):
+            if isinstance(outcome, Conflict):
+                log.error("call %s was settled at %d before, now at %d", hold.id, outcome.recorded, entry.cost)
+
+    def open(self, lock: Lock) -> None:
+        """Have the file ready before calls need it: to make one takes a while."""
+        with lock:
+            if self.file is None:
+                self.write(lease_line("none", over=True))
+
+    def write(self, line: str) -> None:
+        """Add a line to the file."""
+        directory = self._journal.directory
+        if directory is None or not self.files:
+            return
+        try:
+            if self.file is None:
+                self.file = JournalFile.make(directory, self._journal.name)
+            self.file.append(line, sync=False)
+        except OSError as error:
+            self.files = False
+            log.error(  # noqa: TRY400
+                "the file of leases cannot be written (%s): should this process die, its slices count as spent", error
+            )
+
+    def shorten(self, opened: Sequence[str]) -> None:
+        """Take out of the file what is on the books; `opened` are the lines of the leases that are not over."""
+        if self.file is not None and (self.file.size > FILE_BYTES or not (opened or self.waiting)):
+            with suppress(OSError):
+                self.file.rewrite([*opened, *(line for _, _, line in self.waiting)])
+
+    def close(self) -> None:
+        """All is on the books."""
+        if self.file is not None:
+            self.file.remove()
+            self.file = None
+
+    def drop(self) -> None:
+        """Let go of the file, as a process that dies does."""
+        if self.file is not None:
+            self.file.close()
+            self.file = None
