@@ -27,8 +27,9 @@ BEGIN
         SELECT DISTINCT budgetguard.id_lock(p_ns, i.id) AS lock FROM unnest(p_ids) AS i (id) ORDER BY 1
     ) AS o;
     INSERT INTO budgetguard.terms AS t (ns, key, version, body)
-        SELECT p_ns, p_term_keys[i], p_versions[2 * i - 1], CASE WHEN p_versions[2 * i] = 1 THEN p_bodies[i] END
-        FROM generate_subscripts(p_term_keys, 1) AS i
+        SELECT DISTINCT ON (p_term_keys[i]) p_ns, p_term_keys[i], p_versions[2 * i - 1],
+               CASE WHEN p_versions[2 * i] = 1 THEN p_bodies[i] END
+        FROM generate_subscripts(p_term_keys, 1) AS i ORDER BY p_term_keys[i], p_versions[2 * i - 1] DESC, i
         ON CONFLICT (ns, key) DO UPDATE SET version = excluded.version, body = excluded.body
         WHERE t.version < excluded.version;
 
@@ -80,8 +81,9 @@ BEGIN
     PERFORM budgetguard.add(p_ns, v_d_keys, v_d_settled, v_d_held,
                             array_fill(v_never, ARRAY[cardinality(v_d_keys)]));
     INSERT INTO budgetguard.accounts AS a (ns, key, settled, pruned, end_ms)
-        SELECT p_ns, c.key, c.pruned, c.pruned, nullif(c.end_ms, v_never)
-        FROM unnest(p_accounts, p_ends, p_pruned) AS c (key, end_ms, pruned) ORDER BY c.key
+        SELECT DISTINCT ON (c.key) p_ns, c.key, c.pruned, c.pruned, nullif(c.end_ms, v_never)
+        FROM unnest(p_accounts, p_ends, p_pruned) WITH ORDINALITY AS c (key, end_ms, pruned, place)
+        ORDER BY c.key, c.place DESC
         ON CONFLICT (ns, key) DO UPDATE SET settled = a.settled + excluded.pruned - a.pruned,
             pruned = excluded.pruned, end_ms = excluded.end_ms;
 END $$;
