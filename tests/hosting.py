@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import json
 import socket
 import threading
 from collections.abc import Callable
@@ -38,3 +40,22 @@ class Hosted:
         self._thread.join(10)
         assert not self._thread.is_alive()
         self.app.close()
+
+    def ask(
+        self, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any, Any]:
+        """One request: the status, the JSON (or text) of the answer, and its headers."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            sent = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+            connection.request(method, path, sent, {"budgetguard-project": "shop", **(headers or {})})
+            answer = connection.getresponse()
+            data = answer.read()
+        finally:
+            connection.close()
+        kind = answer.getheader("content-type", "")
+        return answer.status, json.loads(data) if kind.startswith("application/json") else data, answer.headers
+
+    def post(self, path: str, body: Any, **more: Any) -> tuple[int, Any]:
+        """A POST: the status, and the JSON of the answer."""
+        return self.ask("POST", path, body, **more)[:2]

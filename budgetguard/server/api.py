@@ -50,6 +50,8 @@ class Ask:
     """An instance of the endpoint's `query`."""
     rest: str = ""
     """What the path names, such as a user."""
+    address: str = ""
+    """Where the request came from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ class Served:
         body: Any = None if self._decoder is None else self._decode(raw)
         named = body.project_name if endpoint.project_in_body else _project_header(scope)
         ask = Ask(self._projects.of(caller, named), caller, body)
+        ask.address = (scope.get("client") or ("",))[0]
         if endpoint.query is not None:
             ask.query = _query(scope, endpoint.query)
         if endpoint.names_a_user:

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route, Router
 
 from ..ledger import Clock
-from . import native
+from . import native, people, whole_dicts
 from .api import Endpoint, Runner, Served, send_json, send_refused
 from .keys import Keys
 from .metrics import Metrics
@@ -40,7 +40,7 @@ class App:
         self.keys = Keys(self.projects.own, open_mode=open_mode)
         self.metrics = Metrics()
         self.runner = Runner(threads, most_waiting)
-        self.endpoints: list[Endpoint] = [*native.ENDPOINTS]
+        self.endpoints: list[Endpoint] = [*native.ENDPOINTS, *people.ENDPOINTS, *whole_dicts.ENDPOINTS]
         routes = [Route("/health", endpoint=_Plain(_health), methods=["GET"])]
         routes += [self._route(endpoint) for endpoint in self.endpoints]
         self._router = Router(routes, redirect_slashes=False, lifespan=self._lifespan)

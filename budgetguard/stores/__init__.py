@@ -56,8 +56,8 @@ def open_store(
     settlements before a power cut for speed. `postgresql://host/db`, `redis://host:6379/0`, `rediss://` (with TLS) and
     `valkey://` are servers; `https://host` is a server of budgetguard (`budgetguard serve`), asked with `headers`, or
     with the key in `https://:KEY@host`; so is a ready `psycopg_pool.ConnectionPool`, or a ready client object of
-    redis-py or valkey-py (its Sentinel and Cluster clients, too). Without a `clock`, or with `time.time`, a server's own clock
-    decides. Raises `ConfigError` for anything else.
+    redis-py or valkey-py (its Sentinel and Cluster clients, too). Without a `clock`, or with `time.time`, a server's
+    own clock decides. Raises `ConfigError` for anything else.
     """
     if not isinstance(where, str):
         return _on_client(where, namespace, clock)

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, ProtocolError
 
 from ..errors import ConfigError, StoreError
@@ -282,13 +283,50 @@ class HttpStore:
         raise StoreError(f"{self.name}: {message}" if answer.status in {401, 403, 429} else message)
 
     def _new_pool(self) -> urllib3.HTTPConnectionPool:
-        kind = urllib3.HTTPSConnectionPool if self._secure else urllib3.HTTPConnectionPool
+        kind = _SecurePool if self._secure else _Pool
         return kind(self._host, self._port, maxsize=CONNECTIONS)
 
     def _after_fork(self) -> None:
         """In a forked child: the connections are the parent's."""
         self._breaker = Breaker(self.name)
         self._pool = self._new_pool()
+
+
+class _Whole:
+    """Sends a request in one piece: a head that comes alone wakes the server twice."""
+
+    _pieces: list[bytes] | None = None
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        self._pieces = []
+        try:
+            super().request(*args, **kwargs)  # type: ignore[misc]  # of the class beside it
+            pieces, self._pieces = self._pieces, None
+            self.send(b"".join(pieces))
+        finally:
+            self._pieces = None
+
+    def send(self, data: bytes) -> None:
+        if self._pieces is None:
+            super().send(data)  # type: ignore[misc]
+        else:
+            self._pieces.append(data)
+
+
+class _Connection(_Whole, HTTPConnection):  # type: ignore[misc]  # bytes are all that a request of ours has
+    pass
+
+
+class _SecureConnection(_Whole, HTTPSConnection):  # type: ignore[misc]
+    pass
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
 
 
 def _headers(user: str | None, password: str | None, headers: Mapping[str, str] | None) -> dict[str, str]:
