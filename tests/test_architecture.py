@@ -34,6 +34,7 @@ LAYERS = [
     ["install"],
     ["context", "completions"],
     ["decorators", "records"],
+    ["hosted"],
     ["manager"],
     ["server", "cli", "testing"],
 ]

@@ -13,6 +13,7 @@ from .demo import demo
 from .doctor import doctor
 from .prices import prices
 from .run import run
+from .serve import keys_app, serve
 from .spend import spend
 
 app = typer.Typer(
@@ -28,6 +29,8 @@ app.add_typer(budget_app, name="budget")
 app.command("spend")(spend)
 app.command("prices")(prices)
 app.command("run", context_settings={"ignore_unknown_options": True})(run)
+app.command("serve")(serve)
+app.add_typer(keys_app, name="keys")
 app.command("import")(import_)
 app.command("export")(export)
 app.command("holds")(holds)

@@ -35,7 +35,11 @@ MOST_BYTES = 1_000_000
 """How long a body may be, unless its endpoint says otherwise."""
 MOST_BYTES_OF_MANY = 32_000_000
 
+BODY_S = 30.0
+"""How long a body may take to arrive."""
+
 _JSON = (b"content-type", b"application/json")
+_CLOSE = (b"connection", b"close")
 
 
 @dataclass(slots=True)
@@ -82,6 +86,8 @@ class Endpoint:
     """Which statuses it has beside those that all have."""
     project_in_body: bool = False
     """Whether the body names the project, as LiteLLM's endpoints have it."""
+    any_project: bool = False
+    """Whether it is about the server, so that no project has to be named."""
     also: tuple[str, ...] = field(default=())
     """Other types of content that the answer may have."""
 
@@ -131,7 +137,7 @@ class Served:
         try:
             caller = self._keys.known(scope)
             if caller is None:
-                caller = await self._runner.run(self._keys.find, scope, blocking=self._projects.blocking)
+                caller = await ask_store(self._keys, self._projects, self._runner, scope)
             answer = await self._answer(scope, receive, caller)
             status = self._endpoint.status
         except Exception as error:
@@ -145,8 +151,10 @@ class Served:
             await send_json(send, status, self._encode(answer))
         seconds = time.perf_counter() - begin
         self._metrics.served(self._endpoint.path, status, seconds)
-        if log.isEnabledFor(logging.INFO):
-            log.info(
+        level = logging.DEBUG if status < 400 else logging.INFO
+        if log.isEnabledFor(level):
+            log.log(
+                level,
                 "request",
                 extra={
                     "method": self._endpoint.method,
@@ -171,7 +179,7 @@ class Served:
         raw = await read_body(scope, receive, endpoint.most_bytes)
         body: Any = None if self._decoder is None else self._decode(raw)
         named = body.project_name if endpoint.project_in_body else _project_header(scope)
-        ask = Ask(self._projects.of(caller, named), caller, body)
+        ask = Ask(self._projects.of(caller, named, any_will_do=endpoint.any_project), caller, body)
         ask.address = (scope.get("client") or ("",))[0]
         if endpoint.query is not None:
             ask.query = _query(scope, endpoint.query)
@@ -180,7 +188,7 @@ class Served:
         return await self._runner.run(self._handle, ask, blocking=endpoint.slow or self._projects.blocking)
 
     def _handle(self, ask: Ask) -> Any:
-        if not ask.project.noted:
+        if not (ask.project.noted or self._endpoint.any_project):
             self._projects.note(ask.project)
         return self._endpoint.handler(ask)
 
@@ -214,8 +222,13 @@ class Served:
                 return
 
 
+async def ask_store(keys: Keys, projects: Projects, runner: Runner, scope: Mapping[str, Any]) -> Caller:
+    """Who asks, by the store; raises `Refused` for one who may not."""
+    return await runner.run(keys.find, scope, blocking=projects.blocking)
+
+
 async def read_body(scope: MutableMapping[str, Any], receive: Any, most: int) -> bytes:
-    """The whole body; raises `Refused` (413) for one that is too long, before it is all read."""
+    """The whole body; raises `Refused` for one that is too long (413), before it is all read, or too slow (408)."""
     for name, value in scope["headers"]:
         if name == b"content-length" and (not value.isdigit() or int(value) > most):
             raise _too_long(most)
@@ -226,14 +239,18 @@ async def read_body(scope: MutableMapping[str, Any], receive: Any, most: int) ->
             raise _too_long(most)
         return body
     pieces, size = [body], len(body)
-    while message.get("more_body"):
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Refused(400, "the request ended before its body did")
-        pieces.append(message.get("body", b""))
-        size += len(pieces[-1])
-        if size > most:
-            raise _too_long(most)
+    try:
+        async with asyncio.timeout(BODY_S):
+            while message.get("more_body"):
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Refused(400, "the request ended before its body did")
+                pieces.append(message.get("body", b""))
+                size += len(pieces[-1])
+                if size > most:
+                    raise _too_long(most)
+    except TimeoutError:
+        raise Refused(408, f"the body did not arrive within {BODY_S:g} s", headers=(_CLOSE,)) from None
     return b"".join(pieces)
 
 
@@ -267,7 +284,7 @@ def problem_of(error: Exception, scope: Mapping[str, Any]) -> Refused:
 
 
 def _too_long(most: int) -> Refused:
-    return Refused(413, f"the body is longer than {most:,} bytes", headers=((b"connection", b"close"),))
+    return Refused(413, f"the body is longer than {most:,} bytes", headers=(_CLOSE,))
 
 
 def _project_header(scope: Mapping[str, Any]) -> str | None:

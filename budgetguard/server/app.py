@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.routing import Route, Router
 
 from ..ledger import Clock
-from . import native, people, whole_dicts
-from .api import Endpoint, Runner, Served, send_json, send_refused
+from . import native, people, upkeep, whole_dicts
+from .api import Endpoint, Runner, Served, ask_store, problem_of, send_json, send_refused
+from .jobs import EVERY_S, run_daily
 from .keys import Keys
 from .metrics import Metrics
 from .problems import NOT_FOUND, Refused
 from .projects import Projects
+
+log = logging.getLogger("budgetguard.server")
 
 THREADS = 32
 """How many requests ask the store at once; the others wait."""
@@ -35,12 +40,15 @@ class App:
         clock: Clock | None = None,
         threads: int = THREADS,
         most_waiting: int = MOST_WAITING,
+        jobs: bool = False,
     ) -> None:
+        self._jobs = jobs
         self.projects = Projects(store, clock=clock, default=project)
         self.keys = Keys(self.projects.own, open_mode=open_mode)
         self.metrics = Metrics()
         self.runner = Runner(threads, most_waiting)
-        self.endpoints: list[Endpoint] = [*native.ENDPOINTS, *people.ENDPOINTS, *whole_dicts.ENDPOINTS]
+        table = [*native.ENDPOINTS, *people.ENDPOINTS, *whole_dicts.ENDPOINTS]
+        self.endpoints = upkeep.endpoints(self.projects, self.metrics, table)
         routes = [Route("/health", endpoint=_Plain(_health), methods=["GET"])]
         routes += [self._route(endpoint) for endpoint in self.endpoints]
         self._router = Router(routes, redirect_slashes=False, lifespan=self._lifespan)
@@ -63,14 +71,19 @@ class App:
         try:
             await self._router(scope, receive, tell)
         except HTTPException as error:
+            await send_refused(tell, await self._nothing_there(scope, error))
+
+    async def _nothing_there(self, scope: MutableMapping[str, Any], error: HTTPException) -> Refused:
+        """The answer to a path or method that is none: those without a key do not learn what there is."""
+        try:
+            if self.keys.known(scope) is None:
+                await ask_store(self.keys, self.projects, self.runner, scope)
+        except Exception as failed:
+            return failed if isinstance(failed, Refused) else problem_of(failed, scope)
+        if error.status_code == 405:
             allowed = (error.headers or {}).get("Allow", "")
-            if error.status_code == 405:
-                refused = Refused(
-                    405, f"{scope['method']} is not for this path", headers=((b"allow", allowed.encode()),)
-                )
-            else:
-                refused = Refused(404, "there is nothing at this path: see /openapi.json", code=NOT_FOUND)
-            await send_refused(tell, refused)
+            return Refused(405, f"{scope['method']} is not for this path", headers=((b"allow", allowed.encode()),))
+        return Refused(404, "there is nothing at this path: see /openapi.json", code=NOT_FOUND)
 
     def close(self) -> None:
         """Wait for the requests under way, and close the stores."""
@@ -79,7 +92,23 @@ class App:
 
     @asynccontextmanager
     async def _lifespan(self, _: Any) -> AsyncIterator[None]:
-        yield
+        work = asyncio.create_task(self._work()) if self._jobs else None
+        try:
+            yield
+        finally:
+            if work is not None:
+                work.cancel()
+                with suppress(asyncio.CancelledError):
+                    await work
+
+    async def _work(self) -> None:
+        """Look now and then whether the day's work is done. What goes wrong is logged, and tried again later."""
+        while True:
+            try:
+                await self.runner.run(run_daily, self.projects, blocking=True)
+            except Exception:
+                log.exception("daily job")
+            await asyncio.sleep(EVERY_S)
 
     def _route(self, endpoint: Endpoint) -> Route:
         served = Served(endpoint, self.projects, self.keys, self.runner, self.metrics)

@@ -52,13 +52,16 @@ class Projects:
         self.own = open_store(url, namespace=OWN, clock=clock)
         """The server's own namespace: keys, names of projects, what jobs were done."""
         self.blocking = self.own.blocking
+        self._itself = Project(OWN, self.own, clock or time.time)
 
-    def of(self, caller: Caller, named: str | None) -> Project:
+    def of(self, caller: Caller, named: str | None, *, any_will_do: bool = False) -> Project:
         """The project that a caller asks for; raises `Refused` for one that is not theirs."""
         mine = caller.project
         if mine is not None and named is not None and named != mine:
             raise Refused(403, "this key belongs to another project", "permission_error", param="project_name")
         name = mine if mine is not None else named or self._default
+        if any_will_do and not name:
+            return self._itself
         if not name or not name.strip():
             raise Refused(400, "name the project: send its name in the header budgetguard-project", param="project")
         project = self._open.get(name)

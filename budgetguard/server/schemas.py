@@ -314,6 +314,12 @@ class Done(Struct, frozen=True):
     done: Literal[True] = True
 
 
+class Ready(Struct, frozen=True):
+    """The store answers."""
+
+    status: Literal["ready"] = "ready"
+
+
 class Problem(Struct, frozen=True):
     """What went wrong, shaped as OpenAI's errors."""
 

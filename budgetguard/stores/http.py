@@ -7,6 +7,7 @@ deadlines, and keeps asking a server that is away from costing every call one.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import weakref
@@ -87,7 +88,8 @@ class HttpStore:
         self.namespace = namespace
         self._secure = parts.scheme == "https"
         self._host, self._port = parts.hostname, port
-        self._path = parts.path.rstrip("/") + "/v1"
+        self._base = parts.path.rstrip("/")
+        self._path = self._base + "/v1"
         self.name = f"{parts.scheme}://{parts.hostname}{'' if port is None else f':{port}'}{parts.path.rstrip('/')}"
         """The server's URL, without secrets."""
         self._headers = _headers(parts.username, parts.password, headers)
@@ -197,6 +199,23 @@ class HttpStore:
         """Close the connections; the next use opens new ones."""
         pool, self._pool = self._pool, self._new_pool()
         pool.close()
+
+    def post_json(self, path: str, said: Any, timeout_s: float) -> Any:
+        """
+        The JSON with which the server answers to JSON at a path beside the native API.
+
+        Raises `StoreError` if it does not.
+        """
+        try:
+            answer = self._send(f"{self._base}/{path}", wire.dump(said), time.monotonic() + timeout_s)
+            if answer.status == 200:
+                return json.loads(answer.data)
+            told = f"answered {answer.status}"
+        except ValueError:
+            told = "answered with something that is not JSON"
+        except (HTTPError, OSError) as error:
+            told = f"did not answer within {timeout_s:g} s ({_cause(error)})"
+        raise StoreError(f"{self.name}/{path} {told}: check the URL and the key")
 
     # -- pages -------------------------------------------------------------------------------------------------------
 
@@ -331,7 +350,7 @@ class _SecurePool(urllib3.HTTPSConnectionPool):
 
 def _headers(user: str | None, password: str | None, headers: Mapping[str, str] | None) -> dict[str, str]:
     key = unquote(password or user or "")
-    said = {"Authorization": f"Bearer {key}"} if headers is None and key else dict(headers or {})
+    said = {"Authorization": f"Bearer {key}", **(headers or {})} if key else dict(headers or {})
     for name, value in said.items():
         if not all(isinstance(text, str) and text.isascii() and text.isprintable() for text in (name, value)):
             raise ConfigError(f"headers[{name!r}]: a key or header is plain text in one line; this one is not")
