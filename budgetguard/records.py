@@ -81,7 +81,8 @@ def make_record(own: UserBudget, now_ms: Millis, spent: Nano, costs: Mapping[str
     if length is not None:
         renewed_s = max(own.updated_s, start_s) if own.rule.period.rolling_ms is None else own.updated_s
         made |= {"duration": length, "created_at": own.created_s, "last_updated_at": renewed_s}
-    if spent or own.epoch or start_s > own.updated_s:  # zeros after a reset, by hand or by the calendar
+    begun = start_s > 0 and start_s >= own.updated_s
+    if spent or own.epoch or begun:  # zeros after a reset, by hand or by the calendar
         made |= {
             "current_cost": spent / DOLLAR,
             "model_cost": {model: nano / DOLLAR for model, nano in costs.items()},

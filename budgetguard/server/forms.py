@@ -14,6 +14,8 @@ MOST_PAGE = 1_000
 
 Dollars = float | str | None
 """A number, or text such as "0.25" that is exact; null: no limit."""
+Short = Annotated[str, Meta(max_length=500)]
+"""A text in a query string, whose whole length is bounded, too."""
 PageSize = Annotated[int, Meta(ge=1, le=MOST_PAGE)]
 Enforcement = Literal["hard", "soft", "observe"]
 Expiry = Literal["release", "charge"]
@@ -78,7 +80,7 @@ class BudgetsPage(Struct, frozen=True):
 class PageQuery(Struct, forbid_unknown_fields=True, frozen=True):
     """Which page."""
 
-    after: Text | None = None
+    after: Short | None = None
     limit: PageSize = PAGE
 
 
@@ -101,12 +103,12 @@ class UsersPage(Struct, frozen=True):
 class EntriesQuery(Struct, forbid_unknown_fields=True, frozen=True):
     """Which entries; `tag` is name=value and may be repeated; times are [since, until)."""
 
-    user: Text | None = None
-    model: Text | None = None
-    tag: list[Text] = []
-    since: Text | None = None
-    until: Text | None = None
-    after: Text | None = None
+    user: Short | None = None
+    model: Short | None = None
+    tag: Annotated[list[Short], Meta(max_length=20)] = []
+    since: Short | None = None
+    until: Short | None = None
+    after: Short | None = None
     limit: PageSize | None = None
     format: Literal["json", "csv"] = "json"
 
@@ -137,12 +139,12 @@ class EntriesOut(Struct, frozen=True):
 class SpendQuery(Struct, forbid_unknown_fields=True, frozen=True):
     """How to group (`by`, may be repeated), and which entries."""
 
-    by: Annotated[list[Annotated[str, Meta(min_length=1, max_length=1_000)]], Meta(max_length=20)] = []
-    user: Text | None = None
-    model: Text | None = None
-    tag: list[Text] = []
-    since: Text | None = None
-    until: Text | None = None
+    by: Annotated[list[Annotated[str, Meta(min_length=1, max_length=500)]], Meta(max_length=20)] = []
+    user: Short | None = None
+    model: Short | None = None
+    tag: Annotated[list[Short], Meta(max_length=20)] = []
+    since: Short | None = None
+    until: Short | None = None
 
 
 class SpendGroup(Struct, frozen=True):

@@ -90,7 +90,12 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         statuses.add(422)
     for name in re.findall(r"{(\w+)", endpoint.path):
         made["parameters"].append(
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+            {
+                "name": name,
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "minLength": 1, "maxLength": 500},
+            }
         )
     for status in sorted(statuses):
         made["responses"][str(status)] = _answer(_COMMON[status], _ref(ErrorOut))

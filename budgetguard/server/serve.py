@@ -16,6 +16,7 @@ from ..errors import ConfigError
 from . import logs
 from .app import App
 from .keys import KeyRing
+from .protocol import Protocol
 
 log = logging.getLogger("budgetguard.server")
 
@@ -52,7 +53,7 @@ def serve(settings: Settings) -> None:
         config = uvicorn.Config(
             app,
             loop="uvloop",
-            http="httptools",
+            http=Protocol,
             ws="none",
             log_config=None,
             access_log=False,
