@@ -20,6 +20,8 @@ import msgspec
 
 from ..errors import BudgetGuardError, ConfigError, StoreError, UnknownUserError
 from ..stores import http_wire
+from . import batches
+from .batches import Batches
 from .keys import ADMIN, Caller, Keys
 from .metrics import Metrics
 from .problems import NOT_FOUND, Refused
@@ -60,10 +62,10 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """An answer that is not JSON: its bytes are made piece by piece, in a thread."""
+    """An answer that is made here: all of it, or piece by piece in a thread."""
 
     content_type: str
-    pieces: Iterator[bytes]
+    content: bytes | Iterator[bytes]
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
@@ -78,6 +80,8 @@ class Endpoint:
     scopes: frozenset[str] = frozenset({ADMIN})
     body: Any = None
     query: Any = None
+    finish: Callable[[Ask, Any, Any], Any] | None = None
+    """With it, `handler` only says which operation of the store is wanted, and this makes an answer of its outcome."""
     slow: bool = False
     """Whether it may take long even in memory."""
     status: int = 200
@@ -98,24 +102,45 @@ class Endpoint:
 
 
 class Runner:
-    """Where handlers run: in a few threads, or at once."""
+    """Where handlers run: in a few threads, or at once; and the lines in front of the projects' stores."""
 
-    def __init__(self, threads: int, most_waiting: int) -> None:
-        self.threads = ThreadPoolExecutor(threads, thread_name_prefix="budgetguard-server")
+    def __init__(self, threads: int, most_waiting: int, lines_at_once: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="budgetguard-server")
+        self._lines = ThreadPoolExecutor(threads, thread_name_prefix="budgetguard-line")
+        self._lines_at_once = lines_at_once
         self._most = most_waiting
         self._waiting = 0
+        self._line_of: dict[str, Batches] = {}
 
     async def run(self, work: Callable[..., T], *args: Any, blocking: bool) -> T:
         """The result of `work(*args)`; raises `Refused` (503) when too many wait already."""
         if not blocking:
             return work(*args)
         if self._waiting >= self._most:
-            raise Refused(503, "too many requests wait for the store: try again", "store_error", code="busy")
+            raise _busy()
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self.threads, work, *args)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
         finally:
             self._waiting -= 1
+
+    def line(self, project: Project) -> Batches:
+        """The line in front of a project's store; raises `Refused` (503) when it is too long."""
+        found = self._line_of.get(project.name)
+        if found is None:
+            found = self._line_of[project.name] = Batches(project.store, self._lines, self._lines_at_once)
+        if len(found) >= self._most:
+            raise _busy()
+        return found
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        self._threads.shutdown()
+        self._lines.shutdown()
+
+
+def _busy() -> Refused:
+    return Refused(503, "too many requests wait for the store: try again", "store_error", code="busy")
 
 
 class Served:
@@ -144,7 +169,7 @@ class Served:
             answer = error if isinstance(error, Refused) else problem_of(error, scope)
             status = answer.status
         if isinstance(answer, Raw):
-            await self._stream(send, answer)
+            await self._send_raw(send, answer)
         elif isinstance(answer, Refused):
             await send_refused(send, answer)
         else:
@@ -185,12 +210,18 @@ class Served:
             ask.query = _query(scope, endpoint.query)
         if endpoint.names_a_user:
             ask.rest = _rest(scope)
-        return await self._runner.run(self._handle, ask, blocking=endpoint.slow or self._projects.blocking)
+        return await self._run(ask)
 
-    def _handle(self, ask: Ask) -> Any:
-        if not (ask.project.noted or self._endpoint.any_project):
-            self._projects.note(ask.project)
-        return self._endpoint.handler(ask)
+    async def _run(self, ask: Ask) -> Any:
+        endpoint, project, blocking = self._endpoint, ask.project, self._projects.blocking
+        if not (project.noted or endpoint.any_project):
+            await self._runner.run(self._projects.note, project, blocking=blocking)
+        if endpoint.finish is None:
+            return await self._runner.run(endpoint.handler, ask, blocking=endpoint.slow or blocking)
+        operation = endpoint.handler(ask)
+        if not blocking:
+            return endpoint.finish(ask, operation, batches.do(project.store, operation))
+        return endpoint.finish(ask, operation, await self._runner.line(project).do(operation))
 
     def _decode(self, raw: bytes) -> Any:
         assert self._decoder is not None
@@ -212,11 +243,18 @@ class Served:
             return made
         return self._encoder.encode(http_wire.escaped(msgspec.to_builtins(answer)))
 
-    async def _stream(self, send: Any, raw: Raw) -> None:
-        headers = [(b"content-type", raw.content_type.encode()), *raw.headers]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+    async def _send_raw(self, send: Any, raw: Raw) -> None:
+        kind, content = (b"content-type", raw.content_type.encode()), raw.content
+        if isinstance(content, bytes):
+            await send_bytes(send, 200, content, (kind, *raw.headers))
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": [kind, *raw.headers]})
         while True:
-            piece = await self._runner.run(next, raw.pieces, b"", blocking=True)
+            try:
+                piece = await self._runner.run(next, content, b"", blocking=True)
+            except Exception:
+                log.exception("an answer was broken off", extra={"path": self._endpoint.path})
+                raise  # the connection is closed without an end, so that nobody takes it for the whole
             await send({"type": "http.response.body", "body": piece, "more_body": bool(piece)})
             if not piece:
                 return
@@ -255,9 +293,14 @@ async def read_body(scope: MutableMapping[str, Any], receive: Any, most: int) ->
 
 
 async def send_json(send: Any, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+    """JSON in one piece."""
+    await send_bytes(send, status, body, (_JSON, *headers))
+
+
+async def send_bytes(send: Any, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> None:
     """An answer in one piece."""
     length = (b"content-length", b"%d" % len(body))
-    await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, *headers]})
+    await send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -23,9 +23,11 @@ from .projects import Projects
 
 log = logging.getLogger("budgetguard.server")
 
-THREADS = 32
+THREADS = 16
 """How many requests ask the store at once; the others wait."""
 MOST_WAITING = 1_000
+LINES, LINES_OF_A_FILE = 8, 1
+"""How many batches of one project are with the store at once; a file has one writer."""
 
 
 class App:
@@ -46,7 +48,7 @@ class App:
         self.projects = Projects(store, clock=clock, default=project)
         self.keys = Keys(self.projects.own, open_mode=open_mode)
         self.metrics = Metrics()
-        self.runner = Runner(threads, most_waiting)
+        self.runner = Runner(threads, most_waiting, LINES_OF_A_FILE if store.startswith("sqlite:") else LINES)
         table = [*native.ENDPOINTS, *people.ENDPOINTS, *whole_dicts.ENDPOINTS]
         self.endpoints = upkeep.endpoints(self.projects, self.metrics, table)
         routes = [Route("/health", endpoint=_Plain(_health), methods=["GET"])]
@@ -87,7 +89,7 @@ class App:
 
     def close(self) -> None:
         """Wait for the requests under way, and close the stores."""
-        self.runner.threads.shutdown(wait=True)
+        self.runner.close()
         self.projects.close()
 
     @asynccontextmanager

@@ -7,11 +7,13 @@ from dataclasses import replace
 from itertools import dropwhile, islice
 from typing import TypeVar
 
+from ..ledger import Admitted, Conflict, Ended, Refusal, Settled, Stale
 from ..money import MAX_AMOUNT, Nano
 from ..stores.rules import absurd
 from . import schemas as s
 from . import wire
 from .api import MOST_BYTES_OF_MANY, Ask, Endpoint
+from .batches import Release, Reserve, Settle
 from .keys import ADMIN, READ, SPEND
 from .problems import Refused
 
@@ -21,43 +23,54 @@ _OF_CALLS = "responses/"
 """The keys of terms that a spender writes: what it remembers of a background call."""
 
 
-def reserve(ask: Ask) -> s.Reserved:
+def reserve(ask: Ask) -> Reserve:
     """Place a hold on all of its accounts, or on none."""
     held = wire.hold(ask.body)
     _require(held.amount, "a hold")
-    outcome = ask.project.store.reserve(held)
-    ask.project.meter.reserved(held, outcome)
-    return wire.reserved(outcome, held)
+    return Reserve(held)
 
 
-def settle(ask: Ask) -> s.SettledOut:
+def reserved(ask: Ask, asked: Reserve, outcome: Admitted | Refusal | Stale | Ended) -> s.Reserved:
+    """The answer to it."""
+    ask.project.meter.reserved(asked.hold, outcome)
+    return wire.reserved(outcome, asked.hold)
+
+
+def settle(ask: Ask) -> Settle:
     """End a hold at its true cost, once; also when it expired, was released, or never seen."""
-    return _settle_all(ask, [ask.body])[0]
+    return _settlement(ask.body)
+
+
+def settled(ask: Ask, asked: Settle, outcome: Settled | Conflict) -> s.SettledOut:
+    """The answer to it."""
+    ask.project.meter.settled(asked.hold, asked.entry, outcome)
+    return wire.settled(outcome)
+
+
+def release(ask: Ask) -> Release:
+    """Give a hold back: the call was not made."""
+    return Release(ask.body.id)
+
+
+def released(ask: Ask, asked: Release, outcome: None) -> s.Done:
+    """The answer to it."""
+    ask.project.meter.released()
+    return s.Done()
 
 
 def settle_many(ask: Ask) -> s.SettledMany:
     """Settle each of these, in their order."""
-    return s.SettledMany(_settle_all(ask, ask.body.settlements))
+    settlements = [_settlement(each) for each in ask.body.settlements]
+    outcomes = ask.project.store.settle_many(settlements)
+    return s.SettledMany([settled(ask, *pair) for pair in zip(settlements, outcomes, strict=True)])
 
 
-def _settle_all(ask: Ask, said: Iterable[s.SettlementIn]) -> list[s.SettledOut]:
-    settlements = [(wire.hold(each.hold), wire.entry(each.entry)) for each in said]
-    for held, entry in settlements:
-        _require(entry.cost, "a cost")
-        if held.id != entry.hold_id:
-            raise Refused(422, f"entry.hold_id={entry.hold_id!r} is not hold.id={held.id!r}", param="entry.hold_id")
-    store, meter = ask.project.store, ask.project.meter
-    outcomes = [store.settle(*settlements[0])] if len(settlements) == 1 else store.settle_many(settlements)
-    for (held, entry), outcome in zip(settlements, outcomes, strict=True):
-        meter.settled(held, entry, outcome)
-    return [wire.settled(outcome) for outcome in outcomes]
-
-
-def release(ask: Ask) -> s.Done:
-    """Give a hold back: the call was not made."""
-    ask.project.store.release(ask.body.id)
-    ask.project.meter.released()
-    return s.Done()
+def _settlement(said: s.SettlementIn) -> Settle:
+    held, entry = wire.hold(said.hold), wire.entry(said.entry)
+    _require(entry.cost, "a cost")
+    if held.id != entry.hold_id:
+        raise Refused(422, f"entry.hold_id={entry.hold_id!r} is not hold.id={held.id!r}", param="entry.hold_id")
+    return Settle(held, entry)
 
 
 def balances(ask: Ask) -> s.Balances:
@@ -142,9 +155,9 @@ _READERS = frozenset({READ, ADMIN})
 _ALL = frozenset({SPEND, READ, ADMIN})
 
 ENDPOINTS = [
-    Endpoint("POST", "/v1/reserve", reserve, s.Reserved, _SPENDERS, s.HoldIn),
-    Endpoint("POST", "/v1/settle", settle, s.SettledOut, _SPENDERS, s.SettlementIn),
-    Endpoint("POST", "/v1/release", release, s.Done, _SPENDERS, s.ReleaseIn),
+    Endpoint("POST", "/v1/reserve", reserve, s.Reserved, _SPENDERS, s.HoldIn, finish=reserved),
+    Endpoint("POST", "/v1/settle", settle, s.SettledOut, _SPENDERS, s.SettlementIn, finish=settled),
+    Endpoint("POST", "/v1/release", release, s.Done, _SPENDERS, s.ReleaseIn, finish=released),
     Endpoint(
         "POST",
         "/v1/settle_many",

@@ -29,15 +29,15 @@ def endpoints(projects: Projects, metrics: Metrics, others: Sequence[Endpoint]) 
         """For Prometheus: spend, holds and refusals by budget of the key's project, and this server's latency."""
         shown = [ask.project] if ask.caller.project is not None else projects.opened()
         told = metrics.scrape((each.name, each.meter, each.store.holds()) for each in shown)
-        return Raw(CONTENT_TYPE, iter([told]))
+        return Raw(CONTENT_TYPE, told)
 
     def openapi_(ask: Ask) -> Raw:
         """This API as an OpenAPI document."""
-        return Raw("application/json", iter([msgspec.json.encode(openapi.document(table))]))
+        return Raw("application/json", msgspec.json.encode(openapi.document(table)))
 
     def docs(ask: Ask) -> Raw:
         """This API as a page."""
-        return Raw("text/html; charset=utf-8", iter([openapi.page(table)]))
+        return Raw("text/html; charset=utf-8", openapi.page(table))
 
     table = [
         *others,
