@@ -328,7 +328,7 @@ def test_litellms_own_client_works_against_this_server(server: Hosted) -> None:
     """A pinned release, in an environment of its own: three copies of it, whose spend adds up."""
     python = Path(__file__).parent.parent / ".cache/litellm-hosted/bin/python"
     if not python.exists():
-        pytest.skip("make setup-litellm installs LiteLLM in an environment of its own")
+        pytest.skip("`make test` installs LiteLLM in an environment of its own")
     done = subprocess.run([python, "-c", PROGRAM, server.url], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     expected, found, models = json.loads(done.stdout.splitlines()[-1])
