@@ -4,17 +4,19 @@ UV := .venv/bin/uv
 RUN := .venv/bin/python
 export UV_LINK_MODE ?= copy
 
-.PHONY: help setup demo demo-llm test test-sdk-suite check format bench contention shapes soak clean
+.PHONY: help setup demo demo-llm serve load test test-sdk-suite check format bench contention shapes soak clean
 
 help:
 	@echo "make demo       two users spend, one runs out: no key, no network, seconds"
 	@echo "make demo-llm   the same against a real model on this machine"
+	@echo "make serve      host budgets on 127.0.0.1:8080, without keys: a trial"
 	@echo "make test       everything that is claimed"
 	@echo "make test-sdk-suite   OpenAI's own tests of its SDK, alone and guarded: the same outcomes (8 minutes)"
 	@echo "make check      format, lint, types"
 	@echo "make bench      what a call costs, as ratios in one run"
 	@echo "make shapes     one dollar, in every shape a program takes"
 	@echo "make contention processes and threads on one account of one file"
+	@echo "make load       32 clients on a server for a minute, and a server that is killed: nothing is lost"
 	@echo "make soak       the simulation with many more seeds"
 
 setup: .venv/ready
@@ -35,7 +37,20 @@ demo-llm: .venv/bin/uv
 	@$(UV) pip install --quiet --python .venv/bin/python -e ".[llm]"
 	@.venv/bin/budgetguard demo --llm
 
-test: setup
+serve: .venv/bin/uv
+	@test -x .venv/bin/uvicorn || $(UV) pip install --quiet --python .venv/bin/python -e ".[server]"
+	@.venv/bin/budgetguard serve --open --store $(or $(STORE),sqlite:///budgetguard.db) --port $(or $(PORT),8080)
+
+load: setup
+	BUDGETGUARD_LOAD_S=60 $(RUN) -m pytest -s tests/test_server_load.py
+
+# LiteLLM's own hosted client, a release that is known to work, for tests/test_server_litellm.py.
+.cache/litellm-hosted/ready: .venv/bin/uv
+	$(UV) venv --quiet --allow-existing --python .venv/bin/python .cache/litellm-hosted
+	$(UV) pip install --quiet --python .cache/litellm-hosted/bin/python "litellm==1.80.0"
+	touch $@
+
+test: setup .cache/litellm-hosted/ready
 	$(RUN) -m pytest -n 2
 	$(RUN) tests/run_sdk_versions.py
 
@@ -57,6 +72,7 @@ bench: setup .cache/litellm/ready
 	$(RUN) -m benchmarks.redis
 	$(RUN) -m benchmarks.postgres
 	$(RUN) -m benchmarks.leases
+	$(RUN) -m benchmarks.hosted
 	$(RUN) benchmarks/litellm_manager.py budgetguard
 	.cache/litellm/bin/python benchmarks/litellm_manager.py litellm
 

@@ -4,6 +4,7 @@ Settings from outside: `budgetguard.toml` and `BUDGETGUARD_*` become arguments.
     store = "sqlite:///budgets.db"      # BUDGETGUARD_STORE
     project = "shop"                    # BUDGETGUARD_PROJECT
     prices = "prices.toml"              # BUDGETGUARD_PRICES
+                                        # BUDGETGUARD_KEY: of a hosted store; a file is no place for it
 
     [[budgets]]
     name = "free"
@@ -21,7 +22,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,11 @@ class Config:
     project: str = "default"
     prices: Path | None = None
     budgets: tuple[Budget, ...] = ()
+    key: str | None = field(default=None, repr=False)
+
+    def headers(self) -> dict[str, str] | None:
+        """What a hosted store is asked with: the key, if there is one."""
+        return None if self.key is None else {"Authorization": f"Bearer {self.key}"}
 
     def price_book(self) -> PriceBook | None:
         """The prices of the price file, if one is named."""
@@ -62,6 +68,7 @@ def load_config(environ: Mapping[str, str] = os.environ) -> Config:
         store=environ.get("BUDGETGUARD_STORE") or data.get("store"),
         project=environ.get("BUDGETGUARD_PROJECT") or data.get("project", "default"),
         prices=Path(stated) if stated else (path.parent / beside if beside else None),
+        key=environ.get("BUDGETGUARD_KEY") or None,
         budgets=tuple(_budget(path, number, raw) for number, raw in enumerate(data.get("budgets", ()), 1)),
     )
 
@@ -73,7 +80,8 @@ def configured_guard(environ: Mapping[str, str] = os.environ) -> Guard | None:
         if config.budgets:
             raise ConfigError("budgets are configured, but no store: set store, or BUDGETGUARD_STORE")
         return None
-    return Guard(open_store(config.store, namespace=config.project), config.price_book(), config.budgets)
+    store = open_store(config.store, namespace=config.project, headers=config.headers())
+    return Guard(store, config.price_book(), config.budgets)
 
 
 def _read(path: Path) -> dict[str, Any]:

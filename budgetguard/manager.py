@@ -45,7 +45,8 @@ class BudgetManager:
       `sqlite:///budgetguard.db`.
     * `budgets`: rules that hold beside the users' own budgets; by default those of `budgetguard.toml`.
     * `prices`: a `PriceBook` with prices of your own; by default what `budgetguard.toml` names.
-    * `client_type`, `api_base`, `headers`: LiteLLM's; "local" budgets live in `store`.
+    * `client_type`, `api_base`, `headers`: LiteLLM's. "local" budgets live in `store`; "hosted" ones behind the HTTP
+      API at `api_base`, which is asked with the key in `BUDGETGUARD_KEY`, or with these headers instead.
 
     `with manager:` makes it the manager of the calls inside; `budgetguard.patch(manager)` of the whole process.
     Raises `ConfigError` for arguments that cannot be used.
@@ -64,19 +65,23 @@ class BudgetManager:
         clock: Clock = time.time,
         settings: Settings | None = None,
     ) -> None:
-        if client_type != "local":
-            raise ConfigError(
-                f"client_type={client_type!r}: only 'local' is known here; "
-                "several processes share budgets through one store URL"
-            )
+        if client_type not in {"local", "hosted", "self-hosted"}:
+            raise ConfigError(f"client_type={client_type!r}: use 'local', or 'hosted' with the server's api_base")
+        if client_type != "local" and store is not None:
+            raise ConfigError(f"client_type={client_type!r}, store: a hosted budget is at api_base; leave store out")
         self.project_name = require_text(project_name, "project_name")
         self.client_type = client_type
         config = load_config()
-        if store is None:
-            store = config.store or DEFAULT_STORE
         rules = config.budgets if budgets is None else budgets
         book = config.price_book() if prices is None else prices
-        self.store = open_store(store, namespace=project_name, clock=clock)
+        sent = config.headers() if headers is None else headers
+        if client_type == "local":
+            where = config.store or DEFAULT_STORE if store is None else store
+            self.store = open_store(where, namespace=project_name, clock=clock, headers=sent)
+        else:
+            from .hosted import open_hosted
+
+            self.store = open_hosted(api_base, project_name, sent, clock=clock)
         self.guard = Guard(self.store, book, rules, clock=clock, settings=settings)
 
     # -- LiteLLM's interface -------------------------------------------------------------------------------------

@@ -20,9 +20,9 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .budgets import UserBudget, require_moment, require_text, unescape
+from .budgets import Budget, UserBudget, require_moment, require_text, unescape
 from .errors import ConfigError
-from .ledger import Conflict
+from .ledger import Conflict, Millis
 from .money import DOLLAR, Money, Nano, parse_dollars
 from .periods import Period
 
@@ -57,28 +57,37 @@ class UserDict(Mapping[str, dict[str, Any]]):
 
 
 def record(manager: BudgetManager, own: UserBudget) -> dict[str, Any]:
-    """One user's record; like LiteLLM's, it has times only with a duration, and costs only once there were some."""
-    limit = own.rule.limit
-    made: dict[str, Any] = {"total_budget": float("inf") if limit is None else limit / DOLLAR}
-    start_s = (own.rule.window(manager.guard.coverage.now_ms()).start_ms or 0) / 1000
-    days = _days(own)
-    if days is not None:
-        renewed_s = max(own.updated_s, start_s) if own.rule.period.rolling_ms is None else own.updated_s
-        made |= {"duration": days, "created_at": own.created_s, "last_updated_at": renewed_s}
+    """One user's record, of what the store says now."""
+    now = manager.guard.coverage.now_ms()
     spent = manager.spent(own)
-    if spent or own.epoch or start_s > own.updated_s:  # zeros after a reset, by hand or by the calendar
-        made |= {"current_cost": spent / DOLLAR, "model_cost": model_costs(manager, own)}
-    return made
-
-
-def model_costs(manager: BudgetManager, own: UserBudget) -> dict[str, float]:
-    """What the user spent in this period on each model, in dollars."""
     costs: dict[str, Nano] = {}
-    for prefix in own.model_prefixes(manager.guard.coverage.now_ms()):
+    for prefix in own.model_prefixes(now):
         for balance in manager.store.accounts(prefix):
             model = unescape(balance.key.removeprefix(prefix))
             costs[model] = costs.get(model, 0) + balance.settled
-    return {model: nano / DOLLAR for model, nano in costs.items()}
+    return make_record(own, now, spent, costs)
+
+
+def make_record(own: UserBudget, now_ms: Millis, spent: Nano, costs: Mapping[str, Nano]) -> dict[str, Any]:
+    """
+    A record of what was spent in this period, in all and on each model.
+
+    Like LiteLLM's, it has times only with a duration, and costs only once there were some.
+    """
+    limit = own.rule.limit
+    made: dict[str, Any] = {"total_budget": float("inf") if limit is None else limit / DOLLAR}
+    start_s = (own.rule.window(now_ms).start_ms or 0) / 1000
+    length = days(own.rule)
+    if length is not None:
+        renewed_s = max(own.updated_s, start_s) if own.rule.period.rolling_ms is None else own.updated_s
+        made |= {"duration": length, "created_at": own.created_s, "last_updated_at": renewed_s}
+    begun = start_s > 0 and start_s >= own.updated_s
+    if spent or own.epoch or begun:  # zeros after a reset, by hand or by the calendar
+        made |= {
+            "current_cost": spent / DOLLAR,
+            "model_cost": {model: nano / DOLLAR for model, nano in costs.items()},
+        }
+    return made
 
 
 def import_file(manager: BudgetManager, path: str | os.PathLike[str]) -> int:
@@ -87,7 +96,7 @@ def import_file(manager: BudgetManager, path: str | os.PathLike[str]) -> int:
 
     Doing it again changes nothing; a file that grew in the meantime adds what is new in it.
     """
-    users = {user: _checked(path, user, raw) for user, raw in _load(path).items()}
+    users = {user: read_record(f"{path}: user {user!r}", user, raw) for user, raw in _load(path).items()}
     for user, checked in users.items():
         manager.set_budget(user, checked.total_budget, checked.period, created_at=checked.created_at)
         own = manager.budget_of(user)
@@ -110,11 +119,12 @@ def export_file(manager: BudgetManager, path: str | os.PathLike[str]) -> int:
     return len(users)
 
 
-def _days(own: UserBudget) -> int | None:
-    rolling = own.rule.period.rolling_ms
+def days(rule: Budget) -> int | None:
+    """The period of a budget as LiteLLM has it; `None`: it never renews."""
+    rolling = rule.period.rolling_ms
     if rolling is not None:
         return max(rolling // _DAY_MS, 1)
-    return _DAYS.get(own.rule.period.name)
+    return _DAYS.get(rule.period.name)
 
 
 def _load(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -128,30 +138,32 @@ def _load(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Checked:
-    """One user of a file, found to be in order."""
+class Record:
+    """One user's record, found to be in order."""
 
     total_budget: Money | None
+    days: int | None
     period: str | None
     created_at: float | None
     last_updated_at: float | None
     model_cost: Mapping[str, Nano]
 
 
-def _checked(path: str | os.PathLike[str], user: str, raw: Any) -> _Checked:
-    where = f"{path}: user {user!r}"
-    require_text(user, f"{path}: user")
+def read_record(where: str, user: str, raw: Any) -> Record:
+    """Check one user's record; raises `ConfigError` that says where it is and what is wrong with it."""
+    require_text(user, where)
     if not isinstance(raw, dict) or "total_budget" not in raw:
         raise ConfigError(f"{where}: a record with total_budget is needed")
     limit = raw["total_budget"]
-    days = raw.get("duration")
-    if days is not None and (isinstance(days, bool) or not isinstance(days, int) or days < 1):
-        raise ConfigError(f"{where}: duration={days!r}: a number of days is needed")
-    period = None if days is None else _PERIODS.get(days, f"rolling {days}d")
+    length = raw.get("duration")
+    if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
+        raise ConfigError(f"{where}: duration={length!r}: a number of days is needed")
+    period = None if length is None else _PERIODS.get(length, f"rolling {length}d")
     Period.parse(period, name=f"{where}: duration")
-    return _Checked(
+    return Record(
         # LiteLLM writes a user without a limit as Infinity.
         None if limit == float("inf") else Money(parse_dollars(limit, name=f"{where}: total_budget")),
+        length,
         period,
         _moment(raw, "created_at", where),
         _moment(raw, "last_updated_at", where),
@@ -174,7 +186,7 @@ def _model_cost(raw: Mapping[str, Any], where: str) -> Mapping[str, Nano]:
     return {**costs, "(imported)": missing} if missing > 1 else costs  # 1: a sum of floats, rounded up
 
 
-def _book_once(manager: BudgetManager, own: UserBudget, model: str, cost: Nano, raw: _Checked) -> None:
+def _book_once(manager: BudgetManager, own: UserBudget, model: str, cost: Nano, raw: Record) -> None:
     """Book what earlier imports of the same record did not: an id that is taken tells how much it booked."""
     for turn in count():
         text = json.dumps([own.user, model, raw.created_at, raw.last_updated_at, turn])

@@ -364,9 +364,9 @@ def test_a_damaged_file_is_an_error_of_ours(path: Path) -> None:
         ("sqlite:///{path}/a.db?mode=ro", "unknown option 'mode'"),
         ("memory:///a", "takes nothing behind it"),
         ("mongodb://ann:secret@host/a", "mongodb:// is no store"),
-        ("https://ann:secret@host", "no store for https:// URLs yet"),
+        ("https://ann:secret@host/?a=b", "a server is named by https://host"),
         ("secret", "a store is named by a URL"),
-        ("", "use memory://, sqlite:///budgets.db, postgresql://host/db, redis://host or valkey://host"),
+        ("", "use memory://, sqlite:///budgets.db, postgresql://host/db, redis://host, valkey://host or https://host"),
     ],
 )
 def test_a_url_that_cannot_be_used_says_what_can(tmp_path: Path, url: str, told: str) -> None:

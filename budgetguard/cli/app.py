@@ -15,6 +15,7 @@ from .doctor import doctor
 from .prices import prices
 from .run import run
 from .schema import migrate, sql
+from .serve import keys_app, serve
 from .spend import spend
 
 app = typer.Typer(
@@ -30,6 +31,8 @@ app.add_typer(budget_app, name="budget")
 app.command("spend")(spend)
 app.command("prices")(prices)
 app.command("run", context_settings={"ignore_unknown_options": True})(run)
+app.command("serve")(serve)
+app.add_typer(keys_app, name="keys")
 app.command("import")(import_)
 app.command("export")(export)
 app.command("copy")(copy)

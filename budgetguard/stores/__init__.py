@@ -10,6 +10,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..ledger import Clock, Store
 
 
@@ -24,6 +26,7 @@ class _Engine(NamedTuple):
 
 _POSTGRES = _Engine("postgres", "PostgresStore", "psycopg", "postgres")
 _REDIS = _Engine("redis", "RedisStore", "redis", "redis")
+_HTTP = _Engine("http", "HttpStore", "urllib3", "http")
 _ENGINES = {
     "postgresql": _POSTGRES,
     "postgres": _POSTGRES,
@@ -35,22 +38,28 @@ _ENGINES = {
 _CLIENTS = {"psycopg_pool": _POSTGRES, "redis": _REDIS, "valkey": _REDIS}
 """Whose ready objects can be a store's connection, by the package that their class is from."""
 
-_KNOWN = "memory://, sqlite:///budgets.db, postgresql://host/db, redis://host or valkey://host"
+_KNOWN = "memory://, sqlite:///budgets.db, postgresql://host/db, redis://host, valkey://host or https://host"
 _PLACES = ("host", "port", "dbname", "db")
 """Options of a URL that say where a store is."""
-_WITHOUT = ("http", "https")
 
 
-def open_store(where: Any, *, namespace: str = "default", clock: Clock | None = None) -> Store:
+def open_store(
+    where: Any,
+    *,
+    namespace: str = "default",
+    clock: Clock | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Store:
     """
     The store behind a URL; nothing is written, and no server asked, before the store is used.
 
     `memory://` is a new ledger in this process. `sqlite:///budgets.db` is a file below the working directory,
     `sqlite:////var/lib/shop/budgets.db` one by its full path; `?synchronous=normal` trades the last
     settlements before a power cut for speed. `postgresql://host/db`, `redis://host:6379/0`, `rediss://` (with TLS) and
-    `valkey://` are servers; so is a ready `psycopg_pool.ConnectionPool`, or a ready client object of redis-py or
-    valkey-py (its Sentinel and Cluster clients, too). Without a `clock`, or with `time.time`, a server's own clock
-    decides. Raises `ConfigError` for anything else.
+    `valkey://` are servers; `https://host` is a server of budgetguard (`budgetguard serve`), asked with `headers`, or
+    with the key in `https://:KEY@host`; so is a ready `psycopg_pool.ConnectionPool`, or a ready client object of
+    redis-py or valkey-py (its Sentinel and Cluster clients, too). Without a `clock`, or with `time.time`, a server's
+    own clock decides. Raises `ConfigError` for anything else.
     """
     if not isinstance(where, str):
         return _on_client(where, namespace, clock)
@@ -68,8 +77,9 @@ def open_store(where: Any, *, namespace: str = "default", clock: Clock | None = 
     if scheme in _ENGINES:
         store: Store = _class(_ENGINES[scheme]).from_url(where, namespace=namespace, clock=_own_clock(clock))
         return store
-    if scheme in _WITHOUT:
-        raise ConfigError(f"store: this version has no store for {scheme}:// URLs yet; use {_KNOWN}")
+    if scheme in {"http", "https"}:
+        hosted: Store = _class(_HTTP).from_url(where, namespace=namespace, clock=_own_clock(clock), headers=headers)
+        return hosted
     # A text without "://" may be anything, a password included, so it is not shown.
     shown = f"{scheme}:// is no store that budgetguard knows" if "://" in where else "a store is named by a URL"
     raise ConfigError(f"store: {shown}; use {_KNOWN}")

@@ -1,0 +1,163 @@
+"""
+How the operations of calls reach a store that waits for a disk or a network: in batches, by few threads.
+
+A thread for each request would cost more than the store itself, and settle one by one. Here whoever arrives while a
+batch is under way is in the next one: its reserves and releases go first, and all of its settlements are one step of
+the store, so one write to its disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ..errors import StoreError
+from ..ledger import Entry, Hold, Store
+from ..stores.remote import RESERVE_S
+
+MOST = 128
+"""How many operations are in a batch."""
+
+
+class Reserve(NamedTuple):
+    """`Store.reserve`."""
+
+    hold: Hold
+
+
+class Settle(NamedTuple):
+    """`Store.settle`."""
+
+    hold: Hold
+    entry: Entry
+
+
+class Release(NamedTuple):
+    """`Store.release`."""
+
+    hold_id: str
+
+
+Operation = Reserve | Settle | Release
+
+
+def do(store: Store, operation: Operation) -> Any:
+    """One operation, at once."""
+    if isinstance(operation, Reserve):
+        return store.reserve(operation.hold)
+    if isinstance(operation, Settle):
+        return store.settle(operation.hold, operation.entry)
+    return store.release(operation.hold_id)
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    operation: Operation
+    answer: asyncio.Future[Any]
+    since: float
+    result: Any = None
+    error: Exception | None = None
+
+
+class Batches:
+    """The line of operations in front of one store."""
+
+    def __init__(self, store: Store, threads: Executor, most_at_once: int) -> None:
+        self._store = store
+        self._threads = threads
+        self._most_at_once = most_at_once
+        self._queue: deque[_Waiting] = deque()
+        self._running = 0
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._queue)
+
+    async def do(self, operation: Operation) -> Any:
+        """The store's answer. For the thread of the event loop, as everything here but `_drain`."""
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(operation, loop.create_future(), time.monotonic())
+        self._queue.append(waiting)
+        if self._running < self._most_at_once:
+            self._start(loop)
+        return await waiting.answer
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._running += 1
+        try:
+            self._threads.submit(self._drain, loop)
+        except BaseException:
+            self._running -= 1
+            raise
+
+    def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
+        """In a thread: do what is queued, until nothing is."""
+        try:
+            while batch := self._take():
+                settlements = [each for each in batch if isinstance(each.operation, Settle)]
+                others = [each for each in batch if not isinstance(each.operation, Settle)]
+                for each in others:
+                    self._do(each)
+                if others:
+                    loop.call_soon_threadsafe(_deliver, others)
+                if settlements:
+                    self._settle(settlements)
+                    loop.call_soon_threadsafe(_deliver, settlements)
+        finally:
+            loop.call_soon_threadsafe(self._ended, loop)
+
+    def _take(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        while len(batch) < MOST:
+            try:
+                batch.append(self._queue.popleft())
+            except IndexError:
+                break
+        return batch
+
+    def _do(self, waiting: _Waiting) -> None:
+        operation = waiting.operation
+        if isinstance(operation, Reserve) and time.monotonic() - waiting.since > RESERVE_S:
+            # Its client has given up: a hold would only be in the way of others.
+            waiting.error = StoreError(f"the store was busy for {RESERVE_S:g} s; nothing was held")
+            return
+        waiting.error = None
+        try:
+            waiting.result = do(self._store, operation)
+        except Exception as error:
+            waiting.error = error
+
+    def _settle(self, settlements: list[_Waiting]) -> None:
+        """All in one step; if that fails, each alone, so that one bad settlement does not fail the others."""
+        if len(settlements) > 1:
+            pairs = [(each.operation.hold, each.operation.entry) for each in settlements]  # type: ignore[union-attr]
+            try:
+                answers = self._store.settle_many(pairs)
+            except Exception:
+                answers = None
+            if answers is not None:
+                for each, answer in zip(settlements, answers, strict=True):
+                    each.result = answer
+                return
+        for each in settlements:
+            self._do(each)
+
+    def _ended(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A thread found nothing more to do; what arrived just then needs a new one."""
+        self._running -= 1
+        if self._queue and self._running < self._most_at_once:
+            self._start(loop)
+
+
+def _deliver(done: list[_Waiting]) -> None:
+    for each in done:
+        if each.answer.done():  # its request was cancelled
+            continue
+        if each.error is None:
+            each.answer.set_result(each.result)
+        else:
+            each.answer.set_exception(each.error)

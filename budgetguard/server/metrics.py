@@ -1,0 +1,133 @@
+"""What Prometheus is told: spend, holds and refusals by budget; latency by endpoint."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+
+from ..budgets import unescape
+from ..ledger import Admitted, Conflict, Ended, Entry, Hold, OpenHold, Refusal, Settled, Stale
+from ..money import DOLLAR, Nano
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_MOST_BUDGETS = 1_000
+_OTHERS = "(others)"
+_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+
+
+class Meter:
+    """What this server did for one project since it started. A request that a client repeats counts again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.spend: dict[str, Nano] = defaultdict(int)
+        self.placed: dict[str, int] = defaultdict(int)
+        self.refused: dict[tuple[str, str], int] = defaultdict(int)
+        self.conflicts = 0
+        self.late = 0
+        self.releases = 0
+
+    def reserved(self, hold: Hold, outcome: Admitted | Refusal | Stale | Ended) -> None:
+        """Count a reserve."""
+        with self._lock:
+            if isinstance(outcome, Admitted):
+                for account in hold.accounts:
+                    self.placed[self._budget(account.key)] += 1
+            elif isinstance(outcome, Refusal):
+                self.refused[self._budget(outcome.account.key), "held" if outcome.busy else "spent"] += 1
+
+    def settled(self, hold: Hold, entry: Entry, outcome: Settled | Conflict) -> None:
+        """Count a settlement."""
+        with self._lock:
+            if isinstance(outcome, Conflict):
+                self.conflicts += 1
+                return
+            self.late += outcome.late
+            for key in {*[account.key for account in hold.accounts], *entry.accounts}:
+                if not key.startswith("models/"):
+                    self.spend[self._budget(key)] += entry.cost
+
+    def released(self) -> None:
+        """Count a release."""
+        with self._lock:
+            self.releases += 1
+
+    def _budget(self, key: str) -> str:
+        name = key.partition("/")[0]
+        return name if name in self.placed or len(self.placed) < _MOST_BUDGETS else _OTHERS
+
+
+class Metrics:
+    """The latency of every endpoint, and what is told at a scrape."""
+
+    def __init__(self) -> None:
+        self._latency = Histogram(
+            "budgetguard_request_seconds",
+            "How long requests took, by endpoint and status.",
+            ["path", "status"],
+            buckets=_BUCKETS,
+            registry=None,
+        )
+        self._children: dict[tuple[str, int], Histogram] = {}
+
+    def served(self, path: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        child = self._children.get((path, status))
+        if child is None:
+            child = self._children[path, status] = self._latency.labels(path, str(status))
+        child.observe(seconds)
+
+    def scrape(self, projects: Iterable[tuple[str, Meter, list[OpenHold]]]) -> bytes:
+        """The text of all metrics of these projects."""
+        registry = CollectorRegistry()
+        registry.register(self._latency)
+        registry.register(_Projects(list(projects)))
+        ProcessCollector(registry=registry)
+        return generate_latest(registry)
+
+
+class _Projects:
+    """Projects as a collector."""
+
+    def __init__(self, projects: list[tuple[str, Meter, list[OpenHold]]]) -> None:
+        self._projects = projects
+
+    def collect(self) -> Iterator[Metric]:
+        labels = ["project", "budget"]
+        spend = CounterMetricFamily("budgetguard_spend_dollars", "What was settled, by budget.", labels=labels)
+        placed = CounterMetricFamily("budgetguard_holds_placed", "Holds that were placed, by budget.", labels=labels)
+        refused = CounterMetricFamily(
+            "budgetguard_refusals", "Calls refused: the room was spent, or held.", labels=[*labels, "room"]
+        )
+        open_ = GaugeMetricFamily("budgetguard_open_holds", "Holds that have not ended.", labels=labels)
+        held = GaugeMetricFamily("budgetguard_held_dollars", "What these hold.", labels=labels)
+        ends = CounterMetricFamily("budgetguard_ends", "Other ends of holds.", labels=["project", "end"])
+        for name, meter, holds in self._projects:
+            for budget, nano in list(meter.spend.items()):
+                spend.add_metric([name, _shown(budget)], nano / DOLLAR)
+            for budget, count in list(meter.placed.items()):
+                placed.add_metric([name, _shown(budget)], count)
+            for (budget, room), count in list(meter.refused.items()):
+                refused.add_metric([name, _shown(budget), room], count)
+            counts: dict[str, list[int]] = {}
+            for hold in holds:
+                for key in hold.accounts:
+                    sums = counts.setdefault(key.partition("/")[0], [0, 0])
+                    sums[0] += 1
+                    sums[1] += hold.amount
+            for budget, (count, nano) in counts.items():
+                open_.add_metric([name, _shown(budget)], count)
+                held.add_metric([name, _shown(budget)], nano / DOLLAR)
+            for end, count in (("late", meter.late), ("conflict", meter.conflicts), ("released", meter.releases)):
+                ends.add_metric([name, end], count)
+        return iter((spend, placed, refused, open_, held, ends))
+
+
+def _shown(budget: str) -> str:
+    return unescape(budget).encode("utf-8", "backslashreplace").decode()

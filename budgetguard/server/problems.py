@@ -1,0 +1,28 @@
+"""What a request is refused with: a status and an error shaped as OpenAI's."""
+
+from __future__ import annotations
+
+INVALID = "invalid_request_error"
+NOT_FOUND = "not_found"
+
+
+class Refused(Exception):
+    """An answer that is not a success. Its text is for the client: no secret, and no inner thing, is in it."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        kind: str = INVALID,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        self.status = status
+        self.message = message
+        self.kind = kind
+        self.param = param
+        self.code = code
+        self.headers = headers
+        super().__init__(message)

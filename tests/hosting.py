@@ -1,0 +1,148 @@
+"""A server of budgetguard on loopback, in a thread of the test, so that its store has the test's clock."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import uvicorn
+
+from budgetguard.server.app import App
+from budgetguard.server.protocol import Protocol
+
+
+class Asked:
+    """A server on loopback that can be asked."""
+
+    port: int
+
+    def ask(
+        self, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any, Any]:
+        """One request: the status, the JSON (or text) of the answer, and its headers."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            sent = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+            connection.request(method, path, sent, {"budgetguard-project": "shop", **(headers or {})})
+            answer = connection.getresponse()
+            data = answer.read()
+        finally:
+            connection.close()
+        kind = answer.getheader("content-type", "")
+        return answer.status, json.loads(data) if kind.startswith("application/json") else data, answer.headers
+
+    def post(self, path: str, body: Any, **more: Any) -> tuple[int, Any]:
+        """A POST: the status, and the JSON of the answer."""
+        return self.ask("POST", path, body, **more)[:2]
+
+
+class Hosted(Asked):
+    """A server in a thread."""
+
+    def __init__(self, store: str, *, open_mode: bool = True, clock: Callable[[], float] | None = None, **more: Any):
+        self.app = App(store, open_mode=open_mode, clock=clock, **more)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        config = uvicorn.Config(
+            self.app, http=Protocol, log_config=None, access_log=False, timeout_keep_alive=75, lifespan="on"
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            self._thread.join(0.005)
+            assert self._thread.is_alive(), "the server did not start"
+
+    def _run(self) -> None:
+        asyncio.run(self._server.serve(sockets=[self._socket]))
+
+    def stop(self) -> None:
+        """End it, and close its store."""
+        self._server.should_exit = True
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+        self.app.close()
+
+
+class Process(Asked):
+    """`budgetguard serve` as a process of its own."""
+
+    def __init__(self, store: str, *arguments: str, port: int = 0) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="budgetguard-test-")
+        self._log = Path(self._directory.name, "log")
+        begin = time.monotonic()
+        command = [sys.executable, "-m", "budgetguard.cli", "serve", "--store", store, "--port", str(port), *arguments]
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(command, stderr=log)
+        self.port = self._find_port()
+        while True:
+            try:
+                assert self.ask("GET", "/health")[0] == 200
+                break
+            except OSError:
+                time.sleep(0.01)
+        self.ready_s = time.monotonic() - begin
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def _find_port(self) -> int:
+        for _ in range(1000):
+            for line in self.log().splitlines():
+                if '"listening"' in line:
+                    return int(json.loads(line)["url"].rpartition(":")[2])
+            assert self._process.poll() is None, self.log()
+            time.sleep(0.02)
+        raise AssertionError("the server did not listen")
+
+    def log(self) -> str:
+        """What it wrote on stderr."""
+        return self._log.read_text()
+
+    @property
+    def memory_kb(self) -> int:
+        """Its resident memory."""
+        for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1])
+        raise AssertionError("no VmRSS")
+
+    @property
+    def descriptors(self) -> int:
+        """How many files and sockets it has open."""
+        return len(list(Path(f"/proc/{self._process.pid}/fd").iterdir()))
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
+        self._process.wait(10)
+
+    def wait(self) -> int:
+        """Its exit code."""
+        return self._process.wait(30)
+
+    def stop(self) -> int:
+        """End it with SIGTERM; its exit code."""
+        self.terminate()
+        return self.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self.kill()
+        self._directory.cleanup()

@@ -1,0 +1,71 @@
+"""A fuzzer driven by the server's own OpenAPI document: no server error, and no status that is not documented."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import schemathesis
+from hosting import Hosted
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from budgetguard.server import openapi
+from budgetguard.server.app import App
+from budgetguard.server.keys import KeyRing
+from budgetguard.server.projects import OWN
+from budgetguard.stores import open_store
+
+_app = App("memory://", open_mode=True)
+schema = schemathesis.openapi.from_dict(json.loads(json.dumps(openapi.document(_app.endpoints))))
+_app.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hosted, str]]:
+    """With a key that may do everything, so that what is behind it is reached."""
+    path: Path = tmp_path_factory.mktemp("fuzz")
+    url = f"sqlite:///{path}/budgets.db?synchronous=normal"
+    own = open_store(url, namespace=OWN)
+    _, key = KeyRing(own).create("shop", "admin")
+    own.close()
+    hosted = Hosted(url, open_mode=False)
+    yield hosted, key
+    hosted.stop()
+
+
+@schema.parametrize()
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_no_input_is_a_server_error(case: schemathesis.Case, server: tuple[Hosted, str]) -> None:
+    """Valid and invalid requests of every operation."""
+    hosted, key = server
+    case.headers = {
+        name: value for name, value in (case.headers or {}).items() if name.lower() != "budgetguard-project"
+    }
+    case.headers["Authorization"] = f"Bearer {key}"
+    response = case.call(base_url=hosted.url)
+    case.validate_response(
+        response,
+        checks=(
+            not_a_server_error,
+            status_code_conformance,
+            content_type_conformance,
+            response_schema_conformance,
+        ),
+    )
+    assert hosted.ask("GET", "/health")[0] == 200
+    assert "Traceback" not in response.text
