@@ -7,8 +7,11 @@ deadlines, and keeps asking a server that is away from costing every call one.
 
 from __future__ import annotations
 
+import http.client
+import io
 import json
 import os
+import socket
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -322,9 +325,44 @@ class HttpStore:
         self._pool = self._new_pool()
 
 
+class _Timed(io.RawIOBase):
+    """A socket read within a time for all of it: its own timeout begins again with every byte that arrives."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        timeout_s = sock.gettimeout()
+        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._deadline is not None:
+            left_s = self._deadline - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError
+            self._sock.settimeout(left_s)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    """An answer that has arrived in time, or not at all."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp.close()
+        self.fp = io.BufferedReader(_Timed(sock))
+
+
 class _Whole:
     """Sends a request in one piece: a head that comes alone wakes the server twice."""
 
+    response_class = _TimedResponse
     _pieces: list[bytes] | None = None
 
     def request(self, *args: Any, **kwargs: Any) -> None:
