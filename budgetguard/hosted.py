@@ -18,6 +18,7 @@ from .errors import ConfigError, StoreError
 from .ledger import (
     Admitted,
     Balance,
+    Carried,
     Clock,
     Conflict,
     Difference,
@@ -191,6 +192,16 @@ class HostedStore:
     def check(self) -> list[Difference]:
         """Add up every account from its holds and entries again; what differs from the books."""
         return self._do(lambda store: store.check())
+
+    def carried(self) -> Iterator[Carried]:
+        """All accounts, in the order of their keys, each with what its entries do not tell."""
+        return self._do(lambda store: iter(list(store.carried())))
+
+    def load(
+        self, *, terms: Sequence[Terms] = (), accounts: Sequence[Carried] = (), entries: Sequence[Entry] = ()
+    ) -> None:
+        """Put rows of other books on these, as they are: for copies and restores."""
+        self._do(lambda store: store.load(terms=terms, accounts=accounts, entries=entries), CHANGE_S)
 
     def prune(self, before_ms: Millis) -> int:
         """Delete entries and accounts whose period ended before a time; how many entries went."""
