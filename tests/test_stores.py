@@ -193,42 +193,43 @@ def test_one_bad_operation_does_not_fail_the_others(store: SQLiteStore) -> None:
     assert len(list(store.entries())) == 50
 
 
-def test_parent_and_child_use_the_store_after_a_fork(store: SQLiteStore, path: Path) -> None:
+def test_parent_and_child_use_the_store_after_a_fork(path: Path) -> None:
     """Also while other threads are in the middle of a transaction: nothing hangs, and no settle is lost."""
-    busy = threading.Event()
-    counts = [0] * 2
+    with closing(SQLiteStore(path, reserve_s=10, settle_s=10)) as store:
+        busy = threading.Event()
+        counts = [0] * 2
 
-    def loop(place: int) -> None:
-        while not busy.is_set():
+        def loop(place: int) -> None:
+            while not busy.is_set():
+                spend(store)
+                counts[place] += 1
+
+        threads = [threading.Thread(target=loop, args=(place,)) for place in range(2)]
+        for thread in threads:
+            thread.start()
+        children = []
+        for _ in range(5):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                status = 1
+                try:
+                    for _ in range(10):
+                        spend(store)
+                    status = 0
+                finally:
+                    os._exit(status)
+            children.append(child)
             spend(store)
-            counts[place] += 1
-
-    threads = [threading.Thread(target=loop, args=(place,)) for place in range(2)]
-    for thread in threads:
-        thread.start()
-    children = []
-    for _ in range(5):
-        child = os.fork()
-        if child == 0:
-            signal.alarm(20)
-            status = 1
-            try:
-                for _ in range(10):
-                    spend(store)
-                status = 0
-            finally:
-                os._exit(status)
-        children.append(child)
-        spend(store)
-    statuses = [os.waitpid(child, 0)[1] for child in children]
-    busy.set()
-    for thread in threads:
-        thread.join()
-    assert statuses == [0] * 5
-    assert len(list(store.entries())) == sum(counts) + 5 * 10 + 5
-    assert store.check() == []
-    store.close()
-    assert integrity(path) == "ok"
+        statuses = [os.waitpid(child, 0)[1] for child in children]
+        busy.set()
+        for thread in threads:
+            thread.join()
+        assert statuses == [0] * 5
+        assert len(list(store.entries())) == sum(counts) + 5 * 10 + 5
+        assert store.check() == []
+        store.close()
+        assert integrity(path) == "ok"
 
 
 def test_a_child_does_not_keep_its_dead_parents_place_in_the_gate(store: SQLiteStore) -> None:
