@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hosting import Hosted
 
+from budgetguard.errors import StoreError
 from budgetguard.server.litellm import LATE_MS, Known, Seen, carried, change
 from budgetguard.testing.clock import StoppedClock
 
@@ -125,6 +126,29 @@ def test_writes_that_overtake_each_other_count_once(server: Hosted) -> None:
     spend(mine["ann"], 0.125)
     write(server, mine)
     assert spent(server) == 0.875
+
+
+def test_a_write_that_was_half_done_is_completed_by_the_next(server: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that dies between booking the spend and noting that it did: the next write books only the rest."""
+    write(server, {"ann": dict(RECORD)})
+    mine = read(server)
+    spend(mine["ann"], 0.5)
+    store = server.app.projects.open("shop").store
+    put = store.put_terms
+
+    def fail(key: str, *args: Any, **more: Any) -> Any:
+        if key.startswith("litellm/"):
+            raise StoreError("died")
+        return put(key, *args, **more)
+
+    monkeypatch.setattr(store, "put_terms", fail)
+    assert server.post("/set_budget", {"project_name": "shop", "user_dict": mine})[0] == 503
+    assert spent(server) == 0.5
+    monkeypatch.setattr(store, "put_terms", put)
+    spend(mine["ann"], 0.25)
+    write(server, mine)
+    write(server, mine)
+    assert spent(server) == 0.75
 
 
 def test_many_writers_at_once_lose_nothing(server: Hosted) -> None:
