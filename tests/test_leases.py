@@ -25,6 +25,7 @@ import openai
 import pytest
 
 import budgetguard
+from benchmarks import servers
 from benchmarks.shapes import bill
 from budgetguard import Budget, BudgetManager, ConfigError, PriceBook, StoreError
 from budgetguard.errors import BudgetBusyError, BudgetExceededError
@@ -34,6 +35,7 @@ from budgetguard.journal_files import SUFFIX, Kept
 from budgetguard.leases import FIRST_CALLS, IDLE_S, SLICES, Leases
 from budgetguard.ledger import Account, Balance, Entry, Hold, Refusal, Stale, Store, new_id
 from budgetguard.money import DOLLAR
+from budgetguard.stores import open_store
 from budgetguard.stores.memory import MemoryStore
 from budgetguard.stores.sqlite import SQLiteStore
 from budgetguard.testing import FakeProvider
@@ -602,17 +604,19 @@ def spent_by(worker: subprocess.Popen[str]) -> int:
     return int((said.split() or ["0"])[-1])
 
 
-def test_eight_processes_use_a_leased_budget_to_its_end(tmp_path):
+@pytest.mark.parametrize("name", ["sqlite", "valkey", "postgres"])
+def test_eight_processes_use_a_leased_budget_to_its_end(tmp_path, name):
     """Never above it, and 95 % of it at least, whoever held what when it came to its end."""
-    url = f"sqlite:///{tmp_path}/a.db"
-    workers = [start(url, "shop", tmp_path / "journal", 4) for _ in range(8)]
+    url = f"sqlite:///{tmp_path}/a.db" if name == "sqlite" else servers.running(name)
+    project = new_id()
+    workers = [start(url, project, tmp_path / "journal", 4) for _ in range(8)]
     for worker in workers:
         worker.stdin.write("\n")
         worker.stdin.flush()
     spent = sum(map(spent_by, workers))
     limit = DOLLAR // 1000
     assert limit * 95 // 100 < spent <= limit
-    with closing(SQLiteStore(tmp_path / "a.db", namespace="shop")) as store:
+    with closing(open_store(url, namespace=project)) as store:
         [account] = store.accounts()
         assert account == Balance(account.key, spent)
         assert store.check() == []
