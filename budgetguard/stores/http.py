@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, ProtocolError
+from urllib3.exceptions import HTTPError, ProtocolError, SSLError
 
 from ..errors import ConfigError, StoreError
 from ..ledger import (
@@ -405,6 +405,8 @@ def _told(answer: urllib3.BaseHTTPResponse) -> str:
 
 def _cause(error: BaseException) -> str:
     """The first cause, in the driver's words without its objects."""
+    if isinstance(error, SSLError):
+        return f"TLS: {error}; a certificate of your own is trusted by SSL_CERT_FILE"
     while error.__cause__ is not None:
         error = error.__cause__
     return type(error).__name__ if not isinstance(error, OSError) else (error.strerror or type(error).__name__)
