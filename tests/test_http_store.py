@@ -17,6 +17,7 @@ from hosting import Hosted, Process
 
 from budgetguard.errors import StoreError
 from budgetguard.guards import Guard
+from budgetguard.hosted import open_hosted
 from budgetguard.journal_files import Kept
 from budgetguard.ledger import Account, Admitted, Balance, Entry, Hold, Settled, Store, new_id
 from budgetguard.prices import PriceBook
@@ -52,6 +53,18 @@ class TestBeforeMemory(HostedContract):
 class TestBeforeSQLite(HostedContract):
     def store_url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/budgets.db"
+
+
+class TestHostedManagersStore(HostedContract):
+    """The store of `BudgetManager(client_type="hosted")`."""
+
+    def store_url(self, tmp_path: Path) -> str:
+        return "memory://"
+
+    def make_store(self, clock: StoppedClock) -> Store:
+        return open_hosted(self.server.url, "shop", None)
+
+    same_store = make_store
 
 
 # What only a network can suffer.

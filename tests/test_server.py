@@ -366,6 +366,7 @@ def test_a_server_is_ready_soon_and_finishes_what_it_is_at(url: str) -> None:
         (["--open", "--host", "0.0.0.0"], "without keys a server is for this machine only"),
         (["--store", "memory://"], "keys are kept in the store"),
         (["--store", "mongodb://x"], "mongodb:// is no store"),
+        (["--store", "https://x"], "not before another server"),
         (["--host", "no.such.host.invalid"], "cannot be listened on"),
         (["--log-level", "loud"], "use debug, info, warning or error"),
     ],

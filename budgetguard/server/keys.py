@@ -33,6 +33,8 @@ KNOWN_S = 2.0
 """How long a server trusts what it knows of a key before it looks again."""
 _MOST_KNOWN = 10_000
 _KEYS = "keys/"
+_NOBODYS = "-" * 64
+"""What a key that does not exist is compared with."""
 _FORM = re.compile(r"bg_([0-9a-f]{10})_([A-Za-z0-9_-]{43})")
 
 
@@ -189,7 +191,7 @@ class Keys:
         form = _FORM.fullmatch(given.decode("latin-1"))
         key = None if form is None else self._ring.find(form[1])
         # A key that does not exist is compared too, so that time does not tell it from one that does.
-        right = hmac.compare_digest(_digest(given.decode("latin-1")), "" if key is None else key.digest)
+        right = hmac.compare_digest(_digest(given.decode("latin-1")), _NOBODYS if key is None else key.digest)
         if key is None or not right or key.revoked is not None:
             return None
         return Caller(key.project, key.scope, key.prefix)

@@ -45,6 +45,8 @@ def serve(settings: Settings) -> None:
         raise ConfigError(f"--open, --host {settings.host}: without keys a server is for this machine only: 127.0.0.1")
     if settings.store.startswith("memory:") and not settings.open_mode:
         raise ConfigError("--store memory://: keys are kept in the store, so one in memory has none; add --open")
+    if settings.store.startswith(("http:", "https:")):
+        raise ConfigError("--store: a server stands before a store, not before another server; name that one's store")
     logs.set_up(settings.log_level)
     listening = _listen(settings.host, settings.port)
     app = App(settings.store, open_mode=settings.open_mode, project=settings.project, jobs=True)

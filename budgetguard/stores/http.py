@@ -7,11 +7,8 @@ deadlines, and keeps asking a server that is away from costing every call one.
 
 from __future__ import annotations
 
-import http.client
-import io
 import json
 import os
-import socket
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,8 +16,7 @@ from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, ProtocolError
+from urllib3.exceptions import HTTPError, ProtocolError, SSLError
 
 from ..errors import ConfigError, StoreError
 from ..ledger import (
@@ -43,6 +39,7 @@ from ..ledger import (
     Total,
 )
 from . import http_wire as wire
+from .http_connection import Pool, SecurePool
 from .remote import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, Breaker, journal_home
 
 T = TypeVar("T")
@@ -316,85 +313,13 @@ class HttpStore:
         raise StoreError(f"{self.name}: {message}" if answer.status in {401, 403, 429} else message)
 
     def _new_pool(self) -> urllib3.HTTPConnectionPool:
-        kind = _SecurePool if self._secure else _Pool
+        kind = SecurePool if self._secure else Pool
         return kind(self._host, self._port, maxsize=CONNECTIONS)
 
     def _after_fork(self) -> None:
         """In a forked child: the connections are the parent's."""
         self._breaker = Breaker(self.name)
         self._pool = self._new_pool()
-
-
-class _Timed(io.RawIOBase):
-    """A socket read within a time for all of it: its own timeout begins again with every byte that arrives."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._raw = sock.makefile("rb", buffering=0)
-        timeout_s = sock.gettimeout()
-        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        if self._deadline is not None:
-            left_s = self._deadline - time.monotonic()
-            if left_s <= 0:
-                raise TimeoutError
-            self._sock.settimeout(left_s)
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _TimedResponse(http.client.HTTPResponse):
-    """An answer that has arrived in time, or not at all."""
-
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp.close()
-        self.fp = io.BufferedReader(_Timed(sock))
-
-
-class _Whole:
-    """Sends a request in one piece: a head that comes alone wakes the server twice."""
-
-    response_class = _TimedResponse
-    _pieces: list[bytes] | None = None
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        self._pieces = []
-        try:
-            super().request(*args, **kwargs)  # type: ignore[misc]  # of the class beside it
-            pieces, self._pieces = self._pieces, None
-            self.send(b"".join(pieces))
-        finally:
-            self._pieces = None
-
-    def send(self, data: bytes) -> None:
-        if self._pieces is None:
-            super().send(data)  # type: ignore[misc]
-        else:
-            self._pieces.append(data)
-
-
-class _Connection(_Whole, HTTPConnection):  # type: ignore[misc]  # bytes are all that a request of ours has
-    pass
-
-
-class _SecureConnection(_Whole, HTTPSConnection):  # type: ignore[misc]
-    pass
-
-
-class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _SecurePool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
 
 
 def _headers(user: str | None, password: str | None, headers: Mapping[str, str] | None) -> dict[str, str]:
@@ -416,6 +341,8 @@ def _told(answer: urllib3.BaseHTTPResponse) -> str:
 
 def _cause(error: BaseException) -> str:
     """The first cause, in the driver's words without its objects."""
+    if isinstance(error, SSLError):
+        return f"TLS: {error}; a certificate of your own is trusted by SSL_CERT_FILE"
     while error.__cause__ is not None:
         error = error.__cause__
     return type(error).__name__ if not isinstance(error, OSError) else (error.strerror or type(error).__name__)
