@@ -449,7 +449,7 @@ def _forked(caller: Caller, said: Any) -> None:
 
 
 @contextmanager
-def guarded(url: str, project: str = "shapes") -> Iterator[BudgetManager]:
+def guarded(url: Any, project: str = "shapes") -> Iterator[BudgetManager]:
     """A patched SDK, and the books that it writes to."""
     prices = {MODEL: {"input": INPUT_PRICE, "output": OUTPUT_PRICE, "max_output": LONGEST}}
     manager = BudgetManager(project, store=url, prices=PriceBook(overrides=prices))
