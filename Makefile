@@ -4,7 +4,7 @@ UV := .venv/bin/uv
 RUN := .venv/bin/python
 export UV_LINK_MODE ?= copy
 
-.PHONY: help setup demo demo-llm serve load test test-sdk-suite check format bench contention shapes soak clean
+.PHONY: help setup demo demo-llm serve load fuzz test test-sdk-suite check format bench contention shapes soak clean
 
 help:
 	@echo "make demo       two users spend, one runs out: no key, no network, seconds"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench      what a call costs, as ratios in one run"
 	@echo "make shapes     one dollar, in every shape a program takes"
 	@echo "make contention processes and threads on one account of one file"
+	@echo "make fuzz       every operation of the server with generated requests (minutes)"
 	@echo "make load       32 clients on a server for a minute, and a server that is killed: nothing is lost"
 	@echo "make soak       the simulation with many more seeds"
 
@@ -41,6 +42,9 @@ serve: .venv/bin/uv
 	@test -x .venv/bin/uvicorn || $(UV) pip install --quiet --python .venv/bin/python -e ".[server]"
 	@.venv/bin/budgetguard serve --open --store $(or $(STORE),sqlite:///budgetguard.db) --port $(or $(PORT),8080)
 
+fuzz: setup
+	$(RUN) -m pytest tests/test_server_fuzz.py
+
 load: setup
 	BUDGETGUARD_LOAD_S=60 $(RUN) -m pytest -s tests/test_server_load.py
 
@@ -51,7 +55,7 @@ load: setup
 	touch $@
 
 test: setup .cache/litellm-hosted/ready
-	$(RUN) -m pytest -n 2
+	$(RUN) -m pytest -n 2 --ignore=tests/test_server_fuzz.py --ignore=tests/test_server_load.py
 	$(RUN) tests/run_sdk_versions.py
 
 test-sdk-suite: setup
