@@ -64,6 +64,10 @@ copied_entries = st.builds(
     amounts,
     st.sampled_from([(), ("a",), ("e", "c/\udcff")]),
     st.sampled_from([START_MS, START_MS - 1_000, START_MS + 90_000]),
+    tags=st.dictionaries(st.text(), st.text()),
+    provider=st.text(),
+    model=st.text(),
+    usage=st.dictionaries(st.text(), st.integers(-(2**63) + 1, 2**63 - 1)),
     flags=st.sampled_from([frozenset[str](), frozenset({"expired"}), frozenset({"late", "cut"})]),
 )
 
