@@ -32,7 +32,7 @@ def main() -> int:
         print(f"openai {version}: ", end="", flush=True)
         if not python.exists():
             subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, home], check=True)
-        wanted = [f"openai=={version}", "-e", str(ROOT), *NEEDED]
+        wanted = [f"openai=={version}", "-e", f"{ROOT}[redis,postgres]", *NEEDED]  # conftest.py knows all stores
         subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *wanted], check=True)
         tests = [str(ROOT / "tests" / name) for name in TESTS]
         options = ["-n", "2", "-p", "no:cacheprovider", "--tb=short"]
