@@ -23,6 +23,7 @@ DECLARE
     v_taken bigint;
     v_drawn bigint;
     v_keys bytea[];
+    v_ends bigint[];                -- of accounts that may not be there yet; null: they are
     v_more bytea[];
     v_d_keys bytea[] := '{}';       -- what is to be added to accounts
     v_d_settled bigint[] := '{}';
@@ -91,6 +92,7 @@ BEGIN
         v_settled := v_cost;
         v_taken := 0;
         v_late := false;
+        v_ends := NULL;
 
         SELECT * INTO v_hold FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = v_id FOR UPDATE;
         v_known := FOUND;
@@ -115,6 +117,7 @@ BEGIN
             IF NOT FOUND THEN
                 v_late := v_known OR p_said[n + 2] = 1;
                 v_keys := p_keys[k + 1 : k + n_keys];
+                v_ends := p_ends[k + 1 : k + n_keys];
             ELSIF v_entry.expired THEN
                 v_late := true;
                 v_keys := v_entry.accounts;
@@ -137,7 +140,7 @@ BEGIN
         FOR j IN 1..cardinality(v_keys) LOOP
             v_d_settled := v_d_settled || v_settled;
             v_d_held := v_d_held || -v_taken;
-            v_d_ends := v_d_ends || CASE WHEN v_known THEN v_never ELSE coalesce(p_ends[k + j], v_never) END;
+            v_d_ends := v_d_ends || coalesce(v_ends[j], v_never);
         END LOOP;
         v_more := '{}';
         FOR j IN 1..n_more LOOP

@@ -196,6 +196,17 @@ class StoreContract:
         assert store.reserve(held) == Ended()
         assert balance(store) == (250, 0)
 
+    @pytest.mark.parametrize("released", [False, True])
+    def test_p6_an_account_that_a_late_settle_makes_has_its_end(self, store: Store, released: bool) -> None:
+        """Or it would stay for ever; an account is as its first settle or reserve says."""
+        daily = Account("daily", limit=100, end_ms=store.now_ms() + 1_000)
+        held = hold(1, daily)
+        if released:
+            store.release(held.id)
+        for late in (held, hold(1, Account("daily"))):
+            store.settle(late, entry(late, 5))
+            assert list(store.carried()) == [Carried("daily", daily.end_ms)]
+
     def test_p6_a_direct_booking_is_not_late(self, store: Store) -> None:
         """A cost that was booked by hand never had a hold."""
         booked = hold(0)
