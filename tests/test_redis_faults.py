@@ -236,7 +236,8 @@ def test_a_crowd_in_front_of_a_dead_server_waits_no_longer_than_one(own):
         assert max(waited) < 1.2
 
 
-def test_a_replica_that_lags_is_told_what_was_settled(own, caplog):
+@pytest.mark.parametrize("takes_writes", [True, False])
+def test_a_replica_that_lags_is_told_what_was_settled(own, takes_writes):
     """A fail-over loses what the replica had not heard of; the clients have the last minute, and book it again."""
     primary, replica = own(), own()
     with ExitStack() as stack:
@@ -252,8 +253,13 @@ def test_a_replica_that_lags_is_told_what_was_settled(own, caplog):
             primary.kill()
             admin.replicaof("NO", "ONE")
             assert sum(1 for _ in admin.scan_iter("*}:h:*")) <= 5, "the replica did not lag: nothing is tested"
+            if not takes_writes:  # it cannot be told at first
+                admin.config_set("min-replicas-to-write", 1)
             proxy.target = ("127.0.0.1", replica.port)
             proxy.cut()
+            if not takes_writes:
+                wait_until(lambda: "NOREPLICAS" in refusal(store))
+                admin.config_set("min-replicas-to-write", 0)
             deadline = time.monotonic() + 5
             while True:
                 try:
@@ -265,6 +271,12 @@ def test_a_replica_that_lags_is_told_what_was_settled(own, caplog):
             assert {entry.hold_id for entry in store.entries()} == set(ids)
             assert store.balances([ACCOUNT.key])[0].settled == 7 * 26
             assert store.check() == []
+
+
+def refusal(store: RedisStore) -> str:
+    with pytest.raises(StoreError) as raised:
+        spend(store)
+    return str(raised.value)
 
 
 def wait_until(true: Callable[[], bool]) -> None:

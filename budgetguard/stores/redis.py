@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from threading import Lock
 from typing import Any
 from weakref import WeakSet
 
@@ -37,16 +38,17 @@ from ..ledger import (
     Terms,
     Total,
 )
-from ..money import MAX_AMOUNT
 from . import redis_reports as reports
+from .memory_rows import add_up
 from .redis_client import Clients, Link, from_url, given
 from .redis_lane import Lane
 from .redis_replay import Recent
-from .redis_rows import data, load_args, reserve_args, reserved, settle_args, settled, terms_of, time_arg
+from .redis_rows import load_args, reserve_args, reserved, settle_args, settled, terms_of, time_arg
 from .redis_scripts import run
 from .redis_server import Server
 from .remote import CHANGE_S, RESERVE_S, SETTLE_S, journal_home
-from .rules import absurd
+from .rules import require_amount, require_costs
+from .text import raw
 
 EVERYTHING = Query()
 
@@ -108,8 +110,7 @@ class RedisStore:
 
     def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
         """Place a hold on all of its accounts, or on none."""
-        if not 0 <= hold.amount <= MAX_AMOUNT:
-            raise absurd(hold.amount, "a hold")
+        require_amount(hold.amount, "a hold")
         args, until_s = reserve_args(hold, self._now()), 0.0
         while True:
             outcome = reserved(hold, self._call("reserve", args, self._reserve_s))
@@ -139,7 +140,7 @@ class RedisStore:
 
     def balances(self, keys: Sequence[str]) -> list[Balance]:
         """The balances of accounts, in the order asked; zeros for one that was never used."""
-        rows = self._read("balances", self._now(), *map(data, keys))
+        rows = self._read("balances", self._now(), *map(raw, keys))
         return [
             Balance(key, int(spent) + charged, int(held) - due)
             for key, (spent, charged, held, due) in zip(keys, rows, strict=True)
@@ -151,14 +152,14 @@ class RedisStore:
 
     def terms(self, key: str) -> Terms | None:
         """The terms under a key; `None` if there never were any."""
-        exact = b"[" + data(key)
+        exact = b"[" + raw(key)
         rows = self._read("terms", exact, exact, 1)
         return terms_of(rows[0]) if rows else None
 
     def put_terms(self, key: str, body: str | None, *, expected: int | None = None) -> Terms | None:
         """Store (`None`: remove) the terms under a key, with the next version; only over `expected` if given."""
-        said = (0, b"") if body is None else (1, data(body))
-        args = (data(key), "" if expected is None else expected, *said)
+        said = (0, b"") if body is None else (1, raw(body))
+        args = (raw(key), "" if expected is None else expected, *said)
         version: int = self._step(self._clients.change, "put_terms", args)
         return None if version < 0 else Terms(key, version, body)
 
@@ -176,7 +177,7 @@ class RedisStore:
         """The history, the oldest first: in the order of (time, hold id)."""
         after_ms = 0
         if query.after is not None:
-            at_ms = self._link.run(self._clients.read.zscore, self.prefix + b"e", data(query.after))
+            at_ms = self._link.run(self._clients.read.zscore, self.prefix + b"e", raw(query.after))
             if at_ms is None:
                 raise ConfigError(f"after={query.after!r}: no entry has this hold id; begin with the first page again")
             after_ms = int(at_ms)
@@ -184,7 +185,7 @@ class RedisStore:
 
     def totals(self, by: Sequence[str], query: Query = EVERYTHING) -> list[Total]:
         """Entries summed by "model", "provider", "day" (UTC) or the name of a tag, in the order of the groups."""
-        return reports.totals(by, self.entries(query))
+        return add_up(by, self.entries(query))
 
     def check(self) -> list[Difference]:
         """
@@ -206,9 +207,7 @@ class RedisStore:
         self, *, terms: Sequence[Terms] = (), accounts: Sequence[Carried] = (), entries: Sequence[Entry] = ()
     ) -> None:
         """Put these rows on the books as they are, in one step."""
-        for entry in entries:
-            if not 0 <= entry.cost <= MAX_AMOUNT:
-                raise absurd(entry.cost, "a cost")
+        require_costs(entries)
         self._step(self._clients.change, "load", (self._now(), *load_args(terms, accounts, entries)))
 
     def examine(self) -> list[str]:
@@ -230,31 +229,41 @@ class RedisStore:
         return self._step(self._clients.read, name, args)
 
     def _settle_args(self, hold: Hold, entry: Entry) -> list[Any]:
-        if not 0 <= entry.cost <= MAX_AMOUNT:
-            raise absurd(entry.cost, "a cost")
+        require_amount(entry.cost, "a cost")
         return settle_args(hold, entry)
 
     def _call(self, name: str, args: Sequence[Any], timeout_s: float) -> Any:
         """A step of a call, which others may share the way with."""
         if self._lane is None:
             return self._step(self._clients.settle, name, args)
-        if self._link.doubtful or time.monotonic() >= self._server.looks_at:
-            self._recognize()
+        self._recognize()
         return self._lane.step(name, args, timeout_s)
 
     def _step(self, client: Any, name: str, args: Sequence[Any]) -> Any:
-        if self._link.doubtful or time.monotonic() >= self._server.looks_at:
-            self._recognize()
+        self._recognize()
         return self._link.run(run, client, name, self.prefix, *args)
 
     def _recognize(self) -> None:
-        """Look whether the same server answers as before; one that was promoted is told what was settled of late."""
-        if self._server.changed():
-            for args in self._recent.all():
-                self._link.run(run, self._clients.change, "settle", self.prefix, self._now(), *args)
-        self._server.seen()
+        """
+        Look, now and then, whether the same server answers as before.
+
+        One that was promoted is told what was settled of late, and no step of this process goes before that.
+        """
+        if self._server.known():
+            return
+        if not self._looking.acquire(timeout=CHANGE_S):
+            raise StoreError(f"{self._link.name}: it is being told what was settled of late: try again")
+        try:
+            if not self._server.known():
+                if self._server.changed():
+                    for args in self._recent.all():
+                        self._link.run(run, self._clients.change, "settle", self.prefix, self._now(), *args)
+                self._server.seen()
+        finally:
+            self._looking.release()
 
     def _begin(self) -> None:
+        self._looking = Lock()
         self._server = Server(self._clients.settle, self._link, strict=self._strict)
         # What a client does with a connection that was given is its own affair: it may be one of a cluster's many.
         self._lane = None if self._clients.again is None else Lane(self._clients, self._link, self.prefix)
@@ -270,7 +279,7 @@ class RedisStore:
 def _tag(namespace: str) -> bytes:
     """A namespace as a hash tag: readable if it is plain, else its bytes in hexadecimal digits."""
     plain = namespace.isascii() and namespace.replace("-", "a").replace("_", "a").replace(".", "a").isalnum()
-    return namespace.encode() if plain else b"0x:" + data(namespace).hex().encode()
+    return namespace.encode() if plain else b"0x:" + raw(namespace).hex().encode()
 
 
 _stores: WeakSet[RedisStore] = WeakSet()

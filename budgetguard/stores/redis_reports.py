@@ -6,15 +6,14 @@ Read a page at a time, so that no call waits for a report.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from ..ledger import Balance, Carried, Difference, Entry, Millis, OpenHold, Query, Terms, Total
-from .memory_rows import add_up
-from .redis_rows import data, entry_of, open_hold_of, terms_of
+from ..ledger import Balance, Carried, Difference, Entry, Millis, OpenHold, Query, Terms
+from .redis_rows import entry_of, open_hold_of, terms_of
 from .rules import matches
-from .sqlite_rows import from_text
+from .text import from_raw, raw
 
 PAGE = 500
 """Rows read at a time."""
@@ -28,7 +27,7 @@ Read = Callable[..., Any]
 
 def _keyed(prefix: str, page: Callable[[bytes, bytes], Sequence[Any]]) -> Iterator[Any]:
     """All rows of a listing by key that starts with a prefix; `page` reads from a first to a last key."""
-    begin = data(prefix)
+    begin = raw(prefix)
     first, last = b"[" + begin, b"(" + begin + b"\xff" if prefix else b"+"
     while True:
         rows = page(first, last)
@@ -41,13 +40,13 @@ def _keyed(prefix: str, page: Callable[[bytes, bytes], Sequence[Any]]) -> Iterat
 def accounts(read: Read, now: Callable[[], str], prefix: str) -> Iterator[Balance]:
     """See `Store.accounts`."""
     for key, settled, charged, held, due, *_ in _keyed(prefix, lambda a, b: read("accounts", now(), a, b, PAGE)):
-        yield Balance(from_text(key), int(settled) + charged, int(held) - due)
+        yield Balance(from_raw(key), int(settled) + charged, int(held) - due)
 
 
 def carried(read: Read) -> Iterator[Carried]:
     """See `Store.carried`."""
     for key, _, _, _, _, end_ms, pruned in _keyed("", lambda a, b: read("accounts", "0", a, b, PAGE)):
-        yield Carried(from_text(key), None if end_ms is None else int(end_ms), int(pruned))
+        yield Carried(from_raw(key), None if end_ms is None else int(end_ms), int(pruned))
 
 
 def all_terms(read: Read, prefix: str) -> Iterator[Terms]:
@@ -78,18 +77,13 @@ def entries(read: Read, query: Query, after_ms: Millis) -> Iterator[Entry]:
 def _entries(read: Read, query: Query, after_ms: Millis) -> Iterator[Entry]:
     since = "" if query.since_ms is None else query.since_ms
     until = "" if query.until_ms is None else query.until_ms
-    after: tuple[Any, Any] = (after_ms, "" if query.after is None else data(query.after))
+    after: tuple[Any, Any] = (after_ms, "" if query.after is None else raw(query.after))
     while True:
         rows = read("entries", since, until, *after, PAGE)
         yield from map(entry_of, rows)
         if len(rows) < PAGE:
             return
         after = (rows[-1][1], rows[-1][0])
-
-
-def totals(by: Sequence[str], found: Iterable[Entry]) -> list[Total]:
-    """See `Store.totals`."""
-    return add_up(by, found)
 
 
 def check(read: Read) -> list[Difference]:
@@ -113,7 +107,7 @@ def _differences(read: Read) -> list[Difference]:
             sums.setdefault(key, [0, 0])[1] += hold.amount if hold is not None else 0
     books = {}
     for key, settled, _, held, _, _, pruned in _keyed("", lambda a, b: read("accounts", "0", a, b, PAGE)):
-        books[from_text(key)] = int(settled) - int(pruned), int(held), int(pruned)
+        books[from_raw(key)] = int(settled) - int(pruned), int(held), int(pruned)
     found = []
     for key in sorted(books.keys() | sums.keys()):
         settled, held, pruned = books.get(key, (0, 0, 0))

@@ -24,18 +24,11 @@ from ..ledger import (
     Terms,
 )
 from .rules import ends_of, final_flags, last_end
-from .sqlite_rows import from_text, tags_json
-from .text import usage_json
+from .text import from_raw, raw, tags_json, usage_json
 
 Row = list[Any]
 
 _CACHED = 4096
-
-
-@lru_cache(_CACHED)
-def data(text: str) -> bytes:
-    """A string as bytes whose order is that of its code points; lone surrogates pass."""
-    return text.encode("utf-8", "surrogatepass")
 
 
 def reserve_args(hold: Hold, now: str) -> Row:
@@ -45,7 +38,7 @@ def reserve_args(hold: Hold, now: str) -> Row:
     counts = (len(hold.terms), len(hold.accounts))
     args: Row = [hold.id, now, hold.amount, least, hold.useful, hold.ttl_ms, charge, said, *counts]
     for key, version in hold.terms:
-        args += (data(key), version)
+        args += (raw(key), version)
     for account in hold.accounts:
         args += _account(account)
     return args
@@ -55,14 +48,14 @@ def reserve_args(hold: Hold, now: str) -> Row:
 def _account(account: Account) -> tuple[Any, ...]:
     limit, start, end = account.limit, account.start_ms, account.end_ms
     return (
-        data(account.key),
+        raw(account.key),
         "" if limit is None else limit,
         account.enforce,
         account.share,
         "" if start is None else start,
         "" if end is None else end,
         len(account.window),
-        *map(data, account.window),
+        *map(raw, account.window),
     )
 
 
@@ -75,9 +68,9 @@ def settle_args(hold: Hold, entry: Entry) -> Row:
     counts = ("" if end_ms is None else end_ms, len(ends), len(entry.accounts), len(hold.leases))
     args: Row = [hold.id, entry.cost, " ".join(sorted(flags)), manual, _said_of(entry), *counts]
     for key, end in ends.items():
-        args += (data(key), "" if end is None else end)
+        args += (raw(key), "" if end is None else end)
     if entry.accounts:
-        args += map(data, entry.accounts)
+        args += map(raw, entry.accounts)
     if hold.leases:
         args += hold.leases
     return args
@@ -87,12 +80,12 @@ def load_args(terms: Sequence[Terms], accounts: Sequence[Carried], entries: Sequ
     """Rows of other books as `load.lua` reads them."""
     args: Row = [len(terms), len(accounts)]
     for each in terms:
-        args += (data(each.key), each.version, *((0, b"") if each.body is None else (1, data(each.body))))
+        args += (raw(each.key), each.version, *((0, b"") if each.body is None else (1, raw(each.body))))
     for account in accounts:
-        args += (data(account.key), "" if account.end_ms is None else account.end_ms, account.pruned)
+        args += (raw(account.key), "" if account.end_ms is None else account.end_ms, account.pruned)
     for entry in entries:
         keys, flags = dict.fromkeys(entry.accounts), " ".join(sorted(entry.flags))
-        args += (entry.hold_id, entry.at_ms, entry.cost, flags, _said_of(entry), len(keys), *map(data, keys))
+        args += (entry.hold_id, entry.at_ms, entry.cost, flags, _said_of(entry), len(keys), *map(raw, keys))
     return args
 
 
@@ -131,25 +124,23 @@ def settled(answers: Sequence[int]) -> list[Settled | Conflict]:
 
 def terms_of(row: Row) -> Terms:
     """A key, a version and a body, as `terms.lua` gives them."""
-    return Terms(from_text(row[0]), int(row[1]), None if row[2] is None else from_text(row[2]))
+    return Terms(from_raw(row[0]), int(row[1]), None if row[2] is None else from_raw(row[2]))
 
 
 def entry_of(row: Row) -> Entry:
     """A row of `entries.lua`."""
     hold_id, at_ms, cost, flags, said, keys = row
     told = json.loads(said)
-    accounts = tuple(map(from_text, keys))
+    accounts = tuple(map(from_raw, keys))
     words = frozenset(flags.decode().split())
-    return Entry(from_text(hold_id), cost, accounts, at_ms, told["t"], told["p"], told["m"], told.get("u", {}), words)
+    return Entry(from_raw(hold_id), cost, accounts, at_ms, told["t"], told["p"], told["m"], told.get("u", {}), words)
 
 
 def open_hold_of(row: Row) -> OpenHold:
     """A row of `holds.lua` that is an open hold."""
     hold_id, due, amount, placed, said, keys = row
     told = json.loads(said)
-    return OpenHold(
-        from_text(hold_id), amount, tuple(map(from_text, keys)), placed, due, told["t"], told["p"], told["m"]
-    )
+    return OpenHold(from_raw(hold_id), amount, tuple(map(from_raw, keys)), placed, due, told["t"], told["p"], told["m"])
 
 
 def time_arg(now_ms: Millis | None) -> str:

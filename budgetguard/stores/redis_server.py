@@ -31,22 +31,27 @@ class Server:
         self._link = link
         self._strict = strict
         self._identity: tuple[str, ...] | None = None
-        self.looks_at = 0.0
-        """When it is time to look again, on the monotonic clock, in seconds."""
+        self._answers: tuple[str, ...] | None = None
+        self._looks_at = 0.0
+
+    def known(self) -> bool:
+        """Whether it was looked at of late, and has not failed since."""
+        return not self._link.doubtful and time.monotonic() < self._looks_at
 
     def changed(self) -> bool:
-        """Whether another server answers than before; the first one is looked at more closely."""
+        """Whether another server answers than was last `seen`; the first one is looked at more closely."""
+        self._looks_at = 0.0  # nobody passes until it is `seen`
+        self._link.doubtful = False  # a failure from here on is one of the server that answers now
         info = self._info("server", "replication")
-        identity = (info.get("run_id", ""), info.get("master_replid", ""))
-        before, self._identity = self._identity, identity
-        if before is None:
+        self._answers = (info.get("run_id", ""), info.get("master_replid", ""))
+        if self._identity is None:
             self._greet()
-        return before is not None and before != identity
+        return self._identity is not None and self._identity != self._answers
 
     def seen(self) -> None:
-        """All that the server has to be told was told."""
-        self.looks_at = time.monotonic() + LOOK_S
-        self._link.doubtful = False
+        """The server that answered was told all that it has to be told."""
+        self._identity = self._answers
+        self._looks_at = time.monotonic() + LOOK_S
 
     def examine(self) -> list[str]:
         """What of its configuration endangers the books."""
@@ -75,7 +80,6 @@ class Server:
             log.warning("%s: its configuration cannot be checked: %s", self._link.name, error)
             return
         if found and self._strict:
-            self._identity = None
             raise StoreError(f"{self._link.name}: {'; '.join(found)}; or leave strict=1 out to be warned only")
         for text in found:
             log.warning("%s: %s", self._link.name, text)

@@ -27,12 +27,12 @@ steps back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from ..errors import StoreError
 from ..ledger import Account, Balance, Entry, Hold, Millis, Query, Refusal, grant
-from ..money import Nano, format_nano
+from ..money import MAX_AMOUNT, Nano, format_nano
 
 Sums: TypeAlias = tuple[Nano, Nano]
 """What an account has settled and held, the window of a rolling period included."""
@@ -75,6 +75,18 @@ def absurd(amount: Nano, what: str) -> StoreError:
     return StoreError(
         f"{what} of {format_nano(amount)} cannot be booked: a call costs from $0 to $9,000,000; check its price"
     )
+
+
+def require_amount(amount: Nano, what: str) -> None:
+    """Raise `StoreError` for an amount that cannot be booked."""
+    if not 0 <= amount <= MAX_AMOUNT:
+        raise absurd(amount, what)
+
+
+def require_costs(entries: Iterable[Entry]) -> None:
+    """Raise `StoreError` if the cost of one of these cannot be booked."""
+    for entry in entries:
+        require_amount(entry.cost, "a cost")
 
 
 def off_clock(accounts: Sequence[Account], now_ms: Millis) -> bool:

@@ -1,12 +1,46 @@
-"""How stores write counts and flags: JSON in ASCII, and words between spaces."""
+"""
+How stores write what is text: strings as bytes, tags and counts as JSON in ASCII, flags as words between spaces.
+
+Text from callers may hold any code point, lone surrogates and NUL included.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import date
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quote
 
-_CACHED = 1024
+_UNIX_EPOCH = date(1970, 1, 1).toordinal()
+
+_CACHED = 4096
+"""A call says the same twice, when it is reserved and when it is settled, and the next call says much of it again."""
+
+
+@lru_cache(_CACHED)
+def raw(value: str) -> bytes:
+    """A string as bytes, whose order is that of its code points; lone surrogates pass."""
+    return value.encode("utf-8", "surrogatepass")
+
+
+def from_raw(value: bytes) -> str:
+    """The string that `raw` wrote."""
+    return value.decode("utf-8", "surrogatepass")
+
+
+def tags_json(tags: Mapping[str, str]) -> str:
+    """Tags as a JSON object."""
+    return _tags_json(tuple(tags.items()))
+
+
+@lru_cache(_CACHED)
+def _tags_json(tags: tuple[tuple[str, str], ...]) -> str:
+    return f"{{{','.join([f'{json_name(name)}:{_quote(value)}' for name, value in tags])}}}"
+
+
+def day_text(days: int) -> str:
+    """A day, as days since 1970-01-01, as ISO 8601 writes it."""
+    return date.fromordinal(_UNIX_EPOCH + days).isoformat()
 
 
 def usage_json(usage: Mapping[str, int]) -> str:
