@@ -52,6 +52,7 @@ from .rules import (
     last_end,
     matches,
     off_clock,
+    require_costs,
 )
 
 EVERYTHING = Query()
@@ -280,9 +281,7 @@ class MemoryStore:
         self, *, terms: Sequence[Terms] = (), accounts: Sequence[Carried] = (), entries: Sequence[Entry] = ()
     ) -> None:
         """Put these rows on the books as they are."""
-        for entry in entries:
-            if not 0 <= entry.cost <= MAX_AMOUNT:
-                raise absurd(entry.cost, "a cost")
+        require_costs(entries)
         with self._lock:
             now = int(self._clock() * 1000)
             try:

@@ -42,14 +42,14 @@ from ..ledger import (
     Total,
     grant,
 )
-from ..money import MAX_AMOUNT
 from . import postgres_reports as reports
 from . import postgres_schema as schema
 from .postgres_examine import examine
 from .postgres_link import Books, Link, Pool, make_pool
-from .postgres_values import millis, numbers, pack_accounts, pack_rows, pack_settlements, pack_tags, pack_terms, raw
+from .postgres_values import millis, numbers, pack_accounts, pack_rows, pack_settlements, pack_tags, pack_terms
 from .remote import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, journal_home
-from .rules import REAP, REAP_MORE, absurd, off_clock
+from .rules import REAP, REAP_MORE, off_clock, require_amount, require_costs
+from .text import raw
 
 T = TypeVar("T")
 
@@ -144,8 +144,7 @@ class PostgresStore:
 
     def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
         """Place a hold on all of its accounts, or on none. At the deadline it reaps no further and refuses."""
-        if not 0 <= hold.amount <= MAX_AMOUNT:
-            raise absurd(hold.amount, "a hold")
+        require_amount(hold.amount, "a hold")
         end = time.monotonic() + self._reserve_s
         reap = REAP
         while True:
@@ -215,9 +214,7 @@ class PostgresStore:
         return found
 
     def _settle(self, settlements: Sequence[tuple[Hold, Entry]], timeout_s: float) -> list[Settled | Conflict]:
-        for _, entry in settlements:
-            if not 0 <= entry.cost <= MAX_AMOUNT:
-                raise absurd(entry.cost, "a cost")
+        require_costs(entry for _, entry in settlements)
         packed, now = pack_settlements(settlements), self._now()
 
         def work(books: Books) -> list[int]:
@@ -287,9 +284,7 @@ class PostgresStore:
         self, *, terms: Sequence[Terms] = (), accounts: Sequence[Carried] = (), entries: Sequence[Entry] = ()
     ) -> None:
         """Put these rows on the books as they are, all of them or none: for copies and restores."""
-        for entry in entries:
-            if not 0 <= entry.cost <= MAX_AMOUNT:
-                raise absurd(entry.cost, "a cost")
+        require_costs(entries)
         said = (self._now(), *pack_rows(terms, accounts, entries))
         self._link.run(lambda books: books.execute(LOAD, (self._ns, *said)), READ_S)
 

@@ -6,19 +6,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date
 from typing import Any, TypeAlias
 
 from ..errors import ConfigError
 from ..ledger import Balance, Carried, Difference, Entry, Millis, OpenHold, Query, Terms, Total
-from .postgres_values import from_raw, raw, texts
+from .postgres_values import texts
 from .rules import MS_PER_DAY
-from .text import flags_of_text
+from .text import day_text, flags_of_text, from_raw, raw
 
 PAGE = 1000
 """Rows read at a time."""
-
-UNIX_EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 Ask: TypeAlias = Callable[..., list[tuple[Any, ...]]]
 """Runs a statement with its values; the rows."""
@@ -225,5 +222,5 @@ def _tags(names: Sequence[bytes], values: Sequence[bytes]) -> dict[str, str]:
 
 def _group(name: str, value: Any) -> str:
     if name == "day":
-        return date.fromordinal(UNIX_EPOCH_DAY + value).isoformat()
+        return day_text(value)
     return "" if value is None else from_raw(value)

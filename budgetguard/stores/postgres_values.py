@@ -18,7 +18,7 @@ from psycopg.pq import Format
 
 from ..ledger import Account, Carried, Entry, Hold, Millis, Terms
 from .rules import ends_of, last_end
-from .text import flags_text, usage_json
+from .text import flags_text, raw, usage_json
 
 _CACHED = 1024
 
@@ -56,17 +56,6 @@ def register(connection: Connection[Any]) -> None:
     """Teach a connection the two kinds of arrays."""
     connection.adapters.register_dumper(Texts, _TextsDumper)
     connection.adapters.register_dumper(Numbers, _NumbersDumper)
-
-
-@lru_cache(_CACHED)
-def raw(value: str) -> bytes:
-    """A string's bytes."""
-    return value.encode("utf-8", "surrogatepass")
-
-
-def from_raw(value: bytes) -> str:
-    """The string that `raw` wrote."""
-    return value.decode("utf-8", "surrogatepass")
 
 
 def texts(values: Iterable[bytes]) -> Texts:

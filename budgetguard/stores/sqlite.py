@@ -36,10 +36,9 @@ from ..ledger import (
     Terms,
     Total,
 )
-from ..money import MAX_AMOUNT
 from . import sqlite_reports as reports
 from .gate import Combiner, Gate, Operation
-from .rules import absurd
+from .rules import require_amount, require_costs
 from .sqlite_books import PRUNE_ROWS, SQLiteBooks
 from .sqlite_file import SQLiteFile, is_busy, is_full
 from .sqlite_rows import find_sums, find_terms
@@ -113,21 +112,17 @@ class SQLiteStore:
 
     def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
         """Place a hold on all of its accounts, or on none."""
-        if not 0 <= hold.amount <= MAX_AMOUNT:
-            raise absurd(hold.amount, "a hold")
+        require_amount(hold.amount, "a hold")
         return self._combiner.submit(SQLiteBooks.reserve, (hold,), durable=False, timeout_s=self._reserve_s)
 
     def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
         """End a hold at its true cost and record the entry, once."""
-        if not 0 <= entry.cost <= MAX_AMOUNT:
-            raise absurd(entry.cost, "a cost")
+        require_amount(entry.cost, "a cost")
         return self._combiner.submit(SQLiteBooks.settle, (hold, entry), durable=True, timeout_s=self._settle_s)
 
     def settle_many(self, settlements: Sequence[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
         """`settle` for each of these, in this order, in one transaction."""
-        for _, entry in settlements:
-            if not 0 <= entry.cost <= MAX_AMOUNT:
-                raise absurd(entry.cost, "a cost")
+        require_costs(entry for _, entry in settlements)
         return self._combiner.submit(SQLiteBooks.settle_many, (settlements,), durable=True, timeout_s=CHANGE_S)
 
     def release(self, hold_id: str) -> None:
@@ -197,9 +192,7 @@ class SQLiteStore:
         self, *, terms: Sequence[Terms] = (), accounts: Sequence[Carried] = (), entries: Sequence[Entry] = ()
     ) -> None:
         """Put these rows on the books as they are, in one transaction."""
-        for entry in entries:
-            if not 0 <= entry.cost <= MAX_AMOUNT:
-                raise absurd(entry.cost, "a cost")
+        require_costs(entries)
         self._combiner.submit(SQLiteBooks.load, (terms, accounts, entries), durable=True, timeout_s=LOAD_S)
 
     def close(self) -> None:

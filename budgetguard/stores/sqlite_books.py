@@ -34,10 +34,9 @@ from .sqlite_rows import (
     find_terms,
     keys_json,
     keys_of_json,
-    tags_json,
     text,
 )
-from .text import flags_text, usage_json
+from .text import flags_text, tags_json, usage_json
 
 PRUNE_ROWS = 2000
 """Entries deleted in one transaction: others wait for it."""

@@ -17,7 +17,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..errors import ConfigError, StoreError
-from .sqlite_rows import from_text, text
+from .sqlite_rows import text
+from .text import from_raw
 
 APPLICATION_ID = 0x62676C64
 """ "bgld" in a file's header: a budgetguard ledger."""
@@ -194,7 +195,7 @@ class SQLiteFile:
             connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
             raise self.failure(error) from error
-        connection.text_factory = from_text
+        connection.text_factory = from_raw
         return connection
 
     def _open_reader(self, slot: Slot) -> sqlite3.Connection | None:

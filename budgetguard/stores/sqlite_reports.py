@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from datetime import date
 from typing import Any
 
 from ..errors import ConfigError
@@ -17,12 +16,10 @@ from ..ledger import Balance, Carried, Difference, Entry, Millis, OpenHold, Quer
 from .rules import MS_PER_DAY, Sums
 from .sqlite_file import SQLiteFile
 from .sqlite_rows import due_key, keys_of_json, tag_json, tag_path, text
-from .text import flags_of_text
+from .text import day_text, flags_of_text
 
 PAGE = 1000
 """Rows read at a time."""
-
-UNIX_EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 EXPIRED = """
 SELECT hold.accounts, hold.amount, hold.charge
@@ -219,7 +216,7 @@ def _entry(row: tuple[Any, ...]) -> Entry:
 
 def _group(name: str, value: Any) -> str:
     if name == "day":
-        return date.fromordinal(UNIX_EPOCH_DAY + value).isoformat()
+        return day_text(value)
     if name in {"model", "provider"}:
         return str(value)
     return "" if value is None else str(json.loads(value))

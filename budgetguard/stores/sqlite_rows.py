@@ -8,7 +8,7 @@ its own bytes (`text`); what is only kept, as JSON in ASCII.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quote
 from struct import Struct
@@ -39,11 +39,6 @@ due_key = Struct(">q").pack
 """The key of the row by which a hold is found when it is due, from its `due_ms`; x'' is below all of them."""
 
 
-def from_text(value: bytes) -> str:
-    """The string that `text` wrote."""
-    return value.decode("utf-8", "surrogatepass")
-
-
 @lru_cache(_CACHED)
 def keys_json(keys: tuple[str, ...]) -> str:
     """The keys of accounts as a JSON array."""
@@ -54,16 +49,6 @@ def keys_of_json(value: str) -> list[str]:
     """The keys that `keys_json` wrote."""
     found: list[str] = json.loads(value)
     return found
-
-
-def tags_json(tags: Mapping[str, str]) -> str:
-    """Tags as a JSON object whose names `tag_path` finds."""
-    return _tags_json(tuple(tags.items()))
-
-
-@lru_cache(_CACHED)
-def _tags_json(tags: tuple[tuple[str, str], ...]) -> str:
-    return f"{{{','.join([f'{json_name(name)}:{_quote(value)}' for name, value in tags])}}}"
 
 
 def tag_path(name: str) -> str:
