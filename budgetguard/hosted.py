@@ -161,9 +161,9 @@ class HostedStore:
         """The balances of accounts, in the order asked; zeros for one that was never used."""
         return self._do(lambda store: store.balances(keys))
 
-    def accounts(self, prefix: str = "") -> Iterator[Balance]:
+    def accounts(self, prefix: str = "", *, after: str | None = None) -> Iterator[Balance]:
         """All accounts whose key starts with `prefix`, in the order of their keys."""
-        return self._do(lambda store: iter(list(store.accounts(prefix))))
+        return self._do(lambda store: iter(list(store.accounts(prefix, after=after))))
 
     def terms(self, key: str) -> Terms | None:
         """The terms under a key; `None` if there never were any."""
@@ -173,9 +173,9 @@ class HostedStore:
         """Store (`None`: remove) the terms under a key, with the next version; only over `expected` if given."""
         return self._do(lambda store: store.put_terms(key, body, expected=expected), CHANGE_S)
 
-    def all_terms(self, prefix: str = "") -> Iterator[Terms]:
+    def all_terms(self, prefix: str = "", *, after: str | None = None) -> Iterator[Terms]:
         """All terms that were not removed whose key starts with `prefix`, in the order of their keys."""
-        return self._do(lambda store: iter(list(store.all_terms(prefix))))
+        return self._do(lambda store: iter(list(store.all_terms(prefix, after=after))))
 
     def holds(self) -> list[OpenHold]:
         """Holds that are open and not expired, the oldest first."""
@@ -193,9 +193,9 @@ class HostedStore:
         """Add up every account from its holds and entries again; what differs from the books."""
         return self._do(lambda store: store.check())
 
-    def carried(self) -> Iterator[Carried]:
+    def carried(self, *, after: str | None = None) -> Iterator[Carried]:
         """All accounts, in the order of their keys, each with what its entries do not tell."""
-        return self._do(lambda store: iter(list(store.carried())))
+        return self._do(lambda store: iter(list(store.carried(after=after))))
 
     def load(
         self, *, terms: Sequence[Terms] = (), accounts: Sequence[Carried] = (), entries: Sequence[Entry] = ()

@@ -288,8 +288,8 @@ class Store(Protocol):
         """The balances of accounts, in the order asked; zeros for one that was never used. Expired holds are out."""
         ...
 
-    def accounts(self, prefix: str = "") -> Iterator[Balance]:
-        """All accounts whose key starts with `prefix`, in the order of their keys."""
+    def accounts(self, prefix: str = "", *, after: str | None = None) -> Iterator[Balance]:
+        """All accounts whose key starts with `prefix`, in the order of their keys; with `after`, those behind it."""
         ...
 
     def terms(self, key: str) -> Terms | None:
@@ -305,8 +305,8 @@ class Store(Protocol):
         """
         ...
 
-    def all_terms(self, prefix: str = "") -> Iterator[Terms]:
-        """All terms that were not removed whose key starts with `prefix`, in the order of their keys."""
+    def all_terms(self, prefix: str = "", *, after: str | None = None) -> Iterator[Terms]:
+        """All terms that were not removed whose key starts with `prefix` (and is behind `after`), by their keys."""
         ...
 
     def holds(self) -> list[OpenHold]:
@@ -329,8 +329,8 @@ class Store(Protocol):
         """Delete entries and accounts whose period ended before a time; how many entries went."""
         ...
 
-    def carried(self) -> Iterator[Carried]:
-        """All accounts, in the order of their keys, each with what its entries do not tell."""
+    def carried(self, *, after: str | None = None) -> Iterator[Carried]:
+        """All accounts (behind `after`), in the order of their keys, each with what its entries do not tell."""
         ...
 
     def load(

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import dropwhile, islice
-from typing import TypeVar
+from itertools import islice
+from typing import Any
 
+from ..errors import StoreError
 from ..ledger import Admitted, Carried, Conflict, Ended, Refusal, Settled, Stale, Terms
-from ..money import MAX_AMOUNT, Nano
-from ..stores.rules import absurd
+from ..stores.rules import require_amount, require_rows
 from . import schemas as s
 from . import wire
 from .api import MOST_BYTES_OF_MANY, Ask, Endpoint
 from .batches import Release, Reserve, Settle
 from .keys import ADMIN, READ, SPEND
 from .problems import Refused
-
-T = TypeVar("T")
 
 _OF_CALLS = "responses/"
 """The keys of terms that a spender writes: what it remembers of a background call."""
@@ -26,7 +24,7 @@ _OF_CALLS = "responses/"
 def reserve(ask: Ask) -> Reserve:
     """Place a hold on all of its accounts, or on none."""
     held = wire.hold(ask.body)
-    _require(held.amount, "a hold")
+    _refuse(require_amount, held.amount, "a hold")
     return Reserve(held)
 
 
@@ -67,7 +65,7 @@ def settle_many(ask: Ask) -> s.SettledMany:
 
 def _settlement(said: s.SettlementIn) -> Settle:
     held, entry = wire.hold(said.hold), wire.entry(said.entry)
-    _require(entry.cost, "a cost")
+    _refuse(require_amount, entry.cost, "a cost")
     if held.id != entry.hold_id:
         raise Refused(422, f"entry.hold_id={entry.hold_id!r} is not hold.id={held.id!r}", param="entry.hold_id")
     return Settle(held, entry)
@@ -80,8 +78,8 @@ def balances(ask: Ask) -> s.Balances:
 
 def accounts(ask: Ask) -> s.Balances:
     """All accounts whose key begins with a prefix, by key, page by page."""
-    found = ask.project.store.accounts(ask.body.prefix)
-    return s.Balances(wire.balances(_page(ask.body, found, lambda balance: balance.key)))
+    asked: s.PrefixIn = ask.body
+    return s.Balances(wire.balances(islice(ask.project.store.accounts(asked.prefix, after=asked.after), asked.limit)))
 
 
 def terms(ask: Ask) -> s.FoundTerms:
@@ -101,8 +99,9 @@ def put_terms(ask: Ask) -> s.FoundTerms:
 
 def all_terms(ask: Ask) -> s.TermsPage:
     """All stored terms whose key begins with a prefix, by key, page by page."""
-    found = ask.project.store.all_terms(ask.body.prefix)
-    return s.TermsPage([wire.terms(each) for each in _page(ask.body, found, lambda each: each.key)])
+    asked: s.PrefixIn = ask.body
+    found = islice(ask.project.store.all_terms(asked.prefix, after=asked.after), asked.limit)
+    return s.TermsPage([wire.terms(each) for each in found])
 
 
 def holds(ask: Ask) -> s.OpenHolds:
@@ -136,19 +135,19 @@ def prune(ask: Ask) -> s.Pruned:
 
 def carried(ask: Ask) -> s.CarriedPage:
     """All accounts with what their entries do not tell, by key, page by page."""
-    found = ask.project.store.carried()
-    return s.CarriedPage([s.CarriedOut(*each) for each in _page(ask.body, found, lambda each: each.key)])
+    asked: s.AfterIn = ask.body
+    found = islice(ask.project.store.carried(after=asked.after), asked.limit)
+    return s.CarriedPage([s.CarriedOut(*each) for each in found])
 
 
 def load(ask: Ask) -> s.Done:
     """Put rows of other books on these as they are, all of them or none: for copies and restores."""
     body: s.LoadIn = ask.body
-    for each in body.entries:
-        _require(each.entry.cost, "a cost")
+    rows = [Carried(each.key, each.end_ms, each.pruned) for each in body.accounts]
+    entries_ = [wire.entry(each.entry)._replace(at_ms=each.at_ms) for each in body.entries]
+    _refuse(require_rows, rows, entries_)
     ask.project.store.load(
-        terms=[Terms(each.key, each.version, each.body) for each in body.terms],
-        accounts=[Carried(each.key, each.end_ms, each.pruned) for each in body.accounts],
-        entries=[wire.entry(each.entry)._replace(at_ms=each.at_ms) for each in body.entries],
+        terms=[Terms(each.key, each.version, each.body) for each in body.terms], accounts=rows, entries=entries_
     )
     return s.Done()
 
@@ -158,15 +157,12 @@ def clock(ask: Ask) -> s.Now:
     return s.Now(ask.project.store.now_ms())
 
 
-def _require(amount: Nano, what: str) -> None:
-    if not 0 <= amount <= MAX_AMOUNT:
-        raise Refused(422, str(absurd(amount, what)), "store_error", code="absurd_amount")
-
-
-def _page(asked: s.PrefixIn, found: Iterable[T], key: Callable[[T], str]) -> Iterable[T]:
-    after = asked.after
-    behind = found if after is None else dropwhile(lambda each: key(each) <= after, found)
-    return islice(behind, asked.limit)
+def _refuse(require: Callable[..., None], *args: Any) -> None:
+    """Refuse what no store would book: that is a fault of the request, and none of the store's."""
+    try:
+        require(*args)
+    except StoreError as error:
+        raise Refused(422, str(error), "store_error", code="absurd_amount") from None
 
 
 _SPENDERS = frozenset({SPEND, ADMIN})
@@ -197,7 +193,7 @@ ENDPOINTS = [
     Endpoint("POST", "/v1/ledger/entries", entries, s.EntriesPage, _READERS, s.QueryIn, slow=True),
     Endpoint("POST", "/v1/ledger/totals", totals, s.Totals, _READERS, s.TotalsIn, slow=True),
     Endpoint("POST", "/v1/ledger/check", check, s.Differences, _READERS, s.Nothing, slow=True),
-    Endpoint("POST", "/v1/ledger/carried", carried, s.CarriedPage, _READERS, s.PrefixIn, slow=True),
+    Endpoint("POST", "/v1/ledger/carried", carried, s.CarriedPage, _READERS, s.AfterIn, slow=True),
     Endpoint(
         "POST",
         "/v1/ledger/load",

@@ -100,8 +100,7 @@ def _budget(ask: Ask) -> UserBudget:
 
 
 def _budgets(store: Store, after: str | None, limit: int) -> list[UserBudget]:
-    key = None if after is None else terms_key(after)
-    found = (terms for terms in store.all_terms("users/") if key is None or terms.key > key)
+    found = store.all_terms("users/", after=None if after is None else terms_key(after))
     return [UserBudget.from_text(terms.body, terms.version) for terms in islice(found, limit) if terms.body]
 
 

@@ -105,6 +105,13 @@ class PrefixIn(Struct, forbid_unknown_fields=True, frozen=True):
     limit: Page = MOST_PAGE
 
 
+class AfterIn(Struct, forbid_unknown_fields=True, frozen=True):
+    """Which keys: those that come behind `after`."""
+
+    after: Text | None = None
+    limit: Page = MOST_PAGE
+
+
 class TermsIn(Struct, forbid_unknown_fields=True, frozen=True):
     """Which terms."""
 

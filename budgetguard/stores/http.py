@@ -155,9 +155,9 @@ class HttpStore:
             )
         return found
 
-    def accounts(self, prefix: str = "") -> Iterator[Balance]:
+    def accounts(self, prefix: str = "", *, after: str | None = None) -> Iterator[Balance]:
         """All accounts whose key starts with `prefix`, in the order of their keys."""
-        return self._by_key("ledger/accounts", "balances", prefix, wire.hear_balance)
+        return self._by_key("ledger/accounts", "balances", {"prefix": prefix}, after, wire.hear_balance)
 
     def terms(self, key: str) -> Terms | None:
         """The terms under a key; `None` if there never were any."""
@@ -168,9 +168,9 @@ class HttpStore:
         said = {"key": key, "body": body, "expected": expected}
         return self._ask("ledger/put_terms", said, CHANGE_S, _found_terms)
 
-    def all_terms(self, prefix: str = "") -> Iterator[Terms]:
+    def all_terms(self, prefix: str = "", *, after: str | None = None) -> Iterator[Terms]:
         """All terms that were not removed whose key starts with `prefix`, in the order of their keys."""
-        return self._by_key("ledger/all_terms", "terms", prefix, wire.hear_terms)
+        return self._by_key("ledger/all_terms", "terms", {"prefix": prefix}, after, wire.hear_terms)
 
     def holds(self) -> list[OpenHold]:
         """Holds that are open and not expired, the oldest first."""
@@ -192,9 +192,9 @@ class HttpStore:
             "ledger/check", {}, READ_S, lambda said: wire.hear_all(said["differences"], wire.hear_difference)
         )
 
-    def carried(self) -> Iterator[Carried]:
+    def carried(self, *, after: str | None = None) -> Iterator[Carried]:
         """All accounts, in the order of their keys, each with what its entries do not tell."""
-        return self._by_key("ledger/carried", "accounts", "", wire.hear_carried)
+        return self._by_key("ledger/carried", "accounts", {}, after, wire.hear_carried)
 
     def load(
         self, *, terms: Sequence[Terms] = (), accounts: Sequence[Carried] = (), entries: Sequence[Entry] = ()
@@ -230,10 +230,11 @@ class HttpStore:
 
     # -- pages -------------------------------------------------------------------------------------------------------
 
-    def _by_key(self, path: str, name: str, prefix: str, hear: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
-        after: str | None = None
+    def _by_key(
+        self, path: str, name: str, where: dict[str, str], after: str | None, hear: Callable[[Mapping[str, Any]], T]
+    ) -> Iterator[T]:
         while True:
-            said = {"prefix": prefix, "after": after, "limit": PAGE}
+            said = {**where, "after": after, "limit": PAGE}
             raw = self._ask(path, said, READ_S, lambda answer: list(answer[name]))
             yield from [hear(item) for item in raw]
             if len(raw) < PAGE:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import islice, takewhile
@@ -52,7 +52,7 @@ from .rules import (
     last_end,
     matches,
     off_clock,
-    require_costs,
+    require_rows,
 )
 
 EVERYTHING = Query()
@@ -188,11 +188,11 @@ class MemoryStore:
             expired = self._expired(int(self._clock() * 1000))
             return [self._balance(key, expired) for key in keys]
 
-    def accounts(self, prefix: str = "") -> Iterator[Balance]:
+    def accounts(self, prefix: str = "", *, after: str | None = None) -> Iterator[Balance]:
         """All accounts whose key starts with `prefix`, in the order of their keys."""
         with self._lock:
             expired = self._expired(int(self._clock() * 1000))
-            return iter([self._balance(key, expired) for key in self._keys(prefix)])
+            return iter([self._balance(key, expired) for key in self._keys(prefix, after)])
 
     def terms(self, key: str) -> Terms | None:
         """The terms under a key; `None` if there never were any."""
@@ -208,14 +208,14 @@ class MemoryStore:
             self._terms[key] = terms = Terms(key, version + 1, body)
             return terms
 
-    def all_terms(self, prefix: str = "") -> Iterator[Terms]:
+    def all_terms(self, prefix: str = "", *, after: str | None = None) -> Iterator[Terms]:
         """All terms that were not removed whose key starts with `prefix`, in the order of their keys."""
         with self._lock:
             return iter(
                 [
                     terms
                     for key, terms in sorted(self._terms.items())
-                    if terms.body is not None and key.startswith(prefix)
+                    if terms.body is not None and key.startswith(prefix) and (after is None or key > after)
                 ]
             )
 
@@ -272,16 +272,18 @@ class MemoryStore:
                     del self._books[key]
             return len(old)
 
-    def carried(self) -> Iterator[Carried]:
+    def carried(self, *, after: str | None = None) -> Iterator[Carried]:
         """All accounts, in the order of their keys, each with what its entries do not tell."""
         with self._lock:
-            return iter([Carried(key, self._books[key].end_ms, self._books[key].pruned) for key in self._keys("")])
+            return iter(
+                [Carried(key, self._books[key].end_ms, self._books[key].pruned) for key in self._keys("", after)]
+            )
 
     def load(
         self, *, terms: Sequence[Terms] = (), accounts: Sequence[Carried] = (), entries: Sequence[Entry] = ()
     ) -> None:
         """Put these rows on the books as they are."""
-        require_costs(entries)
+        require_rows(accounts, entries)
         with self._lock:
             now = int(self._clock() * 1000)
             try:
@@ -349,15 +351,14 @@ class MemoryStore:
             found.append((settled, held))
         return found
 
-    def _keys(self, prefix: str) -> Iterator[str]:
-        """The keys of the accounts that begin with a prefix, in order, without looking at all the others."""
+    def _keys(self, prefix: str, after: str | None) -> Iterator[str]:
+        """The keys of accounts that begin with a prefix, behind another, in order; the others are not looked at."""
         missing = len(self._books) - len(self._sorted)
         if missing:
             self._sorted = sorted([*self._sorted, *islice(reversed(self._books), missing)])
         keys = self._sorted
-        return takewhile(
-            lambda key: key.startswith(prefix), map(keys.__getitem__, range(bisect_left(keys, prefix), len(keys)))
-        )
+        first = max(bisect_left(keys, prefix), 0 if after is None else bisect_right(keys, after))
+        return takewhile(lambda key: key.startswith(prefix), map(keys.__getitem__, range(first, len(keys))))
 
     def _book(self, key: str) -> Books:
         """The books of an account; new ones, without an end, where there are none."""

@@ -48,7 +48,7 @@ from .postgres_examine import examine
 from .postgres_link import Books, Link, Pool, make_pool
 from .postgres_values import millis, numbers, pack_accounts, pack_rows, pack_settlements, pack_tags, pack_terms
 from .remote import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, journal_home
-from .rules import REAP, REAP_MORE, off_clock, require_amount, require_costs
+from .rules import REAP, REAP_MORE, off_clock, require_amount, require_costs, require_rows
 from .text import raw
 
 T = TypeVar("T")
@@ -236,9 +236,9 @@ class PostgresStore:
         """The balances of accounts, in the order asked; zeros for one that was never used."""
         return reports.balances(self._ask, self._ready(), keys, self._now())
 
-    def accounts(self, prefix: str = "") -> Iterator[Balance]:
+    def accounts(self, prefix: str = "", *, after: str | None = None) -> Iterator[Balance]:
         """All accounts whose key starts with `prefix`, in the order of their keys."""
-        return reports.accounts(self._ask, self._ready(), prefix, self._now())
+        return reports.accounts(self._ask, self._ready(), prefix, after, self._now())
 
     def terms(self, key: str) -> Terms | None:
         """The terms under a key; `None` if there never were any."""
@@ -256,9 +256,9 @@ class PostgresStore:
         version: int | None = rows[0][0]
         return None if version is None else Terms(key, version, body)
 
-    def all_terms(self, prefix: str = "") -> Iterator[Terms]:
+    def all_terms(self, prefix: str = "", *, after: str | None = None) -> Iterator[Terms]:
         """All terms that were not removed whose key starts with `prefix`, in the order of their keys."""
-        return reports.all_terms(self._ask, self._ready(), prefix)
+        return reports.all_terms(self._ask, self._ready(), prefix, after)
 
     def holds(self) -> list[OpenHold]:
         """Holds that are open and not expired, the oldest first."""
@@ -276,15 +276,15 @@ class PostgresStore:
         """Add up every account from its holds and entries again; what differs from the books."""
         return reports.check(self._ask, self._ready())
 
-    def carried(self) -> Iterator[Carried]:
+    def carried(self, *, after: str | None = None) -> Iterator[Carried]:
         """All accounts, in the order of their keys, each with what its entries do not tell."""
-        return reports.carried(self._ask, self._ready())
+        return reports.carried(self._ask, self._ready(), after)
 
     def load(
         self, *, terms: Sequence[Terms] = (), accounts: Sequence[Carried] = (), entries: Sequence[Entry] = ()
     ) -> None:
         """Put these rows on the books as they are, all of them or none: for copies and restores."""
-        require_costs(entries)
+        require_rows(accounts, entries)
         said = (self._now(), *pack_rows(terms, accounts, entries))
         self._link.run(lambda books: books.execute(LOAD, (self._ns, *said)), READ_S)
 

@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from ..ledger import Balance, Carried, Difference, Entry, Millis, OpenHold, Query, Terms, Total
 from .postgres_values import texts
 from .rules import MS_PER_DAY
-from .text import day_text, flags_of_text, from_raw, raw
+from .text import KeyRange, day_text, flags_of_text, from_raw, key_range, raw
 
 PAGE = 1000
 """Rows read at a time."""
@@ -65,23 +65,23 @@ def balances(ask: Ask, ns: int, keys: Sequence[str], now: int) -> list[Balance]:
     return [Balance(key, *found.get(key, (0, 0))) for key in keys]
 
 
-def accounts(ask: Ask, ns: int, prefix: str, now: int) -> Iterator[Balance]:
+def accounts(ask: Ask, ns: int, prefix: str, after: str | None, now: int) -> Iterator[Balance]:
     """See `Store.accounts`."""
-    for key, settled, held in _keyed(ask, BALANCES, "a.key", (ns, now, ns), prefix):
+    for key, settled, held in _keyed(ask, BALANCES, "a.key", (ns, now, ns), key_range(prefix, after)):
         yield Balance(from_raw(key), settled, held)
 
 
-def carried(ask: Ask, ns: int) -> Iterator[Carried]:
+def carried(ask: Ask, ns: int, after: str | None) -> Iterator[Carried]:
     """See `Store.carried`."""
     select = "SELECT key, end_ms, pruned FROM budgetguard.accounts WHERE ns = %s"
-    for key, end_ms, pruned in _keyed(ask, select, "key", (ns,), ""):
+    for key, end_ms, pruned in _keyed(ask, select, "key", (ns,), key_range("", after)):
         yield Carried(from_raw(key), end_ms, pruned)
 
 
-def all_terms(ask: Ask, ns: int, prefix: str) -> Iterator[Terms]:
+def all_terms(ask: Ask, ns: int, prefix: str, after: str | None) -> Iterator[Terms]:
     """See `Store.all_terms`."""
     select = "SELECT key, version, body FROM budgetguard.terms WHERE ns = %s AND body IS NOT NULL"
-    for key, version, body in _keyed(ask, select, "key", (ns,), prefix):
+    for key, version, body in _keyed(ask, select, "key", (ns,), key_range(prefix, after)):
         yield Terms(from_raw(key), version, from_raw(body))
 
 
@@ -147,17 +147,16 @@ def check(ask: Ask, ns: int) -> list[Difference]:
     return found
 
 
-def _keyed(ask: Ask, select: str, column: str, values: tuple[Any, ...], prefix: str) -> Iterator[tuple[Any, ...]]:
-    """Rows in the order of their keys, which come first and begin with a prefix."""
-    after, comparison = raw(prefix), ">="
-    end = after + b"\xff"
+def _keyed(ask: Ask, select: str, column: str, values: tuple[Any, ...], keys: KeyRange) -> Iterator[tuple[Any, ...]]:
+    """Rows in the order of their keys, which come first."""
+    last, comparison, end = keys
     while True:
         sql = f"{select} AND {column} {comparison} %b AND {column} < %b ORDER BY {column} LIMIT {PAGE}"
-        rows = ask(sql, (*values, after, end))
+        rows = ask(sql, (*values, last, end))
         yield from rows
         if len(rows) < PAGE:
             return
-        after, comparison = rows[-1][0], ">"
+        last, comparison = rows[-1][0], ">"
 
 
 def _where(ask: Ask, ns: int, query: Query) -> tuple[str, list[Any]]:

@@ -47,7 +47,7 @@ from .redis_rows import load_args, reserve_args, reserved, settle_args, settled,
 from .redis_scripts import run
 from .redis_server import Server
 from .remote import CHANGE_S, RESERVE_S, SETTLE_S, journal_home
-from .rules import require_amount, require_costs
+from .rules import require_amount, require_rows
 from .text import raw
 
 EVERYTHING = Query()
@@ -146,9 +146,9 @@ class RedisStore:
             for key, (spent, charged, held, due) in zip(keys, rows, strict=True)
         ]
 
-    def accounts(self, prefix: str = "") -> Iterator[Balance]:
+    def accounts(self, prefix: str = "", *, after: str | None = None) -> Iterator[Balance]:
         """All accounts whose key starts with `prefix`, in the order of their keys."""
-        return reports.accounts(self._read, self._now, prefix)
+        return reports.accounts(self._read, self._now, prefix, after)
 
     def terms(self, key: str) -> Terms | None:
         """The terms under a key; `None` if there never were any."""
@@ -163,9 +163,9 @@ class RedisStore:
         version: int = self._step(self._clients.change, "put_terms", args)
         return None if version < 0 else Terms(key, version, body)
 
-    def all_terms(self, prefix: str = "") -> Iterator[Terms]:
+    def all_terms(self, prefix: str = "", *, after: str | None = None) -> Iterator[Terms]:
         """All terms that were not removed whose key starts with `prefix`, in the order of their keys."""
-        return reports.all_terms(self._read, prefix)
+        return reports.all_terms(self._read, prefix, after)
 
     def holds(self) -> list[OpenHold]:
         """Holds that are open and not expired, the oldest first."""
@@ -199,15 +199,15 @@ class RedisStore:
         """Delete entries and accounts whose period ended before a time; how many entries went."""
         return reports.prune(lambda name, *args: self._step(self._clients.read, name, args), before_ms)
 
-    def carried(self) -> Iterator[Carried]:
+    def carried(self, *, after: str | None = None) -> Iterator[Carried]:
         """All accounts, in the order of their keys, each with what its entries do not tell."""
-        return reports.carried(self._read)
+        return reports.carried(self._read, after)
 
     def load(
         self, *, terms: Sequence[Terms] = (), accounts: Sequence[Carried] = (), entries: Sequence[Entry] = ()
     ) -> None:
         """Put these rows on the books as they are, in one step."""
-        require_costs(entries)
+        require_rows(accounts, entries)
         self._step(self._clients.change, "load", (self._now(), *load_args(terms, accounts, entries)))
 
     def examine(self) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from ..ledger import Balance, Carried, Difference, Entry, Millis, OpenHold, Query, Terms
 from .redis_rows import entry_of, open_hold_of, terms_of
 from .rules import matches
-from .text import from_raw, raw
+from .text import from_raw, key_range, raw
 
 PAGE = 500
 """Rows read at a time."""
@@ -25,10 +25,10 @@ Read = Callable[..., Any]
 """Runs a script that reads."""
 
 
-def _keyed(prefix: str, page: Callable[[bytes, bytes], Sequence[Any]]) -> Iterator[Any]:
-    """All rows of a listing by key that starts with a prefix; `page` reads from a first to a last key."""
-    begin = raw(prefix)
-    first, last = b"[" + begin, b"(" + begin + b"\xff" if prefix else b"+"
+def _keyed(prefix: str, after: str | None, page: Callable[[bytes, bytes], Sequence[Any]]) -> Iterator[Any]:
+    """All rows of a listing by key that starts with a prefix, behind another; `page` reads from a key to a key."""
+    begin, comparison, end = key_range(prefix, after)
+    first, last = (b"[" if comparison == ">=" else b"(") + begin, b"(" + end
     while True:
         rows = page(first, last)
         yield from rows
@@ -37,21 +37,21 @@ def _keyed(prefix: str, page: Callable[[bytes, bytes], Sequence[Any]]) -> Iterat
         first = b"(" + rows[-1][0]
 
 
-def accounts(read: Read, now: Callable[[], str], prefix: str) -> Iterator[Balance]:
+def accounts(read: Read, now: Callable[[], str], prefix: str, after: str | None) -> Iterator[Balance]:
     """See `Store.accounts`."""
-    for key, settled, charged, held, due, *_ in _keyed(prefix, lambda a, b: read("accounts", now(), a, b, PAGE)):
+    for key, settled, charged, held, due, *_ in _keyed(prefix, after, lambda a, b: read("accounts", now(), a, b, PAGE)):
         yield Balance(from_raw(key), int(settled) + charged, int(held) - due)
 
 
-def carried(read: Read) -> Iterator[Carried]:
+def carried(read: Read, after: str | None) -> Iterator[Carried]:
     """See `Store.carried`."""
-    for key, _, _, _, _, end_ms, pruned in _keyed("", lambda a, b: read("accounts", "0", a, b, PAGE)):
+    for key, _, _, _, _, end_ms, pruned in _keyed("", after, lambda a, b: read("accounts", "0", a, b, PAGE)):
         yield Carried(from_raw(key), None if end_ms is None else int(end_ms), int(pruned))
 
 
-def all_terms(read: Read, prefix: str) -> Iterator[Terms]:
+def all_terms(read: Read, prefix: str, after: str | None) -> Iterator[Terms]:
     """See `Store.all_terms`."""
-    for row in _keyed(prefix, lambda a, b: read("terms", a, b, PAGE)):
+    for row in _keyed(prefix, after, lambda a, b: read("terms", a, b, PAGE)):
         terms = terms_of(row)
         if terms.body is not None:
             yield terms
@@ -106,7 +106,7 @@ def _differences(read: Read) -> list[Difference]:
         for key in () if hold is None else hold.accounts:
             sums.setdefault(key, [0, 0])[1] += hold.amount if hold is not None else 0
     books = {}
-    for key, settled, _, held, _, _, pruned in _keyed("", lambda a, b: read("accounts", "0", a, b, PAGE)):
+    for key, settled, _, held, _, _, pruned in _keyed("", None, lambda a, b: read("accounts", "0", a, b, PAGE)):
         books[from_raw(key)] = int(settled) - int(pruned), int(held), int(pruned)
     found = []
     for key in sorted(books.keys() | sums.keys()):

@@ -31,7 +31,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from ..errors import StoreError
-from ..ledger import Account, Balance, Entry, Hold, Millis, Query, Refusal, grant
+from ..ledger import Account, Balance, Carried, Entry, Hold, Millis, Query, Refusal, grant
 from ..money import MAX_AMOUNT, Nano, format_nano
 
 Sums: TypeAlias = tuple[Nano, Nano]
@@ -44,6 +44,12 @@ REAP_MORE = 64
 """How many at a time when a reserve would otherwise be refused."""
 
 MS_PER_DAY: Millis = 86_400_000
+
+END_OF_TIME_MS: Millis = 253_402_300_800_000
+"""The year 10000, which no calendar here has."""
+
+MOST_PRUNED: Nano = 2**62
+"""Twice as much is more than the integers of a database hold."""
 
 
 def ends_of(hold: Hold) -> dict[str, Millis | None]:
@@ -87,6 +93,20 @@ def require_costs(entries: Iterable[Entry]) -> None:
     """Raise `StoreError` if the cost of one of these cannot be booked."""
     for entry in entries:
         require_amount(entry.cost, "a cost")
+
+
+def require_rows(accounts: Iterable[Carried], entries: Iterable[Entry]) -> None:
+    """Raise `StoreError` if one of these rows of other books cannot be booked."""
+    for account in accounts:
+        if not 0 <= account.pruned <= MOST_PRUNED:
+            raise StoreError(f"account {account.key!r}: {account.pruned} pruned nano-dollars cannot be booked")
+    for entry in entries:
+        require_amount(entry.cost, "a cost")
+        if not 0 <= entry.at_ms < END_OF_TIME_MS:
+            raise StoreError(
+                f"call {entry.hold_id}: an entry at {entry.at_ms} cannot be booked; its time is in milliseconds since "
+                "1970, before the year 10000"
+            )
 
 
 def off_clock(accounts: Sequence[Account], now_ms: Millis) -> bool:

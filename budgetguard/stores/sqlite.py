@@ -38,7 +38,7 @@ from ..ledger import (
 )
 from . import sqlite_reports as reports
 from .gate import Combiner, Gate, Operation
-from .rules import require_amount, require_costs
+from .rules import require_amount, require_costs, require_rows
 from .sqlite_books import PRUNE_ROWS, SQLiteBooks
 from .sqlite_file import SQLiteFile, is_busy, is_full
 from .sqlite_rows import find_sums, find_terms
@@ -151,13 +151,13 @@ class SQLiteStore:
                 found.append(Balance(key, settled + charged, held - taken))
             return found
 
-    def accounts(self, prefix: str = "") -> Iterator[Balance]:
+    def accounts(self, prefix: str = "", *, after: str | None = None) -> Iterator[Balance]:
         """All accounts whose key starts with `prefix`, in the order of their keys."""
-        return reports.accounts(self._file, prefix, self.now_ms())
+        return reports.accounts(self._file, prefix, after, self.now_ms())
 
-    def all_terms(self, prefix: str = "") -> Iterator[Terms]:
+    def all_terms(self, prefix: str = "", *, after: str | None = None) -> Iterator[Terms]:
         """All terms that were not removed whose key starts with `prefix`, in the order of their keys."""
-        return reports.all_terms(self._file, prefix)
+        return reports.all_terms(self._file, prefix, after)
 
     def holds(self) -> list[OpenHold]:
         """Holds that are open and not expired, the oldest first."""
@@ -184,15 +184,15 @@ class SQLiteStore:
             if rows < PRUNE_ROWS:
                 return pruned
 
-    def carried(self) -> Iterator[Carried]:
+    def carried(self, *, after: str | None = None) -> Iterator[Carried]:
         """All accounts, in the order of their keys, each with what its entries do not tell."""
-        return reports.carried(self._file)
+        return reports.carried(self._file, after)
 
     def load(
         self, *, terms: Sequence[Terms] = (), accounts: Sequence[Carried] = (), entries: Sequence[Entry] = ()
     ) -> None:
         """Put these rows on the books as they are, in one transaction."""
-        require_costs(entries)
+        require_rows(accounts, entries)
         self._combiner.submit(SQLiteBooks.load, (terms, accounts, entries), durable=True, timeout_s=LOAD_S)
 
     def close(self) -> None:

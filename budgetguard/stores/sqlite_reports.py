@@ -16,7 +16,7 @@ from ..ledger import Balance, Carried, Difference, Entry, Millis, OpenHold, Quer
 from .rules import MS_PER_DAY, Sums
 from .sqlite_file import SQLiteFile
 from .sqlite_rows import due_key, keys_of_json, tag_json, tag_path, text
-from .text import day_text, flags_of_text
+from .text import KeyRange, day_text, flags_of_text, key_range, raw
 
 PAGE = 1000
 """Rows read at a time."""
@@ -44,22 +44,22 @@ def expired(connection: sqlite3.Connection, ns: int, now: Millis) -> dict[str, S
     return found
 
 
-def accounts(file: SQLiteFile, prefix: str, now: Millis) -> Iterator[Balance]:
+def accounts(file: SQLiteFile, prefix: str, after: str | None, now: Millis) -> Iterator[Balance]:
     """See `Store.accounts`."""
-    for key, settled, held, adjust in _keyed(file, "accounts", "key, settled, held", prefix, now):
+    for key, settled, held, adjust in _keyed(file, "accounts", "key, settled, held", key_range(prefix, after), now):
         charged, taken = adjust.get(key, (0, 0))
         yield Balance(key, settled + charged, held - taken)
 
 
-def carried(file: SQLiteFile) -> Iterator[Carried]:
+def carried(file: SQLiteFile, after: str | None) -> Iterator[Carried]:
     """See `Store.carried`."""
-    for key, end_ms, pruned, _ in _keyed(file, "accounts", "key, end_ms, pruned", "", 0):
+    for key, end_ms, pruned, _ in _keyed(file, "accounts", "key, end_ms, pruned", key_range("", after)):
         yield Carried(key, end_ms, pruned)
 
 
-def all_terms(file: SQLiteFile, prefix: str) -> Iterator[Terms]:
+def all_terms(file: SQLiteFile, prefix: str, after: str | None) -> Iterator[Terms]:
     """See `Store.all_terms`."""
-    for key, version, body, _ in _keyed(file, "terms", "key, version, body", prefix, 0):
+    for key, version, body, _ in _keyed(file, "terms", "key, version, body", key_range(prefix, after)):
         if body is not None:
             yield Terms(key, version, body)
 
@@ -138,10 +138,9 @@ def check(file: SQLiteFile) -> list[Difference]:
     return found
 
 
-def _keyed(file: SQLiteFile, table: str, columns: str, prefix: str, now: Millis) -> Iterator[tuple[Any, ...]]:
-    """The rows of a table by key, each with what is expired at this moment."""
-    begin = prefix.encode("utf-8", "surrogatepass")
-    after, comparison = begin, ">="
+def _keyed(file: SQLiteFile, table: str, columns: str, keys: KeyRange, now: Millis = 0) -> Iterator[tuple[Any, ...]]:
+    """The rows of a table by key, each with what is expired at a moment."""
+    last, comparison, end = keys
     while True:
         with file.read(file.reporter) as connection:
             if connection is None:
@@ -149,14 +148,14 @@ def _keyed(file: SQLiteFile, table: str, columns: str, prefix: str, now: Millis)
             rows = connection.execute(
                 f"SELECT {columns} FROM {table} WHERE ns = ? AND key {comparison} CAST(? AS TEXT) "
                 "AND key < CAST(? AS TEXT) ORDER BY key LIMIT ?",
-                (file.ns, after, begin + b"\xff", PAGE),
+                (file.ns, last, end, PAGE),
             ).fetchall()
             adjust = expired(connection, file.ns, now) if now else {}
         for row in rows:
             yield (*row, adjust)
         if len(rows) < PAGE:
             return
-        after, comparison = rows[-1][0].encode("utf-8", "surrogatepass"), ">"
+        last, comparison = raw(rows[-1][0]), ">"
 
 
 def _where(file: SQLiteFile, query: Query) -> tuple[str, list[Any]]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quote
+from typing import Literal, NamedTuple
 
 _UNIX_EPOCH = date(1970, 1, 1).toordinal()
 
@@ -26,6 +27,25 @@ def raw(value: str) -> bytes:
 def from_raw(value: bytes) -> str:
     """The string that `raw` wrote."""
     return value.decode("utf-8", "surrogatepass")
+
+
+class KeyRange(NamedTuple):
+    """From where to where a listing by key reads, as bytes."""
+
+    last: bytes
+    comparison: Literal[">=", ">"]
+    """What the first key is to `last`."""
+    end: bytes
+    """All keys are below it."""
+
+
+def key_range(prefix: str, after: str | None) -> KeyRange:
+    """The keys that begin with a prefix, behind another."""
+    begin = raw(prefix)
+    end = begin + b"\xff"
+    if after is not None and raw(after) >= begin:
+        return KeyRange(raw(after), ">", end)
+    return KeyRange(begin, ">=", end)
 
 
 def tags_json(tags: Mapping[str, str]) -> str:

@@ -499,6 +499,21 @@ class StoreContract:
         assert [item.key for item in store.accounts("a")] == ["a", "a%", "a_", "ab"]
         assert list(store.accounts("a%")) == [Balance("a%", held=1)]
 
+    def test_lists_by_key_go_on_behind_a_key(self, store: Store) -> None:
+        """A page costs as much as it has rows, wherever it begins; a key need not be there any more."""
+        keys = ["A", "a", "ab", "b", "é"]
+        for key in keys:
+            store.reserve(hold(1, Account(key)))
+            store.put_terms(key, "x")
+        for after in (*keys, "", "aa", "z", "ö"):
+            behind = [key for key in keys if key > after]
+            assert [item.key for item in store.accounts(after=after)] == behind
+            assert [item.key for item in store.carried(after=after)] == behind
+            assert [item.key for item in store.all_terms(after=after)] == behind
+            with_a = [key for key in behind if key.startswith("a")]
+            assert [item.key for item in store.accounts("a", after=after)] == with_a
+            assert [item.key for item in store.all_terms("a", after=after)] == with_a
+
     @pytest.mark.parametrize("word", ["ann", "Ünï", "名前", "\udcff", "a\0b", 'a"b\\', "$.x", "", "🙂", "a,':b\n"])
     def test_any_text_may_name_things(self, store: Store, word: str) -> None:
         """Users choose their names; lone surrogates come from file names and bad input."""
@@ -669,11 +684,15 @@ class StoreContract:
         assert store.holds() == []
         assert store.reserve(held) == Ended()
 
-    def test_rows_are_loaded_all_or_none(self, store: Store) -> None:
+    @pytest.mark.parametrize(
+        ("cost", "at_ms", "pruned"),
+        [(10**16, 1_000, 5), (-1, 1_000, 5), (7, -1, 5), (7, 253_402_300_800_000, 5), (7, 1_000, -1)],
+    )
+    def test_rows_are_loaded_all_or_none(self, store: Store, cost: int, at_ms: int, pruned: int) -> None:
         """An error in one leaves nothing of the others, so that a copy knows how far it got."""
-        good, absurd = Entry(new_id(), 7, ("a",), 1_000), Entry(new_id(), 10**16, ("a",), 1_000)
+        good, absurd = Entry(new_id(), 7, ("a",), 1_000), Entry(new_id(), cost, ("a",), at_ms)
         with pytest.raises(StoreError, match="cannot be booked"):
-            store.load(terms=[Terms("ann", 1, "x")], accounts=[Carried("b", None, 5)], entries=[good, absurd])
+            store.load(terms=[Terms("ann", 1, "x")], accounts=[Carried("b", None, pruned)], entries=[good, absurd])
         assert [list(store.entries()), list(store.carried()), list(store.all_terms())] == [[], [], []]
 
     # The history.
