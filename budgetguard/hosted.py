@@ -38,9 +38,9 @@ from .ledger import (
 )
 from .money import Nano
 from .records import make_record, read_record
+from .stores.deadlines import CHANGE_S, READ_S, SETTLE_S
 from .stores.http import HttpStore, NoNativeApiError
 from .stores.memory import MemoryStore
-from .stores.remote import CHANGE_S, READ_S, SETTLE_S
 
 T = TypeVar("T")
 

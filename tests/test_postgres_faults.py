@@ -24,8 +24,9 @@ from benchmarks.servers.proxy import Mode, Proxy
 from benchmarks.shapes import USER, Books, Caller, Endpoint, guarded
 from budgetguard.errors import StoreError
 from budgetguard.ledger import Account, Admitted, Ended, Entry, Hold, Settled, new_id
+from budgetguard.stores.deadlines import RESERVE_S, SETTLE_S
 from budgetguard.stores.postgres import PostgresStore
-from budgetguard.stores.remote import FAILURES, RESERVE_S, SETTLE_S
+from budgetguard.stores.remote import FAILURES
 
 LIMIT = 10**12
 

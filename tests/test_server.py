@@ -17,8 +17,8 @@ from hosting import Hosted, Process
 
 from budgetguard import cli
 from budgetguard.errors import ConfigError, StoreError
-from budgetguard.ledger import Account, Admitted, Entry, Hold, new_id
-from budgetguard.server import api, keys
+from budgetguard.ledger import Account, Admitted, Entry, Hold, Settled, new_id
+from budgetguard.server import api, keys, metrics
 from budgetguard.server.jobs import run_daily
 from budgetguard.server.keys import ADMIN, READ, SPEND, KeyRing
 from budgetguard.server.limits import MOST_FAILURES, REFILL_S, FailedKeys
@@ -285,11 +285,14 @@ def test_a_body_that_is_too_long_is_not_read(server: Hosted) -> None:
         assert raw.recv(100).startswith(b"HTTP/1.1 413")
 
 
-def test_a_body_that_does_not_arrive_is_given_up(server: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that sends a byte a minute holds no place for ever."""
+@pytest.mark.parametrize("begun", [b"{", b""])
+def test_a_body_that_does_not_arrive_is_given_up(server: Hosted, monkeypatch: pytest.MonkeyPatch, begun: bytes) -> None:
+    """A client that sends a byte a minute, or none, holds no place for ever."""
     monkeypatch.setattr(api, "BODY_S", 0.1)
     with socket.create_connection(("127.0.0.1", server.port)) as raw:
-        raw.sendall(b"POST /v1/reserve HTTP/1.1\r\nhost: x\r\nbudgetguard-project: shop\r\ncontent-length: 10\r\n\r\n{")
+        raw.sendall(
+            b"POST /v1/reserve HTTP/1.1\r\nhost: x\r\nbudgetguard-project: shop\r\ncontent-length: 10\r\n\r\n" + begun
+        )
         assert raw.recv(100).startswith(b"HTTP/1.1 408")
 
 
@@ -310,16 +313,21 @@ def test_what_goes_wrong_inside_is_in_the_log_only(
     assert vars(record)["request_id"] == headers["x-request-id"]
 
 
-def test_a_store_that_is_away_is_an_error_of_its_own(server: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """503, so that a proxy asks the next server, and a client waits with its journal."""
+def test_a_store_that_is_away_is_an_error_of_its_own(
+    server: Hosted, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """503, so that a proxy asks the next server, and a client waits with its journal. Where it is, is in the log."""
 
     def away(*_: Any) -> None:
-        raise StoreError("the store was busy for 0.25 s")
+        raise StoreError("postgresql://10.0.0.7/budgets is away")
 
     monkeypatch.setattr(server.app.projects.open("shop").store, "reserve", away)
-    status, body = server.post("/v1/reserve", reserve_body())
+    status, body, headers = server.ask("POST", "/v1/reserve", reserve_body())
     assert (status, body["error"]["code"]) == (503, "store_unavailable")
-    with pytest.raises(StoreError, match=r"busy for 0\.25 s"):
+    assert "10.0.0.7" not in json.dumps(body)
+    record = next(each for each in caplog.records if "10.0.0.7" in str(vars(each).get("problem")))
+    assert vars(record)["request_id"] == headers["x-request-id"]
+    with pytest.raises(StoreError, match="server's log says why"):
         open_store(server.url, namespace="shop").reserve(hold())
 
 
@@ -454,6 +462,16 @@ def test_any_text_names_a_user(server: Hosted, user: str) -> None:
     assert server.ask("DELETE", place)[0] == 200
 
 
+def test_a_slash_in_a_path_is_a_part_of_the_name(server: Hosted) -> None:
+    """A proxy may write %2F as a slash: another user's budget must not be taken for the one that was meant."""
+    server.post("/v1/budgets", {"user": "b", "limit": 1})
+    assert server.ask("DELETE", "/v1/budgets/a/b")[0] == 404
+    server.post("/v1/budgets", {"user": "a/b", "limit": 2})
+    assert server.ask("GET", "/v1/budgets/a/b")[1]["limit"] == 2
+    assert server.ask("GET", "/v1/budgets/b")[1]["limit"] == 1
+    assert server.ask("GET", "/v1/%62udgets/b")[0] == 404
+
+
 def test_lists_come_in_pages(server: Hosted) -> None:
     """`next` leads on, and is null at the end."""
     for number in range(5):
@@ -574,6 +592,18 @@ def test_metrics_tell_spend_holds_and_refusals_by_budget(server: Hosted) -> None
         'budgetguard_request_seconds_count{path="/v1/reserve",status="200"} 4.0',
     ):
         assert line in text
+
+
+def test_the_names_that_metrics_remember_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spender names its accounts, as many as it likes."""
+    monkeypatch.setattr(metrics, "_MOST_BUDGETS", 3)
+    meter = metrics.Meter()
+    for number in range(9):
+        held = Hold(new_id(), (Account(f"a{number}"),), 1)
+        meter.settled(held, Entry(held.id, 1), Settled(1))
+        meter.reserved(held, Admitted(1))
+    assert meter.spend == {"a0": 1, "a1": 1, "a2": 1, "(others)": 6}
+    assert meter.placed == {"a0": 1, "a1": 1, "a2": 1, "(others)": 6}
 
 
 def test_the_daily_job_runs_once_whoever_runs_it(url: str, clock: StoppedClock) -> None:

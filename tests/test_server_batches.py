@@ -14,6 +14,7 @@ from budgetguard.errors import StoreError
 from budgetguard.ledger import Account, Admitted, Conflict, Ended, Entry, Hold, Settled, new_id
 from budgetguard.server import batches
 from budgetguard.server.batches import Batches, Release, Reserve, Settle
+from budgetguard.server.problems import Refused
 from budgetguard.stores.sqlite import SQLiteStore
 
 ACCOUNT = Account("team", limit=10**9)
@@ -112,9 +113,30 @@ async def test_a_reserve_whose_caller_gave_up_holds_nothing(
     await asyncio.sleep(0.1)
     store.go.set()
     answers = await asyncio.gather(*tasks, return_exceptions=True)
-    assert isinstance(answers[1], StoreError)
+    assert isinstance(answers[1], Refused)
+    assert (answers[1].status, answers[1].code) == (503, "busy")
     assert answers[2] == Settled(3, late=True)
     assert store.holds() == []
+
+
+@pytest.mark.parametrize("change_s", [0.05, 60])
+async def test_settlements_that_waited_long_are_not_tried_one_by_one(
+    store: Slow, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, change_s: float
+) -> None:
+    """Each would wait again for a store that is stuck, and the line with it; their clients repeat them anyway."""
+    monkeypatch.setattr(batches, "CHANGE_S", change_s)
+    monkeypatch.setattr(store, "settle_many", lambda _: (_ for _ in ()).throw(StoreError("it is stuck")))
+    line = Batches(store, threads, 1)
+    placed = [hold() for _ in range(3)]
+    tasks = await behind_a_slow_one(line, store, *[Settle(each, Entry(each.id, 3)) for each in placed])
+    await asyncio.sleep(0.1)
+    store.go.set()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    if change_s < 1:
+        assert [str(answer) for answer in answers[1:]] == ["it is stuck"] * 3
+        assert store.steps == []
+    else:
+        assert answers[1:] == [Settled(3, late=True)] * 3
 
 
 async def test_a_cancelled_request_leaves_the_line_in_order(store: Slow, threads: ThreadPoolExecutor) -> None:

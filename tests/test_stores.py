@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -366,6 +367,10 @@ def test_a_damaged_file_is_an_error_of_ours(path: Path) -> None:
         ("memory:///a", "takes nothing behind it"),
         ("mongodb://ann:secret@host/a", "mongodb:// is no store"),
         ("https://ann:secret@host/?a=b", "a server is named by https://host"),
+        ("https://ann:secret@host?reserve_s=0", "reserve_s=0 is no time in seconds"),
+        ("redis://:secret@host?settle_s=nan", "settle_s=nan is no time in seconds"),
+        ("postgresql://ann:secret@host/a?reserve_s=soon", "reserve_s=soon is no time in seconds"),
+        ("sqlite:///{path}/a.db?settle_s=61", "settle_s=61 is no time in seconds, above 0 and up to 60"),
         ("secret", "a store is named by a URL"),
         ("", "use memory://, sqlite:///budgets.db, postgresql://host/db, redis://host, valkey://host or https://host"),
     ],
@@ -375,6 +380,32 @@ def test_a_url_that_cannot_be_used_says_what_can(tmp_path: Path, url: str, told:
     with pytest.raises(ConfigError, match=told) as caught:
         open_store(url.format(path=tmp_path))
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["http", "redis", "postgresql"])
+@pytest.mark.parametrize("reserve_s", [0.05, 0.6])
+def test_a_url_says_how_long_a_reserve_may_take(scheme: str, reserve_s: float) -> None:
+    """A server that is far away needs more than the usual 0.25 s, and some calls can wait less."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/0?reserve_s={reserve_s}"
+        with closing(open_store(url)) as store:
+            begin = time.monotonic()
+            with pytest.raises(StoreError):
+                store.reserve(hold())
+            took_s = time.monotonic() - begin
+    assert reserve_s <= took_s < reserve_s + (0.2 if reserve_s < 0.1 else 5)
+
+
+def test_a_url_says_how_long_a_reserve_waits_for_a_file(path: Path) -> None:
+    """Another program may be at it."""
+    with closing(open_store(f"sqlite:///{path}?reserve_s=0.05")) as store, closing(sqlite3.connect(path)) as other:
+        spend(store)
+        other.execute("BEGIN EXCLUSIVE")
+        begin = time.monotonic()
+        with pytest.raises(StoreError):
+            store.reserve(hold())
+        assert 0.05 <= time.monotonic() - begin < 0.25
+        other.rollback()
 
 
 def test_a_relative_url_is_below_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

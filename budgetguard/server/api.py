@@ -24,7 +24,7 @@ from . import batches
 from .batches import Batches
 from .keys import ADMIN, Caller, Keys
 from .metrics import Metrics
-from .problems import NOT_FOUND, Refused
+from .problems import NOT_FOUND, Refused, busy
 from .projects import Project, Projects
 from .schemas import ErrorOut, Problem
 
@@ -117,7 +117,7 @@ class Runner:
         if not blocking:
             return work(*args)
         if self._waiting >= self._most:
-            raise _busy()
+            raise busy("too many requests wait for the store")
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
@@ -130,17 +130,13 @@ class Runner:
         if found is None:
             found = self._line_of[project.name] = Batches(project.store, self._lines, self._lines_at_once)
         if len(found) >= self._most:
-            raise _busy()
+            raise busy("too many requests wait for the store")
         return found
 
     def close(self) -> None:
         """Wait for what is under way."""
         self._threads.shutdown()
         self._lines.shutdown()
-
-
-def _busy() -> Refused:
-    return Refused(503, "too many requests wait for the store: try again", "store_error", code="busy")
 
 
 class Served:
@@ -209,7 +205,7 @@ class Served:
         if endpoint.query is not None:
             ask.query = _query(scope, endpoint.query)
         if endpoint.names_a_user:
-            ask.rest = _rest(scope)
+            ask.rest = _rest(scope, endpoint.path.partition("{")[0])
         return await self._run(ask)
 
     async def _run(self, ask: Ask) -> Any:
@@ -270,16 +266,10 @@ async def read_body(scope: MutableMapping[str, Any], receive: Any, most: int) ->
     for name, value in scope["headers"]:
         if name == b"content-length" and (not value.isdigit() or int(value) > most):
             raise _too_long(most)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        if len(body) > most:
-            raise _too_long(most)
-        return body
-    pieces, size = [body], len(body)
+    pieces, size, more = list[bytes](), 0, True
     try:
         async with asyncio.timeout(BODY_S):
-            while message.get("more_body"):
+            while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise Refused(400, "the request ended before its body did")
@@ -287,9 +277,10 @@ async def read_body(scope: MutableMapping[str, Any], receive: Any, most: int) ->
                 size += len(pieces[-1])
                 if size > most:
                     raise _too_long(most)
+                more = message.get("more_body", False)
     except TimeoutError:
         raise Refused(408, f"the body did not arrive within {BODY_S:g} s", headers=(_CLOSE,)) from None
-    return b"".join(pieces)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 async def send_json(send: Any, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
@@ -318,8 +309,13 @@ def problem_of(error: Exception, scope: Mapping[str, Any]) -> Refused:
     if isinstance(error, ConfigError):
         return Refused(400, str(error), "config_error")
     if isinstance(error, StoreError):
-        log.error("store", extra={"problem": str(error)})
-        return Refused(503, str(error), "store_error", code="store_unavailable")
+        log.error("store", extra={"problem": str(error), "request_id": scope.get("budgetguard.request_id")})
+        return Refused(
+            503,
+            "the store behind this server cannot do it now; the server's log says why, by the x-request-id",
+            "store_error",
+            code="store_unavailable",
+        )
     if isinstance(error, BudgetGuardError):
         return Refused(400, str(error))
     log.error("unexpected", exc_info=error, extra={"request_id": scope.get("budgetguard.request_id")})
@@ -362,12 +358,14 @@ def _query(scope: Mapping[str, Any], kind: Any) -> Any:
         raise Refused(422, str(error), param=_param(error)) from None
 
 
-def _rest(scope: Mapping[str, Any]) -> str:
-    """The last part of the path, which may hold any character, a slash included."""
+def _rest(scope: Mapping[str, Any], before: str) -> str:
+    """The path behind its first part, which may hold any character: a slash, written as one or as %2F, included."""
     raw = scope.get("raw_path") or scope["path"].encode()
-    segment = raw.partition(b"?")[0].rpartition(b"/")[2]
+    _, found, rest = raw.partition(b"?")[0].partition(before.encode())
+    if not found:
+        raise Refused(404, f"write {before} as it is, and percent-encode only what is behind it", code=NOT_FOUND)
     try:
-        return http_wire.unescape_text(unquote(segment.decode("ascii"), errors="strict"))
+        return http_wire.unescape_text(unquote(rest.decode("ascii"), errors="strict"))
     except UnicodeDecodeError:
         raise Refused(400, "the path is not percent-encoded UTF-8") from None
 

@@ -15,9 +15,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..errors import StoreError
 from ..ledger import Entry, Hold, Store
-from ..stores.remote import RESERVE_S
+from ..stores.deadlines import CHANGE_S, RESERVE_S
+from .problems import busy
 
 MOST = 128
 """How many operations are in a batch."""
@@ -121,9 +121,10 @@ class Batches:
 
     def _do(self, waiting: _Waiting) -> None:
         operation = waiting.operation
-        if isinstance(operation, Reserve) and time.monotonic() - waiting.since > RESERVE_S:
+        waited_s = time.monotonic() - waiting.since
+        if isinstance(operation, Reserve) and waited_s > RESERVE_S:
             # Its client has given up: a hold would only be in the way of others.
-            waiting.error = StoreError(f"the store was busy for {RESERVE_S:g} s; nothing was held")
+            waiting.error = busy(f"the store was busy for {RESERVE_S:g} s; nothing was held")
             return
         waiting.error = None
         try:
@@ -132,25 +133,36 @@ class Batches:
             waiting.error = error
 
     def _settle(self, settlements: list[_Waiting]) -> None:
-        """All in one step; if that fails, each alone, so that one bad settlement does not fail the others."""
-        if len(settlements) > 1:
-            pairs = [(each.operation.hold, each.operation.entry) for each in settlements]  # type: ignore[union-attr]
-            try:
-                answers = self._store.settle_many(pairs)
-            except Exception:
-                answers = None
-            if answers is not None:
-                for each, answer in zip(settlements, answers, strict=True):
-                    each.result = answer
-                return
-        for each in settlements:
-            self._do(each)
+        """
+        All in one step; if that fails, each alone, so that one bad settlement does not fail the others.
+
+        Those that have waited so long by then that their clients repeat them are left to the repetition.
+        """
+        if len(settlements) == 1:
+            self._do(settlements[0])
+            return
+        try:
+            answers = self._store.settle_many([_pair(each.operation) for each in settlements])
+        except Exception as error:
+            for each in settlements:
+                if time.monotonic() - each.since > CHANGE_S:
+                    each.error = error
+                else:
+                    self._do(each)
+        else:
+            for each, answer in zip(settlements, answers, strict=True):
+                each.result = answer
 
     def _ended(self, loop: asyncio.AbstractEventLoop) -> None:
         """A thread found nothing more to do; what arrived just then needs a new one."""
         self._running -= 1
         if self._queue and self._running < self._most_at_once:
             self._start(loop)
+
+
+def _pair(operation: Operation) -> tuple[Hold, Entry]:
+    assert isinstance(operation, Settle)
+    return operation.hold, operation.entry
 
 
 def _deliver(done: list[_Waiting]) -> None:

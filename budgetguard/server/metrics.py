@@ -26,6 +26,7 @@ class Meter:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._budgets: set[str] = set()
         self.spend: dict[str, Nano] = defaultdict(int)
         self.placed: dict[str, int] = defaultdict(int)
         self.refused: dict[tuple[str, str], int] = defaultdict(int)
@@ -60,7 +61,11 @@ class Meter:
 
     def _budget(self, key: str) -> str:
         name = key.partition("/")[0]
-        return name if name in self.placed or len(self.placed) < _MOST_BUDGETS else _OTHERS
+        if name not in self._budgets:
+            if len(self._budgets) >= _MOST_BUDGETS:
+                return _OTHERS
+            self._budgets.add(name)
+        return name
 
 
 class Metrics:

@@ -6,6 +6,11 @@ INVALID = "invalid_request_error"
 NOT_FOUND = "not_found"
 
 
+def busy(told: str) -> Refused:
+    """The answer to a request that came at a bad time, and changed nothing."""
+    return Refused(503, f"{told}: try again", "store_error", code="busy")
+
+
 class Refused(Exception):
     """An answer that is not a success. Its text is for the client: no secret, and no inner thing, is in it."""
 

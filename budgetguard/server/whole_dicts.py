@@ -6,13 +6,13 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
 from ..budgets import UserBudget, escape, terms_key, unescape
-from ..ledger import Conflict
+from ..ledger import Conflict, Millis
 from ..money import Nano
 from ..records import Record, days, make_record, read_record
 from . import litellm
@@ -78,7 +78,7 @@ def set_budget(ask: Ask) -> Saved:
     said = {user: _Said.read(user, raw) for user, raw in ask.body.user_dict.items()}
     writer = _writer(ask, said)
     for _ in range(_TRIES):
-        if _merge(ask.project, writer, said):
+        if _Merge(ask.project, writer, ask.project.store.now_ms()).run(said):
             return Saved()
     raise Refused(409, "the same records are being written by others all the time: try again", code="busy")
 
@@ -116,92 +116,96 @@ def _writer(ask: Ask, said: Mapping[str, _Said]) -> str:
     return "from-" + hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _merge(project: Project, writer: str, said: Mapping[str, _Said]) -> bool:
-    """Merge all records; `False` if another request of the same writer came between: it is safe to do it again."""
-    key = READINGS + escape(writer)
-    terms = project.store.terms(key)
-    merged: dict[str, Any] = {} if terms is None or terms.body is None else json.loads(terms.body)
-    version, changed = 0 if terms is None else terms.version, False
-    users = {own.user: own for own in project.manager.all_budgets()}
-    now = project.store.now_ms()
-    for user, each in said.items():
-        own = _take_budget(project, user, each.record, users.get(user))
-        place = f"{escape(user)} {each.origin}"
-        before = Seen.from_json(merged.get(place)) or Seen.first(each.mark or litellm.NOTHING, now)
-        seen = _book(project, own, writer, before.turned(now), each)
-        if seen is None:
-            return False
-        if seen.known != before.known:
-            merged[place], changed = seen.to_json(), True
-    if not changed:
-        return True
-    return project.store.put_terms(key, json.dumps(merged), expected=version) is not None
+@dataclass(frozen=True, slots=True)
+class _Merge:
+    """Puts the records that a writer sent on a project's books, at a moment."""
 
+    project: Project
+    writer: str
+    now_ms: Millis
 
-def _take_budget(project: Project, user: str, record: Record, own: UserBudget | None) -> UserBudget:
-    """The user's budget, with the limit and the period of the record; what LiteLLM does not know of stays."""
-    manager = project.manager
-    if own is None:
-        manager.set_budget(user, record.total_budget, record.period, created_at=record.created_at)
+    def run(self, said: Mapping[str, _Said]) -> bool:
+        """Merge all; `False` if another request of the same writer came between: it is safe to do it again."""
+        store, key = self.project.store, READINGS + escape(self.writer)
+        terms = store.terms(key)
+        merged: dict[str, Any] = {} if terms is None or terms.body is None else json.loads(terms.body)
+        version, changed = 0 if terms is None else terms.version, False
+        users = {own.user: own for own in self.project.manager.all_budgets()}
+        for user, each in said.items():
+            own = self._take_budget(user, each.record, users.get(user))
+            place = f"{escape(user)} {each.origin}"
+            before = Seen.from_json(merged.get(place)) or Seen.first(each.mark or litellm.NOTHING, self.now_ms)
+            seen = self._book(own, before.turned(self.now_ms), each)
+            if seen is None:
+                return False
+            if seen.known != before.known:
+                merged[place], changed = seen.to_json(), True
+        if not changed:
+            return True
+        return store.put_terms(key, json.dumps(merged), expected=version) is not None
+
+    def _take_budget(self, user: str, record: Record, own: UserBudget | None) -> UserBudget:
+        """The user's budget, with the limit and the period of the record; what LiteLLM does not know of stays."""
+        manager = self.project.manager
+        if own is None:
+            manager.set_budget(user, record.total_budget, record.period, created_at=record.created_at)
+            return manager.budget_of(user)
+        rule = own.rule
+        limit = None if record.total_budget is None else record.total_budget.nano
+        if limit == rule.limit and record.days == days(rule):
+            return own
+        manager.set_budget(
+            user,
+            record.total_budget,
+            record.period,
+            timezone=rule.period.timezone,
+            enforce=rule.enforce,
+            on_expire=rule.on_expire,
+            in_flight=rule.in_flight,
+        )
         return manager.budget_of(user)
-    rule = own.rule
-    limit = None if record.total_budget is None else record.total_budget.nano
-    if limit == rule.limit and record.days == days(rule):
-        return own
-    manager.set_budget(
-        user,
-        record.total_budget,
-        record.period,
-        timezone=rule.period.timezone,
-        enforce=rule.enforce,
-        on_expire=rule.on_expire,
-        in_flight=rule.in_flight,
-    )
-    return manager.budget_of(user)
+
+    def _book(self, own: UserBudget, seen: Seen, said: _Said) -> Seen | None:
+        """Book what was added to a user's spend: what was seen of it now; `None` if the budget changed meanwhile."""
+        known, sent = seen.known, said.record.model_cost
+        change = litellm.change(seen, own.account(self.now_ms).key, sent, stated=said.stated)
+        if not (change.added or change.begun):
+            return seen
+        base = change.base
+        if change.reset:
+            spent = _spend(self.project, {own.user: own}, self.now_ms)[own.user][1]
+            renewed = self._begin_again(own)
+            if renewed is None:
+                return None
+            own, base = renewed, Known(known.reading, renewed.account(self.now_ms).key, {})
+            carrier = replace(self, writer=f"{self.writer} carried")
+            for model, nano in litellm.carried(spent, known).items():
+                carrier._book_once(own, base, model, nano)
+        for model, nano in change.added.items():
+            base = self._book_once(own, base, model, base.spent.get(model, 0) + nano)
+        return seen.merged(Known(known.reading, own.account(self.now_ms).key, dict(sent)), begun=change.begun)
+
+    def _book_once(self, own: UserBudget, known: Known, model: str, level: Nano) -> Known:
+        """Book a model's spend up to a level, from what is known on; an id that is taken tells what was booked."""
+        while True:
+            cost = level - known.spent.get(model, 0)
+            if cost <= 0:
+                return known
+            hold_id = litellm.booking_id(self.writer, own.user, known, model)
+            outcome = self.project.manager.book(own, cost, model=model, usage={}, hold_id=hold_id)
+            booked = outcome.recorded if isinstance(outcome, Conflict) else cost
+            known = litellm.with_level(known, model, known.spent.get(model, 0) + booked)
+
+    def _begin_again(self, own: UserBudget) -> UserBudget | None:
+        """The user's budget with nothing spent; `None` if somebody else changed it at the same time."""
+        renewed = own.renewed(self.project.clock())
+        put = self.project.store.put_terms(terms_key(own.user), renewed.to_text(), expected=own.version)
+        return None if put is None else self.project.manager.budget_of(own.user)
 
 
-def _book(project: Project, own: UserBudget, writer: str, seen: Seen, said: _Said) -> Seen | None:
-    """Book what a writer added to a user's spend: what was seen of it now; `None` if the budget changed meanwhile."""
-    now = project.store.now_ms()
-    known, sent = seen.known, said.record.model_cost
-    change = litellm.change(seen, own.account(now).key, sent, stated=said.stated)
-    if not (change.added or change.begun):
-        return seen
-    base = change.base
-    if change.reset:
-        spent = _spend(project, {own.user: own}, now)[own.user][1]
-        renewed = _begin_again(project, own)
-        if renewed is None:
-            return None
-        own, base = renewed, Known(known.reading, renewed.account(now).key, {})
-        for model, nano in litellm.carried(spent, known).items():
-            _book_once(project, own, f"{writer} carried", base, (model, nano))
-    for model, nano in change.added.items():
-        base = _book_once(project, own, writer, base, (model, base.spent.get(model, 0) + nano))
-    return seen.merged(Known(known.reading, own.account(now).key, dict(sent)), begun=change.begun)
-
-
-def _book_once(project: Project, own: UserBudget, writer: str, known: Known, to: tuple[str, Nano]) -> Known:
-    """Book a model's spend up to a level, beginning at what is known; an id that is taken tells what was booked."""
-    model, level = to
-    while True:
-        cost = level - known.spent.get(model, 0)
-        if cost <= 0:
-            return known
-        hold_id = litellm.booking_id(writer, own.user, known, model)
-        outcome = project.manager.book(own, cost, model=model, usage={}, hold_id=hold_id)
-        booked = outcome.recorded if isinstance(outcome, Conflict) else cost
-        known = litellm.with_level(known, model, known.spent.get(model, 0) + booked)
-
-
-def _begin_again(project: Project, own: UserBudget) -> UserBudget | None:
-    """The user's budget with nothing spent; `None` if somebody else changed it at the same time."""
-    renewed = own.renewed(project.clock())
-    put = project.store.put_terms(terms_key(own.user), renewed.to_text(), expected=own.version)
-    return None if put is None else project.manager.budget_of(own.user)
-
-
-def _spend(project: Project, users: Mapping[str, UserBudget], now_ms: int) -> dict[str, tuple[Nano, dict[str, Nano]]]:
+def _spend(
+    project: Project, users: Mapping[str, UserBudget], now_ms: Millis
+) -> dict[str, tuple[Nano, dict[str, Nano]]]:
     """What users spent in this period, in all and on each model, in two looks at the store."""
     accounts = {user: own.account(now_ms) for user, own in users.items()}
     keys = [key for account in accounts.values() for key in (account.key, *account.window)]

@@ -39,8 +39,9 @@ from ..ledger import (
     Total,
 )
 from . import http_wire as wire
+from .deadlines import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, Deadlines, take_deadlines
 from .http_connection import Pool, SecurePool
-from .remote import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, Breaker, journal_home
+from .remote import Breaker, journal_home
 
 T = TypeVar("T")
 
@@ -64,8 +65,8 @@ class HttpStore:
     A `Store` on a server of budgetguard.
 
     `api_base` is its URL, with a path if it is below one. `headers` are sent with every request, and carry the key as
-    `Authorization: Bearer ...`. `reserve_s` and `settle_s` are deadlines in seconds. The server's clock decides, so
-    there is none here.
+    `Authorization: Bearer ...`. `reserve_s` and `settle_s` are deadlines in seconds, those in the URL's query before
+    these. The server's clock decides, so there is none here.
     """
 
     blocking = True
@@ -84,7 +85,8 @@ class HttpStore:
             port = parts.port
         except ValueError:
             port = -1
-        if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1 or parts.query or parts.fragment:
+        deadlines, options = take_deadlines(parts.query, Deadlines(reserve_s, settle_s))
+        if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1 or options or parts.fragment:
             raise ConfigError("store: a server is named by https://host, https://host:8443 or https://host/path")
         self.namespace = namespace
         self._secure = parts.scheme == "https"
@@ -95,7 +97,7 @@ class HttpStore:
         """The server's URL, without secrets."""
         self._headers = _headers(parts.username, parts.password, headers)
         self._headers[wire.PROJECT_HEADER] = quote(wire.escape_text(namespace), safe="")
-        self._reserve_s, self._settle_s = reserve_s, settle_s
+        self._reserve_s, self._settle_s = deadlines
         self._breaker = Breaker(self.name)
         self._pool = self._new_pool()
         self.journal = journal_home(self.name, namespace)

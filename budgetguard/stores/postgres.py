@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -44,10 +44,11 @@ from ..ledger import (
 )
 from . import postgres_reports as reports
 from . import postgres_schema as schema
+from .deadlines import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, Deadlines, take_deadlines
 from .postgres_examine import examine
 from .postgres_link import Books, Link, Pool, make_pool
 from .postgres_values import millis, numbers, pack_accounts, pack_rows, pack_settlements, pack_tags, pack_terms
-from .remote import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, journal_home
+from .remote import journal_home
 from .rules import REAP, REAP_MORE, off_clock, require_amount, require_costs, require_rows
 from .text import raw
 
@@ -116,7 +117,7 @@ class PostgresStore:
     def from_url(cls, url: str, *, namespace: str = "default", clock: Clock | None = None) -> PostgresStore:
         """The store of a `postgresql://` URL; raises `ConfigError` if it is not one."""
         parts = urlsplit(url)
-        options = parse_qsl(parts.query, keep_blank_values=True)
+        deadlines, options = take_deadlines(parts.query, Deadlines())
         sizes = [value for name, value in options if name == "pool_size"]
         size = sizes[-1] if sizes else str(POOL_SIZE)
         if not size.isdecimal() or not 1 <= int(size) <= 1000:
@@ -130,7 +131,7 @@ class PostgresStore:
                 "store: this postgresql:// URL cannot be read; it is postgresql://user:password@host:5432/database, "
                 "with %XX for other characters than letters and digits in the password, and libpq's options behind ?"
             ) from None
-        return cls(plain, namespace=namespace, clock=clock, pool_size=int(size))
+        return cls(plain, namespace=namespace, clock=clock, pool_size=int(size), **deadlines._asdict())
 
     def __repr__(self) -> str:
         return f"PostgresStore({self._name!r}, namespace={self.namespace!r})"

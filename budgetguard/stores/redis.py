@@ -39,6 +39,7 @@ from ..ledger import (
     Total,
 )
 from . import redis_reports as reports
+from .deadlines import CHANGE_S, RESERVE_S, SETTLE_S, Deadlines
 from .memory_rows import add_up
 from .redis_client import Clients, Link, from_url, given
 from .redis_lane import Lane
@@ -46,7 +47,7 @@ from .redis_replay import Recent
 from .redis_rows import load_args, reserve_args, reserved, settle_args, settled, terms_of, time_arg
 from .redis_scripts import run
 from .redis_server import Server
-from .remote import CHANGE_S, RESERVE_S, SETTLE_S, journal_home
+from .remote import journal_home
 from .rules import require_amount, require_rows
 from .text import raw
 
@@ -98,8 +99,8 @@ class RedisStore:
         settle_s: float = SETTLE_S,
     ) -> RedisStore:
         """The store of a `redis://`, `rediss://` or `valkey://` URL; raises `ConfigError` if it is not one."""
-        clients, strict = from_url(url, reserve_s=reserve_s, settle_s=settle_s)
-        return cls(clients, namespace=namespace, clock=clock, reserve_s=reserve_s, settle_s=settle_s, strict=strict)
+        clients, deadlines, strict = from_url(url, Deadlines(reserve_s, settle_s))
+        return cls(clients, namespace=namespace, clock=clock, strict=strict, **deadlines._asdict())
 
     def now_ms(self) -> Millis:
         """The store's clock."""
@@ -264,7 +265,7 @@ class RedisStore:
 
     def _begin(self) -> None:
         self._looking = Lock()
-        self._server = Server(self._clients.settle, self._link, strict=self._strict)
+        self._server = Server(self._clients.reserve, self._link, strict=self._strict)
         # What a client does with a connection that was given is its own affair: it may be one of a cluster's many.
         self._lane = None if self._clients.again is None else Lane(self._clients, self._link, self.prefix)
 

@@ -8,14 +8,15 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ..errors import ConfigError, StoreError
-from .remote import CHANGE_S, READ_S, Breaker
+from .deadlines import CHANGE_S, READ_S, Deadlines, take_deadlines
+from .remote import Breaker
 
 T = TypeVar("T")
 
@@ -38,10 +39,11 @@ class Clients(NamedTuple):
     """Makes them anew, for a forked child; `None` for a client that was given, which is its owner's."""
 
 
-def from_url(url: str, *, reserve_s: float, settle_s: float) -> tuple[Clients, bool]:
-    """The clients of a URL, and whether it asks for strict checks; raises `ConfigError`, and connects to nothing."""
+def from_url(url: str, otherwise: Deadlines) -> tuple[Clients, Deadlines, bool]:
+    """The clients of a URL, their deadlines, and whether it asks for strict checks; connects to nothing."""
     parts = urlsplit(url)
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    deadlines, more = take_deadlines(parts.query, otherwise)
+    options = dict(more)
     strict = options.pop("strict", "0")
     if strict not in {"0", "1"}:
         raise ConfigError(f"store: strict={strict} is neither 0 nor 1")
@@ -52,13 +54,13 @@ def from_url(url: str, *, reserve_s: float, settle_s: float) -> tuple[Clients, b
         raise ConfigError(f"store: {database!r} is no number of a database; write {parts.scheme}://host:6379/0")
     try:
         name = f"{parts.scheme}://{parts.hostname or 'localhost'}:{parts.port or 6379}/{database}"
-        made = _clients(plain, name, reserve_s, settle_s)
+        made = _clients(plain, name, *deadlines)
     except (ValueError, TypeError, redis.RedisError) as error:
         told = str(error).replace(parts.password or "\0", "***")
         raise ConfigError(
             f"store: the {parts.scheme}:// URL cannot be used ({told}); write {parts.scheme}://host:6379/0"
         ) from error
-    return made, strict == "1"
+    return made, deadlines, strict == "1"
 
 
 def _clients(url: str, name: str, reserve_s: float, settle_s: float) -> Clients:

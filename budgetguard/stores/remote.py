@@ -12,18 +12,6 @@ from collections.abc import Callable
 
 from ..errors import StoreError
 
-RESERVE_S = 0.25
-"""How long a reserve may take, connecting included, in seconds."""
-
-SETTLE_S = 0.5
-"""How long a settle or a release may take: what does not get through is repeated later, and nobody waits for it."""
-
-CHANGE_S = 2.0
-"""How long a batch of settlements, and anything else that writes, may take."""
-
-READ_S = 10.0
-"""How long one page of a report may take."""
-
 FAILURES = 3
 """After so many failures in a row the breaker opens."""
 

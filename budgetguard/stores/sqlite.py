@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ..errors import ConfigError, StoreError
 from ..ledger import (
@@ -37,6 +37,7 @@ from ..ledger import (
     Total,
 )
 from . import sqlite_reports as reports
+from .deadlines import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, Deadlines, take_deadlines
 from .gate import Combiner, Gate, Operation
 from .rules import require_amount, require_costs, require_rows
 from .sqlite_books import PRUNE_ROWS, SQLiteBooks
@@ -44,18 +45,6 @@ from .sqlite_file import SQLiteFile, is_busy, is_full
 from .sqlite_rows import find_sums, find_terms
 
 EVERYTHING = Query()
-
-RESERVE_S = 0.25
-"""How long a reserve may take."""
-
-SETTLE_S = 0.5
-"""How long a settle or a release may take: what does not get through is repeated later, and nobody waits for it."""
-
-CHANGE_S = 2.0
-"""How long anything else may take that writes, and that somebody waits for."""
-
-LOAD_S = 10.0
-"""How long rows of other books may take: a slow disk needs a while for many, and nobody's call waits for them."""
 
 
 class SQLiteStore:
@@ -98,13 +87,18 @@ class SQLiteStore:
                 f"store {url}: a SQLite file is sqlite:///budgets.db below the working directory, or "
                 "sqlite:////var/lib/budgets.db by its full path; memory:// needs no file"
             )
-        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        deadlines, more = take_deadlines(parts.query, Deadlines())
+        options = dict(more)
         synchronous = options.pop("synchronous", "full").lower()
         if options:
-            raise ConfigError(f"store {url}: unknown option {min(options)!r}; there is synchronous=full or =normal")
+            raise ConfigError(
+                f"store {url}: unknown option {min(options)!r}; there are synchronous=full or =normal, reserve_s and "
+                "settle_s"
+            )
         if synchronous not in {"full", "normal"}:
             raise ConfigError(f"store {url}: synchronous={synchronous} is neither full nor normal")
-        return cls(path[1:], namespace=namespace, clock=clock, durable=synchronous == "full")
+        durable = synchronous == "full"
+        return cls(path[1:], namespace=namespace, clock=clock, durable=durable, **deadlines._asdict())
 
     def now_ms(self) -> Millis:
         """The store's clock."""
@@ -193,7 +187,7 @@ class SQLiteStore:
     ) -> None:
         """Put these rows on the books as they are, in one transaction."""
         require_rows(accounts, entries)
-        self._combiner.submit(SQLiteBooks.load, (terms, accounts, entries), durable=True, timeout_s=LOAD_S)
+        self._combiner.submit(SQLiteBooks.load, (terms, accounts, entries), durable=True, timeout_s=READ_S)
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
