@@ -43,7 +43,7 @@ serve: .venv/bin/uv
 	@.venv/bin/budgetguard serve --open --store $(or $(STORE),sqlite:///budgetguard.db) --port $(or $(PORT),8080)
 
 fuzz: setup
-	$(RUN) -m pytest tests/test_server_fuzz.py
+	BUDGETGUARD_FUZZ=500 $(RUN) -m pytest -n 2 tests/test_server_fuzz.py
 
 load: setup
 	BUDGETGUARD_LOAD_S=60 $(RUN) -m pytest -s tests/test_server_load.py
@@ -55,7 +55,7 @@ load: setup
 	touch $@
 
 test: setup .cache/litellm-hosted/ready
-	$(RUN) -m pytest -n 2 --ignore=tests/test_server_fuzz.py --ignore=tests/test_server_load.py
+	$(RUN) -m pytest -n 2
 	$(RUN) tests/run_sdk_versions.py
 
 test-sdk-suite: setup

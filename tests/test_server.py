@@ -448,7 +448,7 @@ def test_a_reset_begins_again_with_nothing_spent(server: Hosted) -> None:
     assert server.ask("GET", "/v1/spend")[1]["cost"] == 3
 
 
-@pytest.mark.parametrize("user", ["a/b", "a b", "a%2Fb", "?x#y", "名前", "..", "a\0b", "\udcff", "a,b'\"\n"])
+@pytest.mark.parametrize("user", ["a/b", "a b", "a%2Fb", "?x#y", "名前", "..", "a\0b", "\udcff", "a,b'\"\n", "a\nb"])
 def test_any_text_names_a_user(server: Hosted, user: str) -> None:
     """In a path, a query and a body."""
     from urllib.parse import quote

@@ -63,6 +63,8 @@ class App:
         scope["budgetguard.request_id"] = request_id = secrets.token_hex(8)
         if scope["path"].startswith("//"):  # LiteLLM's client, given an api_base with a slash at its end
             scope["path"] = "/" + scope["path"].lstrip("/")
+        if "\n" in scope["path"]:  # a route's pattern stops there; what a path names is read from raw_path
+            scope["path"] = scope["path"].replace("\n", " ")
         scope["app"] = self  # so that Starlette raises where a method is not allowed
 
         async def tell(message: MutableMapping[str, Any]) -> None:
