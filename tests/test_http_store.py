@@ -22,7 +22,6 @@ from budgetguard.journal_files import Kept
 from budgetguard.ledger import Account, Admitted, Balance, Entry, Hold, Settled, Store, new_id
 from budgetguard.prices import PriceBook
 from budgetguard.stores import open_store
-from budgetguard.stores.http import HttpStore
 from budgetguard.testing.clock import StoppedClock
 from budgetguard.testing.contract import StoreContract, together
 
@@ -291,63 +290,6 @@ def test_settlements_wait_in_a_journal_while_the_server_is_away(
         assert guard.store.balances([ACCOUNT.key])[0] == Balance(ACCOUNT.key, 7, 0)
         guard.close()
         assert second.stop() == 0
-
-
-def test_one_of_two_servers_restarts_and_a_client_sees_nothing(tmp_path: Path) -> None:
-    """Behind a proxy that asks the other one, as docs/hosting.md has it."""
-    url = f"sqlite:///{tmp_path}/budgets.db"
-    one, two = Process(url, "--open"), Process(url, "--open")
-    ports = [one.port, two.port]
-
-    def serve(connection: socket.socket) -> None:
-        while request := read_request(connection):
-            for port in ports:
-                with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as upstream:
-                    upstream.sendall(request.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))
-                    said = b"".join(iter(lambda: upstream.recv(65536), b""))
-                    if said and not said.startswith(b"HTTP/1.1 503"):
-                        connection.sendall(said.replace(b"connection: close\r\n", b""))
-                        break
-            else:
-                answer(connection, b"", b"502 Bad Gateway")
-
-    odd, failures, done = Odd(serve), list[StoreError](), 0
-    store = HttpStore(odd.url, namespace="shop", reserve_s=5, settle_s=5)
-    stop = threading.Event()
-
-    def spend() -> None:
-        nonlocal done
-        while not stop.is_set():
-            held = hold()
-            try:
-                assert isinstance(store.reserve(held), Admitted)
-                assert store.settle(held, Entry(held.id, 1)) == Settled(1)
-                done += 1
-            except StoreError as error:
-                failures.append(error)
-
-    thread = threading.Thread(target=spend)
-    thread.start()
-    for kill in (False, True):
-        time.sleep(0.5)
-        if kill:
-            one.kill()
-        else:
-            assert one.stop() == 0
-        one.__exit__()
-        time.sleep(0.3)
-        one = Process(url, "--open", port=ports[0])
-    time.sleep(0.5)
-    stop.set()
-    thread.join()
-    assert failures == []
-    assert done > 10
-    assert store.balances([ACCOUNT.key])[0] == Balance(ACCOUNT.key, done, 0)
-    store.close()
-    odd.close()
-    for server in (one, two):
-        assert server.stop() == 0
-        server.__exit__()
 
 
 del HostedContract, StoreContract  # or pytest would collect them too

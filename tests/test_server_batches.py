@@ -102,12 +102,9 @@ async def test_one_bad_settlement_does_not_fail_the_others(store: Slow, threads:
     assert [entry.hold_id for entry in store.entries()] == [good.id]
 
 
-async def test_a_reserve_whose_caller_gave_up_holds_nothing(
-    store: Slow, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_reserve_whose_caller_gave_up_holds_nothing(store: Slow, threads: ThreadPoolExecutor) -> None:
     """It would be in the way of others until it expires; a settlement is done however late."""
-    monkeypatch.setattr(batches, "RESERVE_S", 0.05)
-    line = Batches(store, threads, 1)
+    line = Batches(store, threads, 1, reserve_s=0.05)
     late, spent = hold(), hold()
     tasks = await behind_a_slow_one(line, store, Reserve(late), Settle(spent, Entry(spent.id, 3)))
     await asyncio.sleep(0.1)

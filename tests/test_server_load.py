@@ -9,95 +9,23 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from hosting import Process
+from load import Ledger, books, run_clients
 
-from budgetguard.errors import StoreError
-from budgetguard.ledger import Account, Admitted, Entry, Hold, Settled, Store, new_id
 from budgetguard.stores import open_store
 from budgetguard.stores.http import HttpStore
 
 CLIENTS = 32
 SECONDS = float(os.environ.get("BUDGETGUARD_LOAD_S", "10"))
-LIMIT = 10**12
 PATIENCE_S = 5.0
 """Deadlines for a machine that does other things, too: what is tested is what is booked, not how fast."""
 
 
-@dataclass
-class Ledger:
-    """What the clients were told."""
-
-    settled: dict[str, int] = field(default_factory=dict)
-    unknown: dict[str, int] = field(default_factory=dict)
-    """Settlements that were sent and not answered."""
-    failures: int = 0
-    errors: list[BaseException] = field(default_factory=list)
-
-
-def account(number: int) -> Account:
-    return Account(f"team/{number % 4}", limit=LIMIT)
-
-
-def client(url: str, number: int, told: Ledger, going: Callable[[], bool]) -> None:
-    """Reserves, and settles or releases; repeats what was not answered, as a journal would."""
-    store, doubtful = HttpStore(url, namespace="shop", reserve_s=PATIENCE_S, settle_s=PATIENCE_S), list[str]()
-    try:
-        while going():
-            held = Hold(new_id(), (account(number), Account("all", limit=LIMIT)), 10, tags={"user": f"u{number}"})
-            try:
-                if not isinstance(store.reserve(held), Admitted):
-                    continue
-            except StoreError:
-                told.failures += 1
-                doubtful.append(held.id)  # it may have been placed
-                time.sleep(0.01)
-                continue
-            cost = 1 + len(told.settled) % 9
-            told.unknown[held.id] = cost
-            while True:
-                try:
-                    answer = store.settle(held, Entry(held.id, cost, tags=held.tags))
-                except StoreError:
-                    told.failures += 1
-                    time.sleep(0.01)
-                else:
-                    assert isinstance(answer, Settled)
-                    assert answer.cost == cost
-                    told.settled[held.id] = told.unknown.pop(held.id)
-                    break
-        for hold_id in doubtful:
-            _release(store, hold_id)
-    except BaseException as error:
-        told.errors.append(error)
-    finally:
-        store.close()
-
-
-def _release(store: Store, hold_id: str) -> None:
-    while True:
-        try:
-            store.release(hold_id)
-        except StoreError:
-            time.sleep(0.05)
-        else:
-            return
-
-
-def run_clients(url: str, told: Ledger, going: Callable[[], bool]) -> list[threading.Thread]:
-    threads = [threading.Thread(target=client, args=(url, number, told, going)) for number in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    return threads
-
-
-def books(store: Store) -> tuple[dict[str, int], int]:
-    """What is on the books: the entries, and the sum of the account that all calls touch."""
-    return {entry.hold_id: entry.cost for entry in store.entries()}, store.balances(["all"])[0].settled
+def store_at(url: str) -> HttpStore:
+    return HttpStore(url, namespace="shop", reserve_s=PATIENCE_S, settle_s=PATIENCE_S)
 
 
 def test_a_load_of_many_clients_loses_and_leaks_nothing(tmp_path: Path) -> None:
@@ -105,7 +33,7 @@ def test_a_load_of_many_clients_loses_and_leaks_nothing(tmp_path: Path) -> None:
     url, told = f"sqlite:///{tmp_path}/budgets.db", Ledger()
     with Process(url, "--open") as server:
         end = time.monotonic() + SECONDS
-        threads = run_clients(server.url, told, lambda: time.monotonic() < end)
+        threads = run_clients(lambda: store_at(server.url), CLIENTS, told, lambda: time.monotonic() < end)
         time.sleep(SECONDS / 3)
         early_kb, early = server.memory_kb, len(told.settled)
         for thread in threads:
@@ -132,7 +60,7 @@ def test_a_server_that_is_killed_under_load_loses_nothing(tmp_path: Path) -> Non
     """Every answered settlement is there, and the clients go on with the next server without a word."""
     url, told, done = f"sqlite:///{tmp_path}/budgets.db", Ledger(), threading.Event()
     server = Process(url, "--open")
-    port, threads = server.port, run_clients(server.url, told, lambda: not done.is_set())
+    port, threads = server.port, run_clients(lambda: store_at(server.url), CLIENTS, told, lambda: not done.is_set())
     try:
         for _ in range(3):
             time.sleep(1.5)
@@ -156,7 +84,7 @@ def test_a_server_that_is_killed_under_load_loses_nothing(tmp_path: Path) -> Non
             assert store.holds() == []
             assert total == sum(entries.values())
             assert store.check() == []
-        assert told.failures > 0
+        assert told.failures
         assert server.stop() == 0
     finally:
         done.set()

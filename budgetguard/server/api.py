@@ -104,10 +104,11 @@ class Endpoint:
 class Runner:
     """Where handlers run: in a few threads, or at once; and the lines in front of the projects' stores."""
 
-    def __init__(self, threads: int, most_waiting: int, lines_at_once: int) -> None:
+    def __init__(self, threads: int, most_waiting: int, lines_at_once: int, reserve_s: float) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="budgetguard-server")
         self._lines = ThreadPoolExecutor(threads, thread_name_prefix="budgetguard-line")
         self._lines_at_once = lines_at_once
+        self._reserve_s = reserve_s
         self._most = most_waiting
         self._waiting = 0
         self._line_of: dict[str, Batches] = {}
@@ -128,7 +129,8 @@ class Runner:
         """The line in front of a project's store; raises `Refused` (503) when it is too long."""
         found = self._line_of.get(project.name)
         if found is None:
-            found = self._line_of[project.name] = Batches(project.store, self._lines, self._lines_at_once)
+            found = Batches(project.store, self._lines, self._lines_at_once, reserve_s=self._reserve_s)
+            self._line_of[project.name] = found
         if len(found) >= self._most:
             raise busy("too many requests wait for the store")
         return found

@@ -8,11 +8,13 @@ import secrets
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.routing import Route, Router
 
 from ..ledger import Clock
+from ..stores.deadlines import Deadlines, take_deadlines
 from . import native, people, upkeep, whole_dicts
 from .api import Endpoint, Runner, Served, ask_store, problem_of, send_json, send_refused
 from .jobs import EVERY_S, run_daily
@@ -48,7 +50,9 @@ class App:
         self.projects = Projects(store, clock=clock, default=project)
         self.keys = Keys(self.projects.own, open_mode=open_mode)
         self.metrics = Metrics()
-        self.runner = Runner(threads, most_waiting, LINES_OF_A_FILE if store.startswith("sqlite:") else LINES)
+        deadlines, _ = take_deadlines(urlsplit(store).query, Deadlines())
+        lines = LINES_OF_A_FILE if store.startswith("sqlite:") else LINES
+        self.runner = Runner(threads, most_waiting, lines, deadlines.reserve_s)
         table = [*native.ENDPOINTS, *people.ENDPOINTS, *whole_dicts.ENDPOINTS]
         self.endpoints = upkeep.endpoints(self.projects, self.metrics, table)
         routes = [Route("/health", endpoint=_Plain(_health), methods=["GET"])]

@@ -66,10 +66,11 @@ class _Waiting:
 class Batches:
     """The line of operations in front of one store."""
 
-    def __init__(self, store: Store, threads: Executor, most_at_once: int) -> None:
+    def __init__(self, store: Store, threads: Executor, most_at_once: int, *, reserve_s: float = RESERVE_S) -> None:
         self._store = store
         self._threads = threads
         self._most_at_once = most_at_once
+        self._reserve_s = reserve_s
         self._queue: deque[_Waiting] = deque()
         self._running = 0
 
@@ -122,9 +123,9 @@ class Batches:
     def _do(self, waiting: _Waiting) -> None:
         operation = waiting.operation
         waited_s = time.monotonic() - waiting.since
-        if isinstance(operation, Reserve) and waited_s > RESERVE_S:
+        if isinstance(operation, Reserve) and waited_s > self._reserve_s:
             # Its client has given up: a hold would only be in the way of others.
-            waiting.error = busy(f"the store was busy for {RESERVE_S:g} s; nothing was held")
+            waiting.error = busy(f"the store was busy for {self._reserve_s:g} s; nothing was held")
             return
         waiting.error = None
         try:
