@@ -11,10 +11,12 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from hosting import Hosted, Process
 
+from benchmarks import servers
 from budgetguard.errors import StoreError
 from budgetguard.guards import Guard
 from budgetguard.hosted import open_hosted
@@ -25,6 +27,9 @@ from budgetguard.stores import open_store
 from budgetguard.testing.clock import StoppedClock
 from budgetguard.testing.contract import StoreContract, together
 
+PATIENT = "reserve_s=5&settle_s=5"
+"""For a machine that does other things, too: what is tested here is what is booked, not how fast."""
+
 
 class HostedContract(StoreContract):
     """The contract, over HTTP."""
@@ -32,6 +37,7 @@ class HostedContract(StoreContract):
     @pytest.fixture(autouse=True)
     def _server(self, tmp_path: Path, clock: StoppedClock) -> Iterator[None]:
         self.server = Hosted(self.store_url(tmp_path), clock=clock)
+        self.project = f"shop {uuid4().hex}"
         yield
         self.server.stop()
 
@@ -39,7 +45,7 @@ class HostedContract(StoreContract):
         raise NotImplementedError
 
     def make_store(self, clock: StoppedClock) -> Store:
-        return open_store(self.server.url, namespace="shop")
+        return open_store(f"{self.server.url}?{PATIENT}", namespace=self.project)
 
     same_store = make_store
 
@@ -51,7 +57,17 @@ class TestBeforeMemory(HostedContract):
 
 class TestBeforeSQLite(HostedContract):
     def store_url(self, tmp_path: Path) -> str:
-        return f"sqlite:///{tmp_path}/budgets.db"
+        return f"sqlite:///{tmp_path}/budgets.db?{PATIENT}"
+
+
+class TestBeforePostgres(HostedContract):
+    def store_url(self, tmp_path: Path) -> str:
+        return f"{servers.running('postgres')}?{PATIENT}"
+
+
+class TestBeforeValkey(HostedContract):
+    def store_url(self, tmp_path: Path) -> str:
+        return f"{servers.running('valkey')}?{PATIENT}"
 
 
 class TestHostedManagersStore(HostedContract):
@@ -61,7 +77,7 @@ class TestHostedManagersStore(HostedContract):
         return "memory://"
 
     def make_store(self, clock: StoppedClock) -> Store:
-        return open_hosted(self.server.url, "shop", None)
+        return open_hosted(f"{self.server.url}?{PATIENT}", self.project, None)
 
     same_store = make_store
 
