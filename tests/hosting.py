@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import uvicorn
+import uvloop
 
 from budgetguard.server.app import App
 from budgetguard.server.protocol import Protocol
@@ -65,7 +66,8 @@ class Hosted(Asked):
             assert self._thread.is_alive(), "the server did not start"
 
     def _run(self) -> None:
-        asyncio.run(self._server.serve(sockets=[self._socket]))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as `budgetguard serve` has it
+            runner.run(self._server.serve(sockets=[self._socket]))
 
     def stop(self) -> None:
         """End it, and close its store."""

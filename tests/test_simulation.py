@@ -16,6 +16,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from hosting import Hosted
 from simulation import DAY, World
 
 import budgetguard.stores.memory as memory_module
@@ -28,6 +29,7 @@ from budgetguard.journal_files import JournalFile
 from budgetguard.lease_post import Post
 from budgetguard.leases import Leases
 from budgetguard.ledger import Account, Clock, Entry, Hold, Refusal, Settled, Store
+from budgetguard.stores.http import HttpStore
 from budgetguard.stores.memory import MemoryStore
 from budgetguard.stores.postgres import PostgresStore
 from budgetguard.stores.redis import RedisStore
@@ -85,6 +87,31 @@ def test_a_store_on_a_server_keeps_its_promises(name, leased):
     """The same, over a real connection."""
     for seed in range(4000, 4025):
         World(seed, on_server(name), leased=leased).run()
+
+
+class Following:
+    """The clock of a server, which is that of the world it is in at the moment."""
+
+    def __init__(self) -> None:
+        self.clock: Clock
+
+    def __call__(self) -> float:
+        return self.clock()
+
+
+@pytest.mark.parametrize("leased", [False, True], ids=["plain", "leased"])
+def test_a_hosted_store_keeps_its_promises(leased):
+    """The same, with a server of budgetguard before the store."""
+    following = Following()
+    server = Hosted("memory://", clock=following)
+
+    def make(clock: Clock, directory: Path) -> Store:
+        following.clock = clock
+        return HttpStore(server.url, namespace=uuid.uuid4().hex, reserve_s=5, settle_s=5)
+
+    for seed in range(4000, 4025):
+        World(seed, make, leased=leased).run()
+    server.stop()
 
 
 @pytest.mark.parametrize("seed", [1001405, 1001626, 1003672])
