@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hosting import Hosted, Process
 from budgetguard import cli
 from budgetguard.errors import ConfigError, StoreError
 from budgetguard.ledger import Account, Admitted, Entry, Hold, Settled, new_id
-from budgetguard.server import api, keys, metrics
+from budgetguard.server import api, keys, metrics, protocol
 from budgetguard.server.jobs import run_daily
 from budgetguard.server.keys import ADMIN, READ, SPEND, KeyRing
 from budgetguard.server.limits import MOST_FAILURES, REFILL_S, FailedKeys
@@ -102,7 +103,7 @@ def test_a_secret_is_compared_whole(guarded: Hosted, ring: KeyRing) -> None:
     other = text[:-1] + ("A" if text[-1] != "A" else "B")
     assert guarded.post("/v1/ledger/clock", {}, headers=bearer(other))[0] == 401
     assert text not in key.to_text()
-    assert text.rpartition("_")[2] not in key.to_text()
+    assert text.split("_", 2)[2] not in key.to_text()
 
 
 def test_a_key_sees_nothing_of_another_project(guarded: Hosted, ring: KeyRing) -> None:
@@ -201,6 +202,28 @@ def test_failures_are_forgotten_with_time() -> None:
     assert failed.wait_s("a") == 0
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost"}, 200),
+        ({"Host": "localhost:8080"}, 200),
+        ({"Host": "[::1]:8080"}, 200),
+        ({"Host": "127.0.0.2"}, 200),
+        ({"Host": "budgets.example.com:8080"}, 403),
+        ({"Host": "127.0.0.1.example.com"}, 403),
+        ({"Host": ""}, 403),
+        ({"Origin": "https://example.com"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_without_keys_a_page_in_a_browser_is_refused(server: Hosted, headers: dict[str, str], status: int) -> None:
+    """Any page may send a request to this machine; neither it nor one that was rebound may change a budget."""
+    assert server.ask("POST", "/v1/budgets", {"user": "ann", "limit": 1}, headers=headers)[0] == (
+        201 if status == 200 else 403
+    )
+
+
 # -- bad input -------------------------------------------------------------------------------------------------------
 
 
@@ -270,11 +293,14 @@ def test_a_body_that_is_too_long_is_not_read(server: Hosted) -> None:
     """Whether it says how long it is, or comes in chunks."""
     with socket.create_connection(("127.0.0.1", server.port)) as raw:
         told = f"content-length: {api.MOST_BYTES + 1}".encode()
-        raw.sendall(b"POST /v1/reserve HTTP/1.1\r\nhost: x\r\nbudgetguard-project: shop\r\n" + told + b"\r\n\r\n")
+        raw.sendall(
+            b"POST /v1/reserve HTTP/1.1\r\nhost: localhost\r\nbudgetguard-project: shop\r\n" + told + b"\r\n\r\n"
+        )
         assert raw.recv(100).startswith(b"HTTP/1.1 413")
     with socket.create_connection(("127.0.0.1", server.port)) as raw:
         raw.sendall(
-            b"POST /v1/reserve HTTP/1.1\r\nhost: x\r\nbudgetguard-project: shop\r\ntransfer-encoding: chunked\r\n\r\n"
+            b"POST /v1/reserve HTTP/1.1\r\nhost: localhost\r\nbudgetguard-project: shop\r\n"
+            b"transfer-encoding: chunked\r\n\r\n"
         )
         chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
         try:
@@ -291,9 +317,36 @@ def test_a_body_that_does_not_arrive_is_given_up(server: Hosted, monkeypatch: py
     monkeypatch.setattr(api, "BODY_S", 0.1)
     with socket.create_connection(("127.0.0.1", server.port)) as raw:
         raw.sendall(
-            b"POST /v1/reserve HTTP/1.1\r\nhost: x\r\nbudgetguard-project: shop\r\ncontent-length: 10\r\n\r\n" + begun
+            b"POST /v1/reserve HTTP/1.1\r\nhost: localhost\r\nbudgetguard-project: shop\r\ncontent-length: 10\r\n\r\n"
+            + begun
         )
         assert raw.recv(100).startswith(b"HTTP/1.1 408")
+
+
+def test_a_head_that_does_not_end_is_given_up(server: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one that is never there, nor one that comes slowly, nor one that goes on and on, keeps its place."""
+    monkeypatch.setattr(protocol, "HEAD_S", 0.3)
+    begun = b"GET /health HTTP/1.1\r\nhost: localhost\r\n"
+    for sent in (b"", b"GET /hea", begun):
+        with socket.create_connection(("127.0.0.1", server.port)) as raw:
+            raw.sendall(sent)
+            assert raw.recv(100).startswith(b"HTTP/1.1 408")
+    with socket.create_connection(("127.0.0.1", server.port)) as raw:
+        raw.sendall(begun + b"\r\n")
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += raw.recv(1000)
+        assert answer.startswith(b"HTTP/1.1 200")
+        time.sleep(0.5)  # an idle connection may stay
+        raw.sendall(begun)
+        assert raw.recv(100).startswith(b"HTTP/1.1 408")
+    for line in (b"x: " + b"y" * 100 + b"\r\n", b"y" * 1000):
+        with socket.create_connection(("127.0.0.1", server.port)) as raw:
+            raw.sendall(begun + b"a: ")
+            with suppress(OSError):
+                for _ in range(10_000):
+                    raw.sendall(line)
+            assert raw.recv(100).startswith(b"HTTP/1.1 431")
 
 
 def test_what_goes_wrong_inside_is_in_the_log_only(
@@ -344,7 +397,7 @@ def test_no_secret_is_in_any_log_line(url: str, ring: KeyRing) -> None:
         log = process.log()
     lines = [json.loads(line) for line in log.splitlines()]
     assert {line.get("status") for line in lines} >= {201, 404, 400, 401}
-    for secret in (text, text.rpartition("_")[2], wrong, "w" * 43, "private"):
+    for secret in (text, text.split("_", 2)[2], wrong, "w" * 43, "private"):
         assert secret not in log
 
 
@@ -357,7 +410,8 @@ def test_a_server_is_ready_soon_and_finishes_what_it_is_at(url: str) -> None:
         assert process.ready_s < 8  # 2 on a machine that does nothing else
         with socket.create_connection(("127.0.0.1", process.port)) as raw:
             body = json.dumps(reserve_body()).encode()
-            head = b"POST /v1/reserve HTTP/1.1\r\nhost: x\r\nbudgetguard-project: shop\r\ncontent-length: %d\r\n\r\n"
+            head = b"POST /v1/reserve HTTP/1.1\r\nhost: localhost\r\nbudgetguard-project: shop\r\n"
+            head += b"content-length: %d\r\n\r\n"
             raw.sendall(head % len(body) + body[:10])
             time.sleep(0.1)
             process.terminate()

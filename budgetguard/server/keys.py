@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import json
 import re
 import secrets
@@ -18,7 +19,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from ..budgets import escape, require_choice, require_text, unescape
 from ..errors import ConfigError
@@ -158,6 +161,7 @@ class Keys:
     def known(self, scope: Mapping[str, Any]) -> Caller | None:
         """Who asks, if that is known without asking the store."""
         if self._open is not None:
+            _require_program(scope)
             return self._open
         given = _given(scope)
         found = None if given is None else self._known.get(hashlib.sha256(given).digest())
@@ -195,6 +199,39 @@ class Keys:
         if key is None or not right or key.revoked is not None:
             return None
         return Caller(key.project, key.scope, key.prefix)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address is this machine's own."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@lru_cache(16)
+def _names_loopback(host: bytes) -> bool:
+    try:
+        name = urlsplit(b"//" + host).hostname or b""
+    except ValueError:
+        return False
+    return is_loopback(name.decode("latin-1"))
+
+
+def _require_program(scope: Mapping[str, Any]) -> None:
+    """
+    Refuse what a page in a browser asks of a server without keys: any page may send requests to this machine, and one
+    whose name is made to lead here (DNS rebinding) may also read the answers.
+    """
+    for name, value in scope["headers"]:
+        if name == b"origin":
+            raise _forbidden("a page in a browser sent this")
+        if name == b"host" and not _names_loopback(value):
+            raise _forbidden("the host that was asked is not localhost")
+
+
+def _forbidden(told: str) -> Refused:
+    return Refused(403, f"{told}: without keys only programs on this machine are answered", "permission_error")
 
 
 def _given(scope: Mapping[str, Any]) -> bytes | None:

@@ -24,10 +24,11 @@ _COMMON = {
     413: "The body is too long.",
     422: "A field does not fit the schema.",
     429: "Too many wrong keys came from this address.",
+    431: "The headers are too long.",
     500: "Something went wrong in the server.",
     503: "The store did not answer, or too many requests wait for it.",
 }
-_ALWAYS = (400, 401, 403, 408, 413, 429, 500, 503)
+_ALWAYS = (400, 401, 403, 408, 413, 429, 431, 500, 503)
 _PROJECT = {
     "name": "budgetguard-project",
     "in": "header",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import signal
 import socket
@@ -15,7 +14,7 @@ import uvicorn
 from ..errors import ConfigError
 from . import logs
 from .app import App
-from .keys import KeyRing
+from .keys import KeyRing, is_loopback
 from .protocol import Protocol
 
 log = logging.getLogger("budgetguard.server")
@@ -41,7 +40,7 @@ class Settings:
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or Ctrl-C; requests under way are finished. Raises `ConfigError` for what cannot be."""
-    if settings.open_mode and not _is_loopback(settings.host):
+    if settings.open_mode and not is_loopback(settings.host):
         raise ConfigError(f"--open, --host {settings.host}: without keys a server is for this machine only: 127.0.0.1")
     if settings.store.startswith("memory:") and not settings.open_mode:
         raise ConfigError("--store memory://: keys are kept in the store, so one in memory has none; add --open")
@@ -104,10 +103,3 @@ def _say(settings: Settings, port: int, app: App) -> None:
         )
     elif next(KeyRing(app.projects.own).all(), None) is None:
         log.warning("there is no key yet, so nobody is answered: budgetguard keys create PROJECT --scope admin")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
