@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import servers
 from budgetguard.cli import main
+from budgetguard.copying import BATCH
 from budgetguard.ledger import Entry, new_id
 from budgetguard.stores import open_store, shown
 from budgetguard.stores.sqlite import SQLiteStore
@@ -95,7 +96,8 @@ def test_a_copy_to_a_server_that_is_killed_goes_on(name, directory):
     assert target.check() == []
     last = subprocess.run(command, capture_output=True, text=True, env=os.environ)
     assert last.returncode == 0, last.stderr
-    assert json.loads(last.stdout)["new_entries"] == COUNT - before
+    # What was on its way when the process died may have landed after it was counted.
+    assert before <= COUNT - json.loads(last.stdout)["new_entries"] <= before + BATCH
     assert list(target.entries()) == list(source.entries())
     assert list(target.accounts()) == list(source.accounts())
     assert target.check() == []

@@ -140,6 +140,8 @@ def test_both_servers_are_away_and_nothing_is_lost(
     url, project = f"sqlite:///{tmp_path}/budgets.db", "shop"
     listen, ports = free_port(), [free_port(), free_port()]
     account = Account("team", limit=100)
+    with closing(open_store(url, namespace=OWN)) as own:
+        monkeypatch.setenv("BUDGETGUARD_KEY", KeyRing(own).create(project, ADMIN)[1])
     with (
         nginx(tmp_path, listen, ports, authority),
         closing(
@@ -148,7 +150,7 @@ def test_both_servers_are_away_and_nothing_is_lost(
             )
         ) as manager,
     ):
-        first = Process(url, "--open", port=ports[0])
+        first = Process(url, port=ports[0])
         held = Hold(new_id(), (account,), 10)
         manager.store.reserve(held)
         first.kill()
@@ -158,7 +160,7 @@ def test_both_servers_are_away_and_nothing_is_lost(
         journal = manager.guard.journal
         assert journal is not None
         journal.keep(Kept(held, Entry(held.id, 7), at_ms=0))
-        with Process(url, "--open", port=ports[1]) as second:
+        with Process(url, port=ports[1]) as second:
             assert manager.guard.flush(20)
             assert [entry.cost for entry in manager.store.entries()] == [7]
             assert second.stop() == 0
