@@ -16,7 +16,7 @@ help:
 	@echo "make bench      what a call costs, as ratios in one run"
 	@echo "make shapes     one dollar, in every shape a program takes"
 	@echo "make contention processes and threads on one account of one file"
-	@echo "make fuzz       every operation of the server with generated requests (minutes)"
+	@echo "make fuzz       every operation of the server with 500 generated requests each (minutes)"
 	@echo "make load       32 clients on a server for a minute, and a server that is killed: nothing is lost"
 	@echo "make soak       the simulation with many more seeds"
 
