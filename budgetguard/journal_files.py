@@ -111,11 +111,12 @@ class JournalFile:
 
     def append(self, lines: str, *, sync: bool = True) -> None:
         """Add lines, which a power cut may lose without the sync; what does not fit leaves nothing behind."""
-        data = lines.encode("ascii") + b"\n"
+        data = f"{lines}\n".encode("ascii")
         size = self.size + len(data)
         try:
-            while data:
-                data = data[os.write(self._fd, data) :]
+            written = os.write(self._fd, data)
+            while written < len(data):
+                written += os.write(self._fd, data[written:])
             if sync:
                 os.fdatasync(self._fd)
         except BaseException:

@@ -44,11 +44,10 @@ class Post:
         """A settlement's line, if there is a file to write it to."""
         return line_of(hold, entry) if self.files else ""
 
-    def put(self, hold: Hold, entry: Entry, line: str) -> bool:
-        """Have a settlement sent; whether there are enough for a batch."""
+    def put(self, hold: Hold, entry: Entry, line: str) -> None:
+        """Have a settlement sent."""
         self.write(line)
         self.waiting.append((hold, entry, line))
-        return len(self.waiting) >= BATCH
 
     def owing(self) -> set[str]:
         """The leases that waiting settlements draw on."""

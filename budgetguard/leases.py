@@ -219,11 +219,9 @@ class Leases:
         with self._lock:
             if hold.id not in self._taken:
                 return
-            urgent = self._post.put(hold, entry, line)
+            self._post.put(hold, entry, line)
             self._end(hold.id, entry.cost)
         self._start()
-        if urgent:
-            self._wanted.set()
 
     def settled(self, hold_id: str, cost: Nano) -> None:
         """A call that the store holds for, too, has ended; `landed` says when the store has settled it."""

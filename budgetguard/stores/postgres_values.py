@@ -58,14 +58,12 @@ def register(connection: Connection[Any]) -> None:
     connection.adapters.register_dumper(Numbers, _NumbersDumper)
 
 
-def texts(values: Iterable[bytes]) -> Texts:
+def texts(values: Sequence[bytes]) -> Texts:
     """A `bytea[]` of these."""
-    packed = b"".join([pack(">i", len(value)) + value for value in values])
-    return _texts(packed, sum(1 for _ in values)) if packed else NO_TEXTS
-
-
-def _texts(packed: bytes, count: int) -> Texts:
-    return Texts(pack(">iiiii", 1, 0, _BYTEA, count, 1) + packed)
+    if not values:
+        return NO_TEXTS
+    head = pack(">iiiii", 1, 0, _BYTEA, len(values), 1)
+    return Texts(b"".join([head, *[pack(">i", len(value)) + value for value in values]]))
 
 
 def numbers(*values: int) -> Numbers:

@@ -18,6 +18,12 @@ from ..errors import ConfigError, StoreError
 from .deadlines import CHANGE_S, READ_S, Deadlines, take_deadlines
 from .remote import Breaker
 
+pack: Callable[[tuple[Any, ...]], bytes] | None
+try:
+    from hiredis import pack_command as pack
+except ImportError:  # a redis-py without its extra packs by itself
+    pack = None
+
 T = TypeVar("T")
 
 MOST_CONNECTIONS = 256
@@ -68,6 +74,15 @@ def _clients(url: str, name: str, reserve_s: float, settle_s: float) -> Clients:
     return Clients(reserve, settle, change, read, name, partial(_clients, url, name, reserve_s, settle_s))
 
 
+class Packer:
+    """Packs commands as redis-py does with hiredis, but does not look at every argument: ours are plain."""
+
+    def pack(self, name: str, *args: Any) -> list[bytes]:
+        """The bytes of a command, whose name may be two words."""
+        assert pack is not None
+        return [pack((*name.encode().split(), *args))]
+
+
 def _client(url: str, seconds: float) -> Any:
     pool = redis.ConnectionPool.from_url(
         url,
@@ -78,6 +93,7 @@ def _client(url: str, seconds: float) -> Any:
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
         decode_responses=False,
+        command_packer=None if pack is None else Packer(),
     )
     pool.connection_class(**pool.connection_kwargs)  # an option that it does not know is told here
     return redis.Redis(connection_pool=pool)

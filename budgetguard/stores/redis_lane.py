@@ -9,7 +9,7 @@ it has connections of its own and needs no pool.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import redis
@@ -18,13 +18,6 @@ from ..errors import StoreError
 from .gate import Combiner, Operation
 from .redis_client import Clients, Link
 from .redis_scripts import RESERVE, script
-
-pack: Callable[[tuple[Any, ...]], bytes] | None
-try:
-    from hiredis import pack_command as pack  # what redis-py packs with, without its checks of every argument
-except ImportError:  # a redis-py without its extra packs by itself
-    pack = None
-
 
 IDLE_S = 0.5
 """A connection that was idle for so long may have been closed by the server, which has to be looked for."""
@@ -46,7 +39,8 @@ class Wire:
             if now_s - self._used_s > IDLE_S and connection.can_read(0):  # the server has said goodbye
                 connection.disconnect()
             self._used_s = now_s
-            connection.send_packed_command([_packed(connection, commands)], check_health=False)
+            said = b"".join([part for command in commands for part in connection.pack_command(*command)])
+            connection.send_packed_command([said], check_health=False)
             return [_answer(connection) for _ in commands]
         except BaseException:  # what is still on its way would be taken for the next answer
             connection.disconnect()
@@ -61,12 +55,6 @@ class Wire:
     def _connect(self) -> Any:
         self._connection = self._pool.connection_class(**self._pool.connection_kwargs)
         return self._connection
-
-
-def _packed(connection: Any, commands: Sequence[tuple[Any, ...]]) -> bytes:
-    if pack is not None:
-        return b"".join([pack(command) for command in commands])
-    return b"".join([part for command in commands for part in connection.pack_command(*command)])
 
 
 def _answer(connection: Any) -> Any:
