@@ -81,6 +81,14 @@ class Coverage:
             self._keep(user, key, cover)
         return cover
 
+    def know(self, own: UserBudget) -> None:
+        """Take a user's budget for the one that the store has."""
+        if self._users.get(own.user) != (own.version, own):
+            if len(self._users) > _CACHED_USERS:
+                self._users.clear()
+            self._users[own.user] = (own.version, own)
+            self._covers.pop(own.user, None)
+
     def learn(self, stale: Stale) -> None:
         """Take in what the store knows better: newer budgets of users, or the time."""
         if len(self._users) > _CACHED_USERS:

@@ -24,7 +24,7 @@ from .config import DEFAULT_STORE, load_config
 from .errors import ConfigError, UnknownUserError, UnpricedModelError
 from .guards import Guard, Settings
 from .install import install
-from .ledger import Clock, Conflict, Enforce, Entry, Hold, OnExpire, Settled, Stale, Terms, new_id
+from .ledger import Clock, Conflict, Enforce, Entry, Hold, Millis, OnExpire, Settled, Stale, Terms, new_id
 from .money import DOLLAR, Money, Nano, parse_dollars
 from .periods import Period
 from .prices import PriceBook
@@ -274,15 +274,18 @@ class BudgetManager:
         usage: Mapping[str, int],
         hold_id: str = "",
         counted: Mapping[str, str] | None = None,
+        at_ms: Millis | None = None,
     ) -> Settled | Conflict:
         """
-        Book a cost on a user by hand; with `hold_id`, once.
+        Book a cost on a user, whose budget is `own`, by hand; with `hold_id`, once.
 
         `counted` are the tags of a guarded call that this is the cost of: what it was charged to is not charged again.
+        `at_ms` is when, by the store's clock; `None`: now, as far as this process knows.
         """
-        tags = {**(counted or {}), "user": own.user}
-        before = () if counted is None else self.guard.coverage.cover(counted).accounts
-        accounts = tuple(account for account in self.guard.coverage.cover(tags).accounts if account not in before)
+        coverage, tags = self.guard.coverage, {**(counted or {}), "user": own.user}
+        coverage.know(own)
+        before = () if counted is None else coverage.cover(counted, at_ms).accounts
+        accounts = tuple(account for account in coverage.cover(tags, at_ms).accounts if account not in before)
         entry = Entry(
             hold_id or new_id(),
             cost,

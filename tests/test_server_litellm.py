@@ -288,6 +288,48 @@ BASE = Known("r1", "users/ann/2027-01", {"m": 100})
 SEEN = Seen.first(BASE, 0)
 
 
+@pytest.fixture
+def other(tmp_path: Path, clock: StoppedClock) -> Iterator[Hosted]:
+    """Another server on the file of the first; of one in memory there is none."""
+    hosted = Hosted(f"sqlite:///{tmp_path}/budgets.db", clock=clock)
+    yield hosted
+    hosted.stop()
+
+
+@pytest.mark.parametrize("server", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("changed", [None, "period", "reset"])
+def test_spend_is_booked_whichever_server_hears_of_it(server: Hosted, other: Hosted, changed: str | None) -> None:
+    """Also by one that has just been started, or that saw the budget as it was before another changed it."""
+    write(server, {"ann": {"total_budget": 10}})
+    if changed == "period":
+        users = read(other)
+        users["ann"] |= {"duration": 1, "created_at": 1.79e9, "last_updated_at": 1.79e9}
+        write(other, users)
+    elif changed == "reset":
+        users = read(server)
+        spend(users["ann"], 1.0)
+        write(server, users)
+        users = read(other)
+        users["ann"] |= {"current_cost": 0, "model_cost": {}}
+        write(other, users)
+    answering, asked = (other, server) if changed is None else (server, other)
+    users = read(answering)
+    spend(users["ann"], 4.0)
+    write(answering, users)
+    assert spent(asked) == 4.0
+    assert answering.ask("GET", "/v1/budgets/ann")[1]["spent"] == 4.0
+
+
+@pytest.mark.parametrize("server", ["sqlite"], indirect=True)
+def test_spend_on_a_budget_of_the_native_api_is_booked(server: Hosted) -> None:
+    """Nobody has asked for this user before."""
+    assert server.ask("POST", "/v1/budgets", {"user": "bob", "limit": 10})[0] == 201
+    users = read(server)
+    spend(users["bob"], 4.0)
+    write(server, users)
+    assert spent(server, "bob") == 4.0
+
+
 def test_growth_is_what_was_added() -> None:
     """By model."""
     assert change(SEEN, BASE.period, {"m": 150, "n": 5}).added == {"m": 50, "n": 5}

@@ -192,7 +192,7 @@ class _Merge:
             if cost <= 0:
                 return known
             hold_id = litellm.booking_id(self.writer, own.user, known, model)
-            outcome = self.project.manager.book(own, cost, model=model, usage={}, hold_id=hold_id)
+            outcome = self.project.manager.book(own, cost, model=model, usage={}, hold_id=hold_id, at_ms=self.now_ms)
             booked = outcome.recorded if isinstance(outcome, Conflict) else cost
             known = litellm.with_level(known, model, known.spent.get(model, 0) + booked)
 
