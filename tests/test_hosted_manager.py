@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import http.server
 import json
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from hosting import Hosted
 
 from budgetguard import BudgetManager, ConfigError
 from budgetguard.errors import StoreError, UnknownUserError
-from budgetguard.ledger import Admitted, Hold, Refusal, new_id
+from budgetguard.ledger import Account, Admitted, Hold, Refusal, new_id
 from budgetguard.server.keys import KeyRing
 from budgetguard.server.projects import OWN
 from budgetguard.stores import open_store
@@ -204,7 +206,7 @@ def test_a_set_budget_that_failed_is_made_up_for(plain: TwoEndpoints) -> None:
 def test_a_server_that_is_neither_says_so(plain: TwoEndpoints) -> None:
     """And a URL that cannot be one, too."""
     plain.down = True
-    with pytest.raises(StoreError, match="check the URL"):
+    with pytest.raises(StoreError, match="answered 500"):
         hosted(plain.url).get_users()
     for url in (None, "", "ftp://host", "http://", "http://host:port"):
         with pytest.raises(ConfigError):
@@ -216,20 +218,57 @@ def test_a_server_that_is_neither_says_so(plain: TwoEndpoints) -> None:
     assert "ret" not in str(caught.value).replace("header", "")
 
 
-def test_a_proxys_404_does_not_make_it_another_server(server: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once it was a server of budgetguard, spend must not go into a dict of this process."""
-    manager = hosted(server.url)
-    manager.create_budget(1, "ann")
-    store = manager.store._server  # type: ignore[attr-defined]
-    monkeypatch.setattr(store, "_path", "/nowhere")
-    monkeypatch.setattr(store, "_raise", lambda answer: _not_native())
-    with pytest.raises(StoreError):
-        manager.get_users()
-    assert manager.store._dicts is None  # type: ignore[attr-defined]
-    manager.close()
+@pytest.mark.parametrize("status", [403, 404, 429, 500])
+@pytest.mark.parametrize("before", [0, 3])
+def test_a_page_of_a_proxy_does_not_make_it_another_server(server: Hosted, status: int, before: int) -> None:
+    """Spend must not go into a dict of this process, whether the proxy's page is its first answer or a later one."""
+    with closing(FrontPage(server.port, status, before)) as front:
+        manager = hosted(front.url)
+        for _ in range(before):
+            assert manager.store.now_ms()
+        with pytest.raises(StoreError):
+            manager.store.now_ms()
+        account = Account("team", limit=10)
+        assert manager.store.reserve(Hold(new_id(), (account,), 6)) == Admitted(6)
+        assert isinstance(open_store(server.url, namespace="shop").reserve(Hold(new_id(), (account,), 6)), Refusal)
+        manager.close()
 
 
-def _not_native() -> None:
-    from budgetguard.stores.http import NoNativeApiError
+class FrontPage:
+    """A proxy whose one answer after some is a page of its own."""
 
-    raise NoNativeApiError("a page of a proxy")
+    def __init__(self, port: int, status: int, before: int) -> None:
+        outer = self
+        self.answered = 0
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                outer.answered += 1
+                if outer.answered == before + 1:
+                    self.send_error(status)
+                    return
+                behind = http.client.HTTPConnection("127.0.0.1", port)
+                behind.request("POST", self.path, body, {**self.headers, "host": f"127.0.0.1:{port}"})
+                answer = behind.getresponse()
+                data = answer.read()
+                behind.close()
+                self.send_response(answer.status)
+                for name, value in answer.getheaders():
+                    if name not in {"date", "server"}:
+                        self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()

@@ -15,6 +15,7 @@ from starlette.routing import Route, Router
 
 from ..ledger import Clock
 from ..stores.deadlines import Deadlines, take_deadlines
+from ..stores.http_wire import API_HEADER
 from . import native, people, upkeep, whole_dicts
 from .api import Endpoint, Runner, Served, ask_store, problem_of, send_json, send_refused
 from .jobs import EVERY_S, run_daily
@@ -28,6 +29,7 @@ log = logging.getLogger("budgetguard.server")
 THREADS = 16
 """How many requests ask the store at once; the others wait."""
 MOST_WAITING = 1_000
+_NATIVE = (API_HEADER.encode(), b"v1")
 LINES, LINES_OF_A_FILE = 8, 1
 """How many batches of one project are with the store at once; a file has one writer."""
 
@@ -73,7 +75,7 @@ class App:
 
         async def tell(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), _NATIVE]
             await send(message)
 
         try:

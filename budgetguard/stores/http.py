@@ -215,12 +215,14 @@ class HttpStore:
 
     def post_json(self, path: str, said: Any, timeout_s: float) -> Any:
         """
-        The JSON with which the server answers to JSON at a path beside the native API.
+        The JSON with which a server without the native API answers to JSON at a path beside it.
 
-        Raises `StoreError` if it does not.
+        Raises `StoreError` if it does not, or has the native API after all: something in front of it answered before.
         """
         try:
             answer = self._send(f"{self._base}/{path}", wire.dump(said), time.monotonic() + timeout_s)
+            if wire.API_HEADER in answer.headers:
+                raise StoreError(f"{self.name}: something in front of this server answered in its place: try again")
             if answer.status == 200:
                 return json.loads(answer.data)
             told = f"answered {answer.status}"
@@ -271,7 +273,7 @@ class HttpStore:
         except (HTTPError, OSError) as error:
             breaker.failed(error)
             raise StoreError(f"{self.name} did not answer within {timeout_s:g} s ({_cause(error)})") from error
-        if answer.status in _AWAY:
+        if _is_away(answer):
             told = _told(answer)
             breaker.failed(OSError(told))
             raise StoreError(f"{self.name}: {told}")
@@ -332,6 +334,12 @@ def _headers(user: str | None, password: str | None, headers: Mapping[str, str] 
         if not all(isinstance(text, str) and text.isascii() and text.isprintable() for text in (name, value)):
             raise ConfigError(f"headers[{name!r}]: a key or header is plain text in one line; this one is not")
     return said
+
+
+def _is_away(answer: urllib3.BaseHTTPResponse) -> bool:
+    """Whether the server cannot do it now, or a proxy says so for whatever is behind it."""
+    proxys = wire.API_HEADER not in answer.headers
+    return answer.status in _AWAY or (proxys and (answer.status >= 500 or answer.status == 429))
 
 
 def _told(answer: urllib3.BaseHTTPResponse) -> str:

@@ -37,6 +37,9 @@ from ..ledger import (
 PROJECT_HEADER = "budgetguard-project"
 """Names the project, percent-encoded; it may be left out with a key, which belongs to one."""
 
+API_HEADER = "budgetguard-api"
+"""Every answer of a server has it: what comes without it is another server's, or a proxy's in front of it."""
+
 _MARK = "\x1a"
 _RAW_MARK = "\\u001a"
 _RAW_MARKS = (b"\\u001a", b"\\u001A")
