@@ -140,7 +140,9 @@ class Charge(Admission):
                 outcome = yield Step(partial(store.settle, hold, entry), blocking=True)
             else:
                 outcome = store.settle(hold, entry)
-        except StoreError:
+        except Exception as error:
+            if not isinstance(error, StoreError):  # whatever it is, what was spent is not forgotten
+                log.exception("call %s could not be settled, and waits", self.id)
             yield from self._keep(hold, entry)
             return
         if self.spared is not None:

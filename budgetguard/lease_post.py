@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from .errors import StoreError
 from .journal_files import JournalFile, lease_line, line_of
@@ -29,13 +29,19 @@ FILE_BYTES = 4_000_000
 """How long the file grows before what is on the books is taken out of it."""
 
 
+Waiting: TypeAlias = tuple[Hold, Entry, str]
+"""A settlement, and its line."""
+
+
 class Post:
     """The settlements that wait, and the file. All but `line`, `send` and `open` is called under the leases' lock."""
 
     def __init__(self, store: Store, journal: Journal) -> None:
         self._store = store
         self._journal = journal
-        self.waiting: list[tuple[Hold, Entry, str]] = []
+        self.waiting: list[Waiting] = []
+        self.stuck: list[Waiting] = []
+        """Those that the store will never take: their leases are not given back, and so stay spent."""
         self.file: JournalFile | None = None
         self.files = journal.directory is not None
         """Whether there is a file, or can be."""
@@ -50,29 +56,34 @@ class Post:
         self.waiting.append((hold, entry, line))
 
     def owing(self) -> set[str]:
-        """The leases that waiting settlements draw on."""
-        return {lease_id for hold, _, _ in self.waiting for lease_id in hold.leases}
+        """The leases that settlements draw on which are not on the books."""
+        return {lease_id for hold, _, _ in (*self.waiting, *self.stuck) for lease_id in hold.leases}
 
     def send(self, lock: Lock) -> None:
         """Send all that waits; raises `StoreError`."""
         while self.waiting:
             with lock:
                 batch = self.waiting[:BATCH]
-            self._send([(hold, entry) for hold, entry, _ in batch])
+            stuck = self._send(batch)
             with lock:
+                self.stuck += stuck
                 del self.waiting[: len(batch)]
 
-    def _send(self, said: Sequence[tuple[Hold, Entry]]) -> None:
+    def _send(self, batch: Sequence[Waiting]) -> Sequence[Waiting]:
+        """Send these; which of them the store will never take. Raises `StoreError`."""
         try:
-            outcomes = self._store.settle_many(said)
+            outcomes = self._store.settle_many([(hold, entry) for hold, entry, _ in batch])
         except StoreError:
             raise
         except Exception:
-            log.exception("%d calls can never be settled: their leases stay spent", len(said))
-            return
-        for (hold, entry), outcome in zip(said, outcomes, strict=True):
+            if len(batch) > 1:  # only one of them may be what it cannot take
+                return [stuck for each in batch for stuck in self._send([each])]
+            log.exception("call %s can never be settled: its lease stays spent", batch[0][0].id)
+            return batch
+        for (hold, entry, _), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Conflict):
                 log.error("call %s was settled at %d before, now at %d", hold.id, outcome.recorded, entry.cost)
+        return []
 
     def open(self, lock: Lock) -> None:
         """Have the file ready before calls need it: to make one takes a while."""
@@ -91,18 +102,20 @@ class Post:
             self.file.append(line, sync=False)
         except OSError as error:
             self.files = False
-            log.error(  # noqa: TRY400
+            log.error(  # noqa: TRY400 - the error says it all; a traceback would only hide it
                 "the file of leases cannot be written (%s): should this process die, its slices count as spent", error
             )
+            # It does not tell of all calls from here on, so nobody may give the slices back by it.
+            self.close()
 
     def shorten(self, opened: Sequence[str]) -> None:
         """Take out of the file what is on the books; `opened` are the lines of the leases that are not over."""
-        if self.file is not None and (self.file.size > FILE_BYTES or not (opened or self.waiting)):
+        if self.file is not None and (self.file.size > FILE_BYTES or not (opened or self.waiting or self.stuck)):
             with suppress(OSError):
-                self.file.rewrite([*opened, *(line for _, _, line in self.waiting)])
+                self.file.rewrite([*opened, *(line for _, _, line in (*self.waiting, *self.stuck))])
 
     def close(self) -> None:
-        """All is on the books."""
+        """Remove the file: all is on the books, or will be by what the leases hold."""
         if self.file is not None:
             self.file.remove()
             self.file = None

@@ -146,7 +146,6 @@ class Leases:
         """Begin with nothing, as a forked child has to: the slices are the parent's, as is the lock on its file."""
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
-        self._wanted = threading.Event()
         self._thread: threading.Thread | None = None
         self._leases: dict[str, list[Lease]] = {}
         self._paces: dict[str, Pace] = {}
@@ -428,8 +427,7 @@ class Leases:
     def _run(self) -> None:
         delay_s = FLUSH_S
         while True:
-            self._wanted.wait(delay_s)
-            self._wanted.clear()
+            time.sleep(delay_s)
             try:
                 self.flush()
                 delay_s = FLUSH_S

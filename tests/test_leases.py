@@ -414,6 +414,63 @@ def test_a_file_that_cannot_be_written_is_said_once(store, tmp_path, caplog):
     assert taken(store) == (180, 0)
 
 
+FULL_DISK = """
+import os, resource, signal, sys
+sys.path[:0] = [{here!r}, {above!r}]
+from pathlib import Path
+from test_leases import Process
+from budgetguard.stores.sqlite import SQLiteStore
+
+process = Process(SQLiteStore(Path("a.db")), Path.cwd() / "journal")
+for _ in range(5):
+    assert process.spend(1000, 1000)
+process.leases.flush()
+size = process.leases._post.file.size
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, resource.RLIM_INFINITY))
+for _ in range(3):
+    assert process.spend(1000, 1000)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_that_dies_on_a_full_disk_counts_as_spent(tmp_path):
+    """Its file does not tell of its last calls, so nobody gives its slice back by it."""
+    here = Path(__file__).parent
+    script = FULL_DISK.format(here=str(here), above=str(here.parent))
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert "its slices count as spent" in done.stderr
+    with closing(SQLiteStore(tmp_path / "a.db")) as store:
+        assert Process(store, tmp_path / "journal").journal.replay()
+        assert taken(store) == (5000, 3000)
+
+
+class PickyStore(CountingStore):
+    """A store with a fault: it does not take one call's cost."""
+
+    def settle_many(self, settlements: Any) -> Any:
+        if any(entry.cost == 13 for _, entry in settlements):
+            raise ZeroDivisionError("a fault of the store")
+        return super().settle_many(settlements)
+
+
+def test_a_call_that_a_store_cannot_take_keeps_its_slice(tmp_path, caplog):
+    """The others are settled; the slice is not given back, here or by the next process."""
+    store = PickyStore()
+    process = Process(store, tmp_path)
+    for cost in (10, 11, 13, 12):
+        assert process.spend(100, cost)
+    process.leases.close()
+    assert taken(store) == (33, 100 * FIRST_CALLS - 33)
+    assert caplog.text.count("its lease stays spent") == 1
+    process.die()
+    heir = Process(store, tmp_path)
+    heir.journal._settle = lambda kept: store.settle_many([(kept.hold, kept.entry)])
+    assert heir.journal.replay()
+    assert taken(store) == (33, 100 * FIRST_CALLS - 33)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".damaged"]
+
+
 def test_a_forked_child_has_slices_of_its_own(store, tmp_path):
     """The parent's are the parent's: used by both, they would be spent twice."""
     with closing(SQLiteStore(tmp_path / "a.db")) as shared:
