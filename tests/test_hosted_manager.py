@@ -218,6 +218,25 @@ def test_a_server_that_is_neither_says_so(plain: TwoEndpoints) -> None:
     assert "ret" not in str(caught.value).replace("header", "")
 
 
+def test_a_key_for_spend_is_enough_to_book_a_cost(tmp_path: Any) -> None:
+    """`update_cost` books once and returns the record; other accounts are not listed."""
+    url = f"sqlite:///{tmp_path}/budgets.db"
+    with closing(open_store(url, namespace=OWN)) as own:
+        keys = [KeyRing(own).create("shop", scope)[1] for scope in ("admin", "spend")]
+    guarded = Hosted(url, open_mode=False)
+    admin, spender = [hosted(guarded.url, headers={"Authorization": f"Bearer {key}"}) for key in keys]
+    admin.create_budget(1, "ann")
+    record = spender.update_cost("ann", ANSWER)["user"]
+    assert record["model_cost"] == {"gpt-4": pytest.approx(COST)}
+    assert admin.get_current_cost("ann") == pytest.approx(COST)
+    for prefix in ("", "users/", "model"):
+        with pytest.raises(StoreError, match="spend only"):
+            list(spender.store.accounts(prefix))
+    admin.close()
+    spender.close()
+    guarded.stop()
+
+
 @pytest.mark.parametrize("status", [403, 404, 429, 500])
 @pytest.mark.parametrize("before", [0, 3])
 def test_a_page_of_a_proxy_does_not_make_it_another_server(server: Hosted, status: int, before: int) -> None:

@@ -159,6 +159,23 @@ def test_it_lands_by_itself(store, ask):
         time.sleep(0.01)
 
 
+def test_a_fault_of_a_store_loses_no_settlement(store, ask, monkeypatch, caplog):
+    """An error that no store should raise: what was spent is kept all the same, and lands when it is gone."""
+    manager = manager_of(store)
+
+    def fail(*_: Any) -> Any:
+        raise ZeroDivisionError("a fault of the store")
+
+    with monkeypatch.context() as faulty, budgetguard.budget(user="ann"):
+        faulty.setattr(store, "settle", fail)
+        faulty.setattr(manager.guard.journal, "_start", lambda: None)
+        ask()
+    assert "could not be settled, and waits" in caplog.text
+    assert manager.get_current_cost("ann") == 0
+    assert manager.flush()
+    assert manager.get_current_cost("ann") > 0
+
+
 def test_answers_do_not_wait_for_a_store_that_is_away(store, ask):
     """The first one finds out; those after it are kept at once."""
     made = manager_of(store)

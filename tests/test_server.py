@@ -20,7 +20,7 @@ from budgetguard import cli
 from budgetguard.errors import ConfigError, StoreError
 from budgetguard.ledger import Account, Admitted, Entry, Hold, Settled, new_id
 from budgetguard.server import api, keys, metrics, protocol
-from budgetguard.server.jobs import run_daily
+from budgetguard.server.jobs import CLAIM_MS, run_daily
 from budgetguard.server.keys import ADMIN, READ, SPEND, KeyRing
 from budgetguard.server.limits import MOST_FAILURES, REFILL_S, FailedKeys
 from budgetguard.server.projects import OWN, Projects
@@ -684,6 +684,33 @@ def test_the_daily_job_runs_once_whoever_runs_it(url: str, clock: StoppedClock) 
         clock.advance(86_400)
     for each in servers:
         each.close()
+
+
+def test_a_project_that_fails_leaves_the_daily_job_of_the_others_alone(
+    url: str, clock: StoppedClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged; and it is tried again later on the same day, and done then."""
+    projects = Projects(url, clock=clock)
+    for name in ("aaa", "bbb"):
+        projects.note(projects.open(name))
+        projects.open(name).manager.create_budget(1, "ann", "daily")
+    broken, whole = projects.open("aaa").store, projects.open("bbb")
+    budget = broken.terms("users/ann")
+    broken.put_terms("users/ann", "garbage")
+    clock.advance(86_400)
+    assert run_daily(projects)
+    assert "daily job" in caplog.text
+    assert (
+        whole.manager.budget_of("ann").updated_s
+        == whole.manager.budget_of("ann").rule.window(whole.store.now_ms()).start_ms / 1000
+    )
+    assert not run_daily(projects)
+    broken.put_terms("users/ann", budget.body)
+    clock.advance(CLAIM_MS / 1000)
+    assert run_daily(projects)
+    clock.advance(CLAIM_MS / 1000)
+    assert not run_daily(projects)
+    projects.close()
 
 
 def test_too_many_requests_at_once_are_told_so(url: str) -> None:

@@ -20,6 +20,8 @@ from .whole_dicts import READINGS
 
 EVERY_S = 600.0
 """How often a server looks whether the day's work is done."""
+CLAIM_MS: Millis = 30 * 60_000
+"""How long others wait for a server that is at the day's work, and did not say that it is done."""
 KEEP_READINGS_MS: Millis = 180 * 86_400_000
 
 _CLAIM = "jobs/daily"
@@ -28,18 +30,38 @@ log = logging.getLogger("budgetguard.server")
 
 
 def run_daily(projects: Projects) -> bool:
-    """Do the day's work unless a server did it or is at it; whether it was this one."""
+    """
+    Do the day's work unless a server did it or is at it; whether it was this one.
+
+    What fails in one project is logged, leaves the others alone, and is done again once the claim is over.
+    """
     own = projects.own
-    today = datetime.fromtimestamp(own.now_ms() / 1000, UTC).date().isoformat()
-    done = own.terms(_CLAIM)
-    if done is not None and done.body == today:
+    now_ms = own.now_ms()
+    today = datetime.fromtimestamp(now_ms / 1000, UTC).date().isoformat()
+    before = own.terms(_CLAIM)
+    if before is not None and before.body is not None:
+        day, _, until_ms = before.body.partition(" until ")
+        if day == today and (not until_ms or now_ms < int(until_ms)):
+            return False
+    version = 0 if before is None else before.version
+    claim = own.put_terms(_CLAIM, f"{today} until {now_ms + CLAIM_MS}", expected=version)
+    if claim is None:
         return False
-    if own.put_terms(_CLAIM, today, expected=0 if done is None else done.version) is None:
-        return False
-    for name in list(projects.names()):
+    failed = [name for name in list(projects.names()) if not _run(projects, name)]
+    if not failed:
+        own.put_terms(_CLAIM, today, expected=claim.version)
+    return True
+
+
+def _run(projects: Projects, name: str) -> bool:
+    """Do one project's work; whether all went well."""
+    try:
         project = projects.open(name)
         renewed, forgotten = renew(project), forget(project)
-        log.info("daily job", extra={"project": name, "renewed": renewed, "forgotten": forgotten})
+    except Exception:
+        log.exception("daily job", extra={"project": name})
+        return False
+    log.info("daily job", extra={"project": name, "renewed": renewed, "forgotten": forgotten})
     return True
 
 

@@ -20,6 +20,9 @@ from .problems import Refused
 _OF_CALLS = "responses/"
 """The keys of terms that a spender writes: what it remembers of a background call."""
 
+_OF_MODELS = "models/"
+"""The accounts that a spender lists: what a user spent on each model, which `update_cost` returns."""
+
 
 def reserve(ask: Ask) -> Reserve:
     """Place a hold on all of its accounts, or on none."""
@@ -79,6 +82,8 @@ def balances(ask: Ask) -> s.Balances:
 def accounts(ask: Ask) -> s.Balances:
     """All accounts whose key begins with a prefix, by key, page by page."""
     asked: s.PrefixIn = ask.body
+    if ask.caller.scope == SPEND and not asked.prefix.startswith(_OF_MODELS):
+        raise Refused(403, f"this key is for spend only; it may list what begins with {_OF_MODELS}", "permission_error")
     return s.Balances(wire.balances(islice(ask.project.store.accounts(asked.prefix, after=asked.after), asked.limit)))
 
 
@@ -187,7 +192,7 @@ ENDPOINTS = [
     Endpoint("POST", "/v1/ledger/terms", terms, s.FoundTerms, _ALL, s.TermsIn),
     Endpoint("POST", "/v1/ledger/put_terms", put_terms, s.FoundTerms, _SPENDERS, s.PutTermsIn),
     Endpoint("POST", "/v1/ledger/clock", clock, s.Now, _ALL, s.Nothing),
-    Endpoint("POST", "/v1/ledger/accounts", accounts, s.Balances, _READERS, s.PrefixIn, slow=True),
+    Endpoint("POST", "/v1/ledger/accounts", accounts, s.Balances, _ALL, s.PrefixIn, slow=True),
     Endpoint("POST", "/v1/ledger/all_terms", all_terms, s.TermsPage, _READERS, s.PrefixIn, slow=True),
     Endpoint("POST", "/v1/ledger/holds", holds, s.OpenHolds, _READERS, s.Nothing, slow=True),
     Endpoint("POST", "/v1/ledger/entries", entries, s.EntriesPage, _READERS, s.QueryIn, slow=True),
