@@ -22,6 +22,7 @@ from benchmarks.servers import running, start
 from budgetguard.errors import ConfigError, StoreError
 from budgetguard.ledger import Account, Admitted, Balance, Entry, Hold, Refusal, Settled, Store, new_id
 from budgetguard.stores import open_store
+from budgetguard.stores.deadlines import RESERVE_S
 from budgetguard.stores.postgres import RESERVE, PostgresStore, schema_sql
 from budgetguard.stores.postgres_values import NO_NUMBERS, NO_TEXTS, numbers, pack_accounts, register
 from budgetguard.testing.clock import StoppedClock
@@ -203,6 +204,23 @@ def test_a_dba_can_make_the_tables_by_hand(database):
     store.close()
 
 
+def test_functions_of_an_older_version_are_replaced(database):
+    """An upgrade of the program brings its own, over tables that stay."""
+    store = PostgresStore(database, reserve_s=5, settle_s=5)
+    pay(store)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("UPDATE budgetguard.schema_version SET version = 1")
+        connection.execute(
+            "CREATE OR REPLACE FUNCTION budgetguard.id_lock(p_ns integer, p_id bytea) RETURNS bigint "
+            "LANGUAGE sql IMMUTABLE AS $$ SELECT 1 / 0::bigint $$"
+        )
+    store.close()
+    store.settle_many([(Hold(str(n), (), 0), Entry(str(n), 1)) for n in range(2)])
+    assert store.migrate() == []
+    assert [entry.cost for entry in store.entries()] == [10, 1, 1]
+    store.close()
+
+
 def test_tables_of_a_newer_version_are_refused(database):
     """A program that is older than the tables does not know their rules."""
     store = PostgresStore(database, reserve_s=5)
@@ -268,6 +286,36 @@ def test_a_rolling_limit_holds_while_the_period_turns():
         unfinished.commit()
         assert answer.result(10) == Refusal(new, Balance(new.key, 0, 60), busy=True)
     assert isinstance(store.reserve(Hold(new_id(), (new,), 40)), Admitted)
+    store.close()
+
+
+def test_a_reserve_waits_for_holds_that_another_session_is_reaping():
+    """What an expired hold set aside is free, whoever takes it off the books."""
+    store = PostgresStore(url(), namespace=uuid4().hex, reserve_s=5)
+    account = Account("a", limit=10)
+    store.reserve(Hold(new_id(), (account,), 10, ttl_ms=1))
+    time.sleep(0.005)
+    with psycopg.connect(url()) as unfinished, ThreadPoolExecutor(1) as pool:
+        unfinished.execute("SELECT FROM budgetguard.holds WHERE ns = %s FOR UPDATE", (store._ns,))
+        answer = pool.submit(store.reserve, Hold(new_id(), (account,), 5))
+        time.sleep(0.1)
+        assert not answer.done()
+        unfinished.rollback()
+        assert answer.result(10) == Admitted(5)
+    store.close()
+
+
+def test_a_reserve_that_waits_in_vain_for_an_expired_hold_is_refused_in_time():
+    """Somebody's open transaction is no outage: the answer is a refusal."""
+    store = PostgresStore(url(), namespace=uuid4().hex)
+    account = Account("a", limit=10)
+    store.reserve(Hold(new_id(), (account,), 10, ttl_ms=1))
+    time.sleep(0.005)
+    with psycopg.connect(url()) as unfinished:
+        unfinished.execute("SELECT FROM budgetguard.holds WHERE ns = %s FOR UPDATE", (store._ns,))
+        assert seconds(lambda: store.reserve(Hold(new_id(), (account,), 5))) < 2 * RESERVE_S
+        assert store.reserve(Hold(new_id(), (account,), 5)) == Refusal(account, Balance("a", 0, 10), busy=True)
+    assert store.reserve(Hold(new_id(), (account,), 5)) == Admitted(5)
     store.close()
 
 

@@ -62,6 +62,12 @@ POOL_SIZE = 8
 BATCH = 100
 """Settlements in one transaction: each takes a lock, of which a server has some thousands."""
 
+REAP_PAUSE_S = 0.001
+"""How long a reserve that had no room waits before it looks at what is due again."""
+
+LAST_TRY = 0.25
+"""The part of a reserve's time that is left for its last try, which must be answered."""
+
 PRUNE_ROWS = 2000
 """Entries deleted in one transaction."""
 
@@ -144,9 +150,10 @@ class PostgresStore:
         return now
 
     def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
-        """Place a hold on all of its accounts, or on none. At the deadline it reaps no further and refuses."""
+        """Place a hold on all of its accounts, or on none. Near the deadline it reaps no further and refuses."""
         require_amount(hold.amount, "a hold")
         end = time.monotonic() + self._reserve_s
+        last = end - LAST_TRY * self._reserve_s
         reap = REAP
         while True:
             answer, *said = self._reserve(hold, reap, max(end - time.monotonic(), 0.001))
@@ -158,10 +165,11 @@ class PostgresStore:
                 stale = self._stale(hold, int(said[0]))
                 if stale is not None:
                     return stale
-            elif said[3] == "0" or time.monotonic() > end:
+            elif said[3] == "0" or time.monotonic() > last:
                 return _refusal(hold, int(said[0]), int(said[1]), int(said[2]))
-            else:
+            else:  # perhaps by another session, which is given a moment
                 reap = REAP_MORE
+                time.sleep(REAP_PAUSE_S)
 
     def _reserve(self, hold: Hold, reap: int, timeout_s: float) -> list[str]:
         keys, rules, windows, window_of = pack_accounts(hold.accounts)

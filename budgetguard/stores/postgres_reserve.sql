@@ -5,7 +5,7 @@
 -- p_rules, five for each key of p_keys: 0 counts only, 1 soft, 2 hard; limit; share; start; end.
 -- p_windows: earlier keys that count too; p_window_of: on which place of p_keys.
 -- Answers "a <amount>" admitted, "e" ended, "s <now>" stale, "r <place> <settled> <held> <due>" refused, with whether
--- anything is left to reap.
+-- anything was left to reap, here or by another session that is about it.
 CREATE OR REPLACE FUNCTION budgetguard.reserve(
     p_ns integer, p_id bytea, p_said bigint[], p_keys bytea[], p_rules bigint[], p_windows bytea[],
     p_window_of bigint[], p_term_keys bytea[], p_term_versions bigint[], p_tag_names bytea[], p_tag_values bytea[],
@@ -86,7 +86,9 @@ BEGIN
                OR EXISTS (SELECT FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = p_id)
     INTO v_due, v_known;
     IF v_due THEN
-        v_due := budgetguard.reap(p_ns, p_id, v_now, p_said[7]::integer, v_claims, p_keys || p_windows);
+        PERFORM budgetguard.reap(p_ns, p_id, v_now, p_said[7]::integer, v_claims, p_keys || p_windows);
+        -- Asked before the accounts are read: what is gone by now is in them.
+        v_due := EXISTS (SELECT FROM budgetguard.holds WHERE ns = p_ns AND due_ms <= v_now);
         v_known := true;
     END IF;
     IF v_known THEN
@@ -137,11 +139,11 @@ BEGIN
         CASE p_rules[5 * i - 4]
             WHEN 1 THEN
                 IF v_settled + v_held >= v_limit THEN
-                    RETURN 'r ' || i || ' ' || v_settled || ' ' || v_held || ' ' || coalesce(v_due, false)::integer;
+                    RETURN 'r ' || i || ' ' || v_settled || ' ' || v_held || ' ' || v_due::integer;
                 END IF;
             WHEN 2 THEN
                 IF (CASE WHEN v_least < 0 THEN v_amount ELSE v_least END) > v_limit - v_settled - v_held THEN
-                    RETURN 'r ' || i || ' ' || v_settled || ' ' || v_held || ' ' || coalesce(v_due, false)::integer;
+                    RETURN 'r ' || i || ' ' || v_settled || ' ' || v_held || ' ' || v_due::integer;
                 END IF;
                 IF v_least >= 0 THEN
                     v_granted := least(v_granted, greatest((v_limit - v_settled) / v_share, v_useful, v_least),

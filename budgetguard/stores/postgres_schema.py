@@ -11,7 +11,7 @@ from psycopg import errors
 from ..errors import StoreError
 from .postgres_link import Books, extend
 
-VERSION = 1
+VERSION = 2
 """Of the tables and functions that this program needs."""
 
 FUNCTIONS = ("postgres_books.sql", "postgres_reserve.sql", "postgres_settle.sql", "postgres_load.sql")
