@@ -222,7 +222,7 @@ def line_of(hold: Hold, entry: Entry, at_ms: Millis = 0, asked: str | None = Non
     for kind, count in entry.usage.items():
         usage += f"{',' if usage else ''}{_quoted(kind)}:{count:d}"
     shared = (
-        tuple([(account.key, account.end_ms) for account in hold.accounts]) if hold.accounts else (),
+        tuple([(account.key, account.over_ms) for account in hold.accounts]) if hold.accounts else (),
         entry.accounts,
         tuple(entry.tags.items()),
         entry.provider,

@@ -64,6 +64,16 @@ class Account:
     the rest of that part once the calls of a process that died are settled. A store takes no notice of it.
     """
 
+    @property
+    def over_ms(self) -> Millis | None:
+        """
+        When nothing depends on it any more, so that it may be pruned: at its end; a bucket of a rolling period, which
+        has as many others in its window as will have it in theirs, so many buckets later.
+        """
+        if self.end_ms is None or self.start_ms is None:
+            return self.end_ms
+        return self.end_ms + len(self.window) * (self.end_ms - self.start_ms)
+
 
 class Hold(NamedTuple):
     """

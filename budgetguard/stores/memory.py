@@ -373,7 +373,7 @@ class MemoryStore:
         for account in hold.accounts:
             there = self._books.get(account.key)
             if there is None:
-                there = self._books[account.key] = Books(account.key, account.end_ms)
+                there = self._books[account.key] = Books(account.key, account.over_ms)
             if there not in found:
                 found.append(there)
         return found

@@ -2,7 +2,7 @@
 --
 -- p_said: now (-1: the server's clock), amount, least (-1: the amount or nothing), useful, ttl, charge (1), how many
 -- due holds to reap.
--- p_rules, five for each key of p_keys: 0 counts only, 1 soft, 2 hard; limit; share; start; end.
+-- p_rules, six for each key of p_keys: 0 counts only, 1 soft, 2 hard; limit; share; start; end; when it is over.
 -- p_windows: earlier keys that count too; p_window_of: on which place of p_keys.
 -- Answers "a <amount>" admitted, "e" ended, "s <now>" stale, "r <place> <settled> <held> <due>" refused, with whether
 -- anything was left to reap, here or by another session that is about it.
@@ -102,7 +102,7 @@ BEGIN
     END IF;
 
     FOR i IN 1..v_count LOOP
-        IF v_now < p_rules[5 * i - 1] OR v_now >= p_rules[5 * i] THEN
+        IF v_now < p_rules[6 * i - 2] OR v_now >= p_rules[6 * i - 1] THEN
             RETURN 's ' || v_now;
         END IF;
     END LOOP;
@@ -134,9 +134,9 @@ BEGIN
                 v_held := v_held + coalesce(v_found_held[v_of], 0);
             END IF;
         END LOOP;
-        v_limit := p_rules[5 * i - 3];
-        v_share := p_rules[5 * i - 2];
-        CASE p_rules[5 * i - 4]
+        v_limit := p_rules[6 * i - 4];
+        v_share := p_rules[6 * i - 3];
+        CASE p_rules[6 * i - 5]
             WHEN 1 THEN
                 IF v_settled + v_held >= v_limit THEN
                     RETURN 'r ' || i || ' ' || v_settled || ' ' || v_held || ' ' || v_due::integer;
@@ -159,7 +159,7 @@ BEGIN
         PERFORM budgetguard.add(
             p_ns, v_distinct, array_fill(0::bigint, ARRAY[cardinality(v_distinct)]),
             array_fill(v_granted, ARRAY[cardinality(v_distinct)]),
-            (SELECT array_agg(p_rules[5 * array_position(p_keys, d.key)] ORDER BY d.place)
+            (SELECT array_agg(p_rules[6 * array_position(p_keys, d.key)] ORDER BY d.place)
              FROM unnest(v_distinct) WITH ORDINALITY AS d (key, place)));
     END IF;
     INSERT INTO budgetguard.holds

@@ -101,8 +101,9 @@ def pack_accounts(accounts: tuple[Account, ...]) -> PackedRules:
     for place, account in enumerate(accounts, 1):
         start = ALWAYS if account.start_ms is None else account.start_ms
         end = NEVER if account.end_ms is None else account.end_ms
+        over = NEVER if account.over_ms is None else account.over_ms
         kind, limit = (0, 0) if account.limit is None else (_KINDS[account.enforce], account.limit)
-        rules += (kind, clamped(limit), account.share, clamped(start), clamped(end))
+        rules += (kind, clamped(limit), account.share, clamped(start), clamped(end), clamped(over))
         windows += map(raw, account.window)
         places += [place] * len(account.window)
     keys = texts([raw(account.key) for account in accounts])

@@ -46,7 +46,7 @@ def reserve_args(hold: Hold, now: str) -> Row:
 
 @lru_cache(_CACHED)
 def _account(account: Account) -> tuple[Any, ...]:
-    limit, start, end = account.limit, account.start_ms, account.end_ms
+    limit, start, end, over = account.limit, account.start_ms, account.end_ms, account.over_ms
     return (
         raw(account.key),
         "" if limit is None else limit,
@@ -54,6 +54,7 @@ def _account(account: Account) -> tuple[Any, ...]:
         account.share,
         "" if start is None else start,
         "" if end is None else end,
+        "" if over is None else over,
         len(account.window),
         *map(raw, account.window),
     )

@@ -53,11 +53,11 @@ MOST_PRUNED: Nano = 2**62
 
 
 def ends_of(hold: Hold) -> dict[str, Millis | None]:
-    """The keys that a hold is charged to, each once, in order, and when their periods end."""
+    """The keys that a hold is charged to, each once, in order, and when they are over."""
     ends: dict[str, Millis | None] = {}
     for account in hold.accounts:
         if account.key not in ends:
-            ends[account.key] = account.end_ms
+            ends[account.key] = account.over_ms
     return ends
 
 
@@ -69,10 +69,11 @@ def last_end(hold: Hold) -> Millis | None:
     """
     last: Millis | None = None
     for account in hold.accounts:
-        if account.end_ms is None:
+        over = account.over_ms
+        if over is None:
             return None
-        if last is None or account.end_ms > last:
-            last = account.end_ms
+        if last is None or over > last:
+            last = over
     return last
 
 

@@ -789,6 +789,43 @@ class StoreContract:
         store.settle(held, entry(held, 9))
         assert balance(store, "over") == (9, 0)
 
+    def test_a_bucket_of_a_rolling_period_is_kept_while_it_counts(self, store: Store, clock: StoppedClock) -> None:
+        """It is over when the last bucket is that has it in its window; what users spend on a model, likewise."""
+        start = store.now_ms()
+        buckets = [
+            Account(
+                f"r/{n}",
+                100,
+                start_ms=start + n * 1000,
+                end_ms=start + n * 1000 + 1000,
+                window=(f"r/{n - 2}", f"r/{n - 1}"),
+            )
+            for n in range(4)
+        ]
+        spent = hold(60, buckets[0])
+        store.reserve(spent)
+        store.settle(spent, entry(spent, 60)._replace(accounts=("models/r/0/a",)))
+        for n in (1, 2):
+            clock.advance(1)
+            store.prune(store.now_ms())
+            assert isinstance(store.reserve(hold(41, buckets[n])), Refusal), n
+            assert store.balances(["models/r/0/a"])[0].settled == 60
+        clock.advance(1)
+        store.prune(store.now_ms())
+        assert list(store.accounts()) == []
+        assert store.reserve(hold(100, buckets[3])) == Admitted(100)
+
+    def test_a_late_settlement_makes_a_bucket_that_is_kept(self, store: Store, clock: StoppedClock) -> None:
+        """Also where the account was not there."""
+        start = store.now_ms()
+        bucket = Account("r/0", 100, start_ms=start, end_ms=start + 1000, window=("r/-1",))
+        spent = hold(60, bucket)
+        store.release(spent.id)
+        clock.advance(1)
+        store.settle(spent, entry(spent, 60))
+        store.prune(store.now_ms() + 1)
+        assert balance(store, "r/0") == (60, 0)
+
     def _three_calls(self, store: Store, clock: StoppedClock) -> int:
         """Calls that cost 1, 2 and 4, a second and a day apart; the time of the first."""
         start = store.now_ms()

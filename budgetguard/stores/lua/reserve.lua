@@ -1,7 +1,7 @@
 #!lua
 --{common}
 -- ARGV: id, now, amount, least, useful, ttl, charge, said, terms, accounts; then for every one of the terms: key,
--- version; for every account: key, limit, enforce, share, start_ms, end_ms, windows, and the keys of its window.
+-- version; for every account: key, limit, enforce, share, start_ms, end_ms, over_ms, windows, the keys of its window.
 -- All checks come before the first write, but for what is reaped.
 local REAP, REAP_MORE, REAP_MOST = 4, 64, 2048
 local id, amount, least, useful = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -41,17 +41,17 @@ end
 local function admit(at)
   local granted, keys, new = amount, {}, nil
   for number = 1, ARGV[10] do
-    local key, limit, enforce, windows = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 6])
+    local key, limit, enforce, windows = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 7])
     local sums = call('HMGET', ACCOUNT .. key, 's', 'h')
     if not sums[1] then
       new = new or {}
       new[#new + 1] = number
-      new[key] = new[key] or ARGV[at + 5]
+      new[key] = new[key] or ARGV[at + 6]
     end
     keys[number] = key
     if limit and enforce ~= 'observe' then
       local settled, held = tonumber(sums[1] or 0), tonumber(sums[2] or 0)
-      for each = at + 7, at + 6 + windows do
+      for each = at + 8, at + 7 + windows do
         local earlier = call('HMGET', ACCOUNT .. ARGV[each], 's', 'h')
         settled, held = settled + tonumber(earlier[1] or 0), held + tonumber(earlier[2] or 0)
       end
@@ -64,7 +64,7 @@ local function admit(at)
         if most < granted then granted = most end
       end
     end
-    at = at + 7 + windows
+    at = at + 8 + windows
   end
   return granted, keys, new
 end
@@ -73,7 +73,7 @@ local function off_clock(at)
   for _ = 1, ARGV[10] do
     local first, last = ARGV[at + 4], ARGV[at + 5]
     if (first ~= '' and now < tonumber(first)) or (last ~= '' and now >= tonumber(last)) then return true end
-    at = at + 7 + tonumber(ARGV[at + 6])
+    at = at + 8 + tonumber(ARGV[at + 7])
   end
   return false
 end
