@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -329,6 +330,24 @@ def test_a_database_of_another_program_is_left_alone(path: Path, sql: str) -> No
             with pytest.raises(StoreError, match="database of another program: use another file"):
                 use()
     assert path.read_bytes() == before
+
+
+def test_whoever_reads_while_the_tables_are_made_sees_nothing_or_all(tmp_path: Path) -> None:
+    """A look at a half-made file would take it for another program's."""
+    for number in range(25):
+        path, made, seen = tmp_path / f"{number}.db", threading.Event(), list[Balance]()
+        with closing(SQLiteStore(path, durable=False)) as maker, closing(SQLiteStore(path)) as reader:
+
+            def read(reader: SQLiteStore = reader, made: threading.Event = made, seen: list[Balance] = seen) -> None:
+                while not made.is_set():
+                    seen.extend(reader.balances(["a"]))
+
+            with ThreadPoolExecutor(1) as pool:
+                reading = pool.submit(read)
+                maker.put_terms("a", "b")
+                made.set()
+                reading.result()
+            assert set(seen) <= {Balance("a")}
 
 
 def test_a_newer_schema_is_left_alone(store: SQLiteStore, path: Path) -> None:

@@ -217,8 +217,13 @@ class SQLiteFile:
 
     def _is_ours(self, connection: sqlite3.Connection) -> bool:
         """`False` for an empty database; raises `StoreError` for one that we must not touch."""
-        application = _number(connection, "PRAGMA application_id")
-        version = _number(connection, "PRAGMA user_version")
+        connection.execute("BEGIN")  # one look: another process may be making the tables at this moment
+        try:
+            application = _number(connection, "PRAGMA application_id")
+            version = _number(connection, "PRAGMA user_version")
+            tables = _number(connection, "SELECT count(*) FROM sqlite_master")
+        finally:
+            connection.execute("ROLLBACK")
         if application == APPLICATION_ID:
             if version > SCHEMA_VERSION:
                 raise StoreError(
@@ -226,7 +231,7 @@ class SQLiteFile:
                     f"knows {SCHEMA_VERSION}): upgrade budgetguard, or use another file"
                 )
             return True
-        if application or version or _number(connection, "SELECT count(*) FROM sqlite_master"):
+        if application or version or tables:
             raise StoreError(f"store {self.path} is a database of another program: use another file")
         return False
 
