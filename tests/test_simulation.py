@@ -328,8 +328,8 @@ def uses_full_slices(leases: Leases, key: str, want: int, now_s: float) -> Any:
     return next(iter(leases._leases.get(key, ())), None)
 
 
-def forgets_what_it_sends(post: Post, said: Any) -> None:
-    pass
+def forgets_what_it_sends(post: Post, batch: Any) -> Any:
+    return []
 
 
 def parts_with_what_it_owes(leases: Leases, spare: str | None, everything: bool) -> None:
