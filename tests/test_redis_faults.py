@@ -346,6 +346,30 @@ def test_ready_clients_are_stores():
         open_store(redis.Redis.from_url(url, decode_responses=True))
 
 
+def test_a_client_of_valkey_py_is_a_store(own, tmp_path):
+    """Its errors are not those of redis-py, and mean the same: nothing is lost when the way breaks."""
+    valkey = pytest.importorskip("valkey")
+    server = own()
+    with Proxy("127.0.0.1", server.port) as proxy:
+        client = valkey.Valkey(port=proxy.port, socket_timeout=0.25, socket_connect_timeout=0.25)
+        with closing(open_store(client, namespace="shop")) as store:
+            spend(store)  # on a server that knows no script yet
+            first = next(store.entries())
+            spenders = Spenders(store, tmp_path / "journal")
+            spenders.acknowledged[first.hold_id] = first.cost
+            for mode in ("cut_after", "refuse", "stall"):
+                time.sleep(0.1)
+                proxy.mode = mode
+                time.sleep(0.3)
+                proxy.mode = "pass"
+                proxy.cut()
+            time.sleep(0.4)
+            spenders.stop()
+            assert spenders.failed > 0
+            spenders.audit()
+        client.close()
+
+
 def test_a_cluster_is_a_store(own):
     """All keys of a project are in one slot."""
     server = own(**{"cluster-enabled": "yes", "cluster-port": str(free_port())})

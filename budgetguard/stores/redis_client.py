@@ -16,6 +16,7 @@ from redis.retry import Retry
 
 from ..errors import ConfigError, StoreError
 from .deadlines import CHANGE_S, READ_S, Deadlines, take_deadlines
+from .redis_errors import of_driver, told
 from .remote import Breaker
 
 pack: Callable[[tuple[Any, ...]], bytes] | None
@@ -148,53 +149,24 @@ class Link:
             self.breaker.enter()
         try:
             result = step(*args)
-        except (redis.RedisError, redis.exceptions.RedisClusterException) as error:
-            raise self.failure(error) from error
         except OSError as error:
             self.breaker.failed(error)
             self.doubtful = True
             raise StoreError(
                 f"{self.name} cannot be reached ({error}): is it running, and reachable from here?"
             ) from error
+        except Exception as error:
+            if not of_driver(error):
+                raise
+            raise self.failure(error) from error
         if self.breaker.failures:
             self.breaker.passed()
         return result
 
     def failure(self, error: Exception) -> StoreError:
         """The error of ours that says what a driver's error means."""
-        told, away = _told(error)
+        what, away = told(error)
         if away:
             self.breaker.failed(error)
             self.doubtful = True
-        return StoreError(f"{self.name}: {error}; {told}")
-
-
-_REACH = "is it running, and reachable from here?"
-
-_ERRORS: tuple[tuple[str | type[Exception], str, bool], ...] = (
-    (redis.exceptions.AuthenticationError, "check the user and password of the URL", False),
-    (redis.exceptions.NoPermissionError, "its user needs EVALSHA, EVAL, INFO and the keys budgetguard:*", False),
-    ("READONLY", "this is a replica: name the primary, or use a Sentinel client that follows it", True),
-    (
-        redis.exceptions.OutOfMemoryError,
-        "it is full: raise maxmemory, or prune old entries; what was spent is still booked",
-        False,
-    ),
-    (redis.exceptions.BusyLoadingError, "it is loading its data: wait until it has", True),
-    (redis.exceptions.TimeoutError, "it did not answer in time: it may have done it, or not", True),
-    (redis.exceptions.MaxConnectionsError, "too many threads wait for it at once", False),
-    (redis.exceptions.ConnectionError, _REACH, True),
-    (redis.exceptions.RedisClusterException, _REACH, True),
-    ("MASTERDOWN", "it has no primary at the moment", True),
-    ("CLUSTERDOWN", "a part of the cluster is down", True),
-    ("NOREPLICAS", "it has too few replicas to take writes at the moment", True),
-)
-"""What an error is, by its class or a word in it; what to do; and whether it means that the server is away."""
-
-
-def _told(error: Exception) -> tuple[str, bool]:
-    text = str(error)
-    for sign, told, away in _ERRORS:
-        if sign in text if isinstance(sign, str) else isinstance(error, sign):
-            return told, away
-    return "see the cause", False
+        return StoreError(f"{self.name}: {error}; {what}")

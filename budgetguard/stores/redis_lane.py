@@ -17,6 +17,7 @@ import redis
 from ..errors import StoreError
 from .gate import Combiner, Operation
 from .redis_client import Clients, Link
+from .redis_errors import is_a
 from .redis_scripts import RESERVE, script
 
 IDLE_S = 0.5
@@ -123,7 +124,7 @@ class Lane:
         calls = [operation.args for operation in batch]
         answers = wire.exchange([("EVALSHA", script(name).digest, 1, prefix, *args) for name, args in calls])
         for place, answer in enumerate(answers):
-            if isinstance(answer, redis.exceptions.NoScriptError):
+            if is_a(answer, "NoScriptError"):
                 name, args = calls[place]
                 answers[place] = wire.exchange([("EVAL", script(name).text, 1, prefix, *args)])[0]
         return answers

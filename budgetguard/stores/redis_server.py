@@ -9,10 +9,9 @@ import re
 import time
 from typing import Any
 
-import redis
-
 from ..errors import StoreError
 from .redis_client import Link
+from .redis_errors import is_a
 
 log = logging.getLogger("budgetguard")
 
@@ -101,7 +100,9 @@ class Server:
         """INFO as text: clients parse it each in a way of its own, and a cluster's asks all of its nodes."""
         try:
             answer = self._client.execute_command("INFO", *sections)
-        except redis.exceptions.NoPermissionError:
+        except Exception as error:
+            if not is_a(error, "NoPermissionError"):
+                raise
             return ""
         if isinstance(answer, dict):
             return "\n".join([f"{name}:{value}" for name, value in _flat(answer)])
