@@ -273,6 +273,26 @@ def test_a_replica_that_lags_is_told_what_was_settled(own, takes_writes):
             assert store.check() == []
 
 
+@pytest.mark.parametrize("ready", [False, True])
+def test_a_primary_that_was_demoted_is_left(own, ready):
+    """It answers, and takes nothing: the name leads elsewhere, so the connections that are open are of no use."""
+    old, new = own(), own()
+    with ExitStack() as stack:
+        admin = stack.enter_context(redis.Redis(port=old.port))
+        proxy = stack.enter_context(Proxy("127.0.0.1", old.port))
+        where: Any = f"redis://127.0.0.1:{proxy.port}"
+        if ready:
+            where = stack.enter_context(redis.Redis(port=proxy.port, socket_timeout=0.25))
+        store = stack.enter_context(closing(open_store(where, namespace="shop")))
+        ids = [spend(store) for _ in range(5)]
+        admin.replicaof("127.0.0.1", new.port)
+        assert "this is a replica: name the primary" in refusal(store)
+        assert store._link.breaker.failures == 1
+        proxy.target = ("127.0.0.1", new.port)
+        ids.append(spend(store))
+        assert {entry.hold_id for entry in store.entries()} == set(ids)
+
+
 def refusal(store: RedisStore) -> str:
     with pytest.raises(StoreError) as raised:
         spend(store)

@@ -80,7 +80,7 @@ class RedisStore:
         self._settle_s = settle_s
         self.namespace = namespace
         self.prefix = b"budgetguard:{" + _tag(namespace) + b"}:"
-        self._link = Link(self._clients.name)
+        self._link = Link(self._clients)
         self._strict = strict
         self._recent = Recent()
         self._begin()
@@ -271,9 +271,9 @@ class RedisStore:
 
     def _after_fork(self) -> None:
         """In a forked child: connections and locks were the parent's, those inside of the driver, too."""
-        self._link = Link(self._clients.name)
         if self._clients.again is not None:
             self._clients = self._clients.again()
+        self._link = Link(self._clients)
         self._begin()
 
 

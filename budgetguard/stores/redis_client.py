@@ -135,20 +135,29 @@ def _name_of(client: Any) -> str:
 
 
 class Link:
-    """Runs steps on a client: through the breaker, and with every error of the driver as a `StoreError`."""
+    """Runs steps on clients: through the breaker, and with every error of the driver as a `StoreError`."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.breaker = Breaker(name)
+    def __init__(self, clients: Clients) -> None:
+        self.name = clients.name
+        self.breaker = Breaker(clients.name)
         self.doubtful = False
         """Whether a step failed since the server was last known to be the same."""
+        self.turned_away = 0
+        """How often a server said that it is no place for steps: a connection from before that is of no use."""
+        self._clients = clients
 
     def run(self, step: Callable[..., T], *args: Any) -> T:
         """Run a step; raises `StoreError`."""
+        result = self.attempt(step, *args)
+        self.answered()
+        return result
+
+    def attempt(self, step: Callable[..., T], *args: Any) -> T:
+        """Run a step whose answer has to be looked at before it is `answered`; raises `StoreError`."""
         if self.breaker.failures:
             self.breaker.enter()
         try:
-            result = step(*args)
+            return step(*args)
         except OSError as error:
             self.breaker.failed(error)
             self.doubtful = True
@@ -158,15 +167,27 @@ class Link:
         except Exception as error:
             if not of_driver(error):
                 raise
+            self.answered(error)
             raise self.failure(error) from error
-        if self.breaker.failures:
-            self.breaker.passed()
-        return result
+
+    def answered(self, error: Exception | None = None) -> None:
+        """Take in that the server did a step, or what it said instead."""
+        if error is None:
+            if self.breaker.failures:
+                self.breaker.passed()
+        elif told(error)[1]:
+            self.breaker.failed(error)
+            self.doubtful = True
+            self._leave()
 
     def failure(self, error: Exception) -> StoreError:
         """The error of ours that says what a driver's error means."""
-        what, away = told(error)
-        if away:
-            self.breaker.failed(error)
-            self.doubtful = True
-        return StoreError(f"{self.name}: {error}; {what}")
+        return StoreError(f"{self.name}: {error}; {told(error)[0]}")
+
+    def _leave(self) -> None:
+        """Connect anew from here on: the name may lead to another server by now, such as one that was promoted."""
+        self.turned_away += 1
+        for client in self._clients[:4]:
+            pool = getattr(client, "connection_pool", None)
+            if pool is not None:  # a cluster's client finds its nodes by itself
+                pool.disconnect(inuse_connections=False)

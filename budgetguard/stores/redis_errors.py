@@ -29,7 +29,7 @@ _REACH = "is it running, and reachable from here?"
 _ERRORS = (
     ("AuthenticationError", "check the user and password of the URL", False),
     ("NoPermissionError", "its user needs EVALSHA, EVAL, INFO and the keys budgetguard:*", False),
-    ("READONLY", "this is a replica: name the primary, or use a Sentinel client that follows it", True),
+    ("ReadOnlyError", "this is a replica: name the primary, or use a Sentinel client that follows it", True),
     ("OutOfMemoryError", "it is full: raise maxmemory, or prune old entries; what was spent is still booked", False),
     ("BusyLoadingError", "it is loading its data: wait until it has", True),
     ("TimeoutError", "it did not answer in time: it may have done it, or not", True),
@@ -37,7 +37,9 @@ _ERRORS = (
     ("ConnectionError", _REACH, True),
     ("RedisClusterException", _REACH, True),
     ("ValkeyClusterException", _REACH, True),
+    ("MasterDownError", "it has no primary at the moment", True),
     ("MASTERDOWN", "it has no primary at the moment", True),
+    ("ClusterDownError", "a part of the cluster is down", True),
     ("CLUSTERDOWN", "a part of the cluster is down", True),
     ("NOREPLICAS", "it has too few replicas to take writes at the moment", True),
 )

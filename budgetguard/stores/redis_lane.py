@@ -17,7 +17,7 @@ import redis
 from ..errors import StoreError
 from .gate import Combiner, Operation
 from .redis_client import Clients, Link
-from .redis_errors import is_a
+from .redis_errors import is_a, told
 from .redis_scripts import RESERVE, script
 
 IDLE_S = 0.5
@@ -27,17 +27,19 @@ IDLE_S = 0.5
 class Wire:
     """One connection, which is made when it is needed."""
 
-    def __init__(self, pool: Any) -> None:
+    def __init__(self, pool: Any, link: Link) -> None:
         self._pool = pool
+        self._link = link
         self._connection: Any = None
         self._used_s = 0.0
+        self._turned_away = 0
 
     def exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Send commands and read their answers; an answer may be an error. Raises what the driver raises."""
         connection = self._connection or self._connect()
         now_s = time.monotonic()
         try:
-            if now_s - self._used_s > IDLE_S and connection.can_read(0):  # the server has said goodbye
+            if self._is_left(connection, now_s):
                 connection.disconnect()
             self._used_s = now_s
             said = b"".join([part for command in commands for part in connection.pack_command(*command)])
@@ -53,6 +55,11 @@ class Wire:
             self._connection.disconnect()
             self._connection = None
 
+    def _is_left(self, connection: Any, now_s: float) -> bool:
+        """Whether a connection is of no use any more: the server has said goodbye, or is no place for steps."""
+        before, self._turned_away = self._turned_away, self._link.turned_away
+        return before != self._turned_away or (now_s - self._used_s > IDLE_S and connection.can_read(0))
+
     def _connect(self) -> Any:
         self._connection = self._pool.connection_class(**self._pool.connection_kwargs)
         return self._connection
@@ -65,14 +72,18 @@ def _answer(connection: Any) -> Any:
         return error
 
 
+def _is_away(answer: Any) -> bool:
+    return isinstance(answer, redis.RedisError) and told(answer)[1]
+
+
 class Lane:
     """Runs the steps of calls on two connections of its own: on one, an answer is waited for longer."""
 
     def __init__(self, clients: Clients, link: Link, prefix: bytes) -> None:
         self._link = link
         self._prefix = prefix
-        self._quick = Wire(clients.reserve.connection_pool)
-        self._patient = Wire(clients.settle.connection_pool)
+        self._quick = Wire(clients.reserve.connection_pool, link)
+        self._patient = Wire(clients.settle.connection_pool, link)
         late = f"{link.name} did not answer within {{seconds}}"
         self._combiner = Combiner(self, self._run, busy=late, slow=f"{late}; it may still do it, or not")
 
@@ -108,11 +119,13 @@ class Lane:
             if operation.args[0] != RESERVE:
                 wire = self._patient
         try:
-            answers = self._link.run(self._exchange, wire, batch)
+            answers = self._link.attempt(self._exchange, wire, batch)
         except StoreError as error:
             for operation in batch:
                 operation.error = error
             return
+        # They were answered together, and say the same of the server.
+        self._link.answered(next(filter(_is_away, answers), None))
         for operation, answer in zip(batch, answers, strict=True):
             if isinstance(answer, redis.RedisError):
                 operation.error = self._link.failure(answer)
