@@ -32,6 +32,7 @@ from budgetguard.journal_files import Kept
 from budgetguard.ledger import Account, Admitted, Entry, Hold, Refusal, Settled, new_id
 from budgetguard.stores import open_store
 from budgetguard.stores.redis import RedisStore
+from budgetguard.stores.redis_replay import Recent
 from budgetguard.stores.remote import FAILURES
 
 ACCOUNT = Account("team/2027-01", limit=10**12)
@@ -271,6 +272,71 @@ def test_a_replica_that_lags_is_told_what_was_settled(own, takes_writes):
             assert {entry.hold_id for entry in store.entries()} == set(ids)
             assert store.balances([ACCOUNT.key])[0].settled == 7 * 26
             assert store.check() == []
+
+
+def test_no_step_goes_before_what_a_new_server_has_to_be_told(own):
+    """Also where a connection was closed while it was idle, and the next step finds another server behind the name."""
+    old, new = own(), own()
+    with (
+        Proxy("127.0.0.1", old.port) as proxy,
+        closing(RedisStore.from_url(f"redis://127.0.0.1:{proxy.port}")) as store,
+    ):
+        ids = {spend(store) for _ in range(20)}
+        proxy.target = ("127.0.0.1", new.port)
+        time.sleep(0.3)  # it is looked at once a second, and the connection after half of that
+        ids.add(spend(store))
+        time.sleep(0.6)
+        proxy.cut()
+        assert isinstance(store.reserve(hold()), Admitted)
+        with closing(RedisStore.from_url(new.url)) as told:
+            assert {entry.hold_id for entry in told.entries()} == ids
+
+
+def test_what_a_new_server_has_to_be_told_takes_no_call_longer_than_its_deadline(own):
+    """Thirty thousand settlements take longer than a call may: it is refused, until all of them are booked."""
+    old, new = own(), own()
+    with (
+        Proxy("127.0.0.1", old.port) as proxy,
+        closing(RedisStore.from_url(f"redis://127.0.0.1:{proxy.port}")) as store,
+    ):
+        for _ in range(100):
+            many = [(Hold(new_id(), (ACCOUNT,), 0), Entry("", 1)) for _ in range(300)]
+            store.settle_many(many)
+        proxy.target = ("127.0.0.1", new.port)
+        proxy.cut()
+        waited, until_s = [], time.monotonic() + 20
+        while time.monotonic() < until_s:
+            begin = time.monotonic()
+            try:
+                admitted = isinstance(store.reserve(hold()), Admitted)
+            except StoreError:
+                admitted = False
+            waited.append(time.monotonic() - begin)
+            if admitted:
+                break
+        assert admitted
+        assert len(waited) > 1
+        assert max(waited) < 0.6
+        with closing(RedisStore.from_url(new.url)) as told:
+            assert told.balances([ACCOUNT.key])[0].settled == 30_000
+
+
+def test_what_was_settled_in_the_last_minute_is_kept():
+    """However fast that went; memory is bounded all the same."""
+    now = 0.0
+    recent = Recent(lambda: now, most_bytes=10_000_000)
+    for number in range(30_000):
+        now = number / 1000
+        recent.add(["id", number, ""])
+    steps = list(recent.steps())
+    assert [number for args in steps for number in args[1::3]] == list(range(30_000))
+    assert max(map(len, steps)) < 1000
+    now = 75.0
+    recent.add(["id", 30_000, ""])
+    assert next(recent.steps())[1] == 15_000
+    for number in range(70_000):
+        recent.add(["id", number, ""])
+    assert sum(len(args) // 3 for args in recent.steps()) * 170 < 10_000_000
 
 
 @pytest.mark.parametrize("ready", [False, True])

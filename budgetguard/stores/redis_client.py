@@ -178,13 +178,13 @@ class Link:
         elif told(error)[1]:
             self.breaker.failed(error)
             self.doubtful = True
-            self._leave()
+            self.leave()
 
     def failure(self, error: Exception) -> StoreError:
         """The error of ours that says what a driver's error means."""
         return StoreError(f"{self.name}: {error}; {told(error)[0]}")
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         """Connect anew from here on: the name may lead to another server by now, such as one that was promoted."""
         self.turned_away += 1
         for client in self._clients[:4]:
