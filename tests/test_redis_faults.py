@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
 import threading
 import time
@@ -24,12 +25,12 @@ import budgetguard
 from benchmarks import servers, shapes
 from benchmarks.servers.proxy import Proxy
 from benchmarks.servers.redis import RedisServer, free_port
-from budgetguard import BudgetManager, PriceBook
+from budgetguard import BudgetManager, PriceBook, stores
 from budgetguard.errors import ConfigError, StoreError
 from budgetguard.guards import Guard, Settings
 from budgetguard.journal import Journal
 from budgetguard.journal_files import Kept
-from budgetguard.ledger import Account, Admitted, Entry, Hold, Refusal, Settled, new_id
+from budgetguard.ledger import Account, Admitted, Carried, Entry, Hold, Query, Refusal, Settled, Terms, new_id
 from budgetguard.stores import open_store
 from budgetguard.stores.redis import RedisStore
 from budgetguard.stores.redis_replay import Recent
@@ -407,6 +408,61 @@ def test_a_password_is_needed_and_never_shown(own):
             with pytest.raises(StoreError, match="check the user and password") as caught:
                 store.reserve(hold())
             assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["valkey", "redis"])
+def test_a_user_with_the_documented_rights_can_do_everything(own, name):
+    """And one that lacks some is told which it needs."""
+    server = own(name)
+    page = (Path(__file__).parent.parent / "docs" / "stores.md").read_text("utf-8")
+    rule = next(line for line in page.splitlines() if line.startswith("ACL SETUSER"))
+    scripts = "".join([path.read_text("utf-8") for path in (Path(stores.__file__).parent / "lua").iterdir()])
+    needed = {word.lower() for word in re.findall(r"call\('(\w+)'", scripts)}
+    assert set(re.findall(r"\+(\w+)", rule)) - needed == {"eval", "evalsha", "info", "select", "zscore"}
+    assert needed <= set(re.findall(r"\+(\w+)", rule))
+    with ExitStack() as stack:
+        admin = stack.enter_context(redis.Redis(port=server.port))
+        admin.execute_command(*rule.split())
+        url = f"redis://app:password@127.0.0.1:{server.port}/1?strict=1"
+        store = stack.enter_context(closing(open_store(url, namespace="shop")))
+        with_terms = stack.enter_context(closing(open_store(url, namespace="other")))
+        assert use(store) == use(with_terms)
+        admin.execute_command("ACL", "SETUSER", "app", "-zrangebyscore")
+        assert "its user needs the keys budgetguard:*" in refusal(store)
+        admin.execute_command("ACL", "SETUSER", "app", "-evalsha")
+        assert "its user needs the keys budgetguard:*" in refusal(store)
+
+
+def use(store: Any) -> list[Any]:
+    """Everything that can be done with a store, each in all of its ways."""
+    now_ms = store.now_ms()
+    short = Account("day", limit=100, end_ms=now_ms + 86_400_000)
+    charged, ended, released = [
+        Hold(new_id(), (short,), 1, ttl_ms=1, on_expire=way) for way in ("charge", "release", "release")
+    ]
+    for each in (charged, ended, released):
+        assert isinstance(store.reserve(each), Admitted)
+    time.sleep(0.01)
+    balances = store.balances(["day"])
+    store.put_terms("one", "body")
+    store.put_terms("one", None)
+    store.put_terms("two", "body")
+    windowed = Hold(new_id(), (Account("hour", limit=100, window=("day",)),), 5, terms=(("two", 1),))
+    stale = Hold(new_id(), (short,), 5, terms=(("two", 9),))
+    assert isinstance(store.reserve(windowed), Admitted)
+    kinds = [type(store.reserve(each)).__name__ for each in (stale, Hold(new_id(), (short,), 1000))]
+    store.release(released.id)
+    store.settle(charged, Entry(charged.id, 2))
+    ids = [spend(store) for _ in range(5)]
+    unknown = Hold(new_id(), (short,), 5)
+    store.settle_many([(unknown, Entry(unknown.id, 3, ("beside",)))])
+    [first, *_] = store.entries()
+    pages = len(list(store.entries(Query(after=first.hold_id)))), len(list(store.entries(Query(since_ms=now_ms))))
+    lists = [len(list(each)) for each in (store.accounts(), store.all_terms(), store.carried(), store.holds())]
+    loaded = Entry(new_id(), 7, ("day",), now_ms - 1000)
+    store.load(terms=[Terms("three", 4, "x")], accounts=[Carried("day", now_ms + 1, 5)], entries=[loaded])
+    checked, pruned = store.check(), store.prune(now_ms + 60_000)
+    return [kinds, len(ids), pages, lists, checked, pruned, store.terms("three"), balances, store.examine()]
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,12 @@ def is_a(error: BaseException, name: str) -> bool:
 
 _REACH = "is it running, and reachable from here?"
 
+_PERMISSION = "its user needs the keys budgetguard:* and the commands that docs/stores.md lists for `ACL SETUSER`"
+
 _ERRORS = (
     ("AuthenticationError", "check the user and password of the URL", False),
-    ("NoPermissionError", "its user needs EVALSHA, EVAL, INFO and the keys budgetguard:*", False),
+    ("NoPermissionError", _PERMISSION, False),
+    ("ACL failure in script", _PERMISSION, False),
     ("ReadOnlyError", "this is a replica: name the primary, or use a Sentinel client that follows it", True),
     ("OutOfMemoryError", "it is full: raise maxmemory, or prune old entries; what was spent is still booked", False),
     ("BusyLoadingError", "it is loading its data: wait until it has", True),
