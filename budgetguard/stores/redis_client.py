@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -46,28 +46,54 @@ class Clients(NamedTuple):
     """Makes them anew, for a forked child; `None` for a client that was given, which is its owner's."""
 
 
+_REFUSED = {
+    "socket_timeout": "give reserve_s= and settle_s= instead",
+    "socket_connect_timeout": "give reserve_s= and settle_s= instead",
+    "decode_responses": "names may be any bytes",
+}
+"""Options of redis-py that a URL cannot have, and why."""
+
+
 def from_url(url: str, otherwise: Deadlines) -> tuple[Clients, Deadlines, bool]:
     """The clients of a URL, their deadlines, and whether it asks for strict checks; connects to nothing."""
-    parts = urlsplit(url)
+    parts, where = _parts(url)
     deadlines, more = take_deadlines(parts.query, otherwise)
     options = dict(more)
     strict = options.pop("strict", "0")
     if strict not in {"0", "1"}:
         raise ConfigError(f"store: strict={strict} is neither 0 nor 1")
+    for option in options.keys() & _REFUSED.keys():
+        raise ConfigError(f"store: {option}= has no place in a URL: {_REFUSED[option]}")
     scheme = _SCHEMES.get(parts.scheme, parts.scheme)
     plain = urlunsplit((scheme, parts.netloc, parts.path, urlencode(options), ""))
+    try:
+        made = _clients(plain, f"{parts.scheme}://{where}", *deadlines)
+    except (ValueError, TypeError, redis.RedisError):
+        raise ConfigError(
+            f"store: an option of the {parts.scheme}:// URL is unknown, or cannot have its value: "
+            f"{', '.join(sorted(options))}; write {parts.scheme}://host:6379/0"
+        ) from None
+    return made, deadlines, strict == "1"
+
+
+def _parts(url: str) -> tuple[SplitResult, str]:
+    """The parts of a URL, and the address in it. No part is told in an error: any may be one of a password."""
+    scheme = url.partition(":")[0].lower()
+    try:
+        parts = urlsplit(url)
+        where = f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
+        split = "@" in f"{parts.path}{parts.query}{parts.fragment}"
+    except ValueError:
+        split = True
+    if split:
+        raise ConfigError(
+            f"store: this is no {scheme}:// URL, such as {scheme}://:password@host:6379/0; write characters of the "
+            "password, and of options, that are no letters or digits as %XX"
+        ) from None
     database = parts.path.strip("/") or "0"
     if not database.isdecimal():
-        raise ConfigError(f"store: {database!r} is no number of a database; write {parts.scheme}://host:6379/0")
-    try:
-        name = f"{parts.scheme}://{parts.hostname or 'localhost'}:{parts.port or 6379}/{database}"
-        made = _clients(plain, name, *deadlines)
-    except (ValueError, TypeError, redis.RedisError) as error:
-        told = str(error).replace(parts.password or "\0", "***")
-        raise ConfigError(
-            f"store: the {parts.scheme}:// URL cannot be used ({told}); write {parts.scheme}://host:6379/0"
-        ) from error
-    return made, deadlines, strict == "1"
+        raise ConfigError(f"store: the database of a {scheme}:// URL is a number: write {scheme}://host:6379/0")
+    return parts, f"{where}/{database}"
 
 
 def _clients(url: str, name: str, reserve_s: float, settle_s: float) -> Clients:
