@@ -143,7 +143,7 @@ class RedisStore:
         """The balances of accounts, in the order asked; zeros for one that was never used."""
         rows = self._read("balances", self._now(), *map(raw, keys))
         return [
-            Balance(key, int(spent) + charged, int(held) - due)
+            Balance(key, int(spent) + sum(charged), int(held) - sum(due))
             for key, (spent, charged, held, due) in zip(keys, rows, strict=True)
         ]
 
