@@ -42,6 +42,21 @@ class _OnServer(StoreContract):
         assert store.balances(["account"]) == [Balance("account", 2 * total, 0)]
         assert list(store.accounts("account")) == [Balance("account", 2 * total, 0)]
 
+    def test_any_text_is_the_id_of_a_hold(self, store: Store) -> None:
+        """Lone surrogates among it, which have no place in UTF-8."""
+        account = Account("account", limit=100)
+        for number, name in enumerate(("Ünï", "\ud800", "\0", "")):
+            settled, released, loaded = [f"{name}{number}{way}" for way in "srl"]
+            for each in (settled, released):
+                assert isinstance(store.reserve(Hold(each, (account,), 5)), Admitted)
+            assert settled in {hold.id for hold in store.holds()}
+            store.settle(Hold(settled, (account,), 5, leases=(released,)), Entry(settled, 1))
+            store.release(released)
+            store.load(entries=[Entry(loaded, 1, ("account",), 1)])
+            store.release(settled)
+            assert {settled, loaded} <= {entry.hold_id for entry in store.entries()}
+        assert store.balances(["account"]) == [Balance("account", 8, 0)]
+
 
 class TestValkey(_OnServer):
     server = "valkey"

@@ -44,7 +44,7 @@ from .memory_rows import add_up
 from .redis_client import Clients, Link, from_url, given
 from .redis_lane import Elsewhere, Lane
 from .redis_replay import Recent, Replay
-from .redis_rows import load_args, reserve_args, reserved, settle_args, settled, terms_of, time_arg
+from .redis_rows import id_arg, load_args, reserve_args, reserved, settle_args, settled, terms_of, time_arg
 from .redis_scripts import run
 from .redis_server import Server
 from .remote import journal_home
@@ -137,7 +137,7 @@ class RedisStore:
 
     def release(self, hold_id: str) -> None:
         """Give a hold back; a release of an unknown hold is remembered."""
-        self._call("release", (self._now(), hold_id), self._settle_s)
+        self._call("release", (self._now(), id_arg(hold_id)), self._settle_s)
 
     def balances(self, keys: Sequence[str]) -> list[Balance]:
         """The balances of accounts, in the order asked; zeros for one that was never used."""
