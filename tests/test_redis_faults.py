@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import redis
+from redis.sentinel import Sentinel
 
 import budgetguard
 from benchmarks import servers, shapes
@@ -33,6 +34,7 @@ from budgetguard.journal_files import Kept
 from budgetguard.ledger import Account, Admitted, Carried, Entry, Hold, Query, Refusal, Settled, Terms, new_id
 from budgetguard.stores import open_store
 from budgetguard.stores.redis import RedisStore
+from budgetguard.stores.redis_client import given
 from budgetguard.stores.redis_replay import Recent
 from budgetguard.stores.remote import FAILURES
 
@@ -507,6 +509,27 @@ def test_ready_clients_are_stores():
         open_store(redis.Redis.from_url(url, decode_responses=True))
 
 
+def test_each_server_has_a_journal_of_its_own(own):
+    """What waits for one must never be booked in another, whatever the ways to them have in common."""
+    first, second = [("10.0.0.1", 26379), ("10.0.0.2", 26379)], [("10.0.0.9", 26379), ("10.0.0.2", 26379)]
+    ready = [Sentinel(each).master_for("shop", db=db) for each in (first, second) for db in (0, 3)]
+    ready += [redis.Redis(unix_socket_path="/run/redis", db=db) for db in (0, 3)]
+    ready += [redis.Redis(host=host, port=port) for host, port in first]
+    homes = [given(client).home for client in ready]
+    assert None not in homes
+    assert len(set(homes)) == len(ready)
+    assert given(Sentinel(first[::-1]).master_for("shop")).home == homes[0]
+
+    class Pool(redis.ConnectionPool):
+        """One that does not say where it leads."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.connection_kwargs = {}
+
+    assert open_store(redis.Redis(connection_pool=Pool())).journal is None
+
+
 def test_a_client_of_valkey_py_is_a_store(own, tmp_path):
     """Its errors are not those of redis-py, and mean the same: nothing is lost when the way breaks."""
     valkey = pytest.importorskip("valkey")
@@ -538,6 +561,7 @@ def test_a_cluster_is_a_store(own):
         admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         wait_until(lambda: "cluster_state:ok" in str(admin.execute_command("CLUSTER", "INFO")))
     cluster = redis.RedisCluster(host="127.0.0.1", port=server.port)
+    assert given(cluster).home == f"redis cluster of 127.0.0.1:{server.port}"
     with closing(open_store(cluster, namespace="shop")) as store:
         for _ in range(5):
             spend(store)

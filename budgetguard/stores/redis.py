@@ -85,8 +85,9 @@ class RedisStore:
         self._strict = strict
         self._begin()
         _stores.add(self)
-        self.journal = journal_home(self._clients.name, namespace)
-        """The directory where settlements wait while this server cannot be reached."""
+        home = self._clients.home
+        self.journal = None if home is None else journal_home(home, namespace)
+        """The directory where settlements wait while this server cannot be reached; `None`: they wait in memory."""
 
     @classmethod
     def from_url(

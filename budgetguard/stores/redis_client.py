@@ -5,7 +5,7 @@ The connections to Redis or Valkey: made from a URL or given, each step within i
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
@@ -42,6 +42,8 @@ class Clients(NamedTuple):
     read: Any
     name: str
     """The engine and where it is, without any secret."""
+    home: str | None
+    """What tells it from all others, for the name of the journal's directory; `None`: that is not known."""
     again: Callable[[], Clients] | None = None
     """Makes them anew, for a forked child; `None` for a client that was given, which is its owner's."""
 
@@ -98,7 +100,7 @@ def _parts(url: str) -> tuple[SplitResult, str]:
 
 def _clients(url: str, name: str, reserve_s: float, settle_s: float) -> Clients:
     reserve, settle, change, read = [_client(url, seconds) for seconds in (reserve_s, settle_s, CHANGE_S, READ_S)]
-    return Clients(reserve, settle, change, read, name, partial(_clients, url, name, reserve_s, settle_s))
+    return Clients(reserve, settle, change, read, name, name, partial(_clients, url, name, reserve_s, settle_s))
 
 
 class Packer:
@@ -138,7 +140,7 @@ def given(client: Any) -> Clients:
         )
     if _decodes(client):
         raise ConfigError("store: this client has decode_responses=True; give one without: names may be any bytes")
-    return Clients(client, client, client, client, _name_of(client))
+    return Clients(client, client, client, client, _name_of(client), _home_of(client))
 
 
 def _decodes(client: Any) -> bool:
@@ -153,11 +155,29 @@ def _name_of(client: Any) -> str:
     service = getattr(pool, "service_name", None)
     if service is not None:
         return f"redis service {service}"
+    return _address(options) or f"redis ({type(client).__name__})"
+
+
+def _home_of(client: Any) -> str | None:
+    """Services and clusters go by the addresses of all that was named to find them."""
+    pool: Any = getattr(client, "connection_pool", None)
+    options = getattr(pool, "connection_kwargs", {})
+    sentinels = getattr(getattr(pool, "sentinel_manager", None), "sentinels", None)
+    if sentinels:
+        found = [str(_address(each.connection_pool.connection_kwargs)) for each in sentinels]
+        return f"redis service {pool.service_name}/{options.get('db', 0)} of {' '.join(sorted(found))}"
+    nodes = getattr(getattr(client, "nodes_manager", None), "startup_nodes", None)
+    if nodes:
+        return f"redis cluster of {' '.join(sorted(nodes))}"
+    return _address(options)
+
+
+def _address(options: Mapping[str, Any]) -> str | None:
     if "path" in options:
-        return f"redis at {options['path']}"
+        return f"redis at {options['path']}/{options.get('db', 0)}"
     if "host" in options:
         return f"redis://{options['host']}:{options.get('port', 6379)}/{options.get('db', 0)}"
-    return f"redis ({type(client).__name__})"
+    return None
 
 
 class Link:
