@@ -342,7 +342,7 @@ def test_what_was_settled_in_the_last_minute_is_kept():
     assert sum(len(args) // 3 for args in recent.steps()) * 170 < 10_000_000
 
 
-@pytest.mark.parametrize("ready", [False, True])
+@pytest.mark.parametrize("ready", ["", "redis", "redis, blocking", "valkey", "valkey, blocking"])
 def test_a_primary_that_was_demoted_is_left(own, ready):
     """It answers, and takes nothing: the name leads elsewhere, so the connections that are open are of no use."""
     old, new = own(), own()
@@ -351,7 +351,10 @@ def test_a_primary_that_was_demoted_is_left(own, ready):
         proxy = stack.enter_context(Proxy("127.0.0.1", old.port))
         where: Any = f"redis://127.0.0.1:{proxy.port}"
         if ready:
-            where = stack.enter_context(redis.Redis(port=proxy.port, socket_timeout=0.25))
+            package = pytest.importorskip(ready.partition(",")[0])
+            kind = package.BlockingConnectionPool if "blocking" in ready else package.ConnectionPool
+            pool = kind(port=proxy.port, socket_timeout=0.25)
+            where = getattr(package, package.__name__.title())(connection_pool=pool)
         store = stack.enter_context(closing(open_store(where, namespace="shop")))
         ids = [spend(store) for _ in range(5)]
         admin.replicaof("127.0.0.1", new.port)
@@ -509,7 +512,7 @@ def test_ready_clients_are_stores():
         open_store(redis.Redis.from_url(url, decode_responses=True))
 
 
-def test_each_server_has_a_journal_of_its_own(own):
+def test_each_server_has_a_journal_of_its_own():
     """What waits for one must never be booked in another, whatever the ways to them have in common."""
     first, second = [("10.0.0.1", 26379), ("10.0.0.2", 26379)], [("10.0.0.9", 26379), ("10.0.0.2", 26379)]
     ready = [Sentinel(each).master_for("shop", db=db) for each in (first, second) for db in (0, 3)]

@@ -16,7 +16,7 @@ from redis.retry import Retry
 
 from ..errors import ConfigError, StoreError
 from .deadlines import CHANGE_S, READ_S, Deadlines, take_deadlines
-from .redis_errors import of_driver, told
+from .redis_errors import is_a, of_driver, told
 from .remote import Breaker
 
 pack: Callable[[tuple[Any, ...]], bytes] | None
@@ -224,7 +224,8 @@ class Link:
         elif told(error)[1]:
             self.breaker.failed(error)
             self.doubtful = True
-            self.leave()
+            if is_a(error, "ResponseError"):
+                self.leave()
 
     def failure(self, error: Exception) -> StoreError:
         """The error of ours that says what a driver's error means."""
@@ -236,4 +237,12 @@ class Link:
         for client in self._clients[:4]:
             pool = getattr(client, "connection_pool", None)
             if pool is not None:  # a cluster's client finds its nodes by itself
-                pool.disconnect(inuse_connections=False)
+                _disconnect(pool)
+
+
+def _disconnect(pool: Any) -> None:
+    """Close the connections of a pool that nobody is using, or all, if it knows no difference."""
+    try:
+        pool.disconnect(False)  # by its place: this has several names
+    except TypeError:
+        pool.disconnect()

@@ -28,11 +28,15 @@ _REACH = "is it running, and reachable from here?"
 
 _PERMISSION = "its user needs the keys budgetguard:* and the commands that docs/stores.md lists for `ACL SETUSER`"
 
+_NO_PRIMARY, _PART_DOWN = "it has no primary at the moment", "a part of the cluster is down"
+_REPLICA = "this is a replica: name the primary, or use a Sentinel client that follows it"
+
 _ERRORS = (
     ("AuthenticationError", "check the user and password of the URL", False),
     ("NoPermissionError", _PERMISSION, False),
     ("ACL failure in script", _PERMISSION, False),
-    ("ReadOnlyError", "this is a replica: name the primary, or use a Sentinel client that follows it", True),
+    ("ReadOnlyError", _REPLICA, True),
+    ("READONLY", _REPLICA, True),
     ("OutOfMemoryError", "it is full: raise maxmemory, or prune old entries; what was spent is still booked", False),
     ("BusyLoadingError", "it is loading its data: wait until it has", True),
     ("TimeoutError", "it did not answer in time: it may have done it, or not", True),
@@ -40,10 +44,10 @@ _ERRORS = (
     ("ConnectionError", _REACH, True),
     ("RedisClusterException", _REACH, True),
     ("ValkeyClusterException", _REACH, True),
-    ("MasterDownError", "it has no primary at the moment", True),
-    ("MASTERDOWN", "it has no primary at the moment", True),
-    ("ClusterDownError", "a part of the cluster is down", True),
-    ("CLUSTERDOWN", "a part of the cluster is down", True),
+    ("MasterDownError", _NO_PRIMARY, True),
+    ("MASTERDOWN", _NO_PRIMARY, True),
+    ("ClusterDownError", _PART_DOWN, True),
+    ("CLUSTERDOWN", _PART_DOWN, True),
     ("NOREPLICAS", "it has too few replicas to take writes at the moment", True),
 )
 """What an error is, by the name of its class or a word in it; what to do; and whether the server is then away."""
