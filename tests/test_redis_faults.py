@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
 import threading
 import time
@@ -19,19 +20,22 @@ from typing import Any
 
 import pytest
 import redis
+from redis.sentinel import Sentinel
 
 import budgetguard
 from benchmarks import servers, shapes
 from benchmarks.servers.proxy import Proxy
 from benchmarks.servers.redis import RedisServer, free_port
-from budgetguard import BudgetManager, PriceBook
+from budgetguard import BudgetManager, PriceBook, stores
 from budgetguard.errors import ConfigError, StoreError
 from budgetguard.guards import Guard, Settings
 from budgetguard.journal import Journal
 from budgetguard.journal_files import Kept
-from budgetguard.ledger import Account, Admitted, Entry, Hold, Refusal, Settled, new_id
+from budgetguard.ledger import Account, Admitted, Carried, Entry, Hold, Query, Refusal, Settled, Terms, new_id
 from budgetguard.stores import open_store
 from budgetguard.stores.redis import RedisStore
+from budgetguard.stores.redis_client import given
+from budgetguard.stores.redis_replay import Recent
 from budgetguard.stores.remote import FAILURES
 
 ACCOUNT = Account("team/2027-01", limit=10**12)
@@ -273,6 +277,94 @@ def test_a_replica_that_lags_is_told_what_was_settled(own, takes_writes):
             assert store.check() == []
 
 
+def test_no_step_goes_before_what_a_new_server_has_to_be_told(own):
+    """Also where a connection was closed while it was idle, and the next step finds another server behind the name."""
+    old, new = own(), own()
+    with (
+        Proxy("127.0.0.1", old.port) as proxy,
+        closing(RedisStore.from_url(f"redis://127.0.0.1:{proxy.port}")) as store,
+    ):
+        ids = {spend(store) for _ in range(20)}
+        proxy.target = ("127.0.0.1", new.port)
+        time.sleep(0.3)  # it is looked at once a second, and the connection after half of that
+        ids.add(spend(store))
+        time.sleep(0.6)
+        proxy.cut()
+        assert isinstance(store.reserve(hold()), Admitted)
+        with closing(RedisStore.from_url(new.url)) as told:
+            assert {entry.hold_id for entry in told.entries()} == ids
+
+
+def test_what_a_new_server_has_to_be_told_takes_no_call_longer_than_its_deadline(own):
+    """Thirty thousand settlements take longer than a call may: it is refused, until all of them are booked."""
+    old, new = own(), own()
+    with (
+        Proxy("127.0.0.1", old.port) as proxy,
+        closing(RedisStore.from_url(f"redis://127.0.0.1:{proxy.port}")) as store,
+    ):
+        for _ in range(100):
+            many = [(Hold(new_id(), (ACCOUNT,), 0), Entry("", 1)) for _ in range(300)]
+            store.settle_many(many)
+        proxy.target = ("127.0.0.1", new.port)
+        proxy.cut()
+        waited, until_s = [], time.monotonic() + 20
+        while time.monotonic() < until_s:
+            begin = time.monotonic()
+            try:
+                admitted = isinstance(store.reserve(hold()), Admitted)
+            except StoreError:
+                admitted = False
+            waited.append(time.monotonic() - begin)
+            if admitted:
+                break
+        assert admitted
+        assert len(waited) > 1
+        assert max(waited) < 0.6
+        with closing(RedisStore.from_url(new.url)) as told:
+            assert told.balances([ACCOUNT.key])[0].settled == 30_000
+
+
+def test_what_was_settled_in_the_last_minute_is_kept():
+    """However fast that went; memory is bounded all the same."""
+    now = 0.0
+    recent = Recent(lambda: now, most_bytes=10_000_000)
+    for number in range(30_000):
+        now = number / 1000
+        recent.add(["id", number, ""])
+    steps = list(recent.steps())
+    assert [number for args in steps for number in args[1::3]] == list(range(30_000))
+    assert max(map(len, steps)) < 1000
+    now = 75.0
+    recent.add(["id", 30_000, ""])
+    assert next(recent.steps())[1] == 15_000
+    for number in range(70_000):
+        recent.add(["id", number, ""])
+    assert sum(len(args) // 3 for args in recent.steps()) * 170 < 10_000_000
+
+
+@pytest.mark.parametrize("ready", ["", "redis", "redis, blocking", "valkey", "valkey, blocking"])
+def test_a_primary_that_was_demoted_is_left(own, ready):
+    """It answers, and takes nothing: the name leads elsewhere, so the connections that are open are of no use."""
+    old, new = own(), own()
+    with ExitStack() as stack:
+        admin = stack.enter_context(redis.Redis(port=old.port))
+        proxy = stack.enter_context(Proxy("127.0.0.1", old.port))
+        where: Any = f"redis://127.0.0.1:{proxy.port}"
+        if ready:
+            package = pytest.importorskip(ready.partition(",")[0])
+            kind = package.BlockingConnectionPool if "blocking" in ready else package.ConnectionPool
+            pool = kind(port=proxy.port, socket_timeout=0.25)
+            where = getattr(package, package.__name__.title())(connection_pool=pool)
+        store = stack.enter_context(closing(open_store(where, namespace="shop")))
+        ids = [spend(store) for _ in range(5)]
+        admin.replicaof("127.0.0.1", new.port)
+        assert "this is a replica: name the primary" in refusal(store)
+        assert store._link.breaker.failures == 1
+        proxy.target = ("127.0.0.1", new.port)
+        ids.append(spend(store))
+        assert {entry.hold_id for entry in store.entries()} == set(ids)
+
+
 def refusal(store: RedisStore) -> str:
     with pytest.raises(StoreError) as raised:
         spend(store)
@@ -323,14 +415,88 @@ def test_a_password_is_needed_and_never_shown(own):
             assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["valkey", "redis"])
+def test_a_user_with_the_documented_rights_can_do_everything(own, name):
+    """And one that lacks some is told which it needs."""
+    server = own(name)
+    page = (Path(__file__).parent.parent / "docs" / "stores.md").read_text("utf-8")
+    rule = next(line for line in page.splitlines() if line.startswith("ACL SETUSER"))
+    scripts = "".join([path.read_text("utf-8") for path in (Path(stores.__file__).parent / "lua").iterdir()])
+    needed = {word.lower() for word in re.findall(r"call\('(\w+)'", scripts)}
+    assert set(re.findall(r"\+(\w+)", rule)) - needed == {"eval", "evalsha", "info", "select", "zscore"}
+    assert needed <= set(re.findall(r"\+(\w+)", rule))
+    with ExitStack() as stack:
+        admin = stack.enter_context(redis.Redis(port=server.port))
+        admin.execute_command(*rule.split())
+        url = f"redis://app:password@127.0.0.1:{server.port}/1?strict=1"
+        store = stack.enter_context(closing(open_store(url, namespace="shop")))
+        with_terms = stack.enter_context(closing(open_store(url, namespace="other")))
+        assert use(store) == use(with_terms)
+        admin.execute_command("ACL", "SETUSER", "app", "-zrangebyscore")
+        assert "its user needs the keys budgetguard:*" in refusal(store)
+        admin.execute_command("ACL", "SETUSER", "app", "-evalsha")
+        assert "its user needs the keys budgetguard:*" in refusal(store)
+
+
+def use(store: Any) -> list[Any]:
+    """Everything that can be done with a store, each in all of its ways."""
+    now_ms = store.now_ms()
+    short = Account("day", limit=100, end_ms=now_ms + 86_400_000)
+    charged, ended, released = [
+        Hold(new_id(), (short,), 1, ttl_ms=1, on_expire=way) for way in ("charge", "release", "release")
+    ]
+    for each in (charged, ended, released):
+        assert isinstance(store.reserve(each), Admitted)
+    time.sleep(0.01)
+    balances = store.balances(["day"])
+    store.put_terms("one", "body")
+    store.put_terms("one", None)
+    store.put_terms("two", "body")
+    windowed = Hold(new_id(), (Account("hour", limit=100, window=("day",)),), 5, terms=(("two", 1),))
+    stale = Hold(new_id(), (short,), 5, terms=(("two", 9),))
+    assert isinstance(store.reserve(windowed), Admitted)
+    kinds = [type(store.reserve(each)).__name__ for each in (stale, Hold(new_id(), (short,), 1000))]
+    store.release(released.id)
+    store.settle(charged, Entry(charged.id, 2))
+    ids = [spend(store) for _ in range(5)]
+    unknown = Hold(new_id(), (short,), 5)
+    store.settle_many([(unknown, Entry(unknown.id, 3, ("beside",)))])
+    [first, *_] = store.entries()
+    pages = len(list(store.entries(Query(after=first.hold_id)))), len(list(store.entries(Query(since_ms=now_ms))))
+    lists = [len(list(each)) for each in (store.accounts(), store.all_terms(), store.carried(), store.holds())]
+    loaded = Entry(new_id(), 7, ("day",), now_ms - 1000)
+    store.load(terms=[Terms("three", 4, "x")], accounts=[Carried("day", now_ms + 1, 5)], entries=[loaded])
+    checked, pruned = store.check(), store.prune(now_ms + 60_000)
+    return [kinds, len(ids), pages, lists, checked, pruned, store.terms("three"), balances, store.examine()]
+
+
 @pytest.mark.parametrize(
-    "url", ["redis://host/0?strict=maybe", "redis://host:port", "redis://:secret@host/0?colour=red", "redis://host/db"]
+    ("url", "said"),
+    [
+        ("redis://host/0?strict=maybe", "neither 0 nor 1"),
+        ("redis://host:port", "no redis:// URL"),
+        ("redis://:secret", "no redis:// URL"),
+        ("redis://:secret@host/0?colour=red", "an option .* is unknown.*: colour;"),
+        ("redis://host/db", "is a number"),
+        ("redis://:hunter2#x@h", "as %XX"),
+        ("redis://:hunter2?x@h", "as %XX"),
+        ("redis://:hunter2/secret@h:6379/0", "as %XX"),
+        ("redis://:1234/hunter2@h:6379/0", "as %XX"),
+        ("valkey://:hunter[2@h", "no valkey:// URL"),
+        ("valkey://:hunter]2@h", "no valkey:// URL"),
+        ("redis://host?socket_timeout=20", "give reserve_s= and settle_s="),
+        ("redis://host?socket_connect_timeout=20", "give reserve_s= and settle_s="),
+        ("redis://host?decode_responses=True", "names may be any bytes"),
+    ],
 )
-def test_a_url_that_cannot_be_used_is_told_at_once(url):
-    """Before anything is asked of anybody."""
-    with pytest.raises(ConfigError) as caught:
+def test_a_url_that_cannot_be_used_is_told_at_once(url, said):
+    """Before anything is asked of anybody; and no part of a password is told."""
+    with pytest.raises(ConfigError, match=said) as caught:
         open_store(url)
-    assert "secret" not in str(caught.value)
+    told = str(caught.value)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    for word in ("secret", "hunter", "x@h"):
+        assert word not in told
 
 
 def test_ready_clients_are_stores():
@@ -346,6 +512,51 @@ def test_ready_clients_are_stores():
         open_store(redis.Redis.from_url(url, decode_responses=True))
 
 
+def test_each_server_has_a_journal_of_its_own():
+    """What waits for one must never be booked in another, whatever the ways to them have in common."""
+    first, second = [("10.0.0.1", 26379), ("10.0.0.2", 26379)], [("10.0.0.9", 26379), ("10.0.0.2", 26379)]
+    ready = [Sentinel(each).master_for("shop", db=db) for each in (first, second) for db in (0, 3)]
+    ready += [redis.Redis(unix_socket_path="/run/redis", db=db) for db in (0, 3)]
+    ready += [redis.Redis(host=host, port=port) for host, port in first]
+    homes = [given(client).home for client in ready]
+    assert None not in homes
+    assert len(set(homes)) == len(ready)
+    assert given(Sentinel(first[::-1]).master_for("shop")).home == homes[0]
+
+    class Pool(redis.ConnectionPool):
+        """One that does not say where it leads."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.connection_kwargs = {}
+
+    assert open_store(redis.Redis(connection_pool=Pool())).journal is None
+
+
+def test_a_client_of_valkey_py_is_a_store(own, tmp_path):
+    """Its errors are not those of redis-py, and mean the same: nothing is lost when the way breaks."""
+    valkey = pytest.importorskip("valkey")
+    server = own()
+    with Proxy("127.0.0.1", server.port) as proxy:
+        client = valkey.Valkey(port=proxy.port, socket_timeout=0.25, socket_connect_timeout=0.25)
+        with closing(open_store(client, namespace="shop")) as store:
+            spend(store)  # on a server that knows no script yet
+            first = next(store.entries())
+            spenders = Spenders(store, tmp_path / "journal")
+            spenders.acknowledged[first.hold_id] = first.cost
+            for mode in ("cut_after", "refuse", "stall"):
+                time.sleep(0.1)
+                proxy.mode = mode
+                time.sleep(0.3)
+                proxy.mode = "pass"
+                proxy.cut()
+            time.sleep(0.4)
+            spenders.stop()
+            assert spenders.failed > 0
+            spenders.audit()
+        client.close()
+
+
 def test_a_cluster_is_a_store(own):
     """All keys of a project are in one slot."""
     server = own(**{"cluster-enabled": "yes", "cluster-port": str(free_port())})
@@ -353,6 +564,7 @@ def test_a_cluster_is_a_store(own):
         admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         wait_until(lambda: "cluster_state:ok" in str(admin.execute_command("CLUSTER", "INFO")))
     cluster = redis.RedisCluster(host="127.0.0.1", port=server.port)
+    assert given(cluster).home == f"redis cluster of 127.0.0.1:{server.port}"
     with closing(open_store(cluster, namespace="shop")) as store:
         for _ in range(5):
             spend(store)

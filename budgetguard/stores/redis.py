@@ -39,12 +39,12 @@ from ..ledger import (
     Total,
 )
 from . import redis_reports as reports
-from .deadlines import CHANGE_S, RESERVE_S, SETTLE_S, Deadlines
+from .deadlines import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, Deadlines
 from .memory_rows import add_up
 from .redis_client import Clients, Link, from_url, given
-from .redis_lane import Lane
-from .redis_replay import Recent
-from .redis_rows import load_args, reserve_args, reserved, settle_args, settled, terms_of, time_arg
+from .redis_lane import Elsewhere, Lane
+from .redis_replay import Recent, Replay
+from .redis_rows import id_arg, load_args, reserve_args, reserved, settle_args, settled, terms_of, time_arg
 from .redis_scripts import run
 from .redis_server import Server
 from .remote import journal_home
@@ -63,6 +63,7 @@ class RedisStore:
     """
 
     blocking = True
+    _replay: Replay | None
 
     def __init__(
         self,
@@ -80,13 +81,13 @@ class RedisStore:
         self._settle_s = settle_s
         self.namespace = namespace
         self.prefix = b"budgetguard:{" + _tag(namespace) + b"}:"
-        self._link = Link(self._clients.name)
+        self._link = Link(self._clients)
         self._strict = strict
-        self._recent = Recent()
         self._begin()
         _stores.add(self)
-        self.journal = journal_home(self._clients.name, namespace)
-        """The directory where settlements wait while this server cannot be reached."""
+        home = self._clients.home
+        self.journal = None if home is None else journal_home(home, namespace)
+        """The directory where settlements wait while this server cannot be reached; `None`: they wait in memory."""
 
     @classmethod
     def from_url(
@@ -132,18 +133,18 @@ class RedisStore:
         """`settle` for each of these, in this order, in one step."""
         args = [arg for hold, entry in settlements for arg in self._settle_args(hold, entry)]
         answers = settled(self._step(self._clients.change, "settle", (self._now(), *args))) if args else []
-        self._recent.add(args)
+        self._recent.add(args, len(settlements))
         return answers
 
     def release(self, hold_id: str) -> None:
         """Give a hold back; a release of an unknown hold is remembered."""
-        self._call("release", (self._now(), hold_id), self._settle_s)
+        self._call("release", (self._now(), id_arg(hold_id)), self._settle_s)
 
     def balances(self, keys: Sequence[str]) -> list[Balance]:
         """The balances of accounts, in the order asked; zeros for one that was never used."""
         rows = self._read("balances", self._now(), *map(raw, keys))
         return [
-            Balance(key, int(spent) + charged, int(held) - due)
+            Balance(key, int(spent) + sum(charged), int(held) - sum(due))
             for key, (spent, charged, held, due) in zip(keys, rows, strict=True)
         ]
 
@@ -227,7 +228,7 @@ class RedisStore:
         return time_arg(None if self._clock is None else int(self._clock() * 1000))
 
     def _read(self, name: str, *args: Any) -> Any:
-        return self._step(self._clients.read, name, args)
+        return self._step(self._clients.read, name, args, READ_S)
 
     def _settle_args(self, hold: Hold, entry: Entry) -> list[Any]:
         require_amount(entry.cost, "a cost")
@@ -236,44 +237,66 @@ class RedisStore:
     def _call(self, name: str, args: Sequence[Any], timeout_s: float) -> Any:
         """A step of a call, which others may share the way with."""
         if self._lane is None:
-            return self._step(self._clients.settle, name, args)
-        self._recognize()
-        return self._lane.step(name, args, timeout_s)
+            return self._step(self._clients.settle, name, args, timeout_s)
+        until_s = time.monotonic() + timeout_s
+        while True:
+            self._recognize(until_s)
+            try:
+                return self._lane.step(name, args, timeout_s)
+            except Elsewhere:
+                if time.monotonic() > until_s:
+                    raise
 
-    def _step(self, client: Any, name: str, args: Sequence[Any]) -> Any:
-        self._recognize()
+    def _step(self, client: Any, name: str, args: Sequence[Any], timeout_s: float = CHANGE_S) -> Any:
+        self._recognize(time.monotonic() + timeout_s)
         return self._link.run(run, client, name, self.prefix, *args)
 
-    def _recognize(self) -> None:
+    def _recognize(self, until_s: float) -> None:
         """
-        Look, now and then, whether the same server answers as before.
+        Look, now and then, whether the same server answers as before; raises `StoreError` if that takes too long.
 
-        One that was promoted is told what was settled of late, and no step of this process goes before that.
+        One that was promoted is told what was settled of late, and no step of this process goes before that: a `Wire`
+        asks every new connection where it leads. A client that was given is looked at once a second.
         """
-        if self._server.known():
-            return
-        if not self._looking.acquire(timeout=CHANGE_S):
-            raise StoreError(f"{self._link.name}: it is being told what was settled of late: try again")
-        try:
-            if not self._server.known():
-                if self._server.changed():
-                    for args in self._recent.all():
-                        self._link.run(run, self._clients.change, "settle", self.prefix, self._now(), *args)
-                self._server.seen()
-        finally:
-            self._looking.release()
+        while not self._server.known():
+            left_s = until_s - time.monotonic()
+            if left_s <= 0 or not self._looking.acquire(timeout=left_s):
+                raise StoreError(f"{self._link.name}: it is being asked whether it is the same as before: try again")
+            try:
+                if (self._replay is None or self._replay.over) and not self._server.known():
+                    self._replay = self._look()
+                replay = self._replay
+            finally:
+                self._looking.release()
+            if replay is not None and not replay.wait(max(0.0, until_s - time.monotonic())):
+                raise StoreError(f"{self._link.name}: it is being told what was settled of late: try again")
+
+    def _look(self) -> Replay | None:
+        """Ask the server who it is, and begin to tell it what it may not have heard of."""
+        if self._server.changed():
+            self._link.leave()
+            return Replay(self._tell)
+        self._server.seen()
+        return None
+
+    def _tell(self) -> None:
+        for args in self._recent.steps():
+            self._link.run(run, self._clients.change, "settle", self.prefix, self._now(), *args)
+        self._server.seen()
 
     def _begin(self) -> None:
+        self._recent = Recent()
         self._looking = Lock()
+        self._replay = None
         self._server = Server(self._clients.reserve, self._link, strict=self._strict)
         # What a client does with a connection that was given is its own affair: it may be one of a cluster's many.
-        self._lane = None if self._clients.again is None else Lane(self._clients, self._link, self.prefix)
+        self._lane = None if self._clients.again is None else Lane(self._clients, self._link, self._server, self.prefix)
 
     def _after_fork(self) -> None:
         """In a forked child: connections and locks were the parent's, those inside of the driver, too."""
-        self._link = Link(self._clients.name)
         if self._clients.again is not None:
             self._clients = self._clients.again()
+        self._link = Link(self._clients)
         self._begin()
 
 

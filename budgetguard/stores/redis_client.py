@@ -5,10 +5,10 @@ The connections to Redis or Valkey: made from a URL or given, each step within i
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -16,6 +16,7 @@ from redis.retry import Retry
 
 from ..errors import ConfigError, StoreError
 from .deadlines import CHANGE_S, READ_S, Deadlines, take_deadlines
+from .redis_errors import is_a, of_driver, told
 from .remote import Breaker
 
 pack: Callable[[tuple[Any, ...]], bytes] | None
@@ -41,37 +42,65 @@ class Clients(NamedTuple):
     read: Any
     name: str
     """The engine and where it is, without any secret."""
+    home: str | None
+    """What tells it from all others, for the name of the journal's directory; `None`: that is not known."""
     again: Callable[[], Clients] | None = None
     """Makes them anew, for a forked child; `None` for a client that was given, which is its owner's."""
 
 
+_REFUSED = {
+    "socket_timeout": "give reserve_s= and settle_s= instead",
+    "socket_connect_timeout": "give reserve_s= and settle_s= instead",
+    "decode_responses": "names may be any bytes",
+}
+"""Options of redis-py that a URL cannot have, and why."""
+
+
 def from_url(url: str, otherwise: Deadlines) -> tuple[Clients, Deadlines, bool]:
     """The clients of a URL, their deadlines, and whether it asks for strict checks; connects to nothing."""
-    parts = urlsplit(url)
+    parts, where = _parts(url)
     deadlines, more = take_deadlines(parts.query, otherwise)
     options = dict(more)
     strict = options.pop("strict", "0")
     if strict not in {"0", "1"}:
         raise ConfigError(f"store: strict={strict} is neither 0 nor 1")
+    for option in options.keys() & _REFUSED.keys():
+        raise ConfigError(f"store: {option}= has no place in a URL: {_REFUSED[option]}")
     scheme = _SCHEMES.get(parts.scheme, parts.scheme)
     plain = urlunsplit((scheme, parts.netloc, parts.path, urlencode(options), ""))
+    try:
+        made = _clients(plain, f"{parts.scheme}://{where}", *deadlines)
+    except (ValueError, TypeError, redis.RedisError):
+        raise ConfigError(
+            f"store: an option of the {parts.scheme}:// URL is unknown, or cannot have its value: "
+            f"{', '.join(sorted(options))}; write {parts.scheme}://host:6379/0"
+        ) from None
+    return made, deadlines, strict == "1"
+
+
+def _parts(url: str) -> tuple[SplitResult, str]:
+    """The parts of a URL, and the address in it. No part is told in an error: any may be one of a password."""
+    scheme = url.partition(":")[0].lower()
+    try:
+        parts = urlsplit(url)
+        where = f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
+        split = "@" in f"{parts.path}{parts.query}{parts.fragment}"
+    except ValueError:
+        split = True
+    if split:
+        raise ConfigError(
+            f"store: this is no {scheme}:// URL, such as {scheme}://:password@host:6379/0; write characters of the "
+            "password, and of options, that are no letters or digits as %XX"
+        ) from None
     database = parts.path.strip("/") or "0"
     if not database.isdecimal():
-        raise ConfigError(f"store: {database!r} is no number of a database; write {parts.scheme}://host:6379/0")
-    try:
-        name = f"{parts.scheme}://{parts.hostname or 'localhost'}:{parts.port or 6379}/{database}"
-        made = _clients(plain, name, *deadlines)
-    except (ValueError, TypeError, redis.RedisError) as error:
-        told = str(error).replace(parts.password or "\0", "***")
-        raise ConfigError(
-            f"store: the {parts.scheme}:// URL cannot be used ({told}); write {parts.scheme}://host:6379/0"
-        ) from error
-    return made, deadlines, strict == "1"
+        raise ConfigError(f"store: the database of a {scheme}:// URL is a number: write {scheme}://host:6379/0")
+    return parts, f"{where}/{database}"
 
 
 def _clients(url: str, name: str, reserve_s: float, settle_s: float) -> Clients:
     reserve, settle, change, read = [_client(url, seconds) for seconds in (reserve_s, settle_s, CHANGE_S, READ_S)]
-    return Clients(reserve, settle, change, read, name, partial(_clients, url, name, reserve_s, settle_s))
+    return Clients(reserve, settle, change, read, name, name, partial(_clients, url, name, reserve_s, settle_s))
 
 
 class Packer:
@@ -111,7 +140,7 @@ def given(client: Any) -> Clients:
         )
     if _decodes(client):
         raise ConfigError("store: this client has decode_responses=True; give one without: names may be any bytes")
-    return Clients(client, client, client, client, _name_of(client))
+    return Clients(client, client, client, client, _name_of(client), _home_of(client))
 
 
 def _decodes(client: Any) -> bool:
@@ -126,75 +155,94 @@ def _name_of(client: Any) -> str:
     service = getattr(pool, "service_name", None)
     if service is not None:
         return f"redis service {service}"
+    return _address(options) or f"redis ({type(client).__name__})"
+
+
+def _home_of(client: Any) -> str | None:
+    """Services and clusters go by the addresses of all that was named to find them."""
+    pool: Any = getattr(client, "connection_pool", None)
+    options = getattr(pool, "connection_kwargs", {})
+    sentinels = getattr(getattr(pool, "sentinel_manager", None), "sentinels", None)
+    if sentinels:
+        found = [str(_address(each.connection_pool.connection_kwargs)) for each in sentinels]
+        return f"redis service {pool.service_name}/{options.get('db', 0)} of {' '.join(sorted(found))}"
+    nodes = getattr(getattr(client, "nodes_manager", None), "startup_nodes", None)
+    if nodes:
+        return f"redis cluster of {' '.join(sorted(nodes))}"
+    return _address(options)
+
+
+def _address(options: Mapping[str, Any]) -> str | None:
     if "path" in options:
-        return f"redis at {options['path']}"
+        return f"redis at {options['path']}/{options.get('db', 0)}"
     if "host" in options:
         return f"redis://{options['host']}:{options.get('port', 6379)}/{options.get('db', 0)}"
-    return f"redis ({type(client).__name__})"
+    return None
 
 
 class Link:
-    """Runs steps on a client: through the breaker, and with every error of the driver as a `StoreError`."""
+    """Runs steps on clients: through the breaker, and with every error of the driver as a `StoreError`."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.breaker = Breaker(name)
+    def __init__(self, clients: Clients) -> None:
+        self.name = clients.name
+        self.breaker = Breaker(clients.name)
         self.doubtful = False
         """Whether a step failed since the server was last known to be the same."""
+        self.turned_away = 0
+        """How often a server said that it is no place for steps: a connection from before that is of no use."""
+        self._clients = clients
 
     def run(self, step: Callable[..., T], *args: Any) -> T:
         """Run a step; raises `StoreError`."""
+        result = self.attempt(step, *args)
+        self.answered()
+        return result
+
+    def attempt(self, step: Callable[..., T], *args: Any) -> T:
+        """Run a step whose answer has to be looked at before it is `answered`; raises `StoreError`."""
         if self.breaker.failures:
             self.breaker.enter()
         try:
-            result = step(*args)
-        except (redis.RedisError, redis.exceptions.RedisClusterException) as error:
-            raise self.failure(error) from error
+            return step(*args)
         except OSError as error:
             self.breaker.failed(error)
             self.doubtful = True
             raise StoreError(
                 f"{self.name} cannot be reached ({error}): is it running, and reachable from here?"
             ) from error
-        if self.breaker.failures:
-            self.breaker.passed()
-        return result
+        except Exception as error:
+            if not of_driver(error):
+                raise
+            self.answered(error)
+            raise self.failure(error) from error
+
+    def answered(self, error: Exception | None = None) -> None:
+        """Take in that the server did a step, or what it said instead."""
+        if error is None:
+            if self.breaker.failures:
+                self.breaker.passed()
+        elif told(error)[1]:
+            self.breaker.failed(error)
+            self.doubtful = True
+            if is_a(error, "ResponseError"):
+                self.leave()
 
     def failure(self, error: Exception) -> StoreError:
         """The error of ours that says what a driver's error means."""
-        told, away = _told(error)
-        if away:
-            self.breaker.failed(error)
-            self.doubtful = True
-        return StoreError(f"{self.name}: {error}; {told}")
+        return StoreError(f"{self.name}: {error}; {told(error)[0]}")
+
+    def leave(self) -> None:
+        """Connect anew from here on: the name may lead to another server by now, such as one that was promoted."""
+        self.turned_away += 1
+        for client in self._clients[:4]:
+            pool = getattr(client, "connection_pool", None)
+            if pool is not None:  # a cluster's client finds its nodes by itself
+                _disconnect(pool)
 
 
-_REACH = "is it running, and reachable from here?"
-
-_ERRORS: tuple[tuple[str | type[Exception], str, bool], ...] = (
-    (redis.exceptions.AuthenticationError, "check the user and password of the URL", False),
-    (redis.exceptions.NoPermissionError, "its user needs EVALSHA, EVAL, INFO and the keys budgetguard:*", False),
-    ("READONLY", "this is a replica: name the primary, or use a Sentinel client that follows it", True),
-    (
-        redis.exceptions.OutOfMemoryError,
-        "it is full: raise maxmemory, or prune old entries; what was spent is still booked",
-        False,
-    ),
-    (redis.exceptions.BusyLoadingError, "it is loading its data: wait until it has", True),
-    (redis.exceptions.TimeoutError, "it did not answer in time: it may have done it, or not", True),
-    (redis.exceptions.MaxConnectionsError, "too many threads wait for it at once", False),
-    (redis.exceptions.ConnectionError, _REACH, True),
-    (redis.exceptions.RedisClusterException, _REACH, True),
-    ("MASTERDOWN", "it has no primary at the moment", True),
-    ("CLUSTERDOWN", "a part of the cluster is down", True),
-    ("NOREPLICAS", "it has too few replicas to take writes at the moment", True),
-)
-"""What an error is, by its class or a word in it; what to do; and whether it means that the server is away."""
-
-
-def _told(error: Exception) -> tuple[str, bool]:
-    text = str(error)
-    for sign, told, away in _ERRORS:
-        if sign in text if isinstance(sign, str) else isinstance(error, sign):
-            return told, away
-    return "see the cause", False
+def _disconnect(pool: Any) -> None:
+    """Close the connections of a pool that nobody is using, or all, if it knows no difference."""
+    try:
+        pool.disconnect(False)  # by its place: this has several names
+    except TypeError:
+        pool.disconnect()

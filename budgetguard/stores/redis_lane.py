@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import redis
@@ -17,33 +18,43 @@ import redis
 from ..errors import StoreError
 from .gate import Combiner, Operation
 from .redis_client import Clients, Link
+from .redis_errors import is_a, told
 from .redis_scripts import RESERVE, script
+from .redis_server import IDENTITY, Identity, Server, ask, identity_of
 
 IDLE_S = 0.5
 """A connection that was idle for so long may have been closed by the server, which has to be looked for."""
 
 
-class Wire:
-    """One connection, which is made when it is needed."""
+class Elsewhere(StoreError):
+    """A connection leads to another server than was recognized: nothing was done."""
 
-    def __init__(self, pool: Any) -> None:
+
+class Wire:
+    """One connection, which is made when it is needed, and used only with the server that was recognized."""
+
+    def __init__(self, pool: Any, link: Link, server: Server) -> None:
         self._pool = pool
+        self._link = link
+        self._server = server
         self._connection: Any = None
+        self._leads_to: Identity | None = None
         self._used_s = 0.0
+        self._turned_away = 0
 
     def exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Send commands and read their answers; an answer may be an error. Raises what the driver raises."""
-        connection = self._connection or self._connect()
         now_s = time.monotonic()
         try:
-            if now_s - self._used_s > IDLE_S and connection.can_read(0):  # the server has said goodbye
-                connection.disconnect()
+            if self._connection is not None and self._is_left(now_s):
+                self.close()
+            connection = self._connection or self._connect()
             self._used_s = now_s
             said = b"".join([part for command in commands for part in connection.pack_command(*command)])
             connection.send_packed_command([said], check_health=False)
             return [_answer(connection) for _ in commands]
         except BaseException:  # what is still on its way would be taken for the next answer
-            connection.disconnect()
+            self.close()
             raise
 
     def close(self) -> None:
@@ -52,9 +63,36 @@ class Wire:
             self._connection.disconnect()
             self._connection = None
 
+    def _is_left(self, now_s: float) -> bool:
+        """Whether the connection is of no use any more: it is not the way to the server, or that said goodbye."""
+        if self._leads_to != self._server.identity or self._turned_away != self._link.turned_away:
+            return True
+        return now_s - self._used_s > IDLE_S and _has_ended(self._connection)
+
     def _connect(self) -> Any:
-        self._connection = self._pool.connection_class(**self._pool.connection_kwargs)
-        return self._connection
+        """A new connection; it may lead to a server that was promoted, which has to be told something first."""
+        self._turned_away = self._link.turned_away
+        connection = self._connection = self._pool.connection_class(**self._pool.connection_kwargs)
+        connection.connect()
+        self._leads_to = identity_of(ask(partial(_execute, connection), *IDENTITY))
+        if self._leads_to != self._server.identity:
+            self._link.leave()
+            self._link.doubtful = True
+            raise Elsewhere(f"{self._link.name}: another server answers than before: try again")
+        return connection
+
+
+def _has_ended(connection: Any) -> bool:
+    """Whether the server has closed a connection on which it is not asked anything."""
+    try:
+        return bool(connection.can_read(0))
+    except (redis.RedisError, OSError):
+        return True
+
+
+def _execute(connection: Any, *command: str) -> Any:
+    connection.send_packed_command(connection.pack_command(*command), check_health=False)
+    return connection.read_response()
 
 
 def _answer(connection: Any) -> Any:
@@ -64,19 +102,23 @@ def _answer(connection: Any) -> Any:
         return error
 
 
+def _is_away(answer: Any) -> bool:
+    return isinstance(answer, redis.RedisError) and told(answer)[1]
+
+
 class Lane:
     """Runs the steps of calls on two connections of its own: on one, an answer is waited for longer."""
 
-    def __init__(self, clients: Clients, link: Link, prefix: bytes) -> None:
+    def __init__(self, clients: Clients, link: Link, server: Server, prefix: bytes) -> None:
         self._link = link
         self._prefix = prefix
-        self._quick = Wire(clients.reserve.connection_pool)
-        self._patient = Wire(clients.settle.connection_pool)
+        self._quick = Wire(clients.reserve.connection_pool, link, server)
+        self._patient = Wire(clients.settle.connection_pool, link, server)
         late = f"{link.name} did not answer within {{seconds}}"
         self._combiner = Combiner(self, self._run, busy=late, slow=f"{late}; it may still do it, or not")
 
     def step(self, name: str, args: Sequence[Any], timeout_s: float) -> Any:
-        """The answer to a script; raises `StoreError`."""
+        """The answer to a script; raises `StoreError`, and `Elsewhere` if the server has to be recognized first."""
         return self._combiner.submit(script, (name, args), durable=False, timeout_s=timeout_s)
 
     def close(self, timeout_s: float) -> None:
@@ -107,11 +149,13 @@ class Lane:
             if operation.args[0] != RESERVE:
                 wire = self._patient
         try:
-            answers = self._link.run(self._exchange, wire, batch)
+            answers = self._link.attempt(self._exchange, wire, batch)
         except StoreError as error:
             for operation in batch:
                 operation.error = error
             return
+        # They were answered together, and say the same of the server.
+        self._link.answered(next(filter(_is_away, answers), None))
         for operation, answer in zip(batch, answers, strict=True):
             if isinstance(answer, redis.RedisError):
                 operation.error = self._link.failure(answer)
@@ -123,7 +167,7 @@ class Lane:
         calls = [operation.args for operation in batch]
         answers = wire.exchange([("EVALSHA", script(name).digest, 1, prefix, *args) for name, args in calls])
         for place, answer in enumerate(answers):
-            if isinstance(answer, redis.exceptions.NoScriptError):
+            if is_a(answer, "NoScriptError"):
                 name, args = calls[place]
                 answers[place] = wire.exchange([("EVAL", script(name).text, 1, prefix, *args)])[0]
         return answers

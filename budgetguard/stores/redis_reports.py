@@ -40,7 +40,7 @@ def _keyed(prefix: str, after: str | None, page: Callable[[bytes, bytes], Sequen
 def accounts(read: Read, now: Callable[[], str], prefix: str, after: str | None) -> Iterator[Balance]:
     """See `Store.accounts`."""
     for key, settled, charged, held, due, *_ in _keyed(prefix, after, lambda a, b: read("accounts", now(), a, b, PAGE)):
-        yield Balance(from_raw(key), int(settled) + charged, int(held) - due)
+        yield Balance(from_raw(key), int(settled) + sum(charged), int(held) - sum(due))
 
 
 def carried(read: Read, after: str | None) -> Iterator[Carried]:

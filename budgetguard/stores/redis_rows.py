@@ -31,12 +31,17 @@ Row = list[Any]
 _CACHED = 4096
 
 
+def id_arg(hold_id: str) -> str | bytes:
+    """The id of a hold for a script: as it is, if any client writes it so. Each is new, so none is worth caching."""
+    return hold_id if hold_id.isascii() else hold_id.encode("utf-8", "surrogatepass")
+
+
 def reserve_args(hold: Hold, now: str) -> Row:
     """A hold as `reserve.lua` reads it."""
     least, said = "" if hold.least is None else hold.least, _said(hold)
     charge = 1 if hold.on_expire == "charge" else 0
     counts = (len(hold.terms), len(hold.accounts))
-    args: Row = [hold.id, now, hold.amount, least, hold.useful, hold.ttl_ms, charge, said, *counts]
+    args: Row = [id_arg(hold.id), now, hold.amount, least, hold.useful, hold.ttl_ms, charge, said, *counts]
     for key, version in hold.terms:
         args += (raw(key), version)
     for account in hold.accounts:
@@ -67,13 +72,13 @@ def settle_args(hold: Hold, entry: Entry) -> Row:
     ends = ends_of(hold)
     end_ms = last_end(hold) if entry.accounts else None
     counts = ("" if end_ms is None else end_ms, len(ends), len(entry.accounts), len(hold.leases))
-    args: Row = [hold.id, entry.cost, " ".join(sorted(flags)), manual, _said_of(entry), *counts]
+    args: Row = [id_arg(hold.id), entry.cost, " ".join(sorted(flags)), manual, _said_of(entry), *counts]
     for key, end in ends.items():
         args += (raw(key), "" if end is None else end)
     if entry.accounts:
         args += map(raw, entry.accounts)
     if hold.leases:
-        args += hold.leases
+        args += map(id_arg, hold.leases)
     return args
 
 
@@ -86,7 +91,7 @@ def load_args(terms: Sequence[Terms], accounts: Sequence[Carried], entries: Sequ
         args += (raw(account.key), "" if account.end_ms is None else account.end_ms, account.pruned)
     for entry in entries:
         keys, flags = dict.fromkeys(entry.accounts), " ".join(sorted(entry.flags))
-        args += (entry.hold_id, entry.at_ms, entry.cost, flags, _said_of(entry), len(keys), *map(raw, keys))
+        args += (id_arg(entry.hold_id), entry.at_ms, entry.cost, flags, _said_of(entry), len(keys), *map(raw, keys))
     return args
 
 

@@ -12,7 +12,7 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-import redis
+from .redis_errors import is_a
 
 RESERVE = "reserve"
 
@@ -39,5 +39,7 @@ def run(client: Any, name: str, prefix: bytes, *args: Any) -> Any:
     text, digest = script(name)
     try:
         return client.execute_command("EVALSHA", digest, 1, prefix, *args)
-    except redis.exceptions.NoScriptError:
+    except Exception as error:
+        if not is_a(error, "NoScriptError"):
+            raise
         return client.execute_command("EVAL", text, 1, prefix, *args)

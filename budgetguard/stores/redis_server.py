@@ -7,12 +7,12 @@ from __future__ import annotations
 import logging
 import re
 import time
-from typing import Any
-
-import redis
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from ..errors import StoreError
 from .redis_client import Link
+from .redis_errors import is_a
 
 log = logging.getLogger("budgetguard")
 
@@ -23,6 +23,13 @@ OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
 """The first versions whose scripts can say that they may run on a full server."""
 
 
+Identity: TypeAlias = tuple[str, str]
+"""Who a server is: its own name for itself, new with every start, and that of the history that it has."""
+
+IDENTITY = ("server", "replication")
+"""The sections of INFO that tell it."""
+
+
 class Server:
     """Who answers, and how it is set up. `strict`: refuse a server that endangers the books."""
 
@@ -30,20 +37,24 @@ class Server:
         self._client = client
         self._link = link
         self._strict = strict
-        self._identity: tuple[str, ...] | None = None
-        self._answers: tuple[str, ...] | None = None
+        self._identity: Identity | None = None
+        self._answers: Identity | None = None
         self._looks_at = 0.0
 
     def known(self) -> bool:
         """Whether it was looked at of late, and has not failed since."""
         return not self._link.doubtful and time.monotonic() < self._looks_at
 
+    @property
+    def identity(self) -> Identity | None:
+        """Who was last `seen`."""
+        return self._identity
+
     def changed(self) -> bool:
         """Whether another server answers than was last `seen`; the first one is looked at more closely."""
         self._looks_at = 0.0  # nobody passes until it is `seen`
         self._link.doubtful = False  # a failure from here on is one of the server that answers now
-        info = self._info("server", "replication")
-        self._answers = (info.get("run_id", ""), info.get("master_replid", ""))
+        self._answers = identity_of(self._link.run(ask, self._client.execute_command, *IDENTITY))
         if self._identity is None:
             self._greet()
         return self._identity is not None and self._identity != self._answers
@@ -93,19 +104,31 @@ class Server:
         return None
 
     def _info(self, *sections: str) -> dict[str, str]:
-        text = self._link.run(self._ask, *sections)
-        pairs = [line.partition(":") for line in text.splitlines() if ":" in line]
-        return {name: value.strip() for name, _, value in pairs}
+        return _fields(self._link.run(ask, self._client.execute_command, *sections))
 
-    def _ask(self, *sections: str) -> str:
-        """INFO as text: clients parse it each in a way of its own, and a cluster's asks all of its nodes."""
-        try:
-            answer = self._client.execute_command("INFO", *sections)
-        except redis.exceptions.NoPermissionError:
-            return ""
-        if isinstance(answer, dict):
-            return "\n".join([f"{name}:{value}" for name, value in _flat(answer)])
-        return answer.decode("utf-8", "replace") if isinstance(answer, bytes) else str(answer)
+
+def ask(execute: Callable[..., Any], *sections: str) -> str:
+    """INFO as text: clients parse it each in a way of its own, and a cluster's asks all of its nodes."""
+    try:
+        answer = execute("INFO", *sections)
+    except Exception as error:
+        if not is_a(error, "NoPermissionError"):
+            raise
+        return ""
+    if isinstance(answer, dict):
+        return "\n".join([f"{name}:{value}" for name, value in _flat(answer)])
+    return answer.decode("utf-8", "replace") if isinstance(answer, bytes) else str(answer)
+
+
+def identity_of(text: str) -> Identity:
+    """Who a server is, by what it says of `IDENTITY`."""
+    info = _fields(text)
+    return info.get("run_id", ""), info.get("master_replid", "")
+
+
+def _fields(text: str) -> dict[str, str]:
+    pairs = [line.partition(":") for line in text.splitlines() if ":" in line]
+    return {name: value.strip() for name, _, value in pairs}
 
 
 def _flat(answer: dict[str, Any]) -> list[tuple[str, Any]]:

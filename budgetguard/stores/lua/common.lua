@@ -8,9 +8,9 @@
 --   {"E", due}                                        ended without an entry; forgotten when due
 --   {"S", at, cost, flags, keys, said}                its entry
 --
--- Lua has doubles, exact to 2^53: amounts and times are below that. They are written with %d, for Lua's own way of
+-- Lua has doubles, exact to 2^53: amounts and times are below that, and sums are kept in parts that are. They are written with %d, for Lua's own way of
 -- writing a number has 14 digits, and a "-0".
-local P, KEEP_MS = KEYS[1], 86400000
+local P, KEEP_MS, EXACT = KEYS[1], 86400000, 2 ^ 53
 local call, pack, unpacked, format = redis.call, cmsgpack.pack, cmsgpack.unpack, string.format
 local HOLD, ACCOUNT, DUE, ENTRIES = P .. 'h:', P .. 'a:', P .. 'd', P .. 'e'
 
@@ -97,16 +97,21 @@ local function library()
     return #ids
   end
 
-  -- Accounts by key: {settled, held} that are due and not yet reaped.
+  -- Accounts by key: {settled, held} that are due and not yet reaped, each a list whose sum it is.
   function it.expired(now)
     local found = {}
+    local function add(parts, amount)
+      local sum = parts[#parts] + amount
+      if sum < EXACT then parts[#parts] = sum else parts[#parts + 1] = amount end
+    end
     for _, id in ipairs(call('ZRANGEBYSCORE', DUE, '-inf', format('%d', now))) do
       local row = it.read(id)
       if row and row[1] == 'O' then
         local charge = row[5] == 1 and row[3] or 0
         for _, key in ipairs(row[6]) do
-          local sums = found[key] or {0, 0}
-          found[key] = {sums[1] + charge, sums[2] + row[3]}
+          found[key] = found[key] or {{0}, {0}}
+          add(found[key][1], charge)
+          add(found[key][2], row[3])
         end
       end
     end

@@ -9,9 +9,26 @@ local at_ms = format('%d', now)
 -- What many settlements change together is changed once, at the end: accounts, and the leases that they draw on.
 local spent, given, drawn_on = {}, {}, {}
 
+local function book(sums, key)
+  if sums == spent then
+    call('HINCRBY', ACCOUNT .. key, 's', format('%d', spent[key]))
+  else
+    call('HINCRBY', ACCOUNT .. key, 'h', format('%d', 0 - given[key]))
+  end
+end
+
+local function add(sums, key, amount)
+  local sum = (sums[key] or 0) + amount
+  if sum >= EXACT or sum <= 0 - EXACT then -- what there is goes before
+    book(sums, key)
+    sum = amount
+  end
+  sums[key] = sum
+end
+
 local function count(sums, keys, amount)
   if amount == 0 then return end
-  for _, key in ipairs(keys) do sums[key] = (sums[key] or 0) + amount end
+  for _, key in ipairs(keys) do add(sums, key, amount) end
 end
 
 local function put(id)
@@ -87,7 +104,7 @@ while place <= #ARGV do
           seen[key] = true
           all[#all + 1] = key
           there(key, beside_end)
-          spent[key] = (spent[key] or 0) + cost
+          add(spent, key, cost)
         end
       end
       for _, key in ipairs(keys) do all[#all + 1] = key end
@@ -102,6 +119,6 @@ while place <= #ARGV do
   end
 end
 for id in pairs(drawn_on) do put(id) end
-for key, amount in pairs(spent) do call('HINCRBY', ACCOUNT .. key, 's', format('%d', amount)) end
-for key, amount in pairs(given) do call('HINCRBY', ACCOUNT .. key, 'h', format('%d', 0 - amount)) end
+for key in pairs(spent) do book(spent, key) end
+for key in pairs(given) do book(given, key) end
 return answers
