@@ -220,6 +220,44 @@ def test_a_forked_child_has_connections_of_its_own():
     assert store.balances(["a"])[0].settled == 420
 
 
+def test_a_forked_child_may_not_use_the_pool_that_its_parent_opened():
+    """Its connections are the parent's. A pool that was not open yet serves both."""
+    shared = ConnectionPool(url(), min_size=1, open=True)
+    later = ConnectionPool(url(), min_size=1, open=False)
+    stores = [open_store(pool, namespace=uuid4().hex) for pool in (shared, later)]
+    pay(stores[0])
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            held = Hold(new_id(), (), 1)
+            steps = [
+                lambda: stores[0].reserve(held),
+                lambda: stores[0].settle(held, Entry(held.id, 1)),
+                lambda: stores[0].release(held.id),
+                lambda: stores[0].balances(["a"]),
+                stores[0].migrate,
+                stores[0].examine,
+            ]
+            for step in steps:
+                with pytest.raises(StoreError, match="was opened before fork: give the child a pool of its own"):
+                    step()
+            later.open()
+            pay(stores[1])
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(pid, 0)[1] == 0
+    later.open()
+    for store in stores:
+        pay(store)
+    assert [store.balances(["a"])[0].settled for store in stores] == [20, 20]
+    for store in stores:
+        store.careless = True
+    shared.close()
+    later.close()
+
+
 # Tables.
 
 

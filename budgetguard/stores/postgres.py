@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import psycopg
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from ..errors import ConfigError
+from ..errors import ConfigError, StoreError
 from ..ledger import (
     Account,
     Admitted,
@@ -115,6 +115,8 @@ class PostgresStore:
         self._ns = 0
         self._pool = pool
         self._pool_size = pool_size
+        self._parents = False
+        """Whether the pool is the parent's, in a forked child."""
         where = address(pool) if isinstance(pool, str) else address(pool.conninfo, pool.kwargs)
         self._name = where or "PostgreSQL at the address of its pool"
         self.journal = where and journal_home(where, namespace)
@@ -326,7 +328,18 @@ class PostgresStore:
         self._link = Link(self._name, self._open, self._prepare, own=own)
 
     def _open(self, refused: Callable[[psycopg.Error], None]) -> Pool:
-        return make_pool(self._pool, self._pool_size, refused) if isinstance(self._pool, str) else self._pool
+        if isinstance(self._pool, str):
+            return make_pool(self._pool, self._pool_size, refused)
+        if self._parents:
+            raise StoreError(f"{self._name}: its pool was opened before fork: give the child a pool of its own")
+        return self._pool
+
+    def _after_fork(self) -> None:
+        """In a forked child: connections are the parent's."""
+        self._link.abandon()
+        _parents.append(self._link)
+        self._parents = self._parents or not (isinstance(self._pool, str) or self._pool.closed)
+        self._start()
 
     def _prepare(self, books: Books) -> None:
         """Find the tables, and this namespace in them."""
@@ -373,9 +386,7 @@ _parents: list[Link] = []
 
 def _after_in_child() -> None:
     for store in list(_stores):
-        store._link.abandon()
-        _parents.append(store._link)
-        store._start()
+        store._after_fork()
 
 
 os.register_at_fork(after_in_child=_after_in_child)
