@@ -214,20 +214,21 @@ class PostgresStore:
         return self._settle([(hold, entry)], self._settle_s)[0]
 
     def settle_many(self, settlements: Sequence[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
-        """`settle` for each of these, in this order; up to `BATCH` in one transaction."""
-        found: list[Settled | Conflict] = []
-        waiting = iter(settlements)
-        while batch := list(islice(waiting, BATCH)):
-            found += self._settle(batch, CHANGE_S)
-        return found
+        """`settle` for each of these, in this order, within one deadline; what was done before a failure stays done."""
+        return self._settle(settlements, CHANGE_S) if settlements else []
 
     def _settle(self, settlements: Sequence[tuple[Hold, Entry]], timeout_s: float) -> list[Settled | Conflict]:
         require_costs(entry for _, entry in settlements)
-        packed, now = pack_settlements(settlements), self._now()
+        waiting, now = iter(settlements), self._now()
+        packed = []
+        while batch := list(islice(waiting, BATCH)):
+            packed.append(pack_settlements(batch))
 
         def work(books: Books) -> list[int]:
-            row = books.execute(SETTLE, (self._ns, now, *packed), prepare=True).fetchone()
-            answers: list[int] = row[0] if row else []
+            answers: list[int] = []
+            for some in packed:
+                row = books.execute(SETTLE, (self._ns, now, *some), prepare=True).fetchone()
+                answers += row[0] if row else []
             return answers
 
         said = iter(self._link.run(work, timeout_s))
