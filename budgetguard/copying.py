@@ -75,6 +75,8 @@ class _Copy:
         self.report = report
         self.done = Copied()
         self.books = ""
+        self.version = 0
+        """Of the mark in the target."""
 
     def run(self) -> Copied:
         """All of it."""
@@ -117,6 +119,7 @@ class _Copy:
     def _check_target(self) -> bool:
         """Whether the target is a copy of these books already; raises `ConfigError` if it is neither that nor empty."""
         target, there = self.target, self.target.terms(MARK)
+        self.version = 0 if there is None else there.version
         if there is None or there.body is None:
             if target.holds() or not _is_empty(target):
                 raise ConfigError(f"the target has books of its own, which are no copy of {self.name}: {_ELSEWHERE}")
@@ -130,7 +133,11 @@ class _Copy:
 
     def _mark(self, entries: int | None) -> None:
         """Say whose copy the target is, and how many entries it was left with; `None`: the copy is under way."""
-        self.target.put_terms(MARK, json.dumps({"books": self.books, "name": self.name, "entries": entries}))
+        said = json.dumps({"books": self.books, "name": self.name, "entries": entries})
+        mark = self.target.put_terms(MARK, said, expected=self.version)
+        if mark is None:
+            raise StoreError("another copy to the target was begun meanwhile: copy again when that is over")
+        self.version = mark.version
 
     def _prune(self) -> None:
         """Delete from the target what was pruned from the source since it was copied."""

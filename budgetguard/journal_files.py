@@ -199,13 +199,33 @@ def files_in(directory: str | None) -> Iterator[str]:
                 yield os.path.join(directory, name)
 
 
-def waiting_in(directory: str | None) -> int:
-    """How many settlements are in the files of a directory, those of processes that live included."""
-    found = 0
+class Waiting(NamedTuple):
+    """How many settlements are in the files of a directory."""
+
+    left: int
+    """By processes that are no more: they wait for the next one."""
+    living: int
+    """By processes that are running: they land by themselves, and some may have landed already."""
+
+
+def waiting_in(directory: str | None) -> Waiting:
+    """What waits in the files of a directory."""
+    left = living = 0
     for path in files_in(directory):
         with suppress(FileNotFoundError), open(path, "rb") as file:  # it may land meanwhile
-            found += sum(line.startswith(b'{"id"') for line in file)
-    return found
+            lives = _is_locked(file.fileno())
+            found = sum(line.startswith(b'{"id"') for line in file)
+            left, living = (left, living + found) if lives else (left + found, living)
+    return Waiting(left, living)
+
+
+def _is_locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(fd, fcntl.LOCK_UN)  # at once: whoever finds it locked takes its process for alive
+    return False
 
 
 def _sync_directory(path: str) -> None:

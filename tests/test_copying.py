@@ -339,6 +339,25 @@ def test_books_that_were_made_anew_under_the_same_name_do_not_wipe_out_the_copy(
         assert read(target) == before
 
 
+def test_of_two_copies_that_are_begun_at_once_one_is_refused(make: Make, clock: StoppedClock) -> None:
+    """An empty target is no copy of either yet, so that both would find nothing in the way."""
+    sources, target = [make(), make()], make()
+    for source in sources:
+        live(source, clock)
+    writes = target.put_terms
+
+    def after_another_began(*said: Any, **fields: Any) -> Any:
+        target.put_terms = writes  # type: ignore[method-assign]
+        copy_books(sources[1], target, "b")
+        return target.put_terms(*said, **fields)
+
+    target.put_terms = after_another_began  # type: ignore[method-assign]
+    with pytest.raises(StoreError, match=r"another copy to the target was begun.*when that is over"):
+        copy_books(sources[0], target, "a")
+
+    assert read(target) == read(sources[1])
+
+
 def test_an_entry_that_the_books_do_not_have_is_noticed(make: Make, clock: StoppedClock) -> None:
     """After a copy that was interrupted nobody has counted what is there."""
     source, target = make(), make()

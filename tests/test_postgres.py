@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -79,6 +80,35 @@ def test_a_pool_size_is_a_number_of_connections(size):
         open_store(f"postgresql://h/d?pool_size={size}")
 
 
+@pytest.mark.parametrize("secret", ["s3/cret", "s3#cret", "s3?cret", "[s3cret", "s3@cret", "s3cret/?reserve_s=s3cret"])
+def test_a_password_that_is_not_escaped_is_an_error_without_it(secret):
+    """It would be taken for the host's name, a database or an option, and shown."""
+    for open_it in (open_store, pool_of):
+        with pytest.raises(ConfigError, match="%XX") as unread:
+            open_it(f"postgresql://ann:{secret}@host/shop")
+        assert "3" not in str(unread.value).replace("5432", "")
+        assert unread.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("rest", "name"),
+    [
+        ("/shop", "the local socket:5432/shop"),
+        ("/shop?host=/var/run/postgresql&pool_size=3", "/var/run/postgresql:5432/shop"),
+        ("/?host=/tmp&reserve_s=1&dbname=a%20b", "/tmp:5432/a b"),
+        ("ann@[::1]:5433,h2/shop?application_name=a+b%2B", "::1,h2:5433,/shop"),
+    ],
+)
+def test_a_url_is_libpqs_own_but_for_our_options(rest, name):
+    """A database on a local socket has a URL without a host."""
+    store = open_store(f"postgresql://{rest}")
+    assert isinstance(store, PostgresStore)
+    assert repr(store).startswith(f"PostgresStore('PostgreSQL at {name}', ")
+    if "application_name" in rest:
+        assert store._pool == f"postgresql://{rest}"
+    store.careless = True
+
+
 def test_no_error_shows_a_password():
     """Errors end up in logs, and in other people's trackers."""
     store = open_store("postgresql://ann:s3cret@127.0.0.1:1/shop")
@@ -108,6 +138,43 @@ def test_a_pool_of_the_programs_own_is_used_and_left_as_it_was():
             assert not connection.autocommit
             assert connection.execute("SELECT 1 AS one").fetchone() == {"one": 1}
         assert store.check() == []
+
+
+def pool_of(conninfo: Any = "", kwargs: Any = None) -> PostgresStore:
+    """A store on a pool that never connects."""
+    store = open_store(ConnectionPool(conninfo, kwargs=kwargs, open=False), namespace="shop")
+    assert isinstance(store, PostgresStore)
+    store.careless = True
+    return store
+
+
+def test_each_database_has_a_journal_of_its_own_however_its_pool_is_made(monkeypatch):
+    """What waits for one database must not be booked in another."""
+    made = [
+        pool_of("host=prod dbname=x password=s3cret"),
+        pool_of("postgresql://ann:s3cret@staging/x"),
+        pool_of(kwargs={"host": "prod", "port": 5433, "dbname": "x", "password": "s3cret"}),
+        pool_of("host=prod dbname=x", {"dbname": "y", "password": "s3cret"}),
+        pool_of("service=prod"),
+        pool_of("service=staging password=s3cret"),
+        pool_of("host=prod hostaddr=10.0.0.1 dbname=x"),
+        pool_of("host=prod hostaddr=10.0.0.2 dbname=x"),
+    ]
+    same = pool_of(kwargs={"host": "prod", "dbname": "x"})
+    assert made[0].journal == same.journal is not None
+    for name, value in [("PGDATABASE", "a"), ("PGDATABASE", "b"), ("PGHOST", "c"), ("PGPORT", "7"), ("PGSERVICE", "d")]:
+        monkeypatch.setenv(name, value)
+        made.append(pool_of())
+    assert len({store.journal for store in made}) == len(made)
+    assert "s3cret" not in "".join(map(repr, made))
+
+
+def test_a_pool_whose_address_is_up_to_a_function_has_no_journal_of_its_own():
+    """Nobody knows beforehand where it leads; unless host and database are fixed, as beside a fresh password."""
+    assert pool_of(lambda: "host=prod dbname=x").journal is None
+    assert pool_of("host=prod", lambda: {"dbname": "x"}).journal is None
+    known = pool_of("host=prod dbname=x", lambda: {"password": "s3cret"})
+    assert known.journal == pool_of("host=prod dbname=x").journal is not None
 
 
 def test_an_async_pool_is_an_error_that_says_what_to_give():
@@ -151,6 +218,44 @@ def test_a_forked_child_has_connections_of_its_own():
     assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0, 0]
     pay(store)
     assert store.balances(["a"])[0].settled == 420
+
+
+def test_a_forked_child_may_not_use_the_pool_that_its_parent_opened():
+    """Its connections are the parent's. A pool that was not open yet serves both."""
+    shared = ConnectionPool(url(), min_size=1, open=True)
+    later = ConnectionPool(url(), min_size=1, open=False)
+    stores = [open_store(pool, namespace=uuid4().hex) for pool in (shared, later)]
+    pay(stores[0])
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            held = Hold(new_id(), (), 1)
+            steps = [
+                lambda: stores[0].reserve(held),
+                lambda: stores[0].settle(held, Entry(held.id, 1)),
+                lambda: stores[0].release(held.id),
+                lambda: stores[0].balances(["a"]),
+                stores[0].migrate,
+                stores[0].examine,
+            ]
+            for step in steps:
+                with pytest.raises(StoreError, match="was opened before fork: give the child a pool of its own"):
+                    step()
+            later.open()
+            pay(stores[1])
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(pid, 0)[1] == 0
+    later.open()
+    for store in stores:
+        pay(store)
+    assert [store.balances(["a"])[0].settled for store in stores] == [20, 20]
+    for store in stores:
+        store.careless = True
+    shared.close()
+    later.close()
 
 
 # Tables.

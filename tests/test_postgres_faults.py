@@ -11,7 +11,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -25,7 +25,7 @@ from benchmarks.shapes import USER, Books, Caller, Endpoint, guarded
 from budgetguard.errors import StoreError
 from budgetguard.ledger import Account, Admitted, Ended, Entry, Hold, Settled, new_id
 from budgetguard.stores.deadlines import RESERVE_S, SETTLE_S
-from budgetguard.stores.postgres import PostgresStore
+from budgetguard.stores.postgres import BATCH, PostgresStore
 from budgetguard.stores.remote import FAILURES
 
 LIMIT = 10**12
@@ -348,6 +348,30 @@ def test_five_hundred_tasks_do_not_hold_up_the_loop():
             assert sum(entry.cost for entry in manager.store.entries()) == endpoint.billed.nano > 0
             assert len(list(manager.store.entries())) == 500
     assert statistics.median(pauses) < 1.0
+
+
+def test_many_settlements_have_one_deadline_together(monkeypatch):
+    """Whoever waits for them waits for all of the transactions; and what is done stays done."""
+    monkeypatch.setattr("budgetguard.stores.postgres.CHANGE_S", 0.5)
+    store = PostgresStore(running("postgres"), namespace=uuid4().hex)
+    holds = [Hold(new_id(), (Account(f"a{place // BATCH}", limit=LIMIT),), 5) for place in range(3 * BATCH)]
+    said = [(held, Entry(held.id, 5)) for held in holds]
+    for held in holds[::BATCH]:
+        store.reserve(held)
+    with ExitStack() as stack:
+        for place in range(3):
+            connection = stack.enter_context(psycopg.connect(running("postgres")))
+            sql = "SELECT FROM budgetguard.accounts WHERE ns = %s AND key = %s FOR UPDATE"
+            connection.execute(sql, (store._ns, b"a%d" % place))
+            timer = threading.Timer(0.3 * (place + 1), connection.rollback)
+            timer.start()
+            stack.callback(timer.join)
+        with pytest.raises(StoreError, match=r"no answer within 0\.5 s"):
+            store.settle_many(said)
+    assert store.balances(["a0"])[0].settled == 5 * BATCH
+    assert all(isinstance(answer, Settled) for answer in store.settle_many(said))
+    assert [balance.settled for balance in store.balances(["a0", "a1", "a2"])] == [5 * BATCH] * 3
+    store.close()
 
 
 def test_a_transaction_of_somebody_else_that_locks_an_account_costs_a_deadline():

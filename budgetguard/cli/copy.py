@@ -51,10 +51,17 @@ def copy(
         if known_as == other:
             raise ConfigError(f"{known_as} cannot be copied to itself: name another store, or --to-project")
         journal: str | None = getattr(manager.store, "journal", None)
-        if not manager.flush(JOURNAL_S) or (waiting_in(journal) and not while_running):
+        landed, waiting = manager.flush(JOURNAL_S), waiting_in(journal)
+        if not landed or (waiting.left and not while_running):
             raise StoreError(
-                f"settlements wait for {known_as} in {journal}, and would be lost to the copy: stop the program "
-                "that owes them, and see that the store takes writes"
+                f"settlements wait for {known_as} in {journal}, and would be lost to the copy: see that the store "
+                "takes writes, and copy again"
+            )
+        if waiting.living and not while_running:
+            lines = "1 line" if waiting.living == 1 else f"{waiting.living:,} lines"
+            raise StoreError(
+                f"a program that is running may still owe {known_as} settlements, which would be lost to the copy: its "
+                f"file in {journal} has {lines}; stop it, or copy with --while-running now and without it then"
             )
         copied_to = open_store(target, namespace=there)
         stack.callback(copied_to.close)

@@ -170,10 +170,16 @@ def _journal(store: Store) -> tuple[State, str]:
     directory: str | None = getattr(store, "journal", None)
     if directory is None:
         return "ok", "settlements for a store that is away wait in memory"
-    waiting = waiting_in(directory)
-    if waiting:
-        return "warn", f"{directory}: {waiting} settlements wait for the store; they land when a program next uses it"
-    return "ok", f"{directory}: nothing waits for the store"
+    left, living = waiting_in(directory)
+    more = ""
+    if living:
+        lines = "1 line is" if living == 1 else f"{living} lines are"
+        lands = "lands by itself if it has not" if living == 1 else "land by themselves if they have not"
+        more = f" ({lines} in the files of programs that are running, and {lands})"
+    if left:
+        text = f"{directory}: {left} settlements wait for the store; they land when a program next uses it{more}"
+        return "warn", text
+    return "ok", f"{directory}: nothing waits for the store{more}"
 
 
 def _environment() -> tuple[State, str]:

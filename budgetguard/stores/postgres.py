@@ -14,13 +14,12 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from ..errors import ConfigError
+from ..errors import ConfigError, StoreError
 from ..ledger import (
     Account,
     Admitted,
@@ -45,6 +44,7 @@ from ..ledger import (
 from . import postgres_reports as reports
 from . import postgres_schema as schema
 from .deadlines import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, Deadlines, take_deadlines
+from .postgres_address import address, require_escaped
 from .postgres_examine import examine
 from .postgres_link import Books, Link, Pool, make_pool
 from .postgres_values import millis, numbers, pack_accounts, pack_rows, pack_settlements, pack_tags, pack_terms
@@ -70,6 +70,9 @@ LAST_TRY = 0.25
 
 PRUNE_ROWS = 2000
 """Entries deleted in one transaction."""
+
+OPTIONS = {*Deadlines._fields, "pool_size"}
+"""Of a URL: those that are ours, not libpq's."""
 
 RESERVE = "SELECT budgetguard.reserve(%s::integer, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
 SETTLE = "CALL budgetguard.settle_durably(%s::integer, %s::bigint, %b, %b, %b, %b, %b, %b, %b, %b, NULL)"
@@ -112,31 +115,27 @@ class PostgresStore:
         self._ns = 0
         self._pool = pool
         self._pool_size = pool_size
-        conninfo = pool if isinstance(pool, str) else pool.conninfo
-        self._name = _name_of(conninfo if isinstance(conninfo, str) else "")
-        self.journal = journal_home(self._name, namespace)
-        """The directory where settlements wait while the server cannot be reached."""
+        self._parents = False
+        """Whether the pool is the parent's, in a forked child."""
+        where = address(pool) if isinstance(pool, str) else address(pool.conninfo, pool.kwargs)
+        self._name = where or "PostgreSQL at the address of its pool"
+        self.journal = where and journal_home(where, namespace)
+        """The directory where settlements wait while the server cannot be reached; `None`: in memory."""
         self._start()
         _stores.add(self)
 
     @classmethod
     def from_url(cls, url: str, *, namespace: str = "default", clock: Clock | None = None) -> PostgresStore:
         """The store of a `postgresql://` URL; raises `ConfigError` if it is not one."""
-        parts = urlsplit(url)
-        deadlines, options = take_deadlines(parts.query, Deadlines())
+        require_escaped(url)
+        plain, _, query = url.partition("?")
+        deadlines, options = take_deadlines(query, Deadlines())
         sizes = [value for name, value in options if name == "pool_size"]
         size = sizes[-1] if sizes else str(POOL_SIZE)
         if not size.isdecimal() or not 1 <= int(size) <= 1000:
             raise ConfigError(f"store: pool_size={size} is no number of connections, from 1 to 1000")
-        rest = urlencode([(name, value) for name, value in options if name != "pool_size"])
-        plain = urlunsplit(parts._replace(query=rest))
-        try:
-            conninfo_to_dict(plain)
-        except psycopg.Error:  # its text has the URL, and so the password
-            raise ConfigError(
-                "store: this postgresql:// URL cannot be read; it is postgresql://user:password@host:5432/database, "
-                "with %XX for other characters than letters and digits in the password, and libpq's options behind ?"
-            ) from None
+        rest = [said for said in query.split("&") if unquote(said.partition("=")[0]) not in OPTIONS]
+        plain += "?" + "&".join(rest) if rest != [""] else ""
         return cls(plain, namespace=namespace, clock=clock, pool_size=int(size), **deadlines._asdict())
 
     def __repr__(self) -> str:
@@ -215,20 +214,21 @@ class PostgresStore:
         return self._settle([(hold, entry)], self._settle_s)[0]
 
     def settle_many(self, settlements: Sequence[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
-        """`settle` for each of these, in this order; up to `BATCH` in one transaction."""
-        found: list[Settled | Conflict] = []
-        waiting = iter(settlements)
-        while batch := list(islice(waiting, BATCH)):
-            found += self._settle(batch, CHANGE_S)
-        return found
+        """`settle` for each of these, in this order, within one deadline; what was done before a failure stays done."""
+        return self._settle(settlements, CHANGE_S) if settlements else []
 
     def _settle(self, settlements: Sequence[tuple[Hold, Entry]], timeout_s: float) -> list[Settled | Conflict]:
         require_costs(entry for _, entry in settlements)
-        packed, now = pack_settlements(settlements), self._now()
+        waiting, now = iter(settlements), self._now()
+        packed = []
+        while batch := list(islice(waiting, BATCH)):
+            packed.append(pack_settlements(batch))
 
         def work(books: Books) -> list[int]:
-            row = books.execute(SETTLE, (self._ns, now, *packed), prepare=True).fetchone()
-            answers: list[int] = row[0] if row else []
+            answers: list[int] = []
+            for some in packed:
+                row = books.execute(SETTLE, (self._ns, now, *some), prepare=True).fetchone()
+                answers += row[0] if row else []
             return answers
 
         said = iter(self._link.run(work, timeout_s))
@@ -329,7 +329,18 @@ class PostgresStore:
         self._link = Link(self._name, self._open, self._prepare, own=own)
 
     def _open(self, refused: Callable[[psycopg.Error], None]) -> Pool:
-        return make_pool(self._pool, self._pool_size, refused) if isinstance(self._pool, str) else self._pool
+        if isinstance(self._pool, str):
+            return make_pool(self._pool, self._pool_size, refused)
+        if self._parents:
+            raise StoreError(f"{self._name}: its pool was opened before fork: give the child a pool of its own")
+        return self._pool
+
+    def _after_fork(self) -> None:
+        """In a forked child: connections are the parent's."""
+        self._link.abandon()
+        _parents.append(self._link)
+        self._parents = self._parents or not (isinstance(self._pool, str) or self._pool.closed)
+        self._start()
 
     def _prepare(self, books: Books) -> None:
         """Find the tables, and this namespace in them."""
@@ -368,16 +379,6 @@ def _refusal(hold: Hold, place: int, settled: int, held: int) -> Refusal:
     return Refusal(account, Balance(account.key, settled, held), busy)
 
 
-def _name_of(conninfo: str) -> str:
-    """What a server is called in errors: nothing of it is secret."""
-    try:
-        said = conninfo_to_dict(conninfo)
-    except psycopg.Error:
-        said = {}
-    host = said.get("host") or said.get("hostaddr") or "the local socket"
-    return f"PostgreSQL at {host}:{said.get('port') or 5432}/{said.get('dbname') or said.get('user') or ''}"
-
-
 _stores: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
 
 _parents: list[Link] = []
@@ -386,9 +387,7 @@ _parents: list[Link] = []
 
 def _after_in_child() -> None:
     for store in list(_stores):
-        store._link.abandon()
-        _parents.append(store._link)
-        store._start()
+        store._after_fork()
 
 
 os.register_at_fork(after_in_child=_after_in_child)
