@@ -349,6 +349,115 @@ def test_a_head_that_does_not_end_is_given_up(server: Hosted, monkeypatch: pytes
             assert raw.recv(100).startswith(b"HTTP/1.1 431")
 
 
+CHUNKED = b"POST /v1/reserve HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def is_closed(raw: socket.socket) -> bool:
+    """Whether the other side closes a connection now; what it still says is read."""
+    raw.settimeout(5)
+    with suppress(ConnectionError):
+        while raw.recv(100_000):
+            pass
+    return True
+
+
+@pytest.mark.parametrize("line", [b"x: y\r\n" * 1000, b"y" * 10_000])
+def test_what_follows_a_body_is_bounded(guarded: Hosted, line: bytes) -> None:
+    """Trailers that never end are kept nowhere, whether their request is answered or still read."""
+    with socket.create_connection(("127.0.0.1", guarded.port)) as raw:
+        raw.sendall(CHUNKED + b"0\r\n")
+        assert raw.recv(1000).startswith(b"HTTP/1.1 401")
+        with suppress(OSError):
+            for _ in range(1000):
+                raw.sendall(line)
+                time.sleep(0.001)
+            pytest.fail("all of it was read")
+
+
+@pytest.mark.parametrize("line", [b"x: y\r\n" * 1000, b"y" * 10_000])
+def test_what_follows_a_body_is_bounded_while_it_is_read(server: Hosted, line: bytes) -> None:
+    """The same for those who may."""
+    with socket.create_connection(("127.0.0.1", server.port)) as raw:
+        raw.sendall(CHUNKED + b"2\r\n{}\r\n0\r\n")
+        with suppress(OSError):
+            for _ in range(1000):
+                raw.sendall(line)
+                time.sleep(0.001)
+        assert raw.recv(100).startswith(b"HTTP/1.1 431")
+
+
+def test_an_answered_request_has_to_end(guarded: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sends half a body, and then a byte or nothing, holds no connection for ever."""
+    monkeypatch.setattr(protocol, "LINGER_S", 0.3)
+    head = b"POST /v1/reserve HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n"
+    for more in (b"", b"{"):
+        with socket.create_connection(("127.0.0.1", guarded.port)) as raw:
+            raw.sendall(head)
+            assert raw.recv(1000).startswith(b"HTTP/1.1 401")
+            raw.sendall(more)
+            begin = time.monotonic()
+            assert is_closed(raw)
+            assert time.monotonic() - begin < 2
+
+
+def test_a_refusal_is_read_by_a_client_that_still_sends(guarded: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the connection is as good as before, and as long as any that is idle."""
+    monkeypatch.setattr(protocol, "LINGER_S", 0.3)
+    body = b" " * 1_000_000
+    with socket.create_connection(("127.0.0.1", guarded.port)) as raw:
+        for _ in range(2):
+            raw.sendall(b"POST /v1/reserve HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(body))
+            time.sleep(0.1)
+            raw.sendall(body)
+            assert raw.recv(1000).startswith(b"HTTP/1.1 401")
+        time.sleep(0.5)
+        raw.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert raw.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def test_a_connection_that_is_idle_is_closed(guarded: Hosted) -> None:
+    """Also after the rest of a request that was answered before it ended."""
+    guarded.keep_alive(0.3)
+    with socket.create_connection(("127.0.0.1", guarded.port)) as raw:
+        raw.sendall(CHUNKED)
+        assert raw.recv(1000).startswith(b"HTTP/1.1 401")
+        raw.sendall(b"0\r\n\r\n")
+        assert is_closed(raw)
+
+
+@pytest.mark.parametrize("upgrade", ["h2c", "websocket"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_upgrade_is_ignored(server: Hosted, upgrade: str, at_once: bool) -> None:
+    """curl and Java's client ask for HTTP/2 so; the request is answered as any, and so is the next."""
+    asked = f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {upgrade}\r\nHTTP2-Settings: AAMAAABk\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as raw:
+        for _ in range(2):
+            body = json.dumps(reserve_body()).encode()
+            head = f"POST /v1/reserve HTTP/1.1\r\nHost: localhost\r\nbudgetguard-project: shop\r\n{asked}"
+            head += f"Content-Length: {len(body)}\r\n\r\n"
+            if at_once:
+                raw.sendall(head.encode() + body)
+            else:
+                raw.sendall(head.encode())
+                time.sleep(0.05)
+                raw.sendall(body)
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += raw.recv(1000)
+            assert answer.startswith(b"HTTP/1.1 200")
+            assert answer.endswith(b'{"admitted":10}')
+        raw.sendall(f"GET /health HTTP/1.1\r\nHost: localhost\r\n{asked}\r\n".encode() * 2)
+        while answer.count(b'"ok"') < 2:
+            answer += raw.recv(1000)
+
+
+def test_this_is_no_proxy(server: Hosted) -> None:
+    """CONNECT is no request that it knows."""
+    with socket.create_connection(("127.0.0.1", server.port)) as raw:
+        raw.sendall(b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\n")
+        assert raw.recv(1000).startswith(b"HTTP/1.1 400")
+
+
 def test_what_goes_wrong_inside_is_in_the_log_only(
     server: Hosted, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -41,7 +41,6 @@ BODY_S = 30.0
 """How long a body may take to arrive."""
 
 _JSON = (b"content-type", b"application/json")
-_CLOSE = (b"connection", b"close")
 
 
 @dataclass(slots=True)
@@ -281,7 +280,7 @@ async def read_body(scope: MutableMapping[str, Any], receive: Any, most: int) ->
                     raise _too_long(most)
                 more = message.get("more_body", False)
     except TimeoutError:
-        raise Refused(408, f"the body did not arrive within {BODY_S:g} s", headers=(_CLOSE,)) from None
+        raise Refused(408, f"the body did not arrive within {BODY_S:g} s") from None
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
@@ -325,7 +324,7 @@ def problem_of(error: Exception, scope: Mapping[str, Any]) -> Refused:
 
 
 def _too_long(most: int) -> Refused:
-    return Refused(413, f"the body is longer than {most:,} bytes", headers=(_CLOSE,))
+    return Refused(413, f"the body is longer than {most:,} bytes")
 
 
 def _project_header(scope: Mapping[str, Any]) -> str | None:
