@@ -24,7 +24,7 @@ from budgetguard.server.jobs import run_daily
 from budgetguard.server.keys import ADMIN, READ, SPEND, KeyRing
 from budgetguard.server.limits import MOST_FAILURES, REFILL_S, FailedKeys
 from budgetguard.server.projects import OWN, Projects
-from budgetguard.stores import open_store
+from budgetguard.stores import http_wire, open_store
 from budgetguard.testing.clock import StoppedClock
 
 ACCOUNT = Account("team/2027-01", limit=100)
@@ -309,6 +309,25 @@ def test_a_body_that_is_too_long_is_not_read(server: Hosted) -> None:
         except OSError:
             pass
         assert raw.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_a_long_body_is_read_in_a_thread(server: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others would wait for it, and a reserve does not wait long."""
+    threads: list[str] = []
+
+    def unescaped(value: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return read(value)
+
+    read = http_wire.unescaped
+    monkeypatch.setattr(http_wire, "unescaped", unescaped)
+    for length in (10, api.MOST_BYTES_AT_ONCE):
+        body = http_wire.dump({"keys": ["\udcff" + "a" * length]})
+        assert http_wire.has_marks(body)
+        assert server.post("/v1/balances", body)[0] == 200
+    assert "budgetguard-server" not in threads[0]
+    assert "budgetguard-server" in threads[1]
+    assert server.post("/v1/balances", b" " * 9_000_000)[0] == 413
 
 
 @pytest.mark.parametrize("begun", [b"{", b""])

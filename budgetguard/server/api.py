@@ -35,7 +35,13 @@ log = logging.getLogger("budgetguard.server")
 
 MOST_BYTES = 1_000_000
 """How long a body may be, unless its endpoint says otherwise."""
+MOST_BYTES_OF_SEVERAL = 8_000_000
+"""What programs send that make calls: some thousands of keys or settlements."""
 MOST_BYTES_OF_MANY = 32_000_000
+"""What those send who may change budgets: whole books."""
+
+MOST_BYTES_AT_ONCE = 65_536
+"""A longer body is read in a thread: all requests would wait for it, and some of them not long."""
 
 BODY_S = 30.0
 """How long a body may take to arrive."""
@@ -199,7 +205,8 @@ class Served:
                 "permission_error",
             )
         raw = await read_body(scope, receive, endpoint.most_bytes)
-        body: Any = None if self._decoder is None else self._decode(raw)
+        at_once = len(raw) <= MOST_BYTES_AT_ONCE or self._decoder is None
+        body = await self._runner.run(self._decode, raw, blocking=not at_once)
         named = body.project_name if endpoint.project_in_body else _project_header(scope)
         ask = Ask(self._projects.of(caller, named, any_will_do=endpoint.any_project), caller, body)
         ask.address = (scope.get("client") or ("",))[0]
@@ -221,7 +228,8 @@ class Served:
         return endpoint.finish(ask, operation, await self._runner.line(project).do(operation))
 
     def _decode(self, raw: bytes) -> Any:
-        assert self._decoder is not None
+        if self._decoder is None:
+            return None
         try:
             if http_wire.has_marks(raw):
                 return msgspec.convert(http_wire.unescaped(msgspec.json.decode(raw)), self._endpoint.body)

@@ -12,7 +12,7 @@ from ..ledger import Admitted, Carried, Conflict, Ended, Refusal, Settled, Stale
 from ..stores.rules import require_amount, require_rows
 from . import schemas as s
 from . import wire
-from .api import MOST_BYTES_OF_MANY, Ask, Endpoint
+from .api import MOST_BYTES_OF_MANY, MOST_BYTES_OF_SEVERAL, Ask, Endpoint
 from .batches import Release, Reserve, Settle
 from .keys import ADMIN, READ, SPEND
 from .problems import Refused
@@ -181,9 +181,9 @@ ENDPOINTS = [
         _SPENDERS,
         s.SettlementsIn,
         slow=True,
-        most_bytes=MOST_BYTES_OF_MANY,
+        most_bytes=MOST_BYTES_OF_SEVERAL,
     ),
-    Endpoint("POST", "/v1/balances", balances, s.Balances, _ALL, s.KeysIn, most_bytes=MOST_BYTES_OF_MANY),
+    Endpoint("POST", "/v1/balances", balances, s.Balances, _ALL, s.KeysIn, most_bytes=MOST_BYTES_OF_SEVERAL),
     Endpoint("POST", "/v1/ledger/terms", terms, s.FoundTerms, _ALL, s.TermsIn),
     Endpoint("POST", "/v1/ledger/put_terms", put_terms, s.FoundTerms, _SPENDERS, s.PutTermsIn),
     Endpoint("POST", "/v1/ledger/clock", clock, s.Now, _ALL, s.Nothing),
