@@ -22,7 +22,7 @@ HEAD_S = 10.0
 """How long a head may take to arrive, from the connection or its first byte on."""
 
 LINGER_S = 5.0
-MOST_DROPPED = 4_000_000
+MOST_DROPPED = 32_000_000
 """How long, and how much of, a body is read and dropped that comes when it is answered, so that the answer is read."""
 
 
