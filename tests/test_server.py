@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -16,10 +17,11 @@ from typing import Any
 import pytest
 from hosting import Hosted, Process
 
+from benchmarks import servers
 from budgetguard import cli
 from budgetguard.errors import ConfigError, StoreError
 from budgetguard.ledger import Account, Admitted, Entry, Hold, Settled, new_id
-from budgetguard.server import api, keys, metrics, protocol
+from budgetguard.server import api, keys, metrics, projects, protocol
 from budgetguard.server.jobs import run_daily
 from budgetguard.server.keys import ADMIN, READ, SPEND, KeyRing
 from budgetguard.server.limits import MOST_FAILURES, REFILL_S, FailedKeys
@@ -859,6 +861,45 @@ def test_the_daily_job_runs_once_whoever_runs_it(url: str, clock: StoppedClock) 
         clock.advance(86_400)
     for each in servers:
         each.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", *servers.NAMES])
+def test_the_stores_that_are_open_are_bounded(kind: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has connections or files of its own; and what was counted stays, also in the metrics."""
+    monkeypatch.setattr(projects, "MOST_OPEN", 3)
+    hosted = Hosted(url if kind == "sqlite" else servers.running(kind))
+    names = [f"p{number}-{new_id()}" for number in range(12)]
+    try:
+        for name in [*names, *names]:
+            assert hosted.post("/v1/reserve", reserve_body(), headers={"budgetguard-project": name})[0] == 200
+        assert [each.name for each in hosted.app.projects.opened()] == names[-3:]
+        for name in (names[0], names[-1]):
+            text = hosted.ask("GET", "/metrics", headers={"budgetguard-project": name})[1].decode()
+            assert f'placed_total{{budget="team",project="{name}"}} 2.0' in text
+            held = hosted.post("/v1/ledger/holds", {}, headers={"budgetguard-project": name})[1]["holds"]
+            assert len(held) == 2
+        hosted.app.projects._closing.submit(len, "").result(10)
+        if kind == "sqlite":
+            opened = [os.readlink(each) for each in Path("/proc/self/fd").iterdir() if each.exists()]
+            assert len([each for each in opened if each == url.removeprefix("sqlite:///")]) <= 4 * 3
+    finally:
+        hosted.stop()
+
+
+def test_a_store_in_use_is_not_closed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many others are asked for meanwhile."""
+    monkeypatch.setattr(projects, "MOST_OPEN", 2)
+    opened = Projects(url)
+    caller = keys.Caller(None, ADMIN, "")
+    with opened.using(caller, "shop") as shop:
+        for number in range(5):
+            with opened.using(caller, f"p{number}"):
+                pass
+        assert opened.open("shop") is shop
+    for number in range(5):
+        opened.open(f"p{number}")
+    assert opened.open("shop") is not shop
+    opened.close()
 
 
 def test_too_many_requests_at_once_are_told_so(url: str) -> None:
