@@ -24,7 +24,7 @@ from budgetguard.ledger import Account, Admitted, Entry, Hold, Settled, new_id
 from budgetguard.server import api, keys, metrics, projects, protocol
 from budgetguard.server.jobs import run_daily
 from budgetguard.server.keys import ADMIN, READ, SPEND, KeyRing
-from budgetguard.server.limits import MOST_FAILURES, REFILL_S, FailedKeys
+from budgetguard.server.limits import MOST_FAILURES, MOST_OF_ADDRESS, REFILL_S, FailedKeys
 from budgetguard.server.projects import OWN, Projects
 from budgetguard.stores import http_wire, open_store
 from budgetguard.testing.clock import StoppedClock
@@ -188,6 +188,24 @@ def test_wrong_keys_are_limited_and_right_ones_are_not(guarded: Hosted, ring: Ke
     assert statuses[-1] == 429
     assert int(guarded.ask("POST", "/v1/ledger/clock", b"{}", headers=wrong)[2]["retry-after"]) >= 1
     time.sleep(keys.KNOWN_S + 0.1)
+    assert guarded.post("/v1/ledger/clock", {}, headers=bearer(text))[0] == 200
+
+
+def test_a_wrong_key_shuts_out_no_right_one_that_is_new(guarded: Hosted, ring: KeyRing) -> None:
+    """As all are after a restart; but who tries many does."""
+    text = ring.create("shop", ADMIN)[1]
+    wrong = bearer("bg_0123456789_" + "a" * 43)
+    while guarded.post("/v1/ledger/clock", {}, headers=wrong)[0] == 401:
+        pass
+    assert guarded.post("/v1/ledger/clock", {}, headers=bearer(text))[0] == 200
+    for number in range(MOST_OF_ADDRESS):
+        tried = bearer(f"bg_{number:010x}_" + "a" * 43)
+        if guarded.post("/v1/ledger/clock", {}, headers=tried)[0] == 429:
+            break
+    else:
+        pytest.fail("any number can be tried")
+    other = ring.create("shop", ADMIN)[1]
+    assert guarded.post("/v1/ledger/clock", {}, headers=bearer(other))[0] == 429
     assert guarded.post("/v1/ledger/clock", {}, headers=bearer(text))[0] == 200
 
 
