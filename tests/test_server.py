@@ -663,6 +663,33 @@ def test_the_command_line_makes_lists_rotates_and_revokes_keys(url: str, capsys:
     assert prefix in run("list")
 
 
+def test_the_command_line_says_which_project_and_store_are_needed(
+    guarded: Hosted, ring: KeyRing, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a server and a key, and nothing else, it does not know the key's project; and it makes no keys there."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*arguments])
+        said = capsys.readouterr()
+        return int(str(ended.value.code)), said.out + said.err
+
+    monkeypatch.setenv("BUDGETGUARD_STORE", guarded.url)
+    monkeypatch.setenv("BUDGETGUARD_KEY", ring.create("shop", ADMIN)[1])
+    for command in (["users"], ["budget", "set", "ann", "5"], ["doctor"]):
+        code, said = run(*command)
+        assert code != 0
+        assert "name the key's own (as project_name, --project or BUDGETGUARD_PROJECT)" in " ".join(said.split())
+    for command in (["keys", "list"], ["keys", "create", "shop"]):
+        code, said = run(*command)
+        assert code == 2
+        assert "where the store behind the server is reached" in said
+    monkeypatch.setenv("BUDGETGUARD_PROJECT", "shop")
+    assert run("users")[0] == 0
+    code, said = run("doctor")
+    assert "key" not in said
+
+
 # -- budgets, users, entries, spend ----------------------------------------------------------------------------------
 
 

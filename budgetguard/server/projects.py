@@ -85,7 +85,9 @@ class Projects:
     def _of(self, caller: Caller, named: str | None, any_will_do: bool) -> Project:
         mine = caller.project
         if mine is not None and named is not None and named != mine:
-            raise Refused(403, "this key belongs to another project", "permission_error", param="project_name")
+            told = f"this key belongs to another project than {named!r}: name the key's own"
+            where = "as project_name, --project or BUDGETGUARD_PROJECT"
+            raise Refused(403, f"{told} ({where})", "permission_error", param="project_name")
         name = mine if mine is not None else named or self._default
         if any_will_do and not name:
             return self._itself
