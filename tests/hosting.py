@@ -69,6 +69,10 @@ class Hosted(Asked):
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as `budgetguard serve` has it
             runner.run(self._server.serve(sockets=[self._socket]))
 
+    def keep_alive(self, seconds: float) -> None:
+        """How long an idle connection stays, of those that are made from now on."""
+        self._server.config.timeout_keep_alive = seconds  # type: ignore[assignment]  # whole seconds are too slow here
+
     def stop(self) -> None:
         """End it, and close its store."""
         self._server.should_exit = True

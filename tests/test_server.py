@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -16,15 +17,16 @@ from typing import Any
 import pytest
 from hosting import Hosted, Process
 
+from benchmarks import servers
 from budgetguard import cli
 from budgetguard.errors import ConfigError, StoreError
 from budgetguard.ledger import Account, Admitted, Entry, Hold, Settled, new_id
-from budgetguard.server import api, keys, metrics, protocol
+from budgetguard.server import api, keys, metrics, projects, protocol
 from budgetguard.server.jobs import CLAIM_MS, run_daily
 from budgetguard.server.keys import ADMIN, READ, SPEND, KeyRing
-from budgetguard.server.limits import MOST_FAILURES, REFILL_S, FailedKeys
+from budgetguard.server.limits import MOST_FAILURES, MOST_OF_ADDRESS, REFILL_S, FailedKeys
 from budgetguard.server.projects import OWN, Projects
-from budgetguard.stores import open_store
+from budgetguard.stores import http_wire, open_store
 from budgetguard.testing.clock import StoppedClock
 
 ACCOUNT = Account("team/2027-01", limit=100)
@@ -189,6 +191,24 @@ def test_wrong_keys_are_limited_and_right_ones_are_not(guarded: Hosted, ring: Ke
     assert guarded.post("/v1/ledger/clock", {}, headers=bearer(text))[0] == 200
 
 
+def test_a_wrong_key_shuts_out_no_right_one_that_is_new(guarded: Hosted, ring: KeyRing) -> None:
+    """As all are after a restart; but who tries many does."""
+    text = ring.create("shop", ADMIN)[1]
+    wrong = bearer("bg_0123456789_" + "a" * 43)
+    while guarded.post("/v1/ledger/clock", {}, headers=wrong)[0] == 401:
+        pass
+    assert guarded.post("/v1/ledger/clock", {}, headers=bearer(text))[0] == 200
+    for number in range(MOST_OF_ADDRESS):
+        tried = bearer(f"bg_{number:010x}_" + "a" * 43)
+        if guarded.post("/v1/ledger/clock", {}, headers=tried)[0] == 429:
+            break
+    else:
+        pytest.fail("any number can be tried")
+    other = ring.create("shop", ADMIN)[1]
+    assert guarded.post("/v1/ledger/clock", {}, headers=bearer(other))[0] == 429
+    assert guarded.post("/v1/ledger/clock", {}, headers=bearer(text))[0] == 200
+
+
 def test_failures_are_forgotten_with_time() -> None:
     """One every few seconds; and the addresses that are remembered are bounded."""
     clock = StoppedClock(0)
@@ -246,6 +266,15 @@ def test_without_keys_a_page_in_a_browser_is_refused(server: Hosted, headers: di
             422,
         ),
         ("/v1/ledger/entries", b'{"after": "nobody"}', 400),
+        ("/v1/ledger/load", b'{"accounts": [{"key": "a", "end_ms": 1000000000000000000000000000000}]}', 422),
+        ("/v1/ledger/load", b'{"terms": [{"key": "a", "version": 9223372036854775807, "body": "x"}]}', 422),
+        ("/v1/ledger/load", b'{"terms": [{"key": "a", "version": -1, "body": "x"}]}', 422),
+        ("/v1/ledger/load", b'{"terms": [{"key": "users/ann", "version": 1, "body": "x"}]}', 422),
+        (
+            "/v1/ledger/load",
+            b'{"entries": [{"entry": {"hold_id": "b", "cost": 1, "usage": {"input_tokens": -1}}, "at_ms": 0}]}',
+            422,
+        ),
         ("/set_budget", b'{"project_name": "shop", "user_dict": ' + b'{"a":' * 100_000, 400),
         ("/v1/budgets", b'{"user": "ann", "limit": -1}', 400),
         ("/v1/budgets", b'{"user": "ann", "limit": "many"}', 400),
@@ -262,6 +291,44 @@ def test_bad_input_gets_an_error_that_says_so(server: Hosted, path: str, body: b
     assert set(error) == {"message", "type", "param", "code"}
     assert error["message"]
     assert "Traceback" not in json.dumps(answer[1])
+
+
+def test_how_much_a_call_used_is_bounded(guarded: Hosted, ring: KeyRing) -> None:
+    """Or the sum of two calls would be more than a store can count, and nobody could read the spend any more."""
+    key = bearer(ring.create("shop", ADMIN)[1])
+    for tokens, status in ((2**63 - 1, 422), (-1, 422), (10**12, 200)):
+        for _ in range(2):
+            body = reserve_body()
+            entry = {"hold_id": body["id"], "cost": 1, "usage": {"input_tokens": tokens}}
+            assert guarded.post("/v1/settle", {"hold": body, "entry": entry}, headers=key)[0] == status
+    assert guarded.ask("GET", "/v1/spend", headers=key)[1]["groups"][0]["input_tokens"] == 2 * 10**12
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        None,
+        {"user": "bob"},
+        {"user": 7},
+        {"created": "now"},
+        {"updated": 1e300},
+        {"epoch": "1"},
+        {"limit": "much"},
+        {"limit": -1},
+        {"limit": 10**30},
+        {"period": "daily", "timezone": "Mars/Olympus"},
+    ],
+)
+def test_what_is_no_budget_is_not_stored_as_one(server: Hosted, changed: dict[str, Any] | None) -> None:
+    """It would be in the way of everybody who lists them."""
+    assert server.post("/v1/budgets", {"user": "ann", "limit": 1})[0] == 201
+    body = server.post("/v1/ledger/terms", {"key": "users/ann"})[1]["terms"]["body"]
+    spoilt = "x" if changed is None else json.dumps({**json.loads(body), **changed})
+    assert server.post("/v1/ledger/put_terms", {"key": "users/ann", "body": spoilt})[0] == 422
+    assert server.post("/v1/ledger/put_terms", {"key": "users/ann", "body": body})[0] == 200
+    for path in ("/v1/budgets", "/v1/users"):
+        assert server.ask("GET", path)[0] == 200
+    assert server.post("/get_budget", {"project_name": "shop"})[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -311,6 +378,25 @@ def test_a_body_that_is_too_long_is_not_read(server: Hosted) -> None:
         assert raw.recv(100).startswith(b"HTTP/1.1 413")
 
 
+def test_a_long_body_is_read_in_a_thread(server: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others would wait for it, and a reserve does not wait long."""
+    threads: list[str] = []
+
+    def unescaped(value: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return read(value)
+
+    read = http_wire.unescaped
+    monkeypatch.setattr(http_wire, "unescaped", unescaped)
+    for length in (10, api.MOST_BYTES_AT_ONCE):
+        body = http_wire.dump({"keys": ["\udcff" + "a" * length]})
+        assert http_wire.has_marks(body)
+        assert server.post("/v1/balances", body)[0] == 200
+    assert "budgetguard-server" not in threads[0]
+    assert "budgetguard-server" in threads[1]
+    assert server.post("/v1/balances", b" " * 9_000_000)[0] == 413
+
+
 @pytest.mark.parametrize("begun", [b"{", b""])
 def test_a_body_that_does_not_arrive_is_given_up(server: Hosted, monkeypatch: pytest.MonkeyPatch, begun: bytes) -> None:
     """A client that sends a byte a minute, or none, holds no place for ever."""
@@ -347,6 +433,115 @@ def test_a_head_that_does_not_end_is_given_up(server: Hosted, monkeypatch: pytes
                 for _ in range(10_000):
                     raw.sendall(line)
             assert raw.recv(100).startswith(b"HTTP/1.1 431")
+
+
+CHUNKED = b"POST /v1/reserve HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def is_closed(raw: socket.socket) -> bool:
+    """Whether the other side closes a connection now; what it still says is read."""
+    raw.settimeout(5)
+    with suppress(ConnectionError):
+        while raw.recv(100_000):
+            pass
+    return True
+
+
+@pytest.mark.parametrize("line", [b"x: y\r\n" * 1000, b"y" * 10_000])
+def test_what_follows_a_body_is_bounded(guarded: Hosted, line: bytes) -> None:
+    """Trailers that never end are kept nowhere, whether their request is answered or still read."""
+    with socket.create_connection(("127.0.0.1", guarded.port)) as raw:
+        raw.sendall(CHUNKED + b"0\r\n")
+        assert raw.recv(1000).startswith(b"HTTP/1.1 401")
+        with suppress(OSError):
+            for _ in range(1000):
+                raw.sendall(line)
+                time.sleep(0.001)
+            pytest.fail("all of it was read")
+
+
+@pytest.mark.parametrize("line", [b"x: y\r\n" * 1000, b"y" * 10_000])
+def test_what_follows_a_body_is_bounded_while_it_is_read(server: Hosted, line: bytes) -> None:
+    """The same for those who may."""
+    with socket.create_connection(("127.0.0.1", server.port)) as raw:
+        raw.sendall(CHUNKED + b"2\r\n{}\r\n0\r\n")
+        with suppress(OSError):
+            for _ in range(1000):
+                raw.sendall(line)
+                time.sleep(0.001)
+        assert raw.recv(100).startswith(b"HTTP/1.1 431")
+
+
+def test_an_answered_request_has_to_end(guarded: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sends half a body, and then a byte or nothing, holds no connection for ever."""
+    monkeypatch.setattr(protocol, "LINGER_S", 0.3)
+    head = b"POST /v1/reserve HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n"
+    for more in (b"", b"{"):
+        with socket.create_connection(("127.0.0.1", guarded.port)) as raw:
+            raw.sendall(head)
+            assert raw.recv(1000).startswith(b"HTTP/1.1 401")
+            raw.sendall(more)
+            begin = time.monotonic()
+            assert is_closed(raw)
+            assert time.monotonic() - begin < 2
+
+
+def test_a_refusal_is_read_by_a_client_that_still_sends(guarded: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the connection is as good as before, and as long as any that is idle."""
+    monkeypatch.setattr(protocol, "LINGER_S", 0.3)
+    body = b" " * 1_000_000
+    with socket.create_connection(("127.0.0.1", guarded.port)) as raw:
+        for _ in range(2):
+            raw.sendall(b"POST /v1/reserve HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(body))
+            time.sleep(0.1)
+            raw.sendall(body)
+            assert raw.recv(1000).startswith(b"HTTP/1.1 401")
+        time.sleep(0.5)
+        raw.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert raw.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def test_a_connection_that_is_idle_is_closed(guarded: Hosted) -> None:
+    """Also after the rest of a request that was answered before it ended."""
+    guarded.keep_alive(0.3)
+    with socket.create_connection(("127.0.0.1", guarded.port)) as raw:
+        raw.sendall(CHUNKED)
+        assert raw.recv(1000).startswith(b"HTTP/1.1 401")
+        raw.sendall(b"0\r\n\r\n")
+        assert is_closed(raw)
+
+
+@pytest.mark.parametrize("upgrade", ["h2c", "websocket"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_upgrade_is_ignored(server: Hosted, upgrade: str, at_once: bool) -> None:
+    """curl and Java's client ask for HTTP/2 so; the request is answered as any, and so is the next."""
+    asked = f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {upgrade}\r\nHTTP2-Settings: AAMAAABk\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as raw:
+        for _ in range(2):
+            body = json.dumps(reserve_body()).encode()
+            head = f"POST /v1/reserve HTTP/1.1\r\nHost: localhost\r\nbudgetguard-project: shop\r\n{asked}"
+            head += f"Content-Length: {len(body)}\r\n\r\n"
+            if at_once:
+                raw.sendall(head.encode() + body)
+            else:
+                raw.sendall(head.encode())
+                time.sleep(0.05)
+                raw.sendall(body)
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += raw.recv(1000)
+            assert answer.startswith(b"HTTP/1.1 200")
+            assert answer.endswith(b'{"admitted":10}')
+        raw.sendall(f"GET /health HTTP/1.1\r\nHost: localhost\r\n{asked}\r\n".encode() * 2)
+        while answer.count(b'"ok"') < 2:
+            answer += raw.recv(1000)
+
+
+def test_this_is_no_proxy(server: Hosted) -> None:
+    """CONNECT is no request that it knows."""
+    with socket.create_connection(("127.0.0.1", server.port)) as raw:
+        raw.sendall(b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\n")
+        assert raw.recv(1000).startswith(b"HTTP/1.1 400")
 
 
 def test_what_goes_wrong_inside_is_in_the_log_only(
@@ -466,6 +661,33 @@ def test_the_command_line_makes_lists_rotates_and_revokes_keys(url: str, capsys:
     assert all(each["revoked"] for each in listed.values())
     assert first not in run("list")
     assert prefix in run("list")
+
+
+def test_the_command_line_says_which_project_and_store_are_needed(
+    guarded: Hosted, ring: KeyRing, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a server and a key, and nothing else, it does not know the key's project; and it makes no keys there."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*arguments])
+        said = capsys.readouterr()
+        return int(str(ended.value.code)), said.out + said.err
+
+    monkeypatch.setenv("BUDGETGUARD_STORE", guarded.url)
+    monkeypatch.setenv("BUDGETGUARD_KEY", ring.create("shop", ADMIN)[1])
+    for command in (["users"], ["budget", "set", "ann", "5"], ["doctor"]):
+        code, said = run(*command)
+        assert code != 0
+        assert "name the key's own (as project_name, --project or BUDGETGUARD_PROJECT)" in " ".join(said.split())
+    for command in (["keys", "list"], ["keys", "create", "shop"]):
+        code, said = run(*command)
+        assert code == 2
+        assert "where the store behind the server is reached" in said
+    monkeypatch.setenv("BUDGETGUARD_PROJECT", "shop")
+    assert run("users")[0] == 0
+    code, said = run("doctor")
+    assert "key" not in said
 
 
 # -- budgets, users, entries, spend ----------------------------------------------------------------------------------
@@ -690,27 +912,66 @@ def test_a_project_that_fails_leaves_the_daily_job_of_the_others_alone(
     url: str, clock: StoppedClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is logged; and it is tried again later on the same day, and done then."""
-    projects = Projects(url, clock=clock)
+    opened = Projects(url, clock=clock)
     for name in ("aaa", "bbb"):
-        projects.note(projects.open(name))
-        projects.open(name).manager.create_budget(1, "ann", "daily")
-    broken, whole = projects.open("aaa").store, projects.open("bbb")
+        opened.note(opened.open(name))
+        opened.open(name).manager.create_budget(1, "ann", "daily")
+    broken, whole = opened.open("aaa").store, opened.open("bbb")
     budget = broken.terms("users/ann")
     broken.put_terms("users/ann", "garbage")
     clock.advance(86_400)
-    assert run_daily(projects)
+    assert run_daily(opened)
     assert "daily job" in caplog.text
     assert (
         whole.manager.budget_of("ann").updated_s
         == whole.manager.budget_of("ann").rule.window(whole.store.now_ms()).start_ms / 1000
     )
-    assert not run_daily(projects)
+    assert not run_daily(opened)
     broken.put_terms("users/ann", budget.body)
     clock.advance(CLAIM_MS / 1000)
-    assert run_daily(projects)
+    assert run_daily(opened)
     clock.advance(CLAIM_MS / 1000)
-    assert not run_daily(projects)
-    projects.close()
+    assert not run_daily(opened)
+    opened.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", *servers.NAMES])
+def test_the_stores_that_are_open_are_bounded(kind: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has connections or files of its own; and what was counted stays, also in the metrics."""
+    monkeypatch.setattr(projects, "MOST_OPEN", 3)
+    hosted = Hosted(url if kind == "sqlite" else servers.running(kind))
+    names = [f"p{number}-{new_id()}" for number in range(12)]
+    try:
+        for name in [*names, *names]:
+            assert hosted.post("/v1/reserve", reserve_body(), headers={"budgetguard-project": name})[0] == 200
+        assert [each.name for each in hosted.app.projects.opened()] == names[-3:]
+        for name in (names[0], names[-1]):
+            text = hosted.ask("GET", "/metrics", headers={"budgetguard-project": name})[1].decode()
+            assert f'placed_total{{budget="team",project="{name}"}} 2.0' in text
+            held = hosted.post("/v1/ledger/holds", {}, headers={"budgetguard-project": name})[1]["holds"]
+            assert len(held) == 2
+        hosted.app.projects._closing.submit(len, "").result(10)
+        if kind == "sqlite":
+            opened = [os.readlink(each) for each in Path("/proc/self/fd").iterdir() if each.exists()]
+            assert len([each for each in opened if each == url.removeprefix("sqlite:///")]) <= 4 * 3
+    finally:
+        hosted.stop()
+
+
+def test_a_store_in_use_is_not_closed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many others are asked for meanwhile."""
+    monkeypatch.setattr(projects, "MOST_OPEN", 2)
+    opened = Projects(url)
+    caller = keys.Caller(None, ADMIN, "")
+    with opened.using(caller, "shop") as shop:
+        for number in range(5):
+            with opened.using(caller, f"p{number}"):
+                pass
+        assert opened.open("shop") is shop
+    for number in range(5):
+        opened.open(f"p{number}")
+    assert opened.open("shop") is not shop
+    opened.close()
 
 
 def test_too_many_requests_at_once_are_told_so(url: str) -> None:

@@ -53,7 +53,7 @@ def opened(store: str | None, name: str | None) -> Iterator[tuple[Store, str]]:
 
     config = load_config()
     url = store or config.store or DEFAULT_STORE
-    made = open_store(url, namespace=name or config.project)
+    made = open_store(url, namespace=name or config.project, headers=config.headers())
     try:
         yield made, shown(url)
     finally:

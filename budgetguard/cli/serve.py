@@ -103,6 +103,8 @@ def _ring(store: str | None) -> KeyRing:
     url = _store(store)
     if url.startswith("memory:"):
         raise ConfigError("--store memory://: keys are kept in the server's store; name one that lasts")
+    if url.startswith(("http:", "https:")):
+        raise ConfigError("--store: keys are made where the store behind the server is reached; name that one's store")
     from ..stores import open_store
 
     made: KeyRing = _server("keys").KeyRing(open_store(url, namespace=_server("projects").OWN))

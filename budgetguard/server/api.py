@@ -12,9 +12,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, unquote
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -35,13 +37,18 @@ log = logging.getLogger("budgetguard.server")
 
 MOST_BYTES = 1_000_000
 """How long a body may be, unless its endpoint says otherwise."""
+MOST_BYTES_OF_SEVERAL = 8_000_000
+"""What programs send that make calls: some thousands of keys or settlements."""
 MOST_BYTES_OF_MANY = 32_000_000
+"""What those send who may change budgets: whole books."""
+
+MOST_BYTES_AT_ONCE = 65_536
+"""A longer body is read in a thread: all requests would wait for it, and some of them not long."""
 
 BODY_S = 30.0
 """How long a body may take to arrive."""
 
 _JSON = (b"content-type", b"application/json")
-_CLOSE = (b"connection", b"close")
 
 
 @dataclass(slots=True)
@@ -111,7 +118,7 @@ class Runner:
         self._reserve_s = reserve_s
         self._most = most_waiting
         self._waiting = 0
-        self._line_of: dict[str, Batches] = {}
+        self._line_of: WeakKeyDictionary[Project, Batches] = WeakKeyDictionary()
 
     async def run(self, work: Callable[..., T], *args: Any, blocking: bool) -> T:
         """The result of `work(*args)`; raises `Refused` (503) when too many wait already."""
@@ -127,10 +134,10 @@ class Runner:
 
     def line(self, project: Project) -> Batches:
         """The line in front of a project's store; raises `Refused` (503) when it is too long."""
-        found = self._line_of.get(project.name)
+        found = self._line_of.get(project)
         if found is None:
             found = Batches(project.store, self._lines, self._lines_at_once, reserve_s=self._reserve_s)
-            self._line_of[project.name] = found
+            self._line_of[project] = found
         if len(found) >= self._most:
             raise busy("too many requests wait for the store")
         return found
@@ -155,13 +162,17 @@ class Served:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         """Answer one request; nothing is raised."""
+        with ExitStack() as used:
+            await self._serve(scope, receive, send, used)
+
+    async def _serve(self, scope: MutableMapping[str, Any], receive: Any, send: Any, used: ExitStack) -> None:
         begin = time.perf_counter()
         caller: Caller | None = None
         try:
             caller = self._keys.known(scope)
             if caller is None:
                 caller = await ask_store(self._keys, self._projects, self._runner, scope)
-            answer = await self._answer(scope, receive, caller)
+            answer = await self._answer(scope, receive, caller, used)
             status = self._endpoint.status
         except Exception as error:
             answer = error if isinstance(error, Refused) else problem_of(error, scope)
@@ -190,7 +201,7 @@ class Served:
                 },
             )
 
-    async def _answer(self, scope: MutableMapping[str, Any], receive: Any, caller: Caller) -> Any:
+    async def _answer(self, scope: MutableMapping[str, Any], receive: Any, caller: Caller, used: ExitStack) -> Any:
         endpoint = self._endpoint
         if caller.scope not in endpoint.scopes and caller.scope != ADMIN:
             raise Refused(
@@ -200,9 +211,11 @@ class Served:
                 "permission_error",
             )
         raw = await read_body(scope, receive, endpoint.most_bytes)
-        body: Any = None if self._decoder is None else self._decode(raw)
+        at_once = len(raw) <= MOST_BYTES_AT_ONCE or self._decoder is None
+        body = await self._runner.run(self._decode, raw, blocking=not at_once)
         named = body.project_name if endpoint.project_in_body else _project_header(scope)
-        ask = Ask(self._projects.of(caller, named, any_will_do=endpoint.any_project), caller, body)
+        project = used.enter_context(self._projects.using(caller, named, any_will_do=endpoint.any_project))
+        ask = Ask(project, caller, body)
         ask.address = (scope.get("client") or ("",))[0]
         if endpoint.query is not None:
             ask.query = _query(scope, endpoint.query)
@@ -222,7 +235,8 @@ class Served:
         return endpoint.finish(ask, operation, await self._runner.line(project).do(operation))
 
     def _decode(self, raw: bytes) -> Any:
-        assert self._decoder is not None
+        if self._decoder is None:
+            return None
         try:
             if http_wire.has_marks(raw):
                 return msgspec.convert(http_wire.unescaped(msgspec.json.decode(raw)), self._endpoint.body)
@@ -281,7 +295,7 @@ async def read_body(scope: MutableMapping[str, Any], receive: Any, most: int) ->
                     raise _too_long(most)
                 more = message.get("more_body", False)
     except TimeoutError:
-        raise Refused(408, f"the body did not arrive within {BODY_S:g} s", headers=(_CLOSE,)) from None
+        raise Refused(408, f"the body did not arrive within {BODY_S:g} s") from None
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
@@ -325,7 +339,7 @@ def problem_of(error: Exception, scope: Mapping[str, Any]) -> Refused:
 
 
 def _too_long(most: int) -> Refused:
-    return Refused(413, f"the body is longer than {most:,} bytes", headers=(_CLOSE,))
+    return Refused(413, f"the body is longer than {most:,} bytes")
 
 
 def _project_header(scope: Mapping[str, Any]) -> str | None:

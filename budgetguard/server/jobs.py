@@ -56,8 +56,8 @@ def run_daily(projects: Projects) -> bool:
 def _run(projects: Projects, name: str) -> bool:
     """Do one project's work; whether all went well."""
     try:
-        project = projects.open(name)
-        renewed, forgotten = renew(project), forget(project)
+        with projects.at_work(name) as project:
+            renewed, forgotten = renew(project), forget(project)
     except Exception:
         log.exception("daily job", extra={"project": name})
         return False

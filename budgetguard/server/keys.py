@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 from ..budgets import escape, require_choice, require_text, unescape
 from ..errors import ConfigError
 from ..ledger import Store
-from .limits import FailedKeys
+from .limits import MOST_OF_ADDRESS, FailedKeys
 from .problems import Refused
 
 SPEND, READ, ADMIN = "spend", "read", "admin"
@@ -157,6 +157,7 @@ class Keys:
         self._clock = clock
         self._known: dict[bytes, tuple[float, Caller]] = {}
         self._failed = FailedKeys(clock)
+        self._failed_at = FailedKeys(clock, MOST_OF_ADDRESS)
 
     def known(self, scope: Mapping[str, Any]) -> Caller | None:
         """Who asks, if that is known without asking the store."""
@@ -173,7 +174,10 @@ class Keys:
         if given is None:
             raise _unauthorized("send a key: Authorization: Bearer bg_...")
         digest, address = hashlib.sha256(given).digest(), (scope.get("client") or ("",))[0]
-        wait_s = self._failed.wait_s(address)
+        # A program with a wrong key does not shut out those at its address that have a right one.
+        form = _FORM.fullmatch(given.decode("latin-1"))
+        kind = f"{address} {'' if form is None else form[1]}"
+        wait_s = max(self._failed.wait_s(kind), self._failed_at.wait_s(address))
         if wait_s > 0 and digest not in self._known:  # a key that was right before is not shut out by others
             raise Refused(
                 429,
@@ -184,7 +188,8 @@ class Keys:
         caller = self._check(given)
         if caller is None:
             self._known.pop(digest, None)
-            self._failed.failed(address)
+            self._failed.failed(kind)
+            self._failed_at.failed(address)
             raise _unauthorized("this key is not known, or was revoked")
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()

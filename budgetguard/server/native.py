@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
+from ..budgets import UserBudget, terms_key
 from ..errors import StoreError
 from ..ledger import Admitted, Carried, Conflict, Ended, Refusal, Settled, Stale, Terms
+from ..money import MAX_AMOUNT
 from ..stores.rules import require_amount, require_rows
 from . import schemas as s
 from . import wire
-from .api import MOST_BYTES_OF_MANY, Ask, Endpoint
+from .api import MOST_BYTES_OF_MANY, MOST_BYTES_OF_SEVERAL, Ask, Endpoint
 from .batches import Release, Reserve, Settle
 from .keys import ADMIN, READ, SPEND
 from .problems import Refused
 
 _OF_CALLS = "responses/"
 """The keys of terms that a spender writes: what it remembers of a background call."""
+_OF_USERS = "users/"
 
 _OF_MODELS = "models/"
 """The accounts that a spender lists: what a user spent on each model, which `update_cost` returns."""
@@ -98,6 +102,7 @@ def put_terms(ask: Ask) -> s.FoundTerms:
     body: s.PutTermsIn = ask.body
     if ask.caller.scope == SPEND and not body.key.startswith(_OF_CALLS):
         raise Refused(403, "this key is for spend only; a budget is changed with an admin key", "permission_error")
+    _require_budget(body.key, body.body)
     put = ask.project.store.put_terms(body.key, body.body, expected=body.expected)
     return s.FoundTerms(None if put is None else wire.terms(put))
 
@@ -151,6 +156,8 @@ def load(ask: Ask) -> s.Done:
     rows = [Carried(each.key, each.end_ms, each.pruned) for each in body.accounts]
     entries_ = [wire.entry(each.entry)._replace(at_ms=each.at_ms) for each in body.entries]
     _refuse(require_rows, rows, entries_)
+    for each in body.terms:
+        _require_budget(each.key, each.body)
     ask.project.store.load(
         terms=[Terms(each.key, each.version, each.body) for each in body.terms], accounts=rows, entries=entries_
     )
@@ -160,6 +167,24 @@ def load(ask: Ask) -> s.Done:
 def clock(ask: Ask) -> s.Now:
     """The store's clock."""
     return s.Now(ask.project.store.now_ms())
+
+
+def _require_budget(key: str, body: str | None) -> None:
+    """Refuse what is no budget where budgets are: whoever lists them would meet it."""
+    if body is None or not key.startswith(_OF_USERS):
+        return
+    try:
+        own = UserBudget.from_text(body, 0)
+        for seconds in (own.created_s, own.updated_s):
+            datetime.fromtimestamp(seconds, UTC)
+            own.account(round(seconds * 1000))
+        limit = 0 if own.rule.limit is None else own.rule.limit
+        numbers = (own.epoch, 10**15), (limit, MAX_AMOUNT)
+        right = terms_key(own.user) == key and all(type(it) is int and 0 <= it <= most for it, most in numbers)
+    except Exception:  # it may be anything
+        right = False
+    if not right:
+        raise Refused(422, f"key={key!r}: this body is not that user's budget; see PUT /v1/budgets", param="body")
 
 
 def _refuse(require: Callable[..., None], *args: Any) -> None:
@@ -186,9 +211,9 @@ ENDPOINTS = [
         _SPENDERS,
         s.SettlementsIn,
         slow=True,
-        most_bytes=MOST_BYTES_OF_MANY,
+        most_bytes=MOST_BYTES_OF_SEVERAL,
     ),
-    Endpoint("POST", "/v1/balances", balances, s.Balances, _ALL, s.KeysIn, most_bytes=MOST_BYTES_OF_MANY),
+    Endpoint("POST", "/v1/balances", balances, s.Balances, _ALL, s.KeysIn, most_bytes=MOST_BYTES_OF_SEVERAL),
     Endpoint("POST", "/v1/ledger/terms", terms, s.FoundTerms, _ALL, s.TermsIn),
     Endpoint("POST", "/v1/ledger/put_terms", put_terms, s.FoundTerms, _SPENDERS, s.PutTermsIn),
     Endpoint("POST", "/v1/ledger/clock", clock, s.Now, _ALL, s.Nothing),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -22,6 +24,11 @@ RESERVED = "budgetguard:"
 OWN = "budgetguard:server"
 _PROJECT = "projects/"
 
+MOST_OPEN = 32
+"""How many projects' stores stay open when nobody uses them: each has connections, or files, of its own."""
+MOST_METERS = 1_000
+"""Of how many projects whose store was closed the counters are kept."""
+
 
 @dataclass(eq=False)
 class Project:
@@ -33,6 +40,8 @@ class Project:
     noted: bool = False
     """Whether the store knows that there is this project."""
     meter: Meter = field(default_factory=Meter)
+    users: int = 0
+    """How many requests need its store now."""
 
     @cached_property
     def manager(self) -> BudgetManager:
@@ -48,36 +57,75 @@ class Projects:
         self._clock = clock
         self._default = default
         self._lock = threading.Lock()
-        self._open: dict[str, Project] = {}
+        self._open: dict[str, Project] = {}  # the one that was asked for last is the last
+        self._meters: dict[str, Meter] = {}
+        self._closing = ThreadPoolExecutor(1, thread_name_prefix="budgetguard-close")
         self.own = open_store(url, namespace=OWN, clock=clock)
         """The server's own namespace: keys, names of projects, what jobs were done."""
         self.blocking = self.own.blocking
         self._itself = Project(OWN, self.own, clock or time.time)
 
-    def of(self, caller: Caller, named: str | None, *, any_will_do: bool = False) -> Project:
-        """The project that a caller asks for; raises `Refused` for one that is not theirs."""
+    def using(self, caller: Caller, named: str | None, *, any_will_do: bool = False) -> AbstractContextManager[Project]:
+        """The project that a caller asks for, its store kept open; raises `Refused` for one that is not theirs."""
+        return self._using(lambda: self._of(caller, named, any_will_do))
+
+    def at_work(self, name: str) -> AbstractContextManager[Project]:
+        """A project by its name, its store kept open."""
+        return self._using(lambda: self._opened(name))
+
+    @contextmanager
+    def _using(self, find: Callable[[], Project]) -> Iterator[Project]:
+        with self._lock:
+            project = find()
+            project.users += 1
+        try:
+            yield project
+        finally:
+            with self._lock:
+                project.users -= 1
+
+    def open(self, name: str) -> Project:
+        """A project by its name."""
+        with self._lock:
+            return self._opened(name)
+
+    def _of(self, caller: Caller, named: str | None, any_will_do: bool) -> Project:
         mine = caller.project
         if mine is not None and named is not None and named != mine:
-            raise Refused(403, "this key belongs to another project", "permission_error", param="project_name")
+            told = f"this key belongs to another project than {named!r}: name the key's own"
+            where = "as project_name, --project or BUDGETGUARD_PROJECT"
+            raise Refused(403, f"{told} ({where})", "permission_error", param="project_name")
         name = mine if mine is not None else named or self._default
         if any_will_do and not name:
             return self._itself
         if not name or not name.strip():
             raise Refused(400, "name the project: send its name in the header budgetguard-project", param="project")
-        project = self._open.get(name)
-        return self.open(name) if project is None else project
+        return self._opened(name)
 
-    def open(self, name: str) -> Project:
-        """A project by its name."""
+    def _opened(self, name: str) -> Project:
+        project = self._open.pop(name, None)
+        if project is None:
+            project = self._new(name)
+        self._open[name] = project
+        return project
+
+    def _new(self, name: str) -> Project:
         if name.startswith(RESERVED):
             raise Refused(403, f"names that begin with {RESERVED} are the server's own", "permission_error")
-        with self._lock:
-            project = self._open.get(name)
-            if project is None:
-                store = open_store(self._url, namespace=name, clock=self._clock)
-                project = Project(name, store, self._clock or time.time)
-                self._open[name] = project
-        return project
+        store = open_store(self._url, namespace=name, clock=self._clock)
+        if self.blocking:  # what is in memory would be gone
+            self._close_unused()
+        return Project(name, store, self._clock or time.time, meter=self._meters.pop(name, Meter()))
+
+    def _close_unused(self) -> None:
+        """Make room for one more; who asks for one of these again gets another store, so nobody uses what is closed."""
+        unused = [project for project in self._open.values() if not project.users]
+        for project in unused[: max(0, len(self._open) + 1 - MOST_OPEN)]:
+            del self._open[project.name]
+            self._meters[project.name] = project.meter
+            self._closing.submit(project.store.close)
+        while len(self._meters) > MOST_METERS:
+            del self._meters[next(iter(self._meters))]
 
     def note(self, project: Project) -> None:
         """Remember in the store that there is this project, for the jobs of every server on it."""
@@ -92,11 +140,12 @@ class Projects:
             yield unescape(terms.key.removeprefix(_PROJECT))
 
     def opened(self) -> list[Project]:
-        """The projects that this server has opened."""
+        """The projects whose stores are open."""
         return list(self._open.values())
 
     def close(self) -> None:
         """Close their stores."""
+        self._closing.shutdown()
         for project in self.opened():
             project.store.close()
         self.own.close()

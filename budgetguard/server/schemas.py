@@ -10,14 +10,18 @@ from ..ledger import DEFAULT_TTL_MS
 
 MOST_ACCOUNTS = 1_000
 MOST_SETTLEMENTS = 10_000
-MOST_KEYS = 100_000
+MOST_KEYS = 20_000
 PAGE = 1_000
 MOST_PAGE = 10_000
 
 _INT64 = 2**63 - 1
 Whole = Annotated[int, Meta(ge=-_INT64, le=_INT64)]
 """Any integer that every store can keep; an amount that is out of bounds is told so by name."""
+Count = Annotated[int, Meta(ge=0, le=10**12)]
+"""How much a call used: so few that no store's sums overflow."""
 Version = Annotated[int, Meta(ge=0, le=_INT64)]
+LoadedVersion = Annotated[int, Meta(ge=0, le=10**15)]
+"""One of other books, to which a store still adds."""
 Page = Annotated[int, Meta(ge=1, le=MOST_PAGE, description="How many at most.")]
 Text = Annotated[str, Meta(max_length=100_000)]
 Tags = dict[Text, Text]
@@ -68,7 +72,7 @@ class EntryIn(Struct, forbid_unknown_fields=True, frozen=True):
     tags: Tags = {}
     provider: Text = ""
     model: Text = ""
-    usage: dict[Text, Whole] = {}
+    usage: dict[Text, Count] = {}
     flags: Annotated[tuple[Text, ...], Meta(max_length=20)] = ()
 
 
@@ -154,7 +158,7 @@ class LoadedTerms(Struct, forbid_unknown_fields=True, frozen=True):
     """Terms of other books, with their version."""
 
     key: Text
-    version: Whole
+    version: LoadedVersion
     body: Text | None
 
 
@@ -162,7 +166,7 @@ class CarriedIn(Struct, forbid_unknown_fields=True, frozen=True):
     """An account of other books, with what its entries do not tell."""
 
     key: Text
-    end_ms: int | None = None
+    end_ms: Whole | None = None
     pruned: Whole = 0
 
 
