@@ -270,11 +270,6 @@ def test_without_keys_a_page_in_a_browser_is_refused(server: Hosted, headers: di
         ("/v1/ledger/load", b'{"terms": [{"key": "a", "version": 9223372036854775807, "body": "x"}]}', 422),
         ("/v1/ledger/load", b'{"terms": [{"key": "a", "version": -1, "body": "x"}]}', 422),
         ("/v1/ledger/load", b'{"terms": [{"key": "users/ann", "version": 1, "body": "x"}]}', 422),
-        (
-            "/v1/ledger/load",
-            b'{"entries": [{"entry": {"hold_id": "b", "cost": 1, "usage": {"input_tokens": -1}}, "at_ms": 0}]}',
-            422,
-        ),
         ("/set_budget", b'{"project_name": "shop", "user_dict": ' + b'{"a":' * 100_000, 400),
         ("/v1/budgets", b'{"user": "ann", "limit": -1}', 400),
         ("/v1/budgets", b'{"user": "ann", "limit": "many"}', 400),
@@ -291,17 +286,6 @@ def test_bad_input_gets_an_error_that_says_so(server: Hosted, path: str, body: b
     assert set(error) == {"message", "type", "param", "code"}
     assert error["message"]
     assert "Traceback" not in json.dumps(answer[1])
-
-
-def test_how_much_a_call_used_is_bounded(guarded: Hosted, ring: KeyRing) -> None:
-    """Or the sum of two calls would be more than a store can count, and nobody could read the spend any more."""
-    key = bearer(ring.create("shop", ADMIN)[1])
-    for tokens, status in ((2**63 - 1, 422), (-1, 422), (10**12, 200)):
-        for _ in range(2):
-            body = reserve_body()
-            entry = {"hold_id": body["id"], "cost": 1, "usage": {"input_tokens": tokens}}
-            assert guarded.post("/v1/settle", {"hold": body, "entry": entry}, headers=key)[0] == status
-    assert guarded.ask("GET", "/v1/spend", headers=key)[1]["groups"][0]["input_tokens"] == 2 * 10**12
 
 
 @pytest.mark.parametrize(

@@ -234,8 +234,9 @@ def test_parent_and_child_use_the_store_after_a_fork(path: Path) -> None:
         assert integrity(path) == "ok"
 
 
-def test_a_child_does_not_keep_its_dead_parents_place_in_the_gate(store: SQLiteStore) -> None:
-    """The lock goes with the process that held it, however many children it leaves."""
+def test_a_child_does_not_keep_its_dead_parents_place_in_the_gate(path: Path) -> None:
+    """The lock goes with the process that held it, however many children it leaves, once they have begun to run."""
+    store = SQLiteStore(path, reserve_s=10, settle_s=10)
     spend(store)
     reading, writing = os.pipe()
     parent = os.fork()
@@ -248,6 +249,7 @@ def test_a_child_does_not_keep_its_dead_parents_place_in_the_gate(store: SQLiteS
         os._exit(0)
     os.waitpid(parent, 0)
     spend(store)
+    store.close()
     os.close(writing)
     os.close(reading)
 

@@ -17,8 +17,6 @@ MOST_PAGE = 10_000
 _INT64 = 2**63 - 1
 Whole = Annotated[int, Meta(ge=-_INT64, le=_INT64)]
 """Any integer that every store can keep; an amount that is out of bounds is told so by name."""
-Count = Annotated[int, Meta(ge=0, le=10**12)]
-"""How much a call used: so few that no store's sums overflow."""
 Version = Annotated[int, Meta(ge=0, le=_INT64)]
 LoadedVersion = Annotated[int, Meta(ge=0, le=10**15)]
 """One of other books, to which a store still adds."""
@@ -72,7 +70,7 @@ class EntryIn(Struct, forbid_unknown_fields=True, frozen=True):
     tags: Tags = {}
     provider: Text = ""
     model: Text = ""
-    usage: dict[Text, Count] = {}
+    usage: dict[Text, Whole] = {}
     flags: Annotated[tuple[Text, ...], Meta(max_length=20)] = ()
 
 

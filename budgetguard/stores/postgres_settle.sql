@@ -182,7 +182,8 @@ BEGIN
             IF v_known AND NOT v_hold.ended THEN
                 v_keys := v_hold.accounts;
                 v_taken := least(v_cost, v_hold.amount);
-                UPDATE budgetguard.holds SET amount = amount - v_taken WHERE ns + 0 = p_ns AND id = v_lease;
+                UPDATE budgetguard.holds SET amount = amount - v_taken, charge = charge AND amount > v_taken
+                    WHERE ns + 0 = p_ns AND id = v_lease;
             ELSIF NOT v_known THEN
                 SELECT * INTO v_entry FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = v_lease AND expired FOR UPDATE;
                 IF FOUND THEN

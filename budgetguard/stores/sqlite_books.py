@@ -94,7 +94,8 @@ PUT_TERMS = """
 INSERT INTO terms (ns, key, version, body) VALUES (?1, CAST(?2 AS TEXT), ?3, CAST(?4 AS TEXT))
 ON CONFLICT DO UPDATE SET version = excluded.version, body = excluded.body WHERE excluded.version > version"""
 
-LOWER_HOLD = "UPDATE holds SET amount = amount - ? WHERE ns = ? AND key = ? AND id = ''"
+LOWER_HOLD = """
+UPDATE holds SET amount = amount - ?1, charge = charge AND amount > ?1 WHERE ns = ?2 AND key = ?3 AND id = ''"""
 
 LOWER_ENTRY = "UPDATE entries SET cost = cost - ? WHERE ns = ? AND at_ms = ? AND id = ?"
 

@@ -98,15 +98,25 @@ def totals(file: SQLiteFile, by: Sequence[str], query: Query) -> list[Total]:
     names = ", ".join([f"g{place}" for place in range(len(columns))])
     page = "" if query.limit is None else f" ORDER BY at_ms, id LIMIT {max(0, query.limit):d}"
     sql = (
-        f"SELECT {names + ', ' if names else ''}sum(cost), count(*), coalesce(sum(input), 0), "
-        f"coalesce(sum(output), 0), sum(estimated) FROM (SELECT {groups}cost, usage ->> '$.input_tokens' AS input, "
+        f"SELECT {names + ', ' if names else ''}sum(cost), count(*), sum(estimated), {_halves('input')}, "
+        f"{_halves('output')} FROM (SELECT {groups}cost, usage ->> '$.input_tokens' AS input, "
         "usage ->> '$.output_tokens' AS output, instr(flags, ' estimated ') > 0 AS estimated "
         f"FROM entries WHERE {where}{page}) {'GROUP BY ' + names if names else 'HAVING count(*) > 0'}"
     )
     with file.read(file.reporter) as connection:
         rows = [] if connection is None else connection.execute(sql, (*paths, file.ns, *values)).fetchall()
-    found = [Total(tuple(map(_group, by, row[: len(by)])), *row[len(by) :]) for row in rows]
-    return sorted(found, key=lambda total: total.group)
+    return sorted([_total(by, row) for row in rows], key=lambda total: total.group)
+
+
+def _halves(column: str) -> str:
+    """The sums of the upper and of the lower halves of numbers: a sum of large ones would end in an error."""
+    return f"coalesce(sum({column} >> 32), 0), coalesce(sum({column} & 4294967295), 0)"
+
+
+def _total(by: Sequence[str], row: Sequence[Any]) -> Total:
+    cost, calls, estimated, *halves = row[len(by) :]
+    input_tokens, output_tokens = [(halves[place] << 32) + halves[place + 1] for place in (0, 2)]
+    return Total(tuple(map(_group, by, row[: len(by)])), cost, calls, input_tokens, output_tokens, estimated)
 
 
 def check(file: SQLiteFile) -> list[Difference]:

@@ -761,6 +761,28 @@ class StoreContract:
         assert store.totals(["provider"], Query(limit=2)) == [Total(("p",), 3, 2, 20, 5, 1)]
         assert store.totals([], Query(model="c")) == []
 
+    def test_sums_of_what_calls_used_do_not_overflow(self, store: Store) -> None:
+        """However much a provider says that it was: the calls are booked, and reports go on."""
+        most = 2**63 - 1
+        for number in range(3):
+            used = {"input_tokens": most, "output_tokens": -most if number else 5}
+            booked = Entry(new_id(), 1, ("a",), usage=used, flags=frozenset({"manual"}))
+            store.settle(Hold(booked.hold_id, (), 0), booked)
+        [total] = store.totals([])
+        assert (total.calls, total.input_tokens, total.output_tokens) == (3, 3 * most, 5 - 2 * most)
+
+    def test_a_lease_that_is_used_up_expires_without_a_charge(self, store: Store, clock: StoppedClock) -> None:
+        """Nothing is left to be charged; a settlement of it that comes late is booked where it says."""
+        lease = hold(100, on_expire="charge")
+        store.reserve(lease)
+        call = hold(0)._replace(accounts=(), leases=(lease.id,))
+        store.settle(call, entry(call, 100)._replace(accounts=(ACCOUNT.key,)))
+        clock.advance(TTL_S)
+        store.reserve(hold(1, Account("b")))
+        assert [found.hold_id for found in store.entries()] == [call.id]
+        store.settle(lease._replace(accounts=(ACCOUNT, Account("d"))), entry(lease, 30))
+        assert [found.settled for found in store.balances([ACCOUNT.key, "d"])] == [130, 30]
+
     def test_pruning_deletes_history_and_keeps_the_books(self, store: Store, clock: StoppedClock) -> None:
         """An account without an end keeps its sum; one whose period is over goes with its last entry."""
         end = store.now_ms() + 5000
