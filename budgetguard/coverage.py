@@ -84,23 +84,22 @@ class Coverage:
     def know(self, own: UserBudget) -> None:
         """Take a user's budget for the one that the store has."""
         if self._users.get(own.user) != (own.version, own):
-            if len(self._users) > _CACHED_USERS:
-                self._users.clear()
-            self._users[own.user] = (own.version, own)
-            self._covers.pop(own.user, None)
+            self._note(own.user, own.version, own)
 
     def learn(self, stale: Stale) -> None:
         """Take in what the store knows better: newer budgets of users, or the time."""
-        if len(self._users) > _CACHED_USERS:
-            self._users.clear()
         for terms in stale.terms:
             own = None if terms.body is None else UserBudget.from_text(terms.body, terms.version)
-            user = unescape(terms.key.removeprefix("users/")) if own is None else own.user
-            self._users[user] = (terms.version, own)
-            self._covers.pop(user, None)
+            self._note(unescape(terms.key.removeprefix("users/")) if own is None else own.user, terms.version, own)
         if not stale.terms:
             self._skew_ms = stale.now_ms - int(self._clock() * 1000)
             self._covers.clear()
+
+    def _note(self, user: str, version: int, own: UserBudget | None) -> None:
+        if len(self._users) > _CACHED_USERS:
+            self._users.clear()
+        self._users[user] = (version, own)
+        self._covers.pop(user, None)
 
     def _keep(self, user: str | None, key: frozenset[tuple[str, str]], cover: Cover) -> None:
         covers = self._covers.get(user)

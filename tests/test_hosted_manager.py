@@ -27,7 +27,29 @@ COST = 1000 * 30e-6 + 100 * 60e-6
 RECORD = {"total_budget": 10, "current_cost": 0.5, "model_cost": {"gpt-4": 0.5}}
 
 
-class TwoEndpoints:
+class Quiet(http.server.BaseHTTPRequestHandler):
+    """Answers, and logs nothing."""
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class Local:
+    """A server in a thread, until it is closed."""
+
+    def start(self, handler: type[Quiet]) -> None:
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class TwoEndpoints(Local):
     """A server of somebody else's, that keeps whole dicts as LiteLLM's would."""
 
     def __init__(self) -> None:
@@ -37,7 +59,7 @@ class TwoEndpoints:
         self.down = False
         outer = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Handler(Quiet):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
@@ -51,13 +73,7 @@ class TwoEndpoints:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
+        self.start(Handler)
 
     def answer(self, path: str, said: Any) -> tuple[int, Any]:
         if self.down:
@@ -70,17 +86,11 @@ class TwoEndpoints:
             return 200, {"status": "success"}
         return 404, {"detail": "Not Found"}
 
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
 
 @pytest.fixture
 def plain() -> Iterator[TwoEndpoints]:
-    server = TwoEndpoints()
-    yield server
-    server.stop()
+    with closing(TwoEndpoints()) as server:
+        yield server
 
 
 @pytest.fixture
@@ -253,14 +263,14 @@ def test_a_page_of_a_proxy_does_not_make_it_another_server(server: Hosted, statu
         manager.close()
 
 
-class FrontPage:
+class FrontPage(Local):
     """A proxy whose one answer after some is a page of its own."""
 
     def __init__(self, port: int, status: int, before: int) -> None:
         outer = self
         self.answered = 0
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Handler(Quiet):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 outer.answered += 1
@@ -279,15 +289,4 @@ class FrontPage:
                 self.end_headers()
                 self.wfile.write(data)
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self.start(Handler)

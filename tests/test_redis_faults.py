@@ -134,6 +134,15 @@ def test_a_server_that_is_killed_five_times_loses_nothing(own, tmp_path, name):
         spenders.audit()
 
 
+def break_off(proxy, mode):
+    """The way breaks for a moment, and is there again on new connections."""
+    time.sleep(0.1)
+    proxy.mode = mode
+    time.sleep(0.3)
+    proxy.mode = "pass"
+    proxy.cut()
+
+
 @pytest.mark.parametrize("mode", ["cut_before", "cut_after", "refuse", "stall"])
 def test_a_way_that_breaks_loses_nothing(own, tmp_path, mode):
     """Requests that never came, answers that never came, and silence: every call is booked once (P5, P9)."""
@@ -143,11 +152,7 @@ def test_a_way_that_breaks_loses_nothing(own, tmp_path, mode):
         with closing(RedisStore.from_url(url)) as store:
             spenders = Spenders(store, tmp_path / "journal")
             for _ in range(4):
-                time.sleep(0.1)
-                proxy.mode = mode
-                time.sleep(0.3)
-                proxy.mode = "pass"
-                proxy.cut()
+                break_off(proxy, mode)
             time.sleep(0.4)
             spenders.stop()
             assert spenders.failed > 0
@@ -545,11 +550,7 @@ def test_a_client_of_valkey_py_is_a_store(own, tmp_path):
             spenders = Spenders(store, tmp_path / "journal")
             spenders.acknowledged[first.hold_id] = first.cost
             for mode in ("cut_after", "refuse", "stall"):
-                time.sleep(0.1)
-                proxy.mode = mode
-                time.sleep(0.3)
-                proxy.mode = "pass"
-                proxy.cut()
+                break_off(proxy, mode)
             time.sleep(0.4)
             spenders.stop()
             assert spenders.failed > 0

@@ -8,8 +8,8 @@
 --   {"E", due}                                        ended without an entry; forgotten when due
 --   {"S", at, cost, flags, keys, said}                its entry
 --
--- Lua has doubles, exact to 2^53: amounts and times are below that, and sums are kept in parts that are. They are written with %d, for Lua's own way of
--- writing a number has 14 digits, and a "-0".
+-- Lua has doubles, exact to 2^53: amounts and times are below that, and sums are kept in parts that are. They are
+-- written with %d, for Lua's own way of writing a number has 14 digits, and a "-0".
 local P, KEEP_MS, EXACT = KEYS[1], 86400000, 2 ^ 53
 local call, pack, unpacked, format = redis.call, cmsgpack.pack, cmsgpack.unpack, string.format
 local HOLD, ACCOUNT, DUE, ENTRIES = P .. 'h:', P .. 'a:', P .. 'd', P .. 'e'
