@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from . import tally
-from .calls import Answer, Call, Endpoint
+from .calls import UNKNOWN_HOST, Answer, Call, Endpoint, Host
 from .coverage import Cover
 from .errors import StoreError, UnpricedModelError
 from .journal import Journal
@@ -57,6 +57,7 @@ class Admission:
         "free",
         "guard",
         "hold",
+        "host",
         "id",
         "input_unknown",
         "model_cap",
@@ -82,6 +83,7 @@ class Admission:
         provider: str | None,
         scope: Scope | None,
         tags: Mapping[str, str],
+        host: Host = UNKNOWN_HOST,
     ) -> None:
         self.guard = guard
         self.endpoint = endpoint
@@ -89,6 +91,7 @@ class Admission:
         self.provider = provider
         self.scope = scope
         self.tags = tags
+        self.host = host
         self.id = new_id()
         self.pid = PROCESS.pid
         self.tallies: tuple[Tally, ...] = ()

@@ -27,6 +27,26 @@ included; `output_tokens` is all output, reasoning included.
 NOTHING: Usage = MappingProxyType({})
 
 
+class Host(NamedTuple):
+    """What is known of the host that a request goes to; the default: nothing is."""
+
+    name: str = ""
+    """In lower case, without a port."""
+    openai: bool = False
+    """Whether it is OpenAI's own API or Azure's, whose defaults and free operations are the SDK's."""
+    cap: str = "max_tokens"
+    """Chat's field for an output cap, of a model of which nothing else is known."""
+    usage: bool = False
+    """Whether it understands `stream_options.include_usage`."""
+    billed: frozenset[int] = frozenset()
+    """Error statuses that it bills."""
+    stops: bool = False
+    """Whether it stops writing, and billing, where its reader leaves a stream."""
+
+
+UNKNOWN_HOST = Host()
+
+
 class Call(NamedTuple):
     """The most that one request can use, read from its body."""
 
@@ -119,8 +139,8 @@ class Endpoint:
     """In upper case."""
     path: str
     """The path below the API's root; `{id}` stands for one segment."""
-    request: Callable[[Mapping[str, Any], Sequence[Any]], Call] | None
-    """Reads the body (a mapping) and the multipart files; `None` for a free or follow-up operation."""
+    request: Callable[[Mapping[str, Any], Sequence[Any], Host], Call] | None
+    """Reads the body (a mapping) and the multipart files for a host; `None` for a free or follow-up operation."""
     answer: Reply | None = None
     """Reads a reply: a mapping or an SDK object."""
     listener: Callable[[], Listener] | None = None

@@ -20,7 +20,7 @@ from itertools import count
 from typing import Any, Literal, TypeVar
 
 from .budgets import DEFAULT_IN_FLIGHT, Budget, require_choice, terms_key
-from .calls import NOTHING, Answer, Call, Endpoint
+from .calls import NOTHING, UNKNOWN_HOST, Answer, Call, Endpoint, Host
 from .charge import Charge
 from .coverage import Coverage
 from .errors import ConfigError, UnpricedModelError
@@ -143,14 +143,16 @@ class Guard:
         files: Sequence[Any],
         provider: str | None,
         scope: Scope | None,
+        *,
+        host: Host = UNKNOWN_HOST,
     ) -> Charge:
         """The charge of one call, read from its request."""
         assert endpoint.request is not None
-        call = endpoint.request(body, files)
+        call = endpoint.request(body, files, host)
         tags = scope.tags if scope is not None else NO_TAGS
         if call.user is not None and "user" not in tags:
             tags = {**tags, "user": call.user}
-        return Charge(self, endpoint, call, provider=provider, scope=scope, tags=tags)
+        return Charge(self, endpoint, call, provider=provider, scope=scope, tags=tags, host=host)
 
     def tallies(self, scope: Scope | None) -> tuple[Tally, ...]:
         """The limits of this process that a call in this scope is under."""

@@ -13,11 +13,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .adapters import openai as adapter
 from .adapters.openai_errors import free_failure, paid_reply
 from .calls import Answer, Endpoint, Reply
 from .charge import Charge, Follow
 from .guards import Guard
+from .hosts import host_of
 from .scope import Scope
 from .steps import Steps
 from .streams import watch
@@ -68,7 +68,8 @@ class Request:
         self.body = _body(options)
         self.host = host = self.client.base_url.host  # asked once: the SDK works it out each time
         files = _files(options.files) if options.files else ()
-        charge = self.charge = guard.charge(self.endpoint, self.body, files, guard.prices.provider(host), scope)
+        provider, known = guard.prices.provider(host), host_of(host, getattr(self.client, "_api_version", None))
+        charge = self.charge = guard.charge(self.endpoint, self.body, files, provider, scope, host=known)
         if charge.call.stream and self.raw != _STREAMED and self.endpoint.amend is not None:
             charge.ask_usage = self._asks_usage()
         return charge
@@ -155,10 +156,10 @@ class Request:
         return shown
 
     def _asks_usage(self) -> bool:
+        assert self.charge is not None
         host, port = self.host, self.client.base_url.port
         hosts = self.guard.settings.usage_hosts
-        version = getattr(self.client, "_api_version", None)
-        return host in hosts or f"{host}:{port}" in hosts or adapter.asks_usage(host, version)
+        return self.charge.host.usage or host in hosts or f"{host}:{port}" in hosts
 
 
 def is_passing(options: Any) -> bool:

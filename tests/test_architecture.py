@@ -18,7 +18,7 @@ LAYERS = [
     ["budgets", "tally"],
     ["tokens", "tariffs"],
     ["declared"],
-    ["shipped", "pricelist"],
+    ["shipped", "pricelist", "hosts"],
     ["prices"],
     ["stores", "adapters"],
     ["answers"],

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from budgetguard.adapters import openai as adapter
 from budgetguard.adapters import openai_streams as streams
 from budgetguard.calls import Answer, Call, Endpoint
+from budgetguard.hosts import host_of
 
 RECORDED = json.loads((Path(__file__).parent / "recordings" / "openai_replies.json").read_text())
 BY_NAME = {endpoint.name: endpoint for endpoint in adapter.ENDPOINTS}
@@ -182,7 +183,7 @@ def test_the_table_has_every_paying_path_of_the_sdk_and_no_other() -> None:
 )
 def test_usage_is_asked_for_where_it_is_known_to_be_understood(host: str, version: str | None, asks: bool) -> None:
     """Elsewhere an unknown option may be refused with a 400, or a chunk come that nobody awaits."""
-    assert adapter.asks_usage(host, version) is asks
+    assert host_of(host, version).usage is asks
 
 
 def test_the_cap_of_a_chat_has_the_name_that_its_host_understands() -> None:

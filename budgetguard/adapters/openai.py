@@ -11,38 +11,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
-from ..calls import Call, Endpoint, Reply
+from ..calls import Call, Endpoint, Host, Reply
 from . import openai_media as media
 from . import openai_replies as replies
 from . import openai_requests as requests
 from . import openai_streams as streams
 from .openai_jobs import job
 
-_USAGE_HOSTS = frozenset({"api.openai.com", "openrouter.ai", "api.deepseek.com"})
-"""Hosts known to understand `stream_options.include_usage`; Azure beside them, by its API version."""
-
 _AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
-_AZURE_USAGE = "2024-09-01"
-"""The first Azure API version (-preview) that knows `stream_options`; older ones answer 400."""
 
 _CACHED_PATHS = 2_048
 
-Request: TypeAlias = Callable[[Mapping[str, Any], Sequence[Any]], Call]
-"""Reads a body and the files of a multipart one."""
-
-
-def asks_usage(host: str, api_version: str | None) -> bool:
-    """
-    Whether a host is known to accept `stream_options.include_usage`.
-
-    An Azure resource without an API version is its v1 API, younger than the option.
-    """
-    name = host.rsplit(":", 1)[0].lower() if host.count(":") == 1 else host.lower()
-    if name in _USAGE_HOSTS or name.endswith(".api.openai.com"):
-        return True
-    if name.endswith(_AZURE):
-        return api_version is None or not api_version[:1].isdigit() or api_version[:10] >= _AZURE_USAGE
-    return False
+Request: TypeAlias = Callable[[Mapping[str, Any], Sequence[Any], Host], Call]
+"""Reads a body and the files of a multipart one, for a host."""
 
 
 def cap_field(endpoint: Endpoint, host: str) -> str | None:

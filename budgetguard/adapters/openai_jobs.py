@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..calls import Call
+from ..calls import UNKNOWN_HOST, Call, Host
 from .openai_input import fields, text
 from .openai_requests import user
 
 _HOLDERS = ("session", "agent", "data_source", "grader")
 
 
-def job(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
+def job(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
     """Any of them. The model is the body's own, or that of the session, agent, run or grader that it describes."""
     body = fields(body)
     inner = [fields(body.get(name)) for name in _HOLDERS]

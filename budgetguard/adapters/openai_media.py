@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..calls import NOTHING, Call, Usage
+from ..calls import NOTHING, UNKNOWN_HOST, Call, Host, Usage
 from .openai_images import image_tokens
 from .openai_input import AUDIO_TOKENS_A_SECOND, LEAST_BYTES_A_SECOND, WAV_BYTES_A_SECOND, fields, given, text, whole
 from .openai_requests import user
@@ -40,7 +40,7 @@ SVG_TOKENS = 32_000
 """Assumed most output of the model that writes an SVG."""
 
 
-def images(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
+def images(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
     """`images.generate`, `images.edit` and `images.create_variation`."""
     body = fields(body)
     model = text(body, "model") or ""
@@ -76,7 +76,7 @@ def images(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
     )
 
 
-def speech(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
+def speech(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
     """`audio.speech.create`: the older models are billed by the character, the others by the token."""
     body = fields(body)
     model = text(body, "model") or ""
@@ -98,7 +98,7 @@ def speech(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
     )
 
 
-def transcription(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
+def transcription(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
     """`audio.transcriptions.create` and `audio.translations.create`: by the second or, gpt-4o's, by the token."""
     body = fields(body)
     model = text(body, "model") or ""
@@ -117,7 +117,7 @@ def transcription(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
     )
 
 
-def video(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
+def video(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
     """`videos.create` and `create_and_poll`."""
     body = fields(body)
     size = text(body, "size") or VIDEO_SIZE
@@ -129,7 +129,7 @@ def video(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
     )
 
 
-def video_change(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
+def video_change(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
     """`videos.edit`, `extend` and `remix`: the body does not say of which film."""
     body = fields(body)
     return Call(

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from ..calls import NOTHING, Call, Usage
+from ..calls import NOTHING, UNKNOWN_HOST, Call, Host, Usage
 from .openai_images import image_tokens
 from .openai_input import Input, fields, given, items, text, whole
 
@@ -61,7 +61,7 @@ _STORED = frozenset({"previous_response_id", "conversation", "prompt"})
 _HOSTED = ("web_search", "file_search", "code_interpreter", "image_generation", "mcp", "shell", "tool_search")
 
 
-def chat(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
+def chat(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
     """`chat.completions.create`, `parse` and `stream`."""
     body = fields(body)
     seen = Input()
@@ -103,7 +103,7 @@ def thinks(model: str) -> bool:
     return _THINKING.search(model) is not None
 
 
-def completions(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
+def completions(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
     """`completions.create`: one prompt or many, each answered `best_of` times."""
     body = fields(body)
     seen = Input()
@@ -125,7 +125,7 @@ def completions(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
     )
 
 
-def responses(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
+def responses(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
     """`responses.create`, `parse` and `stream`, those of `beta` included."""
     body = fields(body)
     seen = Input()
@@ -158,7 +158,7 @@ def responses(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
     )
 
 
-def compact(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
+def compact(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
     """`responses.compact`: reads a conversation, writes its summary; it takes no output cap."""
     body = fields(body)
     seen = Input()
@@ -176,7 +176,7 @@ def compact(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
     )
 
 
-def decisions(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
+def decisions(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
     """`decisions.create`: messages and questions; it takes no output cap."""
     body = fields(body)
     seen = Input()
@@ -199,7 +199,7 @@ def decisions(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
     )
 
 
-def embeddings(body: Mapping[str, Any], files: Sequence[Any] = ()) -> Call:
+def embeddings(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
     """`embeddings.create`: texts, or lists of token ids; no output."""
     body = fields(body)
     seen = Input()
