@@ -17,6 +17,7 @@ LAYERS = [
     ["periods"],
     ["budgets", "tally"],
     ["tokens", "tariffs"],
+    ["tiers"],
     ["declared"],
     ["shipped", "pricelist"],
     ["prices"],
