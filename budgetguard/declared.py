@@ -83,7 +83,7 @@ def read_file(path: Path | str) -> Declarations:
 
     where = str(path)
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        table = tomllib.loads(Path(path).read_text("utf-8-sig"))  # editors on Windows put a byte order mark before it
     except FileNotFoundError:
         raise ConfigError(f"{where}: there is no such price file; give the path of a TOML file") from None
     except OSError as error:

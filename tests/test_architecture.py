@@ -30,6 +30,7 @@ LAYERS = [
     ["guards"],
     ["streams"],
     ["request"],
+    ["stated"],
     ["config"],
     ["sockets"],
     ["install"],
