@@ -27,6 +27,7 @@ from .ledger import Conflict, Entry, Hold, Store
 from .money import Nano
 from .process import PROCESS
 from .steps import Step, Steps
+from .tiers import leaves_open
 from .waiting import LINE
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ class Charge(Admission):
         if self.input_unknown:
             answer = yield from self._add_input(answer)
         cost = self.cost(answer)
+        if answer.tier is not None and leaves_open(self.call.tier):
+            self.guard.prices.meet(self.provider, self.call.model, answer.tier)
         if self.tallies:
             tally.settle(self.tallies, self.id, cost)
         if answer.id is not None:
@@ -186,7 +189,7 @@ class Charge(Admission):
 
     def _flags(self, answer: Answer) -> frozenset[str]:
         flags = []
-        if self.unpriced:
+        if self.unpriced and answer.cost is None:
             flags.append("unpriced")
         if self.estimated or (answer.usage is None and answer.cost is None and not (self.free or answer.free)):
             flags.append("estimated")
@@ -194,7 +197,20 @@ class Charge(Admission):
             flags.append("capped")
             if answer.cut:
                 flags.append("cut")
+        if answer.tier is not None and answer.cost is None and self._assumes(answer.model, answer.tier):
+            flags.append("tier")
         return frozenset(flags) if flags else NO_FLAGS
+
+    def _assumes(self, answered: str | None, tier: str) -> bool:
+        """Whether the answer's service tier is one of which nothing is known; it is said once."""
+        guard, asked = self.guard, self.call.model
+        if self.free or not guard.prices.assumes(self.provider, asked, answered, tier):
+            return False
+        text = (
+            "nothing is known of service tier %r, of model %r: it is priced above standard; say what it is in [tiers]"
+        )
+        guard.warn_once(f"tier {tier}", text, tier, asked)
+        return True
 
     @property
     def _capped(self) -> bool:

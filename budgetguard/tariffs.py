@@ -113,6 +113,7 @@ class Tariff:
         "_request",
         "_starts",
         "_whole_of",
+        "assumed",
         "free",
         "model",
         "provider",
@@ -124,13 +125,23 @@ class Tariff:
     """The name under which the price is listed."""
     free: bool
     """Declared free: every cost is 0."""
+    assumed: bool
+    """Whether nothing is known of its service tier, which then costs what the dearest common one does."""
 
     def __init__(
-        self, prices: Prices, *, provider: str, model: str, free: bool = False, least: Mapping[str, int] | None = None
+        self,
+        prices: Prices,
+        *,
+        provider: str,
+        model: str,
+        free: bool = False,
+        least: Mapping[str, int] | None = None,
+        assumed: bool = False,
     ) -> None:
         self.provider = provider
         self.model = model
         self.free = free
+        self.assumed = assumed
         self._least = least or {}
         kinds = sorted((kind for kind in prices if kind != "requests"), key=lambda kind: (-len(words(kind)), kind))
         starts = sorted({start for steps in prices.values() for start, _ in steps} | {BASE})
