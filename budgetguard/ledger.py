@@ -382,15 +382,15 @@ class OwnTime(Protocol):
     """
     A store that tells the time itself, by a clock of this machine, which may be set while calls are on their way.
 
-    It renews what `living` names before it takes any hold for expired. A server's clock is the server's affair.
+    A hold that `living` names is renewed where it would expire. A server's clock is the server's affair.
     """
 
-    living: Callable[[], Sequence[Hold]]
-    """The holds of this process whose calls live; takes no lock. Nothing, until somebody knows better."""
+    living: Callable[[Store], Sequence[Hold]]
+    """The holds in this store whose calls live, in this process; takes no lock."""
 
 
-def nothing_lives() -> Sequence[Hold]:
-    """What a store knows of calls by itself."""
+def nothing_lives(store: Store) -> Sequence[Hold]:
+    """What a store knows of calls until somebody knows better."""
     return ()
 
 

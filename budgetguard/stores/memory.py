@@ -37,6 +37,7 @@ from ..ledger import (
     Refusal,
     Settled,
     Stale,
+    Store,
     Terms,
     Total,
     nothing_lives,
@@ -80,7 +81,7 @@ class MemoryStore:
         self._entries: dict[str, EntryRow] = {}
         self._terms: dict[str, Terms] = {}
         self._due: list[tuple[Millis, str]] = []  # a heap; what no longer matches _open or _ended is void
-        self.living: Callable[[], Sequence[Hold]] = nothing_lives
+        self.living: Callable[[Store], Sequence[Hold]] = nothing_lives
         """The holds whose calls live, whatever the clock says."""
         _stores.add(self)
 
@@ -96,7 +97,6 @@ class MemoryStore:
         with self._lock:
             now = int(self._clock() * 1000)
             if self._due and self._due[0][0] <= now:
-                self._renew(self.living(), now)
                 self._reap(now, REAP)
             if hold_id in self._open or hold_id in self._entries or hold_id in self._ended:
                 known = self._known(hold_id, now)
@@ -194,7 +194,12 @@ class MemoryStore:
         """Have these holds count for another ttl; whether each does."""
         require_amounts(holds)
         with self._lock:
-            return self._renew(holds, int(self._clock() * 1000))
+            now = int(self._clock() * 1000)
+            try:
+                return [self._keep(hold, now) for hold in holds]
+            except BaseException:
+                self._add_up()
+                raise
 
     def balances(self, keys: Sequence[str]) -> list[Balance]:
         """The balances of accounts, in the order asked; zeros for one that was never used."""
@@ -327,16 +332,9 @@ class MemoryStore:
 
     # Everything below runs under the lock.
 
-    def _renew(self, holds: Sequence[Hold], now: Millis) -> list[bool]:
-        try:
-            return [self._keep(hold, now, now + hold.ttl_ms) for hold in holds]
-        except BaseException:
-            self._add_up()
-            raise
-
-    def _keep(self, hold: Hold, now: Millis, due: Millis) -> bool:
-        """Have a hold count until a time, unless it has ended; whether it does."""
-        hold_id = hold.id
+    def _keep(self, hold: Hold, now: Millis) -> bool:
+        """Have a hold count for its ttl from now, unless it has ended; whether it does."""
+        hold_id, due = hold.id, now + hold.ttl_ms
         held = self._open.get(hold_id)
         if held is not None:
             if due > held.due:
@@ -363,10 +361,9 @@ class MemoryStore:
         held = self._open.get(hold_id)
         if held is not None:
             if held.due <= now:
-                self._renew(self.living(), now)
+                self._expire(hold_id, held, now)
             if held.due > now:
                 return held
-            self._expire(hold_id, held, now)
         row = self._entries.get(hold_id)
         if row is not None:
             return row
@@ -455,6 +452,11 @@ class MemoryStore:
         return done
 
     def _expire(self, hold_id: str, held: OpenRow, now: Millis) -> None:
+        """Expire a hold that is due, or renew it if its call lives: then the clock was set."""
+        for alive in self.living(self):
+            if alive.id == hold_id:
+                self._keep(alive, now)
+                return
         charge = held.hold.on_expire == "charge" and held.amount > 0
         try:
             if charge:

@@ -33,6 +33,7 @@ from ..ledger import (
     Refusal,
     Settled,
     Stale,
+    Store,
     Terms,
     Total,
     nothing_lives,
@@ -75,7 +76,7 @@ class SQLiteStore:
         self.namespace = namespace
         self.journal = self._file.path + "-unsettled"
         """The directory where settlements wait while this file cannot be reached."""
-        self.living: Callable[[], Sequence[Hold]] = nothing_lives
+        self.living: Callable[[Store], Sequence[Hold]] = nothing_lives
         """The holds whose calls live, whatever the clock says."""
         self._start()
         _stores.add(self)
@@ -203,6 +204,9 @@ class SQLiteStore:
             self._file.close()
         self._combiner.drain(CHANGE_S)
 
+    def _who_lives(self) -> Sequence[Hold]:
+        return self.living(self)
+
     def _start(self) -> None:
         self._gate = Gate(self._file.path)
         self._combiner = Combiner(self._gate, self._run)
@@ -232,7 +236,7 @@ class SQLiteStore:
             if file.syncs is not (durable and file.durable):
                 file.set_sync(durable)
             _begin(cursor, batch)
-            books = SQLiteBooks(cursor, file.ns, int(self._clock() * 1000), self.living)
+            books = SQLiteBooks(cursor, file.ns, int(self._clock() * 1000), self._who_lives)
             for operation in batch:
                 books.deadline = operation.deadline
                 operation.result = operation.work(books, *operation.args)

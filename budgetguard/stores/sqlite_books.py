@@ -119,13 +119,14 @@ DELETE FROM accounts WHERE ns = ?1 AND end_ms <= ?2 AND settled = pruned AND hel
 class SQLiteBooks:
     """The operations on one namespace in one transaction; the caller begins and commits."""
 
-    def __init__(self, cursor: sqlite3.Cursor, ns: int, now: Millis, living: Callable[[], Sequence[Hold]]) -> None:
+    def __init__(self, cursor: sqlite3.Cursor, ns: int, now: Millis, who_lives: Callable[[], Sequence[Hold]]) -> None:
         self.execute = cursor.execute
         self.executemany = cursor.executemany
         self.ns = ns
         self.now = now
         self.due = due_key(now)
-        self.living = living
+        self._who_lives = who_lives
+        self._living: dict[str, Hold] | None = None
         self.deadline = 0.0
         """On the monotonic clock, in seconds."""
 
@@ -137,7 +138,6 @@ class SQLiteBooks:
         look = (ns, hold.id, self.due, first_terms, text(accounts[0].key) if accounts else None)
         due, ended, version, settled, held = execute(LOOK, look).fetchone()
         if due:
-            self.renew(self.living())
             self._reap(REAP)
             self._find(hold.id)
             _, ended, version, settled, held = execute(LOOK, look).fetchone()
@@ -313,11 +313,6 @@ class SQLiteBooks:
         """The row of a hold, if there is one after it has expired if it is due."""
         row: tuple[Any, ...] | None = self.execute(FIND_HOLD, (self.ns, hold_id)).fetchone()
         if row is not None and row[0] is not None and row[0] <= self.now:
-            if not row[2]:
-                self.renew(self.living())
-                row = self.execute(FIND_HOLD, (self.ns, hold_id)).fetchone()
-                if row[0] > self.now:
-                    return row
             self._expire(hold_id, row)
             row = self.execute(FIND_HOLD, (self.ns, hold_id)).fetchone()
         return row
@@ -333,9 +328,12 @@ class SQLiteBooks:
         return len(rows)
 
     def _expire(self, hold_id: str, row: tuple[Any, ...]) -> None:
-        """Expire an open hold that is due, or forget an ended one."""
+        """Expire an open hold that is due, unless its call lives: then the clock was set; or forget an ended one."""
         due, _, ended, amount, charge, accounts, tags, provider, model = row
         execute, ns = self.execute, self.ns
+        if not ended and (alive := self._alive(hold_id)) is not None:
+            self._keep(alive)
+            return
         execute(DELETE_HOLD, (ns, due_key(due), hold_id))
         if not ended:
             self._add(keys_of_json(accounts), amount if charge else 0, -amount)
@@ -347,6 +345,12 @@ class SQLiteBooks:
             self._forget_at(hold_id, due + KEEP_ENDED_MS, LAPSED)
         else:
             execute(DELETE_HOLD, (ns, hold_id, ""))
+
+    def _alive(self, hold_id: str) -> Hold | None:
+        """A hold of this process whose call lives."""
+        if self._living is None:
+            self._living = {hold.id: hold for hold in self._who_lives()}
+        return self._living.get(hold_id)
 
     def _stale(self, hold: Hold) -> Stale | None:
         newer = []
