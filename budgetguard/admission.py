@@ -292,6 +292,8 @@ class Admission:
             self.provider or "",
             call.model,
         )
+        if hold.ttl_ms < PROCESS.keeper.pace_ms:
+            PROCESS.keeper.watch(hold.ttl_ms)
         if leases is not None:
             taken = leases.take(hold, cover.leased)
             filled = taken if isinstance(taken, int) else (yield from leases.fill(hold, cover.leased))

@@ -23,6 +23,7 @@ from .admission import Admission, is_stored
 from .calls import NOTHING, Answer, Call, Endpoint, Listener
 from .errors import StoreError
 from .journal_files import Kept
+from .keeper import Living
 from .ledger import Conflict, Entry, Hold, Store
 from .money import Nano
 from .process import PROCESS
@@ -72,6 +73,13 @@ class Charge(Admission):
                 known = known._replace(usage={"output_tokens": heard})
                 self.input_unknown = True
         self.answer = known
+
+    def living(self) -> Living | None:
+        """What is to be kept while the call lives: its hold, if the store has it."""
+        hold, store = self.hold, self.guard.store
+        if hold is None or store is None or not self.sent or self.ended or self.spared is not None:
+            return None
+        return (store, hold._replace(amount=self.amount)) if is_stored(hold) else None
 
     def close(self) -> Steps[None]:
         """End the holds: settle what was answered, release what was not sent. Never raises; done once."""
@@ -257,6 +265,9 @@ class Follow:
         """Take in what its stream said of it, if that was its last word."""
         if listener is not None and listener.done and listener.answer is not None:
             self.answer = listener.answer
+
+    def living(self) -> None:
+        """Nothing."""
 
     def close(self) -> Steps[None]:
         """Settle the response's hold, if it is at its end."""

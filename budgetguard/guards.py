@@ -27,7 +27,7 @@ from .errors import ConfigError, UnpricedModelError
 from .journal import Journal
 from .journal_files import Kept
 from .leases import Leases
-from .ledger import DEFAULT_TTL_MS, Account, Balance, Clock, Conflict, Hold, Millis, Stale, Store
+from .ledger import DEFAULT_TTL_MS, Account, Balance, Clock, Conflict, Hold, Millis, OwnTime, Stale, Store
 from .money import Money, Nano, parse_dollars
 from .prices import PriceBook
 from .process import PROCESS, Process
@@ -110,6 +110,9 @@ class Guard:
             if names.count(name) > 1 or name in {"users", "models", "max_budget", "scope"}:
                 raise ConfigError(f"budgets: the name {name!r} is taken: give every budget a name of its own")
         self.store = store
+        timed: object = store
+        if isinstance(timed, OwnTime):
+            timed.living = process.keeper.living
         self.prices = prices if prices is not None else PriceBook()
         self.budgets = tuple(budgets)
         self.coverage = Coverage(budgets, clock)

@@ -23,7 +23,7 @@ LAYERS = [
     ["prices"],
     ["stores", "adapters"],
     ["answers"],
-    ["refusals", "process", "scope", "journal", "journal_files", "lease_post", "leases", "steps", "copying"],
+    ["refusals", "keeper", "process", "scope", "journal", "journal_files", "lease_post", "leases", "steps", "copying"],
     ["projection", "coverage"],
     ["admission"],
     ["charge"],

@@ -18,6 +18,10 @@ How a hold ends, and what comes after (`StoreContract` tests each line):
     release of an unknown hold      the id is remembered: the reserve that it overtook answers `Ended`
     release after a charged expiry  the charge is taken back, with its entry: the call cost nothing
     release after settle or release nothing changes
+    renew, while open               it counts for its ttl from now, or as long as before
+    renew after any other end       nothing changes
+    renew after expiry, or of a     placed again, whatever the limit; a charge is taken back, and its amount is held
+      hold never seen
     settle with leases              each lease, open or charged when it expired, becomes smaller by the cost, once
 
 A hold is expired from `placed + ttl_ms` on, whether or not it was reaped. Reading never reaps. A reserve reaps a
@@ -88,6 +92,12 @@ def require_amount(amount: Nano, what: str) -> None:
     """Raise `StoreError` for an amount that cannot be booked."""
     if not 0 <= amount <= MAX_AMOUNT:
         raise absurd(amount, what)
+
+
+def require_amounts(holds: Iterable[Hold]) -> None:
+    """Raise `StoreError` if the amount of one of these cannot be booked."""
+    for hold in holds:
+        require_amount(hold.amount, "a hold")
 
 
 def require_costs(entries: Iterable[Entry]) -> None:
