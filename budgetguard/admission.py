@@ -285,7 +285,7 @@ class Admission:
             amount,
             least,
             useful,
-            BACKGROUND_TTL_MS if background else guard.settings.ttl_ms,
+            (call.runs_ms or BACKGROUND_TTL_MS) if background else guard.settings.ttl_ms,
             "charge" if background else cover.on_expire,
             cover.terms,
             self.tags,

@@ -15,6 +15,7 @@ the provider, cost what was held.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -115,7 +116,7 @@ class Charge(Admission):
         elif answer is None or answer.final:  # sent, and nothing heard: unknown is not free
             yield from self._settle(answer or Answer())
         else:
-            yield from self.guard.keep(self, answer)
+            yield from self.guard.background.keep(self, answer)
 
     def _settle(self, answer: Answer) -> Steps[None]:
         if self.input_unknown:
@@ -246,7 +247,7 @@ class Charge(Admission):
 
 
 class Follow:
-    """A look at an earlier background response: it holds nothing itself, and settles that response's hold."""
+    """A look at earlier work in the background: it holds nothing itself, and settles that work's hold."""
 
     def __init__(self, guard: Guard, endpoint: Endpoint) -> None:
         self.guard = guard
@@ -255,23 +256,24 @@ class Follow:
         self.id = ""
         self.ask_usage = False
         self.watched = False
-        self.answer = Answer(final=False)
+        self.answers: Sequence[Answer] = ()
 
-    def observe(self, answer: Answer) -> None:
-        """Take in how the response stands."""
-        self.answer = answer
+    def observe(self, *answers: Answer) -> None:
+        """Take in how the work stands."""
+        self.answers = answers
 
     def interrupted(self, listener: Listener | None) -> None:
         """Take in what its stream said of it, if that was its last word."""
         if listener is not None and listener.done and listener.answer is not None:
-            self.answer = listener.answer
+            self.answers = (listener.answer,)
 
     def living(self) -> None:
         """Nothing."""
 
     def close(self) -> Steps[None]:
-        """Settle the response's hold, if it is at its end."""
-        try:
-            yield from self.guard.follow(self.answer)
-        except Exception:
-            log.exception("response %s could not be settled", self.answer.id)
+        """Settle the hold of the work, if it is at its end."""
+        for answer in self.answers:
+            try:
+                yield from self.guard.background.follow(self.guard, self.endpoint.follows, answer)
+            except Exception:
+                log.exception("%s %s could not be settled", self.endpoint.follows, answer.id)

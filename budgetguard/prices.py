@@ -117,7 +117,7 @@ class _Cards:
 
     def __init__(self, snapshot: DataSnapshot | None) -> None:
         self.snapshot = snapshot
-        self.quotes: dict[tuple[str | None, str, str | None], Quote] = {}
+        self.quotes: dict[tuple[str | None, str, str | None, bool], Quote] = {}
         self.tariffs: dict[tuple[str | None, str, str | None, str | None], tuple[int, int, Tariff]] = {}
         self.hosts: dict[tuple[str, str], str | None] = {}
 
@@ -238,21 +238,21 @@ class PriceBook:
         except UnpricedModelError:
             return False
 
-    def quote(self, provider: str | None, model: str, tier: str | None = None) -> Quote:
+    def quote(self, provider: str | None, model: str, tier: str | None = None, *, sure: bool = False) -> Quote:
         """
         The worst case, for the check before a call: the dearest hour of the day, plain input at the price of a
-        cache write, the dearest tier that the call may be answered in.
+        cache write, the dearest tier that the call may be answered in; the one asked for, if that is `sure`.
 
         Raises `UnpricedModelError`.
         """
         cards = self._cache
         if cards.snapshot is not self._source():
             cards = self._cards()
-        key = (provider, model, tier)
+        key = (provider, model, tier, sure)
         now_ms = self._clock() * 1000
         quote = cards.quotes.get(key)
         if quote is None or now_ms >= quote.until_ms:
-            quote = self._quote(provider, model, tier, int(now_ms))
+            quote = self._quote(provider, model, tier, int(now_ms), sure=sure)
             _keep(self._cards().quotes, key, quote)
         return quote
 
@@ -322,10 +322,10 @@ class PriceBook:
             return f"openai/{regional[1]}"
         return pricelist.provider_at(self._list(), f"https://{host}{path}")
 
-    def _quote(self, provider: str | None, model: str, tier: str | None, now_ms: int) -> Quote:
+    def _quote(self, provider: str | None, model: str, tier: str | None, now_ms: int, *, sure: bool) -> Quote:
         found = self._find(provider, model)
-        tiers = {None, tier_name(tier)}
-        if leaves_open(tier):
+        tiers = {tier_name(tier)} if sure else {None, tier_name(tier)}
+        if leaves_open(tier) and not sure:
             tiers |= self._open_tiers(found, now_ms) if self._auto is None else self._auto
             tiers |= self._met.get((provider, model), frozenset())
         moments, until_ms = [now_ms], now_ms + _KEEP_MS
