@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 Usage: TypeAlias = Mapping[str, int]
 """
@@ -133,6 +133,9 @@ class Listener(Protocol):
 
 
 Reply: TypeAlias = Callable[[Any], Answer]
+
+Ending: TypeAlias = Literal["whole", "left", "dropped"]
+"""How a stream ended: read to its end; closed or broken off before; or forgotten, and found by the collector."""
 
 
 @dataclass(frozen=True, slots=True)

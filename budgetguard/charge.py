@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from . import tally
 from .admission import Admission, is_stored
-from .calls import NOTHING, Answer, Call, Endpoint, Listener
+from .calls import NOTHING, Answer, Call, Ending, Endpoint, Listener
 from .errors import StoreError
 from .journal_files import Kept
 from .keeper import Living
@@ -64,12 +64,12 @@ class Charge(Admission):
         else:
             self.answer = Answer()
 
-    def interrupted(self, listener: Listener | None) -> None:
+    def interrupted(self, listener: Listener | None, ending: Ending) -> None:
         """Take in that the answer's stream ended: with its usage, or before that was seen."""
         known = (listener.answer if listener is not None else None) or Answer()
         if known.usage is None and known.cost is None and known.final and listener is not None:
             self.estimated = True
-            if self.guard.settings.abandoned == "observed" and not self.call.thinks:
+            if self._costs_what_was_heard(ending) and not self.call.thinks:
                 heard = max(listener.pieces, -(-listener.heard // BYTES_A_TOKEN))
                 known = known._replace(usage={"output_tokens": heard})
                 self.input_unknown = True
@@ -81,6 +81,15 @@ class Charge(Admission):
         if hold is None or store is None or not self.sent or self.ended or self.spared is not None:
             return None
         return (store, hold._replace(amount=self.amount)) if is_stored(hold) else None
+
+    def _costs_what_was_heard(self, ending: Ending) -> bool:
+        """Whether a stream without a last word costs what was heard of it, or all that was held."""
+        abandoned = self.guard.settings.abandoned
+        if abandoned != "auto":
+            return abandoned == "observed"
+        if ending == "whole" or not (self.cover.hard or self._hard()):
+            return True
+        return ending == "left" and self.host.stops
 
     def close(self) -> Steps[None]:
         """End the holds: settle what was answered, release what was not sent. Never raises; done once."""
@@ -101,7 +110,7 @@ class Charge(Admission):
 
     def leave(self) -> None:
         """Have another thread end the charge."""
-        PROCESS.reaper.take(self.abandon)
+        PROCESS.reaper.put(self.abandon)
 
     def abandon(self) -> None:
         """End the charge here and now."""
@@ -262,7 +271,7 @@ class Follow:
         """Take in how the work stands."""
         self.answers = answers
 
-    def interrupted(self, listener: Listener | None) -> None:
+    def interrupted(self, listener: Listener | None, _ending: Ending) -> None:
         """Take in what its stream said of it, if that was its last word."""
         if listener is not None and listener.done and listener.answer is not None:
             self.answers = (listener.answer,)

@@ -15,7 +15,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from threading import Lock
 from types import FrameType, TracebackType
 from typing import Any, get_args
 
@@ -23,6 +22,7 @@ from .budgets import DEFAULT_IN_FLIGHT, require_choice, require_in_flight, requi
 from .errors import ConfigError, find_budget_error
 from .install import default_guard, install
 from .ledger import Account, Enforce
+from .locks import latch
 from .money import Money, parse_dollars
 from .scope import Scope, current, leave, merge_tags
 from .tally import Tally
@@ -65,7 +65,7 @@ class budget:
         self._wait_s = wait
         self._reraise = reraise
         self._scope: Scope | None = None
-        self._entered = Lock()
+        self._entered = latch()
         self._home: str | None = None
         self._tally = Tally(
             Account(

@@ -63,7 +63,7 @@ class Settings:
     ttl_ms: Millis = DEFAULT_TTL_MS
     output_guess: int = 8_192
     context_guess: int = 1_050_000
-    abandoned: Literal["observed", "held"] = "observed"
+    abandoned: Literal["auto", "observed", "held"] = "observed"
     usage_hosts: frozenset[str] = frozenset()
     on_store_error: Literal["closed", "open"] = "closed"
     allowance: Money | float | str | None = None

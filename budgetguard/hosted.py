@@ -8,7 +8,6 @@ are then hard within one process only, and spend of several processes is what th
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -36,6 +35,7 @@ from .ledger import (
     Total,
     new_id,
 )
+from .locks import mutex
 from .money import Nano
 from .records import make_record, read_record
 from .stores.deadlines import CHANGE_S, READ_S, SETTLE_S
@@ -61,7 +61,7 @@ class WholeDicts:
 
     def __init__(self, server: HttpStore, clock: Clock) -> None:
         self._server = server
-        self._lock = threading.Lock()
+        self._lock = mutex("whole dicts")
         self._read: dict[str, dict[str, Any]] = {}  # as the server sent them: what it keeps beside goes back
         self.ledger = MemoryStore(clock=clock, namespace=server.namespace)
         said = server.post_json("get_budget", {"project_name": server.namespace}, READ_S)
@@ -133,7 +133,7 @@ class HostedStore:
         self.journal = server.journal
         self._server = server
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = mutex("hosted store")
         self._native: bool | None = None
         self._dicts: WholeDicts | None = None
 

@@ -25,6 +25,7 @@ from weakref import WeakSet
 from .errors import ConfigError, StoreError
 from .journal_files import JournalFile, Kept, Left, check_directory, files_in, line_of
 from .ledger import Store
+from .locks import mutex
 from .money import Money
 
 log = logging.getLogger("budgetguard")
@@ -163,8 +164,8 @@ class Journal:
                 self._file = None
 
     def _renew(self) -> None:
-        self._lock = threading.Lock()
-        self._replaying = threading.Lock()
+        self._lock = mutex("journal")
+        self._replaying = mutex("journal replay")
         self._thread: threading.Thread | None = None
 
     def _write(self, kept: Kept) -> None:

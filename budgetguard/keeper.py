@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TypeAlias
 
 from .ledger import Hold, Millis, Store
+from .locks import mutex
 
 log = logging.getLogger("budgetguard")
 
@@ -44,7 +45,7 @@ class Keeper:
         self.pace_ms: Millis = NEVER_MS
         self._look = look
         self._is_open = is_open
-        self._lock = threading.Lock()
+        self._lock = mutex("keeper")
         self._bell = threading.Event()
         self._thread: threading.Thread | None = None
         self._told: set[int] = set()

@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
 
 from .errors import StoreError
 from .journal_files import JournalFile, lease_line, line_of
 from .ledger import Conflict, Entry, Hold, Store
+from .locks import Mutex
 
 if TYPE_CHECKING:
     from .journal import Journal
@@ -59,7 +59,7 @@ class Post:
         """The leases that settlements draw on which are not on the books."""
         return {lease_id for hold, _, _ in (*self.waiting, *self.stuck) for lease_id in hold.leases}
 
-    def send(self, lock: Lock) -> None:
+    def send(self, lock: Mutex) -> None:
         """Send all that waits; raises `StoreError`."""
         while self.waiting:
             with lock:
@@ -85,7 +85,7 @@ class Post:
                 log.error("call %s was settled at %d before, now at %d", hold.id, outcome.recorded, entry.cost)
         return []
 
-    def open(self, lock: Lock) -> None:
+    def open(self, lock: Mutex) -> None:
         """Have the file ready before calls need it: to make one takes a while."""
         with lock:
             if self.file is None:

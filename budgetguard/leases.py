@@ -32,7 +32,9 @@ from .errors import StoreError
 from .journal_files import lease_line
 from .lease_post import Post
 from .ledger import Account, Admitted, Entry, Hold, Millis, Refusal, Stale, Store, new_id
+from .locks import mutex
 from .money import MAX_AMOUNT, Nano
+from .reaper import REAPER
 from .steps import Step, Steps
 from .waiting import LINE
 
@@ -144,8 +146,8 @@ class Leases:
 
     def _begin(self) -> None:
         """Begin with nothing, as a forked child has to: the slices are the parent's, as is the lock on its file."""
-        self._lock = threading.Lock()
-        self._flushing = threading.Lock()
+        self._lock = mutex("leases")
+        self._flushing = mutex("leases flush")
         self._thread: threading.Thread | None = None
         self._leases: dict[str, list[Lease]] = {}
         self._paces: dict[str, Pace] = {}
@@ -386,7 +388,7 @@ class Leases:
             reserve = partial(self._store.reserve, hold)
             outcome: Admitted | Refusal | Stale = yield Step(reserve, blocking=self._store.blocking)
         except BaseException:
-            self._journal.give_back(hold.id)  # the store may have placed it, or not
+            REAPER.run(partial(self._journal.give_back, hold.id))  # the store may have placed it, or not
             raise
         finally:
             if first:

@@ -1,7 +1,7 @@
 """
 What one process shares: its `max_budget`, its default guard, and the ends of abandoned calls.
 
-This is the only module-level state beside the `ContextVar` of the scope. A
+With `REAPER`, this is the only module-level state beside the `ContextVar` of the scope. A
 forked child starts with the money its parent had spent, but none of its holds:
 they are the parent's to end.
 """
@@ -10,13 +10,9 @@ from __future__ import annotations
 
 import atexit
 import gc
-import logging
 import os
-import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from queue import SimpleQueue
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .budgets import DEFAULT_IN_FLIGHT
@@ -25,14 +21,13 @@ from .keeper import NEVER_MS, Keeper, Living
 from .leases import close_all, living_leases
 from .ledger import Account
 from .money import DOLLAR, Nano, parse_dollars
+from .reaper import REAPER, run_quietly
 from .tally import Tally
 
 if TYPE_CHECKING:
     from .charge import Charge
     from .guards import Guard
-    from .streams import Watch
-
-log = logging.getLogger("budgetguard")
+    from .watches import Watch
 
 SWEEP_S = 1.0
 """How often the garbage collector is asked, at most, for streams that were dropped."""
@@ -47,7 +42,7 @@ class Process:
         """What counts under `max_budget`; `None` while there is none."""
         self.open: dict[int, Charge | Watch] = {}
         """What has not ended, by its id(): charges, and unread answers that took over theirs."""
-        self.reaper = Reaper()
+        self.reaper = REAPER
         self.keeper = Keeper(self.living, self.has_open)
         self.pid = os.getpid()
         self._paused_ms = NEVER_MS
@@ -116,64 +111,10 @@ class Process:
             self.keeper.watch(self._paused_ms)
 
     def after_fork(self) -> None:
-        """In a forked child: the parent's calls in flight and its threads are not ours."""
+        """In a forked child: the parent's calls in flight are not ours."""
         self.pid = os.getpid()
         self.open = {}
-        self.reaper = Reaper()
         self.keeper = Keeper(self.living, self.has_open)
-
-
-class Reaper:
-    """
-    Ends calls whose stream was dropped.
-
-    A finalizer may run anywhere, also inside one of our locks, so it only puts the end on a queue, whose `put`
-    is safe there; a daemon thread, started with the first stream, runs it.
-    """
-
-    def __init__(self) -> None:
-        self._ends: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
-
-    def start(self) -> None:
-        """Start the thread, if it does not run."""
-        if self._thread is None:
-            with self._starting:
-                if self._thread is None:
-                    thread = threading.Thread(target=self._run, name="budgetguard-reaper", daemon=True)
-                    thread.start()
-                    self._thread = thread
-
-    def put(self, end: Callable[[], None]) -> None:
-        """Have an end run soon. Safe in a finalizer."""
-        self._ends.put(end)
-
-    def take(self, end: Callable[[], None]) -> None:
-        """Have an end run soon, whether the thread runs or not. Where none can start any more, the exit runs it."""
-        self._ends.put(end)
-        with suppress(RuntimeError):
-            self.start()
-
-    def drain(self) -> None:
-        """Wait until everything that was put has run."""
-        if self._thread is None:
-            return
-        done = threading.Event()
-        self._ends.put(done.set)
-        done.wait(timeout=5)
-
-    def _run(self) -> None:
-        while (end := self._ends.get()) is not None:
-            run_quietly(end)
-
-
-def run_quietly(end: Callable[[], None]) -> None:
-    """Run what comes after a provider's answer: it is logged if it fails, and never raised."""
-    try:
-        end()
-    except Exception:
-        log.exception("the end of a call could not be recorded")
 
 
 PROCESS = Process()

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from threading import Lock
 
 from .ledger import Account, Balance, Hold, Refusal, grant
+from .locks import mutex
 from .money import Nano
 
 
 class _Shared:
     """One lock for all tallies, since a call takes from several at once; and how often this process was forked."""
 
-    lock = Lock()
+    lock = mutex("tallies")
     forks = 0
 
 
@@ -115,7 +115,6 @@ def book(tallies: Sequence[Tally], cost: Nano) -> None:
 
 def _forked() -> None:
     _Shared.forks += 1
-    _Shared.lock = Lock()  # another thread of the parent may have held it
 
 
 if hasattr(os, "register_at_fork"):

@@ -11,8 +11,6 @@ whatever tiktoken cannot count soon is bounded by its bytes instead.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -21,6 +19,7 @@ from time import thread_time
 from typing import TYPE_CHECKING, Any
 
 from .calls import Call, read
+from .locks import mutex
 
 if TYPE_CHECKING:
     import re
@@ -343,17 +342,7 @@ _PATTERNS = {
 _END_OF_TEXT = {"cl100k_base": 100_257, "o200k_base": 199_999}
 
 _encodings: dict[str, Encoding | None] = {}
-_building = threading.Lock()
-
-
-def _forget_lock() -> None:
-    """A forked child must not wait for a thread that it does not have."""
-    global _building  # noqa: PLW0603
-    _building = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_lock)
+_building = mutex("tokens")
 
 
 def _vocabulary(name: str) -> list[bytes]:

@@ -14,8 +14,12 @@ import time
 from bisect import insort
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
+from functools import partial
 from itertools import count
-from threading import Event, Lock
+from threading import Event
+
+from .locks import any_held, mutex
+from .reaper import REAPER
 
 POLL_S = 0.02
 """How often the first in line asks again."""
@@ -74,7 +78,7 @@ class Line:
     def __init__(self) -> None:
         self.queues: dict[Hashable, list[Turn]] = {}
         """The turns for each account, in order of arrival; empty while nobody waits."""
-        self._lock = Lock()
+        self._lock = mutex("line")
         self._arrivals = count()
 
     def first_busy(self, keys: Iterable[Hashable]) -> Hashable:
@@ -98,6 +102,9 @@ class Line:
 
     def leave(self, turn: Turn) -> None:
         """Leave the line; the next one's turn begins, for what is there may do for two."""
+        if any_held():  # a coroutine that nobody has any more is closed by the collector, wherever that runs
+            REAPER.put(partial(self.leave, turn))
+            return
         following = None
         with self._lock:
             queue = self.queues.get(turn.key)
@@ -136,7 +143,6 @@ class Line:
     def after_fork(self) -> None:
         """In a forked child: those who waited are the parent's."""
         self.queues = {}
-        self._lock = Lock()
 
 
 def _arrival(turn: Turn) -> int:

@@ -11,7 +11,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "budgetguard"
 
 LAYERS = [
-    ["errors", "waiting"],
+    ["errors", "locks"],
+    ["reaper", "waiting"],
     ["money"],
     ["calls", "ledger"],
     ["periods"],
@@ -30,6 +31,7 @@ LAYERS = [
     ["batches"],
     ["background"],
     ["guards"],
+    ["watches"],
     ["streams"],
     ["request"],
     ["stated", "asides"],
@@ -97,7 +99,7 @@ def test_imports_point_down(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((PACKAGE / "stores").glob("*.py")), ids=lambda path: path.name)
 def test_a_store_never_hears_of_budgets_models_or_sdks(path: Path) -> None:
     """So that adding one takes one file and no knowledge of the rest."""
-    assert own_layers(path) <= {"ledger", "money", "errors", "stores"}
+    assert own_layers(path) <= {"ledger", "money", "errors", "locks", "stores"}
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "adapters").glob("*.py")), ids=lambda path: path.name)
@@ -137,6 +139,19 @@ def test_only_install_sets_attributes_of_other_peoples_modules() -> None:
         if layer_of(path) not in {"cli", "testing"} and "FunctionWrapper" in path.read_text("utf-8")
     }
     assert patching <= {"install", "sockets"}
+
+
+def test_every_lock_is_made_in_one_place() -> None:
+    """There they can be listed, and asked for their owner: `tests/test_locks.py` walks through them."""
+    made = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "allocate_lock"}
+    elsewhere = [
+        f"{path.name}: {ast.unparse(node)}"
+        for path in modules()
+        if layer_of(path) not in {"locks", "testing"}
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in made
+    ]
+    assert elsewhere == []
 
 
 class _Sync(ast.NodeTransformer):

@@ -360,7 +360,9 @@ def test_a_stream_that_is_open_at_exit_is_on_the_books(ending, provider, tmp_pat
     """The interpreter's end is an end, too; nothing is printed about it."""
     program = f"""
         import budgetguard, openai
-        manager = budgetguard.BudgetManager("exit", store="sqlite:///{tmp_path}/books.db")
+        from budgetguard.guards import Settings
+        settings = Settings(abandoned="observed")
+        manager = budgetguard.BudgetManager("exit", store="sqlite:///{tmp_path}/books.db", settings=settings)
         manager.create_budget(1, "ann")
         budgetguard.patch(manager)
         client = openai.OpenAI(base_url="{provider.base_url}", api_key="none")
@@ -448,9 +450,9 @@ def test_a_raw_body_that_nobody_reads_settles_what_was_held(provider, go, made):
 
 def test_an_encoding_that_we_do_not_know_settles_what_was_held(provider, made, monkeypatch):
     """Better too much than nothing."""
-    from budgetguard import streams
+    from budgetguard import watches
 
-    monkeypatch.setattr(streams, "_inflater", lambda _encoding: None)
+    monkeypatch.setattr(watches, "_inflater", lambda _encoding: None)
     with provider.client() as client:
         create = client.chat.completions.with_streaming_response.create
         with create(model=MODEL, messages=HI, stream=True, max_tokens=100) as raw:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+
+from ..locks import mutex
 
 MOST_FAILURES = 20
 """So many wrong keys of one prefix from one address are answered as such; then they have to wait."""
@@ -20,7 +21,7 @@ class FailedKeys:
     def __init__(self, clock: Callable[[], float], most: int = MOST_FAILURES) -> None:
         self._clock = clock
         self._most = most
-        self._lock = threading.Lock()
+        self._lock = mutex("server limits")
         self._empty_at: dict[str, float] = {}  # when the address's bucket will have leaked empty
 
     def wait_s(self, address: str) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
@@ -12,6 +11,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from ..budgets import unescape
 from ..ledger import Admitted, Conflict, Ended, Entry, Hold, OpenHold, Refusal, Settled, Stale
+from ..locks import mutex
 from ..money import DOLLAR, Nano
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -25,7 +25,7 @@ class Meter:
     """What this server did for one project since it started. A request that a client repeats counts again."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = mutex("server meter")
         self._budgets: set[str] = set()
         self.spend: dict[str, Nano] = defaultdict(int)
         self.placed: dict[str, int] = defaultdict(int)

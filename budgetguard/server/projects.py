@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from functools import cached_property
 
 from ..budgets import escape, unescape
 from ..ledger import Clock, Store
+from ..locks import mutex
 from ..manager import BudgetManager
 from ..prices import PriceBook
 from ..stores import open_store
@@ -56,7 +56,7 @@ class Projects:
         self._url = url
         self._clock = clock
         self._default = default
-        self._lock = threading.Lock()
+        self._lock = mutex("server projects")
         self._open: dict[str, Project] = {}  # the one that was asked for last is the last
         self._meters: dict[str, Meter] = {}
         self._closing = ThreadPoolExecutor(1, thread_name_prefix="budgetguard-close")

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from ..errors import StoreError
+from ..locks import latch, mutex
 
 T = TypeVar("T")
 
@@ -152,13 +153,13 @@ class Combiner:
         self._run = run
         self._busy = busy
         self._slow = slow
-        self._mutex = threading.Lock()
-        self._lead = threading.Lock()
+        self._mutex = mutex("gate queue")
+        self._lead = mutex("gate lead")
         self._queue: deque[Operation] = deque()
         self._helping = False
         self._sleeping = False
         """Whether the helper waits for the bell: while it works, it sees by itself what is queued."""
-        self._bell = threading.Lock()
+        self._bell = latch()
         self._bell.acquire()
 
     def submit(self, work: Callable[..., T], args: tuple[Any, ...], *, durable: bool, timeout_s: float) -> T:
@@ -212,7 +213,7 @@ class Combiner:
 
     def _wait(self, operation: Operation, timeout_s: float) -> None:
         """Queue an operation, and wait until it is finished."""
-        done = operation.done = threading.Lock()
+        done = operation.done = latch()
         done.acquire()
         if not self._line_up(operation):
             self._serve()

@@ -15,7 +15,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import islice, takewhile
-from threading import Lock
 from weakref import WeakSet
 
 from ..errors import ConfigError
@@ -42,6 +41,7 @@ from ..ledger import (
     Total,
     nothing_lives,
 )
+from ..locks import mutex
 from ..money import MAX_AMOUNT, Nano
 from .memory_rows import Books, EndedRow, EntryRow, OpenRow, add_up
 from .rules import (
@@ -73,7 +73,7 @@ class MemoryStore:
     def __init__(self, *, clock: Clock = time.time, namespace: str = "default") -> None:
         self.namespace = namespace
         self._clock = clock
-        self._lock = Lock()
+        self._lock = mutex("memory store")
         self._books: dict[str, Books] = {}
         self._sorted: list[str] = []  # keys of _books in order; the newest, at the end of _books, may be missing
         self._open: dict[str, OpenRow] = {}
@@ -325,8 +325,7 @@ class MemoryStore:
         """Nothing to close: what is in memory stays."""
 
     def _after_fork(self) -> None:
-        """In a forked child: locks and open holds were the parent's; what was settled still counts here."""
-        self._lock = Lock()
+        """In a forked child: open holds were the parent's; what was settled still counts here."""
         self._open = {}
         self._add_up()
 

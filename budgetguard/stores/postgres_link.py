@@ -11,7 +11,6 @@ import time
 import weakref
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
-from threading import Lock
 from typing import Any, TypeAlias, TypeVar
 
 import psycopg
@@ -21,6 +20,7 @@ from psycopg.rows import tuple_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from ..errors import StoreError
+from ..locks import mutex
 from .postgres_values import register
 from .remote import Breaker
 
@@ -175,7 +175,7 @@ class Link:
         self._make = make
         self._prepare = prepare
         self._own = own
-        self._lock = Lock()
+        self._lock = mutex("postgres")
         self._pool: Pool | None = None
         self._closing: weakref.finalize[[Pool, list[Connection[Any]]], Link] | None = None
         self._prepared = False

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from threading import Lock
 from typing import Any
 from weakref import WeakSet
 
@@ -38,6 +37,7 @@ from ..ledger import (
     Terms,
     Total,
 )
+from ..locks import mutex
 from . import redis_reports as reports
 from .deadlines import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, Deadlines
 from .memory_rows import add_up
@@ -294,7 +294,7 @@ class RedisStore:
 
     def _begin(self) -> None:
         self._recent = Recent()
-        self._looking = Lock()
+        self._looking = mutex("redis look")
         self._replay = None
         self._server = Server(self._clients.reserve, self._link, strict=self._strict)
         # What a client does with a connection that was given is its own affair: it may be one of a cluster's many.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..errors import StoreError
+from ..locks import mutex
 
 KEEP_S = 60.0
 MOST_BYTES = 128 * 1024 * 1024
@@ -26,7 +27,7 @@ class Recent:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, most_bytes: int = MOST_BYTES) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = mutex("redis replay")
         self._steps: deque[tuple[float, int, int, Sequence[Any]]] = deque()
         """When it was, how many settlements and bytes, and what was sent."""
         self._most_bytes = most_bytes

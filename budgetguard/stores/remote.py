@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 import time
 from collections.abc import Callable
 
 from ..errors import StoreError
+from ..locks import mutex
 
 FAILURES = 3
 """After so many failures in a row the breaker opens."""
@@ -30,7 +30,7 @@ class Breaker:
     def __init__(self, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = mutex("breaker")
         self._pause_s = PAUSE_S
         self._asks_at = 0.0
         self._last = ""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib.resources import files
@@ -17,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..errors import ConfigError, StoreError
+from ..locks import mutex
 from .sqlite_rows import text
 from .text import from_raw
 
@@ -42,7 +42,7 @@ class Slot:
     """A connection, opened when it is needed, and the lock to use it under."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = mutex("sqlite connection")
         self.connection: sqlite3.Connection | None = None
         self.cursor: sqlite3.Cursor | None = None
         """Of the connection that writes: one for all statements, because each costs time to make."""
