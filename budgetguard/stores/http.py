@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError, ProtocolError, SSLError
 
-from ..errors import ConfigError, StoreError
+from ..errors import AmountError, ConfigError, StoreError
 from ..ledger import (
     Admitted,
     Balance,
@@ -323,6 +323,8 @@ class HttpStore:
             ) from None
         if answer.status == 404:
             raise StoreError(f"{self.name}: {message}; if this client is newer than that server, upgrade the server")
+        if problem.get("code") == "absurd_amount":
+            raise AmountError(message)
         if kind == "config_error":
             raise ConfigError(message)
         raise StoreError(f"{self.name}: {message}" if answer.status in {401, 403, 429} else message)

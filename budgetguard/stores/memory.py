@@ -45,6 +45,7 @@ from ..locks import mutex
 from ..money import MAX_AMOUNT, Nano
 from .memory_rows import Books, EndedRow, EntryRow, OpenRow, add_up
 from .rules import (
+    LARGE,
     REAP,
     REAP_MORE,
     Sums,
@@ -56,6 +57,7 @@ from .rules import (
     off_clock,
     require_amounts,
     require_rows,
+    require_sums,
 )
 
 EVERYTHING = Query()
@@ -142,6 +144,8 @@ class MemoryStore:
                 late = known is not None or (bool(hold.accounts) and "manual" not in flags)
                 books = self._charged(hold)
             more = self._beside(hold, entry, books) if entry.accounts else []
+            if cost > LARGE:
+                require_sums(cost, [account.settled for account in [*books, *more]])
             if late or "expired" in flags:
                 flags = final_flags(entry, late)
             try:

@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from ..errors import StoreError
+from ..errors import AmountError, StoreError
 from ..ledger import Account, Balance, Carried, Entry, Hold, Millis, Query, Refusal, grant
 from ..money import MAX_AMOUNT, Nano, format_nano
 
@@ -54,6 +54,13 @@ END_OF_TIME_MS: Millis = 253_402_300_800_000
 
 MOST_PRUNED: Nano = 2**62
 """Twice as much is more than the integers of a database hold."""
+
+
+MOST_SUM: Nano = 2**62
+"""What an account can have settled: $4.6 billion."""
+
+LARGE: Nano = 10**15
+"""Only costs above it ($1,000,000) are looked at for that: smaller ones would have to be billions."""
 
 
 def ends_of(hold: Hold) -> dict[str, Millis | None]:
@@ -81,11 +88,17 @@ def last_end(hold: Hold) -> Millis | None:
     return last
 
 
-def absurd(amount: Nano, what: str) -> StoreError:
+def absurd(amount: Nano, what: str) -> AmountError:
     """The error for an amount below 0, or larger (`MAX_AMOUNT`) than every store can keep exact."""
-    return StoreError(
+    return AmountError(
         f"{what} of {format_nano(amount)} cannot be booked: a call costs from $0 to $9,000,000; check its price"
     )
+
+
+def require_sums(cost: Nano, settled: Iterable[Nano]) -> None:
+    """Raise `AmountError` if a cost, added to one of these sums, is more than the integers of a database hold."""
+    if cost > LARGE and any(sum_ + cost > MOST_SUM for sum_ in settled):
+        raise AmountError(f"a cost of {format_nano(cost)} cannot be booked: its budget has taken all that it can count")
 
 
 def require_amount(amount: Nano, what: str) -> None:

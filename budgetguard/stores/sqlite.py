@@ -41,6 +41,7 @@ from ..ledger import (
 from . import sqlite_reports as reports
 from .deadlines import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, Deadlines, take_deadlines
 from .gate import Combiner, Gate, Operation
+from .own_files import UNSETTLED
 from .rules import require_amount, require_amounts, require_costs, require_rows
 from .sqlite_books import PRUNE_ROWS, SQLiteBooks
 from .sqlite_file import SQLiteFile, is_busy, is_full
@@ -74,7 +75,7 @@ class SQLiteStore:
         self._settle_s = settle_s
         self._file = SQLiteFile(os.path.abspath(path), namespace, durable=durable)
         self.namespace = namespace
-        self.journal = self._file.path + "-unsettled"
+        self.journal = self._file.path + UNSETTLED
         """The directory where settlements wait while this file cannot be reached."""
         self.living: Callable[[Store], Sequence[Hold]] = nothing_lives
         """The holds whose calls live, whatever the clock says."""

@@ -27,7 +27,7 @@ from ..ledger import (
     Terms,
 )
 from ..money import Nano
-from .rules import REAP, REAP_MORE, Sums, admit, ends_of, final_flags, last_end, off_clock
+from .rules import LARGE, REAP, REAP_MORE, Sums, admit, ends_of, final_flags, last_end, off_clock, require_sums
 from .sqlite_rows import (
     due_key,
     find_sums,
@@ -241,6 +241,8 @@ class SQLiteBooks:
             more = {key: (ns, text(key), cost, 0, end_ms) for key in entry.accounts if key not in keys}
             rows += more.values()
             keys = (*more, *keys)
+        if cost > LARGE:
+            require_sums(cost, [find_sums(execute, ns, key)[0] for key in keys])
         self.executemany(ADD, rows)
         flags = entry.flags
         if late or "expired" in flags:

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from ..errors import ConfigError, StoreError
+from ..errors import AmountError, ConfigError, StoreError
 from ..ledger import (
     KEEP_ENDED_MS,
     Account,
@@ -41,6 +41,7 @@ from ..ledger import (
     Total,
     new_id,
 )
+from ..money import MAX_AMOUNT
 from .clock import StoppedClock
 
 TTL_S = 60
@@ -518,6 +519,23 @@ class StoreContract:
         with pytest.raises(StoreError, match="cannot be booked"):
             store.settle(held, entry(held, amount))
         assert balance(store) == (0, 0)
+
+    def test_an_account_has_an_end_to_what_it_can_count(self, store: Store) -> None:
+        """After five hundred absurd costs the next is an error, and the books still add up."""
+        ids = [new_id() for _ in range(512)]
+        store.settle_many([(Hold(id_, (ACCOUNT,), 0), Entry(id_, MAX_AMOUNT)) for id_ in ids])
+
+        def settle_more() -> None:
+            for _ in range(600):
+                call = Hold(new_id(), (ACCOUNT,), 0)
+                store.settle(call, Entry(call.id, MAX_AMOUNT))
+
+        with pytest.raises(AmountError):
+            settle_more()
+        settled, held = balance(store)
+        assert 512 * MAX_AMOUNT <= settled < 2**63
+        assert held == 0
+        assert isinstance(store.reserve(hold(1)), Refusal)
 
     def test_a_release_of_a_settled_hold_changes_nothing(self, store: Store) -> None:
         """Money wins."""
