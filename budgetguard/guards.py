@@ -152,6 +152,15 @@ class Guard:
             tags = {**tags, "user": call.user}
         return Charge(self, endpoint, call, provider=provider, scope=scope, tags=tags)
 
+    def deployed(self, call: Call, provider: str | None, deployment: str) -> Call:
+        """
+        The call as one of the deployment that its URL names, whatever the body asks for, if that is the dearer model.
+
+        A deployment whose name is no model's tells nothing: then the body's model is all that is known.
+        """
+        dearer = self.prices.dearest(provider, (call.model, deployment))
+        return call if dearer is None else call._replace(model=dearer)
+
     def tallies(self, scope: Scope | None) -> tuple[Tally, ...]:
         """The limits of this process that a call in this scope is under."""
         own = scope.tallies if scope is not None else ()

@@ -41,6 +41,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -120,6 +121,7 @@ class _Cards:
         self.quotes: dict[tuple[str | None, str, str | None], Quote] = {}
         self.tariffs: dict[tuple[str | None, str, str | None, str | None], tuple[int, int, Tariff]] = {}
         self.hosts: dict[tuple[str, str], str | None] = {}
+        self.dearest: dict[tuple[str | None, tuple[str, ...]], str | None] = {}
 
 
 class PriceBook:
@@ -255,6 +257,20 @@ class PriceBook:
             quote = self._quote(provider, model, tier, int(now_ms))
             _keep(self._cards().quotes, key, quote)
         return quote
+
+    def dearest(self, provider: str | None, models: tuple[str, ...]) -> str | None:
+        """Of these models that with the highest price of a token; `None` if none of them has a price."""
+        cards, key = self._cards(), (provider, models)
+        if key not in cards.dearest:
+            _keep(cards.dearest, key, self._dearest(provider, models))
+        return cards.dearest[key]
+
+    def _dearest(self, provider: str | None, models: tuple[str, ...]) -> str | None:
+        prices: dict[str, int] = {}
+        for model in models:
+            with suppress(UnpricedModelError):
+                prices[model] = self.quote(provider, model).cost({"input_tokens": 1_000, "output_tokens": 1_000})
+        return max(prices, key=lambda model: prices[model], default=None)
 
     def tariff(self, provider: str | None, model: str, tier: str | None, at_ms: int) -> Tariff:
         """

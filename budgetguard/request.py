@@ -69,6 +69,9 @@ class Request:
         self.host = host = self.client.base_url.host  # asked once: the SDK works it out each time
         files = _files(options.files) if options.files else ()
         charge = self.charge = guard.charge(self.endpoint, self.body, files, guard.prices.provider(host), scope)
+        deployment = self.client.__dict__.get("_azure_deployment")
+        if deployment is not None and deployment != charge.call.model:
+            charge.call = guard.deployed(charge.call, charge.provider, deployment)
         if charge.call.stream and self.raw != _STREAMED and self.endpoint.amend is not None:
             charge.ask_usage = self._asks_usage()
         return charge

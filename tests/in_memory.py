@@ -15,6 +15,13 @@ from budgetguard import Budget, BudgetManager, PriceBook
 HI = [{"role": "user", "content": "hi"}]
 
 
+def answering(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    """An HTTP client whose every request is answered by a function of its JSON."""
+    stack = http()
+    transport = stack.MockTransport(lambda request: stack.Response(200, json=answer(json.loads(request.content))))
+    return stack.Client(transport=transport)
+
+
 def guarded(
     answer: Callable[[dict[str, Any]], dict[str, Any]],
     limit: float | None,
@@ -23,9 +30,7 @@ def guarded(
     **options: Any,
 ) -> tuple[openai.OpenAI, BudgetManager]:
     """A guarded client of a provider in memory, and its manager with one budget, which has these options."""
-    stack = http()
-    transport = stack.MockTransport(lambda request: stack.Response(200, json=answer(json.loads(request.content))))
-    client = openai.OpenAI(api_key="-", base_url=base_url, max_retries=0, http_client=stack.Client(transport=transport))
+    client = openai.OpenAI(api_key="-", base_url=base_url, max_retries=0, http_client=answering(answer))
     manager = BudgetManager("t", store="memory://", budgets=[Budget("one", limit, **options)], prices=prices)
     return budgetguard.guard(client, manager), manager
 
