@@ -71,14 +71,7 @@ format: setup
 	$(RUN) -m ruff check --fix .
 
 bench: setup .cache/litellm/ready
-	$(RUN) -m benchmarks.imports
-	$(RUN) -m benchmarks.calls
-	$(RUN) -m benchmarks.redis
-	$(RUN) -m benchmarks.postgres
-	$(RUN) -m benchmarks.leases
-	$(RUN) -m benchmarks.hosted
-	$(RUN) benchmarks/litellm_manager.py budgetguard
-	.cache/litellm/bin/python benchmarks/litellm_manager.py litellm
+	$(RUN) -m benchmarks
 
 .cache/litellm/ready: .venv/bin/uv
 	$(UV) venv --quiet --python .venv/bin/python .cache/litellm

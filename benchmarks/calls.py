@@ -29,6 +29,8 @@ import budgetguard
 from budgetguard.ledger import Account, Entry, Hold, new_id
 from budgetguard.stores import open_store
 
+from .floors import Floors
+
 REPLY = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
@@ -44,6 +46,8 @@ REPLY = {
     },
 }
 MESSAGES = [{"role": "user", "content": "Hey, how's it going?"}]
+MEMORY = "memory store, sync"
+MOST_GROWTH = 1.2
 
 
 @dataclass
@@ -54,6 +58,7 @@ class Row:
     bare_us: float
     guarded_us: float
     floor: str
+    """"+5 %": the most that is added; "+30 us more": than in the row of the memory store; "": none."""
 
     @property
     def added_us(self) -> float:
@@ -62,6 +67,13 @@ class Row:
     @property
     def percent(self) -> float:
         return 100 * self.added_us / self.bare_us
+
+    def keeps(self, memory_us: float) -> bool:
+        """Whether it keeps its floor, where so much is added in the row of the memory store."""
+        most, _, unit = self.floor.partition(" ")
+        if unit == "%":
+            return self.percent <= float(most)
+        return not self.floor or self.added_us <= memory_us + float(most)
 
 
 def http() -> Any:
@@ -212,7 +224,7 @@ def rows(quick: bool) -> Iterator[Row]:
     rounds, calls = (7, 60) if quick else (25, 200)
     folder = Path(tempfile.mkdtemp(prefix="budgetguard-bench-"))
     yield sync_row("no budget covers the call", None, "+1 %", rounds, calls, user=None)
-    yield sync_row("memory store, sync", "memory://", "+5 %", rounds, calls)
+    yield sync_row(MEMORY, "memory://", "+5 %", rounds, calls)
     yield async_row("memory store, async", "memory://", "+8 %", rounds, calls)
     yield sync_row("SQLite, one durable commit a call", f"sqlite:///{folder}/full.db", "+45 %", rounds, calls)
     relaxed = f"sqlite:///{folder}/relaxed.db?synchronous=normal"
@@ -244,7 +256,7 @@ def fill(store: Any, users: int, entries: int, first: int = 0) -> None:
         store.settle(hold, Entry(hold.id, 1, tags={"user": user}, flags=frozenset({"manual"})))
 
 
-def growth(name: str, empty_url: str, full_url: str, users: int, entries: int) -> None:
+def growth(name: str, empty_url: str, full_url: str, users: int, entries: int, floors: Floors) -> None:
     """Print what a pair costs in a store with many users, then with many entries, beside an empty one in turn."""
     empty, full = open_store(empty_url), open_store(full_url)
     done = 0
@@ -254,7 +266,8 @@ def growth(name: str, empty_url: str, full_url: str, users: int, entries: int) -
         pairs = [(pair_us(empty, "u1"), pair_us(full, f"u{turn * 7919 % users}")) for turn in range(41)]
         small, large = (statistics.median(times) for times in zip(*pairs, strict=True))
         line = f"{name}, {what}: a reserve and settle {large:.1f} us, {small:.1f} us without"
-        print(f"{line}: x{large / small:.2f}  (floor 1.2)", flush=True)
+        kept = large / small <= MOST_GROWTH
+        print(f"{line}: x{large / small:.2f}  (floor {MOST_GROWTH}){floors.mark(kept)}", flush=True)
     empty.close()
     full.close()
 
@@ -265,21 +278,26 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON lines")
     options = parser.parse_args()
     print(f"{'':45}{'bare':>9}{'guarded':>10}{'added':>9}{'':>8}  floor")
+    floors, memory_us = Floors(), 0.0
     for row in rows(options.quick):
+        if row.name == MEMORY:
+            memory_us = row.added_us
+        mark = floors.mark(row.keeps(memory_us))
         if options.json:
             print(json.dumps(asdict(row)))
         else:
             print(
                 f"{row.name:45}{row.bare_us:7.1f}us{row.guarded_us:8.1f}us{row.added_us:+7.1f}us{row.percent:+7.1f}%"
-                f"  {row.floor}",
+                f"  {row.floor}{mark}",
                 flush=True,
             )
     scale = 10 if options.quick else 1
     users, entries = 100_000 // scale, 1_000_000 // scale
     with tempfile.TemporaryDirectory() as folder:
-        growth("memory", "memory://", "memory://", users, entries)
+        growth("memory", "memory://", "memory://", users, entries, floors)
         relaxed = f"sqlite:///{folder}/{{}}.db?synchronous=normal"
-        growth("SQLite", relaxed.format("empty"), relaxed.format("full"), users, entries)
+        growth("SQLite", relaxed.format("empty"), relaxed.format("full"), users, entries, floors)
+    floors.leave()
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from budgetguard.ledger import Account, Entry, Hold, Store, new_id
 from budgetguard.stores import open_store
 
 from . import servers
+from .floors import Floors
 from .redis import TAGS, USAGE, Row, pair, seconds
 
 BURST = 10_000
@@ -117,8 +118,11 @@ def main() -> None:
     if asked.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
         return
+    floors = Floors()
     for row in rows:
-        print(f"{asked.store:8} leased: {row.name:40} {row.value:10,.0f}   {row.floor}")
+        mark = floors.bound(row.value, row.floor)
+        print(f"{asked.store:8} leased: {row.name:40} {row.value:10,.0f}   {row.floor}{mark}")
+    floors.leave()
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from budgetguard.ledger import Account, Admitted, Entry, Hold, Store, new_id
 from budgetguard.stores import open_store
 
 from . import servers
+from .floors import Floors
 
 LIMIT = 10**15
 ACCOUNTS = tuple(Account(f"team-{number}/2027-01", limit=LIMIT) for number in range(4))
@@ -137,8 +138,11 @@ def main() -> None:
     if asked.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
         return
+    floors = Floors()
     for row in rows:
-        print(f"{asked.server:8} {row.name:48} {row.value:10,.2f}   {row.floor}")
+        mark = floors.bound(row.value, row.floor)
+        print(f"{asked.server:8} {row.name:48} {row.value:10,.2f}   {row.floor}{mark}")
+    floors.leave()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -133,7 +134,9 @@ class Charge(Admission):
         cost = self.cost(answer)
         if answer.tier is not None and leaves_open(self.call.tier):
             self.guard.prices.meet(self.provider, self.call.model, answer.tier)
-        if self.tallies:
+        if self.free or self.unpriced:
+            yield from self._book_unheld(cost)
+        elif self.tallies:
             tally.settle(self.tallies, self.id, cost)
         if answer.id is not None:
             self.guard.note_settled(answer.id, self.tags)
@@ -173,6 +176,22 @@ class Charge(Admission):
         if isinstance(outcome, Conflict):
             log.error("call %s was settled at %d before, now at %d", self.id, outcome.recorded, entry.cost)
 
+    def _book_unheld(self, cost: Nano) -> Steps[None]:
+        """
+        See to it that a call for which nothing was held is booked all the same, where it did cost something.
+
+        No hold has told of the user's newest budget, nor names the accounts.
+        """
+        if not cost:
+            return
+        tallies, self.tallies = self.tallies, ()  # every step may be repeated
+        tally.book(tallies, cost)
+        guard = self.guard
+        if guard.store is not None:
+            with suppress(StoreError):  # then it is booked, by the journal, on the budgets that are known here
+                yield Step(partial(guard.read_terms, self.tags), guard.store.blocking)
+            self.cover = guard.coverage.cover(self.tags)
+
     def _keep(self, hold: Hold, entry: Entry) -> Steps[None]:
         """Have the journal settle it when the store can be reached."""
         guard, landed = self.guard, None
@@ -192,22 +211,24 @@ class Charge(Admission):
         return answer._replace(usage=usage)
 
     def _entry(self, answer: Answer, cost: Nano) -> Entry:
-        call = self.call
+        call, keys = self.call, self.cover.counters(self.call.model)
+        if self.hold is None and cost:
+            keys = (*[account.key for account in self.cover.plain], *keys)
         return Entry(
             self.id,
             cost,
-            self.cover.counters(call.model),
+            keys,
             0,
             self.tags,
             self.provider or "",
             answer.model or call.model,
             answer.usage or NOTHING,
-            self._flags(answer),
+            self._flags(answer, cost),
         )
 
-    def _flags(self, answer: Answer) -> frozenset[str]:
+    def _flags(self, answer: Answer, cost: Nano) -> frozenset[str]:
         flags = []
-        if self.unpriced and answer.cost is None:
+        if self.unpriced and not cost:
             flags.append("unpriced")
         if self.estimated or (answer.usage is None and answer.cost is None and not (self.free or answer.free)):
             flags.append("estimated")
@@ -242,8 +263,13 @@ class Charge(Admission):
         return min(self.amount, self.projection.cost(self.cap))
 
     def cost(self, answer: Answer) -> Nano:
-        """The true cost. All that was held, if the usage is unknown: unknown is not free."""
-        if self.free or self.unpriced or answer.free:
+        """
+        The true cost. All that was held, if the usage is unknown: unknown is not free.
+
+        What a provider states, and what a model of the list costs that answered instead of a free one, is the cost
+        also where nothing was to be paid.
+        """
+        if answer.free:
             return 0
         if answer.cost is not None:
             return answer.cost

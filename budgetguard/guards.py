@@ -166,7 +166,7 @@ class Guard:
 
     def balances(self, tags: Mapping[str, str], scope: Scope | None) -> list[tuple[Account, Balance]]:
         """Every account that a call with these tags touches now, and what it has taken; reads the store."""
-        self._read_terms(tags)
+        self.read_terms(tags)
         pairs = [(tally.account, tally.balance) for tally in self.tallies(scope)]
         if self.store is None:
             return pairs
@@ -179,7 +179,7 @@ class Guard:
             pairs.append((account, Balance(account.key, settled, held)))
         return pairs
 
-    def _read_terms(self, tags: Mapping[str, str]) -> None:
+    def read_terms(self, tags: Mapping[str, str]) -> None:
         """Ask the store for the budget of the user in these tags, where there is no hold that would be told of it."""
         if self.store is not None and "user" in tags:
             terms = self.store.terms(terms_key(tags["user"]))
@@ -234,7 +234,7 @@ class Guard:
         assert self.store is not None
         hold, entry = kept.hold, kept.entry
         if kept.asked is not None:
-            self._read_terms(entry.tags)
+            self.read_terms(entry.tags)
             cover = self.coverage.cover(entry.tags, kept.at_ms)
             hold = hold._replace(accounts=cover.accounts)
             entry = entry._replace(accounts=cover.counters(kept.asked))

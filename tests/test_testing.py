@@ -435,7 +435,7 @@ def test_input_is_counted_as_documented():
 
     assert input_tokens(*HI, messages=1) == 2 + 6
     assert input_tokens(picture, messages=1) == 1 + 85 + 6
-    assert input_tokens("") == 3
+    assert input_tokens("abcde") == 2  # of what is no conversation
 
 
 def test_it_runs_on_its_own():

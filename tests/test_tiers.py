@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+from in_memory import HI, guarded, reply
 
-import budgetguard
-from benchmarks.calls import http
-from budgetguard import Budget, BudgetExceededError, BudgetManager, PriceBook
+from budgetguard import BudgetExceededError, PriceBook
 from budgetguard.errors import ConfigError
 from budgetguard.tiers import leaves_open, tier_name
 
 NOON_MS = 1_795_348_800_000
 INPUT = {"input_tokens": 1000}
-HI = [{"role": "user", "content": "hi"}]
 
 
 def cost(prices: PriceBook, tier: str | None, model: str = "gpt-4o", provider: str | None = "openai") -> int:
@@ -207,24 +203,6 @@ def test_a_tier_that_was_met_is_held_from_then_on() -> None:
 
 
 # -- whole calls -----------------------------------------------------------------------------------------------------
-
-
-def guarded(
-    answer: Callable[[dict[str, Any]], dict[str, Any]], limit: float, prices: PriceBook, base_url: str, **options: Any
-) -> tuple[openai.OpenAI, BudgetManager]:
-    """A guarded client of a provider in memory."""
-    stack = http()
-    transport = stack.MockTransport(lambda request: stack.Response(200, json=answer(json.loads(request.content))))
-    client = openai.OpenAI(api_key="-", base_url=base_url, max_retries=0, http_client=stack.Client(transport=transport))
-    manager = BudgetManager("t", store="memory://", budgets=[Budget("one", limit)], prices=prices, **options)
-    return budgetguard.guard(client, manager), manager
-
-
-def reply(model: str, written: int, **more: Any) -> dict[str, Any]:
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "ok"}}
-    usage = {"prompt_tokens": 100, "completion_tokens": written, "total_tokens": 100 + written}
-    said = {"id": "c1", "object": "chat.completion", "created": 1, "model": model, "choices": [choice]}
-    return {**said, "usage": usage, **more}
 
 
 def exhaust(client: openai.OpenAI, **request: Any) -> None:

@@ -89,7 +89,7 @@ def embed(request: Request, plan: Plan, _key: str) -> Reply:
         raise BadRequestError("Missing required parameter: 'input'.")
     one = isinstance(given, str) or isinstance(given[0], int)
     inputs: list[Any] = [given] if one else list(given)
-    tokens = sum(max(1, -(-len(i.encode()) // 4)) if isinstance(i, str) else len(i) for i in inputs)
+    tokens = sum(input_tokens(i) if isinstance(i, str) else len(i) for i in inputs)
     usage = dict(plan.usage or {"prompt_tokens": tokens, "total_tokens": tokens})
     size = whole(body.get("dimensions"), "dimensions", default=8) or 8
     vector: Any = [round(1 / (k + 2), 6) for k in range(size)]

@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 from .plan import BadRequestError, Event, Plan, Reply, Request
-from .words import Written, input_tokens, whole, write
+from .words import Written, conversation, input_tokens, whole, write
 
 
 def respond(request: Request, plan: Plan, key: str) -> Reply:
@@ -27,7 +27,7 @@ def respond(request: Request, plan: Plan, key: str) -> Reply:
     cap = whole(body.get("max_output_tokens"), "max_output_tokens", least=16)
     answer = write(plan, cap=cap, schema=_schema(body), tool=_tool(body, items, plan))
     tools = body.get("tools") or []
-    asked = input_tokens(body.get("instructions"), *items, *tools, messages=len(items))
+    asked = input_tokens(body.get("instructions"), *items, *tools, messages=len(conversation(given)))
     usage = _usage(plan, asked, answer)
     reply = _response(body, plan, key, model=str(model), answer=answer, usage=usage)
     events = list(_events(reply, answer)) if body.get("stream") else None
@@ -39,7 +39,7 @@ def count_input(request: Request, _plan: Plan, _key: str) -> Reply:
     given = request.body.get("input") or ""
     items = [given] if isinstance(given, str) else list(given)
     tools = request.body.get("tools") or []
-    tokens = input_tokens(request.body.get("instructions"), *items, *tools, messages=len(items))
+    tokens = input_tokens(request.body.get("instructions"), *items, *tools, messages=len(conversation(given)))
     return Reply(body={"object": "response.input_tokens", "input_tokens": tokens}, billed=False)
 
 

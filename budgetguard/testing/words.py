@@ -2,9 +2,11 @@
 What the fake provider counts and writes: deterministic, one token a piece.
 
 *Input tokens* are the UTF-8 bytes of every text in the request divided by four
-and rounded up, plus 3 for each message, plus 3; a tool definition counts as the
-text of its compact JSON, a picture as 85 tokens. *Output tokens* are the pieces
-that were written: a word of text, or up to four characters of JSON.
+and rounded up; a conversation has 3 more for each message, and 3. A tool
+definition counts as the text of its compact JSON, a picture as 85 tokens. That is
+never more than a guard assumes at most, so that a test of a hard limit can rely
+on it. *Output tokens* are the pieces that were written: a word of text, or up to
+four characters of JSON.
 """
 
 from __future__ import annotations
@@ -18,6 +20,11 @@ from typing import Any
 from .plan import BadRequestError, Plan
 
 PICTURE_TOKENS = 85
+_PICTURES = frozenset({"image_url", "input_image"})
+_PARTS = _PICTURES | {"text", "input_text", "output_text", "refusal"}
+_SHOWING = frozenset({None, "message", "function_call_output", "custom_tool_call_output", "computer_call_output"})
+"""What a picture can stand in."""
+
 WORDS = (" money", " is", " a", " promise", " kept", " in", " whole", " numbers", " and", " the", " sum", " holds;")
 
 
@@ -51,7 +58,14 @@ def input_tokens(*contents: Any, messages: int = 0) -> int:
             pictures += 1
         else:
             size += len(text.encode("utf-8", "surrogatepass"))
-    return -(-size // 4) + PICTURE_TOKENS * pictures + 3 * messages + 3
+    framing = 3 * messages + 3 if messages else 0
+    return -(-size // 4) + PICTURE_TOKENS * pictures + framing
+
+
+def conversation(given: Any) -> list[Any]:
+    """The items of a Responses input that are framed: a bare text as one, but no part that stands by itself."""
+    items = [{"content": given}] if isinstance(given, str) else list(given)
+    return [item for item in items if isinstance(item, Mapping) and item.get("type") not in _PARTS]
 
 
 def write(plan: Plan, *, cap: int | None, schema: Any = None, tool: Mapping[str, Any] | None = None) -> Written:
@@ -123,12 +137,13 @@ def _texts(content: Any) -> Iterator[str | None]:
         for part in content:
             yield from _texts(part)
     elif isinstance(content, Mapping):
-        if content.get("type") in {"image_url", "input_image"}:
+        if content.get("type") in _PICTURES:
             yield None
         elif content.get("type") == "function" and ("parameters" in content or "function" in content):
             yield json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         else:
+            shows = content.get("type") in _SHOWING
             for name in ("content", "text", "refusal", "arguments", "output", "name"):
-                yield from _texts(content.get(name))
+                yield from (text for text in _texts(content.get(name)) if shows or text is not None)
             for call in content.get("tool_calls") or ():
                 yield from _texts(call.get("function"))
