@@ -77,7 +77,8 @@ def _note(request: Request, response: Any, seen: BatchFile) -> Steps[None]:
         http = http_response(response)
         [answer] = () if request.unread and http is not None else _answers(request.endpoint, response, http)
         if answer.id is not None:
-            yield from request.guard.background.note_file(answer.id, seen)
+            guard = request.guard
+            yield from guard.background.note_file(answer.id, seen, guard.coverage.now_ms())
     except StoreError as error:
         log.warning("the file of a batch is known in this process only: %s", error)
     except Exception:

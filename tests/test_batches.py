@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import openai
 import pytest
+from batching import HELD, MODEL, SPENT, THREE, ask, begin, lines, manager, upload
 from sdk_shapes import run, wait
 
 import budgetguard
@@ -23,29 +23,9 @@ from budgetguard.calls import UNKNOWN_HOST, Answer
 from budgetguard.process import PROCESS
 from budgetguard.testing import FakeProvider
 
-MODEL = "gpt-4o-mini"
 PRICE = {MODEL: ("0.15", "0.60"), "gpt-4o": ("2.5", "10")}
 
 HOUR_MS = 3_600_000
-
-
-def ask(number: int = 0, path: str = "/v1/chat/completions", **body: Any) -> dict[str, Any]:
-    """One request of a batch file."""
-    asked = {"model": MODEL, "messages": [{"role": "user", "content": "hi there"}], "max_completion_tokens": 50}
-    asked = {name: value for name, value in {**asked, **body}.items() if value is not None}
-    return {"custom_id": f"request-{number}", "method": "POST", "url": path, "body": asked}
-
-
-def lines(*requests: dict[str, Any]) -> bytes:
-    return b"".join(json.dumps(each).encode() + b"\n" for each in requests)
-
-
-THREE = lines(ask(1), ask(2), ask(3))
-
-HELD = 3 * (9 * 75 + 50 * 300)
-"""Of THREE: 9 tokens in (the bill has one less) and 50 out, at half of $0.15 and $0.60 a million."""
-
-SPENT = 3 * (8 * 75 + 20 * 300)
 
 
 @pytest.fixture
@@ -73,27 +53,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Any) -> str:
     return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/budgets.db"
 
 
-def manager(url: str = "memory://", limit: float | str = 1, store: Any = None) -> BudgetManager:
-    made = BudgetManager("batches", store=store or url)
-    made.create_budget(limit, "ann")
-    return made
-
-
 @pytest.fixture
 def made(url: str) -> Iterator[BudgetManager]:
     ours = manager(url)
     with ours, budgetguard.budget(user="ann"):
         yield ours
-
-
-async def upload(client: Any, content: Any = THREE) -> str:
-    return (await wait(client.files.create(file=content, purpose="batch"))).id
-
-
-async def begin(client: Any, content: Any = THREE, **more: Any) -> str:
-    name = await upload(client, content)
-    asked = {"input_file_id": name, "endpoint": "/v1/chat/completions", "completion_window": "24h", **more}
-    return (await wait(client.batches.create(**asked))).id
 
 
 def held(made: BudgetManager) -> int:
