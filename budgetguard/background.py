@@ -36,6 +36,7 @@ FILES = "files"
 FILE_MS: Millis = 30 * 24 * 60 * 60 * 1000
 """How long a provider keeps such a file, if nobody says otherwise."""
 
+_FORGET_EVERY_MS: Millis = 60 * 60 * 1000
 _MOST = 10_000
 
 
@@ -74,6 +75,7 @@ class Background:
         self._store = store
         self._charges: dict[str, Charge] = {}
         self._files: dict[str, BatchFile] = {}
+        self._forget_ms: Millis = 0
 
     def keep(self, charge: Charge, answer: Answer) -> Steps[None]:
         """Keep the hold of work that has begun until a look at it shows its usage, in this process or another."""
@@ -105,21 +107,9 @@ class Background:
         """Remember what the requests in an uploaded file can cost."""
         _put(self._files, file_id, file)
         yield from self._write(_key(FILES, file_id), json.dumps({"at_ms": at_ms, **file.as_json()}))
-
-    def forget_file(self, file_id: str) -> Steps[None]:
-        """A file is gone at its provider."""
-        self._files.pop(file_id, None)
-        key = _key(FILES, file_id)
-        if (yield from self._read(key)) is not None:
-            yield from self._write(key, None)
-
-    def forget_files(self, before_ms: Millis) -> None:
-        """Take the files that were uploaded before a time out of the store's books."""
-        assert self._store is not None
-        for terms in list(self._store.all_terms(_key(FILES, ""))):
-            said = _read(terms)
-            if said is not None and said.get("at_ms", 0) < before_ms:
-                self._store.put_terms(terms.key, None)
+        if self._store is not None and at_ms >= self._forget_ms:
+            self._forget_ms = at_ms + _FORGET_EVERY_MS
+            yield Step(partial(self._forget, self._store, at_ms - FILE_MS), self._store.blocking)
 
     def file(self, file_id: str) -> Steps[BatchFile | None]:
         """What is remembered of a file, here or by another process; `None` if nobody read it."""
@@ -136,6 +126,13 @@ class Background:
                 said = _read(terms)
                 if said is not None:
                     yield _job(kind, terms.key.removeprefix(_key(kind, "")), said)
+
+    def _forget(self, store: Store, before_ms: Millis) -> None:
+        """Take the files that were uploaded before a time out of the store's books."""
+        for terms in list(store.all_terms(_key(FILES, ""))):
+            said = _read(terms)
+            if said is not None and said.get("at_ms", 0) < before_ms:
+                store.put_terms(terms.key, None)
 
     def _read(self, key: str) -> Steps[str | None]:
         if self._store is None:

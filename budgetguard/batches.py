@@ -33,6 +33,10 @@ MOST_LINE = 32 * 1024 * 1024
 """Bytes of the longest line that is read; a file with a longer one counts as not read."""
 
 
+MOST_MODELS = 100
+"""Models in one file; one with more counts as not read."""
+
+
 class Part(NamedTuple):
     """What the requests of a file that ask one model come to."""
 
@@ -125,7 +129,7 @@ class FileReader:
             return False
         if endpoint.request is not None:
             self._project(endpoint.request(asked.body, (), self._host))
-        return True
+        return len(self._parts) <= MOST_MODELS
 
     def file(self) -> BatchFile:
         """The sums so far."""

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
+import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +21,9 @@ from sdk_shapes import run, wait
 
 import budgetguard
 from budgetguard import BudgetExceededError, BudgetManager, UnpricedModelError
+from budgetguard.adapters import openai as adapter
 from budgetguard.adapters.openai_batches import batch as read_batch
+from budgetguard.batches import BatchCharge, BatchFile, FileReader, Part
 from budgetguard.calls import UNKNOWN_HOST, Answer
 from budgetguard.process import PROCESS
 from budgetguard.testing import FakeProvider
@@ -416,6 +421,121 @@ def test_files_for_something_else_are_not_read(provider, go, made):
     assert [terms.key for terms in made.store.all_terms() if terms.key.startswith("files/")] == []
 
 
+def test_files_are_forgotten_when_their_provider_has_forgotten_them(provider, go, made):
+    """After thirty days."""
+    old = json.dumps({"at_ms": 1, "parts": {}, "uncapped": 0, "unpriced": None})
+    made.store.put_terms("files/file-old", old)
+
+    async def call(client: Any) -> None:
+        await upload(client)
+
+    go(call)
+
+    assert made.store.terms("files/file-old").body is None
+    assert len(list(made.store.all_terms("files/"))) == 1
+
+
+class Endless(io.RawIOBase):
+    """A file of so many requests, that is nowhere as a whole."""
+
+    def __init__(self, requests: int) -> None:
+        self._left = requests
+        self._line = lines(ask(1, messages=[{"role": "user", "content": "why is the sea salt? " * 100}]))
+        self.size = requests * len(self._line)
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        self._left -= 1
+        return self._line if self._left >= 0 else b""
+
+
+def test_a_large_file_is_read_in_little_memory(made):
+    """Ten megabytes here; line by line, so that it might be any size."""
+    reader = FileReader(made.guard, "openai", UNKNOWN_HOST)
+    reader.read(Endless(1))  # the vocabulary, the price list
+    file = Endless(4_500)
+    tracemalloc.start()
+    seen = reader.read(file)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert file.size > 9_000_000
+    assert seen.requests == 4_501
+    assert peak < 1_000_000
+
+
+def test_a_file_is_not_read_on_the_event_loop(provider):
+    """Other tasks go on meanwhile."""
+    threads: list[int] = []
+
+    class Tap(io.BytesIO):
+        def readline(self, size: int | None = -1, /) -> bytes:
+            threads.append(threading.get_ident())
+            return super().readline(size)
+
+    async def call() -> None:
+        async with provider.async_client() as client:
+            await upload(client, Tap(THREE))
+
+    with manager(), budgetguard.budget(user="ann"):
+        asyncio.run(call())
+
+    assert len(threads) == 4
+    assert threading.get_ident() not in threads
+
+
+def test_a_file_with_a_line_that_is_too_long_or_with_too_many_models_counts_as_unseen(made, monkeypatch):
+    """What is kept of it would grow with it."""
+    monkeypatch.setattr("budgetguard.batches.MOST_LINE", 400)
+    reader = FileReader(made.guard, "openai", UNKNOWN_HOST)
+    assert reader.read(io.BytesIO(THREE)) is not None
+    assert reader.read(io.BytesIO(lines(ask(1, user="x" * 400)))) is None
+    reader = FileReader(made.guard, "openai", UNKNOWN_HOST)
+    assert reader.read(io.BytesIO(lines(*[ask(1, model=f"gpt-4o-{n}") for n in range(101)]))) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "free", "requests"),
+    [
+        ({"status": "failed", "request_counts": {"total": 0, "completed": 0, "failed": 0}}, True, None),
+        ({"status": "failed", "request_counts": None}, True, None),
+        ({"status": "failed", "request_counts": {"total": 9, "completed": 4, "failed": 0}}, False, 4),
+        ({"status": "cancelled", "request_counts": {"total": 9, "completed": 4, "failed": 1}}, False, 4),
+        ({"status": "cancelled", "request_counts": {"total": 9, "completed": 0, "failed": 0}}, True, 0),
+        ({"status": "cancelled", "request_counts": {"total": 0, "completed": 0, "failed": 0}}, True, 0),
+        ({"status": "cancelled", "request_counts": {"total": 0}, "in_progress_at": 1}, False, None),
+        ({"status": "cancelled"}, False, None),
+        ({"status": "expired", "request_counts": {"total": 9, "completed": 8, "failed": 0}}, False, 8),
+        ({"status": "completed", "request_counts": {"total": 9, "completed": 0, "failed": 9}}, True, 0),
+        ({"status": "completed", "request_counts": {"total": 0, "completed": 0, "failed": 0}}, False, None),
+        ({"status": "completed"}, False, None),
+        ({"status": "in_progress", "request_counts": {"total": 9, "completed": 0, "failed": 0}}, False, 0),
+    ],
+)
+@pytest.mark.parametrize("usage", [None, {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}])
+def test_what_a_batch_says_without_a_usage(said, free, requests, usage):
+    """Free is only what says that nothing was run; zeros are a placeholder."""
+    answer = read_batch({"id": "batch_1", "usage": usage, **said})
+    assert (answer.free, answer.requests, answer.usage) == (free, requests, None)
+    assert answer.final == (said["status"] != "in_progress")
+
+
+def test_a_batch_that_was_cut_short_costs_at_most_its_dearest_requests(made):
+    """Which of them were answered is not said; how many is."""
+    endpoint = adapter.find("POST", "/batches")
+    charge = made.guard.charge(endpoint, {"input_file_id": "file-1"}, (), "openai", None)
+    charge.know(BatchFile({MODEL: Part(10, 1_000, 300, 50)}))
+    assert charge.cost(Answer(requests=2)) == 2 * 300
+    assert charge.cost(Answer(requests=4)) == 1_000
+    assert charge.cost(Answer()) == 1_000
+
+
+@pytest.mark.parametrize(("window", "hours"), [("24h", 48), ("7d", 8 * 24), (None, 48), ("soon", 48)])
+def test_a_longer_window_is_a_longer_hold(window, hours):
+    """Other hosts run a batch for up to a week."""
+    call = adapter.find("POST", "/batches").request({"input_file_id": "f", "completion_window": window}, ())
+    assert (call.runs_ms, call.file, call.background) == (hours * HOUR_MS, "f", True)
+
+
 def test_two_that_look_at_once_settle_it_once(provider, made):
     """The hold's id makes it harmless to repeat."""
     provider_client = provider.client()
@@ -434,9 +554,7 @@ def test_two_that_look_at_once_settle_it_once(provider, made):
 
 def test_the_price_of_a_long_context_is_that_of_the_longest_request_not_of_their_sum(made):
     """gpt-5.4 costs twice as much above 272,000 tokens of one request."""
-    from budgetguard.batches import BatchCharge, BatchFile, Part
-
-    endpoint = budgetguard.install.adapter.find("POST", "/batches")
+    endpoint = adapter.find("POST", "/batches")
     charge = made.guard.charge(endpoint, {"input_file_id": "file-1"}, (), "openai", None, host=UNKNOWN_HOST)
     assert isinstance(charge, BatchCharge)
     usage = {"input_tokens": 1_000_000, "output_tokens": 1_000}

@@ -169,16 +169,6 @@ def test_what_others_wrote_into_the_store_is_passed_over(cli, begun, made, caplo
     assert caplog.text.count("that budgetguard did not write") == 2
 
 
-def test_old_files_are_forgotten(cli, begun, made, provider, monkeypatch):
-    """A provider keeps them for thirty days."""
-    monkeypatch.setenv("OPENAI_API_KEY", "none")
-    made.store.put_terms("files/file-old", json.dumps({"at_ms": 1, "parts": {}, "uncapped": 0, "unpriced": None}))
-    cli("--settle", "--base-url", provider.base_url)
-
-    assert made.store.terms("files/file-old").body is None
-    assert len(list(made.store.all_terms("files/"))) == 1
-
-
 def test_jobs_of_an_older_version_are_listed_too(cli, made):
     """They do not say where they were sent, nor for how long they hold."""
     old = {"hold": new_id(), "endpoint": "responses", "provider": "openai", "model": "o3", "amount": 7}

@@ -13,7 +13,7 @@ import typer
 from rich.progress import Progress
 
 from ..adapters.openai import find
-from ..background import FILE_MS, Job
+from ..background import Job
 from ..errors import ConfigError
 from ..ledger import Millis
 from ..money import Nano
@@ -72,7 +72,6 @@ def jobs(
         if settle:
             with _client(base_url) as client, _bar(len(found), silent=as_json) as advance:
                 found = list(_settled(guard, client, [each.job for each in found], advance))
-            guard.background.forget_files(now_ms - FILE_MS)
             manager.flush()
     if as_json:
         print_json([_as_json(each, now_ms) for each in found])
