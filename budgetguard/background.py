@@ -19,6 +19,7 @@ from .calls import Answer, Call, Endpoint
 from .charge import Charge
 from .ledger import Account, Hold, Millis, Store, Terms
 from .money import Nano
+from .pieces import Uploads
 from .steps import Step, Steps
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Background:
         self._charges: dict[str, Charge] = {}
         self._files: dict[str, BatchFile] = {}
         self._forget_ms: Millis = 0
+        self.uploads = Uploads()
 
     def keep(self, charge: Charge, answer: Answer) -> Steps[None]:
         """Keep the hold of work that has begun until a look at it shows its usage, in this process or another."""

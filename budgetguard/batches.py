@@ -48,10 +48,14 @@ class Part(NamedTuple):
     longest: int = 0
     """The most input tokens of one of them."""
 
-    def plus(self, amount: Nano, input_tokens: int) -> Part:
-        """With one request more."""
-        longest = max(self.longest, input_tokens)
-        return Part(self.requests + 1, self.amount + amount, max(self.dearest, amount), longest)
+    def plus(self, other: Part) -> Part:
+        """Together with others."""
+        return Part(
+            self.requests + other.requests,
+            self.amount + other.amount,
+            max(self.dearest, other.dearest),
+            max(self.longest, other.longest),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +135,26 @@ class FileReader:
             self._project(endpoint.request(asked.body, (), self._host))
         return len(self._parts) <= MOST_MODELS
 
+    def take(self, file: BatchFile) -> bool:
+        """Take in the sums of a part of the file."""
+        for model, part in file.parts.items():
+            self._parts[model] = self._parts.get(model, Part()).plus(part)
+        self._uncapped += file.uncapped
+        self._unpriced = file.unpriced or self._unpriced
+        return len(self._parts) <= MOST_MODELS
+
     def file(self) -> BatchFile:
         """The sums so far."""
         return BatchFile(self._parts, self._uncapped, self._unpriced)
 
     def _project(self, call: Call) -> None:
-        part = self._parts.get(call.model, Part())
         try:
             wish, input_tokens = self._wish(call)
         except UnpricedModelError:
             self._unpriced = call.model
             wish, input_tokens = Wish(0, None, 0, 0), 0
-        self._parts[call.model] = part.plus(wish.amount, input_tokens)
+        one = Part(1, wish.amount, wish.amount, input_tokens)
+        self._parts[call.model] = self._parts.get(call.model, Part()).plus(one)
         if call.output and call.max_output is None and call.default_output is None:
             self._uncapped += 1
 

@@ -27,6 +27,7 @@ LAYERS = [
     ["admission"],
     ["charge"],
     ["batches"],
+    ["pieces"],
     ["background"],
     ["guards"],
     ["streams"],

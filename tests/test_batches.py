@@ -410,6 +410,45 @@ def test_a_file_with_an_operation_that_nobody_can_price_counts_as_unseen(provide
     assert "was not read here" in caplog.text
 
 
+@pytest.mark.parametrize("size", [1, 100, 230, 10_000])
+def test_a_file_may_be_uploaded_in_parts(size, provider, go, made):
+    """Cut anywhere, and sent in any order."""
+    parts = [THREE[start : start + size] for start in range(0, len(THREE), size)]
+
+    async def call(client: Any) -> None:
+        begun = await wait(
+            client.uploads.create(bytes=len(THREE), filename="x", mime_type="application/jsonl", purpose="batch")
+        )
+        ids = [(await wait(client.uploads.parts.create(begun.id, data=data))).id for data in reversed(parts)]
+        done = await wait(client.uploads.complete(begun.id, part_ids=ids[::-1]))
+        asked = {"input_file_id": done.file.id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+        await wait(client.batches.create(**asked))
+
+    if size == 1:
+        parts = [bytes([byte]) for byte in THREE[:20]] + [THREE[20:]]
+    go(call)
+
+    assert held(made) == HELD
+
+
+def test_an_upload_for_something_else_is_not_read(provider, go, made):
+    """Nor one of which a part was not seen."""
+
+    async def call(client: Any) -> None:
+        for purpose in ("fine-tune", "batch"):
+            begun = await wait(
+                client.uploads.create(bytes=len(THREE), filename="x", mime_type="application/jsonl", purpose=purpose)
+            )
+            made.guard.background.uploads.note(begun.id, "part_unseen", None)
+            part = await wait(client.uploads.parts.create(begun.id, data=THREE))
+            provider._batches._parts["part_unseen"] = b""
+            await wait(client.uploads.complete(begun.id, part_ids=["part_unseen", part.id]))
+
+    go(call)
+
+    assert list(made.store.all_terms("files/")) == []
+
+
 def test_files_for_something_else_are_not_read(provider, go, made):
     """They cost nothing, whatever is in them."""
 
