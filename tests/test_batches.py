@@ -462,7 +462,7 @@ def test_files_for_something_else_are_not_read(provider, go, made):
 
 def test_files_are_forgotten_when_their_provider_has_forgotten_them(provider, go, made):
     """After thirty days."""
-    old = json.dumps({"at_ms": 1, "parts": {}, "uncapped": 0, "unpriced": None})
+    old = json.dumps({"at_ms": 1, "parts": {}, "uncapped": 0, "unpriced": None, "pictures": False})
     made.store.put_terms("files/file-old", old)
 
     async def call(client: Any) -> None:
@@ -566,6 +566,33 @@ def test_a_batch_that_was_cut_short_costs_at_most_its_dearest_requests(made):
     assert charge.cost(Answer(requests=2)) == 2 * 300
     assert charge.cost(Answer(requests=4)) == 1_000
     assert charge.cost(Answer()) == 1_000
+
+
+def test_the_fees_of_hosted_tools_are_booked_as_they_were_held(made):
+    """A batch's usage has tokens only: two searches at $0.01 may have been made."""
+    search = {"input": "hi", "tools": [{"type": "web_search"}], "max_tool_calls": 2, "max_output_tokens": 16}
+    reader = FileReader(made.guard, "openai", UNKNOWN_HOST)
+    file = reader.read(io.BytesIO(lines(ask(1, "/v1/responses", model="gpt-4o", messages=None, **search))))
+    charge = made.guard.charge(adapter.find("POST", "/batches"), {"input_file_id": "file-1"}, (), "openai", None)
+    charge.know(BatchFile.from_json(json.loads(json.dumps(file.as_json()))))
+
+    assert file.beside == 2 * 10_000_000
+    cost = charge.cost(Answer(usage={"input_tokens": 1_000, "output_tokens": 10}, requests=1))
+    assert cost == 2 * 10_000_000 + 1_000 * 1_250 + 10 * 5_000
+    assert charge.estimated
+
+
+def test_the_output_of_pictures_is_pictures(made):
+    """A batch's usage does not say so."""
+    reader = FileReader(made.guard, "openai", UNKNOWN_HOST)
+    drawn = {"model": "gpt-image-1.5", "prompt": "a cat", "messages": None, "max_completion_tokens": None}
+    file = reader.read(io.BytesIO(lines(ask(1, "/v1/images/generations", **drawn))))
+    charge = made.guard.charge(adapter.find("POST", "/batches"), {"input_file_id": "file-1"}, (), "openai", None)
+    charge.know(file)
+
+    tariff = made.guard.prices.tariff("openai", "gpt-image-1.5", "batch", 1_795_000_000_000)
+    pictures = {"input_tokens": 10, "output_tokens": 10, "output_image_tokens": 10}
+    assert charge.cost(Answer(usage={"input_tokens": 10, "output_tokens": 10}, requests=1)) == tariff.cost(pictures)
 
 
 @pytest.mark.parametrize(("window", "hours"), [("24h", 48), ("7d", 8 * 24), (None, 48), ("soon", 48)])

@@ -148,6 +148,8 @@ def test_scopes_limit_what_a_key_may_do(guarded: Hosted, ring: KeyRing) -> None:
         ("POST", "/v1/ledger/put_terms", '{"key": "responses/r1", "body": "x"}'): {SPEND: 200, READ: 403, ADMIN: 200},
         ("POST", "/v1/ledger/put_terms", '{"key": "batches/b1", "body": "x"}'): {SPEND: 200, READ: 403, ADMIN: 200},
         ("POST", "/v1/ledger/put_terms", '{"key": "files/f1", "body": "x"}'): {SPEND: 200, READ: 403, ADMIN: 200},
+        ("POST", "/v1/ledger/all_terms", '{"prefix": "batches/"}'): {SPEND: 200, READ: 200, ADMIN: 200},
+        ("POST", "/v1/ledger/all_terms", '{"prefix": "users/"}'): {SPEND: 403, READ: 200, ADMIN: 200},
         ("POST", "/get_budget", '{"project_name": "shop"}'): {SPEND: 403, READ: 200, ADMIN: 200},
         ("POST", "/set_budget", '{"project_name": "shop", "user_dict": {}}'): {SPEND: 403, READ: 403, ADMIN: 200},
         ("GET", "/metrics", None): {SPEND: 403, READ: 200, ADMIN: 200},
