@@ -9,7 +9,7 @@ that states none counts with the model's maximum.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from time import thread_time
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +21,7 @@ from .errors import BudgetExceededError, StoreError, UnpricedModelError
 from .money import Nano
 from .projection import Projection, Wish
 from .steps import Steps
+from .tariffs import TOOL_KINDS
 
 if TYPE_CHECKING:
     from .guards import Guard
@@ -33,6 +34,10 @@ MOST_LINE = 32 * 1024 * 1024
 """Bytes of the longest line that is read; a file with a longer one counts as not read."""
 
 
+MOST_MODELS = 100
+"""Models in one file; one with more counts as not read."""
+
+
 class Part(NamedTuple):
     """What the requests of a file that ask one model come to."""
 
@@ -43,11 +48,18 @@ class Part(NamedTuple):
     """The most that one of them can cost."""
     longest: int = 0
     """The most input tokens of one of them."""
+    beside: Nano = 0
+    """The part of `amount` that no count of tokens shows: fees of hosted tools, what their own models use."""
 
-    def plus(self, amount: Nano, input_tokens: int) -> Part:
-        """With one request more."""
-        longest = max(self.longest, input_tokens)
-        return Part(self.requests + 1, self.amount + amount, max(self.dearest, amount), longest)
+    def plus(self, other: Part) -> Part:
+        """Together with others."""
+        return Part(
+            self.requests + other.requests,
+            self.amount + other.amount,
+            max(self.dearest, other.dearest),
+            max(self.longest, other.longest),
+            self.beside + other.beside,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +71,18 @@ class BatchFile:
     """How many state no output cap."""
     unpriced: str | None = None
     """A model among them whose price is not known."""
+    pictures: bool = False
+    """Whether their output is pictures."""
 
     @property
     def amount(self) -> Nano:
         """The most that all of them can cost."""
         return sum(part.amount for part in self.parts.values())
+
+    @property
+    def beside(self) -> Nano:
+        """The part of it that no count of tokens shows."""
+        return sum(part.beside for part in self.parts.values())
 
     @property
     def requests(self) -> int:
@@ -85,13 +104,13 @@ class BatchFile:
 
     def as_json(self) -> dict[str, Any]:
         """As it is kept in a store."""
-        return {"parts": dict(self.parts), "uncapped": self.uncapped, "unpriced": self.unpriced}
+        return {**asdict(self), "parts": dict(self.parts)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> BatchFile:
         """What `as_json` gave."""
         parts = {model: Part(*part) for model, part in data["parts"].items()}
-        return cls(parts, data["uncapped"], data["unpriced"])
+        return cls(parts, data["uncapped"], data["unpriced"], data["pictures"])
 
 
 class FileReader:
@@ -104,6 +123,7 @@ class FileReader:
         self._parts: dict[str, Part] = {}
         self._uncapped = 0
         self._unpriced: str | None = None
+        self._pictures = False
         self._until_s = thread_time() + COUNTING_S
 
     def read(self, source: IO[bytes]) -> BatchFile | None:
@@ -125,28 +145,38 @@ class FileReader:
             return False
         if endpoint.request is not None:
             self._project(endpoint.request(asked.body, (), self._host))
-        return True
+        return len(self._parts) <= MOST_MODELS
+
+    def take(self, file: BatchFile) -> bool:
+        """Take in the sums of a part of the file."""
+        for model, part in file.parts.items():
+            self._parts[model] = self._parts.get(model, Part()).plus(part)
+        self._uncapped += file.uncapped
+        self._unpriced = file.unpriced or self._unpriced
+        self._pictures |= file.pictures
+        return len(self._parts) <= MOST_MODELS
 
     def file(self) -> BatchFile:
         """The sums so far."""
-        return BatchFile(self._parts, self._uncapped, self._unpriced)
+        return BatchFile(self._parts, self._uncapped, self._unpriced, self._pictures)
 
     def _project(self, call: Call) -> None:
-        part = self._parts.get(call.model, Part())
         try:
-            wish, input_tokens = self._wish(call)
+            one = self._one(call)
         except UnpricedModelError:
             self._unpriced = call.model
-            wish, input_tokens = Wish(0, None, 0, 0), 0
-        self._parts[call.model] = part.plus(wish.amount, input_tokens)
+            one = Part(1)
+        self._parts[call.model] = self._parts.get(call.model, Part()).plus(one)
+        self._pictures |= "output_image_tokens" in call.fixed
         if call.output and call.max_output is None and call.default_output is None:
             self._uncapped += 1
 
-    def _wish(self, call: Call) -> tuple[Wish, int]:
+    def _one(self, call: Call) -> Part:
         guard = self._guard
+        quote = guard.prices.quote(self._provider, call.model, TIER, sure=True)
         projection = Projection(
             call,
-            guard.prices.quote(self._provider, call.model, TIER, sure=True),
+            quote,
             guard.prices,
             provider=self._provider,
             output_guess=guard.settings.output_guess,
@@ -154,7 +184,11 @@ class FileReader:
         )
         if thread_time() < self._until_s:
             projection.count()
-        return projection.wish(hard=False), projection.input_tokens
+        amount = projection.wish(hard=False).amount
+        beside = sum(guard.prices.quote(self._provider, model, None).cost(usage) for model, usage in call.also)
+        if fees := {kind: most for kind, most in call.fixed.items() if kind in TOOL_KINDS}:
+            beside += quote.cost(fees)
+        return Part(1, amount, amount, projection.input_tokens, beside)
 
 
 class BatchCharge(Charge):
@@ -184,7 +218,7 @@ class BatchCharge(Charge):
         self.file = file
         if file is not None:
             self.call = self.call._replace(model=file.model)
-            self.estimated = len(file.parts) > 1
+            self.estimated = len(file.parts) > 1 or file.beside > 0
         else:
             self.endpoint = replace(self.endpoint, opaque=True)
 
@@ -218,12 +252,15 @@ class BatchCharge(Charge):
         if answer.usage is None:
             return most
         usage = {**answer.usage, "requests": answer.requests or 1}
+        if self.file.pictures:
+            usage.setdefault("output_image_tokens", usage.get("output_tokens", 0))
         try:
             costs = [self._cost(model, answer.model, usage) for model in self.file.parts]
         except UnpricedModelError:
             self.guard.warn_unpriced(answer.model or self.call.model)
             return most
-        return costs[0] if len(costs) == 1 else min(max(costs, default=most), most)
+        cost = costs[0] if len(costs) == 1 else min(max(costs, default=most), most)
+        return cost + self.file.beside
 
     def _cost(self, model: str, answered: str | None, usage: Mapping[str, int]) -> Nano:
         assert self.file is not None

@@ -166,8 +166,11 @@ class Endpoint:
     """The operation whose work in the background this is a look at (a retrieve, a cancel), which settles its hold."""
     items: Callable[[Any], Sequence[Any]] | None = None
     """The replies in a reply to a look at several; `answer` reads each."""
-    uploads: bool = False
-    """Whether it uploads a file, which may be the requests of a batch; `answer` reads its id."""
+    uploads: Literal["", "file", "begin", "part", "complete"] = ""
+    """
+    Whether it uploads a file, which may be the requests of a batch, or what it does of an upload in parts; `answer`
+    reads the id of the file, the upload or the part.
+    """
     opaque: bool = False
     """Whether its reply cannot settle it (jobs, realtime sessions): refused where there is no room, else warned of."""
     tags: Mapping[str, str] = field(default_factory=dict)

@@ -29,6 +29,7 @@ LAYERS = [
     ["admission"],
     ["charge"],
     ["batches"],
+    ["pieces"],
     ["background"],
     ["guards"],
     ["watches"],

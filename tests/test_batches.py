@@ -9,43 +9,28 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import openai
 import pytest
+from batching import HELD, MODEL, SPENT, THREE, ask, begin, lines, manager, upload
 from sdk_shapes import run, wait
 
 import budgetguard
 from budgetguard import BudgetExceededError, BudgetManager, UnpricedModelError
+from budgetguard.adapters import openai as adapter
 from budgetguard.adapters.openai_batches import batch as read_batch
+from budgetguard.batches import BatchCharge, BatchFile, FileReader, Part
 from budgetguard.calls import UNKNOWN_HOST, Answer
 from budgetguard.process import PROCESS
 from budgetguard.testing import FakeProvider
 
-MODEL = "gpt-4o-mini"
 PRICE = {MODEL: ("0.15", "0.60"), "gpt-4o": ("2.5", "10")}
 
 HOUR_MS = 3_600_000
-
-
-def ask(number: int = 0, path: str = "/v1/chat/completions", **body: Any) -> dict[str, Any]:
-    """One request of a batch file."""
-    asked = {"model": MODEL, "messages": [{"role": "user", "content": "hi there"}], "max_completion_tokens": 50}
-    asked = {name: value for name, value in {**asked, **body}.items() if value is not None}
-    return {"custom_id": f"request-{number}", "method": "POST", "url": path, "body": asked}
-
-
-def lines(*requests: dict[str, Any]) -> bytes:
-    return b"".join(json.dumps(each).encode() + b"\n" for each in requests)
-
-
-THREE = lines(ask(1), ask(2), ask(3))
-
-HELD = 3 * (9 * 75 + 50 * 300)
-"""Of THREE: 9 tokens in (the bill has one less) and 50 out, at half of $0.15 and $0.60 a million."""
-
-SPENT = 3 * (8 * 75 + 20 * 300)
 
 
 @pytest.fixture
@@ -73,27 +58,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Any) -> str:
     return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/budgets.db"
 
 
-def manager(url: str = "memory://", limit: float | str = 1, store: Any = None) -> BudgetManager:
-    made = BudgetManager("batches", store=store or url)
-    made.create_budget(limit, "ann")
-    return made
-
-
 @pytest.fixture
 def made(url: str) -> Iterator[BudgetManager]:
     ours = manager(url)
     with ours, budgetguard.budget(user="ann"):
         yield ours
-
-
-async def upload(client: Any, content: Any = THREE) -> str:
-    return (await wait(client.files.create(file=content, purpose="batch"))).id
-
-
-async def begin(client: Any, content: Any = THREE, **more: Any) -> str:
-    name = await upload(client, content)
-    asked = {"input_file_id": name, "endpoint": "/v1/chat/completions", "completion_window": "24h", **more}
-    return (await wait(client.batches.create(**asked))).id
 
 
 def held(made: BudgetManager) -> int:
@@ -441,6 +410,45 @@ def test_a_file_with_an_operation_that_nobody_can_price_counts_as_unseen(provide
     assert "was not read here" in caplog.text
 
 
+@pytest.mark.parametrize("size", [1, 100, 230, 10_000])
+def test_a_file_may_be_uploaded_in_parts(size, provider, go, made):
+    """Cut anywhere, and sent in any order."""
+    parts = [THREE[start : start + size] for start in range(0, len(THREE), size)]
+
+    async def call(client: Any) -> None:
+        begun = await wait(
+            client.uploads.create(bytes=len(THREE), filename="x", mime_type="application/jsonl", purpose="batch")
+        )
+        ids = [(await wait(client.uploads.parts.create(begun.id, data=data))).id for data in reversed(parts)]
+        done = await wait(client.uploads.complete(begun.id, part_ids=ids[::-1]))
+        asked = {"input_file_id": done.file.id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+        await wait(client.batches.create(**asked))
+
+    if size == 1:
+        parts = [bytes([byte]) for byte in THREE[:20]] + [THREE[20:]]
+    go(call)
+
+    assert held(made) == HELD
+
+
+def test_an_upload_for_something_else_is_not_read(provider, go, made):
+    """Nor one of which a part was not seen."""
+
+    async def call(client: Any) -> None:
+        for purpose in ("fine-tune", "batch"):
+            begun = await wait(
+                client.uploads.create(bytes=len(THREE), filename="x", mime_type="application/jsonl", purpose=purpose)
+            )
+            made.guard.background.uploads.note(begun.id, "part_unseen", None)
+            part = await wait(client.uploads.parts.create(begun.id, data=THREE))
+            provider._batches._parts["part_unseen"] = b""
+            await wait(client.uploads.complete(begun.id, part_ids=["part_unseen", part.id]))
+
+    go(call)
+
+    assert list(made.store.all_terms("files/")) == []
+
+
 def test_files_for_something_else_are_not_read(provider, go, made):
     """They cost nothing, whatever is in them."""
 
@@ -450,6 +458,148 @@ def test_files_for_something_else_are_not_read(provider, go, made):
     go(call)
 
     assert [terms.key for terms in made.store.all_terms() if terms.key.startswith("files/")] == []
+
+
+def test_files_are_forgotten_when_their_provider_has_forgotten_them(provider, go, made):
+    """After thirty days."""
+    old = json.dumps({"at_ms": 1, "parts": {}, "uncapped": 0, "unpriced": None, "pictures": False})
+    made.store.put_terms("files/file-old", old)
+
+    async def call(client: Any) -> None:
+        await upload(client)
+
+    go(call)
+
+    assert made.store.terms("files/file-old").body is None
+    assert len(list(made.store.all_terms("files/"))) == 1
+
+
+class Endless(io.RawIOBase):
+    """A file of so many requests, that is nowhere as a whole."""
+
+    def __init__(self, requests: int) -> None:
+        self._left = requests
+        self._line = lines(ask(1, messages=[{"role": "user", "content": "why is the sea salt? " * 100}]))
+        self.size = requests * len(self._line)
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        self._left -= 1
+        return self._line if self._left >= 0 else b""
+
+
+def test_a_large_file_is_read_in_little_memory(made):
+    """Ten megabytes here; line by line, so that it might be any size."""
+    reader = FileReader(made.guard, "openai", UNKNOWN_HOST)
+    reader.read(Endless(1))  # the vocabulary, the price list
+    file = Endless(4_500)
+    tracemalloc.start()
+    seen = reader.read(file)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert file.size > 9_000_000
+    assert seen.requests == 4_501
+    assert peak < 1_000_000
+
+
+def test_a_file_is_not_read_on_the_event_loop(provider):
+    """Other tasks go on meanwhile."""
+    threads: list[int] = []
+
+    class Tap(io.BytesIO):
+        def readline(self, size: int | None = -1, /) -> bytes:
+            threads.append(threading.get_ident())
+            return super().readline(size)
+
+    async def call() -> None:
+        async with provider.async_client() as client:
+            await upload(client, Tap(THREE))
+
+    with manager(), budgetguard.budget(user="ann"):
+        asyncio.run(call())
+
+    assert len(threads) == 4
+    assert threading.get_ident() not in threads
+
+
+def test_a_file_with_a_line_that_is_too_long_or_with_too_many_models_counts_as_unseen(made, monkeypatch):
+    """What is kept of it would grow with it."""
+    monkeypatch.setattr("budgetguard.batches.MOST_LINE", 400)
+    reader = FileReader(made.guard, "openai", UNKNOWN_HOST)
+    assert reader.read(io.BytesIO(THREE)) is not None
+    assert reader.read(io.BytesIO(lines(ask(1, user="x" * 400)))) is None
+    reader = FileReader(made.guard, "openai", UNKNOWN_HOST)
+    assert reader.read(io.BytesIO(lines(*[ask(1, model=f"gpt-4o-{n}") for n in range(101)]))) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "free", "requests"),
+    [
+        ({"status": "failed", "request_counts": {"total": 0, "completed": 0, "failed": 0}}, True, None),
+        ({"status": "failed", "request_counts": None}, True, None),
+        ({"status": "failed", "request_counts": {"total": 9, "completed": 4, "failed": 0}}, False, 4),
+        ({"status": "cancelled", "request_counts": {"total": 9, "completed": 4, "failed": 1}}, False, 4),
+        ({"status": "cancelled", "request_counts": {"total": 9, "completed": 0, "failed": 0}}, True, 0),
+        ({"status": "cancelled", "request_counts": {"total": 0, "completed": 0, "failed": 0}}, True, 0),
+        ({"status": "cancelled", "request_counts": {"total": 0}, "in_progress_at": 1}, False, None),
+        ({"status": "cancelled"}, False, None),
+        ({"status": "expired", "request_counts": {"total": 9, "completed": 8, "failed": 0}}, False, 8),
+        ({"status": "completed", "request_counts": {"total": 9, "completed": 0, "failed": 9}}, True, 0),
+        ({"status": "completed", "request_counts": {"total": 0, "completed": 0, "failed": 0}}, False, None),
+        ({"status": "completed"}, False, None),
+        ({"status": "in_progress", "request_counts": {"total": 9, "completed": 0, "failed": 0}}, False, 0),
+    ],
+)
+@pytest.mark.parametrize("usage", [None, {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}])
+def test_what_a_batch_says_without_a_usage(said, free, requests, usage):
+    """Free is only what says that nothing was run; zeros are a placeholder."""
+    answer = read_batch({"id": "batch_1", "usage": usage, **said})
+    assert (answer.free, answer.requests, answer.usage) == (free, requests, None)
+    assert answer.final == (said["status"] != "in_progress")
+
+
+def test_a_batch_that_was_cut_short_costs_at_most_its_dearest_requests(made):
+    """Which of them were answered is not said; how many is."""
+    endpoint = adapter.find("POST", "/batches")
+    charge = made.guard.charge(endpoint, {"input_file_id": "file-1"}, (), "openai", None)
+    charge.know(BatchFile({MODEL: Part(10, 1_000, 300, 50)}))
+    assert charge.cost(Answer(requests=2)) == 2 * 300
+    assert charge.cost(Answer(requests=4)) == 1_000
+    assert charge.cost(Answer()) == 1_000
+
+
+def test_the_fees_of_hosted_tools_are_booked_as_they_were_held(made):
+    """A batch's usage has tokens only: two searches at $0.01 may have been made."""
+    search = {"input": "hi", "tools": [{"type": "web_search"}], "max_tool_calls": 2, "max_output_tokens": 16}
+    reader = FileReader(made.guard, "openai", UNKNOWN_HOST)
+    file = reader.read(io.BytesIO(lines(ask(1, "/v1/responses", model="gpt-4o", messages=None, **search))))
+    charge = made.guard.charge(adapter.find("POST", "/batches"), {"input_file_id": "file-1"}, (), "openai", None)
+    charge.know(BatchFile.from_json(json.loads(json.dumps(file.as_json()))))
+
+    assert file.beside == 2 * 10_000_000
+    cost = charge.cost(Answer(usage={"input_tokens": 1_000, "output_tokens": 10}, requests=1))
+    assert cost == 2 * 10_000_000 + 1_000 * 1_250 + 10 * 5_000
+    assert charge.estimated
+
+
+def test_the_output_of_pictures_is_pictures(made):
+    """A batch's usage does not say so."""
+    reader = FileReader(made.guard, "openai", UNKNOWN_HOST)
+    drawn = {"model": "gpt-image-1.5", "prompt": "a cat", "messages": None, "max_completion_tokens": None}
+    file = reader.read(io.BytesIO(lines(ask(1, "/v1/images/generations", **drawn))))
+    charge = made.guard.charge(adapter.find("POST", "/batches"), {"input_file_id": "file-1"}, (), "openai", None)
+    charge.know(file)
+
+    tariff = made.guard.prices.tariff("openai", "gpt-image-1.5", "batch", 1_795_000_000_000)
+    pictures = {"input_tokens": 10, "output_tokens": 10, "output_image_tokens": 10}
+    assert charge.cost(Answer(usage={"input_tokens": 10, "output_tokens": 10}, requests=1)) == tariff.cost(pictures)
+
+
+@pytest.mark.parametrize(("window", "hours"), [("24h", 48), ("7d", 8 * 24), (None, 48), ("soon", 48)])
+def test_a_longer_window_is_a_longer_hold(window, hours):
+    """Other hosts run a batch for up to a week."""
+    call = adapter.find("POST", "/batches").request({"input_file_id": "f", "completion_window": window}, ())
+    assert (call.runs_ms, call.file, call.background) == (hours * HOUR_MS, "f", True)
 
 
 def test_two_that_look_at_once_settle_it_once(provider, made):
@@ -470,9 +620,7 @@ def test_two_that_look_at_once_settle_it_once(provider, made):
 
 def test_the_price_of_a_long_context_is_that_of_the_longest_request_not_of_their_sum(made):
     """gpt-5.4 costs twice as much above 272,000 tokens of one request."""
-    from budgetguard.batches import BatchCharge, BatchFile, Part
-
-    endpoint = budgetguard.install.adapter.find("POST", "/batches")
+    endpoint = adapter.find("POST", "/batches")
     charge = made.guard.charge(endpoint, {"input_file_id": "file-1"}, (), "openai", None, host=UNKNOWN_HOST)
     assert isinstance(charge, BatchCharge)
     usage = {"input_tokens": 1_000_000, "output_tokens": 1_000}

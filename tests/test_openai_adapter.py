@@ -119,7 +119,7 @@ def test_every_paying_operation_has_a_reader_and_only_those() -> None:
     """A gap here would be spend that no budget sees."""
     free = {"responses.input_tokens", "moderations"}
     for endpoint in adapter.ENDPOINTS:
-        aside = bool(endpoint.follows) or endpoint.uploads
+        aside = bool(endpoint.follows or endpoint.uploads)
         assert (endpoint.request is None) == (aside or endpoint.name in free), endpoint.name
         assert endpoint.opaque or endpoint.answer is not None, endpoint.name
         assert endpoint.method in {"GET", "POST"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import subprocess
 import sys
 import threading
@@ -169,6 +170,61 @@ def test_a_background_response_that_is_cancelled_costs_nothing(provider, client)
     assert client.responses.cancel(created.id).status == "cancelled"
     assert client.responses.retrieve(created.id).status == "cancelled"
     assert provider.ledger == []
+
+
+BATCH_LINE = b'{"custom_id": "%d", "method": "POST", "url": "/v1/chat/completions", "body": %s}\n'
+BATCH_BODY = b'{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi there"}]}'
+
+
+def _batch(client, *bodies):
+    content = b"".join(BATCH_LINE % (number, body) for number, body in enumerate(bodies))
+    file = client.files.create(file=content, purpose="batch")
+    return client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+
+
+def test_a_batch_is_billed_at_half_price_when_a_look_finds_it_complete():
+    """As OpenAI does it; a request that is refused is not billed, and the output has the answers."""
+    with FakeProvider(prices={MODEL: (0.15, 0.60)}, polls=1) as provider, provider.client() as client:
+        made = _batch(client, BATCH_BODY, b'{"model": "gpt-4o-mini"}', BATCH_BODY)
+        assert (made.status, provider.ledger) == ("validating", [])
+        assert client.batches.retrieve(made.id).status == "in_progress"
+        done = client.batches.retrieve(made.id)
+        again = client.batches.list().data[0]
+        output = client.files.content(done.output_file_id).read().splitlines()
+
+        assert (done.status, again.status) == ("completed", "completed")
+        assert (done.request_counts.total, done.request_counts.completed, done.request_counts.failed) == (3, 2, 1)
+        assert (done.model, done.usage.input_tokens, done.usage.output_tokens) == (MODEL, 16, 16)
+        assert [json.loads(line)["custom_id"] for line in output] == ["0", "2"]
+        [bill] = provider.ledger
+        assert bill.amount == 2 * (8 * 75 + 8 * 300)
+
+
+def test_a_batch_that_is_cancelled_or_refused_costs_nothing(provider, client):
+    """Nothing of it is run before the first look."""
+    cancelled, refused = _batch(client, BATCH_BODY), _batch(client, b"no json")
+    assert client.batches.cancel(cancelled.id).status == "cancelling"
+    assert client.batches.retrieve(cancelled.id).status == "cancelled"
+    assert client.batches.retrieve(refused.id).status == "failed"
+    with pytest.raises(openai.ConflictError):
+        client.batches.cancel(cancelled.id)
+    with pytest.raises(openai.NotFoundError):
+        client.batches.retrieve("batch_nobody")
+    assert provider.ledger == []
+
+
+def test_files_are_kept_whole_or_put_together_of_parts(client):
+    """For what is made of them."""
+    whole = client.files.create(file=b"ab", purpose="batch")
+    upload = client.uploads.create(bytes=4, filename="x.jsonl", mime_type="application/jsonl", purpose="batch")
+    parts = [client.uploads.parts.create(upload.id, data=data).id for data in (b"cd", b"ab")]
+    done = client.uploads.complete(upload.id, part_ids=parts[::-1])
+
+    assert client.files.retrieve(whole.id).bytes == 2
+    assert client.files.content(done.file.id).read() == b"abcd"
+    assert client.files.delete(whole.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.files.retrieve(whole.id)
 
 
 def test_a_response_can_be_retrieved_and_deleted(client):

@@ -164,7 +164,12 @@ _BATCHES = (
             ("batches.list", "GET", "/batches", batches.batch_list),
         )
     ),
-    Endpoint("files", "POST", "/files", request=None, answer=batches.file, uploads=True),
+    Endpoint("files", "POST", "/files", request=None, answer=batches.file, uploads="file"),
+    Endpoint("uploads", "POST", "/uploads", request=None, answer=batches.file, uploads="begin"),
+    Endpoint("uploads.parts", "POST", "/uploads/{id}/parts", request=None, answer=batches.file, uploads="part"),
+    Endpoint(
+        "uploads.complete", "POST", "/uploads/{id}/complete", request=None, answer=batches.file, uploads="complete"
+    ),
 )
 
 _OPAQUE = tuple(

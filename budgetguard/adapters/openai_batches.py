@@ -100,8 +100,14 @@ def batch_list(reply: Any) -> Sequence[Any]:
     return found if isinstance(found, list | tuple) else ()
 
 
+def part_ids(body: Mapping[str, Any]) -> Sequence[str]:
+    """The parts that a file is put together of, in their order."""
+    found = fields(body).get("part_ids")
+    return [part for part in found if isinstance(part, str)] if isinstance(found, list | tuple) else ()
+
+
 def file(reply: Any) -> Answer:
-    """The id of a file that was uploaded, or of the parts that became one."""
+    """The id of a file, of an upload or a part, or of the file that an upload became."""
     made = read(reply, "file")
     return Answer(id=_text(reply if made is None else made, "id"), free=True)
 

@@ -12,6 +12,7 @@ from .budgets import budget_app, users
 from .copy import copy
 from .demo import demo
 from .doctor import doctor
+from .jobs import jobs
 from .prices import prices
 from .run import run
 from .schema import migrate, sql
@@ -37,6 +38,7 @@ app.command("import")(import_)
 app.command("export")(export)
 app.command("copy")(copy)
 app.command("holds")(holds)
+app.command("jobs")(jobs)
 app.command("check")(check)
 app.command("doctor")(doctor)
 app.command("migrate")(migrate)

@@ -20,8 +20,8 @@ from .batches import Release, Reserve, Settle
 from .keys import ADMIN, READ, SPEND
 from .problems import Refused
 
-_OF_CALLS = "responses/"
-"""The keys of terms that a spender writes: what it remembers of a background call."""
+_OF_CALLS = ("responses/", "batches/", "files/")
+"""The keys of terms that a spender writes: what it remembers of work in the background, and of files for it."""
 _OF_USERS = "users/"
 
 _OF_MODELS = "models/"
@@ -117,6 +117,9 @@ def put_terms(ask: Ask) -> s.FoundTerms:
 def all_terms(ask: Ask) -> s.TermsPage:
     """All stored terms whose key begins with a prefix, by key, page by page."""
     asked: s.PrefixIn = ask.body
+    if ask.caller.scope == SPEND and not asked.prefix.startswith(_OF_CALLS):
+        names = ", ".join(_OF_CALLS)
+        raise Refused(403, f"this key is for spend only; it may list what begins with {names}", "permission_error")
     found = islice(ask.project.store.all_terms(asked.prefix, after=asked.after), asked.limit)
     return s.TermsPage([wire.terms(each) for each in found])
 
@@ -226,7 +229,7 @@ ENDPOINTS = [
     Endpoint("POST", "/v1/ledger/put_terms", put_terms, s.FoundTerms, _SPENDERS, s.PutTermsIn),
     Endpoint("POST", "/v1/ledger/clock", clock, s.Now, _ALL, s.Nothing),
     Endpoint("POST", "/v1/ledger/accounts", accounts, s.Balances, _ALL, s.PrefixIn, slow=True),
-    Endpoint("POST", "/v1/ledger/all_terms", all_terms, s.TermsPage, _READERS, s.PrefixIn, slow=True),
+    Endpoint("POST", "/v1/ledger/all_terms", all_terms, s.TermsPage, _ALL, s.PrefixIn, slow=True),
     Endpoint("POST", "/v1/ledger/holds", holds, s.OpenHolds, _READERS, s.Nothing, slow=True),
     Endpoint("POST", "/v1/ledger/entries", entries, s.EntriesPage, _READERS, s.QueryIn, slow=True),
     Endpoint("POST", "/v1/ledger/totals", totals, s.Totals, _READERS, s.TotalsIn, slow=True),

@@ -1,0 +1,189 @@
+"""`jobs`: what goes on in the background, and settling what has ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
+
+import typer
+from rich.progress import Progress
+
+from ..adapters.openai import find
+from ..background import Job
+from ..errors import ConfigError
+from ..ledger import Millis
+from ..money import Nano
+from .options import JsonOption, ProjectOption, StoreOption, project
+from .show import Column, console, dollars, iso, moment, money, print_json, table
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+    from ..guards import Guard
+
+AT_ONCE = 8
+
+State: TypeAlias = Literal["open", "settled", "running", "elsewhere", "unknown", "failed"]
+
+
+class Found(NamedTuple):
+    """A job, and what became of it."""
+
+    job: Job
+    state: State = "open"
+    cost: Nano | None = None
+    text: str = ""
+    """What went wrong, and what to do about it."""
+
+
+def jobs(
+    *,
+    settle: Annotated[
+        bool, typer.Option("--settle", help="Ask the provider for each, and settle those that have ended.")
+    ] = False,
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="OPENAI_BASE_URL", metavar="URL", help="With --settle: where they were sent, if not to OpenAI."
+        ),
+    ] = None,
+    store: StoreOption = None,
+    name: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Background responses and batches that nobody saw the end of.
+
+    Their money stays held until a look shows what they cost: that of your program, or this command's.
+
+    \b
+    budgetguard jobs
+    OPENAI_API_KEY=sk-... budgetguard jobs --settle
+    budgetguard jobs --settle --base-url https://api.groq.com/openai/v1
+    """
+    with project(store, name) as manager:
+        guard = manager.guard
+        found = [Found(job) for job in sorted(guard.background.jobs(), key=lambda job: job.hold)]
+        now_ms = manager.store.now_ms()
+        if settle:
+            with _client(base_url) as client, _bar(len(found), silent=as_json) as advance:
+                found = list(_settled(guard, client, [each.job for each in found], advance))
+            manager.flush()
+    if as_json:
+        print_json([_as_json(each, now_ms) for each in found])
+    else:
+        _print(found, now_ms, settle)
+    if any(each.state in {"unknown", "failed"} for each in found):
+        raise typer.Exit(1)
+
+
+def _settled(guard: Guard, client: OpenAI, jobs: Sequence[Job], advance: Any) -> Iterator[Found]:
+    """Each job, asked for and settled if it has ended; several at a time."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for found in pool.map(partial(_ask, guard, client), jobs):
+            advance()
+            yield found
+
+
+def _ask(guard: Guard, client: OpenAI, job: Job) -> Found:
+    from openai import APIError, AuthenticationError, NotFoundError, PermissionDeniedError
+
+    host = client.base_url.host
+    if job.host not in {"", host.lower()}:
+        return Found(job, "elsewhere", text=f"it was sent to {job.host}: name that by --base-url")
+    endpoint = find("GET", f"/{job.kind}/{job.id}")
+    assert endpoint is not None
+    assert endpoint.answer is not None
+    try:
+        reply: Any = (client.batches if job.kind == "batches" else client.responses).retrieve(job.id)
+    except (AuthenticationError, PermissionDeniedError):
+        raise ConfigError(f"{host} refuses the key: set OPENAI_API_KEY to one of the project that sent it") from None
+    except NotFoundError:
+        until = (
+            f"what it holds is booked as spent at {moment(job.expires_ms)}" if job.expires_ms else "it holds nothing"
+        )
+        return Found(job, "unknown", text=f"{host} does not know it (any more), or not with this key; {until}")
+    except APIError as error:
+        return Found(job, "failed", text=f"{type(error).__name__} of {host}: try again")
+    answer = endpoint.answer(reply)
+    if not answer.final:
+        return Found(job, "running")
+    return Found(job, "settled", guard.shell.run(guard.background.follow(guard, job.kind, answer)))
+
+
+def _client(base_url: str | None) -> OpenAI:
+    try:
+        from openai import OpenAI, OpenAIError
+    except ModuleNotFoundError:
+        raise ConfigError("--settle needs the openai package: pip install openai") from None
+    try:
+        return OpenAI(base_url=base_url)
+    except OpenAIError:
+        raise ConfigError("--settle asks the provider: set OPENAI_API_KEY to its key") from None
+
+
+@contextmanager
+def _bar(total: int, *, silent: bool) -> Iterator[Any]:
+    """A bar on a terminal; what it gives is called after each."""
+    out = console(stderr=True)
+    if silent or not out.is_terminal:
+        yield lambda: None
+        return
+    with Progress(console=out) as progress:
+        task = progress.add_task("asking", total=total)
+        yield lambda: progress.advance(task)
+
+
+def _print(found: Sequence[Found], now_ms: Millis, settle: bool) -> None:
+    out = console()
+    if not found:
+        out.print("Nothing is under way in the background.")
+        return
+    columns = [Column("id"), Column("kind"), Column("model"), Column("for"), Column("held", number=True)]
+    columns += [Column("age", number=True), Column("until")]
+    columns += [Column("state"), Column("cost", number=True)] if settle else [Column("sent to")]
+    rows = []
+    for each in found:
+        job = each.job
+        tags = " ".join(
+            f"{name}={job.tags[name]}" for name in sorted(job.tags, key=lambda name: (name != "user", name))
+        )
+        row = [job.id, job.kind, job.model or "-", tags or "-", money(job.amount)]
+        row += [_age(now_ms - job.began_ms), moment(job.expires_ms)]
+        rows.append([*row, each.state, money(each.cost)] if settle else [*row, job.host or "-"])
+    out.print(table(columns, rows))
+    for each in found:
+        if each.text:
+            out.print(f"{each.job.id}: {each.text}.")
+    if settle:
+        counts = Counter(each.state for each in found)
+        out.print(", ".join(f"{number} {state}" for state, number in counts.items()) + ".")
+
+
+def _as_json(found: Found, now_ms: Millis) -> dict[str, object]:
+    job = found.job
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "model": job.model,
+        "tags": dict(job.tags),
+        "held": dollars(job.amount),
+        "began_at": iso(job.began_ms),
+        "age_s": max(now_ms - job.began_ms, 0) // 1000,
+        "expires_at": iso(job.expires_ms),
+        "host": job.host,
+        "state": found.state,
+        "cost": dollars(found.cost),
+        "error": found.text or None,
+    }
+
+
+def _age(ms: Millis) -> str:
+    minutes = max(ms, 0) // 60_000
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} d"
