@@ -61,6 +61,11 @@ class Charge(Admission):
         else:
             self.answer = Answer()
 
+    def refused(self) -> None:
+        """Take in that the provider read the input, refused to answer, and bills what it read."""
+        self.estimated = self.input_unknown = True
+        self.answer = Answer(usage={"output_tokens": 0})
+
     def interrupted(self, listener: Listener | None) -> None:
         """Take in that the answer's stream ended: with its usage, or before that was seen."""
         known = (listener.answer if listener is not None else None) or Answer()
@@ -188,7 +193,8 @@ class Charge(Admission):
         flags = []
         if self.unpriced:
             flags.append("unpriced")
-        if self.estimated or (answer.usage is None and answer.cost is None and not (self.free or answer.free)):
+        unsaid = answer.usage is None and answer.cost is None and not self.stated
+        if self.estimated or self.lost or (unsaid and not (self.free or answer.free)):
             flags.append("estimated")
         if self._capped:
             flags.append("capped")
@@ -211,13 +217,18 @@ class Charge(Admission):
         """The true cost. All that was held, if the usage is unknown: unknown is not free."""
         if self.free or self.unpriced or answer.free:
             return 0
-        if answer.cost is not None:
-            return answer.cost
+        return self._answered(answer) + self.lost * self._most()
+
+    def _answered(self, answer: Answer) -> Nano:
+        """What the last attempt cost. A stated cost of nothing, beside tokens, says nothing."""
+        stated = answer.cost or self.stated
+        if stated:
+            return stated
         if answer.usage is None:
-            return self._most()
+            return self._most() if answer.cost is None else 0
         cost = self.guard.true_cost(self.provider, self.call.model, answer)
         if cost is None:
-            return self._most()
+            return self._most() if answer.cost is None else 0
         return min(cost, self.amount) if self.estimated and self.amount else cost
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import wrapt
 
 from .adapters import openai as adapter
+from .attempts import current_attempts
 from .charge import Charge
 from .config import configured_guard
 from .errors import ConfigError
@@ -130,6 +131,9 @@ def _install(base_client: Any) -> None:
 
     _wrap(base_client.SyncAPIClient, "request", _request)
     _wrap(base_client.AsyncAPIClient, "request", _request_async)
+    if "_send_request" in vars(base_client.SyncAPIClient):  # else a call is judged by its last attempt alone
+        _wrap(base_client.SyncAPIClient, "_send_request", _attempt)
+        _wrap(base_client.AsyncAPIClient, "_send_request", _attempt_async)
     _wrap(_streaming.Stream, "__stream__", _stream)
     _wrap(_streaming.AsyncStream, "__stream__", _stream_async)
 
@@ -208,11 +212,18 @@ def _request(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[st
         args, kwargs = request.amended()
         return wrapped(*args, **kwargs)
 
-    charge = request.open(current.get())
-    try:
-        return request.guard.shell.send(charge, proceed, request.observe, request.failed)
-    finally:
-        request.passed()
+    while True:
+        charge = request.open(current.get())
+        above = current_attempts.get()
+        current_attempts.set(request.attempts)
+        try:
+            return request.guard.shell.send(charge, proceed, request.observe, request.failed)
+        except Exception as error:
+            if not request.again(error):
+                raise
+        finally:
+            current_attempts.set(above)  # by no token: a coroutine that is thrown away may end in another context
+            request.passed()
 
 
 async def _request_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -228,11 +239,46 @@ async def _request_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwa
         args, kwargs = request.amended()
         return wrapped(*args, **kwargs)
 
-    charge = request.open(current.get())
+    while True:
+        charge = request.open(current.get())
+        above = current_attempts.get()
+        current_attempts.set(request.attempts)
+        try:
+            return await request.guard.async_shell.send(charge, proceed, request.observe, request.failed)
+        except Exception as error:
+            if not request.again(error):
+                raise
+        finally:
+            current_attempts.set(above)  # by no token: a coroutine that is thrown away may end in another context
+            request.passed()
+
+
+def _attempt(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    attempts = current_attempts.get()
+    if attempts is None or attempts.client is not instance:
+        return wrapped(*args, **kwargs)
+    attempts.begin()
     try:
-        return await request.guard.async_shell.send(charge, proceed, request.observe, request.failed)
-    finally:
-        request.passed()
+        response = wrapped(*args, **kwargs)
+    except BaseException as error:
+        attempts.failed(error)
+        raise
+    attempts.answered(response)
+    return response
+
+
+async def _attempt_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    attempts = current_attempts.get()
+    if attempts is None or attempts.client is not instance:
+        return await wrapped(*args, **kwargs)
+    attempts.begin()
+    try:
+        response = await wrapped(*args, **kwargs)
+    except BaseException as error:
+        attempts.failed(error)
+        raise
+    attempts.answered(response)
+    return response
 
 
 def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request | None:

@@ -28,6 +28,7 @@ LAYERS = [
     ["charge"],
     ["guards"],
     ["streams"],
+    ["attempts"],
     ["request"],
     ["config"],
     ["sockets"],

@@ -17,6 +17,7 @@ from benchmarks.shapes import INPUT, INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTP
 from budgetguard import Budget, BudgetBusyError, BudgetExceededError, BudgetManager, PriceBook
 from budgetguard.adapters import openai as adapter
 from budgetguard.guards import Guard
+from budgetguard.hosts import host_of
 from budgetguard.projection import USEFUL_OUTPUT
 from budgetguard.testing import FakeProvider, Plan
 
@@ -162,7 +163,7 @@ def test_the_cap_has_the_name_that_the_endpoint_understands(path, host, name):
     assert call is not None
     assert call.amend is not None
 
-    assert call.amend({"model": MODEL}, 7, False, host) == {"model": MODEL, name: 7}
+    assert call.amend({"model": MODEL}, 7, False, host_of(host)) == {"model": MODEL, name: 7}
 
 
 def test_a_cap_is_added_to_every_kind_of_request(endpoint):
