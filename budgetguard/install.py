@@ -9,6 +9,7 @@ streams, sees everything but the WebSockets (`sockets.py`).
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import wrapt
 
 from .adapters import openai as adapter
+from .adapters.openai_free import may_cost
 from .attempts import current_attempts
 from .charge import Charge
 from .config import configured_guard
@@ -32,7 +34,13 @@ from .streams import listen, listen_async
 if TYPE_CHECKING:
     from .manager import BudgetManager
 
+log = logging.getLogger("budgetguard")
+
 _MARK = "_budgetguard"
+
+_KEPT_PATHS = 500
+_uncounted: set[str] = set()
+"""Paths of which it was said that nobody counts what they cost."""
 
 
 class _State:
@@ -285,13 +293,30 @@ def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reques
     """The request, if it is one that costs money and some ledger covers it."""
     options = args[1] if len(args) > 1 else kwargs["options"]
     endpoint = adapter.find(options.method, options.url)
-    if endpoint is None or (endpoint.request is None and not endpoint.follows) or is_passing(options):
+    if endpoint is None:
+        if may_cost(options.method, options.url):
+            _say_uncounted(client, options.url)
+        return None
+    if (endpoint.request is None and not endpoint.follows) or is_passing(options):
         return None
     scope = current.get()
     guard = _guard_of(client, scope)
     if guard is None or not guard.covers(scope):
         return None
     return Request(client, guard, endpoint, args, kwargs)
+
+
+def _say_uncounted(client: Any, path: str) -> None:
+    """Say of an operation that nobody knows that it passes uncounted, once a path."""
+    scope = current.get()
+    guard = _guard_of(client, scope)
+    path = path.partition("?")[0]
+    if path in _uncounted or len(_uncounted) >= _KEPT_PATHS or guard is None or not guard.covers(scope):
+        return
+    _uncounted.add(path)
+    log.warning(
+        "POST %s is no operation that is known here: what it costs is not counted, and no budget stops it", path
+    )
 
 
 def _stream(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:

@@ -19,7 +19,7 @@ from .adapters.openai_replies import stated_cost
 from .attempts import Attempts
 from .calls import NOTHING, Answer, Endpoint, Reply
 from .charge import Charge, Follow
-from .errors import BudgetExceededError
+from .errors import BudgetExceededError, UnpricedModelError
 from .guards import Guard
 from .hosts import CAPS, Server, host_of, learn, trust, trusted, without
 from .money import Nano
@@ -104,6 +104,8 @@ class Request:
         charge = self.charge = guard.charge(
             self.endpoint, self.body, files, guard.prices.provider(url.host), scope, host=host
         )
+        if server.azure and (deployment := _deployment(url)) not in {"", charge.call.model}:
+            charge.call = charge.call._replace(model=_dearer(charge, deployment))
         if body is None:
             charge.call = charge.call._replace(
                 unread=True, unknown_input=True, cap=None, max_output=None, default_output=None
@@ -278,6 +280,25 @@ def _server(client: Any, url: Any, model: Any) -> Server:
     if not azure and b"/deployments/" in url.raw_path:
         azure, version = True, client._custom_query.get("api-version")
     return Server(url.host, version, url.port, model if isinstance(model, str) else "", azure)
+
+
+def _deployment(url: Any) -> str:
+    """The deployment in the URL of an Azure client, which answers whatever model the body names; "" if none is."""
+    name: bytes = url.raw_path.partition(b"/deployments/")[2].partition(b"/")[0]
+    return name.decode("ascii")
+
+
+def _dearer(charge: Charge, other: str) -> str:
+    """The dearer of the model that was asked for and another: a deployment's name need not say which model it has."""
+
+    def most(model: str) -> Nano:
+        try:
+            quote = charge.guard.prices.quote(charge.provider, model, charge.call.tier)
+        except UnpricedModelError:
+            return -1
+        return quote.cost({"input_tokens": 1_000, "output_tokens": 1_000})
+
+    return max(charge.call.model, other, key=most)
 
 
 def _stated(header: str | None) -> Nano:

@@ -7,7 +7,6 @@ Free is what never connected, and what was answered with an error that nobody bi
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -309,36 +308,3 @@ def test_a_header_at_a_known_provider_is_nobodys(books, go):
     go(stating("0.0077"), base_url=OPENAI)
 
     assert costs(books) == [ANSWERED]
-
-
-# -- bodies that cannot be read ----------------------------------------------------------------------------------------
-
-RAW = json.dumps({"model": MODEL, "messages": HI}).encode()
-
-
-@pytest.fixture
-def wire(books) -> Iterator[tuple[openai.OpenAI, list[bytes]]]:
-    """A client, and what it sent."""
-    sent: list[bytes] = []
-
-    def serve(request: Any) -> Any:
-        sent.append(request.read())
-        return HTTP.Response(200, json=reply())
-
-    with openai.OpenAI(
-        api_key="-", max_retries=0, http_client=HTTP.Client(transport=HTTP.MockTransport(serve))
-    ) as client:
-        yield client, sent
-
-
-UNREADABLE: list[Callable[[], Any]] = [lambda: iter([RAW]), lambda: b"no json", lambda: b"[1]", lambda: b'"text"']
-
-
-@pytest.mark.parametrize("make", UNREADABLE)
-def test_a_body_that_cannot_be_read_is_sent_as_it_is(books, wire, make):
-    """Or refused; never replaced by one of ours."""
-    client, sent = wire
-    content = make()
-    with pytest.raises(budgetguard.UnpricedModelError, match="no JSON object that can be read"):
-        client.post("/chat/completions", content=content, cast_to=object)
-    assert sent == []
