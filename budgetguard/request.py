@@ -275,10 +275,10 @@ def follow(request: Request, response: Any) -> Steps[None]:
 
 def _server(client: Any, url: Any, model: Any) -> Server:
     """Whom a client asks: an Azure client names its API version, another one may have it in its query."""
-    version = client.__dict__.get("_api_version")
+    version, query = client.__dict__.get("_api_version"), client._custom_query
     azure = isinstance(version, str)
-    if not azure and b"/deployments/" in url.raw_path:
-        azure, version = True, client._custom_query.get("api-version")
+    if query and not azure and b"/deployments/" in url.raw_path:
+        azure, version = True, query.get("api-version")
     return Server(url.host, version, url.port, model if isinstance(model, str) else "", azure)
 
 
