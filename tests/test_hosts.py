@@ -134,6 +134,18 @@ def test_a_host_stops_billing_only_where_that_is_known(host, stops):
     assert host_of(host).stops is stops
 
 
+@pytest.mark.parametrize(
+    ("host", "cap"),
+    [("api.openai.com", 16), ("x.openai.azure.com", 16), ("llm.example.com", None), ("localhost", None)],
+)
+def test_the_default_cap_of_completions_is_the_hosts_own(host, cap):
+    """llama.cpp's server writes on to the end of its context."""
+    completions = adapter.find("POST", "/completions")
+    assert completions is not None
+    assert completions.request is not None
+    assert completions.request({"model": "m", "prompt": "a"}, (), host_of(host)).default_output == cap
+
+
 # -- refusals ----------------------------------------------------------------------------------------------------------
 
 

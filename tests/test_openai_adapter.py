@@ -348,7 +348,7 @@ def test_messages_may_be_the_sdks_own_objects() -> None:
 def test_legacy_completions_answer_every_prompt_best_of_times() -> None:
     """All of them are billed, also those that are not returned."""
     call = read_request("completions", {"model": "m", "prompt": ["a", "b"], "n": 2, "best_of": 3, "suffix": "s"})
-    assert (call.choices, call.default_output, list(call.texts)) == (6, 16, ["a", "b", "s"])
+    assert (call.choices, list(call.texts)) == (6, ["a", "b", "s"])
     assert read_request("completions", {"model": "m"}).choices == 1
 
 
