@@ -21,7 +21,7 @@ from .ledger import Account, Admitted, Ended, Hold, Millis, Refusal, Stale, gran
 from .money import Nano
 from .process import PROCESS
 from .projection import USEFUL_OUTPUT, Projection, Wish
-from .refusals import refuse
+from .refusals import refuse, unreadable, why_so_much
 from .scope import Scope, note_refusal
 from .steps import Step, Steps
 from .tally import Tally
@@ -60,6 +60,7 @@ class Admission:
         "host",
         "id",
         "input_unknown",
+        "lost",
         "model_cap",
         "pid",
         "projection",
@@ -68,6 +69,7 @@ class Admission:
         "sent",
         "spared",
         "spared_ms",
+        "stated",
         "tags",
         "tallies",
         "unpriced",
@@ -111,6 +113,8 @@ class Admission:
         self.unpriced = False
         self.estimated = False
         self.input_unknown = False
+        self.lost = 0
+        self.stated: Nano = 0
         self.projection: Projection | None = None
 
     def admit(self) -> Steps[None]:
@@ -129,10 +133,12 @@ class Admission:
         """The price to hold by, if there is one. Raises `UnpricedModelError` if a budget has to know and cannot."""
         try:
             quote = self.guard.prices.quote(self.provider, self.call.model, self.call.tier)
-        except UnpricedModelError:
+        except UnpricedModelError as error:
             # Terms: the user may have a budget that this process has not seen yet.
             accounts = [*self.cover.accounts, *[own.account for own in self.tallies]]
             if self.cover.terms or any(account.limit is not None for account in accounts):
+                if self.call.unread:
+                    raise unreadable() from error
                 raise
             self.unpriced = True
             self.guard.warn_unpriced(self.call.model)
@@ -216,7 +222,8 @@ class Admission:
             else:
                 turn.patient = False  # a last try, for whatever is left
             return
-        error = refuse(refusal, self.tags, wish.amount if wish.least is None else wish.least)
+        projected = wish.amount if wish.least is None else wish.least
+        error = refuse(refusal, self.tags, projected, why_so_much(self.call, self.host))
         note_refusal(self.scope, error)
         raise error
 

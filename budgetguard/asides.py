@@ -86,7 +86,7 @@ def _reading(request: Request, way: str) -> Callable[[], Seen] | None:
     if way == "part":
         wanted, field = request.guard.background.uploads.begun(_upload_id(request)), "data"
     else:
-        wanted, field = way == "file" and is_batch_file(body_of(options)), "file"
+        wanted, field = way == "file" and is_batch_file(body_of(options) or {}), "file"
     found = [file for name, file in files_of(options.files) if name == field] if wanted and options.files else ()
     return partial(_read, request, found[-1], read_piece if way == "part" else FileReader.read) if found else None
 
@@ -100,12 +100,12 @@ def _note(request: Request, response: Any, seen: Seen) -> Steps[None]:
     [answer] = _answers(request.endpoint, response, http)
     if answer.id is None:
         return
-    if way == "begin" and is_batch_file(body_of(request.options)):
+    if way == "begin" and is_batch_file(body_of(request.options) or {}):
         uploads.begin(answer.id)
     elif way == "part":
         uploads.note(_upload_id(request), answer.id, seen if isinstance(seen, Piece) else None)
     elif way == "complete":
-        pieces = uploads.end(_upload_id(request), part_ids(body_of(request.options)))
+        pieces = uploads.end(_upload_id(request), part_ids(body_of(request.options) or {}))
         seen = None if pieces is None else put_together(FileReader(guard, *request.place()), pieces)
     if isinstance(seen, BatchFile):
         yield from guard.background.note_file(answer.id, seen, guard.coverage.now_ms())

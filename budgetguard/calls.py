@@ -28,20 +28,33 @@ NOTHING: Usage = MappingProxyType({})
 
 
 class Host(NamedTuple):
-    """What is known of the host that a request goes to; the default: nothing is."""
+    """What is known of the host that a request goes to, for the model it asks for; the default: nothing is."""
 
     name: str = ""
     """In lower case, without a port."""
     openai: bool = False
     """Whether it is OpenAI's own API or Azure's, whose defaults and free operations are the SDK's."""
-    cap: str = "max_tokens"
-    """Chat's field for an output cap, of a model of which nothing else is known."""
-    usage: bool = False
-    """Whether it understands `stream_options.include_usage`."""
+    cap: str | None = "max_tokens"
+    """Chat's field for an output cap; `None` where every name of it is refused."""
+    usage: bool = True
+    """Whether `stream_options.include_usage` may be asked for."""
     billed: frozenset[int] = frozenset()
     """Error statuses that it bills."""
     stops: bool = False
     """Whether it stops writing, and billing, where its reader leaves a stream."""
+    default_cap: int | None = None
+    """The output cap of legacy completions where none is stated."""
+    known: bool = False
+    """Whether the table has a row for it."""
+    refuses: Mapping[str, int] = NOTHING
+    """Fields that it was seen to refuse, and the least number that was too much (0: any value)."""
+
+    def takes(self, field: str, value: Any) -> bool:
+        """Whether a field of ours may be sent with this value, as far as is known."""
+        if field not in self.refuses:
+            return True
+        least = self.refuses[field]
+        return least > 0 and isinstance(value, int) and value < least
 
 
 UNKNOWN_HOST = Host()
@@ -87,6 +100,8 @@ class Call(NamedTuple):
     the model's whole context is then the bound of the input."""
     thinks: bool = False
     """Whether the answer may have billed output that its stream does not show: hidden reasoning."""
+    unread: bool = False
+    """Whether the body could not be read: it is sent as it is, and nothing is known of it."""
     also: Sequence[tuple[str, Usage]] = ()
     """The most that other models can use on behalf of this call: (model, usage) of an image tool."""
 
@@ -157,7 +172,7 @@ class Endpoint:
     """Reads a reply: a mapping or an SDK object."""
     listener: Callable[[], Listener] | None = None
     """Makes the listener of one stream; `None` if the operation does not stream."""
-    amend: Callable[[Mapping[str, Any], int | None, bool, str], dict[str, Any]] | None = None
+    amend: Callable[[Mapping[str, Any], int | None, bool, Host], dict[str, Any]] | None = None
     """
     `amend(body, cap, ask_usage, host)`: a copy of the body with an output cap and/or the wish for usage in the
     stream, as this host understands them.

@@ -65,6 +65,11 @@ class Charge(Admission):
         else:
             self.answer = Answer()
 
+    def refused(self) -> None:
+        """Take in that the provider read the input, refused to answer, and bills what it read."""
+        self.estimated = self.input_unknown = True
+        self.answer = Answer(usage={"output_tokens": 0})
+
     def interrupted(self, listener: Listener | None, ending: Ending) -> None:
         """Take in that the answer's stream ended: with its usage, or before that was seen."""
         known = (listener.answer if listener is not None else None) or Answer()
@@ -230,7 +235,8 @@ class Charge(Admission):
         flags = []
         if self.unpriced and not cost:
             flags.append("unpriced")
-        if self.estimated or (answer.usage is None and answer.cost is None and not (self.free or answer.free)):
+        unsaid = answer.usage is None and answer.cost is None and not self.stated
+        if self.estimated or self.lost or (unsaid and not (self.free or answer.free)):
             flags.append("estimated")
         if self._capped:
             flags.append("capped")
@@ -269,15 +275,19 @@ class Charge(Admission):
         What a provider states, and what a model of the list costs that answered instead of a free one, is the cost
         also where nothing was to be paid.
         """
-        if answer.free:
-            return 0
-        if answer.cost is not None:
-            return answer.cost
+        answered = 0 if answer.free else self._answered(answer)
+        return answered + self.lost * self._most() if self.lost else answered
+
+    def _answered(self, answer: Answer) -> Nano:
+        """What the last attempt cost. A stated cost of nothing, beside tokens, says nothing."""
+        stated = answer.cost or self.stated
+        if stated:
+            return stated
         if answer.usage is None:
-            return self._most()
+            return self._most() if answer.cost is None else 0
         cost = self.guard.true_cost(self.provider, self.call.model, answer)
         if cost is None:
-            return self._most()
+            return self._most() if answer.cost is None else 0
         return min(cost, self.amount) if self.estimated and self.amount else cost
 
 

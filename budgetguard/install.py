@@ -9,6 +9,7 @@ streams, sees everything but the WebSockets (`sockets.py`).
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +19,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import wrapt
 
 from .adapters import openai as adapter
+from .adapters.openai_free import may_cost
 from .asides import after, before, is_aside
+from .attempts import current_attempts
 from .charge import Charge
 from .config import configured_guard
 from .errors import ConfigError
@@ -32,7 +35,13 @@ from .streams import listen, listen_async
 if TYPE_CHECKING:
     from .manager import BudgetManager
 
+log = logging.getLogger("budgetguard")
+
 _MARK = "_budgetguard"
+
+_KEPT_PATHS = 500
+_uncounted: set[str] = set()
+"""Paths of which it was said that nobody counts what they cost."""
 
 
 class _State:
@@ -131,6 +140,9 @@ def _install(base_client: Any) -> None:
 
     _wrap(base_client.SyncAPIClient, "request", _request)
     _wrap(base_client.AsyncAPIClient, "request", _request_async)
+    if "_send_request" in vars(base_client.SyncAPIClient):  # else a call is judged by its last attempt alone
+        _wrap(base_client.SyncAPIClient, "_send_request", _attempt)
+        _wrap(base_client.AsyncAPIClient, "_send_request", _attempt_async)
     _wrap(_streaming.Stream, "__stream__", _stream)
     _wrap(_streaming.AsyncStream, "__stream__", _stream_async)
 
@@ -210,11 +222,18 @@ def _request(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[st
         args, kwargs = request.amended()
         return wrapped(*args, **kwargs)
 
-    charge = request.open(current.get())
-    try:
-        return request.guard.shell.send(charge, proceed, request.observe, request.failed)
-    finally:
-        request.passed()
+    while True:
+        charge = request.open(current.get())
+        above = current_attempts.get()
+        current_attempts.set(request.attempts)
+        try:
+            return request.guard.shell.send(charge, proceed, request.observe, request.failed)
+        except Exception as error:
+            if not request.again(error):
+                raise
+        finally:
+            current_attempts.set(above)  # by no token: a coroutine that is thrown away may end in another context
+            request.passed()
 
 
 async def _request_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -231,24 +250,76 @@ async def _request_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwa
         args, kwargs = request.amended()
         return wrapped(*args, **kwargs)
 
-    charge = request.open(current.get())
+    while True:
+        charge = request.open(current.get())
+        above = current_attempts.get()
+        current_attempts.set(request.attempts)
+        try:
+            return await request.guard.async_shell.send(charge, proceed, request.observe, request.failed)
+        except Exception as error:
+            if not request.again(error):
+                raise
+        finally:
+            current_attempts.set(above)  # by no token: a coroutine that is thrown away may end in another context
+            request.passed()
+
+
+def _attempt(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    attempts = current_attempts.get()
+    if attempts is None or attempts.client is not instance:
+        return wrapped(*args, **kwargs)
+    attempts.begin()
     try:
-        return await request.guard.async_shell.send(charge, proceed, request.observe, request.failed)
-    finally:
-        request.passed()
+        response = wrapped(*args, **kwargs)
+    except BaseException as error:
+        attempts.failed(error)
+        raise
+    attempts.answered(response)
+    return response
+
+
+async def _attempt_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    attempts = current_attempts.get()
+    if attempts is None or attempts.client is not instance:
+        return await wrapped(*args, **kwargs)
+    attempts.begin()
+    try:
+        response = await wrapped(*args, **kwargs)
+    except BaseException as error:
+        attempts.failed(error)
+        raise
+    attempts.answered(response)
+    return response
 
 
 def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request | None:
     """The request, if it costs money or tells of what does, and some ledger covers it."""
     options = args[1] if len(args) > 1 else kwargs["options"]
     endpoint = adapter.find(options.method, options.url)
-    if endpoint is None or is_passing(options) or (endpoint.request is None and not is_aside(endpoint)):
+    if endpoint is None:
+        if may_cost(options.method, options.url):
+            _say_uncounted(client, options.url)
+        return None
+    if is_passing(options) or (endpoint.request is None and not is_aside(endpoint)):
         return None
     scope = current.get()
     guard = _guard_of(client, scope)
     if guard is None or not guard.covers(scope):
         return None
     return Request(client, guard, endpoint, args, kwargs)
+
+
+def _say_uncounted(client: Any, path: str) -> None:
+    """Say of an operation that nobody knows that it passes uncounted, once a path."""
+    scope = current.get()
+    guard = _guard_of(client, scope)
+    path = path.partition("?")[0]
+    if path in _uncounted or len(_uncounted) >= _KEPT_PATHS or guard is None or not guard.covers(scope):
+        return
+    _uncounted.add(path)
+    log.warning(
+        "POST %s is no operation that is known here: what it costs is not counted, and no budget stops it", path
+    )
 
 
 def _stream(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:

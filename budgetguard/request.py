@@ -13,15 +13,23 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .adapters.openai_errors import free_failure, paid_reply
-from .calls import Answer, Endpoint, Host, Reply
+from .adapters.openai import cap_field
+from .adapters.openai_errors import filtered, free_failure, is_unexplained, paid_reply, refused_fields
+from .adapters.openai_replies import stated_cost
+from .attempts import Attempts
+from .calls import NOTHING, Answer, Endpoint, Host, Reply
 from .charge import Charge
+from .errors import BudgetExceededError, UnpricedModelError
 from .guards import Guard
-from .hosts import host_of
+from .hosts import CAPS, Server, host_of, learn, trust, trusted, without
+from .money import Nano
 from .scope import Scope
 from .streams import watch
 
 log = logging.getLogger("budgetguard")
+
+_COST_HEADER = "x-litellm-response-cost"
+"""In which a LiteLLM proxy states what a call cost."""
 
 _RAW_HEADER = "X-Stainless-Raw-Response"
 _STREAMED = "stream"
@@ -37,7 +45,23 @@ call was interrupted before it could be taken out.
 class Request:
     """One call of `request`: its arguments, read once."""
 
-    __slots__ = ("args", "body", "charge", "client", "endpoint", "guard", "host", "kwargs", "options", "passing", "raw")
+    __slots__ = (
+        "added",
+        "args",
+        "attempts",
+        "body",
+        "charge",
+        "client",
+        "dropped",
+        "endpoint",
+        "guard",
+        "guessed",
+        "kwargs",
+        "options",
+        "passing",
+        "raw",
+        "server",
+    )
 
     def __init__(
         self, client: Any, guard: Guard, endpoint: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -51,10 +75,15 @@ class Request:
         """The SDK's options of the call: method, path, body, headers."""
         headers = self.options.headers
         self.raw = headers.get(_RAW_HEADER) if headers else None
-        self.host = ""
-        self.body: Mapping[str, Any] = {}
+        self.attempts = Attempts(client, ())
+        self.body: Mapping[str, Any] = NOTHING
         self.charge: Charge | None = None
         self.passing = 0
+        self.added: Mapping[str, Any] = NOTHING
+        """The fields that only we sent."""
+        self.dropped: Mapping[str, int] = NOTHING
+        """Those that this call is sent again without, as `Host.refuses` has them."""
+        self.guessed = False
 
     @property
     def unread(self) -> bool:
@@ -64,18 +93,32 @@ class Request:
     def open(self, scope: Scope | None) -> Charge:
         """Read the request, and make its charge."""
         options, guard = self.options, self.guard
-        self.body = body_of(options)
+        body = body_of(options)
+        self.body = {} if body is None else body
+        url = self.client.base_url  # asked once: the SDK works it out each time
+        server = self.server = _server(self.client, url, self.body.get("model"))
+        host = without(host_of(*server), self.dropped)
+        self.attempts = Attempts(self.client, host.billed)
         files = files_of(options.files) if options.files else ()
-        provider, known = self.place()
-        charge = self.charge = guard.charge(self.endpoint, self.body, files, provider, scope, host=known)
+        charge = self.charge = guard.charge(
+            self.endpoint, self.body, files, guard.prices.provider(url.host), scope, host=host
+        )
+        if server.azure and (deployment := _deployment(url)) not in {"", charge.call.model}:
+            charge.call = charge.call._replace(model=_dearer(charge, deployment))
+        if body is None:
+            charge.call = charge.call._replace(
+                unread=True, unknown_input=True, cap=None, max_output=None, default_output=None
+            )
+        elif host.refuses and charge.call.cap is not None and cap_field(self.endpoint, host) is None:
+            charge.call = charge.call._replace(cap=None)
         if charge.call.stream and self.raw != _STREAMED and self.endpoint.amend is not None:
             charge.ask_usage = self._asks_usage()
         return charge
 
     def place(self) -> tuple[str | None, Host]:
         """Where the request goes: the provider whose prices count there, and what is known of the host."""
-        self.host = host = self.client.base_url.host  # asked once: the SDK works it out each time
-        return self.guard.prices.provider(host), host_of(host, getattr(self.client, "_api_version", None))
+        url = self.client.base_url
+        return self.guard.prices.provider(url.host), host_of(*_server(self.client, url, None))
 
     def amended(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments, with the cap and the wish for usage that the charge decided on. The caller's stay as is."""
@@ -91,6 +134,26 @@ class Request:
     def passed(self) -> None:
         """Note that the call is over."""
         _passing.pop(self.passing, None)
+        self.attempts.response = None
+
+    def again(self, error: Exception) -> bool:
+        """
+        Whether the call is to be sent once more: it failed for a field, maybe, that only we sent.
+
+        The error of a request that was sent without any is the caller's.
+        """
+        if self.guessed:
+            trust(self.server)
+        elif self.dropped and isinstance(error, BudgetExceededError):
+            learn(self.server, self.dropped)
+        if not self.added:
+            return False
+        refused = refused_fields(error, self.added)
+        if not (refused or self.dropped or trusted(self.server)) and is_unexplained(error, self.body):
+            self.guessed = True
+            refused = dict.fromkeys((*self.added, *(CAPS if not self.added.keys().isdisjoint(CAPS) else ())), 0)
+        self.dropped = {**self.dropped, **refused}
+        return bool(refused)
 
     def observe(self, response: Any) -> None:
         """Take in the reply. Never raises: the caller has paid for it."""
@@ -99,6 +162,7 @@ class Request:
         if charge.answer is not None:  # the parser showed it
             return
         try:
+            self._understood(charge)
             self._observe(charge, response)
         except Exception:
             log.exception("the reply of call %s could not be read", charge.id)
@@ -109,11 +173,35 @@ class Request:
         charge = self.charge
         if charge is None or charge.watched or charge.answer is not None or not charge.sent:
             return
-        paid = paid_reply(error)
+        paid, attempts = paid_reply(error), self.attempts
         if paid is not None:
             self.observe(paid)
-        else:
+            return
+        if attempts.lost is None:
             charge.failed(free=not self.passing or free_failure(error))
+        elif 400 in charge.host.billed and filtered(error):
+            charge.lost = attempts.lost
+            charge.refused()
+        elif attempts.succeeded:
+            charge.lost = attempts.lost
+            charge.failed(free=False)
+        else:
+            charge.lost = max(attempts.lost - 1, 0)
+            charge.failed(free=attempts.lost == 0)
+
+    def _understood(self, charge: Charge) -> None:
+        """Take in what a successful answer says beside its body: of earlier attempts, of the host, of the cost."""
+        attempts = self.attempts
+        if attempts.lost:
+            charge.lost = attempts.lost
+        if self.dropped:
+            learn(self.server, self.dropped)
+        if charge.host.known:
+            return
+        if self.added:
+            trust(self.server)
+        if attempts.response is not None:
+            charge.stated = _stated(attempts.response.headers.get(_COST_HEADER))
 
     def _observe(self, charge: Charge, response: Any) -> None:
         http = http_response(response)
@@ -135,9 +223,14 @@ class Request:
         assert charge is not None
         changed: dict[str, Any] = {}
         if amend is not None and (charge.cap is not None or charge.ask_usage):
-            body = amend(self.body, charge.cap, charge.ask_usage, self.host)
-            changed = {name: value for name, value in body.items() if value is not self.body.get(name, _MISSING)}
+            body, takes = amend(self.body, charge.cap, charge.ask_usage, charge.host), charge.host.takes
+            changed = {
+                name: value
+                for name, value in body.items()
+                if value is not self.body.get(name, _MISSING) and takes(name, value)
+            }
         charge.ask_usage = "stream_options" in changed
+        self.added = changed
         parse = original.post_parser
         shows = callable(parse) and self.raw is None and not self.unread
         if not changed and not shows:
@@ -160,9 +253,8 @@ class Request:
 
     def _asks_usage(self) -> bool:
         assert self.charge is not None
-        host, port = self.host, self.client.base_url.port
-        hosts = self.guard.settings.usage_hosts
-        return self.charge.host.usage or host in hosts or f"{host}:{port}" in hosts
+        server, hosts = self.server, self.guard.settings.usage_hosts
+        return self.charge.host.usage or server.name in hosts or f"{server.name}:{server.port}" in hosts
 
 
 def is_passing(options: Any) -> bool:
@@ -170,8 +262,44 @@ def is_passing(options: Any) -> bool:
     return _passing.get(id(options)) is options
 
 
-def body_of(options: Any) -> Mapping[str, Any]:
-    """The JSON that will be sent, as the SDK merges it."""
+def _server(client: Any, url: Any, model: Any) -> Server:
+    """Whom a client asks: an Azure client names its API version, another one may have it in its query."""
+    version, query = client.__dict__.get("_api_version"), client._custom_query
+    azure = isinstance(version, str)
+    if query and not azure and b"/deployments/" in url.raw_path:
+        azure, version = True, query.get("api-version")
+    return Server(url.host, version, url.port, model if isinstance(model, str) else "", azure)
+
+
+def _deployment(url: Any) -> str:
+    """The deployment in the URL of an Azure client, which answers whatever model the body names; "" if none is."""
+    name: bytes = url.raw_path.partition(b"/deployments/")[2].partition(b"/")[0]
+    return name.decode("ascii")
+
+
+def _dearer(charge: Charge, other: str) -> str:
+    """The dearer of the model that was asked for and another: a deployment's name need not say which model it has."""
+
+    def most(model: str) -> Nano:
+        try:
+            quote = charge.guard.prices.quote(charge.provider, model, charge.call.tier)
+        except UnpricedModelError:
+            return -1
+        return quote.cost({"input_tokens": 1_000, "output_tokens": 1_000})
+
+    return max(charge.call.model, other, key=most)
+
+
+def _stated(header: str | None) -> Nano:
+    """The cost that a proxy states; 0 if it states none."""
+    try:
+        return (stated_cost({"cost": float(header)}) or 0) if header else 0
+    except ValueError:
+        return 0
+
+
+def body_of(options: Any) -> Mapping[str, Any] | None:
+    """The JSON that will be sent, as the SDK merges it; `None` for a body that is no JSON object, or not read yet."""
     data, extra = options.json_data, options.extra_json
     if type(data) is dict and not extra:
         return data
@@ -179,14 +307,14 @@ def body_of(options: Any) -> Mapping[str, Any]:
         if not extra:
             return data
         return {name: value for name, value in {**data, **extra}.items() if type(value).__name__ != "Omit"}
-    if data is None and isinstance(extra, Mapping):
-        return extra
     raw = data if data is not None else getattr(options, "content", None)
+    if raw is None:
+        return extra if isinstance(extra, Mapping) else {}
     try:
-        parsed = json.loads(raw) if isinstance(raw, bytes | bytearray) else None
-    except ValueError:
-        return {}
-    return parsed if isinstance(parsed, dict) else {}
+        parsed = json.loads(raw) if isinstance(raw, bytes | bytearray | str) else None
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
 
 
 def _change(options: Any, body: Mapping[str, Any], changed: Mapping[str, Any]) -> None:

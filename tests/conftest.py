@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import budgetguard
+from budgetguard import hosts
 from budgetguard.errors import StoreError
 from budgetguard.process import PROCESS
 from budgetguard.scope import current
@@ -34,6 +35,7 @@ def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     budgetguard.max_budget = None
     PROCESS.reaper.drain()
     PROCESS.reset()
+    hosts.forget()
 
 
 @pytest.fixture(autouse=True)

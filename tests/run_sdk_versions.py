@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VERSIONS = ("2.54.0", "3.3.1")
 """The oldest that is supported, and the last before the SDK's recent surfaces came."""
 
-TESTS = ("test_matrix.py", "test_streams.py", "test_install.py", "test_sockets.py")
+TESTS = ("test_matrix.py", "test_streams.py", "test_install.py", "test_sockets.py", "test_hosts.py", "test_attempts.py")
 NEEDED = ("pytest>=8", "pytest-asyncio>=1", "pytest-xdist>=3.6")
 
 

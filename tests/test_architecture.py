@@ -34,6 +34,7 @@ LAYERS = [
     ["guards"],
     ["watches"],
     ["streams"],
+    ["attempts"],
     ["request"],
     ["stated", "asides"],
     ["config"],

@@ -17,6 +17,7 @@ from benchmarks.shapes import INPUT, INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTP
 from budgetguard import Budget, BudgetBusyError, BudgetExceededError, BudgetManager, PriceBook
 from budgetguard.adapters import openai as adapter
 from budgetguard.guards import Guard
+from budgetguard.hosts import host_of
 from budgetguard.projection import USEFUL_OUTPUT
 from budgetguard.testing import FakeProvider, Plan
 
@@ -162,11 +163,11 @@ def test_the_cap_has_the_name_that_the_endpoint_understands(path, host, name):
     assert call is not None
     assert call.amend is not None
 
-    assert call.amend({"model": MODEL}, 7, False, host) == {"model": MODEL, name: 7}
+    assert call.amend({"model": MODEL}, 7, False, host_of(host)) == {"model": MODEL, name: 7}
 
 
 def test_a_cap_is_added_to_every_kind_of_request(endpoint):
-    """Chat, Responses and their streams; legacy completions have a cap of their own by default."""
+    """Chat, Responses and their streams, and legacy completions: their default of 16 is OpenAI's and Azure's own."""
     endpoint.prices = {}
     with books(limit=1.00), endpoint.client() as client:
         client.responses.create(model=MODEL, input="hi")
@@ -178,7 +179,7 @@ def test_a_cap_is_added_to_every_kind_of_request(endpoint):
 
     bodies = [request.body for request in endpoint.requests]
     assert [body.get("max_output_tokens", 0) > 16 for body in bodies] == [True, True, False, False]
-    assert [body.get("max_tokens", 0) > 16 for body in bodies] == [False, False, True, False]
+    assert [body.get("max_tokens", 0) > 16 for body in bodies] == [False, False, True, True]
 
 
 def test_cut_answers_are_counted_and_said_once(endpoint, caplog):

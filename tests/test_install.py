@@ -26,6 +26,8 @@ from budgetguard.testing import FakeProvider
 PLACES = [
     (_base_client.SyncAPIClient, "request"),
     (_base_client.AsyncAPIClient, "request"),
+    (_base_client.SyncAPIClient, "_send_request"),
+    (_base_client.AsyncAPIClient, "_send_request"),
     (_streaming.Stream, "__stream__"),
     (_streaming.AsyncStream, "__stream__"),
 ]

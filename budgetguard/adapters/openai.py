@@ -8,7 +8,7 @@ passes through untouched.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, TypeAlias
 
 from ..calls import Call, Endpoint, Host, Reply
@@ -19,24 +19,18 @@ from . import openai_requests as requests
 from . import openai_streams as streams
 from .openai_jobs import job
 
-_AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
-
 _CACHED_PATHS = 2_048
 
 Request: TypeAlias = Callable[[Mapping[str, Any], Sequence[Any], Host], Call]
 """Reads a body and the files of a multipart one, for a host."""
 
 
-def cap_field(endpoint: Endpoint, host: str) -> str | None:
-    """The request's field for an output cap; chat's old name `max_tokens` at hosts other than OpenAI's and Azure's."""
-    return _chat_cap(host) if endpoint.name == "chat.completions" else _CAPS.get(endpoint.name)
-
-
-@lru_cache(maxsize=1024)
-def _chat_cap(host: str) -> str:
-    name = host.rsplit(":", 1)[0].lower()
-    ours = name == "api.openai.com" or name.endswith((".api.openai.com", *_AZURE))
-    return "max_completion_tokens" if ours else "max_tokens"
+def cap_field(endpoint: Endpoint, host: Host) -> str | None:
+    """The request's field for an output cap, as a host understands it; `None` if there is none."""
+    if endpoint.name == "chat.completions":
+        return host.cap
+    name = _CAPS.get(endpoint.name)
+    return None if name is not None and host.refuses.get(name) == 0 else name
 
 
 _CAPS = {
@@ -54,16 +48,17 @@ def _ask(copy: dict[str, Any]) -> None:
         copy["stream_options"] = {**options, "include_usage": True}
 
 
-def _amend_chat(body: Mapping[str, Any], cap: int | None, ask_usage: bool, host: str) -> dict[str, Any]:
+def _amend_chat(body: Mapping[str, Any], cap: int | None, ask_usage: bool, host: Host) -> dict[str, Any]:
     copy = dict(body)
-    if cap is not None:
-        copy[_chat_cap(host)] = cap
-    if ask_usage and copy.get("stream") is True:
+    extended = bool(copy.get("data_sources"))  # Azure's extension, which knows the older fields only
+    if cap is not None and host.cap is not None:
+        copy["max_tokens" if extended else host.cap] = cap
+    if ask_usage and copy.get("stream") is True and not extended:
         _ask(copy)
     return copy
 
 
-def _amend_completions(body: Mapping[str, Any], cap: int | None, ask_usage: bool, host: str) -> dict[str, Any]:
+def _amend_completions(body: Mapping[str, Any], cap: int | None, ask_usage: bool, host: Host) -> dict[str, Any]:
     copy = dict(body)
     if cap is not None:
         copy["max_tokens"] = cap
@@ -72,7 +67,7 @@ def _amend_completions(body: Mapping[str, Any], cap: int | None, ask_usage: bool
     return copy
 
 
-def _amend_responses(body: Mapping[str, Any], cap: int | None, ask_usage: bool, host: str) -> dict[str, Any]:
+def _amend_responses(body: Mapping[str, Any], cap: int | None, ask_usage: bool, host: Host) -> dict[str, Any]:
     copy = dict(body)
     if cap is not None:
         copy["max_output_tokens"] = cap

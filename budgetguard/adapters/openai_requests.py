@@ -18,9 +18,6 @@ from ..calls import NOTHING, UNKNOWN_HOST, Call, Host, Usage
 from .openai_images import image_tokens
 from .openai_input import Input, fields, given, items, text, whole
 
-COMPLETION_TOKENS = 16
-"""The output cap of legacy completions where none is stated (the SDK's `completion_create_params.max_tokens`)."""
-
 SEARCHES = "-search-"
 """In the names of chat models that search the web for each answer: gpt-4o-search-preview, gpt-5-search-api."""
 
@@ -116,7 +113,7 @@ def completions(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host =
         overhead=seen.overhead,
         choices=answers * max(prompts, 1),
         max_output=whole(body, "max_tokens"),
-        default_output=COMPLETION_TOKENS,
+        default_output=host.default_cap,
         cap="max_tokens",
         stream=body.get("stream") is True,
         tier=text(body, "service_tier"),
