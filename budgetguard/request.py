@@ -18,6 +18,7 @@ from .calls import Answer, Endpoint, Reply
 from .charge import Charge, Follow
 from .guards import Guard
 from .hosts import host_of
+from .interrupts import raise_interruption
 from .scope import Scope
 from .steps import Steps
 from .streams import watch
@@ -97,7 +98,8 @@ class Request:
             return
         try:
             self._observe(charge, response)
-        except Exception:
+        except Exception as error:
+            raise_interruption(error)
             log.exception("the reply of call %s could not be read", charge.id)
             charge.observe(Answer())
 
@@ -177,7 +179,8 @@ def follow(request: Request, response: Any) -> Steps[None]:
             return
         assert request.endpoint.answer is not None
         look.observe(request.endpoint.answer(response) if http is None else _read_body(request.endpoint.answer, http))
-    except Exception:
+    except Exception as error:
+        raise_interruption(error)
         log.exception("a retrieved response could not be read")
     yield from look.close()
 
