@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .completions import acompletion, completion
     from .context import budget
     from .decorators import budgeted
+    from .guards import Settings
     from .install import guard_client as guard
     from .install import patch, unpatch
     from .manager import BudgetManager
@@ -58,6 +59,7 @@ __all__ = [
     "BudgetManager",
     "Money",
     "PriceBook",
+    "Settings",
     # when it says no
     "BudgetExceededError",
     "BudgetBusyError",
@@ -76,6 +78,7 @@ _LAZY = {
     "BudgetManager": ("manager", "BudgetManager"),
     "Money": ("money", "Money"),
     "PriceBook": ("prices", "PriceBook"),
+    "Settings": ("guards", "Settings"),
     "acompletion": ("completions", "acompletion"),
     "budget": ("context", "budget"),
     "budgeted": ("decorators", "budgeted"),

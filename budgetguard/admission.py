@@ -287,13 +287,15 @@ class Admission:
             amount,
             least,
             useful,
-            BACKGROUND_TTL_MS if background else guard.settings.ttl_ms,
+            (call.runs_ms or BACKGROUND_TTL_MS) if background else guard.settings.ttl_ms,
             "charge" if background else cover.on_expire,
             cover.terms,
             self.tags,
             self.provider or "",
             call.model,
         )
+        if hold.ttl_ms < PROCESS.keeper.pace_ms:
+            PROCESS.keeper.watch(hold.ttl_ms)
         if leases is not None:
             taken = leases.take(hold, cover.leased)
             filled = taken if isinstance(taken, int) else (yield from leases.fill(hold, cover.leased))

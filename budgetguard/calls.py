@@ -78,6 +78,10 @@ class Call(NamedTuple):
     """The end user that the request itself names."""
     background: bool = False
     """Whether the answer only says that work began, and a later retrieve shows its usage."""
+    runs_ms: int = 0
+    """How long that work may take, in milliseconds; 0: as long as a background response."""
+    file: str | None = None
+    """The id of an uploaded file with the requests that this one has done (a batch)."""
     unknown_input: bool = False
     """Whether input that the body does not show is billed too (a stored conversation, a hosted tool's results):
     the model's whole context is then the bound of the input."""
@@ -107,6 +111,8 @@ class Answer(NamedTuple):
     """Whether the answer ended at the output cap."""
     also: Sequence[tuple[str, Usage]] = ()
     """What other models used on behalf of this call, not in `usage`: (model, usage) of an image tool."""
+    requests: int | None = None
+    """How many requests of a batch were answered; `None` if that is not said, or it is no batch."""
 
 
 class Listener(Protocol):
@@ -143,7 +149,10 @@ class Endpoint:
     path: str
     """The path below the API's root; `{id}` stands for one segment."""
     request: Callable[[Mapping[str, Any], Sequence[Any], Host], Call] | None
-    """Reads the body (a mapping) and the multipart files for a host; `None` for a free or follow-up operation."""
+    """
+    Reads the body (a mapping) and the multipart files for a host; `None` for an operation that is free, or a look at
+    another.
+    """
     answer: Reply | None = None
     """Reads a reply: a mapping or an SDK object."""
     listener: Callable[[], Listener] | None = None
@@ -153,8 +162,12 @@ class Endpoint:
     `amend(body, cap, ask_usage, host)`: a copy of the body with an output cap and/or the wish for usage in the
     stream, as this host understands them.
     """
-    follows: bool = False
-    """Whether this is a look at an earlier background response (a retrieve, a cancel), which settles its hold."""
+    follows: str = ""
+    """The operation whose work in the background this is a look at (a retrieve, a cancel), which settles its hold."""
+    items: Callable[[Any], Sequence[Any]] | None = None
+    """The replies in a reply to a look at several; `answer` reads each."""
+    uploads: bool = False
+    """Whether it uploads a file, which may be the requests of a batch; `answer` reads its id."""
     opaque: bool = False
     """Whether its reply cannot settle it (jobs, realtime sessions): refused where there is no room, else warned of."""
     tags: Mapping[str, str] = field(default_factory=dict)

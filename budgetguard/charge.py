@@ -15,6 +15,7 @@ the provider, cost what was held.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,10 +25,12 @@ from .calls import NOTHING, Answer, Call, Ending, Endpoint, Listener
 from .errors import StoreError
 from .interrupts import interruption, raise_interruption
 from .journal_files import Kept
+from .keeper import Living
 from .ledger import Conflict, Entry, Hold, Store
 from .money import Nano
 from .process import PROCESS
 from .steps import Step, Steps
+from .tiers import leaves_open
 from .waiting import LINE
 
 if TYPE_CHECKING:
@@ -73,6 +76,13 @@ class Charge(Admission):
                 self.input_unknown = True
         self.answer = known
 
+    def living(self) -> Living | None:
+        """What is to be kept while the call lives: its hold, if the store has it."""
+        hold, store = self.hold, self.guard.store
+        if hold is None or store is None or not self.sent or self.ended or self.spared is not None:
+            return None
+        return (store, hold._replace(amount=self.amount)) if is_stored(hold) else None
+
     def _costs_what_was_heard(self, ending: Ending) -> bool:
         """Whether a stream without a last word costs what was heard of it, or all that was held."""
         abandoned = self.guard.settings.abandoned
@@ -116,12 +126,14 @@ class Charge(Admission):
         elif answer is None or answer.final:  # sent, and nothing heard: unknown is not free
             yield from self._settle(answer or Answer())
         else:
-            yield from self.guard.keep(self, answer)
+            yield from self.guard.background.keep(self, answer)
 
     def _settle(self, answer: Answer) -> Steps[None]:
         if self.input_unknown:
             answer = yield from self._add_input(answer)
         cost = self.cost(answer)
+        if answer.tier is not None and leaves_open(self.call.tier):
+            self.guard.prices.meet(self.provider, self.call.model, answer.tier)
         if self.tallies:
             tally.settle(self.tallies, self.id, cost)
         if answer.id is not None:
@@ -197,7 +209,7 @@ class Charge(Admission):
 
     def _flags(self, answer: Answer) -> frozenset[str]:
         flags = []
-        if self.unpriced:
+        if self.unpriced and answer.cost is None:
             flags.append("unpriced")
         if self.estimated or (answer.usage is None and answer.cost is None and not (self.free or answer.free)):
             flags.append("estimated")
@@ -205,7 +217,20 @@ class Charge(Admission):
             flags.append("capped")
             if answer.cut:
                 flags.append("cut")
+        if answer.tier is not None and answer.cost is None and self._assumes(answer.model, answer.tier):
+            flags.append("tier")
         return frozenset(flags) if flags else NO_FLAGS
+
+    def _assumes(self, answered: str | None, tier: str) -> bool:
+        """Whether the answer's service tier is one of which nothing is known; it is said once."""
+        guard, asked = self.guard, self.call.model
+        if self.free or not guard.prices.assumes(self.provider, asked, answered, tier):
+            return False
+        text = (
+            "nothing is known of service tier %r, of model %r: it is priced above standard; say what it is in [tiers]"
+        )
+        guard.warn_once(f"tier {tier}", text, tier, asked)
+        return True
 
     @property
     def _capped(self) -> bool:
@@ -233,7 +258,7 @@ class Charge(Admission):
 
 
 class Follow:
-    """A look at an earlier background response: it holds nothing itself, and settles that response's hold."""
+    """A look at earlier work in the background: it holds nothing itself, and settles that work's hold."""
 
     def __init__(self, guard: Guard, endpoint: Endpoint) -> None:
         self.guard = guard
@@ -242,21 +267,25 @@ class Follow:
         self.id = ""
         self.ask_usage = False
         self.watched = False
-        self.answer = Answer(final=False)
+        self.answers: Sequence[Answer] = ()
 
-    def observe(self, answer: Answer) -> None:
-        """Take in how the response stands."""
-        self.answer = answer
+    def observe(self, *answers: Answer) -> None:
+        """Take in how the work stands."""
+        self.answers = answers
 
     def interrupted(self, listener: Listener | None, _ending: Ending) -> None:
         """Take in what its stream said of it, if that was its last word."""
         if listener is not None and listener.done and listener.answer is not None:
-            self.answer = listener.answer
+            self.answers = (listener.answer,)
+
+    def living(self) -> None:
+        """Nothing."""
 
     def close(self) -> Steps[None]:
-        """Settle the response's hold, if it is at its end."""
-        try:
-            yield from self.guard.follow(self.answer)
-        except Exception as error:
-            raise_interruption(error)
-            log.exception("response %s could not be settled", self.answer.id)
+        """Settle the hold of the work, if it is at its end."""
+        for answer in self.answers:
+            try:
+                yield from self.guard.background.follow(self.guard, self.endpoint.follows, answer)
+            except Exception as error:
+                raise_interruption(error)
+                log.exception("%s %s could not be settled", self.endpoint.follows, answer.id)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from .errors import ConfigError
 from .tariffs import FAMILIES, MILLION, PICO, TOKEN_KINDS, UNIT_KINDS, Prices, flat
+from .tiers import ANY, Multiples, tier_name
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _PLAIN_KEYS = frozenset(kind.removesuffix("_tokens") for kind in TOKEN_KINDS) | UNIT_KINDS
@@ -68,8 +69,8 @@ class Declarations(NamedTuple):
     """Exact names first, then patterns, each in the order of the file."""
     discounts: Mapping[str, Fraction] = _NOTHING
     """By provider, the part of the price that is left: 0.88 for a discount of 0.12."""
-    tiers: Mapping[str, Fraction] = _NOTHING
-    """By service tier, the multiple of the standard price where the list has none for the tier."""
+    tiers: Multiples = MappingProxyType({})
+    """The multiples of the standard price, where the list has none for a service tier."""
 
 
 def read_file(path: Path | str) -> Declarations:
@@ -82,7 +83,7 @@ def read_file(path: Path | str) -> Declarations:
 
     where = str(path)
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        table = tomllib.loads(Path(path).read_text("utf-8-sig"))  # editors on Windows put a byte order mark before it
     except FileNotFoundError:
         raise ConfigError(f"{where}: there is no such price file; give the path of a TOML file") from None
     except OSError as error:
@@ -113,7 +114,7 @@ def read_table(table: Mapping[str, object], where: str) -> Declarations:
     return Declarations(
         entries=ordered(entries),
         discounts=read_discounts(parts["discounts"], f"{where}: [discounts]"),
-        tiers=read_multiples(parts["tiers"], f"{where}: [tiers]"),
+        tiers=read_tiers(parts["tiers"], f"{where}: [tiers]"),
     )
 
 
@@ -165,6 +166,21 @@ def read_multiples(table: Mapping[str, object], where: str) -> dict[str, Fractio
     """Multiples of a price by name; raises `ConfigError`."""
     wanted = "a multiple of the standard price, such as 2.5"
     return {name.lower(): Fraction(_number(value, f"{where} {name!r}", wanted)) for name, value in table.items()}
+
+
+def read_tiers(table: Mapping[str, object], where: str) -> dict[tuple[str, str], Fraction]:
+    """Multiples for service tiers, with a table inside for what a provider alone has; raises `ConfigError`."""
+    said: dict[tuple[str, str], Fraction] = {}
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            own = read_tiers(value, f"{where}.{name}")
+            said |= {(name.lower(), tier): multiple for (_, tier), multiple in own.items()}
+            continue
+        [multiple] = read_multiples({name: value}, where).values()
+        if not multiple:
+            raise ConfigError(f"{where} {name!r} = {value!r}: no tier is free; write a multiple such as 0.5")
+        said[ANY, tier_name(name) or name] = multiple
+    return said
 
 
 def read_prices(table: Mapping[str, object], where: str) -> Prices:

@@ -8,7 +8,8 @@ Every error of budgetguard.
     ├── UnknownUserError        no budget was created for this user (also a KeyError)
     ├── ConfigError             an argument, setting or file cannot be used (also a ValueError)
     └── StoreError              the store of budgets did not answer, or is not one
-        └── ConflictError       a call was settled again at another cost
+        ├── ConflictError       a call was settled again at another cost
+        └── AmountError         an amount is beyond what a store can book, now and for ever
 
 None of them derives from an SDK's error, so no retry loop takes a refusal for a
 passing fault.
@@ -98,6 +99,10 @@ class ConfigError(BudgetGuardError, ValueError):
 
 class StoreError(BudgetGuardError):
     """The store did not answer, cannot be opened, or is not a store of budgetguard."""
+
+
+class AmountError(StoreError):
+    """An amount is below zero, or larger than a store can book: it makes no sense to try again."""
 
 
 class ConflictError(StoreError):

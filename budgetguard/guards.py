@@ -8,19 +8,19 @@ The guard: budgets, prices and a store, put around calls.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
 from typing import Any, Literal, TypeVar
 
+from .background import Background
+from .batches import BatchCharge
 from .budgets import DEFAULT_IN_FLIGHT, Budget, require_choice, terms_key
-from .calls import NOTHING, UNKNOWN_HOST, Answer, Call, Endpoint, Host
+from .calls import NOTHING, UNKNOWN_HOST, Answer, Endpoint, Host
 from .charge import Charge
 from .coverage import Coverage
 from .errors import ConfigError, UnpricedModelError
@@ -28,7 +28,7 @@ from .interrupts import raise_interruption
 from .journal import Journal
 from .journal_files import Kept
 from .leases import Leases
-from .ledger import DEFAULT_TTL_MS, Account, Balance, Clock, Conflict, Hold, Millis, Stale, Store
+from .ledger import DEFAULT_TTL_MS, Account, Balance, Clock, Conflict, Millis, OwnTime, Stale, Store
 from .money import Money, Nano, parse_dollars
 from .prices import PriceBook
 from .process import PROCESS, Process
@@ -40,7 +40,7 @@ from .waiting import LINE, Turn
 log = logging.getLogger("budgetguard")
 T = TypeVar("T")
 
-_KEPT_RESPONSES = 10_000
+_SETTLED_RESPONSES = 10_000
 _STORE_THREADS = 8
 
 
@@ -111,6 +111,9 @@ class Guard:
             if names.count(name) > 1 or name in {"users", "models", "max_budget", "scope"}:
                 raise ConfigError(f"budgets: the name {name!r} is taken: give every budget a name of its own")
         self.store = store
+        timed: object = store
+        if isinstance(timed, OwnTime):
+            timed.living = process.keeper.living
         self.prices = prices if prices is not None else PriceBook()
         self.budgets = tuple(budgets)
         self.coverage = Coverage(budgets, clock)
@@ -125,7 +128,7 @@ class Guard:
         self.shell = Shell()
         self.async_shell = AsyncShell()
         self._settled: dict[str, Mapping[str, str]] = {}
-        self._background: dict[str, Charge] = {}
+        self.background = Background(store)
         self._warned: set[str] = set()
         self._cuts = count(1)
         self.cut_answers = 0
@@ -153,7 +156,8 @@ class Guard:
         tags = scope.tags if scope is not None else NO_TAGS
         if call.user is not None and "user" not in tags:
             tags = {**tags, "user": call.user}
-        return Charge(self, endpoint, call, provider=provider, scope=scope, tags=tags, host=host)
+        made = Charge if call.file is None else BatchCharge
+        return made(self, endpoint, call, provider=provider, scope=scope, tags=tags, host=host)
 
     def tallies(self, scope: Scope | None) -> tuple[Tally, ...]:
         """The limits of this process that a call in this scope is under."""
@@ -200,7 +204,7 @@ class Guard:
 
     def note_settled(self, response_id: str, tags: Mapping[str, str]) -> None:
         """Remember for a while that the cost of a response is on the books, and under which tags."""
-        if len(self._settled) >= _KEPT_RESPONSES:
+        if len(self._settled) >= _SETTLED_RESPONSES:
             self._settled.pop(next(iter(self._settled)), None)
         self._settled[response_id] = tags
 
@@ -238,41 +242,6 @@ class Guard:
         outcome = self.store.settle(hold, entry)
         if isinstance(outcome, Conflict):
             log.error("call %s was settled at %d before, now at %d", hold.id, outcome.recorded, entry.cost)
-
-    # -- background responses ------------------------------------------------------------------------------------
-
-    def keep(self, charge: Charge, answer: Answer) -> Steps[None]:
-        """Keep the hold of a background response until a retrieve shows its usage, in this process or another."""
-        if answer.id is None:
-            charge.answer, charge.ended = Answer(), False
-            yield from charge.close()
-            return
-        if len(self._background) >= _KEPT_RESPONSES:
-            self._background.pop(next(iter(self._background)))
-        self._background[answer.id] = charge
-        if self.store is not None:
-            text = _response_text(charge)
-            yield Step(partial(self.store.put_terms, _response_key(answer.id), text), self.store.blocking)
-
-    def follow(self, answer: Answer) -> Steps[None]:
-        """A retrieve or cancel showed how a response stands: settle its hold, if it has one and is at its end."""
-        if answer.id is None or not answer.final:
-            return
-        charge = self._background.pop(answer.id, None)
-        key = _response_key(answer.id)
-        if self.store is not None:
-            terms = yield Step(partial(self.store.terms, key), self.store.blocking)
-            if terms is None or terms.body is None:
-                if charge is None:
-                    return
-            elif charge is None:
-                charge = _response_charge(self, terms.body)
-        if charge is None:
-            return
-        charge.answer, charge.ended = answer, False
-        yield from charge.close()
-        if self.store is not None:
-            yield Step(partial(self.store.put_terms, key, None), self.store.blocking)
 
     # -- saying things once --------------------------------------------------------------------------------------
 
@@ -444,38 +413,3 @@ async def _called(turn: Turn, seconds: float) -> None:
     finally:
         timer.cancel()
         turn.disarm()
-
-
-def _response_key(response_id: str) -> str:
-    return f"responses/{response_id}"
-
-
-def _response_text(charge: Charge) -> str:
-    return json.dumps(
-        {
-            "hold": charge.id,
-            "endpoint": charge.endpoint.name,
-            "provider": charge.provider,
-            "model": charge.call.model,
-            "amount": charge.amount,
-            "accounts": [account.key for account in charge.cover.accounts],
-            "held": charge.hold is not None,
-            "tags": dict(charge.tags),
-        }
-    )
-
-
-def _response_charge(guard: Guard, text: str) -> Charge:
-    """The charge of a background response that another process sent."""
-    data = json.loads(text)
-    endpoint = Endpoint(data["endpoint"], "POST", "", None)
-    call = Call(data["model"], background=True)
-    charge = Charge(guard, endpoint, call, provider=data["provider"], scope=None, tags=data["tags"])
-    charge.id = data["hold"]
-    charge.amount = data["amount"]
-    charge.sent = True
-    accounts = tuple(Account(key) for key in data["accounts"])
-    charge.cover = charge.cover.with_accounts(accounts)
-    if data["held"]:
-        charge.hold = Hold(charge.id, accounts, charge.amount, tags=charge.tags, model=call.model)
-    return charge

@@ -157,6 +157,10 @@ class HostedStore:
         """Give a hold back; a release of an unknown hold is remembered."""
         self._do(lambda store: store.release(hold_id))
 
+    def renew(self, holds: Sequence[Hold]) -> list[bool]:
+        """Have these holds count for another ttl; whether each does."""
+        return self._do(lambda store: store.renew(holds))
+
     def balances(self, keys: Sequence[str]) -> list[Balance]:
         """The balances of accounts, in the order asked; zeros for one that was never used."""
         return self._do(lambda store: store.balances(keys))

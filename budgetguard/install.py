@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import wrapt
 
 from .adapters import openai as adapter
+from .asides import after, before, is_aside
 from .charge import Charge
 from .config import configured_guard
 from .errors import ConfigError
 from .guards import Guard
 from .process import PROCESS
-from .request import Request, follow, is_passing
+from .request import Request, is_passing
 from .scope import Scope, current
 from .sockets import SOCKETS, client_of, entrances, gate
 from .streams import listen, listen_async
@@ -199,9 +200,10 @@ def _request(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[st
     request = _begin(instance, args, kwargs)
     if request is None:
         return wrapped(*args, **kwargs)
-    if request.endpoint.follows:
+    if request.endpoint.request is None:
+        seen = request.guard.shell.run(before(request))
         response = wrapped(*args, **kwargs)
-        request.guard.shell.run(follow(request, response))
+        request.guard.shell.run(after(request, response, seen))
         return response
 
     def proceed() -> Any:
@@ -219,9 +221,10 @@ async def _request_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwa
     request = _begin(instance, args, kwargs)
     if request is None:
         return await wrapped(*args, **kwargs)
-    if request.endpoint.follows:
+    if request.endpoint.request is None:
+        seen = await request.guard.async_shell.run(before(request))
         response = await wrapped(*args, **kwargs)
-        await request.guard.async_shell.run(follow(request, response))
+        await request.guard.async_shell.run(after(request, response, seen))
         return response
 
     def proceed() -> Any:
@@ -236,10 +239,10 @@ async def _request_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwa
 
 
 def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request | None:
-    """The request, if it is one that costs money and some ledger covers it."""
+    """The request, if it costs money or tells of what does, and some ledger covers it."""
     options = args[1] if len(args) > 1 else kwargs["options"]
     endpoint = adapter.find(options.method, options.url)
-    if endpoint is None or (endpoint.request is None and not endpoint.follows) or is_passing(options):
+    if endpoint is None or is_passing(options) or (endpoint.request is None and not is_aside(endpoint)):
         return None
     scope = current.get()
     guard = _guard_of(client, scope)

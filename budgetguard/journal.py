@@ -22,12 +22,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from weakref import WeakSet
 
-from .errors import ConfigError, StoreError
+from .errors import AmountError, ConfigError, StoreError
 from .interrupts import raise_interruption
 from .journal_files import JournalFile, Kept, Left, check_directory, files_in, line_of
 from .ledger import Store
 from .locks import mutex
-from .money import Money
+from .money import MAX_AMOUNT, Money
 
 log = logging.getLogger("budgetguard")
 
@@ -194,7 +194,7 @@ class Journal:
                 self._releases.pop(hold_id, None)
             for hold_id, waiting in list(self._waiting.items()):
                 try:
-                    self._settle(waiting.kept)
+                    self._settle_kept(waiting.kept)
                 except StoreError:
                     with self._lock:  # another one first, next time: this one may be what fails
                         self._waiting[hold_id] = self._waiting.pop(hold_id)
@@ -208,6 +208,19 @@ class Journal:
             if not self._waiting and self._file is not None:
                 self._file.remove()
                 self._file = None
+
+    def _settle_kept(self, kept: Kept) -> None:
+        """Settle; at the most that can be booked, if the cost is beyond it, as that of one absurd reply."""
+        try:
+            self._settle(kept)
+            return
+        except AmountError as error:
+            most = max(0, min(kept.entry.cost, MAX_AMOUNT))
+            log.error("call %s cost %s: %s; it counts %s", kept.hold.id, Money(kept.entry.cost), error, Money(most))  # noqa: TRY400
+        try:
+            self._settle(kept._replace(entry=kept.entry._replace(cost=most)))
+        except AmountError as error:
+            log.error("call %s: %s; it is left out", kept.hold.id, error)  # noqa: TRY400
 
     def _forget(self, hold_id: str, waiting: _Waiting) -> None:
         with self._lock:
@@ -234,7 +247,7 @@ class Journal:
         """Settle what a dead process left, then give its leases back, and remove its file."""
         for kept in left.kept:
             try:
-                self._settle(kept)
+                self._settle_kept(kept)
             except StoreError:
                 raise
             except Exception:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from .errors import ConfigError
 from .ledger import Account, Entry, Hold, Millis, new_id
+from .stores.own_files import access_in, make_directory, open_file
 
 log = logging.getLogger("budgetguard")
 
@@ -71,10 +72,11 @@ class JournalFile:
     @classmethod
     def make(cls, directory: str, name: str) -> JournalFile:
         """A new file, with its first line; raises `OSError`."""
-        os.makedirs(directory, exist_ok=True)
+        make_directory(directory)
+        access = access_in(directory)
         while True:
             path = os.path.join(directory, new_id() + SUFFIX)
-            file = cls(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666))
+            file = cls(path, open_file(path, os.O_RDWR | os.O_EXCL | os.O_APPEND, access))
             try:
                 fcntl.flock(file._fd, fcntl.LOCK_EX)
                 if os.fstat(file._fd).st_nlink == 0:  # taken for a dead process's before it was locked

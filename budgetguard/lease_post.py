@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
-from .errors import StoreError
+from .errors import AmountError, StoreError
 from .interrupts import raise_interruption
 from .journal_files import JournalFile, lease_line, line_of
-from .ledger import Conflict, Entry, Hold, Store
+from .ledger import Conflict, Entry, Hold, Settled, Store
 from .locks import Mutex
+from .money import MAX_AMOUNT, Money
 
 if TYPE_CHECKING:
     from .journal import Journal
@@ -74,6 +75,15 @@ class Post:
         """Send these; which of them the store will never take. Raises `StoreError`."""
         try:
             outcomes = self._store.settle_many([(hold, entry) for hold, entry, _ in batch])
+        except AmountError as error:
+            if len(batch) > 1:  # only one of them may be what it cannot take
+                return [stuck for each in batch for stuck in self._send([each])]
+            hold, entry, line = batch[0]
+            if not 0 <= entry.cost <= MAX_AMOUNT:
+                most = max(0, min(entry.cost, MAX_AMOUNT))
+                log.error("call %s cost %s: %s; it counts %s", hold.id, Money(entry.cost), error, Money(most))  # noqa: TRY400
+                return self._send([(hold, entry._replace(cost=most), line)])
+            log.error("call %s: %s; it is left out", hold.id, error)  # noqa: TRY400
         except StoreError:
             raise
         except Exception:
@@ -81,10 +91,14 @@ class Post:
                 return [stuck for each in batch for stuck in self._send([each])]
             log.exception("call %s can never be settled: its lease stays spent", batch[0][0].id)
             return batch
+        else:
+            self._compare(batch, outcomes)
+        return []
+
+    def _compare(self, batch: Sequence[Waiting], outcomes: Sequence[Settled | Conflict]) -> None:
         for (hold, entry, _), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Conflict):
                 log.error("call %s was settled at %d before, now at %d", hold.id, outcome.recorded, entry.cost)
-        return []
 
     def open(self, lock: Mutex) -> None:
         """Have the file ready before calls need it: to make one takes a while."""

@@ -86,16 +86,16 @@ class Pace:
 class Lease:
     """A slice of one account."""
 
-    __slots__ = ("account", "amount", "holds", "id", "old_s", "pace", "room", "used_s")
+    __slots__ = ("account", "amount", "hold", "holds", "id", "old_s", "pace", "room", "used_s")
 
-    def __init__(
-        self, lease_id: str, account: Account, pace: Pace, amount: Nano, *, now_s: float, old_s: float
-    ) -> None:
-        self.id = lease_id
+    def __init__(self, hold: Hold, account: Account, pace: Pace, *, now_s: float, old_s: float) -> None:
+        self.id = hold.id
+        self.hold = hold
+        """At the amount that was admitted."""
         self.account = account
         self.pace = pace
-        self.amount = amount
-        self.room = amount
+        self.amount = hold.amount
+        self.room = hold.amount
         """What no call has taken."""
         self.holds = 0
         """Calls in flight that took from it."""
@@ -269,6 +269,10 @@ class Leases:
         finally:
             self._flushing.release()
 
+    def living(self) -> list[tuple[Store, Hold]]:
+        """The holds of all slices: until they go back, they are kept. Takes no lock."""
+        return [(self._store, lease.hold) for leases in list(self._leases.values()) for lease in list(leases)]
+
     def close(self, timeout_s: float = EXIT_S) -> bool:
         """Send everything and give all slices back that no call uses, for so long at most; whether that was done."""
         until_s = time.monotonic() + timeout_s
@@ -392,7 +396,7 @@ class Leases:
         if isinstance(outcome, Admitted):
             now_s = self._clock()
             old_s = now_s + self._ttl_ms / 2000
-            lease = Lease(hold.id, account, pace, outcome.amount, now_s=now_s, old_s=old_s)
+            lease = Lease(hold._replace(amount=outcome.amount), account, pace, now_s=now_s, old_s=old_s)
             with self._lock:
                 self._post.write(_opened(lease))
                 self._leases.setdefault(account.key, []).append(lease)
@@ -459,6 +463,11 @@ def _opened(lease: Lease) -> str:
 def _holder() -> str:
     """Whose a slice is, for people who look at what is held."""
     return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def living_leases() -> list[tuple[Store, Hold]]:
+    """The holds of all slices of this process."""
+    return [each for leases in list(_all) for each in leases.living()]
 
 
 def close_all() -> None:

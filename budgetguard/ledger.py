@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from types import MappingProxyType
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from .money import Nano
 
@@ -125,6 +125,7 @@ class Entry(NamedTuple):
     "estimated" (no usage was reported), "late" (settled after the hold had ended; the store adds it),
     "expired" (booked by the store when the hold expired), "capped" (an output cap was added),
     "cut" (the answer ended at that cap), "unpriced" (no price was known, and no budget asked for one),
+    "tier" (nothing is known of the service tier that answered),
     "manual" (booked by hand, without a hold).
     """
 
@@ -294,6 +295,16 @@ class Store(Protocol):
         """Give a hold back. It may overtake its reserve, which then answers `Ended`. A settled hold stays settled."""
         ...
 
+    def renew(self, holds: Sequence[Hold]) -> list[bool]:
+        """
+        Have each of these holds, whose calls live, count for another `ttl_ms` from now, in one round trip.
+
+        `amount` is what was admitted. Whether each counts, then: not one that was settled or released. One that has
+        expired counts again, in full and above the limit if need be: a charge for it is taken back. One that was never
+        seen, as by a server that was promoted, is placed. A hold is never made shorter.
+        """
+        ...
+
     def balances(self, keys: Sequence[str]) -> list[Balance]:
         """The balances of accounts, in the order asked; zeros for one that was never used. Expired holds are out."""
         ...
@@ -365,6 +376,23 @@ class Store(Protocol):
     def close(self) -> None:
         """Close files and connections. A store that was closed opens again when it is used."""
         ...
+
+
+@runtime_checkable
+class OwnTime(Protocol):
+    """
+    A store that tells the time itself, by a clock of this machine, which may be set while calls are on their way.
+
+    A hold that `living` names is renewed where it would expire. A server's clock is the server's affair.
+    """
+
+    living: Callable[[Store], Sequence[Hold]]
+    """The holds in this store whose calls live, in this process; takes no lock."""
+
+
+def nothing_lives(store: Store) -> Sequence[Hold]:
+    """What a store knows of calls until somebody knows better."""
+    return ()
 
 
 Clock: TypeAlias = Callable[[], float]

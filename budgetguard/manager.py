@@ -45,6 +45,7 @@ class BudgetManager:
       `sqlite:///budgetguard.db`.
     * `budgets`: rules that hold beside the users' own budgets; by default those of `budgetguard.toml`.
     * `prices`: a `PriceBook` with prices of your own; by default what `budgetguard.toml` names.
+    * `settings`: `Settings`, all of them; by default what the environment and `budgetguard.toml` say.
     * `client_type`, `api_base`, `headers`: LiteLLM's. "local" budgets live in `store`; "hosted" ones behind the HTTP
       API at `api_base`, which is asked with the key in `BUDGETGUARD_KEY`, or with these headers instead.
 
@@ -82,7 +83,8 @@ class BudgetManager:
             from .hosted import open_hosted
 
             self.store = open_hosted(api_base, project_name, sent, clock=clock)
-        self.guard = Guard(self.store, book, rules, clock=clock, settings=settings)
+        own = config.settings() if settings is None else settings
+        self.guard = Guard(self.store, book, rules, clock=clock, settings=own)
 
     # -- LiteLLM's interface -------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, time, timedelta
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .tariffs import BASE, PICO, Prices, Steps, scaled, worst
+from .tariffs import BASE, PICO, Prices, Steps
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
@@ -28,9 +28,6 @@ DAY_MS = 24 * 60 * 60 * 1000
 
 _PREFERRED = "openai"
 """Whose prices count for a name at an unknown host."""
-
-_STANDARD = frozenset({"auto", "default", "standard", "on_demand", "standard_only"})
-"""Names of the standard tier."""
 
 
 class Listed(NamedTuple):
@@ -103,35 +100,16 @@ def unpriced(listed: Listed) -> bool:
     return without_price(listed) and not listed.id.endswith(":free")
 
 
-def prices(listed: Listed, at_ms: int, tier: str | None, multiples: Mapping[str, Fraction]) -> Prices | None:
-    """
-    What the model costs at a time, in a service tier.
+def prices(listed: Listed, at_ms: int) -> Prices:
+    """What the model costs at a time, in the standard tier."""
+    return _read(listed.model.get_prices(_moment(at_ms)))
 
-    Where the list has no price for the tier, it is the standard price times the tier's multiple. `None`: nothing is
-    known about a tier of that name.
-    """
+
+def tier_prices(listed: Listed, at_ms: int, tier: str) -> Prices | None:
+    """What the model costs at a time in another service tier; `None` where the list has no price for that."""
     at = _moment(at_ms)
-    standard = _read(listed.model.get_prices(at))
-    if tier is None or tier in _STANDARD:
-        return standard
     context = {"service_tier": tier, "speed": tier, "processing": tier}
-    if _has_variant(listed.model, at, context):
-        special = _read(listed.model.get_prices(at, context))
-        return worst([standard, special]) if listed.borrowed else special
-    return in_tier(standard, tier, multiples)
-
-
-def in_tier(standard: Prices, tier: str | None, multiples: Mapping[str, Fraction]) -> Prices | None:
-    """
-    Standard prices in a service tier that has none of its own; `None` for a tier that is not known.
-
-    A cheaper tier is not assumed. A dearer one is a multiple of the tokens' prices: fees for tools stay the same.
-    """
-    multiple = Fraction(1) if tier is None or tier in _STANDARD else multiples.get(tier)
-    if multiple is None:
-        return None
-    tokens = {kind: steps for kind, steps in standard.items() if kind.endswith("_tokens")}
-    return {**standard, **scaled(tokens, max(multiple, Fraction(1)))}
+    return _read(listed.model.get_prices(at, context)) if _has_variant(listed.model, at, context) else None
 
 
 def validity(listed: Listed, at_ms: int) -> tuple[int, int]:

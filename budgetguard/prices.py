@@ -27,6 +27,10 @@ A price file is TOML:
 
     [tiers]                      # service tiers the list has no price for: multiples of the standard price
     turbo = 3
+    "*" = 2.5                    # every tier without a line of its own
+
+    [tiers.azure]                # what is so at one provider
+    batch = 0.5
 
 An entry that says what input or output costs replaces the list's, in every tier and at every time; one with only
 other prices, fees or limits adds to it. Discounts are taken off the list, not off declared prices.
@@ -50,12 +54,13 @@ from .declared import (
     read_discounts,
     read_entry,
     read_file,
-    read_multiples,
     read_table,
+    read_tiers,
 )
 from .errors import ConfigError, UnpricedModelError
 from .shipped import shipped
 from .tariffs import Prices, Quote, Tariff, quoted, scaled, worst
+from .tiers import PROJECT_HOSTS, PROJECT_TIER, Tiers, in_tier, leaves_open, tier_name
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
@@ -112,7 +117,7 @@ class _Cards:
 
     def __init__(self, snapshot: DataSnapshot | None) -> None:
         self.snapshot = snapshot
-        self.quotes: dict[tuple[str | None, str, str | None], Quote] = {}
+        self.quotes: dict[tuple[str | None, str, str | None, bool], Quote] = {}
         self.tariffs: dict[tuple[str | None, str, str | None, str | None], tuple[int, int, Tariff]] = {}
         self.hosts: dict[tuple[str, str], str | None] = {}
 
@@ -123,8 +128,9 @@ class PriceBook:
 
     `overrides` are the `[models]` of a price file as mappings (`{"my-model": {"input": 0.15, "output": 0.6}}`),
     `path` is a price file, `discounts`, `deployments` and `tiers` are as there. `auto_tier` names the service tiers
-    that a call may be answered in when it asks for none, so that the pre-check counts with the dearest. Raises
-    `ConfigError` for anything it cannot use.
+    that a call may be answered in when it asks for none, so that the pre-check counts with the dearest; `()` or
+    "default": only the standard one. By default it is "priority" at OpenAI and Azure, whose projects and deployments
+    can be set to it, of the models that have it. Raises `ConfigError` for anything it cannot use.
     """
 
     def __init__(
@@ -135,20 +141,16 @@ class PriceBook:
         discounts: Mapping[str, object] | None = None,
         deployments: Mapping[str, object] | None = None,
         tiers: Mapping[str, object] | None = None,
-        auto_tier: str | Iterable[str] = (),
+        auto_tier: str | Iterable[str] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         from_file = read_file(path) if path is not None else Declarations()
         given = read_table({"models": overrides or {}, "deployments": deployments or {}}, "prices")
         self._entries = ordered([*given.entries, *from_file.entries])
         self._discounts = {**from_file.discounts, **read_discounts(discounts or {}, "discounts")}
-        self._tiers = {**shipped().tiers, **from_file.tiers, **read_multiples(tiers or {}, "tiers")}
-        self._auto = (auto_tier.lower(),) if isinstance(auto_tier, str) else tuple(tier.lower() for tier in auto_tier)
-        for tier in self._auto:
-            if tier not in self._tiers:
-                raise ConfigError(
-                    f"auto_tier={tier!r} is no known service tier: one of {', '.join(sorted(self._tiers))}"
-                )
+        self._tiers = Tiers((read_tiers(tiers or {}, "tiers"), from_file.tiers), shipped().tiers)
+        self._auto = None if auto_tier is None else self._named(auto_tier)
+        self._met: dict[tuple[str | None, str], frozenset[str | None]] = {}
         self._clock = clock
         self._source: Callable[[], DataSnapshot | None] = _no_list
         self._cache = _Cards(None)
@@ -212,21 +214,45 @@ class PriceBook:
         _name, own = self._declared((provider or "").lower().partition("/")[0] or None, model.strip().lower())
         return own is not None and own.complete
 
-    def quote(self, provider: str | None, model: str, tier: str | None = None) -> Quote:
+    def meet(self, provider: str | None, model: str, tier: str) -> None:
+        """
+        Note that a call which named no tier was answered in this one: the next ones are held at its price, too.
+
+        That is how projects are known that are set to a tier where nothing says that they can be.
+        """
+        name = tier_name(tier)
+        if name is None or self._auto is not None:
+            return
+        key = (provider, model)
+        met = self._met.get(key, frozenset())
+        if name not in met and len(self._met) < _MANY:
+            self._met[key] = met | {name}
+            self._cache.quotes.clear()
+
+    def assumes(self, provider: str | None, asked: str, answered: str | None, tier: str) -> bool:
+        """Whether the price of an answer in this tier is one that was assumed, as nothing is known of the tier."""
+        if tier_name(tier) is None:
+            return False
+        try:
+            return self.settlement(provider, asked, answered, tier, int(self._clock() * 1000)).assumed
+        except UnpricedModelError:
+            return False
+
+    def quote(self, provider: str | None, model: str, tier: str | None = None, *, sure: bool = False) -> Quote:
         """
         The worst case, for the check before a call: the dearest hour of the day, plain input at the price of a
-        cache write, the dearest tier that the call may be answered in.
+        cache write, the dearest tier that the call may be answered in; the one asked for, if that is `sure`.
 
         Raises `UnpricedModelError`.
         """
         cards = self._cache
         if cards.snapshot is not self._source():
             cards = self._cards()
-        key = (provider, model, tier)
+        key = (provider, model, tier, sure)
         now_ms = self._clock() * 1000
         quote = cards.quotes.get(key)
         if quote is None or now_ms >= quote.until_ms:
-            quote = self._quote(provider, model, tier, int(now_ms))
+            quote = self._quote(provider, model, tier, int(now_ms), sure=sure)
             _keep(self._cards().quotes, key, quote)
         return quote
 
@@ -296,15 +322,17 @@ class PriceBook:
             return f"openai/{regional[1]}"
         return pricelist.provider_at(self._list(), f"https://{host}{path}")
 
-    def _quote(self, provider: str | None, model: str, tier: str | None, now_ms: int) -> Quote:
+    def _quote(self, provider: str | None, model: str, tier: str | None, now_ms: int, *, sure: bool) -> Quote:
         found = self._find(provider, model)
-        asked = tier.lower() if tier else None
-        tiers = {None, asked, *(self._auto if asked in {None, "auto"} else ())}
+        tiers = {tier_name(tier)} if sure else {None, tier_name(tier)}
+        if leaves_open(tier) and not sure:
+            tiers |= self._open_tiers(found, now_ms) if self._auto is None else self._auto
+            tiers |= self._met.get((provider, model), frozenset())
         moments, until_ms = [now_ms], now_ms + _KEEP_MS
         if found.listed is not None:
             moments = pricelist.moments(found.listed, now_ms, _AHEAD_MS)
             until_ms = min(until_ms, pricelist.next_change(found.listed, now_ms) or until_ms)
-        prices = worst([self._prices(found, at_ms, each) for at_ms in moments for each in tiers])
+        prices = worst([self._prices(found, at_ms, each)[0] for at_ms in moments for each in tiers])
         return Quote(
             prices,
             provider=found.provider,
@@ -321,34 +349,52 @@ class PriceBook:
         since, until = (at_ms, at_ms + _KEEP_MS)
         if found.listed is not None:
             since, until = pricelist.validity(found.listed, at_ms)
+        prices, assumed = self._prices(found, at_ms, tier_name(tier))
         tariff = Tariff(
-            self._prices(found, at_ms, tier.lower() if tier else None),
+            prices,
             provider=found.provider,
             model=found.name,
             free=found.free,
             least=_least(found),
+            assumed=assumed,
         )
         return since, until, tariff
 
-    def _prices(self, found: _Found, at_ms: int, tier: str | None) -> Prices:
-        """What a model costs at a time, in a tier; raises `UnpricedModelError` for a tier that is not known."""
+    def _prices(self, found: _Found, at_ms: int, tier: str | None) -> tuple[Prices, bool]:
+        """What a model costs at a time, in a tier; and whether the tier's price is assumed."""
         own = found.own.prices if found.own is not None else {}
         more = found.shipped.prices if found.shipped is not None else {}
+        multiple = self._tiers.of(tier, found.host or found.provider)
         if found.own is not None and found.own.complete:
             fees = shipped().beside(found.host, found.provider, None, own)
-            return {**fees, **self._known_tier(found, tier, pricelist.in_tier(own, tier, self._tiers))}
-        if found.listed is not None:
-            prices = self._known_tier(found, tier, pricelist.prices(found.listed, at_ms, tier, self._tiers))
+            return {**fees, **in_tier(own, multiple.factor)}, multiple.assumed
+        if found.listed is None:
+            standard, special = more, None
         else:
-            prices = self._known_tier(found, tier, pricelist.in_tier(more, tier, self._tiers))
+            standard = pricelist.prices(found.listed, at_ms)
+            special = pricelist.tier_prices(found.listed, at_ms, tier) if tier is not None else None
+            if special is not None and found.listed.borrowed:  # it is another provider's tier
+                special = None if multiple.declared else worst([standard, special])
+        prices = in_tier(standard, multiple.factor) if special is None else special
         lacking = shipped().beside(found.host, found.provider, found.shipped, prices)
-        beside = self._known_tier(found, tier, pricelist.in_tier(lacking, tier, self._tiers))
-        return {**scaled({**prices, **beside}, found.factor), **own}
+        beside = in_tier(lacking, multiple.factor)
+        return {**scaled({**prices, **beside}, found.factor), **own}, multiple.assumed and special is None
 
-    def _known_tier(self, found: _Found, tier: str | None, prices: Prices | None) -> Prices:
-        if prices is None:
-            raise UnpricedModelError(_unknown_tier(found.name, tier), model=found.name, provider=found.provider)
-        return prices
+    def _named(self, auto_tier: str | Iterable[str]) -> frozenset[str | None]:
+        """The tiers that `auto_tier` names."""
+        named = [auto_tier] if isinstance(auto_tier, str) else list(auto_tier)
+        for tier in named:
+            if not isinstance(tier, str) or tier_name(tier) not in {None, *self._tiers.names}:
+                known = ", ".join(["default", *self._tiers.names])
+                raise ConfigError(f"auto_tier={tier!r} is no known service tier: there are {known}")
+        return frozenset(tier_name(tier) for tier in named)
+
+    def _open_tiers(self, found: _Found, at_ms: int) -> frozenset[str | None]:
+        """The tiers that a project can be set to, of a model that has them."""
+        if found.host not in PROJECT_HOSTS or found.listed is None:
+            return frozenset()
+        has = pricelist.tier_prices(found.listed, at_ms, PROJECT_TIER) is not None
+        return frozenset({PROJECT_TIER}) if has else frozenset()
 
     def _find(self, provider: str | None, model: str) -> _Found:
         """Where the price of a model comes from; raises `UnpricedModelError` if it has none."""
@@ -422,12 +468,4 @@ def _unknown_model(model: str, provider: str | None) -> str:
         f"prices.add({model!r}, input='0.00', output='0.00'). If it is another name of a model, write\n\n"
         f"    [deployments]\n    {name} = \"gpt-4o\"\n\nor prices.add({model!r}, alias_of='gpt-4o'); if it costs "
         f"nothing, free = true, or prices.add({model!r}, free=True)."
-    )
-
-
-def _unknown_tier(model: str, tier: str | None) -> str:
-    return (
-        f"no price is known for service tier {tier!r} of model {model!r}. Add what it costs as a multiple of the "
-        f'standard price to the price file:\n\n    [tiers]\n    "{tier}" = 2.0\n\nor in code: '
-        f"PriceBook(tiers={{{tier!r}: '2.0'}})"
     )

@@ -12,11 +12,13 @@ import atexit
 import gc
 import os
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .budgets import DEFAULT_IN_FLIGHT
 from .journal import flush_all
-from .leases import close_all
+from .keeper import NEVER_MS, Keeper, Living
+from .leases import close_all, living_leases
 from .ledger import Account
 from .money import DOLLAR, Nano, parse_dollars
 from .reaper import REAPER, run_quietly
@@ -41,8 +43,19 @@ class Process:
         self.open: dict[int, Charge | Watch] = {}
         """What has not ended, by its id(): charges, and unread answers that took over theirs."""
         self.reaper = REAPER
+        self.keeper = Keeper(self.living, self.has_open)
         self.pid = os.getpid()
+        self._paused_ms = NEVER_MS
         self._swept_s = float("-inf")
+
+    def has_open(self) -> bool:
+        """Whether any call is under way, or an answer unread."""
+        return bool(self.open)
+
+    def living(self) -> Sequence[Living]:
+        """The holds in stores whose calls live, those of leases among them. Takes no lock."""
+        found = [each.living() for each in list(self.open.values())]
+        return [*[each for each in found if each is not None], *living_leases()]
 
     def sweep_due(self) -> bool:
         """Whether there are unread answers, which may be garbage, and nobody looked a moment ago."""
@@ -88,10 +101,20 @@ class Process:
         if self.tally is not None:
             self.tally = Tally(self.tally.account)
 
+    def before_fork(self) -> None:
+        """Have no thread running that would have nothing to do in a child, and need not be there in the parent."""
+        self._paused_ms = self.keeper.stop()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on keeping what is open."""
+        if self.open and self._paused_ms < NEVER_MS:
+            self.keeper.watch(self._paused_ms)
+
     def after_fork(self) -> None:
         """In a forked child: the parent's calls in flight are not ours."""
         self.pid = os.getpid()
         self.open = {}
+        self.keeper = Keeper(self.living, self.has_open)
 
 
 PROCESS = Process()
@@ -108,4 +131,8 @@ def _end_open_calls() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=PROCESS.after_fork)
+    os.register_at_fork(
+        before=PROCESS.before_fork,
+        after_in_parent=PROCESS.after_fork_in_parent,
+        after_in_child=PROCESS.after_fork,
+    )

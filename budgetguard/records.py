@@ -129,7 +129,7 @@ def days(rule: Budget) -> int | None:
 
 def _load(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
-        data = json.loads(Path(path).read_text("utf-8"))
+        data = json.loads(Path(path).read_text("utf-8-sig"))  # editors on Windows put a byte order mark before it
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as a LiteLLM user_cost.json ({error})") from error
     if not isinstance(data, dict):

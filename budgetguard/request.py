@@ -14,13 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .adapters.openai_errors import free_failure, paid_reply
-from .calls import Answer, Endpoint, Reply
-from .charge import Charge, Follow
+from .calls import Answer, Endpoint, Host, Reply
+from .charge import Charge
 from .guards import Guard
 from .hosts import host_of
 from .interrupts import raise_interruption
 from .scope import Scope
-from .steps import Steps
 from .streams import watch
 
 log = logging.getLogger("budgetguard")
@@ -66,14 +65,18 @@ class Request:
     def open(self, scope: Scope | None) -> Charge:
         """Read the request, and make its charge."""
         options, guard = self.options, self.guard
-        self.body = _body(options)
-        self.host = host = self.client.base_url.host  # asked once: the SDK works it out each time
-        files = _files(options.files) if options.files else ()
-        provider, known = guard.prices.provider(host), host_of(host, getattr(self.client, "_api_version", None))
+        self.body = body_of(options)
+        files = files_of(options.files) if options.files else ()
+        provider, known = self.place()
         charge = self.charge = guard.charge(self.endpoint, self.body, files, provider, scope, host=known)
         if charge.call.stream and self.raw != _STREAMED and self.endpoint.amend is not None:
             charge.ask_usage = self._asks_usage()
         return charge
+
+    def place(self) -> tuple[str | None, Host]:
+        """Where the request goes: the provider whose prices count there, and what is known of the host."""
+        self.host = host = self.client.base_url.host  # asked once: the SDK works it out each time
+        return self.guard.prices.provider(host), host_of(host, getattr(self.client, "_api_version", None))
 
     def amended(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments, with the cap and the wish for usage that the charge decided on. The caller's stay as is."""
@@ -115,15 +118,15 @@ class Request:
             charge.failed(free=not self.passing or free_failure(error))
 
     def _observe(self, charge: Charge, response: Any) -> None:
-        http = _http_response(response)
+        http = http_response(response)
         if http is not None and (self.unread or "event-stream" in http.headers.get("content-type", "")):
-            watch(charge, http, is_async=_is_async(self.client))
+            watch(charge, http, is_async=is_async(self.client))
             return
         answer = self.endpoint.answer
         if answer is None:
             charge.observe(Answer())
         elif http is not None:
-            charge.observe(_read_body(answer, http))
+            charge.observe(read_body(answer, http))
         elif isinstance(response, str):
             charge.observe(_read_text(answer, response))
         else:
@@ -169,23 +172,7 @@ def is_passing(options: Any) -> bool:
     return _passing.get(id(options)) is options
 
 
-def follow(request: Request, response: Any) -> Steps[None]:
-    """Settle what a retrieve or a cancel shows of an earlier background response."""
-    look = Follow(request.guard, request.endpoint)
-    try:
-        http = _http_response(response)
-        if request.unread and http is not None:
-            watch(look, http, is_async=_is_async(request.client))
-            return
-        assert request.endpoint.answer is not None
-        look.observe(request.endpoint.answer(response) if http is None else _read_body(request.endpoint.answer, http))
-    except Exception as error:
-        raise_interruption(error)
-        log.exception("a retrieved response could not be read")
-    yield from look.close()
-
-
-def _body(options: Any) -> Mapping[str, Any]:
+def body_of(options: Any) -> Mapping[str, Any]:
     """The JSON that will be sent, as the SDK merges it."""
     data, extra = options.json_data, options.extra_json
     if type(data) is dict and not extra:
@@ -218,7 +205,7 @@ def _change(options: Any, body: Mapping[str, Any], changed: Mapping[str, Any]) -
             options.content = None
 
 
-def _http_response(response: Any) -> Any:
+def http_response(response: Any) -> Any:
     """The HTTP response inside what `request` returned; `None` for a parsed body."""
     if type(response).__module__.startswith("openai.types"):  # a parsed body, the common case
         return None
@@ -231,7 +218,7 @@ def _http_response(response: Any) -> Any:
     return response if hasattr(type(response), "iter_raw") else None
 
 
-def _read_body(answer: Reply, http: Any) -> Answer:
+def read_body(answer: Reply, http: Any) -> Answer:
     """The answer in a body that was read: JSON, or one that says nothing (audio, subtitles)."""
     if "json" not in http.headers.get("content-type", "json"):
         return answer(None)
@@ -249,11 +236,13 @@ def _read_text(answer: Reply, text: str) -> Answer:
     return answer(data)
 
 
-def _is_async(client: Any) -> bool:
+def is_async(client: Any) -> bool:
+    """Whether a client of the SDK is the async one."""
     from openai._base_client import AsyncAPIClient
 
     return isinstance(client, AsyncAPIClient)
 
 
-def _files(files: Any) -> Sequence[Any]:
+def files_of(files: Any) -> Sequence[Any]:
+    """The files of a multipart form, with their names."""
     return list(files.items()) if isinstance(files, Mapping) else list(files)

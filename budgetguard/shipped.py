@@ -12,8 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .declared import Entry, ordered, read_entry, read_multiples, read_prices
+from .declared import Entry, ordered, read_entry, read_multiples, read_prices, read_tiers
 from .tariffs import Prices, Steps, words
+from .tiers import Multiples
 
 _MAIN = "openai"
 _LENDERS: Mapping[str | None, str] = {None: _MAIN, "azure": _MAIN}
@@ -24,7 +25,7 @@ class Shipped(NamedTuple):
     """What `data/prices.toml` says."""
 
     entries: tuple[Entry, ...]
-    tiers: Mapping[str, Fraction]
+    tiers: Multiples
     """Multiples of the standard price, for service tiers."""
     regions: Mapping[str, Fraction]
     """Multiples of the price, by "provider/region"."""
@@ -83,7 +84,7 @@ def shipped() -> Shipped:
     table: dict[str, Any] = tomllib.loads((Path(__file__).parent / where).read_text(encoding="utf-8"))
     return Shipped(
         entries=ordered([read_entry(name, value, f"{where}: {name}") for name, value in table["models"].items()]),
-        tiers=read_multiples(table["tiers"], f"{where}: [tiers]"),
+        tiers=read_tiers(table["tiers"], f"{where}: [tiers]"),
         regions=read_multiples(table["regions"], f"{where}: [regions]"),
         fees={name: read_prices(value, f"{where}: [fees.{name}]") for name, value in table["fees"].items()},
         longer={

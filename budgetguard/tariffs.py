@@ -113,6 +113,7 @@ class Tariff:
         "_request",
         "_starts",
         "_whole_of",
+        "assumed",
         "free",
         "model",
         "provider",
@@ -124,13 +125,23 @@ class Tariff:
     """The name under which the price is listed."""
     free: bool
     """Declared free: every cost is 0."""
+    assumed: bool
+    """Whether nothing is known of its service tier, which then costs what the dearest common one does."""
 
     def __init__(
-        self, prices: Prices, *, provider: str, model: str, free: bool = False, least: Mapping[str, int] | None = None
+        self,
+        prices: Prices,
+        *,
+        provider: str,
+        model: str,
+        free: bool = False,
+        least: Mapping[str, int] | None = None,
+        assumed: bool = False,
     ) -> None:
         self.provider = provider
         self.model = model
         self.free = free
+        self.assumed = assumed
         self._least = least or {}
         kinds = sorted((kind for kind in prices if kind != "requests"), key=lambda kind: (-len(words(kind)), kind))
         starts = sorted({start for steps in prices.values() for start, _ in steps} | {BASE})
@@ -145,10 +156,11 @@ class Tariff:
         self._request = "requests" in prices
         self._whole_of = {kind: kind for kind in kinds}
 
-    def cost(self, usage: Usage) -> Nano:
+    def cost(self, usage: Usage, *, longest: int | None = None) -> Nano:
         """
         What the usage costs, in nano-dollars: a sum in whole numbers, rounded up once.
 
+        `longest`: it is the usage of many calls, none of which had more input tokens than that.
         Counts that contradict each other are read the dearer way. Raises `UnpricedModelError` for a count of
         something that neither has a price nor is part of something that has one.
         """
@@ -169,7 +181,7 @@ class Tariff:
                     if part in left:
                         inside += left[part]
                 left[kind] = count - inside if inside <= count else count
-        rates = self._rates[self._step(usage, left) if self._starts else 0]
+        rates = self._rates[self._step(usage, left, longest) if self._starts else 0]
         total = 0
         for kind, count in left.items():
             total += count * rates[kind]
@@ -190,10 +202,10 @@ class Tariff:
         """Whether a kind without a price of its own may not be inside one that has."""
         return usage[kind] > usage.get(self._whole_of.get(kind, ""), 0)
 
-    def _step(self, usage: Usage, left: Mapping[str, int]) -> int:
+    def _step(self, usage: Usage, left: Mapping[str, int], longest: int | None) -> int:
         """Which step of the prices the size of the input reaches: the number of starts below it."""
-        size = sum(count for kind, count in left.items() if kind in self._input)
-        return bisect_left(self._starts, max(size, usage.get("input_tokens", 0)))
+        size = max(sum(count for kind, count in left.items() if kind in self._input), usage.get("input_tokens", 0))
+        return bisect_left(self._starts, size if longest is None else min(size, longest))
 
     def _completed(self, usage: Usage) -> dict[str, int]:
         """

@@ -21,6 +21,7 @@ from .reaper import REAPER
 
 if TYPE_CHECKING:
     from .charge import Charge, Follow
+    from .keeper import Living
     from .steps import Steps
 
 log = logging.getLogger("budgetguard")
@@ -125,6 +126,10 @@ class Watch:
         self._taken_in = True
         self._buffer.clear()
         return True
+
+    def living(self) -> Living | None:
+        """What is to be kept while nobody has read the body."""
+        return self.charge.living()
 
     def close(self) -> Steps[None]:
         """End the charge."""

@@ -38,6 +38,7 @@ from budgetguard.charge import Charge
 from budgetguard.errors import BudgetExceededError, StoreError
 from budgetguard.guards import AsyncShell, Guard, Settings
 from budgetguard.journal import Journal
+from budgetguard.keeper import Keeper
 from budgetguard.leases import Leases
 from budgetguard.ledger import (
     Account,
@@ -68,6 +69,8 @@ ENDPOINT = adapter.find("post", "/chat/completions")
 START_MS = 1_798_847_880_000
 """Two minutes before a midnight in UTC: every run sees a day end."""
 TTL_MS = 60_000
+LOOK_MS = 5_000
+"""How often a process looks which of its calls live: more often than it must, for a run is short."""
 RESERVE_MS = 250
 SETTLE_MS = 500
 ALLOWANCE = 60_000
@@ -217,6 +220,9 @@ class Link:
     def release(self, hold_id: str) -> Any:
         return self._now("release", hold_id)
 
+    def renew(self, holds: Sequence[Hold]) -> Any:
+        return self._now("renew", holds)
+
     def terms(self, key: str) -> Any:
         return self._now("terms", key)
 
@@ -338,6 +344,16 @@ class Oracle:
             if lease is not None:
                 lease.amount -= min(entry.cost, lease.amount)
 
+    def renew(self, hold: Hold, counts: bool, now: int) -> None:
+        ended = hold.id in self.entries or hold.id in self.ended
+        assert counts is not ended, "a hold that had ended was renewed, or one that lives was not (P7)"
+        if counts:
+            known = self.open.get(hold.id)
+            if known is None:
+                keys = tuple(account.key for account in hold.accounts)
+                known = self.open[hold.id] = Open(hold.amount, keys, 0, hold.on_expire == "charge")
+            known.due = max(known.due, now + hold.ttl_ms)
+
     def release(self, hold_id: str) -> None:
         if hold_id not in self.entries:
             self.open.pop(hold_id, None)
@@ -458,6 +474,9 @@ class World:
         elif name == "settle_many":
             for (hold, entry), one in zip(args[0], answer, strict=True):
                 oracle.settle(hold, entry, one, now)
+        elif name == "renew":
+            for hold, counts in zip(args[0], answer, strict=True):
+                oracle.renew(hold, counts, now)
         elif name == "release":
             oracle.release(args[0])
         self.served += 1
@@ -465,7 +484,7 @@ class World:
             self.compare_balances([account.key for account in args[0].accounts], now)
         if name in {"settle", "settle_many", "release"}:
             self.compare_balances([key for key in oracle.settled if key.startswith("day/")], now)
-        if self.served % 25 == 0:
+        if self.served % 25 == 0 or name == "renew":
             self.compare_books()
         return answer
 
@@ -529,7 +548,22 @@ class World:
             client.tasks.append(task)
             self.after(self.random.uniform(0, 100), lambda task=task: self.go_first(task))
         self.after(200, lambda: self.replay(client))
+        self.after(LOOK_MS, lambda: self.keep(client, set()))
         return client
+
+    def keep(self, client: Client, seen: set[str]) -> None:
+        """The keeper's thread: what it saw at the last look is renewed, if the process does not stand still."""
+        if client.dead:
+            return
+        own = [record.charge for record in self.records.values() if record.client is client and not record.over]
+        living = [found for charge in own if (found := charge.living()) is not None]
+        if self.calm and not living:
+            return
+        living += client.leases.living()
+        if client.stopped_until <= self.now:
+            due = [each for each in living if each[1].id in seen]  # what ends on the way must stay ended
+            self.after(self.random.uniform(0, 2000), lambda: PROCESS.keeper.renew(due))
+        self.after(LOOK_MS, lambda: self.keep(client, {hold.id for _, hold in living}))
 
     def go_first(self, task: Task) -> None:
         if not task.client.dead:
@@ -680,6 +714,8 @@ class World:
             for module in (budgetguard.journal_files, budgetguard.leases):
                 stack.enter_context(patch.object(module, "new_id", lambda: f"{next(ids):032x}"))
             stack.enter_context(patch.object(PROCESS, "reaper", Reaper(self)))
+            stack.enter_context(patch.object(PROCESS, "keeper", Keeper(list, lambda: False)))
+            PROCESS.keeper.pace_ms = 0  # its thread has no place in this time: see `keep`
             logging.disable(logging.CRITICAL)
             stack.callback(logging.disable, logging.NOTSET)
             stack.callback(self.bury)

@@ -223,7 +223,7 @@ def test_doctor_finds_a_healthy_installation_healthy(manager, cli):
     found = {finding["check"]: finding["state"] for finding in json.loads(out)}
 
     assert code == 0
-    checks = ["python", "openai", "patch", "prices", "tokens", "store", "journal", "environment"]
+    checks = ["python", "openai", "patch", "prices", "tokens", "store", "journal", "environment", "settings"]
     assert found == dict.fromkeys(checks, "ok")
 
 
@@ -290,6 +290,26 @@ def test_doctor_finds_a_broken_store_and_a_mistyped_setting(cli, tmp_path, monke
     assert code == 1
     assert found["store"]["state"] == "fail"
     assert "BUDGETGUARD_STROE" in found["environment"]["text"]
+
+
+def test_doctor_shows_the_settings_in_force(cli, tmp_path, monkeypatch):
+    """All of them, and where each was stated; every variable that says something is known."""
+    (tmp_path / "budgetguard.toml").write_text('[settings]\nusage_hosts = ["b:1", "a"]\nauto_tier = "default"\n')
+    monkeypatch.setenv("BUDGETGUARD_TTL_MS", "5000")
+    monkeypatch.setenv("BUDGETGUARD_KEY", "bg-secret")
+    code, out, _ = cli("doctor", "--json")
+    found = {finding["check"]: finding for finding in json.loads(out)}
+
+    assert (code, found["environment"]["state"]) == (0, "ok")
+    told = found["settings"]["text"]
+    assert "ttl_ms=5000 (BUDGETGUARD_TTL_MS)" in told
+    assert "usage_hosts=['a', 'b:1'] (budgetguard.toml: [settings] usage_hosts)" in told
+    assert "auto_tier=['default']" in told
+    assert "abandoned=observed," in told
+    assert "bg-secret" not in out
+
+    monkeypatch.setenv("BUDGETGUARD_TTL_MS", "soon")
+    assert cli("doctor")[0] != 0
 
 
 @pytest.mark.parametrize(
@@ -496,6 +516,23 @@ def test_run_ends_as_the_program_does(program):
     assert next(line for line in failed.stderr.splitlines() if "File" in line).startswith('  File "program.py"')
     assert "RuntimeError: mine" in failed.stderr
     assert failed.stderr.splitlines()[-1] == "budgetguard: $0.00 of $1.00 spent"
+
+
+def test_run_takes_settings(program):
+    """For its own guard, and for managers that the program makes."""
+    source = """
+        import budgetguard
+        from budgetguard.install import default_guard
+
+        found = default_guard().settings, budgetguard.BudgetManager("other", store="memory://").guard.settings
+        print([(each.ttl_ms, sorted(each.usage_hosts)) for each in found])
+    """
+    hosts = ("--set", "usage_hosts=localhost:8080,a", "--set", "ttl_ms=5000")
+
+    assert program(source, "--budget", "1", *hosts).stdout == f"{[(5000, ['a', 'localhost:8080'])] * 2}\n"
+    assert "no setting: there are abandoned" in program(source, "--budget", "1", "--set", "colour=red").stderr
+    assert "BUDGETGUARD_TTL_MS = 'x'" in program(source, "--budget", "1", "--set", "ttl_ms=x").stderr
+    assert "NAME=VALUE" in program(source, "--budget", "1", "--set", "ttl_ms").stderr
 
 
 def test_run_waits_for_the_programs_threads(program, provider):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 import budgetguard
-from budgetguard import Budget, BudgetManager, ConfigError, PriceBook
-from budgetguard.config import Config, configured_guard, load_config
+from budgetguard import Budget, BudgetManager, ConfigError, PriceBook, Settings
+from budgetguard.config import Config, configured_guard, load_config, variables
 from budgetguard.install import default_guard
+from budgetguard.stated import forms, variable
 
 FILE = """
 store = "sqlite:///budgets.db"
@@ -152,9 +155,147 @@ def test_without_a_store_there_is_no_default_manager():
     assert configured_guard({}) is None
 
 
+# -- the settings of a guard -----------------------------------------------------------------------------------------
+
+SETTINGS = """
+[settings]
+ttl_ms = 5000
+output_guess = 100
+context_guess = 1000
+abandoned = "held"
+usage_hosts = ["localhost:8080", "other"]
+on_store_error = "open"
+allowance = 2.50
+journal = "/var/lib/shop"
+auto_tier = "default"
+"""
+STATED = Settings(
+    ttl_ms=5000,
+    output_guess=100,
+    context_guess=1000,
+    abandoned="held",
+    usage_hosts=frozenset({"localhost:8080", "other"}),
+    on_store_error="open",
+    allowance=2.5,
+    journal="/var/lib/shop",
+)
+
+
+def test_every_setting_can_be_said_in_the_file(here):
+    """Those of a guard, and the price book's service tiers."""
+    (here / "budgetguard.toml").write_text(SETTINGS)
+    config = load_config({})
+
+    assert config.settings() == STATED
+    book = config.price_book()
+    assert book is not None
+    assert book.quote("openai", "gpt-5").output_pico(0) == 10_000_000
+
+
+def test_every_setting_can_be_said_in_the_environment(here):
+    """A list is written with commas; the variable wins over the file."""
+    (here / "budgetguard.toml").write_text("[settings]\nttl_ms = 7\noutput_guess = 9\n")
+    environ = {
+        "BUDGETGUARD_TTL_MS": "5000",
+        "BUDGETGUARD_CONTEXT_GUESS": "1000",
+        "BUDGETGUARD_ABANDONED": "held",
+        "BUDGETGUARD_USAGE_HOSTS": "localhost:8080, other",
+        "BUDGETGUARD_ON_STORE_ERROR": "open",
+        "BUDGETGUARD_ALLOWANCE": "2.50",
+        "BUDGETGUARD_JOURNAL": "/var/lib/shop",
+        "BUDGETGUARD_AUTO_TIER": "priority",
+    }
+    config = load_config(environ)
+
+    assert config.settings() == replace(STATED, output_guess=9, allowance="2.50")
+    assert config.price_book().quote(None, "gpt-5").output_pico(0) == 20_000_000
+
+
+def test_a_field_of_settings_is_a_setting_outside():
+    """One that is added is known in the file, the environment and the command line at once."""
+    assert set(forms()) == {field.name for field in fields(Settings)} | {"auto_tier"}
+    assert {variable(name) for name in forms()} <= set(variables())
+    table = (Path(__file__).parents[1] / "docs/settings.md").read_text("utf-8")
+    assert [name for name in forms() if f"| `{variable(name)}` | `{name} = " not in table] == []
+
+
+def test_managers_and_patch_take_the_settings_up(here, monkeypatch):
+    """Also where no store is named; an argument is all of them."""
+    monkeypatch.setenv("BUDGETGUARD_ABANDONED", "held")
+
+    assert BudgetManager("shop", store="memory://").guard.settings == Settings(abandoned="held")
+    given = BudgetManager("shop", store="memory://", settings=Settings(ttl_ms=5))
+    assert given.guard.settings == Settings(ttl_ms=5)
+    budgetguard.patch()
+    assert default_guard().settings == Settings(abandoned="held")
+    assert default_guard().store is None
+
+
+def test_a_price_file_is_taken_up_where_no_store_is_named(file, monkeypatch):
+    """The limit of a process needs prices as well."""
+    file.write_text('prices = "prices.toml"')
+    budgetguard.patch()
+
+    assert default_guard().prices.quote(None, "our-own").output_pico(0) == 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ttl_ms", "0"),
+        ("ttl_ms", "-1"),
+        ("ttl_ms", "1.5"),
+        ("ttl_ms", "true"),
+        ("ttl_ms", "'soon'"),
+        ("abandoned", "'lost'"),
+        ("abandoned", "1"),
+        ("usage_hosts", "5"),
+        ("usage_hosts", "[5]"),
+        ("usage_hosts", "['']"),
+        ("on_store_error", "'ajar'"),
+        ("on_store_error", "'open'"),
+        ("allowance", "1"),
+        ("allowance", "true"),
+        ("journal", "5"),
+        ("auto_tier", "'warp'"),
+        ("auto_tier", "5"),
+        ("colour", "'red'"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_an_error_with_its_place(here, name, value):
+    """The file and the key."""
+    (here / "budgetguard.toml").write_text(f"[settings]\n{name} = {value}")
+    with pytest.raises(ConfigError, match=rf"^budgetguard\.toml: \[settings\].*{name}"):
+        BudgetManager("shop", store="memory://")
+
+
+@pytest.mark.parametrize(("name", "value"), [("ttl_ms", "soon"), ("abandoned", "lost"), ("allowance", "much")])
+def test_a_variable_that_cannot_be_used_is_an_error_with_its_name(name, value):
+    """No file is to blame."""
+    environ = {f"BUDGETGUARD_{name.upper()}": value, "BUDGETGUARD_STORE": "memory://"}
+    with pytest.raises(ConfigError, match=f"^BUDGETGUARD_{name.upper()}"):
+        configured_guard(environ)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(here):
+    """Editors on Windows put one before the text."""
+    mark = "\ufeff"
+    (here / "prices.toml").write_text(mark + PRICES, "utf-8")
+    (here / "budgetguard.toml").write_text(mark + FILE, "utf-8")
+    record = {"ann": {"total_budget": 10, "current_cost": 0.5, "model_cost": {"gpt-4o": 0.5}}}
+    (here / "user_cost.json").write_text(mark + json.dumps(record), "utf-8")
+    manager = BudgetManager("shop", store="memory://")
+
+    assert [rule.name for rule in manager.guard.budgets] == ["free", "search"]
+    assert manager.guard.prices.quote(None, "our-own").output_pico(0) == 10_000_000
+    assert manager.import_litellm(str(here / "user_cost.json")) == 1
+    assert manager.get_current_cost("ann") == 0.5
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("settings = 5", "settings=5"),
         ("store = ", "cannot be read as TOML"),
         ("\x00", "cannot be read as TOML"),
         ('stroe = "memory://"', "'stroe' is no setting"),

@@ -452,6 +452,27 @@ def test_a_settlement_that_always_fails_does_not_hold_up_the_others(store):
     journal.close()
 
 
+@pytest.mark.parametrize(("cost", "booked"), [(10**24, 9 * 10**15), (-5, 0)])
+@pytest.mark.parametrize("left", [False, True], ids=["living", "left"])
+def test_a_cost_that_no_store_can_book_is_booked_at_the_most_that_can_be(store, directory, cost, booked, left, caplog):
+    """$10**15 of one absurd reply: it is said once, nothing waits for it, and a restart does not read it again."""
+    journal = journal_of(store)
+    bad, good = kept(cost), kept()
+    journal.keep(bad)
+    journal.keep(good)
+    if left:
+        journal.close()
+        journal._waiting.clear()
+        journal = journal_of(store)
+    assert journal.flush(1)
+    assert {entry.hold_id: entry.cost for entry in store.entries()} == {bad.hold.id: booked, good.hold.id: 7}
+    assert files(directory) == []
+    assert not journal.behind
+    assert caplog.text.count(bad.hold.id) == 1
+    assert journal_of(store).replay()
+    assert store.balances(["a"])[0].settled == booked + 7
+
+
 def test_a_journal_that_cannot_be_written_is_said_and_the_money_stays_in_memory(store, directory, caplog):
     """The answer is out: nothing may be raised now."""
     journal = journal_of(store)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -242,7 +242,27 @@ class HoldsOnOne(Careless):
         return super().reserve(hold._replace(accounts=hold.accounts[:1]))
 
 
+class ForgetsRenewals(Careless):
+    def renew(self, holds: Sequence[Hold]) -> list[bool]:
+        return [True for _ in holds]
+
+
+class RenewsWhatHasEnded(Careless):
+    def renew(self, holds: Sequence[Hold]) -> list[bool]:
+        for held in holds:
+            self._ended.pop(held.id, None)
+        return super().renew(holds)
+
+
+class KeepsWhatItPlacesAgainSmall(Careless):
+    def renew(self, holds: Sequence[Hold]) -> list[bool]:
+        return super().renew([held._replace(amount=held.amount // 2) for held in holds])
+
+
 STORES = [
+    ForgetsRenewals,
+    RenewsWhatHasEnded,
+    KeepsWhatItPlacesAgainSmall,
     AdmitsTwice,
     CountsRepetitions,
     ForgetsReleases,

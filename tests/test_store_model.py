@@ -120,6 +120,14 @@ class Stores(RuleBasedStateMachine):
     def release(self, hold_id: str) -> None:
         self.both("release", hold_id)
 
+    @rule(renewed=st.lists(holds, max_size=3))
+    def renew(self, renewed: list[Hold]) -> None:
+        self.both("renew", renewed)
+
+    @rule(hold_ids=st.lists(st.sampled_from(IDS), max_size=4))
+    def renew_what_was_reserved(self, hold_ids: list[str]) -> None:
+        self.both("renew", [self.placed[hold_id] for hold_id in hold_ids if hold_id in self.placed])
+
     @rule(key=st.sampled_from(KEYS), body=st.sampled_from([None, "x"]), expected=st.sampled_from([None, 0, 1]))
     def put_terms(self, key: str, body: str | None, expected: int | None) -> None:
         self.both("put_terms", key, body, expected=expected)

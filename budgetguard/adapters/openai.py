@@ -12,6 +12,7 @@ from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 from ..calls import Call, Endpoint, Host, Reply
+from . import openai_batches as batches
 from . import openai_media as media
 from . import openai_replies as replies
 from . import openai_requests as requests
@@ -117,10 +118,15 @@ _TEXT = (
         request=None,
         answer=replies.responses,
         listener=streams.ResponsesListener,
-        follows=True,
+        follows="responses",
     ),
     Endpoint(
-        "responses.cancel", "POST", "/responses/{id}/cancel", request=None, answer=replies.responses, follows=True
+        "responses.cancel",
+        "POST",
+        "/responses/{id}/cancel",
+        request=None,
+        answer=replies.responses,
+        follows="responses",
     ),
     Endpoint("decisions", "POST", "/decisions", request=requests.decisions, answer=replies.decisions),
     Endpoint("embeddings", "POST", "/embeddings", request=requests.embeddings, answer=replies.embeddings),
@@ -148,11 +154,23 @@ _MEDIA = (
     _post("videos.remix", "/videos/{id}/remix", media.video_change, replies.video),
 )
 
+_BATCHES = (
+    _post("batches", "/batches", batches.create, batches.batch),
+    *(
+        Endpoint(name, method, path, request=None, answer=batches.batch, items=items, follows="batches")
+        for name, method, path, items in (
+            ("batches.retrieve", "GET", "/batches/{id}", None),
+            ("batches.cancel", "POST", "/batches/{id}/cancel", None),
+            ("batches.list", "GET", "/batches", batches.batch_list),
+        )
+    ),
+    Endpoint("files", "POST", "/files", request=None, answer=batches.file, uploads=True),
+)
+
 _OPAQUE = tuple(
     Endpoint(name, "POST", path, request=job, opaque=True)
     for name, path in (
         ("audio.voices", "/audio/voices"),
-        ("batches", "/batches"),
         ("containers", "/containers"),
         ("fine_tuning.jobs", "/fine_tuning/jobs"),
         ("fine_tuning.jobs.resume", "/fine_tuning/jobs/{id}/resume"),
@@ -181,7 +199,7 @@ _OPAQUE = tuple(
 )
 """Jobs and sessions: what they cost is seen elsewhere, later, or only in the bill."""
 
-ENDPOINTS: Sequence[Endpoint] = (*_TEXT, *_MEDIA, *_OPAQUE)
+ENDPOINTS: Sequence[Endpoint] = (*_TEXT, *_MEDIA, *_BATCHES, *_OPAQUE)
 
 _cache: dict[tuple[str, str], Endpoint | None] = {}
 

@@ -7,7 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, TypeAlias
 
@@ -26,13 +26,6 @@ Found: TypeAlias = "tuple[State, str] | Iterator[Finding]"
 
 OLDEST_PYTHON = (3, 11)
 OPENAI_MAJORS = (2, 3)
-SETTINGS = {
-    "BUDGETGUARD_STORE",
-    "BUDGETGUARD_PROJECT",
-    "BUDGETGUARD_PRICES",
-    "BUDGETGUARD_MAX_BUDGET",
-    "BUDGETGUARD_CONFIG",
-}
 CLOCKS_APART_S = 2.0
 TRIPS = 5
 """The fastest of so many round trips is shown: the first one connects."""
@@ -71,6 +64,7 @@ def examine(store: str | None, name: str | None) -> Iterator[Finding]:
         "tokens": _tokens,
         "store": lambda: _store(store, name),
         "environment": _environment,
+        "settings": _settings,
     }
     for check, examined in checks.items():
         yield from _tried(check, examined)
@@ -183,9 +177,30 @@ def _journal(store: Store) -> tuple[State, str]:
 
 
 def _environment() -> tuple[State, str]:
-    ours = sorted(name for name in os.environ if name.startswith("BUDGETGUARD_"))
-    unknown = [name for name in ours if name not in SETTINGS]
+    from ..config import variables
+
+    ours, known = sorted(name for name in os.environ if name.startswith("BUDGETGUARD_")), variables()
+    unknown = [name for name in ours if name not in known]
     if unknown:
-        return "warn", f"{', '.join(unknown)}: no such setting; there are {', '.join(sorted(SETTINGS))}"
+        return "warn", f"{', '.join(unknown)}: no such setting; there are {', '.join(known)}"
     others = [name for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY") if os.environ.get(name)]
     return "ok", f"{', '.join([*ours, *others])} set" if ours or others else "nothing set"
+
+
+def _settings() -> tuple[State, str]:
+    """Every setting as it holds, and where it was stated."""
+    from ..config import load_config
+    from ..stated import AUTO_TIER
+
+    config = load_config()
+    made = config.settings()
+    config.price_book()
+    tiers = config.said.get(AUTO_TIER)
+    values = {field.name: getattr(made, field.name) for field in fields(made)}
+    values[AUTO_TIER] = None if tiers is None else tiers.value
+    found = []
+    for name, value in values.items():
+        shown = sorted(value) if isinstance(value, frozenset) else value
+        where = f" ({config.said[name].where})" if name in config.said else ""
+        found.append(f"{name}={shown}{where}")
+    return "ok", ", ".join(found)

@@ -33,11 +33,8 @@ def project(store: str | None, name: str | None, *, prices: PriceBook | None = N
     """The manager of a project, closed at the end; what is not given is as `budgetguard.toml` says."""
     from ..config import load_config
     from ..manager import BudgetManager
-    from ..prices import PriceBook
 
     config = load_config()
-    if prices is None and config.prices is not None:
-        prices = PriceBook(path=config.prices)
     manager = BudgetManager(name or config.project, store=store or config.store, budgets=config.budgets, prices=prices)
     try:
         yield manager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 import threading
@@ -41,6 +42,12 @@ def run(
     prices: PricesOption = None,
     store: StoreOption = None,
     name: ProjectOption = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="A setting, such as usage_hosts=localhost:8080; may be repeated."
+        ),
+    ] = None,
 ) -> None:
     """Run any program under a budget.
 
@@ -55,6 +62,7 @@ def run(
     limit = float(Money(parse_dollars(budget, name="--budget")))
     if not module and not Path(program).is_file():
         raise ConfigError(f"{program!r} is no file: name a Python file, or a module with --module")
+    _set(settings or [])
     with ExitStack() as stack:
         _guard(stack, store=store, name=name, user=user, prices=prices)
         budgetguard.max_budget = limit
@@ -64,20 +72,30 @@ def run(
     raise typer.Exit(code)
 
 
+def _set(pairs: list[str]) -> None:
+    """Put settings where the program's own managers find them, too: into its environment."""
+    from ..stated import require_known, variable
+
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not (separator and value):
+            raise ConfigError(f"--set {pair!r}: write NAME=VALUE, such as usage_hosts=localhost:8080")
+        require_known([name], "--set")
+        os.environ[variable(name)] = value
+
+
 def _guard(stack: ExitStack, *, store: str | None, name: str | None, user: str | None, prices: Path | None) -> None:
     """Patch the SDK, for the project if a store is named, and stay inside the user's scope."""
     import budgetguard
 
     from ..config import load_config
     from ..guards import Guard
-    from ..prices import PriceBook
 
     config = load_config()
-    file = prices or config.prices
-    book = PriceBook(path=file) if file is not None else PriceBook()
+    book = config.price_book(prices)
     url = store or config.store
     if url is None:
-        budgetguard.patch(Guard(prices=book, budgets=config.budgets))
+        budgetguard.patch(Guard(prices=book, budgets=config.budgets, settings=config.settings()))
     else:
         budgetguard.patch(stack.enter_context(project(url, name, prices=book)))
     stack.callback(budgetguard.unpatch)

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from ..errors import BudgetGuardError, ConfigError, StoreError, UnknownUserError
+from ..errors import AmountError, BudgetGuardError, ConfigError, StoreError, UnknownUserError
 from ..stores import http_wire
 from . import batches
 from .batches import Batches
@@ -324,6 +324,9 @@ def problem_of(error: Exception, scope: Mapping[str, Any]) -> Refused:
         return Refused(404, str(error), code=NOT_FOUND)
     if isinstance(error, ConfigError):
         return Refused(400, str(error), "config_error")
+    if isinstance(error, AmountError):
+        told = "an amount cannot be booked: its budget has taken all that it can count"
+        return Refused(422, told, "store_error", code="absurd_amount")
     if isinstance(error, StoreError):
         log.error("store", extra={"problem": str(error), "request_id": scope.get("budgetguard.request_id")})
         return Refused(

@@ -12,7 +12,7 @@ from ..budgets import UserBudget, terms_key
 from ..errors import StoreError
 from ..ledger import Admitted, Carried, Conflict, Ended, Refusal, Settled, Stale, Terms
 from ..money import MAX_AMOUNT
-from ..stores.rules import require_amount, require_rows
+from ..stores.rules import require_amount, require_amounts, require_rows
 from . import schemas as s
 from . import wire
 from .api import MOST_BYTES_OF_MANY, MOST_BYTES_OF_SEVERAL, Ask, Endpoint
@@ -61,6 +61,13 @@ def released(ask: Ask, asked: Release, outcome: None) -> s.Done:
     """The answer to it."""
     ask.project.meter.released()
     return s.Done()
+
+
+def renew(ask: Ask) -> s.Renewed:
+    """Have holds whose calls live count for another ttl, also those that have expired; not those that have ended."""
+    held = [wire.hold(each) for each in ask.body.holds]
+    _refuse(require_amounts, held)
+    return s.Renewed(ask.project.store.renew(held))
 
 
 def settle_many(ask: Ask) -> s.SettledMany:
@@ -213,6 +220,7 @@ ENDPOINTS = [
         slow=True,
         most_bytes=MOST_BYTES_OF_SEVERAL,
     ),
+    Endpoint("POST", "/v1/renew", renew, s.Renewed, _SPENDERS, s.HoldsIn, slow=True, most_bytes=MOST_BYTES_OF_SEVERAL),
     Endpoint("POST", "/v1/balances", balances, s.Balances, _ALL, s.KeysIn, most_bytes=MOST_BYTES_OF_SEVERAL),
     Endpoint("POST", "/v1/ledger/terms", terms, s.FoundTerms, _ALL, s.TermsIn),
     Endpoint("POST", "/v1/ledger/put_terms", put_terms, s.FoundTerms, _SPENDERS, s.PutTermsIn),

@@ -87,6 +87,12 @@ class SettlementsIn(Struct, forbid_unknown_fields=True, frozen=True):
     settlements: Annotated[tuple[SettlementIn, ...], Meta(max_length=MOST_SETTLEMENTS)]
 
 
+class HoldsIn(Struct, forbid_unknown_fields=True, frozen=True):
+    """Holds whose calls live, each with the amount that was admitted."""
+
+    holds: Annotated[tuple[HoldIn, ...], Meta(max_length=MOST_SETTLEMENTS)]
+
+
 class ReleaseIn(Struct, forbid_unknown_fields=True, frozen=True):
     """The hold to give back."""
 
@@ -237,6 +243,12 @@ class SettledMany(Struct, frozen=True):
     """The answers, in the order of the settlements."""
 
     answers: list[SettledOut]
+
+
+class Renewed(Struct, frozen=True):
+    """Whether each of the holds counts, in their order."""
+
+    counts: list[bool]
 
 
 class BalanceOut(Struct, frozen=True):

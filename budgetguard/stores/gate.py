@@ -26,6 +26,7 @@ from typing import Any, Protocol, TypeVar
 from ..errors import StoreError
 from ..interrupts import raise_interruption
 from ..locks import Latch, latch, mutex
+from .own_files import access_of, open_file
 
 T = TypeVar("T")
 
@@ -106,10 +107,10 @@ class Gate:
             self._files = None
 
     def _open(self) -> tuple[int, int]:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        line = os.open(self._path + "-line", flags, 0o666)
+        access = access_of(self._path)
+        line = open_file(self._path + "-line", os.O_RDWR, access)
         try:
-            turn = os.open(self._path + "-turn", flags, 0o666)
+            turn = open_file(self._path + "-turn", os.O_RDWR, access)
         except OSError:
             os.close(line)
             raise

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError, ProtocolError, SSLError
 
-from ..errors import ConfigError, StoreError
+from ..errors import AmountError, ConfigError, StoreError
 from ..interrupts import raise_interruption
 from ..ledger import (
     Admitted,
@@ -147,6 +147,14 @@ class HttpStore:
     def release(self, hold_id: str) -> None:
         """Give a hold back; a release of an unknown hold is remembered."""
         self._ask("release", {"id": hold_id}, self._settle_s, _nothing)
+
+    def renew(self, holds: Sequence[Hold]) -> list[bool]:
+        """Have these holds count for another ttl, in as few requests as fit; whether each does."""
+        answers: list[bool] = []
+        for start in range(0, len(holds), BATCH):
+            said = {"holds": [wire.say_hold(hold) for hold in holds[start : start + BATCH]]}
+            answers += self._ask("renew", said, CHANGE_S, lambda said: [bool(counts) for counts in said["counts"]])
+        return answers
 
     def balances(self, keys: Sequence[str]) -> list[Balance]:
         """The balances of accounts, in the order asked; zeros for one that was never used."""
@@ -315,6 +323,10 @@ class HttpStore:
             raise NoNativeApiError(
                 f"{self.name} answered {answer.status}, which no server of budgetguard does: check the URL"
             ) from None
+        if answer.status == 404:
+            raise StoreError(f"{self.name}: {message}; if this client is newer than that server, upgrade the server")
+        if problem.get("code") == "absurd_amount":
+            raise AmountError(message)
         if kind == "config_error":
             raise ConfigError(message)
         raise StoreError(f"{self.name}: {message}" if answer.status in {401, 403, 429} else message)

@@ -46,6 +46,9 @@ _RAW_MARKS = (b"\\u001a", b"\\u001A")
 _SPECIAL = re.compile("[\x1a\ud800-\udfff]")
 _WRITTEN = re.compile("\x1a([0-9a-f]{4})")
 
+_MOST = 2**63 - 1
+"""Of a count: the integers of the server's store."""
+
 _EMPTY: dict[str, Any] = {"least": None, "useful": 0, "on_expire": "release"}
 
 
@@ -157,7 +160,7 @@ def say_entry(entry: Entry) -> dict[str, Any]:
     if entry.model:
         said["model"] = entry.model
     if entry.usage:
-        said["usage"] = dict(entry.usage)
+        said["usage"] = {name: max(-_MOST, min(count, _MOST)) for name, count in entry.usage.items()}
     if entry.flags:
         said["flags"] = sorted(entry.flags)
     return said

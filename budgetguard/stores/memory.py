@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import islice, takewhile
 from weakref import WeakSet
@@ -36,13 +36,16 @@ from ..ledger import (
     Refusal,
     Settled,
     Stale,
+    Store,
     Terms,
     Total,
+    nothing_lives,
 )
 from ..locks import mutex
 from ..money import MAX_AMOUNT, Nano
-from .memory_rows import Books, EntryRow, OpenRow, add_up
+from .memory_rows import Books, EndedRow, EntryRow, OpenRow, add_up
 from .rules import (
+    LARGE,
     REAP,
     REAP_MORE,
     Sums,
@@ -52,7 +55,9 @@ from .rules import (
     last_end,
     matches,
     off_clock,
+    require_amounts,
     require_rows,
+    require_sums,
 )
 
 EVERYTHING = Query()
@@ -74,10 +79,12 @@ class MemoryStore:
         self._books: dict[str, Books] = {}
         self._sorted: list[str] = []  # keys of _books in order; the newest, at the end of _books, may be missing
         self._open: dict[str, OpenRow] = {}
-        self._ended: dict[str, Millis] = {}  # id -> when it is forgotten
+        self._ended: dict[str, EndedRow] = {}
         self._entries: dict[str, EntryRow] = {}
         self._terms: dict[str, Terms] = {}
         self._due: list[tuple[Millis, str]] = []  # a heap; what no longer matches _open or _ended is void
+        self.living: Callable[[Store], Sequence[Hold]] = nothing_lives
+        """The holds whose calls live, whatever the clock says."""
         _stores.add(self)
 
     def now_ms(self) -> Millis:
@@ -123,7 +130,7 @@ class MemoryStore:
             raise absurd(cost, "a cost")
         with self._lock:
             now = int(self._clock() * 1000)
-            known: OpenRow | EntryRow | int | None = self._open.get(hold_id)
+            known: OpenRow | EntryRow | EndedRow | None = self._open.get(hold_id)
             if not isinstance(known, OpenRow) or known.due <= now:
                 known = self._known(hold_id, now)
             late, settled, held = False, cost, 0
@@ -137,6 +144,8 @@ class MemoryStore:
                 late = known is not None or (bool(hold.accounts) and "manual" not in flags)
                 books = self._charged(hold)
             more = self._beside(hold, entry, books) if entry.accounts else []
+            if cost > LARGE:
+                require_sums(cost, [account.settled for account in [*books, *more]])
             if late or "expired" in flags:
                 flags = final_flags(entry, late)
             try:
@@ -164,12 +173,15 @@ class MemoryStore:
         with self._lock:
             now = int(self._clock() * 1000)
             known = self._known(hold_id, now)
-            if isinstance(known, int) or (isinstance(known, EntryRow) and "expired" not in known.flags):
+            if isinstance(known, EndedRow):
+                self._ended[hold_id] = EndedRow(known.due, lapsed=False)
+                return
+            if isinstance(known, EntryRow) and "expired" not in known.flags:
                 return
             due = now + KEEP_ENDED_MS
             heappush(self._due, (due, hold_id))
             try:
-                self._ended[hold_id] = due
+                self._ended[hold_id] = EndedRow(due, lapsed=False)
                 self._open.pop(hold_id, None)
                 self._entries.pop(hold_id, None)
                 if isinstance(known, OpenRow):
@@ -178,6 +190,17 @@ class MemoryStore:
                 elif known is not None:
                     for account in known.books:
                         account.settled -= known.cost
+            except BaseException:
+                self._add_up()
+                raise
+
+    def renew(self, holds: Sequence[Hold]) -> list[bool]:
+        """Have these holds count for another ttl; whether each does."""
+        require_amounts(holds)
+        with self._lock:
+            now = int(self._clock() * 1000)
+            try:
+                return [self._keep(hold, now) for hold in holds]
             except BaseException:
                 self._add_up()
                 raise
@@ -312,21 +335,46 @@ class MemoryStore:
 
     # Everything below runs under the lock.
 
-    def _known(self, hold_id: str, now: Millis) -> OpenRow | EntryRow | int | None:
-        """What became of an id: open, settled (or charged), ended (a number), or never seen (`None`)."""
+    def _keep(self, hold: Hold, now: Millis) -> bool:
+        """Have a hold count for its ttl from now, unless it has ended; whether it does."""
+        hold_id, due = hold.id, now + hold.ttl_ms
         held = self._open.get(hold_id)
         if held is not None:
+            if due > held.due:
+                heappush(self._due, (due, hold_id))
+                held.due = due
+            return True
+        charged, ended = self._entries.get(hold_id), self._ended.get(hold_id)
+        if charged is not None and "expired" not in charged.flags:
+            return False
+        if ended is not None and not ended.lapsed and ended.due > now:
+            return False
+        heappush(self._due, (due, hold_id))
+        books, amount = (self._charged(hold), hold.amount) if charged is None else (charged.books, charged.cost)
+        self._open[hold_id] = OpenRow(hold, amount, books, now, due)
+        self._entries.pop(hold_id, None)
+        self._ended.pop(hold_id, None)
+        for account in books:
+            account.held += amount
+            account.settled -= 0 if charged is None else amount
+        return True
+
+    def _known(self, hold_id: str, now: Millis) -> OpenRow | EntryRow | EndedRow | None:
+        """What became of an id: open, settled (or charged), ended, or never seen (`None`)."""
+        held = self._open.get(hold_id)
+        if held is not None:
+            if held.due <= now:
+                self._expire(hold_id, held, now)
             if held.due > now:
                 return held
-            self._expire(hold_id, held, now)
         row = self._entries.get(hold_id)
         if row is not None:
             return row
-        due = self._ended.get(hold_id)
-        if due is not None and due <= now:
+        ended = self._ended.get(hold_id)
+        if ended is not None and ended.due <= now:
             del self._ended[hold_id]
             return None
-        return due
+        return ended
 
     def _stale(self, hold: Hold, now: Millis) -> Stale | None:
         newer = []
@@ -398,7 +446,7 @@ class MemoryStore:
             if held is not None and held.due == when:
                 self._expire(hold_id, held, now)
                 done += 1
-            elif self._ended.get(hold_id) == when:
+            elif (ended := self._ended.get(hold_id)) is not None and ended.due == when:
                 del self._ended[hold_id]
                 done += 1
             heappop(due)
@@ -407,6 +455,11 @@ class MemoryStore:
         return done
 
     def _expire(self, hold_id: str, held: OpenRow, now: Millis) -> None:
+        """Expire a hold that is due, or renew it if its call lives: then the clock was set."""
+        for alive in self.living(self):
+            if alive.id == hold_id:
+                self._keep(alive, now)
+                return
         charge = held.hold.on_expire == "charge" and held.amount > 0
         try:
             if charge:
@@ -415,7 +468,7 @@ class MemoryStore:
                 flags = frozenset({"expired"})
                 self._entries[hold_id] = EntryRow(hold_id, entry, held.amount, held.books, held.due, flags)
             elif held.due + KEEP_ENDED_MS > now:
-                self._ended[hold_id] = held.due + KEEP_ENDED_MS
+                self._ended[hold_id] = EndedRow(held.due + KEEP_ENDED_MS, lapsed=True)
                 heappush(self._due, (held.due + KEEP_ENDED_MS, hold_id))
             self._open.pop(hold_id, None)
             for account in held.books:
@@ -461,7 +514,7 @@ class MemoryStore:
 
     def _rebuild(self) -> None:
         self._due = [(held.due, hold_id) for hold_id, held in self._open.items()]
-        self._due += [(due, hold_id) for hold_id, due in self._ended.items()]
+        self._due += [(ended.due, hold_id) for hold_id, ended in self._ended.items()]
         heapify(self._due)
 
     def _expired(self, now: Millis) -> dict[Books, Sums]:

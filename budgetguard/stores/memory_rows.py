@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from ..ledger import Entry, Hold, Millis, OpenHold, Total
 from ..money import Nano
@@ -35,6 +36,15 @@ class OpenRow:
         """What people see of it."""
         hold, keys = self.hold, tuple([books.key for books in self.books])
         return OpenHold(hold.id, self.amount, keys, self.placed, self.due, dict(hold.tags), hold.provider, hold.model)
+
+
+class EndedRow(NamedTuple):
+    """The id of a hold that has ended without an entry."""
+
+    due: Millis
+    """When it is forgotten."""
+    lapsed: bool
+    """Whether it expired, and so counts again if its call lives after all."""
 
 
 @dataclass(slots=True, eq=False)

@@ -47,9 +47,18 @@ from .deadlines import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, Deadlines, take_de
 from .postgres_address import address, require_escaped
 from .postgres_examine import examine
 from .postgres_link import Books, Link, Pool, make_pool
-from .postgres_values import millis, numbers, pack_accounts, pack_rows, pack_settlements, pack_tags, pack_terms
+from .postgres_values import (
+    millis,
+    numbers,
+    pack_accounts,
+    pack_renewals,
+    pack_rows,
+    pack_settlements,
+    pack_tags,
+    pack_terms,
+)
 from .remote import journal_home
-from .rules import REAP, REAP_MORE, off_clock, require_amount, require_costs, require_rows
+from .rules import REAP, REAP_MORE, off_clock, require_amount, require_amounts, require_costs, require_rows
 from .text import raw
 
 T = TypeVar("T")
@@ -77,6 +86,7 @@ OPTIONS = {*Deadlines._fields, "pool_size"}
 RESERVE = "SELECT budgetguard.reserve(%s::integer, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
 SETTLE = "CALL budgetguard.settle_durably(%s::integer, %s::bigint, %b, %b, %b, %b, %b, %b, %b, %b, NULL)"
 LOAD = f"SELECT budgetguard.load(%s::integer, %s::bigint, {', '.join(['%b'] * 13)})"
+RENEW = f"SELECT budgetguard.renew(%s::integer, %s::bigint, {', '.join(['%b'] * 7)})"
 RELEASE = "SELECT budgetguard.release(%s::integer, %s::bigint, %b)"
 
 
@@ -240,6 +250,19 @@ class PostgresStore:
         """Give a hold back; a release of an unknown hold is remembered."""
         now, id_ = self._now(), raw(hold_id)
         self._link.run(lambda books: books.execute(RELEASE, (self._ns, now, id_), prepare=True), self._settle_s)
+
+    def renew(self, holds: Sequence[Hold]) -> list[bool]:
+        """Have these holds count for another ttl; whether each does."""
+        require_amounts(holds)
+        if not holds:
+            return []
+        said = (self._now(), *pack_renewals(holds))
+
+        def work(books: Books) -> list[int]:
+            row = books.execute(RENEW, (self._ns, *said)).fetchone()
+            return list(row[0]) if row else []
+
+        return [answer == 1 for answer in self._link.run(work, CHANGE_S)]
 
     def balances(self, keys: Sequence[str]) -> list[Balance]:
         """The balances of accounts, in the order asked; zeros for one that was never used."""

@@ -45,13 +45,15 @@ BEGIN
         VALUES (p_row.ns, false, true, false, p_row.due_ms, p_row.amount, 0, 0, p_row.id, p_row.provider, p_row.model,
                 '', '{}', p_row.accounts, p_row.tag_names, p_row.tag_values);
     ELSIF NOT p_row.ended AND p_row.due_ms + keep_ended > p_now THEN
-        PERFORM budgetguard.forget_at(p_row.ns, p_row.id, p_row.due_ms + keep_ended);
+        UPDATE budgetguard.holds SET ended = true, charge = false, due_ms = p_row.due_ms + keep_ended, amount = 0,
+            provider = '', model = '', accounts = '{}', tag_names = '{}', tag_values = '{}'
+        WHERE ns + 0 = p_row.ns AND id = p_row.id;
     ELSE
         DELETE FROM budgetguard.holds WHERE ns + 0 = p_row.ns AND id = p_row.id;
     END IF;
 END $$;
 
--- Remember that an id has ended.
+-- Remember that an id was released. (One that expired keeps `placed_ms`, and so may be placed again: see `renew`.)
 CREATE OR REPLACE FUNCTION budgetguard.forget_at(p_ns integer, p_id bytea, p_when bigint) RETURNS void
 LANGUAGE sql AS $$
     INSERT INTO budgetguard.holds

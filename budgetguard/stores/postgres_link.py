@@ -19,7 +19,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from ..errors import StoreError
+from ..errors import AmountError, StoreError
 from ..locks import mutex
 from .postgres_values import register
 from .remote import Breaker
@@ -356,6 +356,8 @@ class Link:
                 f"{self.name}: an account was locked for longer than {LOCK_MS} ms; end the transaction that is open on "
                 "tables of budgetguard (pg_stat_activity shows it)"
             )
+        if isinstance(error, errors.NumericValueOutOfRange):
+            return AmountError(f"{self.name}: {first}; an account cannot count more than it has")
         if isinstance(error, errors.DiskFull):
             return StoreError(f"{self.name}: {first}; settlements wait in the journal until there is room")
         return StoreError(f"{self.name}: {first}")

@@ -11,10 +11,16 @@ from psycopg import errors
 from ..errors import StoreError
 from .postgres_link import Books, extend
 
-VERSION = 2
+VERSION = 3
 """Of the tables and functions that this program needs."""
 
-FUNCTIONS = ("postgres_books.sql", "postgres_reserve.sql", "postgres_settle.sql", "postgres_load.sql")
+FUNCTIONS = (
+    "postgres_books.sql",
+    "postgres_reserve.sql",
+    "postgres_renew.sql",
+    "postgres_settle.sql",
+    "postgres_load.sql",
+)
 TABLES = {1: "postgres_tables.sql"}
 """What each version adds to the tables."""
 

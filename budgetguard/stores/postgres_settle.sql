@@ -236,6 +236,7 @@ BEGIN
             v_hold.accounts := '{}';
         ELSIF NOT v_hold.charge AND v_hold.due_ms + keep_ended > v_now THEN
             PERFORM budgetguard.expire(v_hold, v_now);
+            UPDATE budgetguard.holds SET placed_ms = 0 WHERE ns + 0 = p_ns AND id = p_id;
             PERFORM budgetguard.change(p_ns, v_hold.accounts, 0, -v_hold.amount);
             RETURN;
         END IF;
@@ -244,6 +245,7 @@ BEGIN
         v_held := -v_hold.amount;
     ELSIF FOUND THEN
         IF v_hold.ended THEN
+            UPDATE budgetguard.holds SET placed_ms = 0 WHERE ns + 0 = p_ns AND id = p_id AND placed_ms <> 0;
             RETURN;
         END IF;
         v_keys := v_hold.accounts;

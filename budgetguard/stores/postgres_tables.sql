@@ -18,7 +18,8 @@ CREATE TABLE budgetguard.accounts (
     PRIMARY KEY (ns, key)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 
--- Open holds; and the ids of ended ones until they are forgotten, at `due_ms`.
+-- Open holds; and the ids of ended ones until they are forgotten, at `due_ms`: with `placed_ms` if they expired, with 0
+-- if they were released.
 CREATE TABLE budgetguard.holds (
     ns integer NOT NULL,
     ended boolean NOT NULL,

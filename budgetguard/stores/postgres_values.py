@@ -186,6 +186,31 @@ def pack_settlements(settlements: Iterable[tuple[Hold, Entry]]) -> Settlement:
     )
 
 
+Renewal = tuple[Texts, Numbers, Texts, Texts, Numbers, Texts, Texts]
+"""Ids, numbers, texts, keys, ends, names and values of tags: as `budgetguard.renew` takes them."""
+
+
+def pack_renewals(holds: Iterable[Hold]) -> Renewal:
+    """Holds whose calls live, in their order."""
+    ids: list[bytes] = []
+    said: list[int] = []
+    words: list[bytes] = []
+    keys: list[bytes] = []
+    ends: list[int] = []
+    names: list[bytes] = []
+    values: list[bytes] = []
+    for hold in holds:
+        charged, charged_ends = _charged(hold.accounts)
+        ids.append(raw(hold.id))
+        said += (hold.amount, hold.ttl_ms, hold.on_expire == "charge", len(charged), len(hold.tags))
+        words += (raw(hold.provider), raw(hold.model))
+        keys += charged
+        ends += charged_ends
+        names += map(raw, hold.tags)
+        values += map(raw, hold.tags.values())
+    return texts(ids), numbers(*said), texts(words), texts(keys), numbers(*ends), texts(names), texts(values)
+
+
 Rows = tuple[Texts, Numbers, Texts, Texts, Numbers, Numbers, Texts, Numbers, Numbers, Texts, Texts, Texts, Texts]
 """Terms, accounts and entries as `budgetguard.load` takes them."""
 

@@ -44,11 +44,11 @@ from .memory_rows import add_up
 from .redis_client import Clients, Link, from_url, given
 from .redis_lane import Elsewhere, Lane
 from .redis_replay import Recent, Replay
-from .redis_rows import id_arg, load_args, reserve_args, reserved, settle_args, settled, terms_of, time_arg
+from .redis_rows import id_arg, load_args, renew_args, reserve_args, reserved, settle_args, settled, terms_of, time_arg
 from .redis_scripts import run
 from .redis_server import Server
 from .remote import journal_home
-from .rules import require_amount, require_rows
+from .rules import require_amount, require_amounts, require_rows
 from .text import raw
 
 EVERYTHING = Query()
@@ -139,6 +139,14 @@ class RedisStore:
     def release(self, hold_id: str) -> None:
         """Give a hold back; a release of an unknown hold is remembered."""
         self._call("release", (self._now(), id_arg(hold_id)), self._settle_s)
+
+    def renew(self, holds: Sequence[Hold]) -> list[bool]:
+        """Have these holds count for another ttl, in one step; whether each does."""
+        require_amounts(holds)
+        if not holds:
+            return []
+        answers = self._step(self._clients.change, "renew", (self._now(), *renew_args(holds)))
+        return [answer == 1 for answer in answers]
 
     def balances(self, keys: Sequence[str]) -> list[Balance]:
         """The balances of accounts, in the order asked; zeros for one that was never used."""

@@ -14,7 +14,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ..errors import ConfigError, StoreError
+from ..errors import AmountError, ConfigError, StoreError
 from .deadlines import CHANGE_S, READ_S, Deadlines, take_deadlines
 from .redis_errors import is_a, of_driver, told
 from .remote import Breaker
@@ -229,6 +229,8 @@ class Link:
 
     def failure(self, error: Exception) -> StoreError:
         """The error of ours that says what a driver's error means."""
+        if str(error).startswith("AMOUNT"):
+            return AmountError(f"{self.name}: {str(error).removeprefix('AMOUNT ')}")
         return StoreError(f"{self.name}: {error}; {told(error)[0]}")
 
     def leave(self) -> None:

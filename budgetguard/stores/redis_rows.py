@@ -82,6 +82,17 @@ def settle_args(hold: Hold, entry: Entry) -> Row:
     return args
 
 
+def renew_args(holds: Sequence[Hold]) -> Row:
+    """Holds as `renew.lua` reads them."""
+    args: Row = []
+    for hold in holds:
+        ends, charge = ends_of(hold), 1 if hold.on_expire == "charge" else 0
+        args += (id_arg(hold.id), hold.amount, hold.ttl_ms, charge, _said(hold), len(ends))
+        for key, end in ends.items():
+            args += (raw(key), "" if end is None else end)
+    return args
+
+
 def load_args(terms: Sequence[Terms], accounts: Sequence[Carried], entries: Sequence[Entry]) -> Row:
     """Rows of other books as `load.lua` reads them."""
     args: Row = [len(terms), len(accounts)]

@@ -18,6 +18,10 @@ How a hold ends, and what comes after (`StoreContract` tests each line):
     release of an unknown hold      the id is remembered: the reserve that it overtook answers `Ended`
     release after a charged expiry  the charge is taken back, with its entry: the call cost nothing
     release after settle or release nothing changes
+    renew, while open               it counts for its ttl from now, or as long as before
+    renew after any other end       nothing changes
+    renew after expiry, or of a     placed again, whatever the limit; a charge is taken back, and its amount is held
+      hold never seen
     settle with leases              each lease, open or charged when it expired, becomes smaller by the cost, once
 
 A hold is expired from `placed + ttl_ms` on, whether or not it was reaped. Reading never reaps. A reserve reaps a
@@ -30,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from ..errors import StoreError
+from ..errors import AmountError, StoreError
 from ..ledger import Account, Balance, Carried, Entry, Hold, Millis, Query, Refusal, grant
 from ..money import MAX_AMOUNT, Nano, format_nano
 
@@ -50,6 +54,13 @@ END_OF_TIME_MS: Millis = 253_402_300_800_000
 
 MOST_PRUNED: Nano = 2**62
 """Twice as much is more than the integers of a database hold."""
+
+
+MOST_SUM: Nano = 2**62
+"""What an account can have settled: $4.6 billion."""
+
+LARGE: Nano = 10**15
+"""Only costs above it ($1,000,000) are looked at for that: smaller ones would have to be billions."""
 
 
 def ends_of(hold: Hold) -> dict[str, Millis | None]:
@@ -77,17 +88,29 @@ def last_end(hold: Hold) -> Millis | None:
     return last
 
 
-def absurd(amount: Nano, what: str) -> StoreError:
+def absurd(amount: Nano, what: str) -> AmountError:
     """The error for an amount below 0, or larger (`MAX_AMOUNT`) than every store can keep exact."""
-    return StoreError(
+    return AmountError(
         f"{what} of {format_nano(amount)} cannot be booked: a call costs from $0 to $9,000,000; check its price"
     )
+
+
+def require_sums(cost: Nano, settled: Iterable[Nano]) -> None:
+    """Raise `AmountError` if a cost, added to one of these sums, is more than the integers of a database hold."""
+    if cost > LARGE and any(sum_ + cost > MOST_SUM for sum_ in settled):
+        raise AmountError(f"a cost of {format_nano(cost)} cannot be booked: its budget has taken all that it can count")
 
 
 def require_amount(amount: Nano, what: str) -> None:
     """Raise `StoreError` for an amount that cannot be booked."""
     if not 0 <= amount <= MAX_AMOUNT:
         raise absurd(amount, what)
+
+
+def require_amounts(holds: Iterable[Hold]) -> None:
+    """Raise `StoreError` if the amount of one of these cannot be booked."""
+    for hold in holds:
+        require_amount(hold.amount, "a hold")
 
 
 def require_costs(entries: Iterable[Entry]) -> None:

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from urllib.parse import unquote, urlsplit
 
@@ -34,13 +34,16 @@ from ..ledger import (
     Refusal,
     Settled,
     Stale,
+    Store,
     Terms,
     Total,
+    nothing_lives,
 )
 from . import sqlite_reports as reports
 from .deadlines import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, Deadlines, take_deadlines
 from .gate import Combiner, Gate, Operation
-from .rules import require_amount, require_costs, require_rows
+from .own_files import UNSETTLED
+from .rules import require_amount, require_amounts, require_costs, require_rows
 from .sqlite_books import PRUNE_ROWS, SQLiteBooks
 from .sqlite_file import SQLiteFile, is_busy, is_full
 from .sqlite_rows import find_sums, find_terms
@@ -73,8 +76,10 @@ class SQLiteStore:
         self._settle_s = settle_s
         self._file = SQLiteFile(os.path.abspath(path), namespace, durable=durable)
         self.namespace = namespace
-        self.journal = self._file.path + "-unsettled"
+        self.journal = self._file.path + UNSETTLED
         """The directory where settlements wait while this file cannot be reached."""
+        self.living: Callable[[Store], Sequence[Hold]] = nothing_lives
+        """The holds whose calls live, whatever the clock says."""
         self._start()
         _stores.add(self)
 
@@ -132,6 +137,11 @@ class SQLiteStore:
     def put_terms(self, key: str, body: str | None, *, expected: int | None = None) -> Terms | None:
         """Store (`None`: remove) the terms under a key, with the next version; only over `expected` if given."""
         return self._combiner.submit(SQLiteBooks.put_terms, (key, body, expected), durable=True, timeout_s=CHANGE_S)
+
+    def renew(self, holds: Sequence[Hold]) -> list[bool]:
+        """Have these holds count for another ttl, in one transaction; whether each does."""
+        require_amounts(holds)
+        return self._combiner.submit(SQLiteBooks.renew, (holds,), durable=False, timeout_s=CHANGE_S)
 
     def balances(self, keys: Sequence[str]) -> list[Balance]:
         """The balances of accounts, in the order asked; zeros for one that was never used."""
@@ -196,6 +206,9 @@ class SQLiteStore:
             self._file.close()
         self._combiner.drain(CHANGE_S)
 
+    def _who_lives(self) -> Sequence[Hold]:
+        return self.living(self)
+
     def _start(self) -> None:
         self._gate = Gate(self._file.path)
         self._combiner = Combiner(self._gate, self._run)
@@ -225,7 +238,7 @@ class SQLiteStore:
             if file.syncs is not (durable and file.durable):
                 file.set_sync(durable)
             _begin(cursor, batch)
-            books = SQLiteBooks(cursor, file.ns, int(self._clock() * 1000))
+            books = SQLiteBooks(cursor, file.ns, int(self._clock() * 1000), self._who_lives)
             for operation in batch:
                 books.deadline = operation.deadline
                 operation.result = operation.work(books, *operation.args)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..ledger import (
@@ -27,7 +27,7 @@ from ..ledger import (
     Terms,
 )
 from ..money import Nano
-from .rules import REAP, REAP_MORE, Sums, admit, ends_of, final_flags, last_end, off_clock
+from .rules import LARGE, REAP, REAP_MORE, Sums, admit, ends_of, final_flags, last_end, off_clock, require_sums
 from .sqlite_rows import (
     due_key,
     find_sums,
@@ -76,7 +76,16 @@ VALUES (?1, ?2, '', ?4, 0, ?5, ?6, ?7, ?8, ?9, CAST(?10 AS TEXT), CAST(?11 AS TE
 
 ENTER = "REPLACE INTO holds (ns, key, id, ended, at_ms) VALUES (?, ?, '', 1, ?)"
 
-FORGET_AT = "REPLACE INTO holds (ns, key, id, due_ms, ended) VALUES (?1, ?2, '', ?4, 1), (?1, ?3, ?2, NULL, NULL)"
+FORGET_AT = "REPLACE INTO holds (ns, key, id, due_ms, ended) VALUES (?1, ?2, '', ?4, ?5), (?1, ?3, ?2, NULL, NULL)"
+
+RELEASED, LAPSED = 1, 2
+"""How a hold ended that has no entry: one that expired counts again if its call lives after all."""
+
+RELEASE_LAPSED = "UPDATE holds SET ended = 1 WHERE ns = ? AND key = ? AND id = ''"
+
+KEEP = "UPDATE holds SET due_ms = ? WHERE ns = ? AND key = ? AND id = ''"
+
+FIND_BY_DUE = "INSERT INTO holds (ns, key, id) VALUES (?, ?, ?)"
 
 DELETE_HOLD = "DELETE FROM holds WHERE ns = ? AND key = ? AND id = ?"
 
@@ -110,12 +119,14 @@ DELETE FROM accounts WHERE ns = ?1 AND end_ms <= ?2 AND settled = pruned AND hel
 class SQLiteBooks:
     """The operations on one namespace in one transaction; the caller begins and commits."""
 
-    def __init__(self, cursor: sqlite3.Cursor, ns: int, now: Millis) -> None:
+    def __init__(self, cursor: sqlite3.Cursor, ns: int, now: Millis, who_lives: Callable[[], Sequence[Hold]]) -> None:
         self.execute = cursor.execute
         self.executemany = cursor.executemany
         self.ns = ns
         self.now = now
         self.due = due_key(now)
+        self._who_lives = who_lives
+        self._living: dict[str, Hold] | None = None
         self.deadline = 0.0
         """On the monotonic clock, in seconds."""
 
@@ -150,19 +161,61 @@ class SQLiteBooks:
         return Admitted(granted)
 
     def _place(self, hold: Hold, amount: Nano) -> None:
-        ns, now, due = self.ns, self.now, self.now + hold.ttl_ms
-        ends = ends_of(hold)
+        ns, ends = self.ns, ends_of(hold)
         self.executemany(ADD, [(ns, text(key), 0, amount, end_ms) for key, end_ms in ends.items()])
+        self._write(hold, amount, keys_json(tuple(ends)))
+
+    def _write(self, hold: Hold, amount: Nano, keys: str) -> None:
+        """Write the rows of an open hold, whose accounts hold it."""
+        now, due = self.now, self.now + hold.ttl_ms
         charge = hold.on_expire == "charge" and amount > 0
-        said = (keys_json(tuple(ends)), tags_json(hold.tags), text(hold.provider), text(hold.model))
-        self.execute(PLACE, (ns, hold.id, due_key(due), due, amount, now, charge, *said))
+        said = (keys, tags_json(hold.tags), text(hold.provider), text(hold.model))
+        self.execute(PLACE, (self.ns, hold.id, due_key(due), due, amount, now, charge, *said))
+
+    def renew(self, holds: Sequence[Hold]) -> list[bool]:
+        """See `Store.renew`."""
+        return [self._keep(hold) for hold in holds]
+
+    def _keep(self, hold: Hold) -> bool:
+        """Have a hold count for its ttl from now, unless it has ended; whether it counts."""
+        execute, ns = self.execute, self.ns
+        row = execute(FIND_HOLD, (ns, hold.id)).fetchone()
+        if row is None:
+            self._place(hold, hold.amount)
+            return True
+        due, at_ms, ended = row[:3]
+        if at_ms is None and not ended:
+            later = self.now + hold.ttl_ms
+            if later > due:
+                execute(DELETE_HOLD, (ns, due_key(due), hold.id))
+                execute(KEEP, (later, ns, hold.id))
+                execute(FIND_BY_DUE, (ns, due_key(later), hold.id))
+            return True
+        if at_ms is None:
+            if ended == RELEASED and due > self.now:
+                return False
+            execute(DELETE_HOLD, (ns, due_key(due), hold.id))
+            execute(DELETE_HOLD, (ns, hold.id, ""))
+            self._place(hold, hold.amount)
+            return True
+        cost, flags, keys = execute(FIND_ENTRY, (ns, at_ms, hold.id)).fetchone()
+        if " expired " not in flags:
+            return False
+        execute(DELETE_ENTRY, (ns, at_ms, hold.id))
+        execute(DELETE_HOLD, (ns, hold.id, ""))
+        self._add(keys_of_json(keys), -cost, cost)
+        self._write(hold, cost, keys)
+        return True
 
     def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
         """See `Store.settle`."""
         execute, ns, now, cost = self.execute, self.ns, self.now, entry.cost
         ends = ends_of(hold)
         keys: tuple[str, ...] = tuple(ends)
-        held = execute(FIND_OPEN, (keys_json(keys), ns, hold.id, now)).fetchone()
+        look = (keys_json(keys), ns, hold.id, now)
+        held = execute(FIND_OPEN, look).fetchone()
+        if held is None and self._find(hold.id) is not None:  # its call lives, whatever the clock says
+            held = execute(FIND_OPEN, look).fetchone()
         if held is not None:
             due, taken, other = held
             late, settled = False, cost
@@ -188,6 +241,8 @@ class SQLiteBooks:
             more = {key: (ns, text(key), cost, 0, end_ms) for key in entry.accounts if key not in keys}
             rows += more.values()
             keys = (*more, *keys)
+        if cost > LARGE:
+            require_sums(cost, [find_sums(execute, ns, key)[0] for key in keys])
         self.executemany(ADD, rows)
         flags = entry.flags
         if late or "expired" in flags:
@@ -249,11 +304,12 @@ class SQLiteBooks:
                 self._add(keys_of_json(charged), -cost, 0)
                 execute(DELETE_ENTRY, (ns, at_ms, hold_id))
             elif ended:
+                execute(RELEASE_LAPSED, (ns, hold_id))
                 return
             else:
                 self._add(keys_of_json(accounts), 0, -amount)
                 execute(DELETE_HOLD, (ns, due_key(due), hold_id))
-        self._forget_at(hold_id, self.now + KEEP_ENDED_MS)
+        self._forget_at(hold_id, self.now + KEEP_ENDED_MS, RELEASED)
 
     def _find(self, hold_id: str) -> tuple[Any, ...] | None:
         """The row of a hold, if there is one after it has expired if it is due."""
@@ -263,8 +319,8 @@ class SQLiteBooks:
             row = self.execute(FIND_HOLD, (self.ns, hold_id)).fetchone()
         return row
 
-    def _forget_at(self, hold_id: str, when: Millis) -> None:
-        self.execute(FORGET_AT, (self.ns, hold_id, due_key(when), when))
+    def _forget_at(self, hold_id: str, when: Millis, how: int) -> None:
+        self.execute(FORGET_AT, (self.ns, hold_id, due_key(when), when, how))
 
     def _reap(self, most: int) -> int:
         """Clear away up to `most` of what is due; how many there were."""
@@ -274,9 +330,12 @@ class SQLiteBooks:
         return len(rows)
 
     def _expire(self, hold_id: str, row: tuple[Any, ...]) -> None:
-        """Expire an open hold that is due, or forget an ended one."""
+        """Expire an open hold that is due, unless its call lives: then the clock was set; or forget an ended one."""
         due, _, ended, amount, charge, accounts, tags, provider, model = row
         execute, ns = self.execute, self.ns
+        if not ended and (alive := self._alive(hold_id)) is not None:
+            self._keep(alive)
+            return
         execute(DELETE_HOLD, (ns, due_key(due), hold_id))
         if not ended:
             self._add(keys_of_json(accounts), amount if charge else 0, -amount)
@@ -285,9 +344,15 @@ class SQLiteBooks:
             execute(RECORD, (ns, hold_id, due, amount, " expired ", *said))
             execute(ENTER, (ns, hold_id, due))
         elif not ended and due + KEEP_ENDED_MS > self.now:
-            self._forget_at(hold_id, due + KEEP_ENDED_MS)
+            self._forget_at(hold_id, due + KEEP_ENDED_MS, LAPSED)
         else:
             execute(DELETE_HOLD, (ns, hold_id, ""))
+
+    def _alive(self, hold_id: str) -> Hold | None:
+        """A hold of this process whose call lives."""
+        if self._living is None:
+            self._living = {hold.id: hold for hold in self._who_lives()}
+        return self._living.get(hold_id)
 
     def _stale(self, hold: Hold) -> Stale | None:
         newer = []

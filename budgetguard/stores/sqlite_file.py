@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from ..errors import ConfigError, StoreError
 from ..locks import Latch, Mutex, latch, mutex
+from .own_files import OWNER, access_of, open_file
 from .sqlite_rows import text
 from .text import from_raw
 
@@ -93,6 +94,7 @@ class SQLiteFile:
     def write(self) -> sqlite3.Cursor:
         """A cursor to write with; makes the file if there is none. Call it inside the gate, under the slot's lock."""
         if self.writer.cursor is None:
+            self._make()
             connection = self._connect()
             try:
                 self._prepare(connection)
@@ -169,7 +171,7 @@ class SQLiteFile:
         except OSError:
             pass
         try:
-            with open(name, "wb") as file:
+            with open(open_file(name, os.O_WRONLY | os.O_TRUNC, access_of(self.path)), "wb") as file:
                 os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
         except OSError:
             with suppress(OSError):
@@ -190,6 +192,11 @@ class SQLiteFile:
         if wanted is not self.syncs and self.writer.connection is not None:
             self.writer.connection.execute("PRAGMA synchronous=FULL" if wanted else "PRAGMA synchronous=NORMAL")
             self.syncs = wanted
+
+    def _make(self) -> None:
+        """Make the file, empty and its owner's alone: SQLite gives the files of its log the same rights."""
+        with suppress(OSError):  # it is there, or what is wrong is told when it is opened
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNER))
 
     def _connect(self) -> sqlite3.Connection:
         if self._abandoned:

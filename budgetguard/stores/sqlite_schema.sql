@@ -26,7 +26,7 @@ CREATE TABLE holds (
     id NOT NULL,                       -- '', or the id
     due_ms INTEGER,                    -- when it expires; when its id is forgotten; NULL once it has an entry
     at_ms INTEGER,                     -- of its entry
-    ended INTEGER,
+    ended INTEGER,                     -- 0: open; 1: released, or it has an entry; 2: it expired
     amount INTEGER,
     placed_ms INTEGER,
     charge INTEGER,                    -- whether it is booked when it expires

@@ -26,6 +26,7 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 
 from ..money import Money, Nano, nano_from_pico
+from .batches import Batches
 from .plan import BadRequestError, Bill, Event, Plan, Reply, Request
 from .replies import ENDPOINTS, as_json
 from .responses import pending, replay
@@ -79,6 +80,7 @@ class FakeProvider:
         self._background: dict[str, tuple[Request, Plan, Reply]] = {}
         self._stored: dict[str, dict[str, Any]] = {}
         self._polls: dict[str, int] = {}
+        self._batches = Batches(self._cost, self._book_batch)
         self._server: Server | None = None
 
     def __enter__(self) -> FakeProvider:
@@ -191,7 +193,9 @@ class FakeProvider:
     def _reply(self, request: Request, plan: Plan, key: str) -> Reply:
         answering = ENDPOINTS.get((request.method, request.endpoint))
         if answering is None:
-            return self._stored_reply(request, key)
+            with self._lock:
+                found = self._batches.reply(request, plan, key)
+            return self._stored_reply(request, key) if found is None else found
         reply = answering(request, plan, key)
         if request.endpoint != "/responses":
             return reply
@@ -291,6 +295,12 @@ class FakeProvider:
         if reply.billed:
             with self._lock:
                 self._ledger[bill.request_id] = bill
+
+    def _book_batch(self, bill: Bill) -> None:
+        self._ledger[bill.request_id] = bill  # its caller has the lock
+
+    def _cost(self, reply: Reply) -> Nano:
+        return self._amount(reply.model, reply.usage, reply.input_tokens, reply.output_tokens)
 
     def _bill(self, request: Request, reply: Reply, key: str, output_tokens: int | None = None) -> Bill:
         """The bill for a whole answer, or for one that had come to `output_tokens` when it ended."""

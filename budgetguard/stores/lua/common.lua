@@ -5,7 +5,7 @@
 --   <prefix>h:<id>   what became of a hold, packed (below)                <prefix>d  zset of ids by due_ms
 --                                                                         <prefix>e  zset of ids by the entry's at_ms
 --   {"O", due, amount, placed, charge, keys, said}    open
---   {"E", due}                                        ended without an entry; forgotten when due
+--   {"E", due, lapsed}                                ended without an entry, if 1 by itself; forgotten when due
 --   {"S", at, cost, flags, keys, said}                its entry
 --
 -- Lua has doubles, exact to 2^53: amounts and times are below that, and sums are kept in parts that are. They are
@@ -35,8 +35,8 @@ local function library()
     call('SET', HOLD .. id, pack(row))
   end
 
-  function it.forget_at(id, due)
-    it.write(id, {'E', due})
+  function it.forget_at(id, due, lapsed)
+    it.write(id, {'E', due, lapsed})
     call('ZADD', DUE, format('%d', due), id)
   end
 
@@ -71,8 +71,8 @@ local function library()
         return row
       end
       if due + KEEP_MS > now then
-        it.forget_at(id, due + KEEP_MS)
-        return {'E', due + KEEP_MS}
+        it.forget_at(id, due + KEEP_MS, 1)
+        return {'E', due + KEEP_MS, 1}
       end
     end
     call('DEL', HOLD .. id)

@@ -57,6 +57,21 @@ local function there(key, end_ms)
   end
 end
 
+local function finish()
+  for id in pairs(drawn_on) do put(id) end
+  for key in pairs(spent) do book(spent, key) end
+  for key in pairs(given) do book(given, key) end
+end
+
+-- Whether an account cannot count so much more: HINCRBY would fail half way.
+local function is_full(from, to, step, cost)
+  for at = from, to, step do
+    local key = ARGV[at]
+    if tonumber(call('HGET', ACCOUNT .. key, 's') or 0) + (spent[key] or 0) + cost > 2 ^ 62 then return true end
+  end
+  return false
+end
+
 while place <= #ARGV do
   local id, cost, flags, manual, said = ARGV[place], tonumber(ARGV[place + 1]), ARGV[place + 2], ARGV[place + 3], ARGV[place + 4]
   local beside_end, charged, beside, leases = ARGV[place + 5], tonumber(ARGV[place + 6]), tonumber(ARGV[place + 7]), tonumber(ARGV[place + 8])
@@ -69,6 +84,12 @@ while place <= #ARGV do
   if row and row[1] ~= 'S' and row[2] <= now then
     lib = lib or library()
     row = lib.expire(id, row, now)
+  end
+  if cost > 1e15 and not (row and row[1] == 'S') then
+    if is_full(first, more - 1, 2, cost) or is_full(more, more + beside - 1, 1, cost) then
+      finish()
+      return redis.error_reply('AMOUNT an account has taken all that it can count')
+    end
   end
   local late, keys, settled, held, repeated = false, nil, cost, 0, false
   if row and row[1] == 'O' then
@@ -118,7 +139,5 @@ while place <= #ARGV do
     answers[#answers + 1] = cost
   end
 end
-for id in pairs(drawn_on) do put(id) end
-for key in pairs(spent) do book(spent, key) end
-for key in pairs(given) do book(given, key) end
+finish()
 return answers

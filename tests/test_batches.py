@@ -1,0 +1,482 @@
+"""
+A batch is held at what its file can cost when it is made, and settled once at what it did cost.
+
+Over real sockets, with the real SDK; what a batch truly cost is what the provider put on its own bill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import openai
+import pytest
+from sdk_shapes import run, wait
+
+import budgetguard
+from budgetguard import BudgetExceededError, BudgetManager, UnpricedModelError
+from budgetguard.adapters.openai_batches import batch as read_batch
+from budgetguard.calls import UNKNOWN_HOST, Answer
+from budgetguard.process import PROCESS
+from budgetguard.testing import FakeProvider
+
+MODEL = "gpt-4o-mini"
+PRICE = {MODEL: ("0.15", "0.60"), "gpt-4o": ("2.5", "10")}
+
+HOUR_MS = 3_600_000
+
+
+def ask(number: int = 0, path: str = "/v1/chat/completions", **body: Any) -> dict[str, Any]:
+    """One request of a batch file."""
+    asked = {"model": MODEL, "messages": [{"role": "user", "content": "hi there"}], "max_completion_tokens": 50}
+    asked = {name: value for name, value in {**asked, **body}.items() if value is not None}
+    return {"custom_id": f"request-{number}", "method": "POST", "url": path, "body": asked}
+
+
+def lines(*requests: dict[str, Any]) -> bytes:
+    return b"".join(json.dumps(each).encode() + b"\n" for each in requests)
+
+
+THREE = lines(ask(1), ask(2), ask(3))
+
+HELD = 3 * (9 * 75 + 50 * 300)
+"""Of THREE: 9 tokens in (the bill has one less) and 50 out, at half of $0.15 and $0.60 a million."""
+
+SPENT = 3 * (8 * 75 + 20 * 300)
+
+
+@pytest.fixture
+def provider() -> Iterator[FakeProvider]:
+    with FakeProvider(prices=PRICE, tokens=20) as own:
+        yield own
+
+
+@pytest.fixture(params=["sync", "async"])
+def go(request: pytest.FixtureRequest, provider: FakeProvider) -> Iterator[Callable[..., Any]]:
+    """Run an async function of a client, that is the sync one or the async one."""
+    if request.param == "sync":
+        with provider.client() as client:
+            yield lambda work: run(work(client), None)
+        return
+    loop = asyncio.new_event_loop()
+    client = provider.async_client()
+    yield lambda work: run(work(client), loop)
+    loop.run_until_complete(client.close())
+    loop.close()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def url(request: pytest.FixtureRequest, tmp_path: Any) -> str:
+    return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/budgets.db"
+
+
+def manager(url: str = "memory://", limit: float | str = 1, store: Any = None) -> BudgetManager:
+    made = BudgetManager("batches", store=store or url)
+    made.create_budget(limit, "ann")
+    return made
+
+
+@pytest.fixture
+def made(url: str) -> Iterator[BudgetManager]:
+    ours = manager(url)
+    with ours, budgetguard.budget(user="ann"):
+        yield ours
+
+
+async def upload(client: Any, content: Any = THREE) -> str:
+    return (await wait(client.files.create(file=content, purpose="batch"))).id
+
+
+async def begin(client: Any, content: Any = THREE, **more: Any) -> str:
+    name = await upload(client, content)
+    asked = {"input_file_id": name, "endpoint": "/v1/chat/completions", "completion_window": "24h", **more}
+    return (await wait(client.batches.create(**asked))).id
+
+
+def held(made: BudgetManager) -> int:
+    return sum(hold.amount for hold in made.store.holds())
+
+
+def booked(made: BudgetManager) -> list[Any]:
+    assert made.store.check() == []
+    return list(made.store.entries())
+
+
+def test_a_batch_is_held_at_half_price_and_settled_by_the_look_that_shows_its_usage(provider, go, made):
+    """Until then its hold stands; afterwards a look changes nothing."""
+    provider.plan = provider.plan.__class__(tokens=20, polls=1)
+
+    async def call(client: Any) -> None:
+        name = await begin(client)
+        assert (held(made), booked(made)) == (HELD, [])
+        await wait(client.batches.retrieve(name))
+        assert (held(made), booked(made)) == (HELD, [])
+        for _ in range(3):
+            await wait(client.batches.retrieve(name))
+
+    go(call)
+
+    [entry], [charged] = booked(made), provider.ledger
+    assert (entry.cost, entry.model, entry.flags) == (SPENT, MODEL, frozenset())
+    assert (charged.amount, entry.tags["user"]) == (SPENT, "ann")
+    assert (entry.usage["input_tokens"], entry.usage["output_tokens"]) == (24, 60)
+    assert made.store.holds() == []
+
+
+def test_its_hold_lasts_as_long_as_it_may_run_and_is_charged_if_nobody_looks(provider, go, made):
+    """A day, and one more in which somebody may look."""
+
+    async def call(client: Any) -> None:
+        await begin(client)
+
+    go(call)
+
+    [hold] = made.store.holds()
+    assert hold.expires_ms - hold.placed_ms == 48 * HOUR_MS
+
+
+def test_a_batch_without_room_is_refused_before_anything_is_sent(provider, go):
+    """The file is there, and costs nothing."""
+    ours = manager(limit="0.00004")
+
+    async def call(client: Any) -> None:
+        with ours, budgetguard.budget(user="ann"), pytest.raises(BudgetExceededError) as refused:
+            await begin(client)
+        assert refused.value.projected == HELD / 1e9
+
+    go(call)
+
+    assert [request.endpoint for request in provider.requests] == ["/files"]
+    assert (ours.store.holds(), booked(ours)) == ([], [])
+
+
+def test_the_limits_of_a_process_and_of_a_scope_count_it_too(provider, go):
+    """A batch is a call like others."""
+
+    async def call(client: Any) -> None:
+        budgetguard.patch()
+        with budgetguard.budget(limit="0.00004"), pytest.raises(BudgetExceededError):
+            await begin(client)
+        budgetguard.max_budget = 1
+        with budgetguard.budget(limit="0.0001") as scope:
+            name = await begin(client)
+            with pytest.raises(BudgetExceededError):
+                await begin(client, lines(*[ask(number) for number in range(4)]))
+            await wait(client.batches.retrieve(name))
+            assert scope.spent == SPENT / 1e9
+
+    go(call)
+
+    assert PROCESS.spent == SPENT
+
+
+def test_a_request_without_a_cap_counts_with_the_most_of_its_model_and_the_refusal_says_so(provider, go):
+    """Nothing can be added to a file that was uploaded."""
+    ours = manager(limit="0.001")
+
+    async def call(client: Any) -> None:
+        with ours, budgetguard.budget(user="ann"), pytest.raises(BudgetExceededError) as refused:
+            await begin(client, lines(ask(1, max_completion_tokens=None), ask(2)))
+        assert refused.value.projected == (2 * 9 * 75 + 50 * 300 + 16_384 * 300) / 1e9
+        [note] = refused.value.__notes__
+        assert note.startswith("1 of the 2 requests in the file state no output cap")
+
+    go(call)
+
+
+@pytest.mark.parametrize("way", ["raw", "list", "cancel", "raw list"])
+def test_every_way_to_look_at_a_batch_settles_it(way, provider, go, made):
+    """Raw, in a list of all, and by cancelling what has ended in the meantime."""
+
+    async def call(client: Any) -> None:
+        name = await begin(client)
+        if way == "raw":
+            await wait(client.batches.with_raw_response.retrieve(name))
+        elif way == "list":
+            await wait(client.batches.list())
+        elif way == "raw list":
+            await wait(client.batches.with_raw_response.list())
+        else:
+            await wait(client.batches.cancel(name))
+            await wait(client.batches.retrieve(name))
+
+    go(call)
+
+    assert made.store.holds() == []
+    assert [entry.cost for entry in booked(made)] == [0 if way == "cancel" else SPENT]
+    assert provider.billed == sum(entry.cost for entry in booked(made)) / 1e9
+
+
+def test_another_process_makes_the_batch_and_a_third_settles_it(provider, go, made):
+    """One uploads, one begins, one looks: they share the store, not the memory."""
+    second, third = manager(store=made.store), manager(store=made.store)
+
+    async def call(client: Any) -> None:
+        file = await upload(client)
+        with second, budgetguard.budget(user="ann"):
+            begun = await wait(
+                client.batches.create(
+                    input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h", metadata={"a": "b"}
+                )
+            )
+        assert held(made) == HELD
+        with third:
+            for _ in range(2):
+                await wait(client.batches.retrieve(begun.id))
+        with second:
+            await wait(client.batches.retrieve(begun.id))
+
+    go(call)
+
+    [entry] = booked(made)
+    assert (entry.cost, entry.tags["user"], entry.flags) == (SPENT, "ann", frozenset())
+    assert made.store.holds() == []
+
+
+def test_no_prompt_is_kept(provider, go, made):
+    """Only sums for each model are."""
+
+    async def call(client: Any) -> None:
+        await begin(client, lines(ask(1, messages=[{"role": "user", "content": "a secret"}])))
+
+    go(call)
+
+    texts = [terms.body for terms in made.store.all_terms() if not terms.key.startswith("users/")]
+    assert len(texts) == 2
+    assert not any("secret" in text for text in texts)
+
+
+class Awkward(io.BytesIO):
+    """A file that was read in part."""
+
+    name = "mine.jsonl"
+
+
+@pytest.mark.parametrize("shape", ["bytes", "path", "tuple", "tuple of a path", "file", "open file"])
+def test_a_file_may_be_whatever_the_sdk_takes_and_stays_as_it_was(shape, provider, go, made, tmp_path):
+    """Its place is where it was, as without a budget, where the SDK reads it to the end."""
+    path = tmp_path / "batch.jsonl"
+    path.write_bytes(THREE)
+    places: list[int] = []
+
+    class Tap(Awkward):
+        def seek(self, *place: int) -> int:
+            places.append(self.tell())
+            return super().seek(*place)
+
+    tap = Tap(THREE)
+    tap.read(7)
+
+    async def call(client: Any) -> None:
+        with open(path, "rb") as opened:
+            content = {
+                "bytes": THREE,
+                "path": path,
+                "tuple": ("batch.jsonl", THREE, "application/jsonl"),
+                "tuple of a path": ("batch.jsonl", path),
+                "file": tap,
+                "open file": opened,
+            }[shape]
+            await begin(client, content)
+
+    go(call)
+
+    assert held(made) == HELD
+    [sent, *_] = provider.requests
+    assert sent.body["file"] == THREE
+    if shape == "file":
+        assert places[0] == 7  # read from its start by us
+        assert places[1] == len(THREE)  # and put back
+        assert places[2] == 7  # before the SDK asked for anything
+
+
+def test_a_file_that_can_be_read_only_once_is_left_to_the_sdk(provider, go, made, caplog):
+    """Nobody saw it then: its batch is gated."""
+
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+    async def call(client: Any) -> None:
+        await begin(client, Pipe(THREE))
+
+    go(call)
+
+    assert provider.requests[0].body["file"] == THREE
+    assert made.store.holds() == []
+    assert "was not read here as it was uploaded" in caplog.text
+
+
+def test_a_batch_of_a_file_that_nobody_saw_is_gated(provider, go, caplog):
+    """Refused where there is no room at all; else it passes, and is warned of once."""
+    ours = manager(limit="0.000001")
+
+    async def call(client: Any) -> None:
+        file = await upload(client)
+        with ours, budgetguard.budget(user="ann"):
+            asked = {"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+            for _ in range(2):
+                name = (await wait(client.batches.create(**asked))).id
+                await wait(client.batches.retrieve(name))
+            ours.update_cost("ann", {"model": MODEL, "usage": {"prompt_tokens": 10_000, "completion_tokens": 0}})
+            with pytest.raises(BudgetExceededError):
+                await wait(client.batches.create(**asked))
+
+    go(call)
+
+    assert caplog.text.count("was not read here as it was uploaded") == 1
+    assert len(booked(ours)) == 1
+
+
+def test_a_batch_that_could_not_be_made_holds_nothing(provider, go, made):
+    """An error status is not billed."""
+
+    async def call(client: Any) -> None:
+        file = await upload(client)
+        provider.fail_next(429)
+        with pytest.raises(openai.RateLimitError):
+            await wait(
+                client.batches.create(input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h")
+            )
+
+    go(call)
+
+    assert (made.store.holds(), booked(made)) == ([], [])
+
+
+def test_a_batch_that_failed_its_validation_is_free(provider, go, made):
+    """Nothing of it was run."""
+
+    async def call(client: Any) -> None:
+        name = await begin(client, THREE + b"no json\n")
+        assert held(made) == HELD
+        assert (await wait(client.batches.retrieve(name))).status == "failed"
+
+    go(call)
+
+    [entry] = booked(made)
+    assert (entry.cost, entry.flags) == (0, frozenset())
+    assert made.store.holds() == []
+
+
+def test_a_batch_that_does_not_say_its_usage_costs_what_was_held(provider, go, made):
+    """Unknown is not free."""
+    provider.plan = provider.plan.__class__(tokens=20, omit_usage=True)
+
+    async def call(client: Any) -> None:
+        await wait(client.batches.retrieve(await begin(client)))
+
+    go(call)
+
+    [entry] = booked(made)
+    assert (entry.cost, entry.flags) == (HELD, {"estimated"})
+
+
+def test_requests_of_several_models_are_summed_each_at_its_price_and_settled_at_the_dearest(provider, go, made):
+    """The usage is told for all of them at once; what was held is the most that it can be."""
+    content = lines(ask(1), ask(2, model="gpt-4o"))
+
+    async def call(client: Any) -> None:
+        name = await begin(client, content)
+        assert held(made) == 9 * 75 + 50 * 300 + 9 * 1250 + 50 * 5000
+        await wait(client.batches.retrieve(name))
+
+    go(call)
+
+    [entry], [charged] = booked(made), provider.ledger
+    assert (entry.cost, entry.flags) == (16 * 1250 + 40 * 5000, {"estimated"})
+    assert entry.cost >= charged.amount == 8 * 75 + 20 * 300 + 8 * 1250 + 20 * 5000
+
+
+RESPONSE = {"messages": None, "max_completion_tokens": None, "input": "hi there", "max_output_tokens": 20}
+EMBEDDING = {"messages": None, "max_completion_tokens": None, "input": "hi there"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "most"),
+    [
+        ("/v1/responses", RESPONSE, (2 + 16) * 75 + 20 * 300),
+        ("/v1/embeddings", EMBEDDING, 2 * 75),
+        ("/v1/moderations", EMBEDDING, 0),
+    ],
+)
+def test_each_line_is_read_as_its_own_operation(path, body, most, provider, go, made):
+    """Each by the reader of its own requests; moderations are free."""
+    provider.plan = provider.plan.__class__(tokens=20, omit_usage=True)
+
+    async def call(client: Any) -> None:
+        name = await begin(client, lines(ask(1, path, **body)), endpoint=path)
+        assert held(made) == most
+        await wait(client.batches.retrieve(name))
+
+    go(call)
+
+    assert [entry.cost for entry in booked(made)] == [most]
+
+
+def test_an_unknown_model_is_refused_where_a_budget_has_to_know(provider, go, made):
+    """With the lines to add, as for any call."""
+
+    async def call(client: Any) -> None:
+        with pytest.raises(UnpricedModelError, match="my-own-model"):
+            await begin(client, lines(ask(1), ask(2, model="my-own-model")))
+
+    go(call)
+
+    assert [request.endpoint for request in provider.requests] == ["/files"]
+
+
+def test_a_file_with_an_operation_that_nobody_can_price_counts_as_unseen(provider, go, made, caplog):
+    """A sum that lacks a part is no bound."""
+
+    async def call(client: Any) -> None:
+        await begin(client, lines(ask(1), ask(2, "/v1/realtime/sessions")))
+
+    go(call)
+
+    assert made.store.holds() == []
+    assert "was not read here" in caplog.text
+
+
+def test_files_for_something_else_are_not_read(provider, go, made):
+    """They cost nothing, whatever is in them."""
+
+    async def call(client: Any) -> None:
+        await wait(client.files.create(file=THREE, purpose="fine-tune"))
+
+    go(call)
+
+    assert [terms.key for terms in made.store.all_terms() if terms.key.startswith("files/")] == []
+
+
+def test_two_that_look_at_once_settle_it_once(provider, made):
+    """The hold's id makes it harmless to repeat."""
+    provider_client = provider.client()
+    with provider_client as client:
+        name = run(begin(client), None)
+        others = [manager(store=made.store) for _ in range(2)]
+        shown = client.batches.retrieve(name)  # by ours
+        for other in others:  # they had read the terms before ours removed them
+            key = f"batches/{name}"
+            removed = made.store.terms(key)
+            assert removed.body is None
+            other.guard.shell.run(other.guard.background.follow(other.guard, "batches", read_batch(shown)))
+
+    assert [entry.cost for entry in booked(made)] == [SPENT]
+
+
+def test_the_price_of_a_long_context_is_that_of_the_longest_request_not_of_their_sum(made):
+    """gpt-5.4 costs twice as much above 272,000 tokens of one request."""
+    from budgetguard.batches import BatchCharge, BatchFile, Part
+
+    endpoint = budgetguard.install.adapter.find("POST", "/batches")
+    charge = made.guard.charge(endpoint, {"input_file_id": "file-1"}, (), "openai", None, host=UNKNOWN_HOST)
+    assert isinstance(charge, BatchCharge)
+    usage = {"input_tokens": 1_000_000, "output_tokens": 1_000}
+    charge.know(BatchFile({"gpt-5.4": Part(100, 10**12, 10**10, 11_000)}))
+    assert charge.cost(Answer(usage=usage, requests=100)) == 1_000_000 * 1_250 + 1_000 * 7_500
+    charge.know(BatchFile({"gpt-5.4": Part(2, 10**12, 10**12, 500_000)}))
+    assert charge.cost(Answer(usage=usage, requests=2)) == 1_000_000 * 2_500 + 1_000 * 11_250
