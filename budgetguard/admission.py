@@ -16,6 +16,7 @@ from . import tally
 from .calls import UNKNOWN_HOST, Answer, Call, Endpoint, Host
 from .coverage import Cover
 from .errors import StoreError, UnpricedModelError
+from .interrupts import raise_interruption
 from .journal import Journal
 from .ledger import Account, Admitted, Ended, Hold, Millis, Refusal, Stale, grant, new_id
 from .money import Nano
@@ -272,6 +273,7 @@ class Admission:
             try:
                 outcome = yield from self._reserve_stored(amount, least, useful)
             except StoreError as error:
+                raise_interruption(error)
                 outcome = self._without_store(error)
             if not isinstance(outcome, int):
                 self.hold = None
@@ -364,7 +366,8 @@ class Admission:
             assert store is not None
             try:
                 yield Step(partial(store.release, self.id), store.blocking)
-            except StoreError:
+            except StoreError as error:
+                raise_interruption(error)
                 self._journal().give_back(self.id)
         self.hold = None
 

@@ -18,6 +18,7 @@ from .batches import BatchFile, FileReader
 from .calls import Answer, Endpoint
 from .charge import Follow
 from .errors import StoreError
+from .interrupts import raise_interruption
 from .pieces import Piece, put_together, read_piece
 from .request import Request, body_of, files_of, http_response, is_async, read_body
 from .steps import Step, Steps
@@ -41,7 +42,8 @@ def before(request: Request) -> Steps[Seen]:
     try:
         read = _reading(request, request.endpoint.uploads)
         return (yield Step(read, blocking=True)) if read is not None else None
-    except Exception:
+    except Exception as error:
+        raise_interruption(error)
         log.exception("a file for a batch could not be read: the batch will not be counted")
         return None
 
@@ -54,8 +56,10 @@ def after(request: Request, response: Any, seen: Seen) -> Steps[None]:
     try:
         yield from _note(request, response, seen)
     except StoreError as error:
+        raise_interruption(error)
         log.warning("a file for a batch is known in this process only: %s", error)
-    except Exception:
+    except Exception as error:
+        raise_interruption(error)
         log.exception("the id of an uploaded file could not be read: its batch will not be counted")
 
 
@@ -67,7 +71,8 @@ def _follow(request: Request, response: Any) -> Steps[None]:
             watch(look, http, is_async=is_async(request.client))
             return
         look.observe(*_answers(request.endpoint, response, http))
-    except Exception:
+    except Exception as error:
+        raise_interruption(error)
         log.exception("what %s showed could not be read", request.endpoint.name)
     yield from look.close()
 

@@ -24,6 +24,7 @@ from . import tally
 from .admission import Admission, is_stored
 from .calls import NOTHING, Answer, Call, Ending, Endpoint, Listener
 from .errors import StoreError
+from .interrupts import interruption, raise_interruption
 from .journal_files import Kept
 from .keeper import Living
 from .ledger import Conflict, Entry, Hold, Store
@@ -104,11 +105,11 @@ class Charge(Admission):
         try:
             if self.pid == PROCESS.pid:  # else a forked child: the parent ends its own calls
                 yield from self._end()
-        except Exception:
+        except BaseException as error:
+            if not isinstance(error, Exception) or interruption(error) is not None:
+                self.leave()  # cancelled or interrupted: every step may be repeated
+                raise
             log.exception("call %s could not be settled", self.id)
-        except BaseException:  # cancelled or interrupted: every step may be repeated
-            self.leave()
-            raise
         PROCESS.open.pop(id(self), None)
         self.ended = True
         if LINE.queues:
@@ -170,6 +171,7 @@ class Charge(Admission):
             else:
                 outcome = store.settle(hold, entry)
         except Exception as error:
+            raise_interruption(error)
             if not isinstance(error, StoreError):  # whatever it is, what was spent is not forgotten
                 log.exception("call %s could not be settled, and waits", self.id)
             yield from self._keep(hold, entry)
@@ -320,5 +322,6 @@ class Follow:
         for answer in self.answers:
             try:
                 yield from self.guard.background.follow(self.guard, self.endpoint.follows, answer)
-            except Exception:
+            except Exception as error:
+                raise_interruption(error)
                 log.exception("%s %s could not be settled", self.endpoint.follows, answer.id)

@@ -24,6 +24,7 @@ from .calls import NOTHING, UNKNOWN_HOST, Answer, Endpoint, Host
 from .charge import Charge
 from .coverage import Coverage
 from .errors import ConfigError, UnpricedModelError
+from .interrupts import raise_interruption
 from .journal import Journal
 from .journal_files import Kept
 from .leases import Leases
@@ -383,7 +384,8 @@ class AsyncShell:
             return step.run()
         try:
             done = asyncio.get_running_loop().run_in_executor(self._pool(), step.run)
-        except RuntimeError:  # the interpreter is ending, and starts no thread any more
+        except RuntimeError as error:  # the interpreter is ending, and starts no thread any more
+            raise_interruption(error)
             return step.run()
         return await asyncio.shield(done)
 

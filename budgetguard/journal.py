@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from weakref import WeakSet
 
 from .errors import AmountError, ConfigError, StoreError
+from .interrupts import raise_interruption
 from .journal_files import JournalFile, Kept, Left, check_directory, files_in, line_of
 from .ledger import Store
 from .locks import mutex
@@ -178,6 +179,7 @@ class Journal:
                 self._file.append(line_of(*kept))
                 return
         except OSError as error:
+            raise_interruption(error)
             told = f"its journal cannot be written ({error}), so a restart would lose it: make room in its directory"
         # The store's own error was logged by nobody yet, so the amount and the id are said here.
         log.error(

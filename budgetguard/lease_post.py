@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from .errors import AmountError, StoreError
+from .interrupts import raise_interruption
 from .journal_files import JournalFile, lease_line, line_of
 from .ledger import Conflict, Entry, Hold, Settled, Store
 from .locks import Mutex
@@ -115,6 +116,7 @@ class Post:
                 self.file = JournalFile.make(directory, self._journal.name)
             self.file.append(line, sync=False)
         except OSError as error:
+            raise_interruption(error)
             self.files = False
             log.error(  # noqa: TRY400 - the error says it all; a traceback would only hide it
                 "the file of leases cannot be written (%s): should this process die, its slices count as spent", error

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Protocol, cast
+from typing import Protocol, TypeAlias, cast
 from weakref import ReferenceType, ref
 
 
@@ -32,6 +32,8 @@ class Mutex(Protocol):
     def _at_fork_reinit(self) -> None: ...
 
 
+Latch: TypeAlias = threading.Lock
+
 _made: dict[int, tuple[str, ReferenceType[Mutex]]] = {}
 """Those that exist, by their id()."""
 
@@ -44,8 +46,8 @@ def mutex(name: str) -> Mutex:
     return made
 
 
-def latch() -> threading.Lock:
-    """A lock that one thread takes and another may free: it tells something, and nothing is done inside of it."""
+def latch() -> Latch:
+    """A lock that one thread may take and another free. Nothing that ends a call waits for one."""
     return threading.Lock()
 
 

@@ -22,6 +22,7 @@ from .charge import Charge
 from .errors import BudgetExceededError, UnpricedModelError
 from .guards import Guard
 from .hosts import CAPS, Server, host_of, learn, trust, trusted, without
+from .interrupts import raise_interruption
 from .money import Nano
 from .scope import Scope
 from .streams import watch
@@ -164,7 +165,8 @@ class Request:
         try:
             self._understood(charge)
             self._observe(charge, response)
-        except Exception:
+        except Exception as error:
+            raise_interruption(error)
             log.exception("the reply of call %s could not be read", charge.id)
             charge.observe(Answer())
 

@@ -19,6 +19,7 @@ from time import thread_time
 from typing import TYPE_CHECKING, Any
 
 from .calls import Call, read
+from .interrupts import raise_interruption
 from .locks import mutex
 
 if TYPE_CHECKING:
@@ -372,6 +373,7 @@ def _build(name: str) -> Encoding | None:
             special_tokens={"<|endoftext|>": _END_OF_TEXT[name]},
         )
     except Exception as error:
+        raise_interruption(error)
         import logging
 
         logging.getLogger("budgetguard").warning(

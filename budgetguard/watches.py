@@ -15,6 +15,7 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 from .calls import Answer, Ending
+from .interrupts import raise_interruption
 from .process import PROCESS
 from .reaper import REAPER
 
@@ -72,7 +73,8 @@ class Watch:
             return False
         try:
             hide = listener.hear(item)
-        except Exception:
+        except Exception as error:
+            raise_interruption(error)
             log.exception("an item of a stream could not be read")
             return False
         if not self.charge.ask_usage:

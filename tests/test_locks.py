@@ -122,7 +122,7 @@ def test_a_stream_collected_while_any_lock_is_held_is_settled_elsewhere(drop, pr
     gc.collect()
     locks = all_made()
     names = {name for name, _ in locks}
-    assert {"tallies", "line", "leases", "leases flush", "journal", "gate lead", "sqlite connection"} <= names
+    assert {"tallies", "line", "leases", "leases flush", "journal", "gate lead", "sqlite writer"} <= names
 
     for number, (name, lock) in enumerate(locks):
         drop(provider)

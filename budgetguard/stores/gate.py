@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from ..errors import StoreError
-from ..locks import latch, mutex
+from ..interrupts import raise_interruption
+from ..locks import Latch, latch, mutex
 from .own_files import access_of, open_file
 
 T = TypeVar("T")
@@ -72,11 +73,13 @@ class Gate:
         try:
             line, turn = self._files or self._open()
             fcntl.flock(line, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            raise_interruption(error)
             return False
         try:
             fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            raise_interruption(error)
             return False
         finally:
             fcntl.flock(line, fcntl.LOCK_UN)
@@ -128,7 +131,7 @@ class Operation:
     result: Any = None
     error: Exception | None = None
     finished: bool = False
-    done: threading.Lock | None = None
+    done: Latch | None = None
     """Of one that was queued: taken until it is finished."""
 
     def finish(self, error: Exception | None = None) -> None:
@@ -279,6 +282,7 @@ class Combiner:
                 try:
                     self._gate.enter()
                 except OSError as error:
+                    raise_interruption(error)
                     self._fail(error)
                     return
                 try:

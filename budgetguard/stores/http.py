@@ -19,6 +19,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, ProtocolError, SSLError
 
 from ..errors import AmountError, ConfigError, StoreError
+from ..interrupts import raise_interruption
 from ..ledger import (
     Admitted,
     Balance,
@@ -237,6 +238,7 @@ class HttpStore:
         except ValueError:
             told = "answered with something that is not JSON"
         except (HTTPError, OSError) as error:
+            raise_interruption(error)
             told = f"did not answer within {timeout_s:g} s ({_cause(error)})"
         raise StoreError(f"{self.name}/{path} {told}: check the URL and the key")
 

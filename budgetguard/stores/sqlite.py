@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ConfigError, StoreError
+from ..interrupts import interruption
 from ..ledger import (
     Admitted,
     Balance,
@@ -247,7 +248,7 @@ class SQLiteStore:
                 file.writer.close()
             elif cursor is not None and cursor.connection.in_transaction:
                 cursor.connection.rollback()
-            if not isinstance(error, Exception):
+            if not isinstance(error, Exception) or interruption(error) is not None:
                 raise
             return error
         return None

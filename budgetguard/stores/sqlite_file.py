@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..errors import ConfigError, StoreError
-from ..locks import mutex
+from ..locks import Latch, Mutex, latch, mutex
 from .own_files import OWNER, access_of, open_file
 from .sqlite_rows import text
 from .text import from_raw
@@ -42,8 +42,8 @@ BUSY_S = 0.05
 class Slot:
     """A connection, opened when it is needed, and the lock to use it under."""
 
-    def __init__(self) -> None:
-        self.lock = mutex("sqlite connection")
+    def __init__(self, lock: Mutex | Latch) -> None:
+        self.lock = lock
         self.connection: sqlite3.Connection | None = None
         self.cursor: sqlite3.Cursor | None = None
         """Of the connection that writes: one for all statements, because each costs time to make."""
@@ -70,9 +70,7 @@ class SQLiteFile:
         self.durable = durable
         self.syncs = False
         """Whether the writing connection syncs its commits."""
-        self.writer = Slot()
-        self.reader = Slot()
-        self.reporter = Slot()
+        self._begin()
         self.full = False
         """Whether there was no room for the ballast when it was last looked for."""
         self._abandoned: tuple[Slot, ...] = ()
@@ -131,7 +129,13 @@ class SQLiteFile:
     def abandon(self) -> None:
         """In a child that was forked while connections were in use: to use, or to close, them would harm the file."""
         self._abandoned = self.writer, self.reader, self.reporter
-        self.writer, self.reader, self.reporter = Slot(), Slot(), Slot()
+        self._begin()
+
+    def _begin(self) -> None:
+        self.writer = Slot(mutex("sqlite writer"))
+        self.reader = Slot(mutex("sqlite reader"))
+        # A report is a generator: it may be begun in one thread and closed in another.
+        self.reporter = Slot(latch())
 
     def failure(self, error: Exception) -> StoreError:
         """The error of ours that says what a driver's error means."""

@@ -1,0 +1,282 @@
+"""
+An exception that a signal's handler raises is the caller's, and the call that it strikes is paid for.
+
+A time limit of `SIGALRM`, or a task queue's: it may come between any two instructions, also while an answered call is
+being settled. It is an `Exception` as a store's own failure is, which nobody outside should hear of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import openai
+import pytest
+
+import budgetguard
+from benchmarks.calls import REPLY, http
+from budgetguard import Budget, BudgetManager, PriceBook, tally
+from budgetguard.errors import StoreError
+from budgetguard.interrupts import interruption
+from budgetguard.journal import Journal
+from budgetguard.leases import Leases
+from budgetguard.process import PROCESS
+
+HTTP = http()
+MODEL = "a-model"
+PRICES = {MODEL: {"input": 1.0, "output": 2.0, "max_output": 100}}
+BILL = 14 * 1_000 + 6 * 2_000
+"""What the reply costs, in nano-dollars: it says 14 tokens of input and 6 of output."""
+
+
+class JobTimeout(Exception):
+    """As a task queue has one of its own."""
+
+
+class Alarm:
+    """A handler of SIGALRM, as programs write them."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        self.error = error
+        self.raised = 0
+        self.armed = True
+
+    def __call__(self, signum: int, frame: Any) -> None:
+        if self.armed:
+            self.raised += 1
+            self._raise()
+
+    def _raise(self) -> None:
+        raise self.error("time is up")
+
+
+@pytest.fixture(params=[TimeoutError, JobTimeout, RuntimeError, StoreError], ids=lambda kind: kind.__name__)
+def alarm(request: pytest.FixtureRequest) -> Iterator[Alarm]:
+    made = Alarm(request.param)
+    before = signal.signal(signal.SIGALRM, made)
+    yield made
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(params=["memory", "sqlite", "leases"])
+def manager(request: pytest.FixtureRequest, tmp_path) -> Iterator[BudgetManager]:
+    url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/books.db"
+    budgets = [Budget("one", 5, lease=request.param == "leases")]
+    made = BudgetManager("alarms", store=url, prices=PriceBook(overrides=PRICES), budgets=budgets)
+    budgetguard.max_budget = 5
+    with made:
+        yield made
+    made.close()
+
+
+class Wire:
+    """A transport that answers, and counts what it is to be paid for."""
+
+    def __init__(self) -> None:
+        self.billed = 0
+
+    def __call__(self, _: Any) -> Any:
+        self.billed += BILL
+        return HTTP.Response(200, json={**REPLY, "model": MODEL})
+
+    def client(self) -> openai.OpenAI:
+        return openai.OpenAI(api_key="-", max_retries=0, http_client=HTTP.Client(transport=HTTP.MockTransport(self)))
+
+    def async_client(self) -> openai.AsyncOpenAI:
+        inner = HTTP.AsyncClient(transport=HTTP.MockTransport(self))
+        return openai.AsyncOpenAI(api_key="-", max_retries=0, http_client=inner)
+
+
+def ask(client: Any) -> Any:
+    return client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "hi"}])
+
+
+def booked(manager: BudgetManager) -> int:
+    """What is on the books, of the store and of the process alike, when nothing is held any more."""
+    PROCESS.reaper.drain()
+    manager.flush()
+    assert [hold for hold in manager.store.holds() if "lease" not in hold.tags] == []
+    assert PROCESS.tally is not None
+    assert PROCESS.tally.held == 0
+    cost = sum(entry.cost for entry in manager.store.entries())
+    assert PROCESS.tally.settled == cost
+    return cost
+
+
+def struck(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with the alarm going off as it begins, the first time."""
+    times = []
+
+    def begin(*args: Any, **kwargs: Any) -> Any:
+        if not times:
+            times.append(1)
+            os.kill(os.getpid(), signal.SIGALRM)
+        return function(*args, **kwargs)
+
+    return begin
+
+
+def strike(monkeypatch: pytest.MonkeyPatch, where: str, manager: BudgetManager) -> None:
+    if where == "tally":
+        monkeypatch.setattr(tally, "settle", struck(tally.settle))
+    elif where == "store":
+        owner = type(manager.store)
+        monkeypatch.setattr(owner, "settle", struck(owner.settle))
+        monkeypatch.setattr(Leases, "settle", struck(Leases.settle))
+    else:
+
+        def fail(*_: Any) -> Any:
+            raise StoreError("is away")
+
+        owner = type(manager.store)
+        settle = owner.settle
+        calls = iter([fail])  # once: then it is back
+        monkeypatch.setattr(owner, "settle", lambda *args: next(calls, settle)(*args))
+        monkeypatch.setattr(Journal, "keep", struck(Journal.keep))
+
+
+@pytest.mark.parametrize("where", ["tally", "store", "journal"])
+def test_an_alarm_while_a_call_is_settled_reaches_the_caller_and_the_call_is_paid(alarm, where, manager, monkeypatch):
+    """It comes out as it is; another thread books the call."""
+    if where == "journal" and manager.guard.leases is not None:
+        manager.guard.leases = None  # a lease's own settlements are kept by no journal
+    wire = Wire()
+    with wire.client() as client:
+        strike(monkeypatch, where, manager)
+        with pytest.raises(alarm.error, match="time is up"):
+            ask(client)
+
+        assert booked(manager) == wire.billed == BILL
+        ask(client)
+        assert booked(manager) == wire.billed
+
+
+@pytest.mark.parametrize("where", ["tally", "store"])
+def test_an_alarm_while_a_task_settles_reaches_its_caller(alarm, where, monkeypatch):
+    """The loop runs in the main thread, as the handler does."""
+    manager = BudgetManager("alarms", store="memory://", prices=PriceBook(overrides=PRICES), budgets=[Budget("one", 5)])
+    budgetguard.max_budget = 5
+    wire = Wire()
+
+    async def one() -> None:
+        with pytest.raises(alarm.error, match="time is up"):
+            await ask(wire.async_client())
+
+    with manager:
+        strike(monkeypatch, where, manager)
+        asyncio.run(one())
+    assert booked(manager) == wire.billed == BILL
+
+
+@pytest.mark.parametrize("error", [TimeoutError("of a socket"), ZeroDivisionError(), StoreError("is away")], ids=repr)
+def test_a_stores_own_failure_is_not_the_callers(error, manager, monkeypatch):
+    """Whatever its type is: the answer was paid for, and is returned."""
+    wire, owner, errors = Wire(), type(manager.store), iter([error])
+    monkeypatch.setattr(owner, "settle", _failing(owner.settle, errors))
+    with wire.client() as client:
+        ask(client)
+
+    assert booked(manager) == wire.billed == BILL
+
+
+def _failing(function: Callable[..., Any], errors: Iterator[Exception]) -> Callable[..., Any]:
+    def fail(*args: Any) -> Any:
+        error = next(errors, None)
+        if error is not None:
+            raise error
+        return function(*args)
+
+    return fail
+
+
+def test_an_alarm_that_the_caller_has_handled_is_not_raised_again():
+    """A program that asks another model when the first took too long, over a store that fails."""
+    before = signal.signal(signal.SIGALRM, Alarm(TimeoutError))
+    found: list[Any] = []
+
+    def store() -> None:
+        raise StoreError("is away")
+
+    try:
+        os.kill(os.getpid(), signal.SIGALRM)
+    except TimeoutError as error:
+        found.append(interruption(error) is error)
+        try:
+            store()
+        except StoreError as failed:
+            found += [failed.__context__ is error, interruption(failed)]
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert found == [True, True, None]
+
+
+def test_an_alarm_that_was_wrapped_on_its_way_is_found():
+    """Drivers take a `TimeoutError` for one of their socket's."""
+    before = signal.signal(signal.SIGALRM, Alarm(TimeoutError))
+
+    def driver() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGALRM)
+        except OSError:
+            raise ConnectionError("cannot be reached") from None
+
+    def store() -> None:
+        try:
+            driver()
+        except OSError as error:
+            raise StoreError("is away") from error
+
+    with pytest.raises(StoreError) as caught:
+        store()
+    signal.signal(signal.SIGALRM, before)
+    assert isinstance(interruption(caught.value), TimeoutError)
+
+
+def _seconds(client: Any) -> float:
+    began = time.perf_counter()
+    ask(client)
+    return time.perf_counter() - began
+
+
+CALLS = int(os.environ.get("ALARMS", "300"))
+SEED = int(os.environ.get("ALARM_SEED", "0")) or random.randrange(1, 10**6)
+
+
+# One that strikes a finalizer is only reported, by whoever runs it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("kind", [TimeoutError, JobTimeout])
+@pytest.mark.parametrize("url", ["memory", "sqlite"])
+def test_alarms_at_any_instant_lose_nothing(kind, url, tmp_path, record_property):
+    """At random moments of many calls; `ALARM_SEED` repeats a run as far as the machine lets it."""
+    record_property("seed", SEED)
+    chance = random.Random(SEED)
+    store = "memory://" if url == "memory" else f"sqlite:///{tmp_path}/books.db"
+    manager = BudgetManager("alarms", store=store, prices=PriceBook(overrides=PRICES), budgets=[Budget("one", 50)])
+    budgetguard.max_budget = 50
+    alarm, wire = Alarm(kind), Wire()
+    before = signal.signal(signal.SIGALRM, alarm)
+    try:
+        with manager, wire.client() as client:
+            typical_s = min(_seconds(client) for _ in range(20))
+            for _ in range(CALLS // 2):
+                with suppress(kind, openai.APIConnectionError):
+                    try:
+                        alarm.armed = True
+                        signal.setitimer(signal.ITIMER_REAL, max(1e-6, chance.random() * 1.2 * typical_s))
+                        ask(client)
+                    finally:
+                        alarm.armed = False
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+    assert alarm.raised > CALLS // 10
+    assert booked(manager) >= wire.billed, f"seed {SEED}"
+    manager.close()
