@@ -177,6 +177,58 @@ def test_a_pool_whose_address_is_up_to_a_function_has_no_journal_of_its_own():
     assert known.journal == pool_of("host=prod dbname=x").journal is not None
 
 
+def lose(statements: Any) -> None:
+    """A pooler without prepared statements hands on a connection on which those names are unknown."""
+    statements.exec_(b"DEALLOCATE ALL")
+
+
+def give_to_others(statements: Any) -> None:
+    """... or on which another client has used the same names, for statements with other parameters."""
+    names = statements.exec_(b"SELECT name FROM pg_prepared_statements")
+    for row in range(names.ntuples):
+        name = names.get_value(row, 0)
+        statements.exec_(b'DEALLOCATE "%s"' % name)
+        statements.exec_(b'PREPARE "%s" (int) AS SELECT $1' % name)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own pool", "given pool"])
+@pytest.mark.parametrize("happens", [lose, give_to_others])
+def test_a_pooler_that_keeps_no_prepared_statements_is_noticed_once(happens, own, caplog):
+    """At the first sign: no call is refused for it, none is done by a wrong statement, and it is said once."""
+    with ConnectionPool(url(), min_size=1, max_size=1) as pool:
+        where: Any = f"{url()}?pool_size=1" if own else pool
+        store = open_store(where, namespace=uuid4().hex)
+        for _ in range(3):
+            pay(store)
+        connection: Any = store._link._idle[0] if own else next(iter(store._link._pools))
+        happens(connection.pgconn)
+        for _ in range(20):
+            pay(store)
+            assert store.balances(["never"])[0].settled == 0
+        assert store.balances(["a"])[0].settled == 230
+        assert caplog.text.count("goes on without them") == 1
+        connection = store._link._idle[0] if own else next(iter(store._link._pools))
+        happens(connection.pgconn)
+        pay(store)
+        assert store.check() == []
+        assert caplog.text.count("goes on without them") == 1
+        store.close()
+
+
+def test_prepared_statements_have_names_that_no_other_client_has():
+    """Else a pooler that keeps none may run another client's statement, which fits by chance, in place of ours."""
+    names = []
+    for _ in range(2):
+        store = PostgresStore(url(), namespace=uuid4().hex, pool_size=1)
+        pay(store)
+        found = store._link._idle[0].pgconn.exec_(b"SELECT name FROM pg_prepared_statements")
+        names.append({found.get_value(row, 0) for row in range(found.ntuples)})
+        store.close()
+    assert all(names)
+    assert names[0].isdisjoint(names[1])
+    assert b"_pg3_0" not in names[0] | names[1]
+
+
 def test_an_async_pool_is_an_error_that_says_what_to_give():
     """Its connections belong to one event loop."""
     with pytest.raises(ConfigError, match=r"give a psycopg_pool\.ConnectionPool"):

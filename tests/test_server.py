@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import socket
@@ -397,6 +398,50 @@ def test_a_body_that_does_not_arrive_is_given_up(server: Hosted, monkeypatch: py
         assert raw.recv(100).startswith(b"HTTP/1.1 408")
 
 
+@pytest.mark.parametrize("behind", [b"\x00\x01 what\r\n\r\n", b"NO SUCH\r\n" * 20, b"x" * 70_000])
+def test_a_whole_request_is_answered_whatever_comes_behind_it(server: Hosted, behind: bytes) -> None:
+    """Its own answer, once, and then the end of the connection."""
+    body = b'{"keys":["a"]}'
+    head = b"POST /v1/balances HTTP/1.1\r\nhost: localhost\r\nbudgetguard-project: shop\r\n"
+    head += b"content-length: %d\r\n\r\n" % len(body)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw:
+        raw.sendall(head + body + behind)
+        answer = b""
+        while piece := raw.recv(10_000):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b'"balances":[{"key":"a"' in answer
+
+
+def test_connections_that_say_nothing_make_room(server: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest one without a key goes first; who has shown one stays as long as there are others."""
+    monkeypatch.setattr(protocol, "most_connections", lambda: 20)
+
+    def ask(connection: http.client.HTTPConnection) -> int:
+        connection.request("POST", "/v1/balances", b'{"keys":[]}', {"budgetguard-project": "shop"})
+        with connection.getresponse() as answer:
+            answer.read()
+            return answer.status
+
+    known = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    assert ask(known) == 200
+    first = known.sock
+    silent = []
+    for _ in range(60):
+        silent.append(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+        time.sleep(0.005)
+    assert ask(known) == 200
+    assert known.sock is first
+    new = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    assert ask(new) == 200
+    closed = [has_ended(each) for each in silent]
+    assert sum(closed) >= 40
+    assert closed == sorted(closed, reverse=True)
+    for each in (*silent, known, new):
+        each.close()
+
+
 def test_a_head_that_does_not_end_is_given_up(server: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither one that is never there, nor one that comes slowly, nor one that goes on and on, keeps its place."""
     monkeypatch.setattr(protocol, "HEAD_S", 0.3)
@@ -424,6 +469,17 @@ def test_a_head_that_does_not_end_is_given_up(server: Hosted, monkeypatch: pytes
 
 
 CHUNKED = b"POST /v1/reserve HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def has_ended(raw: socket.socket) -> bool:
+    """Whether the other side has closed a connection."""
+    raw.settimeout(0)
+    try:
+        return raw.recv(1) == b""
+    except ConnectionResetError:
+        return True
+    except BlockingIOError:
+        return False
 
 
 def is_closed(raw: socket.socket) -> bool:

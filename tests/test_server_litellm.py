@@ -128,6 +128,37 @@ def test_writes_that_overtake_each_other_count_once(server: Hosted) -> None:
     assert spent(server) == 0.875
 
 
+def test_a_write_that_is_overtaken_while_it_is_merged_counts_once(
+    server: Hosted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The newer dict is booked, and before that is noted, the older one comes by and is noted.
+
+    0.5 and then 0.25 were spent, so 0.75: what the older one finds on the books is not news when the newer goes on.
+    """
+    write(server, {"ann": dict(RECORD)})
+    mine = read(server)
+    spend(mine["ann"], 0.5)
+    older = json.loads(json.dumps(mine))
+    spend(mine["ann"], 0.25)
+    store = server.app.projects.open("shop").store
+    put, late = store.put_terms, [older]
+
+    def overtaken(key: str, *args: Any, **more: Any) -> Any:
+        if key.startswith("litellm/") and late:
+            write(server, late.pop())
+        return put(key, *args, **more)
+
+    monkeypatch.setattr(store, "put_terms", overtaken)
+    write(server, mine)
+    assert late == []
+    assert spent(server) == 0.75
+    spend(mine["ann"], 0.125)
+    write(server, older)
+    write(server, mine)
+    assert spent(server) == 0.875
+
+
 def test_a_write_that_was_half_done_is_completed_by_the_next(server: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that dies between booking the spend and noting that it did: the next write books only the rest."""
     write(server, {"ann": dict(RECORD)})

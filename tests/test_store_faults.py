@@ -25,6 +25,7 @@ from pathlib import Path
 
 import pytest
 
+from budgetguard.errors import StoreError
 from budgetguard.ledger import Account, Admitted, Entry, Hold, Refusal, Settled, new_id
 from budgetguard.stores.sqlite import SQLiteStore
 
@@ -169,6 +170,62 @@ def test_a_program_that_looks_into_the_file_does_not_take_the_log_away(path):
         seen = subprocess.run([sys.executable, "-c", VISITOR, path], check=True, capture_output=True, text=True)
         assert int(seen.stdout) == len(ids) == 3
         assert {entry.hold_id for entry in store.entries()} == set(ids)
+
+
+# Files that go away.
+
+
+@pytest.mark.parametrize("how", ["directory", "file", "replaced", "removed for good"])
+def test_a_file_that_was_removed_or_replaced_takes_no_more_payments(tmp_path, how, caplog):
+    """
+    Ten payments of 10: nine are made, the file goes, and what comes after must be where others see it.
+
+    The one who had it open says so, once, and then goes by what is there, as a process does that starts now.
+    """
+    home = tmp_path / "home"
+    home.mkdir()
+    path = home / "budgets.db"
+    account = Account("team/2027-01", limit=100)
+
+    def pay(store: SQLiteStore) -> bool:
+        held = Hold(new_id(), (account,), 10)
+        if not isinstance(store.reserve(held), Admitted):
+            return False
+        store.settle(held, Entry(held.id, 10))
+        return True
+
+    with closing(SQLiteStore(path)) as first:
+        assert sum(pay(first) for _ in range(9)) == 9
+        assert first.balances([account.key])[0].settled == 90
+        late = Hold(new_id(), (account,), 10)
+        first.reserve(late)
+        if how == "replaced":
+            with closing(SQLiteStore(tmp_path / "other.db")) as other:
+                assert pay(other)
+            for name in ("-wal", "-shm"):
+                Path(f"{path}{name}").unlink()
+            os.replace(tmp_path / "other.db", path)
+        elif how == "file":
+            for each in home.iterdir():
+                each.unlink()
+        else:
+            shutil.rmtree(home)
+            if how == "directory":
+                home.mkdir()
+        with pytest.raises(StoreError, match="removed or replaced"):
+            first.settle(late, Entry(late.id, 10))
+        assert caplog.text.count("removed or replaced") == 1
+        if how == "removed for good":
+            with pytest.raises(StoreError, match="No such file or directory"):
+                pay(first)
+            return
+        before = 10 if how == "replaced" else 0
+        assert first.balances([account.key])[0].settled == before
+        first.settle(late, Entry(late.id, 10))  # as the journal repeats it
+        with closing(SQLiteStore(path)) as second:
+            assert second.balances([account.key])[0].settled == before + 10
+            assert sum(pay(store) for _ in range(10) for store in (first, second)) == 9 - before // 10
+            assert second.balances([account.key])[0].settled == 100
 
 
 # Power cuts.

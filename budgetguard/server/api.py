@@ -24,7 +24,7 @@ from ..errors import AmountError, BudgetGuardError, ConfigError, StoreError, Unk
 from ..stores import http_wire
 from . import batches
 from .batches import Batches
-from .keys import ADMIN, Caller, Keys
+from .keys import ADMIN, KNOWN, Caller, Keys
 from .metrics import Metrics
 from .problems import NOT_FOUND, Refused, busy
 from .projects import Project, Projects
@@ -172,6 +172,7 @@ class Served:
             caller = self._keys.known(scope)
             if caller is None:
                 caller = await ask_store(self._keys, self._projects, self._runner, scope)
+            scope[KNOWN] = True
             answer = await self._answer(scope, receive, caller, used)
             status = self._endpoint.status
         except Exception as error:

@@ -29,6 +29,9 @@ from ..ledger import Store
 from .limits import MOST_OF_ADDRESS, FailedKeys
 from .problems import Refused
 
+KNOWN = "budgetguard.known"
+"""In the scope of a request whose key is right."""
+
 SPEND, READ, ADMIN = "spend", "read", "admin"
 SCOPES = (SPEND, READ, ADMIN)
 

@@ -6,12 +6,14 @@ which is not spoken here is ignored, and that the error for what is no HTTP is o
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Callable
 
 import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from .keys import KNOWN
 from .problems import INVALID
 from .schemas import ErrorOut, Problem
 
@@ -26,8 +28,23 @@ MOST_DROPPED = 32_000_000
 """How long, and how much of, a body is read and dropped that comes when it is answered, so that the answer is read."""
 
 
+MOST_CONNECTIONS = 100_000
+
+
+def most_connections() -> int:
+    """How many connections may be open: half of the descriptors; the others are for stores, and for bursts."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+    return min(most, MOST_CONNECTIONS) if most > 0 else MOST_CONNECTIONS
+
+
 class Protocol(HttpToolsProtocol):
     """Reads the requests of one connection."""
+
+    known = False
+    """Whether the last request on it came with a right key."""
+    idle_s = 0.0
+    """Since when it waits for a request."""
+    _over = False  # whether what arrives is not looked at any more
 
     _in_head = True
     _loose = 0  # how much has arrived behind the last whole head or piece of a body
@@ -37,10 +54,15 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A client is there: its first request has to follow."""
         super().connection_made(transport)
+        self.idle_s = self.loop.time()
         self._wait(HEAD_S, self._give_up)
+        if len(self.connections) > most_connections():
+            self._make_room()
 
     def data_received(self, data: bytes) -> None:
         """A piece of a request, or of several."""
+        if self._over:
+            return
         self._loose += len(data)
         self._unset_keepalive_if_required()
         try:
@@ -92,6 +114,7 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """An answer is out; where its request has not ended, the rest is dropped, for a while."""
         super().on_response_complete()
+        self.known, self.idle_s = KNOWN in self.cycle.scope, self.loop.time()
         if not self._in_head and self.cycle.response_complete and not self.transport.is_closing():
             self._dropped = 0
             self._wait(LINGER_S, self.transport.close)
@@ -137,7 +160,22 @@ class Protocol(HttpToolsProtocol):
         self._patience = None
         self._refuse("408 Request Timeout", f"no request arrived within {HEAD_S:g} s")
 
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self._in_head and (not self.cycle or self.cycle.response_complete)
+
+    def _make_room(self) -> None:
+        """Close the connection that has waited longest, first of those that have shown no key, while there are many."""
+        idle = [each for each in self.connections if isinstance(each, Protocol) and each is not self and each.idle]
+        if idle:
+            min(idle, key=lambda each: (each.known, each.idle_s)).transport.abort()
+
     def _refuse(self, status: str, told: str) -> None:
+        if self._in_head and not self.idle:  # the requests before it are answered, and nothing behind them
+            self._over, self.cycle.keep_alive = True, False
+            self._wait_no_more()
+            return
         if self._may_answer():
             body = msgspec.json.encode(ErrorOut(Problem(told, INVALID)))
             head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n"
@@ -146,6 +184,6 @@ class Protocol(HttpToolsProtocol):
 
     def _may_answer(self) -> bool:
         """Whether nothing is out yet of the answer to what is being read, nor owed to one before it."""
-        if not self.cycle or (self._in_head and self.cycle.response_complete):
+        if self.idle:
             return True
         return not (self.cycle.response_started or self.pipeline)

@@ -183,7 +183,9 @@ class _Merge:
                 carrier._book_once(own, base, model, nano)
         for model, nano in change.added.items():
             base = self._book_once(own, base, model, base.spent.get(model, 0) + nano)
-        return seen.merged(Known(known.reading, own.account(self.now_ms).key, dict(sent)), begun=change.begun)
+        # A later write of this writer may have been booked, and not noted: what is on the books is known from here on.
+        levels = {model: max(nano, base.spent.get(model, 0)) for model, nano in sent.items()}
+        return seen.merged(Known(known.reading, own.account(self.now_ms).key, levels), begun=change.begun)
 
     def _book_once(self, own: UserBudget, known: Known, model: str, level: Nano) -> Known:
         """Book a model's spend up to a level, from what is known on; an id that is taken tells what was booked."""

@@ -7,10 +7,12 @@ deadline: what it was asked may still happen, and is asked again later, which is
 
 from __future__ import annotations
 
+import logging
 import time
 import weakref
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
+from secrets import randbits
 from typing import Any, TypeAlias, TypeVar
 
 import psycopg
@@ -24,6 +26,7 @@ from ..locks import mutex
 from .postgres_values import register
 from .remote import Breaker
 
+log = logging.getLogger("budgetguard")
 T = TypeVar("T")
 
 Pool: TypeAlias = "ConnectionPool[Connection[Any]]"
@@ -60,6 +63,9 @@ MOVED = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, er
 GONE = (errors.UndefinedFunction, errors.UndefinedTable, errors.InvalidSchemaName)
 """Somebody removed the tables, or restored an older backup."""
 
+NOT_KEPT = (errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement, errors.ProtocolViolation)
+"""Of a statement that was prepared: what is in front of the server hands it one connection and then another."""
+
 RETRY_S = 0.003
 """The pause before another try."""
 
@@ -90,6 +96,8 @@ class Limited(Connection[Any]):
     def make_ready(self) -> Books:
         """Begin to speak."""
         register(self)
+        # A name of its own: a pooler that keeps no statements must not run another client's in place of ours.
+        self._prepared._prepared_idx = randbits(48)
         self.ready = Cursor(self, row_factory=tuple_row)
         return self.ready
 
@@ -179,6 +187,8 @@ class Link:
         self._pool: Pool | None = None
         self._closing: weakref.finalize[[Pool, list[Connection[Any]]], Link] | None = None
         self._prepared = False
+        self.named = True
+        """Whether statements are prepared under names: not behind a pooler that does not keep them."""
         self._idle: list[Connection[Any]] = []
         self._waiters: list[None] = []
         self._pools: weakref.WeakKeyDictionary[Connection[Any], Pool] = weakref.WeakKeyDictionary()
@@ -227,6 +237,8 @@ class Link:
 
     def _once(self, work: Callable[[Books], T], deadline: float) -> T:
         connection = self._take(deadline)
+        if not self.named:
+            connection.prepare_threshold = None
         try:
             if isinstance(connection, Limited):
                 vars(connection)["deadline"] = deadline
@@ -327,6 +339,16 @@ class Link:
 
     def _may_pass(self, error: errors.Error, again: bool) -> bool:
         """Whether another try may succeed: on another connection, after another transaction, with the tables made."""
+        if isinstance(error, NOT_KEPT) and "_pg3_" in str(error):
+            if self.named:
+                self.named = False
+                log.warning(
+                    "%s: prepared statements are not kept (%s), as by PgBouncer without max_prepared_statements: this "
+                    "process goes on without them",
+                    self.name,
+                    _first_line(error),
+                )
+            return True
         if isinstance(error, GONE) and self._prepared:
             self._prepared = False
             return True

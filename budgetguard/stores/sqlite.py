@@ -216,6 +216,12 @@ class SQLiteStore:
     def _run(self, batch: list[Operation]) -> None:
         """Inside the gate: do a batch in one transaction; if that fails, each operation in its own."""
         with self._file.writer.lock:
+            lost = self._file.lost()
+            if lost is not None:
+                self._gate.drop()  # its lock files are lost, too
+                for operation in batch:
+                    operation.error = lost
+                return
             error = self._transact(batch)
             if error is None:
                 return

@@ -7,12 +7,14 @@ versions before 3.44.6, 3.50.7 and 3.51.3 can damage a file when two connections
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import quote
 
 from ..errors import ConfigError, StoreError
@@ -20,6 +22,8 @@ from ..locks import Latch, Mutex, latch, mutex
 from .own_files import OWNER, access_of, open_file
 from .sqlite_rows import text
 from .text import from_raw
+
+log = logging.getLogger("budgetguard")
 
 APPLICATION_ID = 0x62676C64
 """ "bgld" in a file's header: a budgetguard ledger."""
@@ -39,6 +43,10 @@ BUSY_S = 0.05
 """How long SQLite itself waits for a program that does not use the gate, before we look at the deadlines again."""
 
 
+Identity: TypeAlias = tuple[int, int]
+"""What tells a file from another that took its path: device and inode."""
+
+
 class Slot:
     """A connection, opened when it is needed, and the lock to use it under."""
 
@@ -47,6 +55,8 @@ class Slot:
         self.connection: sqlite3.Connection | None = None
         self.cursor: sqlite3.Cursor | None = None
         """Of the connection that writes: one for all statements, because each costs time to make."""
+        self.opened: Identity | None = None
+        """The file that the connection leads to, whatever became of its path."""
 
     def close(self) -> None:
         """Close the connection; the next use opens another."""
@@ -58,6 +68,18 @@ class Slot:
             connection, self.connection = self.connection, None
             with suppress(sqlite3.Error):
                 connection.close()
+
+    def leave(self) -> None:
+        """
+        Let go of the connection without closing it, now or ever: its file is not at its path any more.
+
+        The last one to close a file deletes its log by name, and that may be the log of the file which is there now.
+        """
+        if self.connection is not None:
+            from ctypes import py_object, pythonapi  # takes its time to import
+
+            pythonapi.Py_IncRef(py_object(self.connection))
+        self.connection = self.cursor = None
 
 
 class SQLiteFile:
@@ -95,6 +117,7 @@ class SQLiteFile:
         """A cursor to write with; makes the file if there is none. Call it inside the gate, under the slot's lock."""
         if self.writer.cursor is None:
             self._make()
+            self.writer.opened = _identity(self.path)
             connection = self._connect()
             try:
                 self._prepare(connection)
@@ -110,6 +133,8 @@ class SQLiteFile:
     def read(self, slot: Slot) -> Iterator[sqlite3.Connection | None]:
         """A snapshot to read from; `None` while there is no file, or nothing of this namespace in it."""
         with slot.lock:
+            if slot.connection is not None and not self.is_there(slot):
+                slot.leave()
             try:
                 connection = slot.connection or self._open_reader(slot)
                 if connection is None:
@@ -125,6 +150,21 @@ class SQLiteFile:
             except sqlite3.Error as error:
                 slot.close()
                 raise self.failure(error) from error
+
+    def is_there(self, slot: Slot) -> bool:
+        """Whether the path still leads to the file that a connection has open."""
+        return slot.opened == _identity(self.path)
+
+    def lost(self) -> StoreError | None:
+        """Let go of a file that was removed or replaced, as nobody else sees what is booked there; the error for it."""
+        if self.writer.connection is None or self.is_there(self.writer):
+            return None
+        self.writer.leave()
+        log.error("store %s: its file was removed or replaced: what is there now, or is made anew, counts", self.path)
+        return StoreError(
+            f"store {self.path}: its file was removed or replaced while this process had it open; nothing was booked. "
+            "The next call uses what is there now: put the file back first, if that was a mistake"
+        )
 
     def abandon(self) -> None:
         """In a child that was forked while connections were in use: to use, or to close, them would harm the file."""
@@ -212,6 +252,7 @@ class SQLiteFile:
     def _open_reader(self, slot: Slot) -> sqlite3.Connection | None:
         if not os.path.exists(self.path) or os.path.getsize(self.path) == 0:
             return None
+        slot.opened = _identity(self.path)
         connection = self._connect()
         try:
             connection.execute("PRAGMA wal_autocheckpoint=0")
@@ -296,6 +337,14 @@ def check_path(path: str) -> None:
         if _name(error).startswith(("SQLITE_CANTOPEN", "SQLITE_PERM")):
             raise ConfigError(f"store {path} cannot be read: change its permissions") from error
         # What else there is to say, is said when the file is used.
+
+
+def _identity(path: str) -> Identity | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _sync_directory(path: str) -> None:
