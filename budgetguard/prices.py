@@ -76,6 +76,9 @@ _KEEP_MS = _AHEAD_MS // 2
 _MANY = 4096
 """Cards kept: a program uses few models, but names come from outside."""
 
+_MOST_MET = 8
+"""Tiers of one model kept that answers came in."""
+
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
@@ -225,7 +228,7 @@ class PriceBook:
             return
         key = (provider, model)
         met = self._met.get(key, frozenset())
-        if name not in met and len(self._met) < _MANY:
+        if name not in met and len(met) < _MOST_MET and len(self._met) < _MANY:
             self._met[key] = met | {name}
             self._cache.quotes.clear()
 

@@ -62,6 +62,10 @@ def prices(
         return
     print_to = console()
     print_to.print(f"{tariff.model} ({tariff.provider or 'declared'}{f', {tier}' if tier else ''})")
+    if tariff.assumed:
+        print_to.print(
+            "nothing is known of this service tier: its price is assumed, and stands in [tiers] if you say it"
+        )
     if tariff.free:
         print_to.print("declared free: its calls pass every budget")
     else:
