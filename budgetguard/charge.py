@@ -22,9 +22,10 @@ from . import tally
 from .admission import Admission, is_stored
 from .calls import NOTHING, Answer, Call, Endpoint, Listener
 from .errors import StoreError
+from .estimates import count_heard
 from .journal_files import Kept
 from .ledger import Conflict, Entry, Hold, Store
-from .money import Nano
+from .money import MAX_AMOUNT, Nano, format_nano
 from .process import PROCESS
 from .steps import Step, Steps
 from .waiting import LINE
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from .guards import Guard
 
 log = logging.getLogger("budgetguard")
-
-BYTES_A_TOKEN = 4
-"""Of an interrupted answer: OpenAI's rule of thumb for English text; a piece of a stream is at least one token."""
 
 NO_FLAGS: frozenset[str] = frozenset()
 
@@ -63,14 +61,10 @@ class Charge(Admission):
 
     def interrupted(self, listener: Listener | None) -> None:
         """Take in that the answer's stream ended: with its usage, or before that was seen."""
-        known = (listener.answer if listener is not None else None) or Answer()
-        if known.usage is None and known.cost is None and known.final and listener is not None:
-            self.estimated = True
-            if self.guard.settings.abandoned == "observed" and not self.call.thinks:
-                heard = max(listener.pieces, -(-listener.heard // BYTES_A_TOKEN))
-                known = known._replace(usage={"output_tokens": heard})
-                self.input_unknown = True
-        self.answer = known
+        answer = Answer() if listener is None else listener.end()
+        if "output_tokens" in answer.lacks and self.guard.settings.abandoned == "held":
+            answer = answer._replace(usage=None, lacks=())
+        self.answer = answer
 
     def close(self) -> Steps[None]:
         """End the holds: settle what was answered, release what was not sent. Never raises; done once."""
@@ -109,8 +103,8 @@ class Charge(Admission):
             yield from self.guard.keep(self, answer)
 
     def _settle(self, answer: Answer) -> Steps[None]:
-        if self.input_unknown:
-            answer = yield from self._add_input(answer)
+        if answer.lacks:
+            answer = yield from self._completed(answer)
         cost = self.cost(answer)
         if self.tallies:
             tally.settle(self.tallies, self.id, cost)
@@ -163,11 +157,38 @@ class Charge(Admission):
         yield Step(partial(self._journal().keep, kept, landed), blocking=True)
         self._unspare(entry.cost)
 
-    def _add_input(self, answer: Answer) -> Steps[Answer]:
-        """Complete the usage of an interrupted answer with the input, as well as it can be counted."""
-        yield from self._count()
-        usage = {} if self.projection is None else self.projection.usage(0)
-        usage["output_tokens"] = (answer.usage or {}).get("output_tokens", 0)
+    def _completed(self, answer: Answer) -> Steps[Answer]:
+        """
+        Complete a usage with what can be counted: the output by what was written, the input as before the call.
+
+        What a model reasoned unseen cannot be: the usage is then unknown.
+        """
+        call, heard, lacks = self.call, answer.heard, answer.lacks
+        usage = dict(answer.usage or {})
+        total = usage.pop("total_tokens", None)
+        if call.max_output == 0 and "input_tokens" in usage:  # only to show the prompt's log probabilities
+            return answer._replace(usage={**usage, "output_tokens": usage.get("output_tokens", 0)})
+        self.estimated = True
+        if "output_tokens" in lacks and call.thinks and total is None and not heard.running:
+            return answer._replace(usage=None)
+        if "input_tokens" in lacks:
+            yield from self._count()
+            if self.projection is not None:
+                usage = {**self.projection.usage(0), **usage}
+            elif not (self.free or self.unpriced):
+                return answer._replace(usage=None)
+            self.input_unknown = total is None
+        if "output_tokens" in lacks:
+            said, written = usage.get("output_tokens", 0), 0
+            if heard.pieces:
+                written = yield Step(partial(count_heard, heard, answer.model or call.model), blocking=True)
+            if call.max_output is not None:
+                written = min(written, call.max_output * call.choices)
+            if total is not None:
+                usage["output_tokens"] = min(max(total - usage.get("input_tokens", 0), written), total)
+                usage["input_tokens"] = total - usage["output_tokens"]
+            else:
+                usage["output_tokens"] = said + written if heard.running else max(said, written)
         return answer._replace(usage=usage)
 
     def _entry(self, answer: Answer, cost: Nano) -> Entry:
@@ -208,17 +229,36 @@ class Charge(Admission):
         return min(self.amount, self.projection.cost(self.cap))
 
     def cost(self, answer: Answer) -> Nano:
-        """The true cost. All that was held, if the usage is unknown: unknown is not free."""
-        if self.free or self.unpriced or answer.free:
+        """The true cost. All that was held, if the usage is unknown or cannot be: unknown is not free."""
+        if answer.free:
             return 0
-        if answer.cost is not None:
-            return answer.cost
-        if answer.usage is None:
-            return self._most()
-        cost = self.guard.true_cost(self.provider, self.call.model, answer)
+        if self.free or self.unpriced:
+            return answer.cost or 0  # what is billed all the same counts
+        cost = self._priced(answer)
+        if cost <= MAX_AMOUNT:
+            return cost
+        self.estimated = True
+        most = min(self._most() or MAX_AMOUNT, MAX_AMOUNT)
+        log.error(
+            "call %s is said to have cost %s, which no store can book: it is booked at the most that was held, %s; "
+            "check the price of %r, and what its server says of usage",
+            self.id,
+            format_nano(cost),
+            format_nano(most),
+            answer.model or self.call.model,
+        )
+        return most
+
+    def _priced(self, answer: Answer) -> Nano:
+        stated = answer.cost or 0
+        if stated and not answer.lacks:
+            return stated
+        cost = None if answer.usage is None else self.guard.true_cost(self.provider, self.call.model, answer)
         if cost is None:
-            return self._most()
-        return min(cost, self.amount) if self.estimated and self.amount else cost
+            return max(self._most(), stated)
+        if self.input_unknown and self.amount:
+            cost = min(cost, self.amount)
+        return max(cost + answer.fee, stated)
 
 
 class Follow:
@@ -239,8 +279,8 @@ class Follow:
 
     def interrupted(self, listener: Listener | None) -> None:
         """Take in what its stream said of it, if that was its last word."""
-        if listener is not None and listener.done and listener.answer is not None:
-            self.answer = listener.answer
+        if listener is not None and listener.done:
+            self.answer = listener.end()
 
     def close(self) -> Steps[None]:
         """Settle the response's hold, if it is at its end."""

@@ -41,7 +41,18 @@ _BODY_LIMIT = 32 * 1024 * 1024
 class Watch:
     """The charge of one unread body, and what was heard of it so far."""
 
-    __slots__ = ("_buffer", "_inflate", "_open", "_taken_in", "charge", "deaf", "decoded", "listener", "sse")
+    __slots__ = (
+        "_buffer",
+        "_inflate",
+        "_open",
+        "_request",
+        "_taken_in",
+        "charge",
+        "deaf",
+        "decoded",
+        "listener",
+        "sse",
+    )
 
     def __init__(self, charge: Charge | Follow, response: Any, *, read: bool = False) -> None:
         self.charge = charge
@@ -55,6 +66,7 @@ class Watch:
         self._inflate = bytes if read else _inflater(response.headers.get("content-encoding", "identity"))
         self._buffer = bytearray()
         self._open = [True]
+        self._request = response.request
         self._taken_in = False
 
     def hear(self, item: Any) -> bool:
@@ -108,6 +120,7 @@ class Watch:
             self.charge.observe(Answer())
         elif self.listener is not None:
             self._event(self._buffer)
+            self._hear_error(sys.exc_info()[1])
             self.charge.interrupted(self.listener)
         elif self.charge.endpoint.answer is not None:
             self.charge.observe(self._reply(self.charge.endpoint.answer))
@@ -116,6 +129,12 @@ class Watch:
         self._taken_in = True
         self._buffer.clear()
         return True
+
+    def _hear_error(self, error: BaseException | None) -> None:
+        """Hear an error event: the SDK raises it instead of giving it on, and closes the body meanwhile."""
+        said = getattr(error, "body", None)
+        if said is not None and getattr(error, "request", None) is self._request:
+            self.hear({"error": said})
 
     def close(self) -> Steps[None]:
         """End the charge."""

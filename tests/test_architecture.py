@@ -23,7 +23,7 @@ LAYERS = [
     ["stores", "adapters"],
     ["answers"],
     ["refusals", "process", "scope", "journal", "journal_files", "lease_post", "leases", "steps", "copying"],
-    ["projection", "coverage"],
+    ["projection", "coverage", "estimates"],
     ["admission"],
     ["charge"],
     ["guards"],
