@@ -163,9 +163,10 @@ def decisions(reply: Any) -> Answer:
 
 def _short(reply: Any, counts: dict[str, int] | None, lacks: Sequence[str]) -> Answer:
     cost, fee = stated_cost(read(reply, "usage"))
-    free = not counts and cost is None and is_error(reply)
+    free = cost is None and is_error(reply) and not any((counts or {}).values())
     name = _text(reply, "id")
-    return Answer(model=_text(reply, "model"), usage=counts, cost=cost, id=name, free=free, fee=fee, lacks=lacks)
+    left = () if free else lacks
+    return Answer(model=_text(reply, "model"), usage=counts, cost=cost, id=name, free=free, fee=fee, lacks=left)
 
 
 def responses(reply: Any) -> Answer:

@@ -116,7 +116,7 @@ class ChatListener:
     def _more(self, item: Any, usage: Any, choices: Sequence[Any] | None) -> bool:
         """Take in what a chunk has beside text."""
         said = self._said
-        begun = bool(said) or bool(self._written.pieces)
+        begun = bool(said) or self._written.pieces > 0
         for name in ("model", "id", "service_tier"):
             if value := read(item, name):
                 said[name] = value
@@ -133,7 +133,7 @@ class ChatListener:
         whole = self._said["usage"] = merged(self._said.get("usage", {}), usage)
         counts = text_usage(whole) or {}
         output, pieces = counts.get("output_tokens", 0), self._written.pieces
-        self._closing = self._finished >= 0 or (alone and begun)
+        self._closing = self._finished >= 0 or (alone and begun) or "error" in self._said
         if output > self._output > 0 and output >= pieces and not self._closing:
             self._running = True
             self._written.forget()
