@@ -61,10 +61,19 @@ class Charge(Admission):
 
     def interrupted(self, listener: Listener | None) -> None:
         """Take in that the answer's stream ended: with its usage, or before that was seen."""
-        answer = Answer() if listener is None else listener.end()
+        answer = self._heard(listener)
         if "output_tokens" in answer.lacks and self.guard.settings.abandoned == "held":
             answer = answer._replace(usage=None, lacks=())
         self.answer = answer
+
+    def _heard(self, listener: Listener | None) -> Answer:
+        if listener is None:
+            return Answer()
+        try:
+            return listener.end()
+        except Exception:
+            log.exception("the stream of call %s could not be read", self.id)
+            return Answer()
 
     def close(self) -> Steps[None]:
         """End the holds: settle what was answered, release what was not sent. Never raises; done once."""

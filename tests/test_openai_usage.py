@@ -14,7 +14,7 @@ import pytest
 from usages import END, ERROR, alone, said, text
 
 from budgetguard.adapters import openai as adapter
-from budgetguard.adapters.openai_usage import merged, stated_cost, text_usage, token_usage
+from budgetguard.adapters.openai_usage import media_usage, merged, stated_cost, token_usage
 from budgetguard.calls import Answer, Heard
 from budgetguard.estimates import count_heard
 
@@ -73,7 +73,7 @@ TOTALS = {
 @pytest.mark.parametrize(("usage", "counts"), TOTALS.values(), ids=TOTALS)
 def test_output_is_what_the_parts_or_the_total_say(usage: Any, counts: tuple[int, int]) -> None:
     """What is billed beside `completion_tokens` is seen in the total; a total without room for it changes nothing."""
-    read = text_usage(usage)
+    read = token_usage(usage)
     assert read is not None
     assert (read["input_tokens"], read["output_tokens"]) == counts
 
@@ -132,7 +132,7 @@ CACHES = {
 @pytest.mark.parametrize(("usage", "counts"), CACHES.values(), ids=CACHES)
 def test_cached_input_is_read_by_all_its_names(usage: Any, counts: tuple[int, int, int, int]) -> None:
     """`input_tokens` is all input, whether the prompt's count has the cached part in it or not."""
-    read = text_usage(usage)
+    read = token_usage(usage)
     assert read is not None
     kinds = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
     assert tuple(read.get(kind, 0) for kind in kinds) == counts
@@ -141,7 +141,7 @@ def test_cached_input_is_read_by_all_its_names(usage: Any, counts: tuple[int, in
 def test_a_cache_that_keeps_an_hour_is_told_apart() -> None:
     """It is dearer to write."""
     kept = {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20}
-    assert text_usage(said(100, 5, 105, cache_creation_input_tokens=30, cache_creation=kept)) == {
+    assert token_usage(said(100, 5, 105, cache_creation_input_tokens=30, cache_creation=kept)) == {
         "input_tokens": 100,
         "output_tokens": 5,
         "cache_write_tokens": 30,
@@ -154,13 +154,13 @@ def test_a_cache_that_keeps_an_hour_is_told_apart() -> None:
 )
 def test_counts_that_make_no_sense_are_unknown(usage: Any) -> None:
     """Then the call costs what was held."""
-    assert text_usage(usage) is None
+    assert token_usage(usage) is None
 
 
 def test_the_total_of_pictures_says_nothing() -> None:
     """An image model's usage is read as it stands."""
     usage = {"input_tokens": 50, "output_tokens": 272, "total_tokens": 999}
-    assert token_usage(usage) == {"input_tokens": 50, "output_tokens": 272}
+    assert media_usage(usage) == {"input_tokens": 50, "output_tokens": 272}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from ..calls import Answer, Heard, Usage, read
 from . import openai_written as written
 from .openai_input import text
 from .openai_requests import IMAGE_MODEL, SEARCHES, gigabytes
-from .openai_usage import TEXT_TOTALS, fields, number_of, stated_cost, text_usage, token_usage
+from .openai_usage import TEXT_TOTALS, fields, media_usage, number_of, stated_cost, token_usage
 
 Others: TypeAlias = tuple[tuple[str, Usage], ...]
 """What other models used: (model, usage)."""
@@ -67,14 +67,14 @@ def chat(reply: Any) -> Answer:
     model = text(said, "model")
     choices = said.get("choices")
     choices = choices if type(choices) is list else _list(choices)
-    counts = text_usage(usage)
+    counts = token_usage(usage)
     cut = False
     for choice in choices:
         if read(choice, "finish_reason") == "length":
             cut = True
     if counts is None and (elsewhere := usage_beside(said, choices)) is not None:
         usage = fields(elsewhere)
-        counts = text_usage(usage)
+        counts = token_usage(usage)
     if counts is not None and model is not None:
         if SEARCHES in model:
             counts["web_searches"] = 1
@@ -146,7 +146,7 @@ def _texts(choices: Sequence[Any]) -> Iterator[str]:
 def embeddings(reply: Any) -> Answer:
     """An embedding reply: input tokens only, which the total is where nothing else is said."""
     usage = read(reply, "usage")
-    counts = text_usage(usage)
+    counts = token_usage(usage)
     lacks: Sequence[str] = ()
     if counts is not None:
         sent = counts.pop("input_tokens", 0) + counts.pop("output_tokens", 0) + counts.pop("total_tokens", 0)
@@ -157,7 +157,7 @@ def embeddings(reply: Any) -> Answer:
 
 def decisions(reply: Any) -> Answer:
     """A decision."""
-    counts = text_usage(read(reply, "usage"))
+    counts = token_usage(read(reply, "usage"))
     return _short(reply, counts, () if counts is None else unsaid(counts, wrote=False))
 
 
@@ -178,7 +178,7 @@ def responses(reply: Any) -> Answer:
     """
     said = fields(reply, _READ)
     usage = fields(said.get("usage"))
-    counts = text_usage(usage)
+    counts = token_usage(usage)
     status = text(said, "status")
     unfinished = said.get("incomplete_details")
     also: Others = ()
@@ -212,7 +212,7 @@ def responses(reply: Any) -> Answer:
 def images(reply: Any) -> Answer:
     """Pictures. The reply does not say of which model; DALL-E's has no usage."""
     usage = read(reply, "usage")
-    counts = token_usage(usage)
+    counts = media_usage(usage)
     cost, fee = stated_cost(usage)
     if counts is None:
         return Answer(cost=cost, fee=fee, free=cost is None and is_error(reply) and not read(reply, "data"))
@@ -222,7 +222,7 @@ def images(reply: Any) -> Answer:
 def transcription(reply: Any) -> Answer:
     """A transcript or a translation: tokens or seconds. As plain text or subtitles it has neither."""
     usage = read(reply, "usage")
-    counts = token_usage(usage)
+    counts = media_usage(usage)
     if counts is None:
         seconds = number_of(usage, "seconds") or number_of(reply, "duration")
         counts = {"input_audio_seconds": seconds} if seconds else None
@@ -303,7 +303,7 @@ def _containers(reply: Any, output: Sequence[Any], kinds: Sequence[Any]) -> dict
 
 def _pictures(reply: Any) -> Others:
     """What the image tool's own model used."""
-    made = token_usage(read(read(reply, "tool_usage"), "image_gen"))
+    made = media_usage(read(read(reply, "tool_usage"), "image_gen"))
     also: list[tuple[str, Usage]] = []
     if made and (made["input_tokens"] or made["output_tokens"]):
         also.append((_image_model(reply), image_counts(made)))
@@ -329,7 +329,7 @@ def image_counts(counts: dict[str, int]) -> dict[str, int]:
 def svg(item: Any) -> Others:
     """What the model that writes an SVG used, apart from the image model."""
     usage = read(item, "svg_usage")
-    counts = token_usage(usage)
+    counts = media_usage(usage)
     model = _text(usage, "model")
     if counts is None or model is None:
         return ()

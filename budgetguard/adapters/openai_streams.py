@@ -14,7 +14,7 @@ from typing import Any
 from ..calls import Answer, Reply, read
 from . import openai_replies as replies
 from . import openai_written as written
-from .openai_usage import TEXT_TOTALS, merged, text_usage
+from .openai_usage import TEXT_TOTALS, merged, token_usage
 from .openai_usage import fields as all_fields
 
 _PLAIN_CHUNK = frozenset(
@@ -131,7 +131,7 @@ class ChatListener:
 
     def _usage(self, usage: Any, alone: bool, begun: bool) -> None:
         whole = self._said["usage"] = merged(self._said.get("usage", {}), usage)
-        counts = text_usage(whole) or {}
+        counts = token_usage(whole) or {}
         output, pieces = counts.get("output_tokens", 0), self._written.pieces
         self._closing = self._finished >= 0 or (alone and begun) or "error" in self._said
         if output > self._output > 0 and output >= pieces and not self._closing:

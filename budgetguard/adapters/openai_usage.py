@@ -92,11 +92,11 @@ def fields(item: Any, names: Sequence[str] = ()) -> Mapping[str, Any]:
     return {**own, **extra} if extra and isinstance(extra, dict) else own
 
 
-def token_usage(usage: Any) -> dict[str, int] | None:
+def media_usage(usage: Any) -> dict[str, int] | None:
     """
-    The counts of a token-billed operation as they are said; `None` if there are none.
+    The counts of pictures and sound as they are said; `None` if there are none.
 
-    Chat says `prompt_tokens`, Responses, images and transcriptions `input_tokens`, both with details.
+    Their totals say nothing more.
     """
     said = fields(usage)
     asked, given = _totals(said)
@@ -107,10 +107,11 @@ def token_usage(usage: Any) -> dict[str, int] | None:
     return counts
 
 
-def text_usage(usage: Any) -> dict[str, int] | None:
+def token_usage(usage: Any) -> dict[str, int] | None:
     """
     The counts of an operation that reads and writes text: `None` if there are none.
 
+    Chat says `prompt_tokens`, Responses `input_tokens`, both with details.
     `total_tokens` shows what is billed beside the parts: cached input where it is as much as that, else output.
     A total that is not said, or leaves no room, changes nothing. `input_tokens` and `output_tokens` are missing where
     they are not known; with `total_tokens` in their place, they come to that together.
