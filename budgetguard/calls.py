@@ -106,8 +106,20 @@ class Call(NamedTuple):
     """The most that other models can use on behalf of this call: (model, usage) of an image tool."""
 
 
+class Heard(NamedTuple):
+    """What was written of an answer, as far as it is known: to be counted, where no usage says how much it was."""
+
+    text: str = ""
+    more: int = 0
+    """UTF-8 bytes of text behind that, which were not kept."""
+    pieces: int = 0
+    """Items of a stream that carried text: each is at least one token."""
+    running: bool = False
+    """Whether this came after a running total, which has counted all before it."""
+
+
 class Answer(NamedTuple):
-    """What a reply, or a stream's last item, says of its cost."""
+    """What a reply, or all that was heard of a stream, says of its cost."""
 
     model: str | None = None
     usage: Usage | None = None
@@ -115,35 +127,42 @@ class Answer(NamedTuple):
     tier: str | None = None
     """The service tier that was used."""
     cost: int | None = None
-    """The cost in nano-dollars where the provider itself states one (OpenRouter, a LiteLLM proxy)."""
+    """The cost in nano-dollars where the provider itself states one (OpenRouter, xAI, a LiteLLM proxy); never 0."""
     id: str | None = None
     """The provider's id of the response, by which a later retrieve finds it."""
     final: bool = True
     """`False` while a background response still runs."""
     free: bool = False
-    """The provider says that nothing was billed (a background response that failed or was cancelled unstarted)."""
+    """The provider says that nothing was billed: an error, a background response that failed unstarted."""
     cut: bool = False
     """Whether the answer ended at the output cap."""
     also: Sequence[tuple[str, Usage]] = ()
     """What other models used on behalf of this call, not in `usage`: (model, usage) of an image tool."""
     requests: int | None = None
     """How many requests of a batch were answered; `None` if that is not said, or it is no batch."""
+    fee: int = 0
+    """Nano-dollars that are billed beside the usage."""
+    lacks: Sequence[str] = ()
+    """
+    What the usage does not say, or not to the end, of `input_tokens` and `output_tokens`: it is estimated. Where it
+    lacks both, it may have `total_tokens`.
+    """
+    heard: Heard = Heard()
+    """What was written, to estimate the output."""
 
 
 class Listener(Protocol):
     """Listens to the items of one stream, in order; never raises on an item it does not know."""
 
-    answer: Answer | None
-    """The best answer so far."""
     done: bool
-    """Whether `answer` is the last word: nothing later can change it."""
-    pieces: int
-    """Items that carried output text."""
-    heard: int
-    """UTF-8 bytes of output text so far (tool arguments, refusals and reasoning summaries included)."""
+    """Whether what was heard is the last word: nothing later can change it."""
 
     def hear(self, item: Any) -> bool:
         """Take in an item (a mapping, or an SDK object). `True`: it is the usage chunk that only we asked for."""
+        ...
+
+    def end(self) -> Answer:
+        """What the stream said of its cost, now that it is over, or that nobody listens any more."""
         ...
 
 
@@ -207,13 +226,3 @@ def read(item: Any, name: str) -> Any:
     except AttributeError:
         return item.get(name) if isinstance(item, Mapping) else getattr(item, name, None)
     return value
-
-
-def count(item: Any, name: str) -> int:
-    """A field that counts something: a whole number of at least 0, rounded up; 0 where it is missing or no number."""
-    value = read(item, name)
-    if type(value) is int:
-        return max(value, 0)
-    if isinstance(value, float) and 0 < value < float("inf"):
-        return -int(-value // 1)
-    return 0

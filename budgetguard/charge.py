@@ -24,11 +24,12 @@ from . import tally
 from .admission import Admission, is_stored
 from .calls import NOTHING, Answer, Call, Ending, Endpoint, Listener
 from .errors import StoreError
+from .estimates import count_heard
 from .interrupts import interruption, raise_interruption
 from .journal_files import Kept
 from .keeper import Living
 from .ledger import Conflict, Entry, Hold, Store
-from .money import Nano
+from .money import MAX_AMOUNT, Nano, format_nano
 from .process import PROCESS
 from .steps import Step, Steps
 from .tiers import leaves_open
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
     from .guards import Guard
 
 log = logging.getLogger("budgetguard")
-
-BYTES_A_TOKEN = 4
-"""Of an interrupted answer: OpenAI's rule of thumb for English text; a piece of a stream is at least one token."""
 
 NO_FLAGS: frozenset[str] = frozenset()
 
@@ -68,19 +66,24 @@ class Charge(Admission):
 
     def refused(self) -> None:
         """Take in that the provider read the input, refused to answer, and bills what it read."""
-        self.estimated = self.input_unknown = True
-        self.answer = Answer(usage={"output_tokens": 0})
+        self.answer = Answer(usage={"output_tokens": 0}, lacks=("input_tokens",))
 
     def interrupted(self, listener: Listener | None, ending: Ending) -> None:
         """Take in that the answer's stream ended: with its usage, or before that was seen."""
-        known = (listener.answer if listener is not None else None) or Answer()
-        if known.usage is None and known.cost is None and known.final and listener is not None:
-            self.estimated = True
-            if self._costs_what_was_heard(ending) and not self.call.thinks:
-                heard = max(listener.pieces, -(-listener.heard // BYTES_A_TOKEN))
-                known = known._replace(usage={"output_tokens": heard})
-                self.input_unknown = True
-        self.answer = known
+        answer = self._heard(listener)
+        if "output_tokens" in answer.lacks and not self._costs_what_was_heard(ending):
+            answer = answer._replace(usage=None, lacks=())
+        self.answer = answer
+
+    def _heard(self, listener: Listener | None) -> Answer:
+        if listener is None:
+            return Answer()
+        try:
+            return listener.end()
+        except Exception as error:
+            raise_interruption(error)
+            log.exception("the stream of call %s could not be read", self.id)
+            return Answer()
 
     def living(self) -> Living | None:
         """What is to be kept while the call lives: its hold, if the store has it."""
@@ -135,8 +138,8 @@ class Charge(Admission):
             yield from self.guard.background.keep(self, answer)
 
     def _settle(self, answer: Answer) -> Steps[None]:
-        if self.input_unknown:
-            answer = yield from self._add_input(answer)
+        if answer.lacks:
+            answer = yield from self._completed(answer)
         cost = self.cost(answer)
         if answer.tier is not None and leaves_open(self.call.tier):
             self.guard.prices.meet(self.provider, self.call.model, answer.tier)
@@ -210,11 +213,38 @@ class Charge(Admission):
         yield Step(partial(self._journal().keep, kept, landed), blocking=True)
         self._unspare(entry.cost)
 
-    def _add_input(self, answer: Answer) -> Steps[Answer]:
-        """Complete the usage of an interrupted answer with the input, as well as it can be counted."""
-        yield from self._count()
-        usage = {} if self.projection is None else self.projection.usage(0)
-        usage["output_tokens"] = (answer.usage or {}).get("output_tokens", 0)
+    def _completed(self, answer: Answer) -> Steps[Answer]:
+        """
+        Complete a usage with what can be counted: the output by what was written, the input as before the call.
+
+        What a model reasoned unseen cannot be: the usage is then unknown.
+        """
+        call, heard, lacks = self.call, answer.heard, answer.lacks
+        usage = dict(answer.usage or {})
+        total = usage.pop("total_tokens", None)
+        if call.max_output == 0 and "input_tokens" in usage:  # only to show the prompt's log probabilities
+            return answer._replace(usage={**usage, "output_tokens": usage.get("output_tokens", 0)})
+        self.estimated = True
+        if "output_tokens" in lacks and call.thinks and total is None and not heard.running:
+            return answer._replace(usage=None)
+        if "input_tokens" in lacks:
+            yield from self._count()
+            if self.projection is not None:
+                usage = {**self.projection.usage(0), **usage}
+            elif not (self.free or self.unpriced):
+                return answer._replace(usage=None)
+            self.input_unknown = total is None
+        if "output_tokens" in lacks:
+            said, written = usage.get("output_tokens", 0), 0
+            if heard.pieces:
+                written = yield Step(partial(count_heard, heard, answer.model or call.model), blocking=True)
+            if call.max_output is not None:
+                written = min(written, call.max_output * call.choices)
+            if total is not None:
+                usage["output_tokens"] = min(max(total - usage.get("input_tokens", 0), written), total)
+                usage["input_tokens"] = total - usage["output_tokens"]
+            else:
+                usage["output_tokens"] = said + written if heard.running else max(said, written)
         return answer._replace(usage=usage)
 
     def _entry(self, answer: Answer, cost: Nano) -> Entry:
@@ -272,25 +302,41 @@ class Charge(Admission):
 
     def cost(self, answer: Answer) -> Nano:
         """
-        The true cost. All that was held, if the usage is unknown: unknown is not free.
+        The true cost. All that was held, if the usage is unknown or cannot be: unknown is not free.
 
         What a provider states, and what a model of the list costs that answered instead of a free one, is the cost
         also where nothing was to be paid.
         """
-        answered = 0 if answer.free else self._answered(answer)
-        return answered + self.lost * self._most() if self.lost else answered
+        cost = 0 if answer.free else self._priced(answer)
+        if self.lost:
+            cost += self.lost * self._most()
+        return cost if cost <= MAX_AMOUNT else self._absurd(cost, answer)
 
-    def _answered(self, answer: Answer) -> Nano:
+    def _priced(self, answer: Answer) -> Nano:
         """What the last attempt cost. A stated cost of nothing, beside tokens, says nothing."""
         stated = answer.cost or self.stated
-        if stated:
+        if stated and not answer.lacks:
             return stated
-        if answer.usage is None:
-            return self._most() if answer.cost is None else 0
-        cost = self.guard.true_cost(self.provider, self.call.model, answer)
+        cost = None if answer.usage is None else self.guard.true_cost(self.provider, self.call.model, answer)
         if cost is None:
-            return self._most() if answer.cost is None else 0
-        return min(cost, self.amount) if self.estimated and self.amount else cost
+            return max(self._most(), stated)
+        if self.input_unknown and self.amount:
+            cost = min(cost, self.amount)
+        return max(cost + answer.fee, stated)
+
+    def _absurd(self, cost: Nano, answer: Answer) -> Nano:
+        """What is booked of a cost that no store can book; it is logged."""
+        self.estimated = True
+        most = min(self._most() or MAX_AMOUNT, MAX_AMOUNT)
+        log.error(
+            "call %s is said to have cost %s, which no store can book: it is booked at the most that was held, %s; "
+            "check the price of %r, and what its server says of usage",
+            self.id,
+            format_nano(cost),
+            format_nano(most),
+            answer.model or self.call.model,
+        )
+        return most
 
 
 class Follow:
@@ -311,8 +357,8 @@ class Follow:
 
     def interrupted(self, listener: Listener | None, _ending: Ending) -> None:
         """Take in what its stream said of it, if that was its last word."""
-        if listener is not None and listener.done and listener.answer is not None:
-            self.answers = (listener.answer,)
+        if listener is not None and listener.done:
+            self.answers = (listener.end(),)
 
     def living(self) -> None:
         """Nothing."""

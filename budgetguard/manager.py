@@ -22,6 +22,7 @@ from .answers import read_answer
 from .budgets import DEFAULT_IN_FLIGHT, Budget, UserBudget, model_keys, require_moment, require_text, terms_key
 from .config import DEFAULT_STORE, load_config
 from .errors import ConfigError, UnknownUserError, UnpricedModelError
+from .estimates import count_heard
 from .guards import Guard, Settings
 from .install import install
 from .ledger import Clock, Conflict, Enforce, Entry, Hold, Millis, OnExpire, Settled, Stale, Terms, new_id
@@ -137,10 +138,12 @@ class BudgetManager:
             counted = self.guard.settled_tags(answer.id)
             if counted is not None and counted.get("user") == user:
                 return {"user": records.record(self, own)}
-            if answer.usage is None and answer.cost is None:
-                raise ConfigError("completion_obj has no usage: give model, input_text and output_text instead")
             asked = answer.model or model or ""
-            usage = answer.usage or {}
+            usage = dict(answer.usage or {})
+            if answer.cost is None and (answer.usage is None or "input_tokens" in answer.lacks):
+                raise ConfigError("completion_obj has no usage: give model, input_text and output_text instead")
+            if answer.lacks:
+                usage["output_tokens"] = count_heard(answer.heard, asked)
             cost = self._cost(asked, usage, answer.tier) if answer.cost is None else answer.cost
         elif model and isinstance(input_text, str) and isinstance(output_text, str):
             asked = require_text(model, "model")

@@ -15,7 +15,7 @@ from typing import Any
 
 from .adapters.openai import cap_field
 from .adapters.openai_errors import filtered, free_failure, is_unexplained, paid_reply, refused_fields
-from .adapters.openai_replies import stated_cost
+from .adapters.openai_usage import stated_cost
 from .attempts import Attempts
 from .calls import NOTHING, Answer, Endpoint, Host, Reply
 from .charge import Charge
@@ -294,10 +294,8 @@ def _dearer(charge: Charge, other: str) -> str:
 
 def _stated(header: str | None) -> Nano:
     """The cost that a proxy states; 0 if it states none."""
-    try:
-        return (stated_cost({"cost": float(header)}) or 0) if header else 0
-    except ValueError:
-        return 0
+    cost, _fee = stated_cost({"cost": header}) if header else (None, 0)
+    return cost or 0
 
 
 def body_of(options: Any) -> Mapping[str, Any] | None:

@@ -37,6 +37,7 @@ class Watch:
         "_buffer",
         "_inflate",
         "_open",
+        "_request",
         "_taken_in",
         "charge",
         "deaf",
@@ -64,6 +65,7 @@ class Watch:
         self._inflate = bytes if read else _inflater(response.headers.get("content-encoding", "identity"))
         self._buffer = bytearray()
         self._open = [True]
+        self._request = response.request
         self._taken_in = False
 
     def hear(self, item: Any) -> bool:
@@ -118,6 +120,7 @@ class Watch:
             self.charge.observe(Answer())
         elif self.listener is not None:
             self._event(self._buffer)
+            self._hear_error(sys.exc_info()[1])
             self.charge.interrupted(self.listener, self._ending())
         elif self.charge.endpoint.answer is not None:
             self.charge.observe(self._reply(self.charge.endpoint.answer))
@@ -126,6 +129,12 @@ class Watch:
         self._taken_in = True
         self._buffer.clear()
         return True
+
+    def _hear_error(self, error: BaseException | None) -> None:
+        """Hear an error event: the SDK raises it instead of giving it on, and closes the body meanwhile."""
+        said = getattr(error, "body", None)
+        if said is not None and getattr(error, "request", None) is self._request:
+            self.hear({"error": said})
 
     def living(self) -> Living | None:
         """What is to be kept while nobody has read the body."""

@@ -25,7 +25,7 @@ LAYERS = [
     ["stores", "adapters"],
     ["answers"],
     ["refusals", "keeper", "process", "scope", "journal", "journal_files", "lease_post", "leases", "steps", "copying"],
-    ["projection", "coverage"],
+    ["projection", "coverage", "estimates"],
     ["admission"],
     ["charge"],
     ["batches"],

@@ -22,9 +22,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budgetguard.adapters import openai as adapter
-from budgetguard.adapters import openai_streams as streams
-from budgetguard.calls import UNKNOWN_HOST, Answer, Call, Endpoint
+from budgetguard.adapters.openai_usage import TEXT_TOTALS
+from budgetguard.adapters.openai_written import KEPT, PIECES, size
+from budgetguard.calls import UNKNOWN_HOST, Answer, Call, Endpoint, Heard
 from budgetguard.hosts import host_of
+from budgetguard.money import MAX_AMOUNT
 
 RECORDED = json.loads((Path(__file__).parent / "recordings" / "openai_replies.json").read_text())
 BY_NAME = {endpoint.name: endpoint for endpoint in adapter.ENDPOINTS}
@@ -609,7 +611,7 @@ def test_an_sdk_object_says_the_same(recorded: Any) -> None:
 @pytest.mark.parametrize(
     ("cost", "nano"),
     [
-        (0, 0),
+        (0, None),
         (1, 10**9),
         (1e-10, 1),
         (0.1, 10**8),
@@ -617,13 +619,17 @@ def test_an_sdk_object_says_the_same(recorded: Any) -> None:
         (float("nan"), None),
         (float("inf"), None),
         (True, None),
-        ("0.1", None),
-        ({"total_cost": 1}, None),
+        ("0.1", 10**8),
+        ("free", None),
+        ({"total_cost": 1}, 10**9),
+        ({"total_cost": "?"}, None),
+        ([], None),
         (None, None),
+        (9_000_001, None),
     ],
 )
 def test_a_stated_cost_is_taken_only_if_it_is_an_amount(cost: Any, nano: int | None) -> None:
-    """Rounded up to whole nano-dollars."""
+    """Rounded up to whole nano-dollars. A 0 says nothing: proxies put it where they know no price."""
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "cost": cost}
     assert answered(BY_NAME["chat.completions"], {"usage": usage}).cost == nano
 
@@ -666,10 +672,9 @@ def test_a_chat_stream_ends_with_its_usage(plain: bool) -> None:
     listener, marks = listen("chat.completions", [c if plain else kind.construct(**c) for c in CHAT_STREAM])
     assert marks == [False] * 6 + [True]
     assert listener.done
-    assert listener.answer == Answer(
+    assert listener.end() == Answer(
         model="gpt-4o", usage={"input_tokens": 5, "output_tokens": 3}, tier="default", id="c1"
     )
-    assert (listener.pieces, listener.heard) == (4, 6 + 3 + 2 + 2)
 
 
 @pytest.mark.parametrize("plain", [True, False], ids=["dict", "object"])
@@ -684,8 +689,8 @@ def test_a_usage_chunk_with_anything_else_is_kept(plain: bool, more: dict[str, A
     """Azure's and moderation's chunks have no choices either, and are the caller's."""
     item: Any = chunk([], usage=USAGE, **more)
     item = item if plain else openai.types.chat.ChatCompletionChunk.construct(**item)
-    listener, marks = listen("chat.completions", [item])
-    assert marks == [False]
+    listener, marks = listen("chat.completions", [*CHAT_STREAM[:-1], item])
+    assert marks == [False] * len(CHAT_STREAM)
     assert listener.done
 
 
@@ -693,16 +698,21 @@ def test_an_empty_first_chunk_is_no_usage_chunk() -> None:
     """Azure's first chunk has neither choices nor usage."""
     listener, marks = listen("chat.completions", [chunk([], prompt_filter_results=[{}])])
     assert marks == [False]
-    assert (listener.answer, listener.done) == (None, False)
+    assert not listener.done
+    assert listener.end().usage == {}
 
 
 def test_the_latest_usage_counts() -> None:
     """Some servers put a running total on every chunk: the last is the sum, and none is the last word."""
-    items = [chunk([delta(content="a")], usage={**USAGE, "completion_tokens": n}) for n in (1, 2, 3)]
+    items = [
+        chunk([delta(content="a")], usage={"prompt_tokens": 5, "completion_tokens": n, "total_tokens": 5 + n})
+        for n in (1, 2, 3)
+    ]
     listener, marks = listen("chat.completions", items)
     assert marks == [False] * 3
-    assert listener.answer is not None
-    assert listener.answer.usage["output_tokens"] == 3
+    answer = listener.end()
+    assert answer.usage is not None
+    assert (answer.usage["output_tokens"], answer.lacks, answer.heard) == (3, ("output_tokens",), Heard(running=True))
     assert not listener.done
 
 
@@ -711,14 +721,20 @@ def test_a_stream_that_ends_at_its_cap_says_so(order: list[int]) -> None:
     """Whether the usage comes before that or after."""
     items = [chunk([delta(finish="length")]), chunk([delta(content="")], usage=USAGE)]
     listener, _ = listen("chat.completions", [items[n] for n in order])
-    assert listener.answer is not None
-    assert listener.answer.cut
+    assert listener.end().cut
 
 
 def test_an_abandoned_stream_tells_what_was_heard() -> None:
     """Its input is counted before, its output as far as it came."""
     listener, _ = listen("chat.completions", CHAT_STREAM[:2])
-    assert (listener.answer, listener.done, listener.pieces, listener.heard) == (None, False, 1, 6)
+    answer = listener.end()
+    assert (answer.usage, answer.lacks, answer.heard, listener.done) == ({}, TEXT_TOTALS, Heard("héllo", 0, 1), False)
+
+
+def test_all_that_is_written_is_heard() -> None:
+    """Calls of tools with their names, refusals, and reasoning that is shown."""
+    listener, _ = listen("chat.completions", CHAT_STREAM[:5])
+    assert listener.end().heard == Heard("héllof{}nohm", 0, 4)
 
 
 def test_a_legacy_stream_is_heard_alike() -> None:
@@ -726,7 +742,7 @@ def test_a_legacy_stream_is_heard_alike() -> None:
     items = [{"choices": [{"index": 0, "text": "ab", "finish_reason": "length"}]}, {"choices": [], "usage": USAGE}]
     listener, marks = listen("completions", items)
     assert marks == [False, True]
-    assert (listener.pieces, listener.heard, listener.answer.cut) == (1, 2, True)
+    assert (listener.end().usage, listener.end().cut) == ({"input_tokens": 5, "output_tokens": 3}, True)
 
 
 def response(status: str, **more: Any) -> dict[str, Any]:
@@ -764,20 +780,28 @@ def test_a_response_stream_ends_with_its_response(plain: bool, end: str) -> None
     listener, marks = listen("responses", [event if plain else kind.construct(**event) for kind, event in events])
     assert marks == [False] * 5
     assert listener.done
-    assert listener.answer is not None
-    assert listener.answer.usage == {"input_tokens": 5, "output_tokens": 3}
-    assert listener.answer.final
-    assert (listener.pieces, listener.heard) == (3, 3 + 2 + 1)
+    answer = listener.end()
+    assert answer.usage == {"input_tokens": 5, "output_tokens": 3}
+    assert answer.final
+    assert answer.lacks == ()
+
+
+def test_a_response_stream_that_is_left_tells_what_was_heard() -> None:
+    """Text, arguments of tools, and summaries of reasoning."""
+    kinds = ("output_text.delta", "function_call_arguments.delta", "reasoning_summary_text.delta")
+    events = [{"type": f"response.{kind}", "delta": text} for kind, text in zip(kinds, ("hé", "{}", "m"), strict=True)]
+    answer = listen("responses", events)[0].end()
+    assert (answer.usage, answer.lacks, answer.heard) == ({}, TEXT_TOTALS, Heard("hé{}m", 0, 3))
 
 
 def test_a_broken_stream_of_a_background_response_leaves_its_id() -> None:
     """So that its hold can wait for a later retrieve. One in the foreground ends with its stream."""
     created = {"type": "response.created", "response": response("queued", background=True)}
     listener, _ = listen("responses", [created])
-    assert listener.answer == Answer(model="gpt-5", id="resp_1", final=False)
+    assert listener.end() == Answer(model="gpt-5", id="resp_1", final=False)
     assert not listener.done
     created = {"type": "response.created", "response": response("in_progress", background=False)}
-    assert listen("responses", [created])[0].answer is None
+    assert listen("responses", [created])[0].end().final
 
 
 def test_media_streams_have_one_event_with_usage() -> None:
@@ -785,27 +809,30 @@ def test_media_streams_have_one_event_with_usage() -> None:
     usage = {"input_tokens": 5, "output_tokens": 272, "input_tokens_details": {"image_tokens": 0, "text_tokens": 5}}
     picture = {"type": "image_generation.completed", "usage": usage}
     listener, _ = listen("images.generate", [{"type": "image_generation.partial_image"}, picture, picture])
-    assert listener.answer.usage == {"input_tokens": 10, "output_tokens": 544, "output_image_tokens": 544}
-    assert (listener.pieces, listener.done) == (1, False)
+    assert listener.end().usage == {"input_tokens": 10, "output_tokens": 544, "output_image_tokens": 544}
+    assert not listener.done
 
     usage = {"type": "tokens", "input_tokens": 9, "output_tokens": 2, "input_token_details": {"audio_tokens": 8}}
     events = [{"type": "transcript.text.delta", "delta": "hi"}, {"type": "transcript.text.done", "usage": usage}]
     listener, _ = listen("audio.transcriptions", events)
-    assert listener.answer.usage == {"input_tokens": 9, "output_tokens": 2, "input_audio_tokens": 8}
-    assert (listener.done, listener.heard) == (True, 2)
+    assert listener.end().usage == {"input_tokens": 9, "output_tokens": 2, "input_audio_tokens": 8}
+    assert listener.done
+    assert listen("audio.transcriptions", events[:1])[0].end().heard == Heard("hi", 0, 1)
 
     listener, _ = listen(
         "audio.speech", [{"type": "speech.audio.done", "usage": {"input_tokens": 3, "output_tokens": 40}}]
     )
-    assert listener.answer.usage["output_tokens"] == 40
+    assert listener.end().usage["output_tokens"] == 40
     assert listener.done
 
 
-def test_hearing_does_not_keep_the_stream() -> None:
-    """A listener of a long stream holds counts, not chunks."""
-    listener, _ = listen("chat.completions", [chunk([delta(content="x" * 100)])] * 50)
-    assert not any(isinstance(getattr(listener, slot), list | dict | str) for slot in type(listener).__slots__)
-    assert listener.heard == 5_000
+def test_hearing_keeps_only_so_much_of_a_stream() -> None:
+    """Of a very long one the start, and how long the rest is."""
+    made = [chunk([delta(content="é" * 1_000)])] * 3_000
+    listener, _ = listen("chat.completions", made)
+    heard = listener.end().heard
+    assert heard == Heard("é" * KEPT, 2 * (3_000_000 - KEPT), 3_000)
+    assert len(listener._texts) <= PIECES
 
 
 # -- robustness ------------------------------------------------------------------------------------------------------
@@ -920,12 +947,18 @@ def check_requests(body: Any, files: Any = ()) -> None:
         assert min(call.overhead, call.images, call.choices - 1, *call.fixed.values(), 0) == 0
 
 
+def check_answer(answer: Answer) -> None:
+    for usage in (answer.usage or {}, *(usage for _, usage in answer.also)):
+        assert all(type(number) is int and 0 <= number <= 4 * 10**12 for number in usage.values())
+    assert answer.model is None or type(answer.model) is str
+    assert answer.cost is None or 0 < answer.cost <= MAX_AMOUNT
+    assert answer.usage is not None or not answer.lacks
+    assert type(answer.heard.text) is str
+
+
 def check_replies(reply: Any) -> None:
     for read_reply in REPLIES:
-        answer = read_reply(reply)
-        for usage in (answer.usage or {}, *(usage for _, usage in answer.also)):
-            assert all(type(number) is int and 0 <= number <= 2 * 10**12 for number in usage.values())
-        assert answer.model is None or type(answer.model) is str
+        check_answer(read_reply(reply))
 
 
 def check_listeners(items: list[Any]) -> None:
@@ -934,7 +967,7 @@ def check_listeners(items: list[Any]) -> None:
         listener = make()
         for item in items:
             assert listener.hear(item) in (True, False)
-        assert listener.heard >= 0
+        check_answer(listener.end())
 
 
 @pytest.mark.parametrize("body", BODIES, ids=["chat", "responses", "media"])
@@ -972,7 +1005,7 @@ def test_no_junk_makes_anything_raise(junk: Any) -> None:
 
 def test_text_that_no_encoding_has_is_measured() -> None:
     """A lone surrogate may stand in any Python text."""
-    assert streams.size("\ud800") == 3
+    assert size("\ud800") == 3
 
 
 @pytest.mark.parametrize(

@@ -79,14 +79,16 @@ def batch(reply: Any) -> Answer:
     """
     status, usage = _text(reply, "status"), read(reply, "usage")
     counts = token_usage(usage)
-    if counts is not None and not any(counts.values()):
-        counts = None  # a placeholder
+    if counts is not None and not (any(counts.values()) and {"input_tokens", "output_tokens"} <= counts.keys()):
+        counts = None  # a placeholder, or half of it
+    cost, fee = stated_cost(usage)
     answered = _answered(reply, status)
     return Answer(
         model=_text(reply, "model"),
         usage=counts,
         tier=TIER,
-        cost=stated_cost(usage),
+        cost=cost,
+        fee=fee,
         id=_text(reply, "id"),
         final=status in _OVER,
         free=counts is None and status in _OVER and (answered == 0 or (status == "failed" and not answered)),

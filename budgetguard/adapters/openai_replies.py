@@ -9,62 +9,38 @@ unknown is not free.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from decimal import ROUND_CEILING, Decimal
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from ..calls import Answer, Usage, read
-from ..calls import count as count_of
+from ..calls import Answer, Heard, Usage, read
+from . import openai_written as written
 from .openai_input import text
 from .openai_requests import IMAGE_MODEL, SEARCHES, gigabytes
+from .openai_usage import TEXT_TOTALS, fields, media_usage, number_of, stated_cost, token_usage
 
 Others: TypeAlias = tuple[tuple[str, Usage], ...]
 """What other models used: (model, usage)."""
 
-_NANO = 1_000_000_000
-_MOST_DOLLARS = 9_000_000
-
-_MOST = 10**12
-"""Above every count of a real reply; keeps costs within 64 bits."""
-
 _RUNNING = frozenset({"queued", "in_progress"})
 
-_NUMBER = (int, float)
-
-_INPUT_DETAILS = {
-    "cached_tokens": "cache_read_tokens",
-    "cache_write_tokens": "cache_write_tokens",
-    "audio_tokens": "input_audio_tokens",
-    "image_tokens": "input_image_tokens",
-}
-_OUTPUT_DETAILS = {
-    "reasoning_tokens": "output_reasoning_tokens",
-    "audio_tokens": "output_audio_tokens",
-    "image_tokens": "output_image_tokens",
-}
-_DETAILS = {
-    "prompt_tokens_details": _INPUT_DETAILS,
-    "input_tokens_details": _INPUT_DETAILS,
-    "input_token_details": _INPUT_DETAILS,
-    "completion_tokens_details": _OUTPUT_DETAILS,
-    "output_tokens_details": _OUTPUT_DETAILS,
-    "output_token_details": _OUTPUT_DETAILS,
-    "cached_tokens_details": {"cached_image_tokens": "cache_image_read_tokens"},
-}
-_CACHE_HITS = frozenset({"prompt_cache_hit_tokens", "cached_tokens"})
-"""What stands beside the totals: at DeepSeek, and of the image tool."""
-
 _READ = (
+    "base_resp",
     "choices",
+    "error",
+    "errors",
     "id",
     "incomplete_details",
     "model",
+    "object",
     "output",
     "service_tier",
     "status",
+    "success",
     "tool_usage",
     "tools",
+    "type",
     "usage",
+    "x_groq",
 )
 """The fields of a text reply that are read here."""
 
@@ -74,162 +50,192 @@ _EXTRA = frozenset(
 """Kinds of output items that may cost something beside the response's tokens."""
 
 
-def token_usage(usage: Any) -> dict[str, int] | None:
-    """
-    The counts of a usage object of any token-billed operation; `None` if it has none.
+NO_HEARD = Heard()
 
-    Chat says `prompt_tokens`, Responses, images and transcriptions `input_tokens`, both with details; DeepSeek
-    puts `prompt_cache_hit_tokens` beside them.
-    """
-    said = usage if type(usage) is dict else _fields(usage)
-    asked, given = said.get("prompt_tokens"), said.get("completion_tokens")
-    if asked is None and given is None:
-        asked, given = said.get("input_tokens"), said.get("output_tokens")
-    if type(asked) is int and type(given) is int and 0 <= asked <= _MOST and 0 <= given <= _MOST:
-        counts = {"input_tokens": asked, "output_tokens": given}
-    elif isinstance(asked, _NUMBER) or isinstance(given, _NUMBER):
-        counts = {"input_tokens": _whole(asked), "output_tokens": _whole(given)}
-    else:
-        return None
-    for name, value in said.items():
-        if value is not None and name in _DETAILS:
-            kinds = _DETAILS[name]
-            for detail, number in _fields(value).items():
-                if detail in kinds:
-                    if number and (number := _whole(number)):
-                        counts[kinds[detail]] = number
-                elif detail == "cache_write_tokens_details" and number:
-                    counts["cache_write_12h_tokens"] = count(number, "ttl_12h_tokens")
-        elif value and name in _CACHE_HITS and (number := _whole(value)):
-            counts.setdefault("cache_read_tokens", number)
-    return counts
-
-
-def _fields(item: Any, names: Sequence[str] = ()) -> Mapping[str, Any]:
-    """All fields of plain JSON or of an SDK object; of another object its own attributes, or those of these names."""
-    if type(item) is dict:
-        return item
-    try:
-        fields, extra = item.__dict__, item.__pydantic_extra__
-    except AttributeError:
-        if names:
-            return {name: read(item, name) for name in names}
-        fields, extra = getattr(item, "__dict__", None), None
-    if type(fields) is not dict:
-        return item if isinstance(item, Mapping) else {}
-    return {**fields, **extra} if extra and isinstance(extra, dict) else fields
-
-
-def _whole(value: Any) -> int:
-    return min(max(value, 0), _MOST) if type(value) is int else count({"": value}, "")
-
-
-def count(item: Any, name: str) -> int:
-    """A count, within what a reply can mean."""
-    return min(count_of(item, name), _MOST)
-
-
-def stated_cost(usage: Any) -> int | None:
-    """
-    The cost that a provider states, in nano-dollars, rounded up.
-
-    OpenRouter: `usage.cost`, and with a key of one's own (`is_byok`) the upstream provider's bill on top of it.
-    A LiteLLM proxy: `usage.cost`.
-    """
-    said = _fields(usage)
-    cost = _nano(said.get("cost"))
-    if cost is None or said.get("is_byok") is False:
-        return cost
-    return cost + (_nano(read(said.get("cost_details"), "upstream_inference_cost")) or 0)
+_RESEARCH = "sonar-deep-research"
+_RESEARCH_OUTPUT = {"citation_tokens": "output_citation_tokens", "reasoning_tokens": "output_reasoning_tokens"}
+"""
+What Perplexity bills this model for beside its completion, whose count has none of it; and searches (its price list,
+docs.perplexity.ai, "Pricing"). Of its other models these fields say nothing that is billed.
+"""
 
 
 def chat(reply: Any) -> Answer:
     """A chat completion, or a legacy completion. A model that searches does so once a call, for a fee."""
-    said = _fields(reply, _READ)
-    usage = _fields(said.get("usage"))
+    said = fields(reply, _READ)
+    usage = fields(said.get("usage"))
     model = text(said, "model")
-    counts = token_usage(usage)
-    if counts is not None and model is not None and SEARCHES in model:
-        counts["web_searches"] = 1
-    cut = False
     choices = said.get("choices")
-    for choice in choices if type(choices) is list else _list(choices):
+    choices = choices if type(choices) is list else _list(choices)
+    counts = token_usage(usage)
+    cut = False
+    for choice in choices:
         if read(choice, "finish_reason") == "length":
             cut = True
+    if counts is None and (elsewhere := usage_beside(said, choices)) is not None:
+        usage = fields(elsewhere)
+        counts = token_usage(usage)
+    if counts is not None and model is not None:
+        if SEARCHES in model:
+            counts["web_searches"] = 1
+        elif _RESEARCH in model:
+            _add_research(usage, counts)
+    cost, fee = stated_cost(usage)
+    free = cost is None and not counts and not choices and is_error(said)
+    lacks: Sequence[str] = ()
+    heard = NO_HEARD
+    if counts is not None and not ((counts.get("output_tokens") and "input_tokens" in counts) or cost or free):
+        heard = written.heard_of(_texts(choices))
+        lacks = unsaid(counts, heard.pieces > 0)
     return Answer(
         model=model,
         usage=counts,
         tier=text(said, "service_tier"),
-        cost=stated_cost(usage) if "cost" in usage else None,
+        cost=cost,
         id=text(said, "id"),
+        free=free,
         cut=cut,
+        fee=fee,
+        lacks=lacks,
+        heard=heard,
     )
 
 
+def usage_beside(said: Any, choices: Sequence[Any]) -> Any:
+    """The usage that stands elsewhere than others have it: Groq's in `x_groq`, Moonshot's in the last choice."""
+    for place in (read(said, "x_groq"), *choices):
+        usage = read(place, "usage")
+        if usage is not None:
+            return usage
+    return None
+
+
+def unsaid(counts: Usage, wrote: bool) -> Sequence[str]:
+    """What a usage lacks of its two totals. No output is no count of it where something was written."""
+    return tuple(kind for kind in TEXT_TOTALS if kind not in counts or (wrote and not counts[kind]))
+
+
+def is_error(said: Any) -> bool:
+    """
+    Whether a reply, or an event, is an error that came with status 200.
+
+    As OpenRouter, vLLM, Anthropic, Z.ai, Cloudflare and MiniMax write it.
+    """
+    if read(said, "error") or read(said, "errors") or read(said, "success") is False:
+        return True
+    return (
+        "error" in (read(said, "object"), read(said, "type")) or number_of(read(said, "base_resp"), "status_code") > 0
+    )
+
+
+def _add_research(usage: Mapping[str, Any], counts: dict[str, int]) -> None:
+    for name, kind in _RESEARCH_OUTPUT.items():
+        if number := number_of(usage, name):
+            counts[kind] = number
+            counts["output_tokens"] = counts.get("output_tokens", 0) + number
+    if number := number_of(usage, "num_search_queries"):
+        counts["web_searches"] = number
+
+
+def _texts(choices: Sequence[Any]) -> Iterator[str]:
+    for choice in choices:
+        message = read(choice, "message")
+        yield from written.message(choice if message is None else message)
+
+
 def embeddings(reply: Any) -> Answer:
-    """An embedding reply: input tokens only."""
+    """An embedding reply: input tokens only, which the total is where nothing else is said."""
     usage = read(reply, "usage")
-    return Answer(model=_text(reply, "model"), usage=token_usage(usage), cost=stated_cost(usage))
+    counts = token_usage(usage)
+    lacks: Sequence[str] = ()
+    if counts is not None:
+        sent = counts.pop("input_tokens", 0) + counts.pop("output_tokens", 0) + counts.pop("total_tokens", 0)
+        counts |= {"input_tokens": sent, "output_tokens": 0}
+        lacks = () if sent else ("input_tokens",)
+    return _short(reply, counts, lacks)
 
 
 def decisions(reply: Any) -> Answer:
     """A decision."""
-    usage = read(reply, "usage")
-    return Answer(model=_text(reply, "model"), usage=token_usage(usage), cost=stated_cost(usage), id=_text(reply, "id"))
+    counts = token_usage(read(reply, "usage"))
+    return _short(reply, counts, () if counts is None else unsaid(counts, wrote=False))
+
+
+def _short(reply: Any, counts: dict[str, int] | None, lacks: Sequence[str]) -> Answer:
+    cost, fee = stated_cost(read(reply, "usage"))
+    free = cost is None and is_error(reply) and not any((counts or {}).values())
+    name = _text(reply, "id")
+    left = () if free else lacks
+    return Answer(model=_text(reply, "model"), usage=counts, cost=cost, id=name, free=free, fee=fee, lacks=left)
 
 
 def responses(reply: Any) -> Answer:
     """
     A response, finished or not, with the fees of its hosted tools.
 
-    A background response that failed with nothing to show and no usage was not billed; one that was cancelled
-    may have been.
+    A background response that failed with nothing to show and no usage was not billed, nor was an error in the place
+    of a response; one that was cancelled may have been.
     """
-    said = _fields(reply, _READ)
-    usage = _fields(said.get("usage"))
+    said = fields(reply, _READ)
+    usage = fields(said.get("usage"))
     counts = token_usage(usage)
     status = text(said, "status")
     unfinished = said.get("incomplete_details")
     also: Others = ()
-    if counts is not None and _has_extras(said):
-        counts.update(_fees(said))
-        also = _pictures(said)
+    cost, fee = stated_cost(usage)
+    lacks: Sequence[str] = ()
+    heard = NO_HEARD
+    if counts is not None:
+        if not ((counts.get("output_tokens") and "input_tokens" in counts) or cost):
+            heard = written.heard_of(written.output(said.get("output")))
+            lacks = unsaid(counts, heard.pieces > 0)
+        if _has_extras(said):
+            counts.update(_fees(said))
+            also = _pictures(said)
+    failed = status == "failed" or (status is None and is_error(said))
     return Answer(
         model=text(said, "model"),
         usage=counts,
         tier=text(said, "service_tier"),
-        cost=stated_cost(usage) if "cost" in usage else None,
+        cost=cost,
         id=text(said, "id"),
         final=status not in _RUNNING,
-        free=counts is None and status == "failed" and not said.get("output"),
+        free=counts is None and cost is None and failed and not said.get("output"),
         cut=unfinished is not None and read(unfinished, "reason") == "max_output_tokens",
         also=also,
+        fee=fee,
+        lacks=lacks,
+        heard=heard,
     )
 
 
 def images(reply: Any) -> Answer:
     """Pictures. The reply does not say of which model; DALL-E's has no usage."""
-    counts = token_usage(read(reply, "usage"))
+    usage = read(reply, "usage")
+    counts = media_usage(usage)
+    cost, fee = stated_cost(usage)
     if counts is None:
-        return Answer()
-    return Answer(usage=image_counts(counts), cost=stated_cost(read(reply, "usage")), also=svg(reply))
+        return Answer(cost=cost, fee=fee, free=cost is None and is_error(reply) and not read(reply, "data"))
+    return Answer(usage=image_counts(counts), cost=cost, fee=fee, also=svg(reply))
 
 
 def transcription(reply: Any) -> Answer:
     """A transcript or a translation: tokens or seconds. As plain text or subtitles it has neither."""
     usage = read(reply, "usage")
-    counts = token_usage(usage)
+    counts = media_usage(usage)
     if counts is None:
-        seconds = count(usage, "seconds") or count(reply, "duration")
+        seconds = number_of(usage, "seconds") or number_of(reply, "duration")
         counts = {"input_audio_seconds": seconds} if seconds else None
-    return Answer(usage=counts, cost=stated_cost(usage))
+    cost, fee = stated_cost(usage)
+    free = counts is None and cost is None and is_error(reply) and read(reply, "text") is None
+    return Answer(usage=counts, cost=cost, fee=fee, free=free)
 
 
 def video(reply: Any) -> Answer:
     """A film that was ordered: its length and size are its price, whether it is made already or not."""
     seconds, size = read(reply, "seconds"), _text(reply, "size")
     length = int(seconds) if isinstance(seconds, str) and re.fullmatch("[0-9]{1,5}", seconds) else 0
-    length = length or count(reply, "seconds")
+    length = length or number_of(reply, "seconds")
     usage = {f"video_seconds/{size}": length} if size is not None and length else None
     return Answer(model=_text(reply, "model"), usage=usage, id=_text(reply, "id"))
 
@@ -261,7 +267,7 @@ def _fees(reply: Any) -> dict[str, int]:
     kinds = [read(item, "type") for item in output]
     billed = read(read(reply, "tool_usage"), "web_search")
     searches = (
-        count(billed, "num_requests")
+        number_of(billed, "num_requests")
         if billed is not None
         else sum(kind == "web_search_call" and _is_search(item) for kind, item in zip(kinds, output, strict=True))
     )
@@ -297,7 +303,7 @@ def _containers(reply: Any, output: Sequence[Any], kinds: Sequence[Any]) -> dict
 
 def _pictures(reply: Any) -> Others:
     """What the image tool's own model used."""
-    made = token_usage(read(read(reply, "tool_usage"), "image_gen"))
+    made = media_usage(read(read(reply, "tool_usage"), "image_gen"))
     also: list[tuple[str, Usage]] = []
     if made and (made["input_tokens"] or made["output_tokens"]):
         also.append((_image_model(reply), image_counts(made)))
@@ -323,12 +329,10 @@ def image_counts(counts: dict[str, int]) -> dict[str, int]:
 def svg(item: Any) -> Others:
     """What the model that writes an SVG used, apart from the image model."""
     usage = read(item, "svg_usage")
-    counts = token_usage(usage)
+    counts = media_usage(usage)
     model = _text(usage, "model")
     if counts is None or model is None:
         return ()
-    if reasoning := count(usage, "reasoning_tokens"):
-        counts["output_reasoning_tokens"] = reasoning
     return ((model, counts),)
 
 
@@ -339,11 +343,3 @@ def _text(item: Any, name: str) -> str | None:
 
 def _list(value: Any) -> Sequence[Any]:
     return value if type(value) is list or isinstance(value, tuple | list) else ()
-
-
-def _nano(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        return None
-    if not 0 <= value <= _MOST_DOLLARS:  # nor NaN
-        return None
-    return int((Decimal(str(value)) * _NANO).to_integral_value(ROUND_CEILING))

@@ -8,10 +8,14 @@ an item it does not know says nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..calls import Answer, Reply, read
 from . import openai_replies as replies
+from . import openai_written as written
+from .openai_usage import TEXT_TOTALS, merged, token_usage
+from .openai_usage import fields as all_fields
 
 _PLAIN_CHUNK = frozenset(
     {
@@ -33,20 +37,34 @@ Fields of a chunk that are on every chunk (`timings`: llama.cpp's): one with the
 was asked for.
 """
 
-_TEXTS = ("content", "refusal", "reasoning_content", "reasoning", "text")
+_CUT = ({"finish_reason": "length"},)
 
 
 class ChatListener:
-    """A stream of chat completions, or of legacy completions. The latest usage is the total."""
+    """
+    A stream of chat completions, or of legacy completions.
 
-    __slots__ = ("_cut", "answer", "done", "heard", "pieces")
+    Its usage may stand on any chunk, split over several, or grow: what comes later completes what came before. One
+    that came before the answer's end, and has not grown since, is a placeholder.
+    """
+
+    __slots__ = ("_closing", "_counted", "_finished", "_output", "_running", "_said", "_texts", "_written", "done")
 
     def __init__(self) -> None:
-        self.answer: Answer | None = None
         self.done = False
-        self.pieces = 0
-        self.heard = 0
-        self._cut = False
+        self._written = written.Written()
+        self._texts = self._written.texts
+        self._said: dict[str, Any] = {}
+        """What the chunks said so far, as one reply without its text."""
+        self._finished = -1
+        """Pieces that had come when a choice finished last."""
+        self._counted = -1
+        """Pieces that had come when there was a usage last."""
+        self._closing = False
+        """Whether that usage was at the end of the answer."""
+        self._output = 0
+        """The output in that usage."""
+        self._running = False
 
     def hear(self, item: Any) -> bool:
         """Take in a chunk. `True`: it has a usage, and nothing that a caller would miss."""
@@ -56,14 +74,17 @@ class ChatListener:
             usage = fields.get("usage")
         except AttributeError:
             return False
+        more = not choices
         if isinstance(choices, list):
             for choice in choices:
-                self._choice(choice)
-        if usage is None:
+                if self._choice(choice):
+                    more = True
+        if usage is None and not more:
             return False
-        return self._usage(item, choices)
+        return self._more(item, usage, choices if isinstance(choices, list) else None)
 
-    def _choice(self, choice: Any) -> None:
+    def _choice(self, choice: Any) -> bool:
+        """Take in a choice; whether it has more than a bit of text."""
         try:
             fields = choice if isinstance(choice, dict) else choice.__dict__
             delta = fields.get("delta")
@@ -73,39 +94,82 @@ class ChatListener:
                 text = (delta if isinstance(delta, dict) else delta.__dict__).get("content")
             reason = fields.get("finish_reason")
         except AttributeError:
-            return
-        if type(text) is str and text:
-            self.pieces += 1
-            self.heard += len(text) if text.isascii() else size(text)
-        elif delta is not None and (length := _other(delta)):
-            self.pieces += 1
-            self.heard += length
+            return True
+        texts = self._texts
+        if reason is None and type(text) is str and text:
+            texts.append(text)
+        elif piece := "".join(written.message(choice if delta is None else delta)):
+            texts.append(piece)
+        elif reason is None:
+            return True
+        if len(texts) > written.PIECES:
+            self._written.fold()
+        if reason is None:
+            return False
+        self._finished = self._written.pieces
         if reason == "length":
-            self._cut = True
-            if self.answer is not None:
-                self.answer = self.answer._replace(cut=True)
+            self._said["choices"] = _CUT
+        elif reason == "error":
+            self._said["error"] = True
+        return True
 
-    def _usage(self, item: Any, choices: Any) -> bool:
-        answer = replies.chat(item)
-        if answer.usage is None and answer.cost is None:
+    def _more(self, item: Any, usage: Any, choices: Sequence[Any] | None) -> bool:
+        """Take in what a chunk has beside text."""
+        said = self._said
+        begun = bool(said) or self._written.pieces > 0
+        for name in ("model", "id", "service_tier"):
+            if value := read(item, name):
+                said[name] = value
+        if replies.is_error(item) or any(read(choice, "error") for choice in choices or ()):
+            said["error"] = True
+        if usage is None:
+            usage = replies.usage_beside(item, choices or ())
+        if usage is None:
             return False
-        self.answer = answer._replace(cut=True) if self._cut else answer
-        if choices:
-            return False
-        self.done = True
-        return isinstance(choices, list) and not _extras(item)
+        self._usage(usage, alone=not choices, begun=begun)
+        return choices == [] and not _extras(item)
+
+    def _usage(self, usage: Any, alone: bool, begun: bool) -> None:
+        whole = self._said["usage"] = merged(self._said.get("usage", {}), usage)
+        counts = token_usage(whole) or {}
+        output, pieces = counts.get("output_tokens", 0), self._written.pieces
+        self._closing = self._finished >= 0 or (alone and begun) or "error" in self._said
+        if output > self._output > 0 and output >= pieces and not self._closing:
+            self._running = True
+            self._written.forget()
+        self._output = output
+        self._counted = pieces
+        self.done = alone and self._finished == pieces and not replies.unsaid(counts, pieces > 0)
+
+    def end(self) -> Answer:
+        """What the chunks said together; where their usage is not the last word, what is to be counted."""
+        answer = replies.chat(self._said)
+        pieces = self._written.pieces
+        if answer.free and not pieces:
+            return answer
+        last = self._counted == pieces and (self._closing or self._finished == pieces > 0)
+        usage = answer.usage or {}
+        lacks = replies.unsaid(usage, pieces > 0)
+        if last and (answer.cost is not None or not lacks):
+            return answer._replace(lacks=())
+        if "output_tokens" not in lacks:
+            lacks = (*lacks, "output_tokens")
+        return answer._replace(usage=usage, free=False, lacks=lacks, heard=self._written.heard(self._running))
 
 
 class ResponsesListener:
     """A stream of Responses events. The last event has the whole response, whether it completed or not."""
 
-    __slots__ = ("answer", "done", "heard", "pieces")
+    __slots__ = ("_answer", "_begun", "_failed", "_texts", "_usage", "_written", "done")
 
     def __init__(self) -> None:
-        self.answer: Answer | None = None
         self.done = False
-        self.pieces = 0
-        self.heard = 0
+        self._written = written.Written()
+        self._texts = self._written.texts
+        self._answer: Answer | None = None
+        self._usage: dict[str, Any] = {}
+        self._begun = False
+        self._failed = False
 
     def hear(self, item: Any) -> bool:
         """Take in an event; none of them is there for usage alone."""
@@ -116,22 +180,45 @@ class ResponsesListener:
         except AttributeError:
             return False
         if type(delta) is str:
-            self.pieces += 1
-            self.heard += len(delta) if delta.isascii() else size(delta)
+            texts = self._texts
+            texts.append(delta)
+            if len(texts) > written.PIECES:
+                self._written.fold()
         elif type(kind) is str and kind in _RESPONSE_EVENTS:
             self._response(kind, fields.get("response"))
+        elif kind == "response.output_item.added":
+            self._begun = True
+        elif kind is None or kind == "error":
+            self._failed = self._failed or replies.is_error(item)
         return False
 
     def _response(self, kind: str, response: Any) -> None:
         if response is None:
             return
-        answer = replies.responses(response)
+        said = all_fields(response)
+        if said.get("usage") is not None:
+            self._usage = merged(self._usage, said["usage"])
         if kind in _LAST_EVENTS:
-            self.answer = answer._replace(final=True)
+            self._answer = replies.responses({**said, "usage": self._usage or None})._replace(final=True)
             self.done = True
         elif read(response, "background") is True and not self.done:
             # So that a broken stream's hold can wait for a later retrieve.
-            self.answer = answer._replace(final=False)
+            self._answer = replies.responses(response)._replace(final=False)
+
+    def end(self) -> Answer:
+        """What the last event said, or what is to be counted."""
+        answer, heard = self._answer, self._written.heard()
+        begun = self._begun or heard.pieces > 0
+        if answer is not None and not answer.final:
+            return answer
+        answer = answer or Answer(free=self._failed)
+        if answer.cost is not None or (answer.free and not begun):
+            return answer
+        if answer.usage is None:
+            return answer._replace(usage={}, free=False, lacks=TEXT_TOTALS, heard=heard)
+        if not heard.pieces:
+            return answer
+        return answer._replace(lacks=replies.unsaid(answer.usage, wrote=True), heard=heard)
 
 
 class MediaListener:
@@ -141,28 +228,39 @@ class MediaListener:
     With several pictures each has its own such event, so that only the end of the stream is the last word.
     """
 
-    __slots__ = ("_reply", "answer", "done", "heard", "pieces")
+    __slots__ = ("_answer", "_failed", "_reply", "_written", "done")
 
     def __init__(self, reply: Reply) -> None:
-        self._reply = reply
-        self.answer: Answer | None = None
         self.done = False
-        self.pieces = 0
-        self.heard = 0
+        self._reply = reply
+        self._answer: Answer | None = None
+        self._written = written.Written()
+        self._failed = False
 
     def hear(self, item: Any) -> bool:
         """Take in an event; none of them is there for usage alone."""
         kind = read(item, "type")
-        if not isinstance(kind, str):
-            return False
-        if kind.endswith((".delta", ".partial_image")):
-            self.pieces += 1
-            self.heard += _size(read(item, "delta"))
-        elif kind in _MEDIA_EVENTS:
+        if isinstance(kind, str) and kind.endswith((".delta", ".partial_image")):
+            delta = read(item, "delta")
+            self._written.texts.append(delta if isinstance(delta, str) else "")
+            if len(self._written.texts) > written.PIECES:
+                self._written.fold()
+        elif isinstance(kind, str) and kind in _MEDIA_EVENTS:
             answer = self._reply(item)
-            self.answer = answer if self.answer is None else _sum(self.answer, answer)
+            self._answer = answer if self._answer is None else _sum(self._answer, answer)
             self.done = not kind.startswith("image_")
+        elif kind is None or kind == "error":
+            self._failed = self._failed or replies.is_error(item)
         return False
+
+    def end(self) -> Answer:
+        """What the events said together, or what is to be counted."""
+        answer, heard = self._answer or Answer(), self._written.heard()
+        if answer.usage is not None or answer.cost is not None:
+            return answer
+        if self._failed and not heard.pieces:
+            return answer._replace(free=True)
+        return answer._replace(usage={}, lacks=TEXT_TOTALS, heard=heard)
 
 
 def _sum(first: Answer, second: Answer) -> Answer:
@@ -178,28 +276,6 @@ _MEDIA_EVENTS = frozenset(
 )
 _LAST_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 _RESPONSE_EVENTS = _LAST_EVENTS | {"response.created", "response.queued", "response.in_progress"}
-
-
-def size(text: str) -> int:
-    """UTF-8 bytes of a text, lone surrogates included."""
-    return len(text.encode("utf-8", "surrogatepass"))
-
-
-def _other(delta: Any) -> int:
-    """UTF-8 bytes of what a delta has beside its content: tool calls, a refusal, reasoning, sound."""
-    length = 0
-    for name in _TEXTS:
-        length += _size(read(delta, name))
-    calls = read(delta, "tool_calls")
-    for call in (*(calls if isinstance(calls, list) else ()), {"function": read(delta, "function_call")}):
-        for part in (read(call, "function"), read(call, "custom")):
-            if part is not None:
-                length += _size(read(part, "name")) + _size(read(part, "arguments")) + _size(read(part, "input"))
-    return length + _size(read(read(delta, "audio"), "transcript"))
-
-
-def _size(text: Any) -> int:
-    return size(text) if isinstance(text, str) else 0
 
 
 def _extras(item: Any) -> bool:
