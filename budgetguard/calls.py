@@ -47,6 +47,19 @@ class Host(NamedTuple):
 UNKNOWN_HOST = Host()
 
 
+class Tools(NamedTuple):
+    """The hosted tools of one request: each call of one has a fee, and has the model read its context once more."""
+
+    calls: int
+    """The most calls of all of them together."""
+    fees: Usage = NOTHING
+    """Of one call."""
+    also: Sequence[tuple[str, Usage]] = ()
+    """What other models use for one call: (model, usage) of an image tool."""
+    cap: str | None = None
+    """The request's field by which we may bound the calls, or `None` where the caller did, or the host has none."""
+
+
 class Call(NamedTuple):
     """The most that one request can use, read from its body."""
 
@@ -79,12 +92,20 @@ class Call(NamedTuple):
     background: bool = False
     """Whether the answer only says that work began, and a later retrieve shows its usage."""
     unknown_input: bool = False
-    """Whether input that the body does not show is billed too (a stored conversation, a hosted tool's results):
+    """Whether input that the body does not show is billed too (a stored conversation, a film behind a URL):
     the model's whole context is then the bound of the input."""
     thinks: bool = False
     """Whether the answer may have billed output that its stream does not show: hidden reasoning."""
     also: Sequence[tuple[str, Usage]] = ()
-    """The most that other models can use on behalf of this call: (model, usage) of an image tool."""
+    """The most that other models can use on behalf of this call: (model, usage) of an SVG's author."""
+    tools: Tools | None = None
+    """The hosted tools of a response."""
+    others: Sequence[str] = ()
+    """Other models that may answer instead: the dearest counts."""
+
+
+UNREAD = Call("", unknown_input=True)
+"""A request whose body cannot be read: any model, any input."""
 
 
 class Answer(NamedTuple):
@@ -152,6 +173,8 @@ class Endpoint:
     """
     follows: bool = False
     """Whether this is a look at an earlier background response (a retrieve, a cancel), which settles its hold."""
+    free_at_home: bool = False
+    """Whether it costs nothing at OpenAI's own hosts (moderations)."""
     opaque: bool = False
     """Whether its reply cannot settle it (jobs, realtime sessions): refused where there is no room, else warned of."""
     tags: Mapping[str, str] = field(default_factory=dict)

@@ -209,10 +209,12 @@ class Charge(Admission):
 
     def cost(self, answer: Answer) -> Nano:
         """The true cost. All that was held, if the usage is unknown: unknown is not free."""
-        if self.free or self.unpriced or answer.free:
+        if answer.free:
             return 0
-        if answer.cost is not None:
+        if answer.cost is not None:  # also of a model that was declared free, and answered by another
             return answer.cost
+        if self.free or self.unpriced:
+            return 0
         if answer.usage is None:
             return self._most()
         cost = self.guard.true_cost(self.provider, self.call.model, answer)

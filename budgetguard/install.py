@@ -22,6 +22,7 @@ from .charge import Charge
 from .config import configured_guard
 from .errors import ConfigError
 from .guards import Guard
+from .hosts import host_of
 from .process import PROCESS
 from .request import Request, follow, is_passing
 from .scope import Scope, current
@@ -240,6 +241,8 @@ def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reques
     options = args[1] if len(args) > 1 else kwargs["options"]
     endpoint = adapter.find(options.method, options.url)
     if endpoint is None or (endpoint.request is None and not endpoint.follows) or is_passing(options):
+        return None
+    if endpoint.free_at_home and host_of(client.base_url.host).openai:
         return None
     scope = current.get()
     guard = _guard_of(client, scope)

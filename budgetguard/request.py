@@ -135,6 +135,9 @@ class Request:
             body = amend(self.body, charge.cap, charge.ask_usage, self.host)
             changed = {name: value for name, value in body.items() if value is not self.body.get(name, _MISSING)}
         charge.ask_usage = "stream_options" in changed
+        if charge.tool_cap is not None:
+            name, calls = charge.tool_cap
+            changed[name] = calls
         parse = original.post_parser
         shows = callable(parse) and self.raw is None and not self.unread
         if not changed and not shows:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from ..calls import Answer, Usage, read
 from ..calls import count as count_of
 from .openai_input import text
-from .openai_requests import IMAGE_MODEL, SEARCHES, gigabytes
+from .openai_tools import IMAGE_MODEL, SEARCHES, gigabytes
 
 Others: TypeAlias = tuple[tuple[str, Usage], ...]
 """What other models used: (model, usage)."""
