@@ -63,6 +63,7 @@ class Admission:
         "input_unknown",
         "lost",
         "model_cap",
+        "others",
         "pid",
         "projection",
         "provider",
@@ -73,6 +74,7 @@ class Admission:
         "stated",
         "tags",
         "tallies",
+        "tool_cap",
         "unpriced",
         "watched",
     )
@@ -103,6 +105,8 @@ class Admission:
         self.amount: Nano = 0
         self.cap: int | None = None
         self.model_cap: int | None = None
+        self.tool_cap: tuple[str, int] | None = None
+        self.others: tuple[Quote, ...] = ()
         self.ask_usage = False
         self.answer: Answer | None = None
         self.sent = False
@@ -131,9 +135,16 @@ class Admission:
         self.sent = True
 
     def _price(self) -> Quote | None:
-        """The price to hold by, if there is one. Raises `UnpricedModelError` if a budget has to know and cannot."""
+        """
+        The price of the model asked for, if there is one and what may answer is not free.
+
+        Raises `UnpricedModelError` if a budget has to know a price and cannot.
+        """
+        prices, call = self.guard.prices, self.call
         try:
-            quote = self.guard.prices.quote(self.provider, self.call.model, self.call.tier)
+            quote = prices.quote(self.provider, call.model, call.tier)
+            if call.others:
+                self.others = tuple(prices.quote(self.provider, model, call.tier) for model in call.others)
         except UnpricedModelError as error:
             # Terms: the user may have a budget that this process has not seen yet.
             accounts = [*self.cover.accounts, *[own.account for own in self.tallies]]
@@ -142,10 +153,10 @@ class Admission:
                     raise unreadable() from error
                 raise
             self.unpriced = True
-            self.guard.warn_unpriced(self.call.model)
+            self.guard.warn_unpriced(call.model)
             return None
-        self.free = quote.free
-        return None if quote.free else quote
+        self.free = quote.free and all(other.free for other in self.others)
+        return None if self.free else quote
 
     def _hard(self) -> bool:
         """Whether a limit of this process may refuse the call by its projected cost."""
@@ -160,8 +171,11 @@ class Admission:
             provider=self.provider,
             output_guess=settings.output_guess,
             context_guess=settings.context_guess,
+            sure=self.host.openai,
+            others=self.others,
         )
         wish = yield from self._place()
+        self._bound_tools(projection)
         if wish.least is None:
             return
         self.model_cap = wish.output
@@ -171,6 +185,15 @@ class Admission:
         self.cap = projection.cap(self.amount)
         if self.cap < USEFUL_OUTPUT and (yield from self._count()):
             self.cap = projection.cap(self.amount)
+
+    def _bound_tools(self, projection: Projection) -> None:
+        """Have the request say how often hosted tools may be called, where a hard budget holds for that."""
+        tools = self.call.tools
+        if tools is None or tools.cap is None or not (self.cover.hard or self._hard()):
+            return
+        self.tool_cap = tools.cap, projection.tool_calls
+        if projection.tool_calls < tools.calls:
+            self.guard.note_fewer(projection.tool_calls, tools.cap)
 
     def _gate(self) -> Steps[None]:
         """For what cannot be priced from its reply: only ask whether there is any room at all."""
@@ -203,12 +226,21 @@ class Admission:
                     coverage = self.guard.coverage
                     coverage.learn(outcome)
                     self.cover = coverage.cover(self.tags)
-                elif not (outcome.account.enforce == "hard" and (yield from self._count())):
+                elif outcome.account.enforce != "hard" or not (
+                    (yield from self._count()) or self._fewer(outcome, turn)
+                ):
                     yield from self._refused(wish, outcome, turn)
         finally:
             if turn is not None:
                 LINE.leave(turn)
         raise StoreError("the budgets of this call change faster than they can be read: try again")
+
+    def _fewer(self, refusal: Refusal, turn: Turn | None) -> bool:
+        """Plan with fewer calls of hosted tools, unless the call would rather wait; whether there can be fewer."""
+        if self.projection is None or (refusal.busy and turn is not None and turn.patient):
+            return False
+        balance = refusal.balance
+        return self.projection.fewer((refusal.account.limit or 0) - balance.settled - balance.held)
 
     def _refused(self, wish: Wish, refusal: Refusal, turn: Turn | None) -> Steps[None]:
         """Wait for room if it is only held, and the call may wait; else raise the refusal."""

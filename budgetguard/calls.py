@@ -60,6 +60,19 @@ class Host(NamedTuple):
 UNKNOWN_HOST = Host()
 
 
+class Tools(NamedTuple):
+    """The hosted tools of one request: each call of one has a fee, and has the model read its context once more."""
+
+    calls: int
+    """The most calls of all of them together."""
+    fees: Usage = NOTHING
+    """Of one call."""
+    also: Sequence[tuple[str, Usage]] = ()
+    """What other models use for one call: (model, usage) of an image tool."""
+    cap: str | None = None
+    """The request's field by which we may bound the calls, or `None` where the caller did, or the host has none."""
+
+
 class Call(NamedTuple):
     """The most that one request can use, read from its body."""
 
@@ -96,14 +109,22 @@ class Call(NamedTuple):
     file: str | None = None
     """The id of an uploaded file with the requests that this one has done (a batch)."""
     unknown_input: bool = False
-    """Whether input that the body does not show is billed too (a stored conversation, a hosted tool's results):
+    """Whether input that the body does not show is billed too (a stored conversation, a film behind a URL):
     the model's whole context is then the bound of the input."""
     thinks: bool = False
     """Whether the answer may have billed output that its stream does not show: hidden reasoning."""
     unread: bool = False
     """Whether the body could not be read: it is sent as it is, and nothing is known of it."""
     also: Sequence[tuple[str, Usage]] = ()
-    """The most that other models can use on behalf of this call: (model, usage) of an image tool."""
+    """The most that other models can use on behalf of this call: (model, usage) of an SVG's author."""
+    tools: Tools | None = None
+    """The hosted tools of a response."""
+    others: Sequence[str] = ()
+    """Other models that may answer instead: the dearest counts."""
+
+
+UNREAD = Call("", unknown_input=True)
+"""A request whose body cannot be read: any model, any input."""
 
 
 class Heard(NamedTuple):
@@ -205,6 +226,8 @@ class Endpoint:
     Whether it uploads a file, which may be the requests of a batch, or what it does of an upload in parts; `answer`
     reads the id of the file, the upload or the part.
     """
+    free_at_home: bool = False
+    """Whether it costs nothing at OpenAI's own hosts (moderations)."""
     opaque: bool = False
     """Whether its reply cannot settle it (jobs, realtime sessions): refused where there is no room, else warned of."""
     tags: Mapping[str, str] = field(default_factory=dict)

@@ -261,6 +261,16 @@ class Guard:
         """Say that a model's cost is not known, where no budget had to know it."""
         self.warn_once(f"unpriced {model}", "the price of %r is not known: what it costs is not counted", model)
 
+    def note_fewer(self, calls: int, field: str) -> None:
+        """Say that hosted tools were bounded to what a budget had room for."""
+        self.warn_once(
+            "tools",
+            "a hard budget had room for %d calls of hosted tools, each of which reads the model's context once more: "
+            "%s was set to that; state it yourself, or raise the budget",
+            calls,
+            field,
+        )
+
     def note_cut(self, cap: int) -> None:
         """Count an answer that ended at a cap of ours, and say so."""
         self.cut_answers = next(self._cuts)

@@ -26,6 +26,7 @@ from .charge import Charge
 from .config import configured_guard
 from .errors import ConfigError
 from .guards import Guard
+from .hosts import host_of
 from .process import PROCESS
 from .request import Request, is_passing
 from .scope import Scope, current
@@ -301,6 +302,8 @@ def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reques
             _say_uncounted(client, options.url)
         return None
     if is_passing(options) or (endpoint.request is None and not is_aside(endpoint)):
+        return None
+    if endpoint.free_at_home and host_of(client.base_url.host).openai:
         return None
     scope = current.get()
     guard = _guard_of(client, scope)

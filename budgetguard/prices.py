@@ -82,6 +82,9 @@ _MOST_MET = 8
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
+_VARIANTS = frozenset({"online", "nitro", "floor", "exacto", "thinking", "extended", "beta"})
+"""OpenRouter's ways to ask for a model (openrouter.ai/docs): its price is the model's own, unless the list has it."""
+
 _LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[?::1\]?|0\.0\.0\.0)(:\d+)?\Z")
 _REGIONAL = re.compile(r"([a-z]{2,3})\.api\.openai\.com")
 
@@ -412,6 +415,9 @@ class PriceBook:
         if listed is not None and pricelist.unpriced(listed):
             listed = None
         if listed is None and not any(entry is not None and (entry.prices or entry.free) for entry in (own, more)):
+            base, colon, variant = name.rpartition(":")
+            if colon and variant in _VARIANTS:
+                return self._find(provider, base)
             raise UnpricedModelError(_unknown_model(model, provider), model=model, provider=provider)
         seller = listed.provider if listed is not None else host or (more.provider if more is not None else None) or ""
         id_ = listed.id if listed is not None else name
@@ -464,6 +470,8 @@ def _least(found: _Found) -> Mapping[str, int]:
 
 
 def _unknown_model(model: str, provider: str | None) -> str:
+    if not model:
+        return "the request names no model, so that its price cannot be known: state model= in the call"
     name = quoted(model)
     return (
         f"no price is known for model {model!r} at {provider or 'this host'}. Add it to the price file, in dollars per "

@@ -3,12 +3,15 @@ The projection of one call: the most that it can cost, before it is sent.
 
 Priced by the same function as the true cost, on the most that the request can
 use. Input is the byte bound of its texts, and the tokenizer's count only where
-the bound would be refused. Output is the cap that the caller stated, else as much
-as the model can write, which a cap of ours may lower.
+the bound would be refused; each call of a hosted tool reads the model's context
+once more. Output is the cap that the caller stated, else as much as the model can
+write. A cap of ours may lower the output, and the calls of hosted tools. Where
+other models may answer, the dearest counts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from . import tokens
@@ -32,7 +35,20 @@ class Wish(NamedTuple):
 class Projection:
     """What one call can cost at most. `exact` once its input was counted: it cannot be lowered any more."""
 
-    __slots__ = ("_call", "_output_guess", "_prices", "_provider", "exact", "input_tokens", "quote")
+    __slots__ = (
+        "_call",
+        "_context",
+        "_counted",
+        "_others",
+        "_output_guess",
+        "_prices",
+        "_provider",
+        "_sure",
+        "exact",
+        "input_tokens",
+        "quote",
+        "tool_calls",
+    )
 
     def __init__(
         self,
@@ -43,22 +59,62 @@ class Projection:
         provider: str | None,
         output_guess: int,
         context_guess: int,
+        sure: bool = False,
+        others: Sequence[Quote] = (),
     ) -> None:
+        """`sure`: the host bills what the tokenizer counts. `others`: the quotes of `call.others`."""
         self._call = call
         self._prices = prices
         self._provider = provider
         self._output_guess = output_guess
+        self._sure = sure
+        self._counted: int | None = None
+        self._context = quote.context or context_guess
+        self._others = [
+            Projection(
+                call._replace(model=model, others=()),
+                other,
+                prices,
+                provider=provider,
+                output_guess=output_guess,
+                context_guess=context_guess,
+            )
+            for model, other in zip(call.others, others, strict=True)
+        ]
         self.quote = quote
         self.exact = call.unknown_input
-        self.input_tokens = (quote.context or context_guess) if call.unknown_input else tokens.bound(call)
+        self.input_tokens = self._context if call.unknown_input else tokens.bound(call)
+        self.tool_calls = call.tools.calls if call.tools is not None else 0
 
     def count(self) -> bool:
         """Count the input with the tokenizer, which may take a while; whether that is less than was assumed."""
         if self.exact:
             return False
         self.exact = True
-        assumed, self.input_tokens = self.input_tokens, tokens.count(self._call)
-        return self.input_tokens < assumed
+        assumed = self.input_tokens
+        self._counted = tokens.count(self._call)
+        margin = 0 if self._sure else tokens.margin(self._counted)
+        self.input_tokens = min(assumed, self._counted + margin)
+        fewer = [other.count() for other in self._others]
+        return self.input_tokens < assumed or any(fewer)
+
+    def fewer(self, room: Nano) -> bool:
+        """Lower the calls of hosted tools, if we may, to what the room pays for; whether they are fewer now."""
+        tools, before = self._call.tools, self.tool_calls
+        if tools is None or tools.cap is None:
+            return False
+        while self.tool_calls > 1 and self._need() > room:
+            self._set_tool_calls(self.tool_calls - 1)
+        return self.tool_calls < before
+
+    def _need(self) -> Nano:
+        wish = self.wish(hard=True)
+        return wish.amount if wish.least is None else wish.useful
+
+    def _set_tool_calls(self, calls: int) -> None:
+        self.tool_calls = calls
+        for other in self._others:
+            other._set_tool_calls(calls)
 
     def wish(self, hard: bool) -> Wish:
         """What to hold; where a budget is hard, also how far an output cap of ours could lower it."""
@@ -88,25 +144,46 @@ class Projection:
         return nano_from_pico(self._base_pico() + self._output_pico() * output)
 
     def usage(self, output: int) -> dict[str, int]:
-        """The projected usage, with this many output tokens in all. Kinds that are parts count in their whole."""
-        usage = {"input_tokens": self.input_tokens, "output_tokens": output}
-        for kind, most in self._call.fixed.items():
-            usage[kind] = usage.get(kind, 0) + most
+        """
+        The projected usage, with this many output tokens in all, and the input as it was counted.
+
+        Kinds that are parts count in their whole.
+        """
+        return self._usage(self.input_tokens if self._counted is None else self._counted, output)
+
+    def _usage(self, input_tokens: int, output: int) -> dict[str, int]:
+        call = self._call
+        usage = {"input_tokens": input_tokens + self.tool_calls * self._context, "output_tokens": output}
+        self._add(usage, call.fixed, 1)
+        if call.tools is not None:
+            self._add(usage, call.tools.fees, self.tool_calls)
+        return usage
+
+    def _add(self, usage: dict[str, int], more: Mapping[str, int], times: int) -> None:
+        for kind, most in more.items():
+            if kind == "input_audio_tokens":
+                most = min(most, self._context)  # noqa: PLW2901
+            usage[kind] = usage.get(kind, 0) + most * times
             whole = _whole(kind)
             if whole is not None and whole != kind:
-                usage[whole] += most
-        return usage
+                usage[whole] += most * times
 
     def _base_pico(self) -> int:
         """The most that the call costs without any output tokens, in pico-dollars."""
-        call = self._call
-        if not call.fixed and not call.also:
+        pico = self._own_base_pico()
+        return max(pico, *[other._base_pico() for other in self._others]) if self._others else pico
+
+    def _own_base_pico(self) -> int:
+        call, tools = self._call, self._call.tools
+        if not call.fixed and not call.also and tools is None:
             pico = self.quote.input_pico(self.input_tokens)
             if pico is not None:
                 return pico
-        cost = self.quote.cost(self.usage(0))
+        cost = self.quote.cost(self._usage(self.input_tokens, 0))
         for model, used in call.also:
             cost += self._cost(model, used)
+        if tools is not None:
+            cost += sum(self._cost(model, used) for model, used in tools.also) * self.tool_calls
         return cost * PICO_PER_NANO
 
     def _cost(self, model: str, usage: Usage) -> Nano:
@@ -114,15 +191,17 @@ class Projection:
 
     def _output_pico(self) -> int:
         """What one more token of every answer costs at most."""
-        return self.quote.output_pico(self.input_tokens) * self._call.choices
+        pico = self.quote.output_pico(self.input_tokens + self.tool_calls * self._context) * self._call.choices
+        return max(pico, *[other._output_pico() for other in self._others]) if self._others else pico
 
     def _most(self) -> int:
         """The most output tokens of an answer that nobody caps."""
         quote, call = self.quote, self._call
         most = quote.max_output or self._output_guess
-        if quote.context is not None and not call.unknown_input:
+        if quote.context is not None and not call.unknown_input and call.tools is None:
             most = min(most, quote.context - self.input_tokens)
-        return max(most, call.least_output)
+        most = max(most, call.least_output)
+        return max(most, *[other._most() for other in self._others]) if self._others else most
 
 
 def _whole(kind: str) -> str | None:

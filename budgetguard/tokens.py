@@ -46,6 +46,8 @@ next answer. Source: the usage of 30 recorded replies (langchain-openai 1.7.4, t
 gpt-4o-mini; GPT-5 and later have one less to start the answer, and earlier models have no `PER_ANSWER`.
 """
 
+LEAST_MARGIN = 16
+
 PER_TOOL = 16
 """Allowed for the framing of one tool or structured part, on top of the bytes of its compact JSON."""
 
@@ -77,6 +79,11 @@ def count(call: Call) -> int:
     if nature.encoding is None:
         return most
     return min(most, _count_texts(call.texts, nature.encoding) + _extra(call, nature))
+
+
+def margin(counted: int) -> int:
+    """What a count may fall short of the bill where templates differ by model and host: 1 %, at least 16 tokens."""
+    return max(-(-counted // 100), LEAST_MARGIN)
 
 
 def count_text(text: str, model: str) -> int:

@@ -26,6 +26,8 @@ BOUND = 22
 
 TOKEN, INPUT_TOKEN = OUTPUT_PRICE * 1000, INPUT_PRICE * 1000
 DIME = 100_000_000
+WHOLE = DIME + (BOUND - INPUT) * INPUT_TOKEN
+"""What is held for the longest answer, which costs a dime: a count may fall short of this host's bill."""
 
 
 @pytest.fixture
@@ -95,14 +97,14 @@ def test_a_hard_budget_gives_useful_room_before_it_shares(endpoint):
 
 def test_a_hard_budget_gives_what_is_left_at_the_end(endpoint):
     """Down to a single token; the one after that is refused, and was never sent."""
-    left = INPUT * INPUT_TOKEN + 3 * TOKEN
+    left = BOUND * INPUT_TOKEN + 3 * TOKEN
     with books(limit=left / 10**9) as manager:
         ask(endpoint)
         with pytest.raises(BudgetExceededError):
             ask(endpoint)
 
     assert caps(endpoint) == [3]
-    assert [entry.cost for entry in entries(manager)] == [left]
+    assert [entry.cost for entry in entries(manager)] == [INPUT * INPUT_TOKEN + 3 * TOKEN]
 
 
 @pytest.mark.parametrize("in_flight", [1, 2, 10, 50, 200])
@@ -295,7 +297,8 @@ def test_the_strictest_of_several_budgets_decides(endpoint):
 def test_busy_means_that_only_holds_are_in_the_way(endpoint, enforce):
     """It is the error that says: try again in a moment."""
     endpoint.plan = Plan(tokens=LONGEST, latency_s=0.3)
-    with books(limit=0.10, enforce=enforce), endpoint.client() as client, ThreadPoolExecutor(1) as pool:
+    limit = (WHOLE if enforce == "hard" else DIME) / 10**9
+    with books(limit=limit, enforce=enforce), endpoint.client() as client, ThreadPoolExecutor(1) as pool:
         running = pool.submit(client.chat.completions.create, model=MODEL, messages=MESSAGES, max_tokens=LONGEST)
         while not endpoint.requests:
             time.sleep(0.001)

@@ -7,9 +7,10 @@ passes through untouched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
+from urllib.parse import unquote
 
 from ..calls import Call, Endpoint, Host, Reply
 from . import openai_batches as batches
@@ -125,7 +126,14 @@ _TEXT = (
     ),
     Endpoint("decisions", "POST", "/decisions", request=requests.decisions, answer=replies.decisions),
     Endpoint("embeddings", "POST", "/embeddings", request=requests.embeddings, answer=replies.embeddings),
-    Endpoint("moderations", "POST", "/moderations", request=None, answer=replies.free),
+    Endpoint(
+        "moderations",
+        "POST",
+        "/moderations",
+        request=requests.moderations,
+        answer=replies.embeddings,
+        free_at_home=True,
+    ),
 )
 
 _PICTURES = partial(streams.MediaListener, replies.images)
@@ -201,6 +209,8 @@ _OPAQUE = tuple(
 
 ENDPOINTS: Sequence[Endpoint] = (*_TEXT, *_MEDIA, *_BATCHES, *_OPAQUE)
 
+_LONGEST_FIRST = sorted(ENDPOINTS, key=lambda endpoint: (-endpoint.path.count("/"), "{id}" in endpoint.path))
+
 _cache: dict[tuple[str, str], Endpoint | None] = {}
 
 
@@ -208,8 +218,8 @@ def find(method: str, path: str) -> Endpoint | None:
     """
     The endpoint of a request, or `None` if it costs nothing.
 
-    `path` is the SDK's `options.url`: "/chat/completions", with a query ("?beta=true"), below "/v1" or Azure's
-    "/deployments/{name}", or an absolute URL.
+    `path` is the SDK's `options.url`: "/chat/completions", with a query ("?beta=true"), below "/v1", Azure's
+    "/deployments/{name}" or anything else, or an absolute URL.
     """
     try:
         return _cache[method, path]
@@ -222,35 +232,26 @@ def find(method: str, path: str) -> Endpoint | None:
 
 
 def _find(method: str, path: str) -> Endpoint | None:
+    """
+    The operation that a path ends in: what stands before it is a version, a deployment, or a proxy's own.
+
+    Written as servers read it: escapes, doubled slashes, dots and capitals make no difference.
+    """
     path = path.partition("?")[0].partition("#")[0]
     _, absolute, rest = path.partition("://")
-    segments = [segment for segment in (rest if absolute else path).split("/") if segment]
-    if absolute:
-        segments = segments[1:]
-    for start in _starts(segments, anywhere=bool(absolute)):
-        for endpoint in ENDPOINTS:
-            if endpoint.method == method and _matches(endpoint.path, segments[start:]):
-                return endpoint
+    segments: list[str] = []
+    for segment in unquote(rest if absolute else path).lower().split("/"):
+        if segment == "..":
+            del segments[-1:]
+        elif segment not in {"", "."}:
+            segments.append(segment)
+    for endpoint in _LONGEST_FIRST:
+        if endpoint.method == method and _ends_in(segments[1:] if absolute else segments, endpoint.path):
+            return endpoint
     return None
 
 
-def _starts(segments: Sequence[str], *, anywhere: bool) -> Iterator[int]:
-    """Where the path below the API's root may begin: behind a version, a deployment, or (of a URL) anything."""
-    yield 0
-    start = 0
-    while start < len(segments):
-        first = segments[start]
-        if first in {"openai", "api", "engines", "deployments"} or anywhere:
-            start += 2 if first in {"deployments", "engines"} else 1
-        elif first[:1] == "v" and first[1:2].isdigit():
-            start += 1
-        else:
-            return
-        yield start
-
-
-def _matches(template: str, segments: Sequence[str]) -> bool:
+def _ends_in(segments: Sequence[str], template: str) -> bool:
     parts = template[1:].split("/")
-    return len(parts) == len(segments) and all(
-        part in (segment, "{id}") for part, segment in zip(parts, segments, strict=True)
-    )
+    tail = segments[-len(parts) :]
+    return len(parts) == len(tail) and all(part in (segment, "{id}") for part, segment in zip(parts, tail, strict=True))

@@ -12,10 +12,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..calls import UNKNOWN_HOST, Answer, Call, Host, read
+from ..calls import UNKNOWN_HOST, Answer, Call, Host, count, read
 from .openai_input import fields, text
-from .openai_replies import count, stated_cost, token_usage
 from .openai_requests import user
+from .openai_usage import stated_cost, token_usage
 
 TIER = "batch"
 """The service tier in which every request of a batch is billed, whatever it asks for."""

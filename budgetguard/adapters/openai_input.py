@@ -10,18 +10,22 @@ Bounds that rest on an assumption, not on a count:
   tokens with tiktoken"; exact for recorded requests of current models).
 * Tools and schemas: their compact JSON and 16 tokens cover every recorded request; the API shows the model a
   shorter rendering.
-* Sound: 10 tokens a second (1 per 100 ms, for what users say), and a file of a given size lasts longest at the least
-  bitrate of its format: 8 kHz of 8 bits for WAV and PCM, 6 kbit/s (the least of Opus, RFC 6716) for all else.
-* A file's text has no more tokens than its base64 has characters.
+* Sound: 10 tokens a second at OpenAI (1 per 100 ms, for what users say), 32 elsewhere (Gemini's, the most that is
+  known); how long it lasts is in `openai_sound`.
+* A file that is plain text is that text. What has no bound in its bytes, or is only pointed at, makes the input
+  unknown (`openai_files`).
 """
 
 from __future__ import annotations
 
+import binascii
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..calls import read
+from ..calls import Host, read
+from . import openai_sound as sound
+from .openai_files import plain_text, points
 
 EARLIER_ANSWER_TOKENS = 2
 """What an earlier answer takes more than another message (recorded bills of gpt-5 to gpt-6: the cassettes in the
@@ -35,8 +39,7 @@ SCHEMA_TOKENS = 16
 ITEM_TOKENS = 8
 
 AUDIO_TOKENS_A_SECOND = 10
-WAV_BYTES_A_SECOND = 8_000
-LEAST_BYTES_A_SECOND = 750
+_MOST_AUDIO_TOKENS_A_SECOND = 32
 
 _JSON = (str, dict, list, int, float, tuple, Mapping)
 _PLAIN = frozenset({str, dict, list, int, float, bool, tuple})
@@ -48,19 +51,26 @@ _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "functio
 _IMAGES = frozenset({"image_url", "input_image", "image", "computer_screenshot", "image_file"})
 _TEXTS = frozenset({"text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text"})
 _MARKS = frozenset({"type", "role", "id", "status", "phase", "prompt_cache_breakpoint", "annotations", "logprobs"})
+_SOUNDS = frozenset({"input_audio", "audio_url", "audio"})
+_MEDIA = ("video", "audio", "document", "media", "file", "pdf")
+"""In the names of parts that are no text and no picture: video_url, input_video, file_url, document_url, ..."""
+_NO_PICTURES = ("gs://", "data:application/", "data:video/", "data:audio/", "data:text/")
+_TURNS = ("_call", "_call_output", "_output", "_result", "_use", "thinking", "mcp_list_tools", "compaction")
+"""Ends of the names of what earlier turns said: all that is billed of it is there."""
+_ATTACHED = frozenset({"audio", "attachments", "files", "file_ids", "videos", "audios", "documents"})
 
 
 class Input:
     """Gathers the input of one request."""
 
-    __slots__ = ("audio_tokens", "images", "overhead", "texts", "unknown")
+    __slots__ = ("images", "overhead", "sound_s", "texts", "unknown")
 
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.overhead = 0
         """Tokens beside the texts; those of sound are apart."""
         self.images = 0
-        self.audio_tokens = 0
+        self.sound_s = 0
         self.unknown = False
         """Whether something is billed that the request only points at."""
 
@@ -108,13 +118,20 @@ class Input:
             elif name == "tool_calls":
                 for call in items(value):
                     self.json(call, TOOL_CALL_TOKENS)
-            elif name == "audio":
-                # An earlier spoken answer, by its id: how long it was is not said.
-                self.unknown |= value is not None and is_json(value)
-            else:
-                if name == "name":
-                    self.overhead += NAME_TOKENS
+            elif name == "name":
+                self.overhead += NAME_TOKENS
                 self.text(value)
+            elif name in _ATTACHED:
+                self._attached(name, value)
+            else:
+                self.text(value)
+
+    def _attached(self, name: str, value: Any) -> None:
+        if name != "audio":
+            self.unknown = self.unknown or points(value)
+            self.text(value)
+        elif value is not None and is_json(value):  # an earlier spoken answer, by its id: how long it was is not said
+            self._unheard()
 
     def content(self, content: object) -> None:
         """Take a text, or a list of parts."""
@@ -141,9 +158,9 @@ class Input:
                 if name not in _MARKS:
                     self.text(value)
         elif kind in _IMAGES:
-            self.images += 1
-        elif kind == "input_audio":
-            self._audio(fields)
+            self._image(fields.get("image_url"))
+        elif kind in _SOUNDS:
+            self._sound(fields)
         elif kind in {"file", "input_file"}:
             self._file(fields)
         else:
@@ -174,24 +191,49 @@ class Input:
                     self.text(value)
         else:
             self.json(fields, 0)
+            if not kind.endswith(_TURNS) and (any(name in kind for name in _MEDIA) or points(fields)):
+                self.unknown = True
 
-    def _audio(self, part: Mapping[str, Any]) -> None:
-        sound = part.get("input_audio")
-        data = read(sound, "data")
-        if not isinstance(data, str):
+    def _image(self, source: Any) -> None:
+        """A picture, however it is given; some servers take films and pages by the same name."""
+        self.images += 1
+        url = source.get("url") if isinstance(source, Mapping) else source
+        if isinstance(url, str) and url.startswith(_NO_PICTURES):
             self.unknown = True
+
+    def _sound(self, part: Mapping[str, Any]) -> None:
+        given = part.get("input_audio")
+        data = read(given, "data")
+        if not isinstance(data, str) or "://" in data[:16]:
+            self._unheard()
             return
-        rate = WAV_BYTES_A_SECOND if read(sound, "format") == "wav" else LEAST_BYTES_A_SECOND
-        self.audio_tokens += -(-len(data) * 3 * AUDIO_TOKENS_A_SECOND // (4 * rate))
+        if data.startswith("data:"):
+            data = data.partition(",")[2]
+        try:
+            head = binascii.a2b_base64(data[: sound.HEAD_BYTES])
+        except ValueError:
+            head = b""
+        kind = read(given, "format")
+        name = f".{kind}" if isinstance(kind, str) else None
+        self.sound_s += sound.seconds(head, len(data.rstrip("=")) * 3 // 4, name)
+
+    def _unheard(self) -> None:
+        self.unknown = True
+        self.sound_s += sound.LONGEST_S
+
+    def sound_tokens(self, host: Host) -> int:
+        """The most tokens that the sound can have at this host."""
+        return self.sound_s * (AUDIO_TOKENS_A_SECOND if host.openai else _MOST_AUDIO_TOKENS_A_SECOND)
 
     def _file(self, part: Mapping[str, Any]) -> None:
         nested = part.get("file")
         fields = nested if isinstance(nested, Mapping) else part
         data = fields.get("file_data")
-        if isinstance(data, str) and data:
-            self.overhead += len(data)
-        else:
+        plain = plain_text(data) if isinstance(data, str) and data else None
+        if plain is None:
             self.unknown = True
+        else:
+            self.texts.append(plain)
         self.text(fields.get("filename"))
 
 
@@ -222,15 +264,33 @@ def text(body: Mapping[str, Any], name: str) -> str | None:
 
 
 def whole(body: Mapping[str, Any], name: str) -> int | None:
-    """A field that is a whole number of at least 0, else `None`; what is above `MOST` is as good as that."""
+    """
+    A field that is a whole number of at least 0, else `None`; what is above `MOST` is as good as that.
+
+    A number in a text counts: many servers read it as one.
+    """
     value = body.get(name)
     if type(value) is not int:
+        if isinstance(value, str):
+            value = _number(value)
         if not isinstance(value, float) or not value.is_integer():
             return None
         value = int(value)
     if value < 0:
         return None
     return value if value < MOST else MOST
+
+
+def _number(value: str) -> float | None:
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def is_body(body: object) -> bool:
+    """Whether a body can be read: a mapping."""
+    return type(body) is dict or isinstance(body, Mapping)
 
 
 def fields(body: object) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ Most of these replies say nothing of their cost, so that what is read here is wh
   6,144 tokens more.
 * A spoken text is 2 audio tokens a UTF-8 byte (20 tokens a second; 15 bytes a second of English, 15 of Chinese).
 * A minute of speech is at most 300 tokens of transcript.
-* A file whose size is not to be had is of 25 MB, the most that the transcription API takes.
+* A file that cannot be measured lasts as long as the longest that the transcription API takes (`openai_sound`).
 * A film that is edited is of the dearest size and model, and of 20 seconds, the longest that can be asked for.
 """
 
@@ -18,14 +18,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..calls import NOTHING, UNKNOWN_HOST, Call, Host, Usage
+from . import openai_sound as sound
 from .openai_images import image_tokens
-from .openai_input import AUDIO_TOKENS_A_SECOND, LEAST_BYTES_A_SECOND, WAV_BYTES_A_SECOND, fields, given, text, whole
+from .openai_input import AUDIO_TOKENS_A_SECOND, fields, given, text, whole
 from .openai_requests import user
 
 INPUT_IMAGE_TOKENS = 8_000
 SPEECH_TOKENS_A_BYTE = 2
 TRANSCRIPT_TOKENS_A_SECOND = 5
-MOST_AUDIO_BYTES = 25 * 1024 * 1024
+
+LONGEST_TOKENIZED_S = 1_500
+"""The longest recording that OpenAI's gpt-4o models take; today 1,400 (the API's own error message)."""
 
 VIDEO_MODEL = "sora-2"
 """The model, seconds and size of a film where none are stated (openai 3.54, `types/video_create_params.py`)."""
@@ -102,10 +105,12 @@ def transcription(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host
     """`audio.transcriptions.create` and `audio.translations.create`: by the second or, gpt-4o's, by the token."""
     body = fields(body)
     model = text(body, "model") or ""
-    seconds = sum(_seconds(file) for file in files) or -(-MOST_AUDIO_BYTES // LEAST_BYTES_A_SECOND)
+    seconds = sum(_seconds(file) for file in files) or sound.LONGEST_S
     stream = body.get("stream") is True
     if not model.startswith("gpt-4o"):
         return Call(model=model, fixed={"input_audio_seconds": seconds}, output=False, stream=stream, user=user(body))
+    if host.openai:
+        seconds = min(seconds, LONGEST_TOKENIZED_S)
     hints = (text(body, "prompt"), *_listed(body, "keywords"))
     return Call(
         model=model,
@@ -158,19 +163,8 @@ def _seconds(entry: Any) -> int:
     file = entry[1] if isinstance(entry, list | tuple) and len(entry) > 1 else entry
     content = file[1] if isinstance(file, list | tuple) and len(file) > 1 else file
     name = file[0] if isinstance(file, list | tuple) and file else getattr(content, "name", None)
-    wav = isinstance(name, str) and name.lower().endswith(".wav")
-    size = _size(content)
-    return -(-(MOST_AUDIO_BYTES if size is None else size) // (WAV_BYTES_A_SECOND if wav else LEAST_BYTES_A_SECOND))
-
-
-def _size(content: Any) -> int | None:
-    """The bytes of a file; of one that is open, from where it stands, without reading it. `None` if unknown."""
-    if isinstance(content, bytes | bytearray | str):
-        return len(content)
-    try:
-        here = int(content.tell())
-        end = int(content.seek(0, 2))
-        content.seek(here)
-    except Exception:  # a stream that cannot be measured
-        return None
-    return max(end - here, 0)
+    measured = sound.measure(content)
+    if measured is None:
+        return sound.LONGEST_S
+    head, size = measured
+    return sound.seconds(head, size, name if isinstance(name, str) else None)

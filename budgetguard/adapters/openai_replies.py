@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from ..calls import Answer, Heard, Usage, read
 from . import openai_written as written
 from .openai_input import text
-from .openai_requests import IMAGE_MODEL, SEARCHES, gigabytes
+from .openai_tools import IMAGE_MODEL, SEARCHES, gigabytes
 from .openai_usage import TEXT_TOTALS, fields, media_usage, number_of, stated_cost, token_usage
 
 Others: TypeAlias = tuple[tuple[str, Usage], ...]

@@ -1,0 +1,87 @@
+"""
+What a request sends along or only points at: which of it has a bound in its bytes.
+
+A plain text has no more tokens than bytes, whatever its name. Of everything else the size says little: three
+kilobytes of PDF may be sixty pages, each billed as a picture and as its text; an office document is a zip; a film or
+a page behind a URL is not here at all. Its bound is then the model's context.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
+
+_HEAD = 1_024
+"""Readers of PDF look for its mark in so many bytes."""
+
+_PACKED_MARKS = (b"PK\x03\x04", b"{\\rtf")
+
+_POINTING = frozenset(
+    {"file_id", "video_id", "audio_id", "image_id", "document_id", "media_id", "asset_id", "file_ids"}
+)
+_CARRYING = frozenset({"data", "file_data", "b64_json", "base64", "bytes", "video", "audio", "document", "media"})
+_LABELS = frozenset({"type", "id", "role", "status", "title", "name", "mime_type", "media_type", "format", "detail"})
+_DEPTH = 8
+
+
+def plain_text(data: str) -> str | None:
+    """The text in a file's data URL or base64; `None` where it is no plain text, or not to be read."""
+    if data.startswith("data:"):
+        kind, comma, data = data.partition(",")
+        if not comma:
+            return None
+        if not kind.endswith(";base64"):
+            return _text(unquote(data).encode("utf-8", "surrogatepass"))
+    start = _bytes(data[: _HEAD * 2])
+    if start is None or _is_packed(start):
+        return None
+    content = _bytes(data)
+    return None if content is None else _text(content)
+
+
+def points(value: Any, depth: int = 0) -> bool:
+    """Whether a part of a kind that is not known holds a URL, the id of something stored, or packed bytes."""
+    if isinstance(value, str):
+        return "://" in value[:64] or value.startswith("data:")
+    if depth > _DEPTH:
+        return True
+    if isinstance(value, Mapping):
+        bare = "id" in value and _LABELS.issuperset(value)
+        inline = value.get("type") == "text"
+        return bare or any(_refers(name, inner, inline) or points(inner, depth + 1) for name, inner in value.items())
+    return isinstance(value, list | tuple) and any(points(inner, depth + 1) for inner in value)
+
+
+def _refers(name: Any, value: Any, inline: bool) -> bool:
+    """Whether a field's name says that its text stands for more than itself."""
+    if not (isinstance(name, str) and isinstance(value, str) and value):
+        return False
+    return name in _POINTING or name.endswith(("url", "uri", "Uri")) or (name in _CARRYING and not inline)
+
+
+def _bytes(data: str) -> bytes | None:
+    """What base64 stands for, with or without line breaks and its padding."""
+    if not data.isascii():
+        return None
+    if "\n" in data:
+        data = "".join(data.split())
+    try:
+        return binascii.a2b_base64(data + "=" * (-len(data) % 4), strict_mode=True)
+    except ValueError:
+        return None
+
+
+def _is_packed(content: bytes) -> bool:
+    head = content[:_HEAD]
+    return b"%PDF" in head or b"\0" in head or head.startswith(_PACKED_MARKS)
+
+
+def _text(content: bytes) -> str | None:
+    if _is_packed(content) or b"\0" in content:
+        return None
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return None
