@@ -282,6 +282,40 @@ def test_a_replica_that_lags_is_told_what_was_settled(own, takes_writes):
             assert store.check() == []
 
 
+def test_replicas_that_are_waited_for_have_what_was_acknowledged(own):
+    """Without them no hold is placed and no settlement acknowledged; who is promoted knows of all that were."""
+    primary, replica = own(), own()
+    with redis.Redis(port=replica.port) as admin:
+        admin.replicaof("127.0.0.1", primary.port)
+        wait_until(lambda: admin.info("replication").get("master_link_status") == "up")
+        store = RedisStore.from_url(f"{primary.url}?wait_replicas=1", namespace="waits")
+        ids = {spend(store) for _ in range(20)}
+        many = [Hold(new_id(), (ACCOUNT,), 0) for _ in range(3)]
+        store.settle_many([(each, Entry(each.id, 7)) for each in many])
+        ids |= {each.id for each in many}
+        open_ = hold()
+        assert isinstance(store.reserve(open_), Admitted)
+        replica.signal(signal.SIGSTOP)
+        begin = time.monotonic()
+        with pytest.raises(StoreError, match="only 0 of 1 replicas"):
+            store.reserve(hold())
+        assert time.monotonic() - begin < 0.4
+        for _ in range(2):  # a repetition changes nothing, and is no more acknowledged than the first
+            with pytest.raises(StoreError, match="only 0 of 1 replicas"):
+                store.settle(open_, Entry(open_.id, 7))
+        with pytest.raises(StoreError, match="only 0 of 1 replicas"):
+            store.settle_many([(open_, Entry(open_.id, 7))])
+        replica.signal(signal.SIGCONT)
+        wait_until(lambda: not _fails(store))
+        store.settle(open_, Entry(open_.id, 7))
+        ids.add(open_.id)
+        primary.kill()
+        admin.replicaof("NO", "ONE")
+        promoted = RedisStore.from_url(replica.url, namespace="waits")
+        assert ids <= {entry.hold_id for entry in promoted.entries()}
+        assert promoted.check() == []
+
+
 def test_no_step_goes_before_what_a_new_server_has_to_be_told(own):
     """Also where a connection was closed while it was idle, and the next step finds another server behind the name."""
     old, new = own(), own()

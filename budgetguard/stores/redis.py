@@ -41,7 +41,7 @@ from ..locks import mutex
 from . import redis_reports as reports
 from .deadlines import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, Deadlines
 from .memory_rows import add_up
-from .redis_client import Clients, Link, from_url, given
+from .redis_client import Clients, Link, confirmation, from_url, given, require_replicas
 from .redis_lane import Elsewhere, Lane
 from .redis_replay import Recent, Replay
 from .redis_rows import id_arg, load_args, renew_args, reserve_args, reserved, settle_args, settled, terms_of, time_arg
@@ -133,6 +133,7 @@ class RedisStore:
         """`settle` for each of these, in this order, in one step."""
         args = [arg for hold, entry in settlements for arg in self._settle_args(hold, entry)]
         answers = settled(self._step(self._clients.change, "settle", (self._now(), *args))) if args else []
+        self._confirm()
         self._recent.add(args, len(settlements))
         return answers
 
@@ -146,6 +147,7 @@ class RedisStore:
         if not holds:
             return []
         answers = self._step(self._clients.change, "renew", (self._now(), *renew_args(holds)))
+        self._confirm()
         return [answer == 1 for answer in answers]
 
     def balances(self, keys: Sequence[str]) -> list[Balance]:
@@ -259,6 +261,15 @@ class RedisStore:
         self._recognize(time.monotonic() + timeout_s)
         return self._link.run(run, client, name, self.prefix, *args)
 
+    def _confirm(self) -> None:
+        """Wait until the replicas have what was written, if that is asked for; raises `StoreError` if they do not."""
+        replicas = self._clients.replicas
+        if replicas:
+            pipe = self._clients.change.pipeline(transaction=False)
+            for command in confirmation(self.prefix, replicas, CHANGE_S):
+                pipe.execute_command(*command)
+            require_replicas(self._link.name, self._link.run(pipe.execute)[1], replicas)
+
     def _recognize(self, until_s: float) -> None:
         """
         Look, now and then, whether the same server answers as before; raises `StoreError` if that takes too long.
@@ -298,7 +309,10 @@ class RedisStore:
         self._replay = None
         self._server = Server(self._clients.reserve, self._link, strict=self._strict)
         # What a client does with a connection that was given is its own affair: it may be one of a cluster's many.
-        self._lane = None if self._clients.again is None else Lane(self._clients, self._link, self._server, self.prefix)
+        self._lane = None
+        if self._clients.again is not None:
+            waits_s = (self._reserve_s, self._settle_s)
+            self._lane = Lane(self._clients, self._link, self._server, self.prefix, waits_s)
 
     def _after_fork(self) -> None:
         """In a forked child: connections and locks were the parent's, those inside of the driver, too."""

@@ -30,6 +30,11 @@ T = TypeVar("T")
 MOST_CONNECTIONS = 256
 """Of a process, for each kind of step; a thread takes one while it waits for an answer."""
 
+MOST_REPLICAS = 100
+
+WAIT_PART = 0.8
+"""The part of a step's time that replicas have."""
+
 _SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
 
 
@@ -46,6 +51,8 @@ class Clients(NamedTuple):
     """What tells it from all others, for the name of the journal's directory; `None`: that is not known."""
     again: Callable[[], Clients] | None = None
     """Makes them anew, for a forked child; `None` for a client that was given, which is its owner's."""
+    replicas: int = 0
+    """How many replicas must have a hold, or a settlement, before it counts as done."""
 
 
 _REFUSED = {
@@ -64,12 +71,15 @@ def from_url(url: str, otherwise: Deadlines) -> tuple[Clients, Deadlines, bool]:
     strict = options.pop("strict", "0")
     if strict not in {"0", "1"}:
         raise ConfigError(f"store: strict={strict} is neither 0 nor 1")
+    replicas = options.pop("wait_replicas", "0")
+    if not replicas.isdecimal() or int(replicas) > MOST_REPLICAS:
+        raise ConfigError(f"store: wait_replicas={replicas} is no number of replicas, from 0 to {MOST_REPLICAS}")
     for option in options.keys() & _REFUSED.keys():
         raise ConfigError(f"store: {option}= has no place in a URL: {_REFUSED[option]}")
     scheme = _SCHEMES.get(parts.scheme, parts.scheme)
     plain = urlunsplit((scheme, parts.netloc, parts.path, urlencode(options), ""))
     try:
-        made = _clients(plain, f"{parts.scheme}://{where}", *deadlines)
+        made = _clients(plain, f"{parts.scheme}://{where}", *deadlines, int(replicas))
     except (ValueError, TypeError, redis.RedisError):
         raise ConfigError(
             f"store: an option of the {parts.scheme}:// URL is unknown, or cannot have its value: "
@@ -98,9 +108,10 @@ def _parts(url: str) -> tuple[SplitResult, str]:
     return parts, f"{where}/{database}"
 
 
-def _clients(url: str, name: str, reserve_s: float, settle_s: float) -> Clients:
+def _clients(url: str, name: str, reserve_s: float, settle_s: float, replicas: int) -> Clients:
     reserve, settle, change, read = [_client(url, seconds) for seconds in (reserve_s, settle_s, CHANGE_S, READ_S)]
-    return Clients(reserve, settle, change, read, name, name, partial(_clients, url, name, reserve_s, settle_s))
+    again = partial(_clients, url, name, reserve_s, settle_s, replicas)
+    return Clients(reserve, settle, change, read, name, name, again, replicas)
 
 
 class Packer:
@@ -240,6 +251,26 @@ class Link:
             pool = getattr(client, "connection_pool", None)
             if pool is not None:  # a cluster's client finds its nodes by itself
                 _disconnect(pool)
+
+
+def confirmation(prefix: bytes, replicas: int, timeout_s: float) -> list[tuple[Any, ...]]:
+    """
+    Commands whose last answer says how many replicas have all that was written before.
+
+    WAIT goes by what its own connection wrote last, so that has to write: a repetition may have changed nothing.
+    """
+    return [("SET", prefix + b"w", b"1"), ("WAIT", replicas, max(1, int(WAIT_PART * 1000 * timeout_s)))]
+
+
+def require_replicas(name: str, acknowledged: Any, replicas: int) -> None:
+    """Raise `StoreError` if fewer replicas than asked for have what was done."""
+    if not isinstance(acknowledged, int):
+        raise StoreError(f"{name}: {acknowledged}; wait_replicas= needs the command WAIT: let this user run it")
+    if acknowledged < replicas:
+        raise StoreError(
+            f"{name}: only {acknowledged} of {replicas} replicas have it in time (wait_replicas={replicas}): look at "
+            "the server's replication"
+        )
 
 
 def _disconnect(pool: Any) -> None:

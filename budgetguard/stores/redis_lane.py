@@ -17,7 +17,7 @@ import redis
 
 from ..errors import StoreError
 from .gate import Combiner, Operation
-from .redis_client import Clients, Link
+from .redis_client import Clients, Link, confirmation, require_replicas
 from .redis_errors import is_a, told
 from .redis_scripts import RESERVE, script
 from .redis_server import IDENTITY, Identity, Server, ask, identity_of
@@ -109,9 +109,13 @@ def _is_away(answer: Any) -> bool:
 class Lane:
     """Runs the steps of calls on two connections of its own: on one, an answer is waited for longer."""
 
-    def __init__(self, clients: Clients, link: Link, server: Server, prefix: bytes) -> None:
+    def __init__(
+        self, clients: Clients, link: Link, server: Server, prefix: bytes, waits_s: tuple[float, float]
+    ) -> None:
         self._link = link
         self._prefix = prefix
+        self._replicas = clients.replicas
+        self._waits_s = waits_s
         self._quick = Wire(clients.reserve.connection_pool, link, server)
         self._patient = Wire(clients.settle.connection_pool, link, server)
         late = f"{link.name} did not answer within {{seconds}}"
@@ -170,4 +174,8 @@ class Lane:
             if is_a(answer, "NoScriptError"):
                 name, args = calls[place]
                 answers[place] = wire.exchange([("EVAL", script(name).text, 1, prefix, *args)])[0]
+        if self._replicas:
+            waits_s = self._waits_s[wire is self._patient]
+            acknowledged = wire.exchange(confirmation(prefix, self._replicas, waits_s))[1]
+            require_replicas(self._link.name, acknowledged, self._replicas)
         return answers
