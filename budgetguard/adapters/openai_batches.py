@@ -12,10 +12,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..calls import UNKNOWN_HOST, Answer, Call, Host, count, read
+from ..calls import UNKNOWN_HOST, Answer, Call, Host, read
 from .openai_input import fields, text
 from .openai_requests import user
-from .openai_usage import stated_cost, token_usage
+from .openai_usage import number_of, stated_cost, token_usage
 
 TIER = "batch"
 """The service tier in which every request of a batch is billed, whatever it asks for."""
@@ -117,8 +117,8 @@ def file(reply: Any) -> Answer:
 def _answered(reply: Any, status: str | None) -> int | None:
     """How many requests were answered; `None` if that is not said, as by a host that leaves its counts at 0."""
     counts = read(reply, "request_counts")
-    if count(counts, "total"):
-        return count(counts, "completed")
+    if number_of(counts, "total"):
+        return number_of(counts, "completed")
     begun = status not in {"cancelled", "expired"} or read(reply, "in_progress_at") is not None
     return None if counts is None or begun else 0
 
