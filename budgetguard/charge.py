@@ -317,7 +317,9 @@ class Charge(Admission):
         stated = answer.cost or self.stated
         if stated and not answer.lacks:
             return stated
-        cost = None if answer.usage is None else self.guard.true_cost(self.provider, self.call.model, answer)
+        call = self.call
+        asked = answer.model if answer.model is not None and answer.model in call.others else call.model
+        cost = None if answer.usage is None else self.guard.true_cost(self.provider, asked, answer)
         if cost is None:
             return max(self._most(), stated)
         if self.input_unknown and self.amount:

@@ -234,13 +234,15 @@ def test_a_call_inside_a_call_has_attempts_of_its_own(books, go):
 
 AZURE = "https://corp.openai.azure.com/openai/deployments/gpt-4o-mini"
 FILTERED = {"code": "content_filter", "message": "x", "innererror": {"code": "ResponsibleAIPolicyViolation"}}
+OLDER = {**FILTERED, "code": None}
 
 
+@pytest.mark.parametrize("error", [FILTERED, OLDER])
 @pytest.mark.parametrize("use", [_plain, _raw, _streamed])
-def test_a_prompt_that_azures_filter_refused_costs_its_input(books, go, use):
+def test_a_prompt_that_azures_filter_refused_costs_its_input(books, go, use, error):
     """It was read: 7 tokens of the format and "hi", which is one. What was written of an answer, nobody says."""
     with pytest.raises(openai.BadRequestError):
-        go(status(400, FILTERED), base_url=AZURE, use=use)
+        go(status(400, error), base_url=AZURE, use=use)
 
     assert costs(books) == [8 * INPUT]
     [entry] = books.store.entries()

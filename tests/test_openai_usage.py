@@ -173,6 +173,12 @@ def test_an_embeddings_total_is_its_input(usage: Any, sent: int) -> None:
     assert (answer.usage, answer.lacks) == ({"input_tokens": sent, "output_tokens": 0}, ())
 
 
+def test_embeddings_that_are_said_to_have_read_nothing_are_estimated() -> None:
+    """LM Studio says 0 whatever it embedded."""
+    answer = answered({"object": "list", "model": "m", "data": [], "usage": said(0, None, 0)}, "embeddings")
+    assert (answer.usage, answer.lacks) == ({"output_tokens": 0}, ("input_tokens",))
+
+
 LACKING = {
     "output null": (said(10, None), {"input_tokens": 10}, ("output_tokens",)),
     "output 0 beside text": (said(10, 0, 10), {"input_tokens": 10, "output_tokens": 0}, ("output_tokens",)),

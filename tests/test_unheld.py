@@ -103,3 +103,14 @@ def test_a_model_without_a_price_costs_what_is_known_after_all(
     assert spent(manager) == (nano, nano, 0)
     [entry] = manager.store.entries()
     assert entry.flags == flags
+
+
+def test_a_fallback_that_the_request_names_costs_its_own_price() -> None:
+    """Also where the model asked for has a declared price, which holds for any other name of an answer."""
+    prices = PriceBook(overrides={"cheap": {"input": 1, "output": 1}, "dear": {"input": 10, "output": 50}})
+    client, manager = guarded(answering("dear"), 5, prices, GATEWAY)
+
+    client.chat.completions.create(model="cheap", messages=HI, max_tokens=20, extra_body={"fallbacks": ["dear"]})
+
+    # 100 x 10,000 + 20 x 50,000
+    assert spent(manager) == (2_000_000, 2_000_000, 0)

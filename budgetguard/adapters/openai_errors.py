@@ -75,7 +75,8 @@ def filtered(error: BaseException) -> bool:
     """Whether a content filter refused the prompt: it was read for that, and Azure bills it."""
     if getattr(error, "status_code", None) != 400:
         return False
-    return getattr(error, "code", None) == "content_filter" or "ResponsibleAIPolicyViolation" in str(error)
+    said = f"{error} {getattr(error, 'body', None)}"  # in some versions the inner error alone says it
+    return getattr(error, "code", None) == "content_filter" or "ResponsibleAIPolicyViolation" in said
 
 
 def refused_fields(error: BaseException, sent: Mapping[str, Any]) -> dict[str, int]:

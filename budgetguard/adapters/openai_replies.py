@@ -150,8 +150,11 @@ def embeddings(reply: Any) -> Answer:
     lacks: Sequence[str] = ()
     if counts is not None:
         sent = counts.pop("input_tokens", 0) + counts.pop("output_tokens", 0) + counts.pop("total_tokens", 0)
-        counts |= {"input_tokens": sent, "output_tokens": 0}
-        lacks = () if sent else ("input_tokens",)
+        counts["output_tokens"] = 0
+        if sent:
+            counts["input_tokens"] = sent
+        else:  # LM Studio says 0, whatever it embedded
+            lacks = ("input_tokens",)
     return _short(reply, counts, lacks)
 
 
