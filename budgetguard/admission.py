@@ -248,7 +248,8 @@ class Admission:
             else:
                 turn.patient = False  # a last try, for whatever is left
             return
-        error = refuse(refusal, self.tags, wish.amount if wish.least is None else wish.least)
+        least = wish.amount if wish.least is None else wish.least
+        error = refuse(refusal, self.tags, least, "" if self.projection is None else self.projection.advice())
         note_refusal(self.scope, error)
         raise error
 

@@ -10,7 +10,7 @@ from .ledger import Refusal
 from .money import DOLLAR, Money, Nano, format_nano
 
 
-def refuse(refusal: Refusal, tags: Mapping[str, str], projected: Nano) -> BudgetExceededError:
+def refuse(refusal: Refusal, tags: Mapping[str, str], projected: Nano, advice: str = "") -> BudgetExceededError:
     """The error for a refusal of a call that was projected at this cost, or at least at this cost."""
     account, balance = refusal.account, refusal.balance
     limit = account.limit or 0
@@ -24,6 +24,7 @@ def refuse(refusal: Refusal, tags: Mapping[str, str], projected: Nano) -> Budget
         text += f", {format_nano(balance.held)} held by calls in flight"
     if resets_at is not None:
         text += f"; it begins again at {resets_at:%Y-%m-%d %H:%M} UTC"
+    text += advice
     return (BudgetBusyError if refusal.busy else BudgetExceededError)(
         balance.settled / DOLLAR,
         limit / DOLLAR,
