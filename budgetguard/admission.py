@@ -256,7 +256,8 @@ class Admission:
                 turn.patient = False  # a last try, for whatever is left
             return
         projected = wish.amount if wish.least is None else wish.least
-        error = refuse(refusal, self.tags, projected, why_so_much(self.call, self.host))
+        advice = "" if self.projection is None else self.projection.advice()
+        error = refuse(refusal, self.tags, projected, why_so_much(self.call, self.host) + advice)
         note_refusal(self.scope, error)
         raise error
 

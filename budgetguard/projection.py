@@ -107,6 +107,14 @@ class Projection:
             self._set_tool_calls(self.tool_calls - 1)
         return self.tool_calls < before
 
+    def advice(self) -> str:
+        """What the caller can do about a refusal, beside stating a smaller output cap; "" if there is nothing."""
+        if self.tool_calls < 2:
+            return ""
+        return (
+            f"; {self.tool_calls} calls of hosted tools read the context once more each: state a lower max_tool_calls"
+        )
+
     def _need(self) -> Nano:
         wish = self.wish(hard=True)
         return wish.amount if wish.least is None else wish.useful

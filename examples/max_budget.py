@@ -10,7 +10,7 @@ from budgetguard.testing import FakeProvider
 provider = FakeProvider().start()
 os.environ.update(OPENAI_BASE_URL=provider.base_url, OPENAI_API_KEY="none")
 # ---------------------------------------------------------------------------------------------------------------
-budgetguard.max_budget = 0.001  # dollars
+budgetguard.max_budget = 0.0015  # dollars
 
 messages = [{"role": "user", "content": "Hey, how's it going"}]
 completion(model="gpt-4", messages=messages)

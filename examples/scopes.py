@@ -19,7 +19,7 @@ messages = [{"role": "user", "content": "Good morning"}]
 with budgetguard.budget(limit=0.01, tags={"feature": "search"}) as job:
     client.chat.completions.create(model="gpt-4", messages=messages)
     print("the job spent", job.spent, "and has", job.remaining)
-    with budgetguard.budget(limit=0.001) as step:
+    with budgetguard.budget(limit=0.0012) as step:
         client.chat.completions.create(model="gpt-4", messages=messages)
         try:
             client.chat.completions.create(model="gpt-4", messages=messages)

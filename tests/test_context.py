@@ -543,7 +543,7 @@ def slow():
 
 def test_a_call_without_room_that_is_only_held_is_busy(slow):
     """It may pass in a moment; by default nobody waits."""
-    with openai.OpenAI(api_key="none", base_url=slow.base_url) as client, budget(limit=0.001) as scope:
+    with openai.OpenAI(api_key="none", base_url=slow.base_url) as client, budget(limit=0.0015) as scope:
         stream = ask(client, stream=True)
         with pytest.raises(BudgetBusyError, match="held by calls in flight"):
             ask(client)
@@ -566,7 +566,7 @@ async def test_a_scope_can_wait_for_room_that_calls_in_flight_hold(slow):
 
 def test_waiting_ends_with_the_refusal(slow):
     """After the time that was stated."""
-    with openai.OpenAI(api_key="none", base_url=slow.base_url) as client, budget(limit=0.001, wait=0.05):
+    with openai.OpenAI(api_key="none", base_url=slow.base_url) as client, budget(limit=0.0015, wait=0.05):
         stream = ask(client, stream=True)
         with pytest.raises(BudgetBusyError):
             ask(client)

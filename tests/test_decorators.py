@@ -274,7 +274,7 @@ def test_yield_from_sees_the_return_value():
 def test_all_items_of_a_generator_share_one_limit(client):
     """One call of the function, one scope."""
 
-    @budgeted(limit=0.002)
+    @budgeted(limit=0.0025)
     def answers():
         while True:
             ask(client)

@@ -167,7 +167,7 @@ def test_a_call_is_handed_back_as_if_nobody_watched(call: Shape, stack, tap):
 
 @pytest.mark.parametrize("call", [shape for shape in SHAPES if shape.free], ids=str)
 def test_a_free_call_passes_every_budget(call: Shape, stack, tap):
-    """Moderations cost nothing, so nobody is to be kept from them."""
+    """Moderations by OpenAI's model cost nothing, so nobody is to be kept from them."""
     client, loop = stack
     made = manager("0.000000001")
     budgetguard.patch(made)
@@ -176,7 +176,7 @@ def test_a_free_call_passes_every_budget(call: Shape, stack, tap):
         run(call.call(client), loop)
 
     assert len(tap.requests) == 1
-    assert entries(made) == []
+    assert sum(entry.cost for entry in entries(made)) == 0
 
 
 # -- clients ---------------------------------------------------------------------------------------------------------

@@ -83,6 +83,12 @@ def thinks(model: str, body: Mapping[str, Any]) -> bool:
 
 
 @lru_cache(maxsize=1024)
+def reasons(model: str) -> bool:
+    """Whether a model reasons unseen when nobody says anything of it."""
+    return _habit(model) != "never"
+
+
+@lru_cache(maxsize=1024)
 def _habit(model: str) -> str:
     name = model.lower()
     if _NEVER.search(name):

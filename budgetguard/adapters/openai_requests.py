@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..calls import NOTHING, UNKNOWN_HOST, UNREAD, Call, Host, Usage
+from ..calls import NOTHING, UNKNOWN_HOST, UNREAD, Call, Host
 from .openai_input import Input, given, is_body, items, text, whole
-from .openai_reasoning import thinks
+from .openai_reasoning import WISHES, reasons, thinks
 from .openai_tools import ROUTING, added, hosted, is_hosted, others, searches
 
 MODERATION_MODEL = "omni-moderation-latest"
@@ -23,6 +23,7 @@ LEAST_RESPONSE_TOKENS = 16
 """The smallest `max_output_tokens` that Responses accepts."""
 
 _CHAT_SCHEMAS = ("tools", "functions", "response_format", "tool_choice", "function_call")
+_RARE = ROUTING | WISHES | {*_CHAT_SCHEMAS, "prediction", "documents", "n", "best_of"}
 _RESPONSES_SCHEMAS = ("tools", "text", "tool_choice")
 _NAMES = ("user", "safety_identifier")
 _STORED = frozenset({"previous_response_id", "conversation", "prompt"})
@@ -34,41 +35,47 @@ def chat(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOW
         return UNREAD
     seen = Input()
     seen.messages(body.get("messages"))
-    _schemas(seen, body, _CHAT_SCHEMAS)
-    predicted = "prediction" in body and isinstance(body["prediction"], Mapping)
-    if predicted:
-        seen.content(body["prediction"].get("content"))
-    if "tools" in body and any(is_hosted(tool) for tool in items(given(body, "tools"))):
-        seen.unknown = True
-    if "documents" in body:
-        seen.content(given(body, "documents"))
     model = text(body, "model") or ""
-    fixed: Usage = NOTHING
-    instead: Sequence[str] = ()
-    if searches(model) or not ROUTING.isdisjoint(body):
-        more, fixed = added(body, model)
-        seen.unknown = seen.unknown or more
-        model, instead = _routed(body, model)
     capped = whole(body, "max_completion_tokens") if "max_completion_tokens" in body else None
     if "max_tokens" in body and (older := whole(body, "max_tokens")) is not None:
         capped = max(capped or 0, older)
-    if seen.sound_s:
-        fixed = {**fixed, "input_audio_tokens": seen.sound_tokens(host)}
-    return Call(
+    call = Call(
         model=model,
         texts=seen.texts,
         overhead=seen.overhead,
         images=seen.images,
-        fixed=fixed,
-        choices=_answers(body) if "n" in body or "best_of" in body else 1,
+        fixed={"input_audio_tokens": seen.sound_tokens(host)} if seen.sound_s else NOTHING,
         max_output=capped,
-        # With a predicted output the API accepts no cap.
-        cap=None if predicted else "max_completion_tokens",
+        cap="max_completion_tokens",
         stream="stream" in body and body["stream"] is True,
         tier=text(body, "service_tier") if "service_tier" in body else None,
         user=user(body),
         unknown_input=seen.unknown,
-        thinks=thinks(model, body) or (bool(instead) and any(thinks(name, body) for name in instead)),
+        thinks=reasons(model),
+    )
+    return call if _RARE.isdisjoint(body) and not searches(model) else _rare(call, body, seen)
+
+
+def _rare(call: Call, body: Mapping[str, Any], seen: Input) -> Call:
+    """The same with what few chats say: tools, schemas, several answers, what the server is to add or to choose."""
+    _schemas(seen, body, _CHAT_SCHEMAS)
+    predicted = isinstance(body.get("prediction"), Mapping)
+    if predicted:
+        seen.content(body["prediction"].get("content"))
+    seen.content(given(body, "documents"))
+    tools = any(is_hosted(tool) for tool in items(given(body, "tools")))
+    more, fees = added(body, call.model)
+    model, instead = _routed(body, call.model)
+    return call._replace(
+        model=model,
+        overhead=seen.overhead,
+        images=seen.images,
+        fixed={**call.fixed, **fees} if fees else call.fixed,
+        choices=_answers(body),
+        # With a predicted output the API accepts no cap.
+        cap=None if predicted else call.cap,
+        unknown_input=seen.unknown or tools or more,
+        thinks=any(thinks(name, body) for name in (model, *instead)),
         others=instead,
     )
 
@@ -136,7 +143,7 @@ def responses(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = U
         user=user(body),
         background="background" in body and body["background"] is True,
         unknown_input=seen.unknown or stored,
-        thinks=thinks(model, body) or (bool(instead) and any(thinks(name, body) for name in instead)),
+        thinks=thinks(model, body) or any(thinks(name, body) for name in instead),
         tools=tools,
         others=instead,
     )
