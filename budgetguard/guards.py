@@ -52,8 +52,10 @@ class Settings:
     * `ttl_ms`: how long a hold counts when its process dies.
     * `output_guess`: the most output tokens of a model whose maximum is not known.
     * `context_guess`: the most input tokens of a call whose input the provider keeps (a stored conversation).
-    * `abandoned`: an interrupted stream costs its input and what arrived ("observed"), or all that was held ("held").
-      That of a model which reasons unseen always costs what was held: what arrived says nothing of the bill.
+    * `abandoned`: a stream that is left before its end costs its input and what arrived ("observed"), or all that was
+      held ("held"). "auto" is the first where no hard budget counts on it, or it was closed and its host stops billing
+      then, and else the second: a provider writes on for nobody. That of a model which reasons unseen always costs
+      what was held: what arrived says nothing of the bill.
     * `usage_hosts`: further hosts, "host" or "host:port", that understand `stream_options.include_usage`.
     * `on_store_error`: while the store cannot be reached, refuse calls with `StoreError` ("closed"), or let them pass
       as long as `allowance` lasts ("open"): dollars that this process may spend before they are on the books.
@@ -64,7 +66,7 @@ class Settings:
     ttl_ms: Millis = DEFAULT_TTL_MS
     output_guess: int = 8_192
     context_guess: int = 1_050_000
-    abandoned: Literal["auto", "observed", "held"] = "observed"
+    abandoned: Literal["auto", "observed", "held"] = "auto"
     usage_hosts: frozenset[str] = frozenset()
     on_store_error: Literal["closed", "open"] = "closed"
     allowance: Money | float | str | None = None
