@@ -29,13 +29,14 @@ from .journal import Journal
 from .journal_files import Kept
 from .leases import Leases
 from .ledger import DEFAULT_TTL_MS, Account, Balance, Clock, Conflict, Millis, OwnTime, Stale, Store
+from .loops import called, in_thread, running_loop
 from .money import Money, Nano, parse_dollars
 from .prices import PriceBook
 from .process import PROCESS, Process
 from .scope import NO_TAGS, Scope
 from .steps import Step, Steps
 from .tally import Tally
-from .waiting import LINE, Turn
+from .waiting import LINE
 
 log = logging.getLogger("budgetguard")
 T = TypeVar("T")
@@ -381,11 +382,14 @@ class AsyncShell:
     async def step(self, step: Step) -> Any:
         """Run one step, in a thread if it may block."""
         if step.turn is not None:
-            await _called(step.turn, LINE.pause_s(step.turn))
+            await called(step.turn, LINE.pause_s(step.turn))
         if not step.blocking:
             return step.run()
+        loop = running_loop()
+        if loop is None:
+            return await in_thread(step.run)
         try:
-            done = asyncio.get_running_loop().run_in_executor(self._pool(), step.run)
+            done = loop.run_in_executor(self._pool(), step.run)
         except RuntimeError as error:  # the interpreter is ending, and starts no thread any more
             raise_interruption(error)
             return step.run()
@@ -397,21 +401,3 @@ class AsyncShell:
             self._pid = os.getpid()
             self._threads = ThreadPoolExecutor(_STORE_THREADS, thread_name_prefix="budgetguard-store")
         return self._threads
-
-
-async def _called(turn: Turn, seconds: float) -> None:
-    """Wait until a turn is called, for so long at most."""
-    loop = asyncio.get_running_loop()
-    called = loop.create_future()
-
-    def wake() -> None:
-        if not called.done():
-            called.set_result(None)
-
-    timer = loop.call_later(seconds, wake)
-    turn.arm(lambda: loop.call_soon_threadsafe(wake))
-    try:
-        await called
-    finally:
-        timer.cancel()
-        turn.disarm()
