@@ -21,7 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from . import tally
-from .admission import Admission, is_stored
+from .admission import BACKGROUND_TTL_MS, Admission, is_stored
 from .calls import NOTHING, Answer, Call, Ending, Endpoint, Listener
 from .errors import StoreError
 from .estimates import count_heard
@@ -135,6 +135,9 @@ class Charge(Admission):
         elif answer is None or answer.final:  # sent, and nothing heard: unknown is not free
             yield from self._settle(answer or Answer())
         else:
+            if self.tallies:
+                runs_ms = self.call.runs_ms or BACKGROUND_TTL_MS
+                tally.expect(self.tallies, self.id, self.guard.clock, runs_ms / 1000)
             yield from self.guard.background.keep(self, answer)
 
     def _settle(self, answer: Answer) -> Steps[None]:

@@ -29,13 +29,14 @@ from .journal import Journal
 from .journal_files import Kept
 from .leases import Leases
 from .ledger import DEFAULT_TTL_MS, Account, Balance, Clock, Conflict, Millis, OwnTime, Stale, Store
+from .loops import called, in_thread, running_loop
 from .money import Money, Nano, parse_dollars
 from .prices import PriceBook
 from .process import PROCESS, Process
 from .scope import NO_TAGS, Scope
 from .steps import Step, Steps
 from .tally import Tally
-from .waiting import LINE, Turn
+from .waiting import LINE
 
 log = logging.getLogger("budgetguard")
 T = TypeVar("T")
@@ -52,8 +53,10 @@ class Settings:
     * `ttl_ms`: how long a hold counts when its process dies.
     * `output_guess`: the most output tokens of a model whose maximum is not known.
     * `context_guess`: the most input tokens of a call whose input the provider keeps (a stored conversation).
-    * `abandoned`: an interrupted stream costs its input and what arrived ("observed"), or all that was held ("held").
-      That of a model which reasons unseen always costs what was held: what arrived says nothing of the bill.
+    * `abandoned`: a stream that is left before its end costs its input and what arrived ("observed"), or all that was
+      held ("held"). "auto" is the first where no hard budget counts on it, or it was closed and its host stops billing
+      then, and else the second: a provider writes on for nobody. That of a model which reasons unseen always costs
+      what was held: what arrived says nothing of the bill.
     * `usage_hosts`: further hosts, "host" or "host:port", that understand `stream_options.include_usage`.
     * `on_store_error`: while the store cannot be reached, refuse calls with `StoreError` ("closed"), or let them pass
       as long as `allowance` lasts ("open"): dollars that this process may spend before they are on the books.
@@ -64,7 +67,7 @@ class Settings:
     ttl_ms: Millis = DEFAULT_TTL_MS
     output_guess: int = 8_192
     context_guess: int = 1_050_000
-    abandoned: Literal["auto", "observed", "held"] = "observed"
+    abandoned: Literal["auto", "observed", "held"] = "auto"
     usage_hosts: frozenset[str] = frozenset()
     on_store_error: Literal["closed", "open"] = "closed"
     allowance: Money | float | str | None = None
@@ -389,11 +392,14 @@ class AsyncShell:
     async def step(self, step: Step) -> Any:
         """Run one step, in a thread if it may block."""
         if step.turn is not None:
-            await _called(step.turn, LINE.pause_s(step.turn))
+            await called(step.turn, LINE.pause_s(step.turn))
         if not step.blocking:
             return step.run()
+        loop = running_loop()
+        if loop is None:
+            return await in_thread(step.run)
         try:
-            done = asyncio.get_running_loop().run_in_executor(self._pool(), step.run)
+            done = loop.run_in_executor(self._pool(), step.run)
         except RuntimeError as error:  # the interpreter is ending, and starts no thread any more
             raise_interruption(error)
             return step.run()
@@ -405,21 +411,3 @@ class AsyncShell:
             self._pid = os.getpid()
             self._threads = ThreadPoolExecutor(_STORE_THREADS, thread_name_prefix="budgetguard-store")
         return self._threads
-
-
-async def _called(turn: Turn, seconds: float) -> None:
-    """Wait until a turn is called, for so long at most."""
-    loop = asyncio.get_running_loop()
-    called = loop.create_future()
-
-    def wake() -> None:
-        if not called.done():
-            called.set_result(None)
-
-    timer = loop.call_later(seconds, wake)
-    turn.arm(lambda: loop.call_soon_threadsafe(wake))
-    try:
-        await called
-    finally:
-        timer.cancel()
-        turn.disarm()

@@ -80,7 +80,7 @@ def unpatch() -> None:
     for (owner, name), wrapper in list(_State.patched.items()):
         if owner.__dict__.get(name) is wrapper:
             setattr(owner, name, wrapper.__wrapped__)
-            del _State.patched[owner, name]
+            _State.patched.pop((owner, name), None)  # another thread may be undoing it, too
         # else another tool wrapped over us: ours stays underneath, idle, until we are wanted again
 
 

@@ -20,6 +20,7 @@ from contextlib import suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from .loops import running_loop
 from .process import PROCESS
 from .reaper import REAPER, Reaper, must_not_wait
 from .watches import Watch
@@ -154,7 +155,7 @@ class _WatchedSync(_Watched):
 class _WatchedAsync(_Watched):
     def __init__(self, stream: Any, seen: Watch) -> None:
         super().__init__(stream, seen)
-        self._loop = _running_loop()
+        self._loop = running_loop()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
@@ -185,16 +186,6 @@ class _WatchedAsync(_Watched):
 
     def _closer(self) -> Callable[[], object]:
         return partial(_close_in_loop, self._loop, self._stream)
-
-
-def _running_loop() -> Any:
-    """The event loop of this thread, if it has one of asyncio's."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
-        return None
-    with suppress(RuntimeError):  # another library's loop
-        return asyncio.get_running_loop()
-    return None
 
 
 def _close_in_loop(loop: Any, stream: Any) -> None:

@@ -13,9 +13,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from .ledger import Account, Balance, Hold, Refusal, grant
+from .ledger import Account, Balance, Clock, Hold, Refusal, grant
 from .locks import mutex
 from .money import Nano
+
+_MOST_EXPIRED = 10_000
 
 
 class _Shared:
@@ -28,14 +30,18 @@ class _Shared:
 class Tally:
     """What one scope, or the whole process, may spend, and has."""
 
-    __slots__ = ("_forks", "_held", "_holds", "account", "settled")
+    __slots__ = ("_due", "_expired", "_forks", "_held", "_holds", "_settled", "account")
 
     def __init__(self, account: Account) -> None:
         self.account = account
-        self.settled: Nano = 0
+        self._settled: Nano = 0
         self._held: Nano = 0
         self._holds: dict[str, Nano] = {}
         """The amounts that add up to `_held`, by the id of the hold."""
+        self._due: dict[str, tuple[Clock, float]] = {}
+        """When the holds are booked of work that goes on in the background, if nobody looks at it: by which clock."""
+        self._expired: dict[str, Nano] = {}
+        """What was booked for those, to be corrected by a look that comes late."""
         self._forks = _Shared.forks
 
     @property
@@ -44,8 +50,17 @@ class Tally:
         return self.account.enforce == "hard" and self.account.limit is not None
 
     @property
+    def settled(self) -> Nano:
+        """What calls have cost."""
+        if self._due:
+            self._expire()
+        return self._settled
+
+    @property
     def held(self) -> Nano:
         """What calls in flight hold. In a forked child the parent's calls do not count: they are the parent's."""
+        if self._due:
+            self._expire()
         return self._held if self._forks == _Shared.forks else 0
 
     @property
@@ -53,9 +68,22 @@ class Tally:
         """What it has taken so far."""
         return Balance(self.account.key, self.settled, self.held)
 
+    def _expire(self) -> None:
+        """Book the holds that are due."""
+        with _Shared.lock:
+            for hold_id, (clock, due_s) in list(self._due.items()):
+                amount = self._holds.get(hold_id)
+                if amount is None or clock() >= due_s:
+                    if amount is not None:
+                        self._settle(hold_id, amount)
+                        self._expired[hold_id] = amount
+                    del self._due[hold_id]
+            while len(self._expired) > _MOST_EXPIRED:
+                del self._expired[next(iter(self._expired))]
+
     def _hold(self, hold_id: str, amount: Nano) -> None:
         if self._forks != _Shared.forks:
-            self._forks, self._held, self._holds = _Shared.forks, 0, {}
+            self._forks, self._held, self._holds, self._due = _Shared.forks, 0, {}, {}
         try:
             self._holds[hold_id] = amount
             self._held += amount
@@ -64,15 +92,16 @@ class Tally:
             raise
 
     def _settle(self, hold_id: str, cost: Nano) -> None:
-        held, settled = self._holds.get(hold_id), self.settled
+        held, settled = self._holds.get(hold_id), self._settled
         if held is None or self._forks != _Shared.forks:
+            self._settled += cost - self._expired.pop(hold_id, cost)
             return
         try:
-            self.settled = settled + cost
+            self._settled = settled + cost
             self._held -= held
             del self._holds[hold_id]
         except BaseException:
-            self.settled, self._holds[hold_id] = settled, held
+            self._settled, self._holds[hold_id] = settled, held
             self._held = sum(self._holds.values())
             raise
 
@@ -106,11 +135,19 @@ def settle(tallies: Sequence[Tally], hold_id: str, cost: Nano) -> None:
             tally._settle(hold_id, cost)
 
 
+def expect(tallies: Sequence[Tally], hold_id: str, clock: Clock, seconds: float) -> None:
+    """Book what is held for work in the background after so long, if nobody has seen its end by then."""
+    with _Shared.lock:
+        due_s = clock() + seconds
+        for tally in tallies:
+            tally._due[hold_id] = clock, due_s
+
+
 def book(tallies: Sequence[Tally], cost: Nano) -> None:
     """Book a cost without a hold; a negative one takes it back."""
     with _Shared.lock:
         for tally in tallies:
-            tally.settled += cost
+            tally._settled += cost
 
 
 def _forked() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
-from .calls import Answer, Ending
+from .calls import Answer, Ending, read
 from .interrupts import raise_interruption
 from .process import PROCESS
 from .reaper import REAPER
@@ -36,6 +36,7 @@ class Watch:
     __slots__ = (
         "_buffer",
         "_inflate",
+        "_last",
         "_open",
         "_request",
         "_taken_in",
@@ -64,6 +65,7 @@ class Watch:
         self.listener = make() if make is not None and self.sse else None
         self._inflate = bytes if read else _inflater(response.headers.get("content-encoding", "identity"))
         self._buffer = bytearray()
+        self._last: Any = None
         self._open = [True]
         self._request = response.request
         self._taken_in = False
@@ -73,6 +75,7 @@ class Watch:
         listener = self.listener
         if listener is None:
             return False
+        self._last = item
         try:
             hide = listener.hear(item)
         except Exception as error:
@@ -182,7 +185,9 @@ class Watch:
             self.dropped = True
 
     def _ending(self) -> Ending:
-        return "whole" if self.whole else "dropped" if self.dropped else "left"
+        if self.whole or (self.charge.call.choices == 1 and _says_why(self._last)):
+            return "whole"  # a reader may leave as soon as the model says that it has stopped
+        return "dropped" if self.dropped else "left"
 
     def _reply(self, answer: Callable[[Any], Answer]) -> Answer:
         try:
@@ -229,6 +234,12 @@ def _passed(error: BaseException, frame: FrameType) -> bool:
     while traceback is not None and traceback.tb_frame is not frame:
         traceback = traceback.tb_next
     return traceback is not None
+
+
+def _says_why(item: Any) -> bool:
+    """Whether an item of a chat is the last with text: the model says why it stopped."""
+    choices = read(item, "choices")
+    return isinstance(choices, list) and len(choices) == 1 and bool(read(choices[0], "finish_reason"))
 
 
 def _forget_null_usage(item: Any) -> None:

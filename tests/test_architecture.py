@@ -25,6 +25,7 @@ LAYERS = [
     ["stores", "adapters"],
     ["answers"],
     ["refusals", "keeper", "process", "scope", "journal", "journal_files", "lease_post", "leases", "steps", "copying"],
+    ["loops"],
     ["projection", "coverage", "estimates"],
     ["admission"],
     ["charge"],
@@ -122,6 +123,7 @@ def test_only_guards_streams_and_the_edges_await() -> None:
             waiting.add(layer_of(path))
     assert waiting <= {
         "guards",
+        "loops",
         "streams",
         "install",
         "sockets",

@@ -423,3 +423,35 @@ def test_a_store_in_a_file_counts_as_one_in_memory(client, provider, tmp_path):
     assert len(entries(made)) == 8
     assert made.store.holds() == []
     made.store.close()
+
+
+def test_two_threads_may_undo_the_patch_at_once(monkeypatch):
+    """As two tests' tear-downs do, or a reload and an exit."""
+    from budgetguard.install import _State
+
+    barrier, errors = threading.Barrier(2), []
+
+    class Wrapper:
+        @property
+        def __wrapped__(self) -> str:
+            barrier.wait(5)  # both have seen that it is in place
+            return "the SDK's own"
+
+    class Owner:
+        request: Any = Wrapper()
+
+    def undo() -> None:
+        try:
+            budgetguard.unpatch()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=undo) for _ in range(2)]
+    with monkeypatch.context() as patched:
+        patched.setattr(_State, "patched", {(Owner, "request"): Owner.request})
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert errors == []
+    assert Owner.request == "the SDK's own"

@@ -21,7 +21,7 @@ from hosting import Hosted, Process
 from benchmarks import servers
 from budgetguard import cli
 from budgetguard.errors import ConfigError, StoreError
-from budgetguard.ledger import Account, Admitted, Entry, Hold, Settled, new_id
+from budgetguard.ledger import Account, Admitted, Entry, Hold, Refusal, Settled, new_id
 from budgetguard.server import api, keys, metrics, projects, protocol
 from budgetguard.server.jobs import CLAIM_MS, run_daily
 from budgetguard.server.keys import ADMIN, READ, SPEND, KeyRing
@@ -1024,3 +1024,15 @@ def test_too_many_requests_at_once_are_told_so(url: str) -> None:
     status, body = hosted.post("/v1/reserve", reserve_body())
     assert (status, body["error"]["code"]) == (503, "busy")
     hosted.stop()
+
+
+def test_a_call_that_is_refused_counts_once_however_often_it_asks(server):
+    """A client asks again when it has counted its input, and while it waits for room."""
+    store = open_store(server.url, namespace="shop")
+    asked = hold(150)
+    for _ in range(3):
+        assert isinstance(store.reserve(asked), Refusal)
+    store.close()
+
+    text = server.ask("GET", "/metrics")[1].decode()
+    assert 'budgetguard_refusals_total{budget="team",project="shop",room="spent"} 1.0' in text

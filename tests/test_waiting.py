@@ -416,3 +416,31 @@ def test_an_account_of_one_store_is_not_that_of_another():
 
     assert line.first_busy([(2, "users/ann/all")]) is None
     assert line.first_busy([(1, Account("users/ann/all").key)]) is not None
+
+
+@pytest.mark.parametrize("freed", [True, False])
+def test_a_call_waits_under_trio_too(freed, endpoint, manager):
+    """The SDK runs there, by anyio: a call waits for room, or says that it is busy."""
+    trio = pytest.importorskip("trio")
+
+    async def main() -> None:
+        client = endpoint.async_client()
+        with budgetguard.budget(wait=5 if freed else 0.2):
+            if freed:
+                await ask(client)
+            else:
+                with pytest.raises(BudgetBusyError):
+                    await ask(client)
+        await client.close()
+
+    if freed:
+        with held(manager):
+            thread = threading.Thread(target=trio.run, args=(main,))
+            thread.start()
+            until(in_line)
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+        assert [entry.cost for entry in manager.store.entries()] == [endpoint.billed.nano]
+    else:
+        with held(manager):
+            trio.run(main)

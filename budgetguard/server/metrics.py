@@ -17,16 +17,22 @@ from ..money import DOLLAR, Nano
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _MOST_BUDGETS = 1_000
+_MOST_REFUSED = 10_000
 _OTHERS = "(others)"
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
 
 class Meter:
-    """What this server did for one project since it started. A request that a client repeats counts again."""
+    """
+    What this server did for one project since it started.
+
+    A request that a client repeats counts again, but for a refusal: a call is refused once, however often it asks.
+    """
 
     def __init__(self) -> None:
         self._lock = mutex("server meter")
         self._budgets: set[str] = set()
+        self._refused: dict[str, None] = {}
         self.spend: dict[str, Nano] = defaultdict(int)
         self.placed: dict[str, int] = defaultdict(int)
         self.refused: dict[tuple[str, str], int] = defaultdict(int)
@@ -40,8 +46,17 @@ class Meter:
             if isinstance(outcome, Admitted):
                 for account in hold.accounts:
                     self.placed[self._budget(account.key)] += 1
-            elif isinstance(outcome, Refusal):
+            elif isinstance(outcome, Refusal) and self._is_news(hold.id):
                 self.refused[self._budget(outcome.account.key), "held" if outcome.busy else "spent"] += 1
+
+    def _is_news(self, hold_id: str) -> bool:
+        """Whether a call was not refused before: it asks again when it has counted its input, or waited."""
+        if hold_id in self._refused:
+            return False
+        if len(self._refused) >= _MOST_REFUSED:
+            del self._refused[next(iter(self._refused))]
+        self._refused[hold_id] = None
+        return True
 
     def settled(self, hold: Hold, entry: Entry, outcome: Settled | Conflict) -> None:
         """Count a settlement."""
