@@ -61,19 +61,10 @@ class Charge(Admission):
 
     def interrupted(self, listener: Listener | None) -> None:
         """Take in that the answer's stream ended: with its usage, or before that was seen."""
-        answer = self._heard(listener)
+        answer = _end_of(listener, self.id)
         if "output_tokens" in answer.lacks and self.guard.settings.abandoned == "held":
             answer = answer._replace(usage=None, lacks=())
         self.answer = answer
-
-    def _heard(self, listener: Listener | None) -> Answer:
-        if listener is None:
-            return Answer()
-        try:
-            return listener.end()
-        except Exception:
-            log.exception("the stream of call %s could not be read", self.id)
-            return Answer()
 
     def close(self) -> Steps[None]:
         """End the holds: settle what was answered, release what was not sent. Never raises; done once."""
@@ -289,7 +280,7 @@ class Follow:
     def interrupted(self, listener: Listener | None) -> None:
         """Take in what its stream said of it, if that was its last word."""
         if listener is not None and listener.done:
-            self.answer = listener.end()
+            self.answer = _end_of(listener, self.id)
 
     def close(self) -> Steps[None]:
         """Settle the response's hold, if it is at its end."""
@@ -297,3 +288,13 @@ class Follow:
             yield from self.guard.follow(self.answer)
         except Exception:
             log.exception("response %s could not be settled", self.answer.id)
+
+
+def _end_of(listener: Listener | None, call_id: str) -> Answer:
+    if listener is None:
+        return Answer()
+    try:
+        return listener.end()
+    except Exception:
+        log.exception("the stream of call %s could not be read", call_id)
+        return Answer()
