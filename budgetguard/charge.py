@@ -70,20 +70,10 @@ class Charge(Admission):
 
     def interrupted(self, listener: Listener | None, ending: Ending) -> None:
         """Take in that the answer's stream ended: with its usage, or before that was seen."""
-        answer = self._heard(listener)
+        answer = _end_of(listener, self.id)
         if "output_tokens" in answer.lacks and not self._costs_what_was_heard(ending):
             answer = answer._replace(usage=None, lacks=())
         self.answer = answer
-
-    def _heard(self, listener: Listener | None) -> Answer:
-        if listener is None:
-            return Answer()
-        try:
-            return listener.end()
-        except Exception as error:
-            raise_interruption(error)
-            log.exception("the stream of call %s could not be read", self.id)
-            return Answer()
 
     def living(self) -> Living | None:
         """What is to be kept while the call lives: its hold, if the store has it."""
@@ -363,7 +353,7 @@ class Follow:
     def interrupted(self, listener: Listener | None, _ending: Ending) -> None:
         """Take in what its stream said of it, if that was its last word."""
         if listener is not None and listener.done:
-            self.answers = (listener.end(),)
+            self.answers = (_end_of(listener, self.id),)
 
     def living(self) -> None:
         """Nothing."""
@@ -376,3 +366,14 @@ class Follow:
             except Exception as error:
                 raise_interruption(error)
                 log.exception("%s %s could not be settled", self.endpoint.follows, answer.id)
+
+
+def _end_of(listener: Listener | None, call_id: str) -> Answer:
+    if listener is None:
+        return Answer()
+    try:
+        return listener.end()
+    except Exception as error:
+        raise_interruption(error)
+        log.exception("the stream of call %s could not be read", call_id)
+        return Answer()

@@ -26,7 +26,7 @@ EXPECTED = {
     "max_budget.py": [
         "after the first call: $0.00081",
         "the second was refused: max_budget: call projected at $0.00084, $0.00069 of $0.0015 available",
-        "after the stream: $0.0018",
+        "after the stream: $0.00168",
     ],
     "per_user.py": ["answered: ", "answered: ", "Sorry - no budget!", "{'1234': {'total_budget': 0.001, "],
     "update_cost.py": ["0.00075", "0.0015", "0.00213", "{'gpt-4': 0.00213}"],
@@ -45,7 +45,7 @@ EXPECTED = {
         "02 Feb {'ann': 0.0, 'kenji': 0.03, 'rosa': 0.0}",
         "01 Mar {'ann': 0.0, 'kenji': 0.0, 'rosa': 0.0}",
     ],
-    "budgeted.py": ["refused: scope: call projected at ", "ann 0.00075", "bob 0.00162"],
+    "budgeted.py": ["refused: scope: call projected at ", "ann 0.00075", "bob 0.0015"],
     "scopes.py": [
         "the job spent $0.00075 and has $0.00925",
         "the step was refused: scope: call projected at ",
