@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from . import tally
 from .calls import UNKNOWN_HOST, Answer, Call, Endpoint, Host
@@ -37,6 +37,9 @@ BACKGROUND_TTL_MS: Millis = 24 * 60 * 60 * 1000
 
 _TRIES = 8
 
+_TIER_FIELD, _STANDARD = "service_tier", "default"
+"""How a request says that it wants OpenAI's standard tier, whatever its project is set to."""
+
 NO_COVER = Cover((), (), "release", False, 0, 0)
 _ANY_ROOM = Wish(1, None, 0, 0)
 """The least there is, to ask whether a budget has any room."""
@@ -49,6 +52,7 @@ class Admission:
         "amount",
         "answer",
         "ask_usage",
+        "bounds",
         "call",
         "cap",
         "cover",
@@ -74,7 +78,6 @@ class Admission:
         "stated",
         "tags",
         "tallies",
-        "tool_cap",
         "unpriced",
         "watched",
     )
@@ -105,7 +108,8 @@ class Admission:
         self.amount: Nano = 0
         self.cap: int | None = None
         self.model_cap: int | None = None
-        self.tool_cap: tuple[str, int] | None = None
+        self.bounds: dict[str, Any] = {}
+        """What the request is to say, beside its output cap, to cost no more than was held."""
         self.others: tuple[Quote, ...] = ()
         self.ask_usage = False
         self.answer: Answer | None = None
@@ -182,16 +186,34 @@ class Admission:
         if self.amount >= wish.amount:
             self.cap = wish.output
             return
-        self.cap = projection.cap(self.amount)
+        self._leave_tier()
+        self.cap = min(projection.cap(self.amount), wish.output)
         if self.cap < USEFUL_OUTPUT and (yield from self._count()):
             self.cap = projection.cap(self.amount)
+
+    def _leave_tier(self) -> bool:
+        """
+        Plan the call in the standard tier, which it then asks for; whether it can.
+
+        For one that names no tier, where the one that its project may be set to costs more than there is room for. A
+        project that was seen to be set to one is left in it.
+        """
+        projection, call, prices = self.projection, self.call, self.guard.prices
+        if projection is None or not (projection.quote.open and self.host.tiers and call.tier is None and call.cap):
+            return False
+        if not self.host.takes(_TIER_FIELD, _STANDARD) or _TIER_FIELD in self.bounds:
+            return False
+        quotes = [prices.quote(self.provider, model, _STANDARD) for model in (call.model, *call.others)]
+        projection.requote(*quotes)
+        self.bounds[_TIER_FIELD] = _STANDARD
+        return True
 
     def _bound_tools(self, projection: Projection) -> None:
         """Have the request say how often hosted tools may be called, where a hard budget holds for that."""
         tools = self.call.tools
         if tools is None or tools.cap is None or not (self.cover.hard or self._hard()):
             return
-        self.tool_cap = tools.cap, projection.tool_calls
+        self.bounds[tools.cap] = projection.tool_calls
         if projection.tool_calls < tools.calls:
             self.guard.note_fewer(projection.tool_calls, tools.cap)
 
@@ -227,7 +249,7 @@ class Admission:
                     coverage.learn(outcome)
                     self.cover = coverage.cover(self.tags)
                 elif outcome.account.enforce != "hard" or not (
-                    (yield from self._count()) or self._fewer(outcome, turn)
+                    (yield from self._count()) or self._leave_tier() or self._fewer(outcome, turn)
                 ):
                     yield from self._refused(wish, outcome, turn)
         finally:

@@ -42,6 +42,8 @@ class Host(NamedTuple):
     """Error statuses that it bills."""
     stops: bool = False
     """Whether it stops writing, and billing, where its reader leaves a stream."""
+    tiers: bool = False
+    """Whether a project there may be set to a dearer service tier, which a request leaves by `service_tier`."""
     default_cap: int | None = None
     """The output cap of legacy completions where none is stated."""
     known: bool = False

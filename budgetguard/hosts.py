@@ -67,6 +67,7 @@ def host_of(
         usage=port in _table()["ports"]["usage"] if local else said.get("usage", True) and not old,
         billed=frozenset(said.get("billed", ())),
         stops=said.get("stops", False),
+        tiers=said.get("tiers", False),
         default_cap=said.get("default_cap"),
         known=row is not None,
     )

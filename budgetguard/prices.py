@@ -331,9 +331,10 @@ class PriceBook:
     def _quote(self, provider: str | None, model: str, tier: str | None, now_ms: int, *, sure: bool) -> Quote:
         found = self._find(provider, model)
         tiers = {tier_name(tier)} if sure else {None, tier_name(tier)}
+        met = self._met.get((provider, model), frozenset())
         if leaves_open(tier) and not sure:
             tiers |= self._open_tiers(found, now_ms) if self._auto is None else self._auto
-            tiers |= self._met.get((provider, model), frozenset())
+            tiers |= met
         moments, until_ms = [now_ms], now_ms + _KEEP_MS
         if found.listed is not None:
             moments = pricelist.moments(found.listed, now_ms, _AHEAD_MS)
@@ -348,6 +349,7 @@ class PriceBook:
             max_output=found.max_output,
             context=found.context,
             until_ms=until_ms,
+            open=not met and len(tiers) > 1 and leaves_open(tier),
         )
 
     def _tariff(self, provider: str | None, model: str, tier: str | None, at_ms: int) -> tuple[int, int, Tariff]:

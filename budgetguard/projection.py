@@ -98,6 +98,12 @@ class Projection:
         fewer = [other.count() for other in self._others]
         return self.input_tokens < assumed or any(fewer)
 
+    def requote(self, quote: Quote, *others: Quote) -> None:
+        """Have it at other prices of the same models."""
+        self.quote = quote
+        for own, other in zip(self._others, others, strict=True):
+            own.quote = other
+
     def fewer(self, room: Nano) -> bool:
         """Lower the calls of hosted tools, if we may, to what the room pays for; whether they are fewer now."""
         tools, before = self._call.tools, self.tool_calls

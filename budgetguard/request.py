@@ -232,9 +232,9 @@ class Request:
                 if value is not self.body.get(name, _MISSING) and takes(name, value)
             }
         charge.ask_usage = "stream_options" in changed
-        if charge.tool_cap is not None and charge.host.takes(*charge.tool_cap):
-            name, calls = charge.tool_cap
-            changed[name] = calls
+        for name, value in charge.bounds.items():
+            if charge.host.takes(name, value):
+                changed[name] = value
         self.added = changed
         parse = original.post_parser
         shows = callable(parse) and self.raw is None and not self.unread

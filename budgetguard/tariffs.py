@@ -246,7 +246,7 @@ class Tariff:
 class Quote(Tariff):
     """The most that one model's usage can cost, at any time from now on, in any tier that it may be answered in."""
 
-    __slots__ = ("context", "max_output", "until_ms")
+    __slots__ = ("context", "max_output", "open", "until_ms")
 
     max_output: int | None
     """The most output tokens of one answer; `None` if that is not known."""
@@ -254,6 +254,8 @@ class Quote(Tariff):
     """The most tokens of input; `None` if that is not known."""
     until_ms: int
     """From when on the price list has to be asked again."""
+    open: bool
+    """Whether a dearer tier is in it that may answer only as the request names none."""
 
     def __init__(
         self,
@@ -266,11 +268,13 @@ class Quote(Tariff):
         max_output: int | None = None,
         context: int | None = None,
         until_ms: int = 0,
+        open: bool = False,
     ) -> None:
         super().__init__(_plain(prices), provider=provider, model=model, free=free, least=least)
         self.max_output = max_output
         self.context = context
         self.until_ms = until_ms
+        self.open = open
 
     def input_pico(self, input_tokens: int) -> int | None:
         """What plain input of this size costs at most, in pico-dollars; `None` where that takes `cost` to say."""

@@ -24,9 +24,9 @@ def answering(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
 
 def guarded(
     answer: Callable[[dict[str, Any]], dict[str, Any]],
-    limit: float | None,
+    limit: float | str | None,
     prices: PriceBook,
-    base_url: str,
+    base_url: str = "https://api.openai.com/v1",
     **options: Any,
 ) -> tuple[openai.OpenAI, BudgetManager]:
     """A guarded client of a provider in memory, and its manager with one budget, which has these options."""

@@ -253,6 +253,62 @@ def test_a_hard_limit_holds_where_the_project_is_set_to_priority(base_url: str) 
     assert 0 < balance.settled <= 10_000_000
 
 
+@pytest.mark.parametrize(
+    ("request_", "limit", "sent"),
+    [
+        # 1,000 tokens and 9 of input: $0.00100225 in the dear tier, $0.00060135 in the standard one.
+        ({"max_completion_tokens": 1_000}, "0.00101", None),
+        ({"max_completion_tokens": 1_000}, "0.00061", "default"),
+        ({"max_completion_tokens": 1_000, "service_tier": "auto"}, "0.00101", "auto"),
+        ({"max_completion_tokens": 1_000, "service_tier": "flex"}, "0.00061", "flex"),
+        ({}, "1000", None),
+        ({}, "0.001", "default"),
+    ],
+)
+def test_a_call_leaves_a_tier_that_there_is_no_room_for(request_: dict[str, Any], limit: str, sent: str | None) -> None:
+    """So that a project in the standard tier, as most are, can use its budget to the end, and one in another fits."""
+    bodies: list[dict[str, Any]] = []
+
+    def said(body: dict[str, Any]) -> dict[str, Any]:
+        bodies.append(body)
+        return reply("gpt-4o-mini", 5, service_tier="default")
+
+    client, _ = guarded(said, limit, PriceBook())
+    client.chat.completions.create(model="gpt-4o-mini", messages=HI, **request_)
+
+    assert [body.get("service_tier") for body in bodies] == [sent]
+
+
+@pytest.mark.parametrize(
+    ("request_", "base_url"),
+    [
+        ({"service_tier": "auto"}, "https://api.openai.com/v1"),  # what a caller states is left as it is
+        ({"service_tier": "priority"}, "https://api.openai.com/v1"),
+        ({}, "https://corp.openai.azure.com/openai/v1"),  # not known to take the field
+    ],
+)
+def test_where_the_tier_cannot_be_left_the_call_is_refused(request_: dict[str, Any], base_url: str) -> None:
+    """There is room for the standard price only."""
+    client, _ = guarded(lambda body: reply("gpt-4o-mini", 5), "0.00061", PriceBook(), base_url)
+
+    with pytest.raises(BudgetExceededError):
+        client.chat.completions.create(model="gpt-4o-mini", messages=HI, max_completion_tokens=1_000, **request_)
+
+
+def test_the_cap_of_a_call_that_left_its_tier_is_what_the_standard_price_pays_for() -> None:
+    """The room is $0.001: (1,000,000 - 9 x 150) / 600 = 1,664 tokens instead of 997."""
+    bodies: list[dict[str, Any]] = []
+
+    def said(body: dict[str, Any]) -> dict[str, Any]:
+        bodies.append(body)
+        return reply("gpt-4o-mini", 5, service_tier="default")
+
+    client, _ = guarded(said, "0.001", PriceBook(), in_flight=1)
+    client.chat.completions.create(model="gpt-4o-mini", messages=HI)
+
+    assert [body["max_completion_tokens"] for body in bodies] == [1664]
+
+
 def test_at_a_host_without_the_setting_one_answer_is_enough_to_know() -> None:
     """Only the first is above what was held."""
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import logging
+import os
 import random
 import subprocess
 import sys
@@ -340,7 +341,7 @@ def test_threads_that_need_an_encoding_at_once_build_it_once(monkeypatch):
     assert built == ["o200k_base"]
 
 
-@pytest.mark.skipif(not hasattr(tokens.os, "fork"), reason="no fork on this system")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_child_forked_while_another_thread_builds_can_still_count():
     """The lock is held by a thread that the child does not have."""
     program = """
