@@ -145,6 +145,7 @@ class Admission:
         Raises `UnpricedModelError` if a budget has to know a price and cannot.
         """
         prices, call = self.guard.prices, self.call
+        quote: Quote | None = None
         try:
             quote = prices.quote(self.provider, call.model, call.tier)
             if call.others:
@@ -156,9 +157,11 @@ class Admission:
                 if self.call.unread:
                     raise unreadable() from error
                 raise
-            self.unpriced = True
-            self.guard.warn_unpriced(call.model)
-            return None
+            self.call = call._replace(others=())
+            if quote is None:
+                self.unpriced = True
+                self.guard.warn_unpriced(call.model)
+                return None
         self.free = quote.free and all(other.free for other in self.others)
         return None if self.free else quote
 

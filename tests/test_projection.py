@@ -327,6 +327,21 @@ def test_a_fallback_without_a_known_price_is_refused_by_its_name() -> None:
     assert len(provider.bodies) == 1
 
 
+def test_a_fallback_without_a_known_price_is_no_matter_where_nothing_is_limited() -> None:
+    """What answered is booked at its price: 10 tokens at $2.50 and 5 at $10 a million."""
+    provider = Provider("https://openrouter.ai/api/v1")
+    say = {"model": "openai/gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
+    manager = BudgetManager("open", store="memory://", budgets=[])
+    budgetguard.patch(manager)
+    try:
+        provider.client.chat.completions.create(**say, extra_body={"models": ["acme/unheard-of"]})
+        [entry] = manager.store.entries()
+        assert entry.cost == 75_000
+    finally:
+        budgetguard.unpatch()
+        manager.close()
+
+
 @pytest.mark.parametrize(
     "call", [lambda c: c.responses.create(prompt={"id": "p"}), lambda c: c.images.generate(prompt="x")]
 )
