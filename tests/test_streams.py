@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from budgetguard import BudgetManager
 from budgetguard.guards import Settings
 from budgetguard.prices import PriceBook
 from budgetguard.process import PROCESS
+from budgetguard.projection import Projection
 from budgetguard.testing import FakeProvider
 
 TOKENS = 20
@@ -289,6 +291,28 @@ def test_an_error_thrown_into_the_streams_generator_ends_it(provider, made):
         assert stream.response.is_closed
 
     settled_as_heard(made, provider)
+
+
+async def test_the_first_async_stream_of_a_process_settles_at_once(provider, monkeypatch):
+    """To build the tokenizer takes longer than the SDK waits for the rest of a body that has come to its end."""
+    count = Projection.count
+
+    def slow(projection: Projection) -> bool:
+        time.sleep(0.4)
+        return count(projection)
+
+    monkeypatch.setattr(Projection, "count", slow)
+    made = BudgetManager("first", store="memory://", prices=PriceBook(overrides=PRICES))
+    made.create_budget(1, "ann")
+    client = provider.async_client()
+    with made, budgetguard.budget(user="ann"):
+        async for _ in await client.chat.completions.create(model=MODEL, messages=HI, stream=True):
+            pass
+        [entry] = entries(made)
+    await client.close()
+
+    assert made.store.holds() == []
+    assert 0 <= entry.usage["input_tokens"] - provider.ledger[0].input_tokens <= 2  # as a count, not a bound in bytes
 
 
 def test_an_interruption_while_the_answer_is_on_its_way_settles_what_was_held(provider, made, monkeypatch):
