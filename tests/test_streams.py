@@ -382,6 +382,8 @@ def _as_if_in(owner: type, function: Any) -> Any:
 @pytest.mark.parametrize("ending", ["pass", "stream.close()", "list(stream)"])
 def test_a_stream_that_is_open_at_exit_is_on_the_books(ending, provider, tmp_path):
     """The interpreter's end is an end, too; nothing is printed about it."""
+    if sys.version_info[:3] == (3, 13, 0) and _crashes_at_exit(provider, ending):
+        pytest.skip("CPython 3.13.0 crashes at its exit where a stream of the SDK is open, guarded or not")
     program = f"""
         import budgetguard, openai
         from budgetguard.guards import Settings
@@ -406,6 +408,20 @@ def test_a_stream_that_is_open_at_exit_is_on_the_books(ending, provider, tmp_pat
     assert made.store.holds() == []
     assert entry.usage["output_tokens"] >= 3
     made.store.close()
+
+
+def _crashes_at_exit(provider: FakeProvider, ending: str) -> bool:
+    """Whether the interpreter is killed by a signal at its end, where nothing of ours was imported."""
+    program = f"""
+        import openai
+        client = openai.OpenAI(base_url="{provider.base_url}", api_key="none")
+        stream = client.chat.completions.create(model="{MODEL}", messages={HI!r}, stream=True)
+        for _ in range(6):
+            next(stream)
+        {ending}
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, check=False)
+    return done.returncode < 0
 
 
 def test_a_forked_child_does_not_end_its_parents_stream(provider, made):
