@@ -166,7 +166,8 @@ class _WatchedAsync(_Watched):
             await self._end()
             raise
         self._watch.whole = True
-        await self._end()
+        if self._watch.decoder is None:  # else it closes the body, and does not wait for long until then
+            await self._end()
 
     async def aclose(self) -> None:
         try:

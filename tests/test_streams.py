@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from budgetguard import BudgetManager
 from budgetguard.guards import Settings
 from budgetguard.prices import PriceBook
 from budgetguard.process import PROCESS
+from budgetguard.projection import Projection
 from budgetguard.testing import FakeProvider
 
 TOKENS = 20
@@ -291,6 +293,28 @@ def test_an_error_thrown_into_the_streams_generator_ends_it(provider, made):
     settled_as_heard(made, provider)
 
 
+async def test_the_first_async_stream_of_a_process_settles_at_once(provider, monkeypatch):
+    """To build the tokenizer takes longer than the SDK waits for the rest of a body that has come to its end."""
+    count = Projection.count
+
+    def slow(projection: Projection) -> bool:
+        time.sleep(0.4)
+        return count(projection)
+
+    monkeypatch.setattr(Projection, "count", slow)
+    made = BudgetManager("first", store="memory://", prices=PriceBook(overrides=PRICES))
+    made.create_budget(1, "ann")
+    client = provider.async_client()
+    with made, budgetguard.budget(user="ann"):
+        async for _ in await client.chat.completions.create(model=MODEL, messages=HI, stream=True):
+            pass
+        [entry] = entries(made)
+    await client.close()
+
+    assert made.store.holds() == []
+    assert 0 <= entry.usage["input_tokens"] - provider.ledger[0].input_tokens <= 2  # as a count, not a bound in bytes
+
+
 def test_an_interruption_while_the_answer_is_on_its_way_settles_what_was_held(provider, made, monkeypatch):
     """Ctrl-C does not tell the provider."""
     with provider.client() as client:
@@ -358,6 +382,8 @@ def _as_if_in(owner: type, function: Any) -> Any:
 @pytest.mark.parametrize("ending", ["pass", "stream.close()", "list(stream)"])
 def test_a_stream_that_is_open_at_exit_is_on_the_books(ending, provider, tmp_path):
     """The interpreter's end is an end, too; nothing is printed about it."""
+    if sys.version_info[:3] == (3, 13, 0) and _crashes_at_exit(provider, ending):
+        pytest.skip("CPython 3.13.0 crashes at its exit where a stream of the SDK is open, guarded or not")
     program = f"""
         import budgetguard, openai
         from budgetguard.guards import Settings
@@ -382,6 +408,20 @@ def test_a_stream_that_is_open_at_exit_is_on_the_books(ending, provider, tmp_pat
     assert made.store.holds() == []
     assert entry.usage["output_tokens"] >= 3
     made.store.close()
+
+
+def _crashes_at_exit(provider: FakeProvider, ending: str) -> bool:
+    """Whether the interpreter is killed by a signal at its end, where nothing of ours was imported."""
+    program = f"""
+        import openai
+        client = openai.OpenAI(base_url="{provider.base_url}", api_key="none")
+        stream = client.chat.completions.create(model="{MODEL}", messages={HI!r}, stream=True)
+        for _ in range(6):
+            next(stream)
+        {ending}
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, check=False)
+    return done.returncode < 0
 
 
 def test_a_forked_child_does_not_end_its_parents_stream(provider, made):
