@@ -305,7 +305,7 @@ def test_doctor_shows_the_settings_in_force(cli, tmp_path, monkeypatch):
     assert "ttl_ms=5000 (BUDGETGUARD_TTL_MS)" in told
     assert "usage_hosts=['a', 'b:1'] (budgetguard.toml: [settings] usage_hosts)" in told
     assert "auto_tier=['default']" in told
-    assert "abandoned=observed," in told
+    assert "abandoned=auto," in told
     assert "bg-secret" not in out
 
     monkeypatch.setenv("BUDGETGUARD_TTL_MS", "soon")
