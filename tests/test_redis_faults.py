@@ -288,7 +288,7 @@ def test_replicas_that_are_waited_for_have_what_was_acknowledged(own):
     with redis.Redis(port=replica.port) as admin:
         admin.replicaof("127.0.0.1", primary.port)
         wait_until(lambda: admin.info("replication").get("master_link_status") == "up")
-        store = RedisStore.from_url(f"{primary.url}?wait_replicas=1", namespace="waits")
+        store = RedisStore.from_url(f"{primary.url}?wait_replicas=1&reserve_s=1&settle_s=1", namespace="waits")
         ids = {spend(store) for _ in range(20)}
         many = [Hold(new_id(), (ACCOUNT,), 0) for _ in range(3)]
         store.settle_many([(each, Entry(each.id, 7)) for each in many])
@@ -299,7 +299,7 @@ def test_replicas_that_are_waited_for_have_what_was_acknowledged(own):
         begin = time.monotonic()
         with pytest.raises(StoreError, match="only 0 of 1 replicas"):
             store.reserve(hold())
-        assert time.monotonic() - begin < 0.4
+        assert time.monotonic() - begin < 1.5
         for _ in range(2):  # a repetition changes nothing, and is no more acknowledged than the first
             with pytest.raises(StoreError, match="only 0 of 1 replicas"):
                 store.settle(open_, Entry(open_.id, 7))
