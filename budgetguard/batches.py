@@ -25,7 +25,7 @@ from .tariffs import TOOL_KINDS
 
 if TYPE_CHECKING:
     from .guards import Guard
-    from .prices import Quote
+    from .prices import PriceBook, Quote
 
 COUNTING_S = 5.0
 """CPU seconds that the tokenizer may take for one file; the requests behind are bounded by their bytes."""
@@ -230,7 +230,7 @@ class BatchCharge(Charge):
 
     def _hold(self, quote: Quote) -> Steps[None]:
         assert self.file is not None
-        self.projection = _FileProjection(self.file)
+        self.projection = _FileProjection(self.file, self.call, quote, self.guard.prices)
         try:
             yield from self._place()
         except BudgetExceededError as error:
@@ -275,9 +275,9 @@ class _FileProjection(Projection):
 
     __slots__ = ("_amount",)
 
-    def __init__(self, file: BatchFile) -> None:
+    def __init__(self, file: BatchFile, call: Call, quote: Quote, prices: PriceBook) -> None:
+        super().__init__(call, quote, prices, provider=None, output_guess=0, context_guess=0)
         self.exact = True
-        self.input_tokens = 0
         self._amount = file.amount
 
     def wish(self, hard: bool) -> Wish:
