@@ -8,14 +8,14 @@ that states none counts with the model's maximum.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from time import thread_time
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from .adapters.openai import find
 from .adapters.openai_batches import TIER, line
-from .calls import Answer, Call, Host
+from .calls import Answer, Call, Host, Usage
 from .charge import Charge
 from .errors import BudgetExceededError, StoreError, UnpricedModelError
 from .money import Nano
@@ -143,7 +143,7 @@ class FileReader:
         endpoint = find("POST", asked.path)
         if endpoint is None or endpoint.opaque:
             return False
-        if endpoint.request is not None:
+        if endpoint.request is not None and not (endpoint.free_at_home and self._host.openai):
             self._project(endpoint.request(asked.body, (), self._host))
         return len(self._parts) <= MOST_MODELS
 
@@ -181,14 +181,22 @@ class FileReader:
             provider=self._provider,
             output_guess=guard.settings.output_guess,
             context_guess=guard.settings.context_guess,
+            sure=self._host.openai,
+            others=[guard.prices.quote(self._provider, model, TIER, sure=True) for model in call.others],
         )
         if thread_time() < self._until_s:
             projection.count()
         amount = projection.wish(hard=False).amount
-        beside = sum(guard.prices.quote(self._provider, model, None).cost(usage) for model, usage in call.also)
+        beside = self._beside(call.also)
+        if call.tools is not None:
+            beside += call.tools.calls * (quote.cost(call.tools.fees) + self._beside(call.tools.also))
         if fees := {kind: most for kind, most in call.fixed.items() if kind in TOOL_KINDS}:
             beside += quote.cost(fees)
         return Part(1, amount, amount, projection.input_tokens, beside)
+
+    def _beside(self, also: Sequence[tuple[str, Usage]]) -> Nano:
+        """What other models cost."""
+        return sum(self._guard.prices.quote(self._provider, model, None).cost(usage) for model, usage in also)
 
 
 class BatchCharge(Charge):

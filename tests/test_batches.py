@@ -149,7 +149,7 @@ def test_a_request_without_a_cap_counts_with_the_most_of_its_model_and_the_refus
     async def call(client: Any) -> None:
         with ours, budgetguard.budget(user="ann"), pytest.raises(BudgetExceededError) as refused:
             await begin(client, lines(ask(1, max_completion_tokens=None), ask(2)))
-        assert refused.value.projected == (2 * 9 * 75 + 50 * 300 + 16_384 * 300) / 1e9
+        assert refused.value.projected == (2 * 15 * 75 + 50 * 300 + 16_384 * 300) / 1e9
         [note] = refused.value.__notes__
         assert note.startswith("1 of the 2 requests in the file state no output cap")
 
@@ -350,7 +350,7 @@ def test_requests_of_several_models_are_summed_each_at_its_price_and_settled_at_
 
     async def call(client: Any) -> None:
         name = await begin(client, content)
-        assert held(made) == 9 * 75 + 50 * 300 + 9 * 1250 + 50 * 5000
+        assert held(made) == 15 * 75 + 50 * 300 + 15 * 1250 + 50 * 5000
         await wait(client.batches.retrieve(name))
 
     go(call)
@@ -367,13 +367,13 @@ EMBEDDING = {"messages": None, "max_completion_tokens": None, "input": "hi there
 @pytest.mark.parametrize(
     ("path", "body", "most"),
     [
-        ("/v1/responses", RESPONSE, (2 + 16) * 75 + 20 * 300),
-        ("/v1/embeddings", EMBEDDING, 2 * 75),
-        ("/v1/moderations", EMBEDDING, 0),
+        ("/v1/responses", RESPONSE, (8 + 16) * 75 + 20 * 300),
+        ("/v1/embeddings", EMBEDDING, 8 * 75),
+        ("/v1/moderations", EMBEDDING, 8 * 75),
     ],
 )
 def test_each_line_is_read_as_its_own_operation(path, body, most, provider, go, made):
-    """Each by the reader of its own requests; moderations are free."""
+    """Each by the reader of its own requests; moderations are free at OpenAI's own hosts only."""
     provider.plan = provider.plan.__class__(tokens=20, omit_usage=True)
 
     async def call(client: Any) -> None:
