@@ -26,7 +26,7 @@ def lines(*requests: dict[str, Any]) -> bytes:
 THREE = lines(ask(1), ask(2), ask(3))
 
 HELD = 3 * (15 * 75 + 50 * 300)
-"""Of THREE: 15 tokens in (8 bytes and the format; a count would have its margin), 50 out, at half of $0.15 and $0.60."""
+"""Of THREE: 15 tokens in (8 bytes and the format; counts have a margin), 50 out, at half of $0.15 and $0.60."""
 
 SPENT = 3 * (8 * 75 + 20 * 300)
 
