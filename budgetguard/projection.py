@@ -4,7 +4,7 @@ The projection of one call: the most that it can cost, before it is sent.
 Priced by the same function as the true cost, on the most that the request can
 use. Input is the byte bound of its texts, and the tokenizer's count only where
 the bound would be refused; each call of a hosted tool reads the model's context
-once more. Output is the cap that the caller stated, else as much as the model can
+once more, and the pictures. Output is the cap that the caller stated, else as much as the model can
 write. A cap of ours may lower the output, and the calls of hosted tools. Where
 other models may answer, the dearest counts.
 """
@@ -69,7 +69,7 @@ class Projection:
         self._output_guess = output_guess
         self._sure = sure
         self._counted: int | None = None
-        self._context = quote.context or context_guess
+        self._context = _most_read(call, quote.context or context_guess)
         self._others = [
             Projection(
                 call._replace(model=model, others=()),
@@ -216,6 +216,21 @@ class Projection:
             most = min(most, quote.context - self.input_tokens)
         most = max(most, call.least_output)
         return max(most, *[other._most() for other in self._others]) if self._others else most
+
+
+def _most_read(call: Call, context: int) -> int:
+    """
+    The most input that is billed where the request does not show it: what the model can read, pictures included.
+
+    Some models bill more for a picture than they read of it: then what they can read may all be text, and the pictures
+    are billed beside.
+    """
+    if not call.images:
+        return context
+    picture = tokens.image_bound(call.model)
+    if picture == tokens.DEAREST_IMAGE:
+        return context + call.images * picture
+    return max(context, tokens.bound(call))
 
 
 def _whole(kind: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from budgetguard.adapters import openai_sound as sound
 from budgetguard.adapters.openai_media import transcription
+from budgetguard.adapters.openai_pages import pages
 from budgetguard.adapters.openai_requests import chat, completions, embeddings, moderations, responses
 from budgetguard.calls import UNREAD, Call
 from budgetguard.hosts import host_of
@@ -71,6 +73,82 @@ def test_a_packed_file_has_no_bound_in_its_bytes(content: bytes, name: str) -> N
     for data in (data_url(content), data_url(content, "text/plain"), base64.b64encode(content).decode()):
         assert send({"type": "file", "file": {"filename": name, "file_data": data}}).unknown_input
         assert send({"type": "input_file", "filename": name, "file_data": data}).unknown_input
+
+
+def packed(objects: bytes, kind: bytes = b"/Type/ObjStm", filters: bytes = b"/FlateDecode") -> bytes:
+    """Objects in a stream, as most writers of PDF 1.5 have them."""
+    data = zlib.compress(objects)
+    head = b"9 0 obj\n<<" + kind + b" /N 3 /First 8 /Filter " + filters + b" /Length %d>>\nstream\r\n" % len(data)
+    return b"%PDF-1.5\n" + head + data + b"\nendstream\nendobj\n%%EOF"
+
+
+PAGE = b"<</Type /Page /Parent 2 0 R>> "
+
+
+@pytest.mark.parametrize(
+    ("content", "count"),
+    [
+        (pdf(), 60),
+        (pdf(b"word " * 400_000), 60),
+        (pdf().replace(b"/Count 60", b"/Count 1"), 60),  # it lies
+        (pdf().replace(b"/Type/Page/", b"/Type\r\n\0 /Page/"), 60),
+        (b"%PDF-1.4 <</Type/Pages/Count 60/Kids[3 0 R]>> <</Type/Page>>", 60),  # a page that is shared
+        (b"%PDF-1.4 <</Type/Pages/Count 2>> <</Type/Pages/Count 5>> <</Count -900>>", 5),
+        (b"%PDF-1.4 <</Type/PageLabel>><</Type/Pages>><</Type/Page0>>", 0),
+        (b"%PDF-1.4 <</Type/Page", 1),
+        (b"%PDF-1.4 /Count 999999999", 100_000),
+        (b"%PDF-1.4 /Count 9999999999", 0),
+        (packed(PAGE * 60), 60),
+        (packed(PAGE * 60) + packed(PAGE * 7), 67),
+        (packed(b"<</Type/Pages/Count 9>>"), 9),
+        (packed(PAGE * 60, filters=b"[/FlateDecode]"), 60),
+        (packed(PAGE * 60)[:-24], 60),  # cut off
+        (packed(PAGE, kind=b"/Type/XObject"), 0),  # no objects are in there
+        (b"%PDF-1.5 /ObjStm stream\nencrypted endstream /ObjStm", 0),
+        (b"no PDF /Type /Page", 0),
+    ],
+)
+def test_the_pages_of_a_pdf_are_pictures(content: bytes, count: int) -> None:
+    """Each is billed as one, and as its text."""
+    plain = base64.b64encode(content).decode()
+    for data in (data_url(content), data_url(content, "text/plain").replace("data:", "DATA:"), plain):
+        assert send({"type": "file", "file": {"filename": "a", "file_data": data}}).images == count
+        assert send({"type": "input_file", "filename": "a", "file_data": data}).images == count
+
+
+def test_the_pages_of_several_files_add_up() -> None:
+    """In a response's results of tools, too, and where a server takes a PDF for a picture."""
+    part = {"type": "input_file", "filename": "a.pdf", "file_data": data_url(pdf())}
+    user = {"role": "user", "content": [part, part, {"type": "input_image", "image_url": "https://x.example/y.png"}]}
+    result = {"type": "function_call_output", "call_id": "c", "output": [part]}
+    assert responses({"model": "m", "input": [user, result]}).images == 181
+    call = send({"type": "image_url", "image_url": {"url": data_url(pdf())}})
+    assert (call.images, call.unknown_input) == (60, True)
+
+
+def test_base64_that_only_some_servers_read_has_its_pages_counted() -> None:
+    """That for URLs, or with spaces in between."""
+    data = base64.urlsafe_b64encode(b"%PDF-1.4 \xff\xfe\xfb\xef" + pdf()).decode()
+    assert "-" in data or "_" in data
+    for form in (data, " ".join(data), data + "=="):
+        call = send({"type": "input_file", "filename": "a.pdf", "file_data": form})
+        assert (call.images, call.unknown_input) == (60, True)
+
+
+def test_a_pdf_unpacks_within_bounds() -> None:
+    """What is behind 16 MB, or ten thousand streams, is not looked at; a mark without a stream is cheap."""
+    bomb = packed(bytes(40_000_000) + PAGE)
+    assert pages(bomb + packed(PAGE)) == 0
+    assert pages(packed(PAGE) + bomb + PAGE) == 2
+    assert pages(packed(PAGE) * 10_010) == 10_000
+    assert pages(b"/ObjStm stream\n" * 1_000 + packed(PAGE)) == 1
+    assert pages(b"/ObjStm stream\n" * 1_000_000 + PAGE) == 1
+    tracemalloc.start()
+    try:
+        pages(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 40_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.py", "a.pdf", None])

@@ -11,6 +11,7 @@ import copy
 import importlib
 import json
 import re
+import tracemalloc
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -700,9 +701,33 @@ def test_an_abandoned_stream_tells_what_was_heard() -> None:
 
 
 def test_all_that_is_written_is_heard() -> None:
-    """Calls of tools with their names, refusals, and reasoning that is shown."""
+    """Calls of tools with their names, refusals, and reasoning that is shown; that of the second choice apart."""
     listener, _ = listen("chat.completions", CHAT_STREAM[:5])
-    assert listener.end().heard == Heard("héllof{}nohm", 0, 4)
+    assert listener.end().heard == Heard("héllonohm\nf{}", 0, 4)
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["dict", "object"])
+def test_choices_that_come_by_turns_are_heard_one_after_the_other(plain: bool) -> None:
+    """As one text, the halves of words would be counted that were cut by the other choice's."""
+    kind = openai.types.chat.ChatCompletionChunk
+    items = [
+        chunk([delta(index, content=f"{index}{part}")])
+        for part in ("inter", "nation", "al" * 1_000)
+        for index in (1, 0)
+    ]
+    both = [chunk([delta(0, content="a"), delta(1, content="b")])]
+    listener, _ = listen("chat.completions", [c if plain else kind.construct(**c) for c in items + both])
+    tail = "al" * 1_000
+    assert listener.end().heard == Heard(f"0inter0nation0{tail}a\n1inter1nation1{tail}b", 0, 8)
+    legacy, _ = listen("completions", [{"choices": [{"index": n, "text": f"{n}"}]} for n in (0, 1, 0, 1)])
+    assert legacy.end().heard == Heard("00\n11", 0, 4)
+
+
+@pytest.mark.parametrize("index", [-1, 10**9, True, 0.5, "1", [], None])
+def test_an_index_that_is_none_keeps_no_text_apart(index: Any) -> None:
+    """A server that numbers every piece anew would have each kept by itself."""
+    listener, _ = listen("chat.completions", [chunk([delta(index, content="a")]), chunk([delta(content="b")])])
+    assert listener.end().heard == Heard("ab", 0, 2)
 
 
 def test_a_legacy_stream_is_heard_alike() -> None:
@@ -801,6 +826,45 @@ def test_hearing_keeps_only_so_much_of_a_stream() -> None:
     heard = listener.end().heard
     assert heard == Heard("é" * KEPT, 2 * (3_000_000 - KEPT), 3_000)
     assert len(listener._texts) <= PIECES
+
+
+TRANSCRIPT = {"type": "transcript.text.delta"}
+OUTPUT = {"type": "response.output_text.delta"}
+
+
+@pytest.mark.parametrize(
+    ("name", "items"),
+    [
+        ("chat.completions", [chunk([delta(content="a" * 50_000)])]),
+        ("chat.completions", [chunk([delta(n, content="a" * 50_000)]) for n in range(3)]),
+        ("chat.completions", [chunk([delta(n, content="a" * 1_000)]) for n in range(200)]),
+        ("chat.completions", [chunk([delta(reasoning_content="a" * 50_000)])]),
+        ("completions", [{"choices": [{"index": 0, "text": "a" * 50_000}]}]),
+        ("responses", [{**OUTPUT, "delta": "a" * 50_000}]),
+        ("audio.transcriptions", [{**TRANSCRIPT, "delta": "a" * 50_000}]),
+    ],
+)
+def test_long_pieces_are_not_kept_until_there_are_many(name: str, items: list[Any]) -> None:
+    """27 MB in pieces of 50 kB, or of 1 kB for 200 choices: a megabyte waits, and 262,144 characters are kept."""
+    make = BY_NAME[name].listener
+    assert make is not None
+    listener: Any = make()
+    size = sum(len(str(item)) for item in items) // len(items) // 1_000 * 1_000
+    rounds = 27_000_000 // size // len(items)
+    tracemalloc.start()
+    try:
+        for _ in range(rounds):
+            for item in items:
+                text = json.loads(json.dumps(item))  # a text of its own, as it comes from a server
+                listener.hear(text)
+        del text
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    heard = listener.end().heard
+    assert kept < 1_600_000, kept
+    assert (heard.pieces, heard.text.count("a") + heard.more) == (rounds * len(items), rounds * len(items) * size)
+    assert heard.text.count("a") == KEPT
 
 
 # -- robustness ------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import pytest
 import budgetguard
 from budgetguard import Budget, BudgetExceededError, BudgetManager, PriceBook, UnpricedModelError
 from budgetguard.adapters.openai_requests import chat, completions, responses
-from budgetguard.calls import Call
+from budgetguard.calls import Call, Tools
 from budgetguard.hosts import host_of
 from budgetguard.projection import Projection
 
@@ -94,6 +94,30 @@ def test_each_call_of_a_hosted_tool_reads_the_context_once_more() -> None:
     call = respond(tools=[SEARCH], max_tool_calls=3, max_output_tokens=100)
     assert project(call).wish(hard=True).amount == 57_608_550 + 30_000_000 + 60_000
     assert project(respond(max_output_tokens=100)).wish(hard=True).amount == 2_700 + 60_000
+
+
+def test_pictures_need_not_be_inside_the_context() -> None:
+    """
+    gpt-4o-mini: a picture is up to 48,169 tokens, of 128,000 that it reads in all at $0.15 a million.
+
+    Sixty beside a text that fills it are 3,018,140; with two calls of a tool it is read three times. gpt-4o bills what
+    it reads, up to 1,445 for one: sixty and the frame are inside its 128,000 at $2.50, and a hundred are 144,500.
+    """
+    standard = PriceBook(auto_tier=())
+    stored = Call(model="gpt-4o-mini", images=60, unknown_input=True, output=False)
+    assert project(stored).input_tokens == 128_000 + 60 * 48_169 == 3_018_140
+    assert project(stored, prices=standard).wish(hard=True).amount == 3_018_140 * 150
+    assert project(stored._replace(tools=Tools(2)), prices=standard).wish(hard=True).amount == 3 * 3_018_140 * 150
+    assert project(stored._replace(images=0)).input_tokens == 128_000
+    assert project(stored._replace(model="gpt-4o"), prices=standard).wish(hard=True).amount == 128_000 * 2_500
+    assert (
+        project(stored._replace(model="gpt-4o", images=100), prices=standard).wish(hard=True).amount == 144_500 * 2_500
+    )
+    assert project(stored._replace(model="gpt-4o", images=100, texts=["hi"])).input_tokens == 144_502
+    shown = stored._replace(unknown_input=False, overhead=5)
+    assert project(shown).input_tokens == 5 + 60 * 48_169
+    dearer = project(stored._replace(model="gpt-4o", others=("gpt-4o-mini",)), prices=standard)
+    assert dearer.wish(hard=True).amount == 3_018_140 * 150
 
 
 def test_what_is_assumed_of_hosted_tools_without_a_bound() -> None:

@@ -3,19 +3,23 @@ What a request sends along or only points at: which of it has a bound in its byt
 
 A plain text has no more tokens than bytes, whatever its name. Of everything else the size says little: three
 kilobytes of PDF may be sixty pages, each billed as a picture and as its text; an office document is a zip; a film or
-a page behind a URL is not here at all. Its bound is then the model's context.
+a page behind a URL is not here at all. Its bound is then the model's context, and a picture for each page that can be
+found: some models bill more for a picture than they read of it, and so more than their context.
 """
 
 from __future__ import annotations
 
 import binascii
 from collections.abc import Mapping
-from typing import Any
-from urllib.parse import unquote
+from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from .openai_pages import pages
 
 _HEAD = 1_024
 """Readers of PDF look for its mark in so many bytes."""
 
+_PDF = b"%PDF"
 _PACKED_MARKS = (b"PK\x03\x04", b"{\\rtf")
 
 _POINTING = frozenset(
@@ -24,21 +28,35 @@ _POINTING = frozenset(
 _CARRYING = frozenset({"data", "file_data", "b64_json", "base64", "bytes", "video", "audio", "document", "media"})
 _LABELS = frozenset({"type", "id", "role", "status", "title", "name", "mime_type", "media_type", "format", "detail"})
 _DEPTH = 8
+_FROM_URL = bytes.maketrans(b"-_", b"+/")
 
 
-def plain_text(data: str) -> str | None:
-    """The text in a file's data URL or base64; `None` where it is no plain text, or not to be read."""
-    if data.startswith("data:"):
+class File(NamedTuple):
+    """What is known of a file that a request carries."""
+
+    text: str | None = None
+    """All of it, if it is plain text."""
+    pages: int = 0
+    """Of a PDF, as far as they can be found."""
+
+
+def file(data: str) -> File:
+    """Read a file's data URL or base64."""
+    if not data:
+        return File()
+    if data[:5].lower() == "data:":
         kind, comma, data = data.partition(",")
         if not comma:
-            return None
-        if not kind.endswith(";base64"):
-            return _text(unquote(data).encode("utf-8", "surrogatepass"))
+            return File()
+        if not kind.lower().endswith(";base64"):
+            return _file(unquote_to_bytes(data.encode("utf-8", "surrogatepass")))
     start = _bytes(data[: _HEAD * 2])
-    if start is None or _is_packed(start):
-        return None
+    if start is not None and _is_packed(start) and _PDF not in start:
+        return File()
     content = _bytes(data)
-    return None if content is None else _text(content)
+    if content is not None:
+        return _file(content)
+    return File(pages=_pages(_loosely(data)))
 
 
 def points(value: Any, depth: int = 0) -> bool:
@@ -73,9 +91,25 @@ def _bytes(data: str) -> bytes | None:
         return None
 
 
+def _loosely(data: str) -> bytes:
+    """What a server that is less strict may read: base64 for URLs, with anything in between."""
+    try:
+        return binascii.a2b_base64(data.encode("ascii", "ignore").translate(_FROM_URL) + b"==")
+    except ValueError:
+        return b""
+
+
+def _file(content: bytes) -> File:
+    return File(_text(content), _pages(content))
+
+
+def _pages(content: bytes) -> int:
+    return pages(content) if _PDF in content[:_HEAD] else 0
+
+
 def _is_packed(content: bytes) -> bool:
     head = content[:_HEAD]
-    return b"%PDF" in head or b"\0" in head or head.startswith(_PACKED_MARKS)
+    return _PDF in head or b"\0" in head or head.startswith(_PACKED_MARKS)
 
 
 def _text(content: bytes) -> str | None:

@@ -13,7 +13,7 @@ Bounds that rest on an assumption, not on a count:
 * Sound: 10 tokens a second at OpenAI (1 per 100 ms, for what users say), 32 elsewhere (Gemini's, the most that is
   known); how long it lasts is in `openai_sound`.
 * A file that is plain text is that text. What has no bound in its bytes, or is only pointed at, makes the input
-  unknown (`openai_files`).
+  unknown (`openai_files`), and each page of a PDF is a picture beside (`openai_pages`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 
 from ..calls import Host, read
 from . import openai_sound as sound
-from .openai_files import plain_text, points
+from .openai_files import file, points
 
 EARLIER_ANSWER_TOKENS = 2
 """What an earlier answer takes more than another message (recorded bills of gpt-5 to gpt-6: the cassettes in the
@@ -200,6 +200,7 @@ class Input:
         url = source.get("url") if isinstance(source, Mapping) else source
         if isinstance(url, str) and url.startswith(_NO_PICTURES):
             self.unknown = True
+            self.images += max(file(url).pages - 1, 0)
 
     def _sound(self, part: Mapping[str, Any]) -> None:
         given = part.get("input_audio")
@@ -229,12 +230,16 @@ class Input:
         nested = part.get("file")
         fields = nested if isinstance(nested, Mapping) else part
         data = fields.get("file_data")
-        plain = plain_text(data) if isinstance(data, str) and data else None
-        if plain is None:
+        self._carried(data if isinstance(data, str) else "")
+        self.text(fields.get("filename"))
+
+    def _carried(self, data: str) -> None:
+        text, pages = file(data)
+        self.images += pages
+        if text is None:
             self.unknown = True
         else:
-            self.texts.append(plain)
-        self.text(fields.get("filename"))
+            self.texts.append(text)
 
 
 def items(value: object) -> list[Any] | tuple[Any, ...]:

@@ -8,7 +8,7 @@ an item it does not know says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..calls import Answer, Reply, read
@@ -16,6 +16,7 @@ from . import openai_replies as replies
 from . import openai_written as written
 from .openai_usage import TEXT_TOTALS, merged, token_usage
 from .openai_usage import fields as all_fields
+from .openai_written import LONG, PIECES
 
 _PLAIN_CHUNK = frozenset(
     {
@@ -76,36 +77,39 @@ class ChatListener:
             return False
         more = not choices
         if isinstance(choices, list):
+            texts = self._texts
             for choice in choices:
-                if self._choice(choice):
+                try:
+                    fields = choice if isinstance(choice, dict) else choice.__dict__
+                    delta = fields.get("delta")
+                    if delta is None:
+                        text = fields.get("text")
+                    else:
+                        text = (delta if isinstance(delta, dict) else delta.__dict__).get("content")
+                    reason = fields.get("finish_reason")
+                except AttributeError:
                     more = True
+                    continue
+                if reason is not None or type(text) is not str or not text:
+                    more = self._choice(choice, fields, reason) or more
+                elif fields.get("index") or len(text) > LONG:
+                    self._written.add(text, fields.get("index"))
+                else:
+                    texts.append(text)
+            if len(texts) > PIECES:
+                self._written.fold()
         if usage is None and not more:
             return False
         return self._more(item, usage, choices if isinstance(choices, list) else None)
 
-    def _choice(self, choice: Any) -> bool:
-        """Take in a choice; whether it has more than a bit of text."""
-        try:
-            fields = choice if isinstance(choice, dict) else choice.__dict__
-            delta = fields.get("delta")
-            if delta is None:
-                text = fields.get("text")
-            else:
-                text = (delta if isinstance(delta, dict) else delta.__dict__).get("content")
-            reason = fields.get("finish_reason")
-        except AttributeError:
-            return True
-        texts = self._texts
-        if reason is None and type(text) is str and text:
-            texts.append(text)
-        elif piece := "".join(written.message(choice if delta is None else delta)):
-            texts.append(piece)
-        elif reason is None:
-            return True
-        if len(texts) > written.PIECES:
-            self._written.fold()
+    def _choice(self, choice: Any, fields: Mapping[str, Any], reason: Any) -> bool:
+        """Take in a choice that is more than a bit of text; whether it is more than other texts."""
+        delta = fields.get("delta")
+        piece = "".join(written.message(choice if delta is None else delta))
+        if piece:
+            self._written.add(piece, fields.get("index"))
         if reason is None:
-            return False
+            return not piece
         self._finished = self._written.pieces
         if reason == "length":
             self._said["choices"] = _CUT
@@ -175,16 +179,17 @@ class ResponsesListener:
         """Take in an event; none of them is there for usage alone."""
         try:
             fields = item if isinstance(item, dict) else item.__dict__
-            kind = fields.get("type")
             delta = fields.get("delta")
+            if type(delta) is str:
+                texts = self._texts
+                texts.append(delta)
+                if len(delta) > LONG or len(texts) > PIECES:
+                    self._written.fold()
+                return False
+            kind = fields.get("type")
         except AttributeError:
             return False
-        if type(delta) is str:
-            texts = self._texts
-            texts.append(delta)
-            if len(texts) > written.PIECES:
-                self._written.fold()
-        elif type(kind) is str and kind in _RESPONSE_EVENTS:
+        if type(kind) is str and kind in _RESPONSE_EVENTS:
             self._response(kind, fields.get("response"))
         elif kind == "response.output_item.added":
             self._begun = True
@@ -242,9 +247,7 @@ class MediaListener:
         kind = read(item, "type")
         if isinstance(kind, str) and kind.endswith((".delta", ".partial_image")):
             delta = read(item, "delta")
-            self._written.texts.append(delta if isinstance(delta, str) else "")
-            if len(self._written.texts) > written.PIECES:
-                self._written.fold()
+            self._written.add(delta if isinstance(delta, str) else "")
         elif isinstance(kind, str) and kind in _MEDIA_EVENTS:
             answer = self._reply(item)
             self._answer = answer if self._answer is None else _sum(self._answer, answer)
