@@ -8,6 +8,7 @@ being settled. It is an `Exception` as a store's own failure is, which nobody ou
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import random
 import signal
@@ -26,7 +27,11 @@ from budgetguard.errors import StoreError
 from budgetguard.interrupts import interruption
 from budgetguard.journal import Journal
 from budgetguard.leases import Leases
+from budgetguard.ledger import Account, Hold
+from budgetguard.locks import any_held
 from budgetguard.process import PROCESS
+from budgetguard.stores.gate import Gate
+from budgetguard.stores.sqlite import SQLiteStore
 
 HTTP = http()
 MODEL = "a-model"
@@ -237,6 +242,71 @@ def test_an_alarm_that_was_wrapped_on_its_way_is_found():
         store()
     signal.signal(signal.SIGALRM, before)
     assert isinstance(interruption(caught.value), TimeoutError)
+
+
+class Struck:
+    """A lock, with the alarm going off as it is taken, the first time."""
+
+    def __init__(self, lock: Any) -> None:
+        self.lock = lock
+        self.times = 0
+
+    def acquire(self, *args: Any, **kwargs: Any) -> bool:
+        taken: bool = self.lock.acquire(*args, **kwargs)
+        self.times += 1
+        if self.times == 1:
+            os.kill(os.getpid(), signal.SIGALRM)
+        return taken
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.lock, name)
+
+
+@pytest.mark.parametrize("alarm", [TimeoutError], indirect=True)
+@pytest.mark.parametrize("manager", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("first", [True, False], ids=["as it is held", "as it is settled"])
+def test_an_alarm_as_a_lock_is_taken_leaves_it_to_other_threads(first, alarm, manager):
+    """The one who has it does not know yet: it would be nobody's to free, and the call's end waits for it elsewhere."""
+    wire, store = Wire(), manager.store
+    with wire.client() as client:
+        ask(client)
+        lead = store._combiner._lead = Struck(store._combiner._lead)
+        lead.times = 0 if first else -1
+        with pytest.raises(alarm.error, match="time is up"):
+            ask(client)
+
+        assert lead.times > 0
+        assert not any_held()
+        assert booked(manager) == wire.billed == (BILL if first else 2 * BILL)
+
+
+@pytest.mark.parametrize("alarm", [TimeoutError], indirect=True)
+@pytest.mark.parametrize("call", [2, 4], ids=["as it is entered", "as it is left"])
+def test_an_alarm_in_the_gate_of_a_file_leaves_it_to_other_processes(call, alarm, tmp_path, monkeypatch):
+    """Its lock is the process's, which would not wait for itself."""
+    path = str(tmp_path / "books.db")
+    store, other = SQLiteStore(path), Gate(path)
+    store.reserve(Hold("a", (Account("one", 10),), 1))
+    flock, calls = fcntl.flock, iter(range(1, 100))
+
+    def strike(file: int, operation: int) -> None:
+        flock(file, operation)
+        if next(calls) == call:
+            os.kill(os.getpid(), signal.SIGALRM)
+
+    monkeypatch.setattr(fcntl, "flock", strike)
+    with pytest.raises(alarm.error, match="time is up"):
+        store.reserve(Hold("b", (Account("one", 10),), 1))
+    monkeypatch.undo()
+
+    assert other.try_enter()
+    store.close()
 
 
 def _seconds(client: Any) -> float:
