@@ -161,6 +161,15 @@ class Watch:
             REAPER.put(self._repeat)
             raise
 
+    async def finish_async(self) -> None:
+        """`finish`, in a task."""
+        try:
+            if self.conclude():
+                await self.charge.guard.async_shell.run(self.close())
+        except BaseException:
+            REAPER.put(self._repeat)
+            raise
+
     def _repeat(self) -> None:
         if not self._taken_in:
             self._open[:] = [True]

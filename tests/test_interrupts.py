@@ -19,10 +19,12 @@ from typing import Any
 
 import openai
 import pytest
+from sdk_shapes import each, run, wait
 
 import budgetguard
 from benchmarks.calls import REPLY, http
 from budgetguard import Budget, BudgetManager, PriceBook, tally
+from budgetguard.charge import Charge
 from budgetguard.errors import StoreError
 from budgetguard.interrupts import interruption
 from budgetguard.journal import Journal
@@ -32,9 +34,11 @@ from budgetguard.locks import any_held
 from budgetguard.process import PROCESS
 from budgetguard.stores.gate import Gate
 from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.testing import FakeProvider
 
 HTTP = http()
 MODEL = "a-model"
+HI = [{"role": "user", "content": "hi"}]
 PRICES = {MODEL: {"input": 1.0, "output": 2.0, "max_output": 100}}
 BILL = 14 * 1_000 + 6 * 2_000
 """What the reply costs, in nano-dollars: it says 14 tokens of input and 6 of output."""
@@ -100,7 +104,7 @@ class Wire:
 
 
 def ask(client: Any) -> Any:
-    return client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "hi"}])
+    return client.chat.completions.create(model=MODEL, messages=HI)
 
 
 def booked(manager: BudgetManager) -> int:
@@ -242,6 +246,34 @@ def test_an_alarm_that_was_wrapped_on_its_way_is_found():
         store()
     signal.signal(signal.SIGALRM, before)
     assert isinstance(interruption(caught.value), TimeoutError)
+
+
+@pytest.mark.parametrize("alarm", [TimeoutError], indirect=True)
+@pytest.mark.parametrize("where", ["interrupted", "close"])
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_an_alarm_at_the_end_of_a_stream_reaches_its_reader_and_the_stream_is_paid(is_async, where, alarm, monkeypatch):
+    """As what was heard of it is taken in, and as it is settled."""
+    manager = BudgetManager("alarms", store="memory://", prices=PriceBook(overrides=PRICES), budgets=[Budget("one", 5)])
+    budgetguard.max_budget = 5
+    with manager, FakeProvider(tokens=6) as provider:
+        made = provider.async_client() if is_async else provider.client()
+        more = {"model": MODEL, "messages": HI, "stream": True, "stream_options": {"include_usage": True}}
+
+        async def read() -> None:
+            async for _ in each(await wait(made.chat.completions.create(**more))):
+                pass
+
+        monkeypatch.setattr(Charge, where, struck(getattr(Charge, where)))
+        loop = asyncio.new_event_loop() if is_async else None
+        with pytest.raises(alarm.error, match="time is up"):
+            run(read(), loop)
+        monkeypatch.undo()
+        if loop is not None:
+            loop.run_until_complete(made.close())
+            loop.close()
+        provider.wait()
+        [paid] = provider.ledger
+        assert booked(manager) == paid.input_tokens * 1_000 + paid.output_tokens * 2_000
 
 
 class Struck:
