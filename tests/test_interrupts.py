@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
+import json
 import os
 import random
 import signal
@@ -42,6 +44,22 @@ HI = [{"role": "user", "content": "hi"}]
 PRICES = {MODEL: {"input": 1.0, "output": 2.0, "max_output": 100}}
 BILL = 14 * 1_000 + 6 * 2_000
 """What the reply costs, in nano-dollars: it says 14 tokens of input and 6 of output."""
+
+
+_CHUNK = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": MODEL}
+_USAGE = {"prompt_tokens": 14, "completion_tokens": 6, "total_tokens": 20}
+EVENTS = [
+    *(
+        b"data: " + json.dumps({**_CHUNK, **each}).encode() + b"\n\n"
+        for each in (
+            {"choices": [{"index": 0, "delta": {"content": "word "}, "finish_reason": None}]},
+            {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+            {"choices": [], "usage": _USAGE},
+        )
+    ),
+    b"data: [DONE]\n\n",
+]
+"""The same as a stream."""
 
 
 class JobTimeout(Exception):
@@ -88,11 +106,14 @@ def manager(request: pytest.FixtureRequest, tmp_path) -> Iterator[BudgetManager]
 class Wire:
     """A transport that answers, and counts what it is to be paid for."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, stream: bool = False) -> None:
         self.billed = 0
+        self.stream = stream
 
     def __call__(self, _: Any) -> Any:
         self.billed += BILL
+        if self.stream:
+            return HTTP.Response(200, headers={"content-type": "text/event-stream"}, content=iter(EVENTS))
         return HTTP.Response(200, json={**REPLY, "model": MODEL})
 
     def client(self) -> openai.OpenAI:
@@ -103,8 +124,9 @@ class Wire:
         return openai.AsyncOpenAI(api_key="-", max_retries=0, http_client=inner)
 
 
-def ask(client: Any) -> Any:
-    return client.chat.completions.create(model=MODEL, messages=HI)
+def ask(client: Any, *, stream: bool = False) -> Any:
+    answer = client.chat.completions.create(model=MODEL, messages=HI, stream=stream)
+    return list(answer) if stream else answer
 
 
 def booked(manager: BudgetManager) -> int:
@@ -341,9 +363,25 @@ def test_an_alarm_in_the_gate_of_a_file_leaves_it_to_other_processes(call, alarm
     store.close()
 
 
-def _seconds(client: Any) -> float:
+@pytest.mark.parametrize("alarm", [TimeoutError], indirect=True)
+def test_an_alarm_as_a_file_is_looked_at_does_not_make_it_gone(alarm, tmp_path, monkeypatch):
+    """A `TimeoutError` is an `OSError`, as that of a file which is not there."""
+    store = SQLiteStore(tmp_path / "books.db")
+    held = Hold("a", (Account("one", 10),), 1)
+    store.reserve(held)
+    monkeypatch.setattr(os, "stat", struck(os.stat))
+    with pytest.raises(alarm.error, match="time is up"):
+        store.release("a")
+    monkeypatch.undo()
+
+    store.release("a")
+    assert store.holds() == []
+    store.close()
+
+
+def _seconds(client: Any, stream: bool) -> float:
     began = time.perf_counter()
-    ask(client)
+    ask(client, stream=stream)
     return time.perf_counter() - began
 
 
@@ -355,24 +393,25 @@ SEED = int(os.environ.get("ALARM_SEED", "0")) or random.randrange(1, 10**6)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", [TimeoutError, JobTimeout])
 @pytest.mark.parametrize("url", ["memory", "sqlite"])
-def test_alarms_at_any_instant_lose_nothing(kind, url, tmp_path, record_property):
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+def test_alarms_at_any_instant_lose_nothing(stream, kind, url, tmp_path, record_property):
     """At random moments of many calls; `ALARM_SEED` repeats a run as far as the machine lets it."""
     record_property("seed", SEED)
     chance = random.Random(SEED)
     store = "memory://" if url == "memory" else f"sqlite:///{tmp_path}/books.db"
     manager = BudgetManager("alarms", store=store, prices=PriceBook(overrides=PRICES), budgets=[Budget("one", 50)])
     budgetguard.max_budget = 50
-    alarm, wire = Alarm(kind), Wire()
+    alarm, wire = Alarm(kind), Wire(stream=stream)
     before = signal.signal(signal.SIGALRM, alarm)
     try:
         with manager, wire.client() as client:
-            typical_s = min(_seconds(client) for _ in range(20))
+            typical_s = min(_seconds(client, stream) for _ in range(20))
             for _ in range(CALLS // 2):
                 with suppress(kind, openai.APIConnectionError):
                     try:
                         alarm.armed = True
                         signal.setitimer(signal.ITIMER_REAL, max(1e-6, chance.random() * 1.2 * typical_s))
-                        ask(client)
+                        ask(client, stream=stream)
                     finally:
                         alarm.armed = False
     finally:
@@ -380,5 +419,6 @@ def test_alarms_at_any_instant_lose_nothing(kind, url, tmp_path, record_property
         signal.signal(signal.SIGALRM, before)
 
     assert alarm.raised > CALLS // 10
+    gc.collect()  # a stream and its generator are a cycle
     assert booked(manager) >= wire.billed, f"seed {SEED}"
     manager.close()
