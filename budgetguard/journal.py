@@ -26,7 +26,7 @@ from .errors import AmountError, ConfigError, StoreError
 from .interrupts import raise_interruption
 from .journal_files import JournalFile, Kept, Left, check_directory, files_in, line_of
 from .ledger import Store
-from .locks import mutex
+from .locks import mutex, take
 from .money import MAX_AMOUNT, Money
 
 log = logging.getLogger("budgetguard")
@@ -129,7 +129,7 @@ class Journal:
 
     def replay(self, timeout_s: float = -1) -> bool:
         """Land what waits here, and what dead processes left; whether all of it has landed."""
-        if not self._replaying.acquire(timeout=timeout_s):
+        if not take(self._replaying, timeout_s):
             return False
         try:
             self._land()

@@ -32,7 +32,7 @@ from .errors import StoreError
 from .journal_files import lease_line
 from .lease_post import Post
 from .ledger import Account, Admitted, Entry, Hold, Millis, Refusal, Stale, Store, new_id
-from .locks import mutex
+from .locks import mutex, take
 from .money import MAX_AMOUNT, Nano
 from .reaper import REAPER
 from .steps import Step, Steps
@@ -250,7 +250,7 @@ class Leases:
         `spare` is the key of an account whose slices go back unless a call is using them right now, `everything`
         means that of all accounts. A call that waits for its slice does not wait for long: somebody is sending, then.
         """
-        if not self._flushing.acquire(timeout=-1 if spare is None else WAIT_S):
+        if not take(self._flushing, -1 if spare is None else WAIT_S):
             return
         try:
             self._post.send(self._lock)

@@ -46,6 +46,20 @@ def mutex(name: str) -> Mutex:
     return made
 
 
+def take(made: Mutex, timeout: float = -1) -> bool:
+    """
+    Take a mutex where `with` cannot be used; whether that was done in time.
+
+    A signal's handler may raise as soon as it is taken, before its owner knows: then it is free again.
+    """
+    try:
+        return made.acquire(timeout=timeout)
+    except BaseException:
+        if made._is_owned():
+            made.release()
+        raise
+
+
 def latch() -> Latch:
     """A lock that one thread may take and another free. Nothing that ends a call waits for one."""
     return threading.Lock()

@@ -76,12 +76,11 @@ async def listen_async(items: AsyncIterator[Any], response: Any) -> AsyncIterato
             yield item
         return
     seen.decoder = items.ag_code  # type: ignore[attr-defined]  # the SDK's own generator
-    shell = seen.charge.guard.async_shell
     try:
         async for item in items:
             hide = seen.hear(item)
-            if seen.last_word and seen.conclude():
-                await shell.run(seen.close())
+            if seen.last_word:
+                await seen.finish_async()
             if not hide:
                 yield item
     except GeneratorExit:
@@ -182,8 +181,8 @@ class _WatchedAsync(_Watched):
             return
         if must_not_wait():
             REAPER.put(seen.end)
-        elif seen.conclude():
-            await seen.charge.guard.async_shell.run(seen.close())
+        else:
+            await seen.finish_async()
 
     def _closer(self) -> Callable[[], object]:
         return partial(_close_in_loop, self._loop, self._stream)

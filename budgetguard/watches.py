@@ -10,7 +10,7 @@ import json
 import logging
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -161,6 +161,15 @@ class Watch:
             REAPER.put(self._repeat)
             raise
 
+    async def finish_async(self) -> None:
+        """`finish`, in a task."""
+        try:
+            if self.conclude():
+                await self.charge.guard.async_shell.run(self.close())
+        except BaseException:
+            REAPER.put(self._repeat)
+            raise
+
     def _repeat(self) -> None:
         if not self._taken_in:
             self._open[:] = [True]
@@ -175,11 +184,11 @@ class Watch:
 
     def note_closing(self) -> None:
         """See by what the SDK's decoder is doing how a body ends that is being closed."""
-        decoder = _running(self.decoder)
-        if decoder is None:  # its reader closes it
+        frames = _running(self.decoder)
+        if not frames:  # its reader closes it
             return
         error = sys.exception()
-        if error is None or not _passed(error, decoder):  # the decoder closes it, having come to its end
+        if error is None or not _passes(error, frames):  # the decoder closes it, having come to its end
             self.whole = True
         elif isinstance(error, GeneratorExit):
             self.dropped = True
@@ -218,22 +227,26 @@ _DEPTH = 8
 """How many frames there are at most between the SDK's decoder and the body that it closes."""
 
 
-def _running(decoder: CodeType | None) -> FrameType | None:
-    """The frame of the decoder, if it is what called us."""
-    frame: FrameType | None = sys._getframe(2)
-    for _ in range(_DEPTH):
-        if decoder is None or frame is None or frame.f_code is decoder:
-            return None if decoder is None else frame
+def _running(decoder: CodeType | None) -> Collection[FrameType]:
+    """The frames from the decoder to what called us, if the decoder is beneath us."""
+    frames: list[FrameType] = []
+    frame: FrameType | None = sys._getframe(2) if decoder is not None else None
+    while frame is not None and len(frames) < _DEPTH:
+        frames.append(frame)
+        if frame.f_code is decoder:
+            return frames
         frame = frame.f_back
-    return None
+    return ()
 
 
-def _passed(error: BaseException, frame: FrameType) -> bool:
-    """Whether an error came out of a frame, or passes through it."""
+def _passes(error: BaseException, frames: Collection[FrameType]) -> bool:
+    """Whether an error came out of these frames, or into one of them: httpx may close a body before its reader sees."""
     traceback = error.__traceback__
-    while traceback is not None and traceback.tb_frame is not frame:
+    while traceback is not None:
+        if traceback.tb_frame in frames:
+            return True
         traceback = traceback.tb_next
-    return traceback is not None
+    return False
 
 
 def _says_why(item: Any) -> bool:

@@ -8,6 +8,9 @@ being settled. It is an `Exception` as a store's own failure is, which nobody ou
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import gc
+import json
 import os
 import random
 import signal
@@ -18,21 +21,45 @@ from typing import Any
 
 import openai
 import pytest
+from sdk_shapes import each, run, wait
 
 import budgetguard
 from benchmarks.calls import REPLY, http
 from budgetguard import Budget, BudgetManager, PriceBook, tally
+from budgetguard.charge import Charge
 from budgetguard.errors import StoreError
 from budgetguard.interrupts import interruption
 from budgetguard.journal import Journal
 from budgetguard.leases import Leases
+from budgetguard.ledger import Account, Hold
+from budgetguard.locks import any_held
 from budgetguard.process import PROCESS
+from budgetguard.stores.gate import Gate
+from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.testing import FakeProvider
 
 HTTP = http()
 MODEL = "a-model"
+HI = [{"role": "user", "content": "hi"}]
 PRICES = {MODEL: {"input": 1.0, "output": 2.0, "max_output": 100}}
 BILL = 14 * 1_000 + 6 * 2_000
 """What the reply costs, in nano-dollars: it says 14 tokens of input and 6 of output."""
+
+
+_CHUNK = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": MODEL}
+_USAGE = {"prompt_tokens": 14, "completion_tokens": 6, "total_tokens": 20}
+EVENTS = [
+    *(
+        b"data: " + json.dumps({**_CHUNK, **each}).encode() + b"\n\n"
+        for each in (
+            {"choices": [{"index": 0, "delta": {"content": "word "}, "finish_reason": None}]},
+            {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+            {"choices": [], "usage": _USAGE},
+        )
+    ),
+    b"data: [DONE]\n\n",
+]
+"""The same as a stream."""
 
 
 class JobTimeout(Exception):
@@ -79,11 +106,14 @@ def manager(request: pytest.FixtureRequest, tmp_path) -> Iterator[BudgetManager]
 class Wire:
     """A transport that answers, and counts what it is to be paid for."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, stream: bool = False) -> None:
         self.billed = 0
+        self.stream = stream
 
     def __call__(self, _: Any) -> Any:
         self.billed += BILL
+        if self.stream:
+            return HTTP.Response(200, headers={"content-type": "text/event-stream"}, content=iter(EVENTS))
         return HTTP.Response(200, json={**REPLY, "model": MODEL})
 
     def client(self) -> openai.OpenAI:
@@ -94,8 +124,9 @@ class Wire:
         return openai.AsyncOpenAI(api_key="-", max_retries=0, http_client=inner)
 
 
-def ask(client: Any) -> Any:
-    return client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "hi"}])
+def ask(client: Any, *, stream: bool = False) -> Any:
+    answer = client.chat.completions.create(model=MODEL, messages=HI, stream=stream)
+    return list(answer) if stream else answer
 
 
 def booked(manager: BudgetManager) -> int:
@@ -239,9 +270,118 @@ def test_an_alarm_that_was_wrapped_on_its_way_is_found():
     assert isinstance(interruption(caught.value), TimeoutError)
 
 
-def _seconds(client: Any) -> float:
+@pytest.mark.parametrize("alarm", [TimeoutError], indirect=True)
+@pytest.mark.parametrize("where", ["interrupted", "close"])
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_an_alarm_at_the_end_of_a_stream_reaches_its_reader_and_the_stream_is_paid(is_async, where, alarm, monkeypatch):
+    """As what was heard of it is taken in, and as it is settled."""
+    manager = BudgetManager("alarms", store="memory://", prices=PriceBook(overrides=PRICES), budgets=[Budget("one", 5)])
+    budgetguard.max_budget = 5
+    with manager, FakeProvider(tokens=6) as provider:
+        made = provider.async_client() if is_async else provider.client()
+        more = {"model": MODEL, "messages": HI, "stream": True, "stream_options": {"include_usage": True}}
+
+        async def read() -> None:
+            async for _ in each(await wait(made.chat.completions.create(**more))):
+                pass
+
+        monkeypatch.setattr(Charge, where, struck(getattr(Charge, where)))
+        loop = asyncio.new_event_loop() if is_async else None
+        with pytest.raises(alarm.error, match="time is up"):
+            run(read(), loop)
+        monkeypatch.undo()
+        if loop is not None:
+            loop.run_until_complete(made.close())
+            loop.close()
+        provider.wait()
+        [paid] = provider.ledger
+        assert booked(manager) == paid.input_tokens * 1_000 + paid.output_tokens * 2_000
+
+
+class Struck:
+    """A lock, with the alarm going off as it is taken, the first time."""
+
+    def __init__(self, lock: Any) -> None:
+        self.lock = lock
+        self.times = 0
+
+    def acquire(self, *args: Any, **kwargs: Any) -> bool:
+        taken: bool = self.lock.acquire(*args, **kwargs)
+        self.times += 1
+        if self.times == 1:
+            os.kill(os.getpid(), signal.SIGALRM)
+        return taken
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.lock, name)
+
+
+@pytest.mark.parametrize("alarm", [TimeoutError], indirect=True)
+@pytest.mark.parametrize("manager", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("first", [True, False], ids=["as it is held", "as it is settled"])
+def test_an_alarm_as_a_lock_is_taken_leaves_it_to_other_threads(first, alarm, manager):
+    """The one who has it does not know yet: it would be nobody's to free, and the call's end waits for it elsewhere."""
+    wire, store = Wire(), manager.store
+    with wire.client() as client:
+        ask(client)
+        lead = store._combiner._lead = Struck(store._combiner._lead)
+        lead.times = 0 if first else -1
+        with pytest.raises(alarm.error, match="time is up"):
+            ask(client)
+
+        assert lead.times > 0
+        assert not any_held()
+        assert booked(manager) == wire.billed == (BILL if first else 2 * BILL)
+
+
+@pytest.mark.parametrize("alarm", [TimeoutError], indirect=True)
+@pytest.mark.parametrize("call", [2, 4], ids=["as it is entered", "as it is left"])
+def test_an_alarm_in_the_gate_of_a_file_leaves_it_to_other_processes(call, alarm, tmp_path, monkeypatch):
+    """Its lock is the process's, which would not wait for itself."""
+    path = str(tmp_path / "books.db")
+    store, other = SQLiteStore(path), Gate(path)
+    store.reserve(Hold("a", (Account("one", 10),), 1))
+    flock, calls = fcntl.flock, iter(range(1, 100))
+
+    def strike(file: int, operation: int) -> None:
+        flock(file, operation)
+        if next(calls) == call:
+            os.kill(os.getpid(), signal.SIGALRM)
+
+    monkeypatch.setattr(fcntl, "flock", strike)
+    with pytest.raises(alarm.error, match="time is up"):
+        store.reserve(Hold("b", (Account("one", 10),), 1))
+    monkeypatch.undo()
+
+    assert other.try_enter()
+    store.close()
+
+
+@pytest.mark.parametrize("alarm", [TimeoutError], indirect=True)
+def test_an_alarm_as_a_file_is_looked_at_does_not_make_it_gone(alarm, tmp_path, monkeypatch):
+    """A `TimeoutError` is an `OSError`, as that of a file which is not there."""
+    store = SQLiteStore(tmp_path / "books.db")
+    held = Hold("a", (Account("one", 10),), 1)
+    store.reserve(held)
+    monkeypatch.setattr(os, "stat", struck(os.stat))
+    with pytest.raises(alarm.error, match="time is up"):
+        store.release("a")
+    monkeypatch.undo()
+
+    store.release("a")
+    assert store.holds() == []
+    store.close()
+
+
+def _seconds(client: Any, stream: bool) -> float:
     began = time.perf_counter()
-    ask(client)
+    ask(client, stream=stream)
     return time.perf_counter() - began
 
 
@@ -253,24 +393,25 @@ SEED = int(os.environ.get("ALARM_SEED", "0")) or random.randrange(1, 10**6)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", [TimeoutError, JobTimeout])
 @pytest.mark.parametrize("url", ["memory", "sqlite"])
-def test_alarms_at_any_instant_lose_nothing(kind, url, tmp_path, record_property):
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+def test_alarms_at_any_instant_lose_nothing(stream, kind, url, tmp_path, record_property):
     """At random moments of many calls; `ALARM_SEED` repeats a run as far as the machine lets it."""
     record_property("seed", SEED)
     chance = random.Random(SEED)
     store = "memory://" if url == "memory" else f"sqlite:///{tmp_path}/books.db"
     manager = BudgetManager("alarms", store=store, prices=PriceBook(overrides=PRICES), budgets=[Budget("one", 50)])
     budgetguard.max_budget = 50
-    alarm, wire = Alarm(kind), Wire()
+    alarm, wire = Alarm(kind), Wire(stream=stream)
     before = signal.signal(signal.SIGALRM, alarm)
     try:
         with manager, wire.client() as client:
-            typical_s = min(_seconds(client) for _ in range(20))
+            typical_s = min(_seconds(client, stream) for _ in range(20))
             for _ in range(CALLS // 2):
                 with suppress(kind, openai.APIConnectionError):
                     try:
                         alarm.armed = True
                         signal.setitimer(signal.ITIMER_REAL, max(1e-6, chance.random() * 1.2 * typical_s))
-                        ask(client)
+                        ask(client, stream=stream)
                     finally:
                         alarm.armed = False
     finally:
@@ -278,5 +419,6 @@ def test_alarms_at_any_instant_lose_nothing(kind, url, tmp_path, record_property
         signal.signal(signal.SIGALRM, before)
 
     assert alarm.raised > CALLS // 10
+    gc.collect()  # a stream and its generator are a cycle
     assert booked(manager) >= wire.billed, f"seed {SEED}"
     manager.close()

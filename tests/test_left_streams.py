@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -210,9 +211,11 @@ def test_at_a_host_that_stops_a_closed_stream_costs_what_was_heard(way, whole, g
         assert costs(made) == [WHOLE if whole else pytest.approx(HEARD, rel=0.5)]
 
 
-@pytest.mark.usefixtures("stopping")
-async def test_at_a_host_that_stops_a_cancelled_task_costs_what_was_heard(endpoint):
-    """As a web framework cancels the handler whose client went away."""
+@pytest.mark.parametrize("stops", [True, False])
+async def test_a_stream_whose_task_is_cancelled_is_left(stops, endpoint, request):
+    """As a web framework cancels the handler whose client went away. It waits for a chunk, which the SDK closes for."""
+    if stops:
+        request.getfixturevalue("stopping")
     endpoint.plan = type(endpoint.plan)(tokens=TOKENS, stall="stream", drop_after=8)
     client = endpoint.async_client()
 
@@ -228,7 +231,27 @@ async def test_at_a_host_that_stops_a_cancelled_task_costs_what_was_heard(endpoi
             await task
         [cost] = costs(made)
     await client.close()
-    assert 0 < cost < WHOLE / 5
+    assert 0 < cost < WHOLE / 5 if stops else cost == WHOLE
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError])
+def test_a_stream_whose_reader_is_interrupted_while_it_waits_is_left(error, endpoint):
+    """By ctrl-C, or by a time limit of its own."""
+    endpoint.plan = type(endpoint.plan)(tokens=TOKENS, stall="stream", drop_after=8)
+
+    def strike(*_: Any) -> None:
+        raise error
+
+    before = signal.signal(signal.SIGALRM, strike)
+    try:
+        with manager() as made, endpoint.client() as client:
+            stream = create(client)
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            with pytest.raises((error, openai.APIConnectionError)):
+                list(stream)
+            assert costs(made) == [WHOLE]
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_stream_that_was_read_to_its_end_costs_what_was_heard_though_its_host_tells_no_usage(endpoint, go):

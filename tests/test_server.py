@@ -1034,5 +1034,22 @@ def test_a_call_that_is_refused_counts_once_however_often_it_asks(server):
         assert isinstance(store.reserve(asked), Refusal)
     store.close()
 
-    text = server.ask("GET", "/metrics")[1].decode()
-    assert 'budgetguard_refusals_total{budget="team",project="shop",room="spent"} 1.0' in text
+    for _ in range(2):
+        text = server.ask("GET", "/metrics")[1].decode()
+        assert 'budgetguard_refusals_total{budget="team",project="shop",room="spent"} 1.0' in text
+
+
+def test_a_call_that_is_let_through_when_it_asks_again_was_not_refused(server):
+    """It fits once its input is counted. A counter never goes back: a refusal that was told of stays."""
+    store = open_store(server.url, namespace="shop")
+    asked, told = hold(150), hold(150)
+    assert isinstance(store.reserve(asked), Refusal)
+    assert isinstance(store.reserve(asked._replace(amount=10)), Admitted)
+    assert "budgetguard_refusals_total{" not in server.ask("GET", "/metrics")[1].decode()
+
+    assert isinstance(store.reserve(told), Refusal)
+    line = 'budgetguard_refusals_total{budget="team",project="shop",room="spent"} 1.0'
+    assert line in server.ask("GET", "/metrics")[1].decode()
+    assert isinstance(store.reserve(told._replace(amount=10)), Admitted)
+    assert line in server.ask("GET", "/metrics")[1].decode()
+    store.close()

@@ -19,6 +19,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _MOST_BUDGETS = 1_000
 _MOST_REFUSED = 10_000
 _OTHERS = "(others)"
+_UNSEEN = ("", "")
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
 
@@ -26,16 +27,18 @@ class Meter:
     """
     What this server did for one project since it started.
 
-    A request that a client repeats counts again, but for a refusal: a call is refused once, however often it asks.
+    A request that a client repeats counts again, but for a refusal: a call is refused once, however often it asks, and
+    not at all if it is let through before anybody is told.
     """
 
     def __init__(self) -> None:
         self._lock = mutex("server meter")
         self._budgets: set[str] = set()
-        self._refused: dict[str, None] = {}
+        self._refused: dict[str, tuple[str, str] | None] = {}
+        """By the id of its hold, where a call was refused; `None` once that is counted."""
         self.spend: dict[str, Nano] = defaultdict(int)
         self.placed: dict[str, int] = defaultdict(int)
-        self.refused: dict[tuple[str, str], int] = defaultdict(int)
+        self._refusals: dict[tuple[str, str], int] = defaultdict(int)
         self.conflicts = 0
         self.late = 0
         self.releases = 0
@@ -44,19 +47,25 @@ class Meter:
         """Count a reserve."""
         with self._lock:
             if isinstance(outcome, Admitted):
+                self._refused.pop(hold.id, None)
                 for account in hold.accounts:
                     self.placed[self._budget(account.key)] += 1
-            elif isinstance(outcome, Refusal) and self._is_news(hold.id):
-                self.refused[self._budget(outcome.account.key), "held" if outcome.busy else "spent"] += 1
+            elif isinstance(outcome, Refusal) and self._refused.get(hold.id, _UNSEEN) is not None:
+                self._refused[hold.id] = self._budget(outcome.account.key), "held" if outcome.busy else "spent"
+                if len(self._refused) > _MOST_REFUSED:
+                    self._count(self._refused.pop(next(iter(self._refused))))
 
-    def _is_news(self, hold_id: str) -> bool:
-        """Whether a call was not refused before: it asks again when it has counted its input, or waited."""
-        if hold_id in self._refused:
-            return False
-        if len(self._refused) >= _MOST_REFUSED:
-            del self._refused[next(iter(self._refused))]
-        self._refused[hold_id] = None
-        return True
+    def refusals(self) -> dict[tuple[str, str], int]:
+        """How many calls were refused, by budget and room. It is told: what it counts stays counted."""
+        with self._lock:
+            for hold_id, refused in self._refused.items():
+                self._count(refused)
+                self._refused[hold_id] = None
+            return dict(self._refusals)
+
+    def _count(self, refused: tuple[str, str] | None) -> None:
+        if refused is not None:
+            self._refusals[refused] += 1
 
     def settled(self, hold: Hold, entry: Entry, outcome: Settled | Conflict) -> None:
         """Count a settlement."""
@@ -133,7 +142,7 @@ class _Projects:
                 spend.add_metric([name, _shown(budget)], nano / DOLLAR)
             for budget, count in list(meter.placed.items()):
                 placed.add_metric([name, _shown(budget)], count)
-            for (budget, room), count in list(meter.refused.items()):
+            for (budget, room), count in meter.refusals().items():
                 refused.add_metric([name, _shown(budget), room], count)
             counts: dict[str, list[int]] = {}
             for hold in holds:

@@ -25,7 +25,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..errors import StoreError
 from ..interrupts import raise_interruption
-from ..locks import Latch, latch, mutex
+from ..locks import Latch, latch, mutex, take
 from .own_files import access_of, open_file
 
 T = TypeVar("T")
@@ -174,14 +174,15 @@ class Combiner:
         """
         operation = Operation(work, args, durable, time.monotonic() + timeout_s)
         # Almost always nobody else is there. Whoever is turned away meanwhile queues, and calls the helper.
-        if not self._queue and self._lead.acquire(False):
+        if not self._queue and take(self._lead, timeout=0):
             try:
                 if self._gate.try_enter():
-                    try:
-                        self._run([operation])
-                    finally:
-                        self._gate.leave()
+                    self._run([operation])
+                    self._gate.leave()
                     operation.finished = True
+            except BaseException:  # interrupted, maybe just as it was entered or left: twice is harmless
+                self._gate.leave()
+                raise
             finally:
                 self._lead.release()
         if not operation.finished:
@@ -193,7 +194,7 @@ class Combiner:
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until nobody leads and close the gate's files; whether that was so in time."""
-        if not self._lead.acquire(timeout=timeout_s):
+        if not take(self._lead, timeout_s):
             return False
         try:
             self._gate.drop()

@@ -37,7 +37,7 @@ from ..ledger import (
     Terms,
     Total,
 )
-from ..locks import mutex
+from ..locks import mutex, take
 from . import redis_reports as reports
 from .deadlines import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, Deadlines
 from .memory_rows import add_up
@@ -279,7 +279,7 @@ class RedisStore:
         """
         while not self._server.known():
             left_s = until_s - time.monotonic()
-            if left_s <= 0 or not self._looking.acquire(timeout=left_s):
+            if left_s <= 0 or not take(self._looking, left_s):
                 raise StoreError(f"{self._link.name}: it is being asked whether it is the same as before: try again")
             try:
                 if (self._replay is None or self._replay.over) and not self._server.known():

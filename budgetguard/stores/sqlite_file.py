@@ -18,6 +18,7 @@ from typing import TypeAlias
 from urllib.parse import quote
 
 from ..errors import ConfigError, StoreError
+from ..interrupts import raise_interruption
 from ..locks import Latch, Mutex, latch, mutex
 from .own_files import OWNER, access_of, open_file
 from .sqlite_rows import text
@@ -197,7 +198,8 @@ class SQLiteFile:
         self.full = True
         try:
             os.unlink(self.path + "-ballast")
-        except OSError:
+        except OSError as error:
+            raise_interruption(error)
             return False
         return True
 
@@ -208,12 +210,13 @@ class SQLiteFile:
             if os.stat(name).st_size >= BALLAST_BYTES:
                 self.full = False
                 return True
-        except OSError:
-            pass
+        except OSError as error:
+            raise_interruption(error)
         try:
             with open(open_file(name, os.O_WRONLY | os.O_TRUNC, access_of(self.path)), "wb") as file:
                 os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
-        except OSError:
+        except OSError as error:
+            raise_interruption(error)
             with suppress(OSError):
                 os.unlink(name)
             self.full = True
@@ -342,7 +345,8 @@ def check_path(path: str) -> None:
 def _identity(path: str) -> Identity | None:
     try:
         found = os.stat(path)
-    except OSError:
+    except OSError as error:
+        raise_interruption(error)
         return None
     return found.st_dev, found.st_ino
 
