@@ -125,6 +125,7 @@ def test_only_guards_streams_and_the_edges_await() -> None:
         "guards",
         "loops",
         "streams",
+        "watches",
         "install",
         "sockets",
         "decorators",
