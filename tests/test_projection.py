@@ -92,8 +92,9 @@ def test_each_call_of_a_hosted_tool_reads_the_context_once_more() -> None:
     $0.05760855, and $0.03; 100 tokens of output $0.00006.
     """
     call = respond(tools=[SEARCH], max_tool_calls=3, max_output_tokens=100)
-    assert project(call).wish(hard=True).amount == 57_608_550 + 30_000_000 + 60_000
-    assert project(respond(max_output_tokens=100)).wish(hard=True).amount == 2_700 + 60_000
+    standard = PriceBook(auto_tier=())
+    assert project(call, prices=standard).wish(hard=True).amount == 57_608_550 + 30_000_000 + 60_000
+    assert project(respond(max_output_tokens=100), prices=standard).wish(hard=True).amount == 2_700 + 60_000
 
 
 def test_pictures_need_not_be_inside_the_context() -> None:

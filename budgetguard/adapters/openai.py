@@ -209,6 +209,9 @@ _OPAQUE = tuple(
 
 ENDPOINTS: Sequence[Endpoint] = (*_TEXT, *_MEDIA, *_BATCHES, *_OPAQUE)
 
+_HOLDERS = frozenset({"agents", "containers", "skills", "vector_stores"})
+"""What has files of its own, which are no requests of a batch."""
+
 _LONGEST_FIRST = sorted(ENDPOINTS, key=lambda endpoint: (-endpoint.path.count("/"), "{id}" in endpoint.path))
 
 _cache: dict[tuple[str, str], Endpoint | None] = {}
@@ -247,7 +250,7 @@ def _find(method: str, path: str) -> Endpoint | None:
             segments.append(segment)
     for endpoint in _LONGEST_FIRST:
         if endpoint.method == method and _ends_in(segments[1:] if absolute else segments, endpoint.path):
-            return endpoint
+            return endpoint if not endpoint.uploads or _HOLDERS.isdisjoint(segments) else None
     return None
 
 
