@@ -80,7 +80,7 @@ async def listen_async(items: AsyncIterator[Any], response: Any) -> AsyncIterato
         async for item in items:
             hide = seen.hear(item)
             if seen.last_word:
-                await seen.finish_async()
+                await _finish(seen)
             if not hide:
                 yield item
     except GeneratorExit:
@@ -89,6 +89,16 @@ async def listen_async(items: AsyncIterator[Any], response: Any) -> AsyncIterato
     finally:
         # Not `items.aclose()`: where both are garbage, the loop is closing the SDK's own generator already.
         await response.aclose()
+
+
+async def _finish(seen: Watch) -> None:
+    """`Watch.finish`, in a task."""
+    try:
+        if seen.conclude():
+            await seen.charge.guard.async_shell.run(seen.close())
+    except BaseException:
+        REAPER.put(seen.repeat)
+        raise
 
 
 def _find(response: Any) -> Watch | None:
@@ -182,7 +192,7 @@ class _WatchedAsync(_Watched):
         if must_not_wait():
             REAPER.put(seen.end)
         else:
-            await seen.finish_async()
+            await _finish(seen)
 
     def _closer(self) -> Callable[[], object]:
         return partial(_close_in_loop, self._loop, self._stream)

@@ -158,19 +158,11 @@ class Watch:
         try:
             self.end()
         except BaseException:
-            REAPER.put(self._repeat)
+            REAPER.put(self.repeat)
             raise
 
-    async def finish_async(self) -> None:
-        """`finish`, in a task."""
-        try:
-            if self.conclude():
-                await self.charge.guard.async_shell.run(self.close())
-        except BaseException:
-            REAPER.put(self._repeat)
-            raise
-
-    def _repeat(self) -> None:
+    def repeat(self) -> None:
+        """`end`, where that was interrupted."""
         if not self._taken_in:
             self._open[:] = [True]
             self.end()

@@ -12,6 +12,8 @@ import stat
 from contextlib import suppress
 from typing import NamedTuple
 
+from ..interrupts import raise_interruption
+
 UNSETTLED = "-unsettled"
 """Behind the path of a database: the directory of its journal."""
 
@@ -29,7 +31,8 @@ def access_of(database: str) -> Access:
     """The access to files beside a database: of all who may write it, which need not be there yet."""
     try:
         found = os.stat(database)
-    except OSError:
+    except OSError as error:
+        raise_interruption(error)
         return Access(OWNER, None)
     mode = OWNER
     for write, both in ((0o020, 0o060), (0o002, 0o006)):
