@@ -9,19 +9,17 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import IO, Any, TypeAlias
 
 from .adapters.openai_batches import is_batch_file, part_ids
 from .batches import BatchFile, FileReader
-from .calls import Answer, Endpoint
-from .charge import Follow
+from .calls import Endpoint
 from .errors import StoreError
 from .pieces import Piece, put_together, read_piece
-from .request import Request, body_of, files_of, http_response, is_async, read_body
+from .request import Request, follow
 from .steps import Step, Steps
-from .streams import watch
 
 log = logging.getLogger("budgetguard")
 
@@ -49,7 +47,7 @@ def before(request: Request) -> Steps[Seen]:
 def after(request: Request, response: Any, seen: Seen) -> Steps[None]:
     """After it was answered: settle what it shows, or remember the file under its id."""
     if request.endpoint.follows:
-        yield from _follow(request, response)
+        yield from follow(request, response)
         return
     try:
         yield from _note(request, response, seen)
@@ -59,56 +57,32 @@ def after(request: Request, response: Any, seen: Seen) -> Steps[None]:
         log.exception("the id of an uploaded file could not be read: its batch will not be counted")
 
 
-def _follow(request: Request, response: Any) -> Steps[None]:
-    look = Follow(request.guard, request.endpoint)
-    try:
-        http = http_response(response)
-        if request.unread and http is not None:
-            watch(look, http, is_async=is_async(request.client))
-            return
-        look.observe(*_answers(request.endpoint, response, http))
-    except Exception:
-        log.exception("what %s showed could not be read", request.endpoint.name)
-    yield from look.close()
-
-
-def _answers(endpoint: Endpoint, response: Any, http: Any) -> Sequence[Answer]:
-    answer = endpoint.answer
-    assert answer is not None
-    if endpoint.items is not None:
-        return [answer(item) for item in endpoint.items(response if http is None else http.json())]
-    return [answer(response) if http is None else read_body(answer, http)]
-
-
 def _reading(request: Request, way: str) -> Callable[[], Seen] | None:
     """What reads the file or the part that a request uploads; `None` if that is not for a batch."""
-    options = request.options
+    files = request.read()
     if way == "part":
         wanted, field = request.guard.background.uploads.begun(_upload_id(request)), "data"
     else:
-        wanted, field = way == "file" and is_batch_file(body_of(options)), "file"
-    found = [file for name, file in files_of(options.files) if name == field] if wanted and options.files else ()
+        wanted, field = way == "file" and is_batch_file(request.body), "file"
+    found = [file for name, file in files if name == field] if wanted else ()
     return partial(_read, request, found[-1], read_piece if way == "part" else FileReader.read) if found else None
 
 
 def _note(request: Request, response: Any, seen: Seen) -> Steps[None]:
     """Remember what was read under the id that it got."""
-    guard, way = request.guard, request.endpoint.uploads
-    uploads, http = guard.background.uploads, http_response(response)
-    if request.unread and http is not None:
-        return
-    [answer] = _answers(request.endpoint, response, http)
-    if answer.id is None:
-        return
-    if way == "begin" and is_batch_file(body_of(request.options)):
-        uploads.begin(answer.id)
-    elif way == "part":
-        uploads.note(_upload_id(request), answer.id, seen if isinstance(seen, Piece) else None)
-    elif way == "complete":
-        pieces = uploads.end(_upload_id(request), part_ids(body_of(request.options)))
-        seen = None if pieces is None else put_together(FileReader(guard, *request.place()), pieces)
-    if isinstance(seen, BatchFile):
-        yield from guard.background.note_file(answer.id, seen, guard.coverage.now_ms())
+    guard, way, uploads = request.guard, request.endpoint.uploads, request.guard.background.uploads
+    for answer in request.answers(response):
+        if answer.id is None:
+            continue
+        if way == "begin" and is_batch_file(request.body):
+            uploads.begin(answer.id)
+        elif way == "part":
+            uploads.note(_upload_id(request), answer.id, seen if isinstance(seen, Piece) else None)
+        elif way == "complete":
+            pieces = uploads.end(_upload_id(request), part_ids(request.body))
+            seen = None if pieces is None else put_together(FileReader(guard, *request.place()), pieces)
+        if isinstance(seen, BatchFile):
+            yield from guard.background.note_file(answer.id, seen, guard.coverage.now_ms())
 
 
 def _upload_id(request: Request) -> str:

@@ -15,10 +15,11 @@ from typing import Any
 
 from .adapters.openai_errors import free_failure, paid_reply
 from .calls import Answer, Endpoint, Host, Reply
-from .charge import Charge
+from .charge import Charge, Follow
 from .guards import Guard
 from .hosts import host_of
 from .scope import Scope
+from .steps import Steps
 from .streams import watch
 
 log = logging.getLogger("budgetguard")
@@ -63,19 +64,32 @@ class Request:
 
     def open(self, scope: Scope | None) -> Charge:
         """Read the request, and make its charge."""
-        options, guard = self.options, self.guard
-        self.body = body_of(options)
-        files = files_of(options.files) if options.files else ()
+        guard = self.guard
+        files = self.read()
         provider, known = self.place()
         charge = self.charge = guard.charge(self.endpoint, self.body, files, provider, scope, host=known)
         if charge.call.stream and self.raw != _STREAMED and self.endpoint.amend is not None:
             charge.ask_usage = self._asks_usage()
         return charge
 
+    def read(self) -> Sequence[Any]:
+        """Read the body, and the files of a multipart one: pairs of a name and a file."""
+        self.body = _body(self.options)
+        return _files(self.options.files) if self.options.files else ()
+
     def place(self) -> tuple[str | None, Host]:
         """Where the request goes: the provider whose prices count there, and what is known of the host."""
         self.host = host = self.client.base_url.host  # asked once: the SDK works it out each time
         return self.guard.prices.provider(host), host_of(host, getattr(self.client, "_api_version", None))
+
+    def answers(self, response: Any) -> Sequence[Answer]:
+        """What a reply says: one answer, or each in a list; nothing, if it was not read yet."""
+        http, answer, items = _http_response(response), self.endpoint.answer, self.endpoint.items
+        if answer is None or (self.unread and http is not None):
+            return ()
+        if items is not None:
+            return [answer(item) for item in items(response if http is None else http.json())]
+        return [answer(response) if http is None else _read_body(answer, http)]
 
     def amended(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments, with the cap and the wish for usage that the charge decided on. The caller's stay as is."""
@@ -116,15 +130,15 @@ class Request:
             charge.failed(free=not self.passing or free_failure(error))
 
     def _observe(self, charge: Charge, response: Any) -> None:
-        http = http_response(response)
+        http = _http_response(response)
         if http is not None and (self.unread or "event-stream" in http.headers.get("content-type", "")):
-            watch(charge, http, is_async=is_async(self.client))
+            watch(charge, http, is_async=_is_async(self.client))
             return
         answer = self.endpoint.answer
         if answer is None:
             charge.observe(Answer())
         elif http is not None:
-            charge.observe(read_body(answer, http))
+            charge.observe(_read_body(answer, http))
         elif isinstance(response, str):
             charge.observe(_read_text(answer, response))
         else:
@@ -170,7 +184,21 @@ def is_passing(options: Any) -> bool:
     return _passing.get(id(options)) is options
 
 
-def body_of(options: Any) -> Mapping[str, Any]:
+def follow(request: Request, response: Any) -> Steps[None]:
+    """Settle what a look shows of earlier work in the background."""
+    look = Follow(request.guard, request.endpoint)
+    try:
+        http = _http_response(response)
+        if request.unread and http is not None:
+            watch(look, http, is_async=_is_async(request.client))
+            return
+        look.observe(*request.answers(response))
+    except Exception:
+        log.exception("what %s showed could not be read", request.endpoint.name)
+    yield from look.close()
+
+
+def _body(options: Any) -> Mapping[str, Any]:
     """The JSON that will be sent, as the SDK merges it."""
     data, extra = options.json_data, options.extra_json
     if type(data) is dict and not extra:
@@ -203,7 +231,7 @@ def _change(options: Any, body: Mapping[str, Any], changed: Mapping[str, Any]) -
             options.content = None
 
 
-def http_response(response: Any) -> Any:
+def _http_response(response: Any) -> Any:
     """The HTTP response inside what `request` returned; `None` for a parsed body."""
     if type(response).__module__.startswith("openai.types"):  # a parsed body, the common case
         return None
@@ -216,7 +244,7 @@ def http_response(response: Any) -> Any:
     return response if hasattr(type(response), "iter_raw") else None
 
 
-def read_body(answer: Reply, http: Any) -> Answer:
+def _read_body(answer: Reply, http: Any) -> Answer:
     """The answer in a body that was read: JSON, or one that says nothing (audio, subtitles)."""
     if "json" not in http.headers.get("content-type", "json"):
         return answer(None)
@@ -234,13 +262,11 @@ def _read_text(answer: Reply, text: str) -> Answer:
     return answer(data)
 
 
-def is_async(client: Any) -> bool:
-    """Whether a client of the SDK is the async one."""
+def _is_async(client: Any) -> bool:
     from openai._base_client import AsyncAPIClient
 
     return isinstance(client, AsyncAPIClient)
 
 
-def files_of(files: Any) -> Sequence[Any]:
-    """The files of a multipart form, with their names."""
+def _files(files: Any) -> Sequence[Any]:
     return list(files.items()) if isinstance(files, Mapping) else list(files)
