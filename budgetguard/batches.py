@@ -33,7 +33,6 @@ COUNTING_S = 5.0
 MOST_LINE = 32 * 1024 * 1024
 """Bytes of the longest line that is read; a file with a longer one counts as not read."""
 
-
 MOST_MODELS = 100
 """Models in one file; one with more counts as not read."""
 

@@ -12,6 +12,7 @@ import json
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import openai
@@ -614,6 +615,44 @@ def test_two_that_look_at_once_settle_it_once(provider, made):
             removed = made.store.terms(key)
             assert removed.body is None
             other.guard.shell.run(other.guard.background.follow(other.guard, "batches", read_batch(shown)))
+
+    assert [entry.cost for entry in booked(made)] == [SPENT]
+
+
+def test_many_that_look_at_the_same_moment_settle_it_once(provider, tmp_path):
+    """Each is a process as far as the store can tell."""
+    url = f"sqlite:///{tmp_path}/budgets.db"
+    made = manager(url)
+    others = [manager(url, store=url) for _ in range(8)]
+    with provider.client() as client:
+        with made, budgetguard.budget(user="ann"):
+            name = run(begin(client), None)
+        barrier = threading.Barrier(8)
+
+        def look(other: BudgetManager) -> None:
+            barrier.wait()
+            with other:
+                client.batches.retrieve(name)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(look, others))
+
+    assert [entry.cost for entry in booked(made)] == [SPENT]
+    assert (made.store.holds(), made.store.terms(f"batches/{name}").body) == ([], None)
+    for each in (made, *others):
+        each.close()
+
+
+def test_a_provider_that_says_something_else_later_changes_nothing(provider, go, made):
+    """The first cost stands."""
+
+    async def call(client: Any) -> None:
+        name = await begin(client)
+        await wait(client.batches.retrieve(name))
+        provider._batches._batches[name].said["usage"] = {"input_tokens": 10**6, "output_tokens": 10**6}
+        await wait(client.batches.retrieve(name))
+
+    go(call)
 
     assert [entry.cost for entry in booked(made)] == [SPENT]
 

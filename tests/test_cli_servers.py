@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -9,13 +10,16 @@ import sys
 import time
 
 import pytest
+from batching import MODEL, SPENT, begin
 
 from benchmarks import servers
+from budgetguard import BudgetManager, budget
 from budgetguard.cli import main
 from budgetguard.copying import BATCH
 from budgetguard.ledger import Entry, new_id
 from budgetguard.stores import open_store, shown
 from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.testing import FakeProvider
 
 COUNT = 8_000
 
@@ -107,3 +111,23 @@ def test_a_copy_to_a_server_that_is_killed_goes_on(name, directory):
 
 def _calls(store):
     return sum(1 for _ in store.entries())
+
+
+@pytest.mark.parametrize("name", servers.NAMES)
+def test_background_jobs_are_listed_and_settled_on_every_server(name, directory, monkeypatch, capsys):
+    """What a program left there, a command on another machine finds."""
+    url, project = servers.running(name), f"jobs-{new_id()}"
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    with FakeProvider(prices={MODEL: ("0.15", "0.60")}, tokens=20) as provider, provider.client() as client:
+        with BudgetManager(project, store=url) as manager:
+            manager.create_budget(1, "ann")
+            with budget(user="ann"):
+                begun = asyncio.run(begin(client))
+        assert run("jobs", "--store", url, "--project", project, "--json") == 0
+        assert [job["id"] for job in json.loads(capsys.readouterr().out)] == [begun]
+        settle = ("jobs", "--settle", "--base-url", provider.base_url, "--store", url, "--project", project)
+        assert run(*settle) == 0
+
+    store = open_store(url, namespace=project)
+    assert ([entry.cost for entry in store.entries()], store.holds(), store.check()) == ([SPENT], [], [])
+    store.close()
