@@ -236,7 +236,7 @@ class Reaper:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def take(self, end: Callable[[], None]) -> None:
+    def put(self, end: Callable[[], None]) -> None:
         client = self.world.records[end.__self__.id].client  # type: ignore[attr-defined]
         self.world.after(5, lambda: None if client.dead else end())
 
