@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 PROJECT = "demo"
 DEFAULT_STORE = "sqlite:///.cache/demo.db"
 LLM_STORE = "sqlite:///.cache/demo-llm.db"
+PATIENCE = "?reserve_s=5&settle_s=5"
+"""A demo on a busy machine waits for its disk; a program that serves somebody would rather be told."""
 REFRESHES_PER_S = 8
 LINES = 8
 
@@ -51,7 +53,7 @@ def demo(
     with ExitStack() as stack:
         site = stack.enter_context(endpoints.local_model() if llm else endpoints.words())
         settings = Settings(usage_hosts=frozenset({site.host}))
-        manager = BudgetManager(PROJECT, store=url, prices=site.prices, settings=settings)
+        manager = BudgetManager(PROJECT, store=store or f"{url}{PATIENCE}", prices=site.prices, settings=settings)
         stack.callback(manager.close)
         before = _prepare(out, manager, site, url)
         budgetguard.patch(manager)
