@@ -24,10 +24,10 @@ from weakref import WeakSet
 
 from .errors import AmountError, ConfigError, StoreError
 from .interrupts import raise_interruption
-from .journal_files import JournalFile, Kept, Left, check_directory, files_in, line_of
+from .journal_files import JournalFile, Kept, Left, check_directory, files_in, line_of, within_bounds
 from .ledger import Store
 from .locks import mutex, take
-from .money import MAX_AMOUNT, Money
+from .money import Money
 
 log = logging.getLogger("budgetguard")
 
@@ -215,10 +215,9 @@ class Journal:
             self._settle(kept)
             return
         except AmountError as error:
-            most = max(0, min(kept.entry.cost, MAX_AMOUNT))
-            log.error("call %s cost %s: %s; it counts %s", kept.hold.id, Money(kept.entry.cost), error, Money(most))  # noqa: TRY400
+            entry = within_bounds(kept.hold, kept.entry, error)
         try:
-            self._settle(kept._replace(entry=kept.entry._replace(cost=most)))
+            self._settle(kept._replace(entry=entry))
         except AmountError as error:
             log.error("call %s: %s; it is left out", kept.hold.id, error)  # noqa: TRY400
 

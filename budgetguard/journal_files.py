@@ -18,8 +18,9 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, NamedTuple
 
-from .errors import ConfigError
+from .errors import AmountError, ConfigError
 from .ledger import Account, Entry, Hold, Millis, new_id
+from .money import MAX_AMOUNT, Money
 from .stores.own_files import access_in, make_directory, open_file
 
 log = logging.getLogger("budgetguard")
@@ -294,3 +295,10 @@ def _kept(data: Mapping[str, Any]) -> Kept:
     leases = tuple(data.get("leases", ()))
     hold = Hold(entry.hold_id, accounts, 0, tags=entry.tags, leases=leases)
     return Kept(hold, entry, int(data["at_ms"]), data["asked"])
+
+
+def within_bounds(hold: Hold, entry: Entry, error: AmountError) -> Entry:
+    """The entry of a cost that no store can book, as that of one absurd reply, at the most that can be; said aloud."""
+    most = max(0, min(entry.cost, MAX_AMOUNT))
+    log.error("call %s cost %s: %s; it counts %s", hold.id, Money(entry.cost), error, Money(most))
+    return entry._replace(cost=most)

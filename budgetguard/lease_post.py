@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from .errors import AmountError, StoreError
 from .interrupts import raise_interruption
-from .journal_files import JournalFile, lease_line, line_of
+from .journal_files import JournalFile, lease_line, line_of, within_bounds
 from .ledger import Conflict, Entry, Hold, Settled, Store
 from .locks import Mutex
-from .money import MAX_AMOUNT, Money
+from .money import MAX_AMOUNT
 
 if TYPE_CHECKING:
     from .journal import Journal
@@ -80,9 +80,7 @@ class Post:
                 return [stuck for each in batch for stuck in self._send([each])]
             hold, entry, line = batch[0]
             if not 0 <= entry.cost <= MAX_AMOUNT:
-                most = max(0, min(entry.cost, MAX_AMOUNT))
-                log.error("call %s cost %s: %s; it counts %s", hold.id, Money(entry.cost), error, Money(most))  # noqa: TRY400
-                return self._send([(hold, entry._replace(cost=most), line)])
+                return self._send([(hold, within_bounds(hold, entry, error), line)])
             log.error("call %s: %s; it is left out", hold.id, error)  # noqa: TRY400
         except StoreError:
             raise
