@@ -48,6 +48,9 @@ class Charge(Admission):
 
     __slots__ = ()
 
+    missed = False
+    """Whoever made the call has its charge ended, however it leaves."""
+
     def admit(self) -> Steps[None]:
         """Hold the projected cost on every ledger, or raise; afterwards the call may be sent."""
         PROCESS.open[id(self)] = self

@@ -54,6 +54,7 @@ class Process:
 
     def living(self) -> Sequence[Living]:
         """The holds in stores whose calls live, those of leases among them. Takes no lock."""
+        self.end_missed()
         found = [each.living() for each in list(self.open.values())]
         return [*[each for each in found if each is not None], *living_leases()]
 
@@ -72,7 +73,14 @@ class Process:
         The SDK's stream and its generator are a cycle, so it takes the collector to see that nobody has it any more.
         """
         gc.collect()
+        self.end_missed()
         self.reaper.drain()
+
+    def end_missed(self) -> None:
+        """Have the calls ended whose stream is gone, and whose finalizer could not say so."""
+        for each in list(self.open.values()):
+            if each.missed:
+                self.reaper.put(each.abandon)
 
     @property
     def max_budget(self) -> float | None:

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from .loops import running_loop
 from .process import PROCESS
@@ -41,7 +42,8 @@ def watch(charge: Charge | Follow, response: Any, is_async: bool) -> None:
         seen.conclude()
         return
     PROCESS.reaper.start()
-    response.stream = _watched_class(response.__class__, is_async)(response.stream, seen)
+    response.stream = body = _watched_class(response.__class__, is_async)(response.stream, seen)
+    seen.body = ref(body)
     PROCESS.open[id(seen)] = seen
     PROCESS.open.pop(id(charge), None)
     charge.watched = True

@@ -40,6 +40,7 @@ class Watch:
         "_open",
         "_request",
         "_taken_in",
+        "body",
         "charge",
         "deaf",
         "decoder",
@@ -51,6 +52,8 @@ class Watch:
 
     def __init__(self, charge: Charge | Follow, response: Any, *, read: bool = False) -> None:
         self.charge = charge
+        self.body: Callable[[], object] = bool
+        """A weak reference to the body that is watched: `None` once nobody can read it any more."""
         self.decoder: CodeType | None = None
         """The SDK's generator that decodes the body, if there is one."""
         self.whole = False
@@ -92,6 +95,11 @@ class Watch:
     def ended(self) -> bool:
         """Whether the charge has taken in what was heard."""
         return not self._open
+
+    @property
+    def missed(self) -> bool:
+        """Whether the body is gone and the charge knows nothing of it: a signal's exception struck its finalizer."""
+        return bool(self._open) and self.body() is None
 
     @property
     def last_word(self) -> bool:
