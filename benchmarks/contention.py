@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from budgetguard.ledger import Account, Admitted, Entry, Hold, new_id
-from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.stores.sqlite.store import SQLiteStore
 
 ACCOUNT = Account("team/2027-01", limit=10**15)
 

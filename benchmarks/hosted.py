@@ -24,7 +24,7 @@ from typing import Any
 import urllib3
 
 from budgetguard.ledger import Account, Entry, Hold, new_id
-from budgetguard.stores.http import HttpStore
+from budgetguard.stores.http.store import HttpStore
 
 from .floors import Floors
 

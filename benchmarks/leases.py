@@ -19,8 +19,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from budgetguard.budgets import Budget
-from budgetguard.guards import Guard, Settings
+from budgetguard.budgets.rules import Budget
+from budgetguard.guards.guard import Guard
+from budgetguard.guards.settings import Settings
 from budgetguard.ledger import Account, Entry, Hold, Store, new_id
 from budgetguard.stores import open_store
 

@@ -36,7 +36,7 @@ def measure(manager: Any, response: Any, updates: int) -> float:
 
 def ours(users: int) -> float:
     from budgetguard import BudgetManager
-    from budgetguard.budgets import terms_key
+    from budgetguard.budgets.rules import terms_key
 
     manager = BudgetManager("bench", store="sqlite:///bench.db")
     manager.create_budget(10, "u0", "monthly")

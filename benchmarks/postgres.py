@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 
 from budgetguard.ledger import Account, Admitted, Entry, Hold, Settled, new_id
-from budgetguard.stores.postgres import PostgresStore
+from budgetguard.stores.postgres.store import PostgresStore
 
 from .floors import Floors
 from .servers import start

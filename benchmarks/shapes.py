@@ -38,9 +38,9 @@ import openai
 
 import budgetguard
 from budgetguard import BudgetBusyError, BudgetExceededError, BudgetManager, PriceBook, StoreError
-from budgetguard.guards import Settings
+from budgetguard.guards.settings import Settings
 from budgetguard.money import DOLLAR, Nano, format_nano
-from budgetguard.process import PROCESS
+from budgetguard.process.state import PROCESS
 from budgetguard.testing import FakeProvider, Plan, Request
 
 from . import servers

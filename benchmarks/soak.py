@@ -21,8 +21,8 @@ from functools import partial
 from pathlib import Path
 
 from budgetguard.ledger import Clock, Store
-from budgetguard.stores.memory import MemoryStore
-from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.stores.memory.store import MemoryStore
+from budgetguard.stores.sqlite.store import SQLiteStore
 from tests.simulation import World
 
 BATCH = 20

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .errors import (
     BudgetBusyError,
@@ -26,17 +26,17 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .budgets import Budget
+    from .budgets.rules import Budget
     from .completions import acompletion, completion
-    from .context import budget
-    from .decorators import budgeted
-    from .guards import Settings
-    from .install import guard_client as guard
-    from .install import patch, unpatch
+    from .guards.scope import carry_scope
+    from .guards.settings import Settings
     from .manager import BudgetManager
     from .money import Money
-    from .prices import PriceBook
-    from .scope import carry_scope
+    from .prices.book import PriceBook
+    from .scopes.context import budget
+    from .scopes.decorators import budgeted
+    from .sdks.install import guard_client as guard
+    from .sdks.install import patch, unpatch
 
     max_budget: float | None
     _current_cost: float
@@ -73,21 +73,71 @@ __all__ = [
     "UnknownUserError",
 ]
 
-_LAZY = {
-    "Budget": ("budgets", "Budget"),
-    "BudgetManager": ("manager", "BudgetManager"),
-    "Money": ("money", "Money"),
-    "PriceBook": ("prices", "PriceBook"),
-    "Settings": ("guards", "Settings"),
-    "acompletion": ("completions", "acompletion"),
-    "budget": ("context", "budget"),
-    "budgeted": ("decorators", "budgeted"),
-    "carry_scope": ("scope", "carry_scope"),
-    "completion": ("completions", "completion"),
-    "guard": ("install", "guard_client"),
-    "patch": ("install", "patch"),
-    "unpatch": ("install", "unpatch"),
+
+def _sdks() -> ModuleType:
+    from . import sdks
+
+    return sdks
+
+
+def _completions() -> ModuleType:
+    from . import completions
+
+    return completions
+
+
+def _budgets() -> ModuleType:
+    from . import budgets
+
+    return budgets
+
+
+def _manager() -> ModuleType:
+    from . import manager
+
+    return manager
+
+
+def _money() -> ModuleType:
+    from . import money
+
+    return money
+
+
+def _prices() -> ModuleType:
+    from . import prices
+
+    return prices
+
+
+def _guards() -> ModuleType:
+    from . import guards
+
+    return guards
+
+
+def _scopes() -> ModuleType:
+    from . import scopes
+
+    return scopes
+
+
+_HOMES: Final = {
+    "patch": _sdks,
+    "unpatch": _sdks,
+    "guard": _sdks,
+    "completion": _completions,
+    "acompletion": _completions,
+    "Budget": _budgets,
+    "BudgetManager": _manager,
+    "Money": _money,
+    "PriceBook": _prices,
+    "Settings": _guards,
+    "budget": _scopes,
+    "budgeted": _scopes,
+    "carry_scope": _scopes,
 }
+"""Where a public name is from; imported only when it is asked for."""
 
 
 class _Package(ModuleType):
@@ -96,38 +146,35 @@ class _Package(ModuleType):
     @property
     def max_budget(self) -> float | None:
         """Dollars that this process may spend on guarded calls; `None` for no such limit."""
-        from .process import PROCESS
+        from .process.state import PROCESS
 
         return PROCESS.max_budget
 
     @max_budget.setter
     def max_budget(self, value: object) -> None:
-        from .process import PROCESS
+        from .process.state import PROCESS
 
         PROCESS.max_budget = value
 
     @property
     def _current_cost(self) -> float:
         """Dollars that this process has spent under `max_budget`. Setting it to 0 begins again."""
-        from .process import PROCESS
+        from .process.state import PROCESS
 
         return PROCESS.spent / 1_000_000_000
 
     @_current_cost.setter
     def _current_cost(self, value: float) -> None:
-        from .process import PROCESS
+        from .process.state import PROCESS
 
         if value != 0:
             raise ConfigError(f"_current_cost={value!r}: it counts by itself, and can only be set to 0")
         PROCESS.reset()
 
     def __getattr__(self, name: str) -> Any:
-        if name not in _LAZY:
+        if name not in _HOMES:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        from importlib import import_module
-
-        module, attribute = _LAZY[name]
-        value = getattr(import_module(f".{module}", self.__name__), attribute)
+        value = getattr(_HOMES[name](), name)
         setattr(self, name, value)
         return value
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .install import guard_client, install
+from .sdks.install import guard_client, install
 
 _OF_CLIENT = ("api_key", "base_url", "organization", "max_retries")
 _OF_ENVIRONMENT = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")

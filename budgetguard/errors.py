@@ -17,12 +17,19 @@ passing fault.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from .money import Money
+
+class Amount(Protocol):
+    """An amount of dollars, as `Money` is one, which errors themselves do not know."""
+
+    nano: int
+
+    def __float__(self) -> float:
+        """In dollars."""
 
 
 class BudgetGuardError(Exception):
@@ -46,10 +53,10 @@ class BudgetExceededError(BudgetGuardError):
         budget: str = "",
         user: str | None = None,
         window: str | None = None,
-        spent: Money | None = None,
-        held: Money | None = None,
-        limit: Money | None = None,
-        projected: Money | None = None,
+        spent: Amount | None = None,
+        held: Amount | None = None,
+        limit: Amount | None = None,
+        projected: Amount | None = None,
         resets_at: datetime | None = None,
     ) -> None:
         self.current_cost = current_cost

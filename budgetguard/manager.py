@@ -17,21 +17,30 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from . import records
-from .answers import read_answer
-from .budgets import DEFAULT_IN_FLIGHT, Budget, UserBudget, model_keys, require_moment, require_text, terms_key
+from .budgets.periods import Period
+from .budgets.rules import (
+    DEFAULT_IN_FLIGHT,
+    Budget,
+    UserBudget,
+    model_keys,
+    require_moment,
+    require_text,
+    terms_key,
+)
 from .config import DEFAULT_STORE, load_config
 from .errors import ConfigError, UnknownUserError, UnpricedModelError
-from .estimates import count_heard
-from .guards import Guard, Settings
-from .install import install
+from .guards.guard import Guard
+from .guards.scope import Scope, current, leave
+from .guards.settings import Settings
 from .ledger import Clock, Conflict, Enforce, Entry, Hold, Millis, OnExpire, Settled, Stale, Terms, new_id
+from .litellm import records
+from .litellm.answers import read_answer
 from .money import DOLLAR, Money, Nano, parse_dollars
-from .periods import Period
-from .prices import PriceBook
-from .scope import Scope, current, leave
+from .prices.book import PriceBook
+from .prices.estimates import count_heard
+from .prices.tokens import count_messages, count_text
+from .sdks.install import install
 from .stores import open_store
-from .tokens import count_messages, count_text
 
 CREATE_TRIES = 16
 
@@ -81,7 +90,7 @@ class BudgetManager:
             where = config.store or DEFAULT_STORE if store is None else store
             self.store = open_store(where, namespace=project_name, clock=clock, headers=sent)
         else:
-            from .hosted import open_hosted
+            from .litellm.hosted import open_hosted
 
             self.store = open_hosted(api_base, project_name, sent, clock=clock)
         own = config.settings() if settings is None else settings

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 import budgetguard
-from budgetguard import hosts
 from budgetguard.errors import StoreError
-from budgetguard.process import PROCESS
-from budgetguard.scope import current
-from budgetguard.stores.memory import MemoryStore
-from budgetguard.stores.postgres import PostgresStore
-from budgetguard.stores.redis import RedisStore
-from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.guards.scope import current
+from budgetguard.prices import hosts
+from budgetguard.process.state import PROCESS
+from budgetguard.stores.memory.store import MemoryStore
+from budgetguard.stores.postgres.store import PostgresStore
+from budgetguard.stores.redis.store import RedisStore
+from budgetguard.stores.sqlite.store import SQLiteStore
 
 
 @pytest.fixture(autouse=True)

@@ -27,19 +27,19 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-import budgetguard.admission
-import budgetguard.journal_files
-import budgetguard.leases
+import budgetguard.guards.admission
+import budgetguard.process.journal_files
+import budgetguard.process.leases
 from budgetguard.adapters import openai as adapter
-from budgetguard.admission import is_stored
-from budgetguard.budgets import Budget, UserBudget, terms_key
+from budgetguard.budgets.rules import Budget, UserBudget, terms_key
 from budgetguard.calls import Answer
-from budgetguard.charge import Charge
+from budgetguard.concurrency.steps import Step
 from budgetguard.errors import BudgetExceededError, StoreError
-from budgetguard.guards import AsyncShell, Guard, Settings
-from budgetguard.journal import Journal
-from budgetguard.keeper import Keeper
-from budgetguard.leases import Leases
+from budgetguard.guards.admission import is_stored
+from budgetguard.guards.charge import Charge
+from budgetguard.guards.guard import AsyncShell, Guard
+from budgetguard.guards.scope import Scope
+from budgetguard.guards.settings import Settings
 from budgetguard.ledger import (
     Account,
     Admitted,
@@ -55,10 +55,11 @@ from budgetguard.ledger import (
     new_id,
 )
 from budgetguard.money import Money
-from budgetguard.prices import PriceBook
-from budgetguard.process import PROCESS
-from budgetguard.scope import Scope
-from budgetguard.steps import Step
+from budgetguard.prices.book import PriceBook
+from budgetguard.process.journal import Journal
+from budgetguard.process.keeper import Keeper
+from budgetguard.process.leases import Leases
+from budgetguard.process.state import PROCESS
 
 MODEL = "gpt-4o-mini"
 INPUT, OUTPUT = 150, 600
@@ -710,8 +711,8 @@ class World:
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, self.directory)
             stack.callback(self.store.close)
-            stack.enter_context(patch.object(budgetguard.admission, "new_id", lambda: f"{next(ids):032x}"))
-            for module in (budgetguard.journal_files, budgetguard.leases):
+            stack.enter_context(patch.object(budgetguard.guards.admission, "new_id", lambda: f"{next(ids):032x}"))
+            for module in (budgetguard.process.journal_files, budgetguard.process.leases):
                 stack.enter_context(patch.object(module, "new_id", lambda: f"{next(ids):032x}"))
             stack.enter_context(patch.object(PROCESS, "reaper", Reaper(self)))
             stack.enter_context(patch.object(PROCESS, "keeper", Keeper(list, lambda: False)))

@@ -1,8 +1,9 @@
-"""The layers and rules of ARCHITECTURE.md, checked on the syntax trees of the package."""
+"""The layout and rules of ARCHITECTURE.md, checked on the syntax trees of the package."""
 
 import ast
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,69 +11,92 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "budgetguard"
 
-LAYERS = [
-    ["errors", "locks", "interrupts"],
-    ["reaper", "waiting"],
+FLOORS = [
+    ["errors", "calls"],
     ["money"],
-    ["calls", "ledger"],
-    ["periods"],
-    ["budgets", "tally"],
-    ["tokens", "tariffs"],
-    ["tiers"],
-    ["declared"],
-    ["shipped", "pricelist", "hosts"],
-    ["prices"],
-    ["stores", "adapters"],
-    ["answers"],
-    ["refusals", "keeper", "process", "scope", "journal", "journal_files", "lease_post", "leases", "steps", "copying"],
-    ["loops"],
-    ["projection", "coverage", "estimates"],
-    ["admission"],
-    ["charge"],
-    ["batches"],
-    ["pieces"],
-    ["background"],
+    ["concurrency", "ledger"],
+    ["adapters", "prices", "stores"],
+    ["budgets"],
+    ["process"],
     ["guards"],
-    ["watches"],
-    ["streams"],
-    ["attempts"],
-    ["request"],
-    ["stated", "asides"],
     ["config"],
-    ["sockets"],
-    ["install"],
-    ["context", "completions"],
-    ["decorators", "records"],
-    ["hosted"],
+    ["sdks"],
+    ["scopes", "completions"],
+    ["litellm"],
     ["manager"],
-    ["server", "cli", "testing"],
+    ["server", "testing"],
+    ["cli"],
 ]
-"""From the bottom up: a module imports from lower layers, and from its own."""
+"""From the bottom up: a room imports from lower floors, and from itself; rooms of one floor do not know each other."""
 
-RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
+
+ENTRIES = 26
+FILES = 10
+LINES = 400
+FUNCTION_LINES = 40
+
+OWED_LINES = {
+    "guards/admission.py",
+    "ledger.py",
+    "prices/book.py",
+    "process/leases.py",
+    "server/api/endpoint.py",
+    "server/api/schemas.py",
+    "stores/memory/store.py",
+    "stores/postgres/link.py",
+    "stores/postgres/store.py",
+    "stores/sqlite/books.py",
+    "testing/contract.py",
+}
+"""Files that are still too long. Nothing is added here."""
+
+OWED_FUNCTIONS = {
+    "cli/copy.py copy",
+    "cli/run.py run",
+    "guards/admission.py __init__",
+    "guards/admission.py _reserve_stored",
+    "stores/postgres/rows.py pack_settlements",
+    "stores/sqlite/books.py settle",
+}
+"""Functions that are still too long. Nothing is added here."""
+
+OWED_IMPORTS = {
+    ("litellm.records", "manager"),
+    ("process.state", "guards.charge"),
+    ("process.state", "guards.guard"),
+    ("process.state", "sdks.watches"),
+    ("sdks.install", "manager"),
+    ("guards.admission", "guards.guard"),
+    ("guards.background.background", "guards.guard"),
+    ("guards.background.batches", "guards.guard"),
+    ("guards.charge", "guards.guard"),
+    ("guards.scope", "guards.guard"),
+}
+"""Imports for type checkers that still point up. Nothing is added here."""
 
 
 def modules() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
 
-def layer_of(path: Path) -> str:
+def name_of(path: Path) -> str:
+    """A module's name within the package; "" for the package itself."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return parts[0]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(path: Path, typing_too: bool = False) -> Iterator[str]:
-    """Absolute names of what a module imports, those for type checkers alone left out."""
-    tree = ast.parse(path.read_text("utf-8"))
-    skipped = set()
-    if not typing_too:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-                skipped |= {id(inner) for inner in ast.walk(node)}
+MODULES = {name_of(path): path for path in modules()}
+
+
+def room_of(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Absolute names of what a module imports, those for type checkers among them."""
     package = ("budgetguard", *path.relative_to(PACKAGE).parent.parts)
-    for node in ast.walk(tree):
-        if id(node) in skipped:
-            continue
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -82,77 +106,144 @@ def imports(path: Path, typing_too: bool = False) -> Iterator[str]:
             yield from (f"{stem}.{alias.name}" for alias in node.names)
 
 
-def own_layers(path: Path) -> set[str]:
-    """The layers of ours that a module imports."""
-    parts = [name.split(".") for name in imports(path) if name.startswith("budgetguard.")]
-    return {names[1] for names in parts if names[1] in RANK}
+def ours(path: Path) -> set[str]:
+    """The modules of ours that a module imports; a package only where nothing inside of it is named."""
+    names = {name.removeprefix("budgetguard.") for name in imported(path) if name.startswith("budgetguard.")}
+    found = {name for name in names if name in MODULES}
+    return {name for name in found if not any(other.startswith(f"{name}.") for other in found)}
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_down(path: Path) -> None:
-    """A change in one layer can only be felt above it."""
-    layer = layer_of(path)
-    if layer == "__init__":
-        return
-    assert layer in RANK, f"{path.name} is in no layer: put it into LAYERS, and into ARCHITECTURE.md"
-    above = sorted(other for other in own_layers(path) if RANK[other] > RANK[layer])
-    assert above == []
+GRAPH = {name: ours(path) for name, path in MODULES.items() if name}
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "stores").glob("*.py")), ids=lambda path: path.name)
-def test_a_store_never_hears_of_budgets_models_or_sdks(path: Path) -> None:
-    """So that adding one takes one file and no knowledge of the rest."""
-    assert own_layers(path) <= {"ledger", "money", "errors", "locks", "interrupts", "stores"}
+@pytest.mark.parametrize("name", sorted(GRAPH))
+def test_imports_point_down(name: str) -> None:
+    """A change on one floor can only be felt above it. Imports for type checkers count: they tie files as others do."""
+    room = room_of(name)
+    assert room in FLOOR, f"{name} is on no floor: put it into FLOORS, and into ARCHITECTURE.md"
+    others = {other for other in GRAPH[name] if room_of(other) != room and (name, other) not in OWED_IMPORTS}
+    assert {other for other in others if FLOOR[room_of(other)] >= FLOOR[room]} == set()
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "adapters").glob("*.py")), ids=lambda path: path.name)
-def test_an_adapter_reads_plain_data_and_does_no_io(path: Path) -> None:
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Each can be read, and understood, after those that it imports."""
+    graph = {name: {other for other in others if (name, other) not in OWED_IMPORTS} for name, others in GRAPH.items()}
+    while ends := {name for name, others in graph.items() if not others & graph.keys()}:
+        graph = {name: others for name, others in graph.items() if name not in ends}
+    assert sorted(graph) == []
+
+
+def test_what_is_owed_is_still_owed() -> None:
+    """An exception that nothing needs any more goes."""
+    assert {(name, other) for name, other in OWED_IMPORTS if other not in GRAPH[name]} == set()
+
+
+def test_a_room_has_few_entries() -> None:
+    """A newcomer finds the room for a change by the names in a folder."""
+    shown = {path.name for path in PACKAGE.iterdir()} - {"__pycache__"}
+    assert len(shown) <= ENTRIES
+    folders = defaultdict(list)
+    for path in PACKAGE.rglob("*"):
+        if path.is_file() and path.suffix != ".pyc":
+            folders[str(path.parent.relative_to(PACKAGE))].append(path.name)
+    assert {folder: len(files) for folder, files in folders.items() if len(files) > FILES and folder != "cli"} == {}
+
+
+def test_no_file_and_no_function_is_long() -> None:
+    """One screen a function, and a file that a reader can hold in the head."""
+    files, functions = set(), set()
+    for path in modules():
+        shown, text = str(path.relative_to(PACKAGE)), path.read_text("utf-8")
+        if len(text.splitlines()) > LINES:
+            files.add(shown)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno is not None
+                if node.end_lineno - node.lineno + 1 > FUNCTION_LINES:
+                    functions.add(f"{shown} {node.name}")
+    assert files == OWED_LINES
+    assert functions == OWED_FUNCTIONS
+
+
+def test_no_class_name_is_used_twice() -> None:
+    """A name that is read in a message or a signature is that of one thing."""
+    homes = defaultdict(list)
+    for path in modules():
+        tree = ast.parse(path.read_text("utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                homes[node.name].append(name_of(path))
+            elif isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias":
+                homes[ast.unparse(node.target)].append(name_of(path))
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}
+
+
+def test_no_module_is_named_in_a_string() -> None:
+    """What imports what can be read, searched and moved."""
+    calls = {"import_module", "__import__"}
+    named = [
+        f"{name_of(path)}: {ast.unparse(node)}"
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).rpartition(".")[2] in calls
+        and not (node.args and isinstance(node.args[0], ast.Constant) and not str(node.args[0].value).startswith("."))
+    ]
+    assert named == []
+
+
+@pytest.mark.parametrize("name", sorted(name for name in GRAPH if room_of(name) == "stores"))
+def test_a_store_never_hears_of_budgets_models_or_sdks(name: str) -> None:
+    """So that adding one takes one folder and no knowledge of the rest."""
+    assert {room_of(other) for other in GRAPH[name]} <= {"ledger", "money", "errors", "concurrency", "stores"}
+    engine = name.split(".")[1:2]
+    if len(name.split(".")) > 2:
+        others = {other for other in GRAPH[name] if other.startswith("stores.") and other.count(".") > 1}
+        assert {other for other in others if other.split(".")[1:2] != engine} <= {"stores.memory.rows"}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in GRAPH if room_of(name) == "adapters"))
+def test_an_adapter_reads_plain_data_and_does_no_io(name: str) -> None:
     """So that the SDK's hook and a gateway can share one reader, and recordings can test it."""
-    assert own_layers(path) <= {"calls", "adapters"}
-    names = set(imports(path))
-    assert not {name.partition(".")[0] for name in names} & {"openai", "httpx", "httpx2", "socket", "os", "io"}
+    path = MODULES[name]
+    assert {room_of(other) for other in GRAPH[name]} <= {"calls", "adapters"}
+    packages = {each.partition(".")[0] for each in imported(path)}
+    assert not packages & {"openai", "httpx", "httpx2", "socket", "os", "io"}
     assert "open(" not in path.read_text("utf-8").replace("def open(", "")
 
 
-def test_only_guards_streams_and_the_edges_await() -> None:
+def test_the_guard_names_no_engine_and_no_sdk() -> None:
+    """It would work as well with others."""
+    names = {each for name, path in MODULES.items() if room_of(name) == "guards" for each in imported(path)}
+    assert {name for name in names if name.startswith(("budgetguard.stores", "budgetguard.sdks", "openai"))} == set()
+
+
+def test_only_shells_seams_and_the_edges_await() -> None:
     """Everything that decides is written once, for sync and async code."""
     waiting = set()
-    for path in modules():
+    for name, path in MODULES.items():
         tree = ast.parse(path.read_text("utf-8"))
         if any(isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith) for node in ast.walk(tree)):
-            waiting.add(layer_of(path))
-    assert waiting <= {
-        "guards",
-        "loops",
-        "streams",
-        "watches",
-        "install",
-        "sockets",
-        "decorators",
-        "completions",
-        "server",
-        "cli",
-        "testing",
+            waiting.add(name)
+    rooms = {
+        name for name in waiting if room_of(name) not in {"sdks", "scopes", "completions", "server", "cli", "testing"}
     }
+    assert rooms == {"guards.shells", "concurrency.loops"}
 
 
-def test_only_install_sets_attributes_of_other_peoples_modules() -> None:
+def test_only_seams_set_attributes_of_other_peoples_modules() -> None:
     """There is one place to look for what was patched, and one to undo it."""
-    patching = {
-        layer_of(path)
-        for path in modules()
-        if layer_of(path) not in {"cli", "testing"} and "FunctionWrapper" in path.read_text("utf-8")
-    }
-    assert patching <= {"install", "sockets"}
+    patching = {name for name, path in MODULES.items() if "FunctionWrapper" in path.read_text("utf-8")}
+    assert {room_of(name) for name in patching} - {"cli", "testing"} == {"sdks"}
 
 
 def test_every_lock_is_made_in_one_place() -> None:
     """There they can be listed, and asked for their owner: `tests/test_locks.py` walks through them."""
     made = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "allocate_lock"}
     elsewhere = [
-        f"{path.name}: {ast.unparse(node)}"
-        for path in modules()
-        if layer_of(path) not in {"locks", "testing"}
+        f"{name}: {ast.unparse(node)}"
+        for name, path in MODULES.items()
+        if name != "concurrency.locks" and room_of(name) != "testing"
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in made
     ]
@@ -172,7 +263,7 @@ class _Sync(ast.NodeTransformer):
 
 
 def _methods(name: str) -> dict[str, str]:
-    tree = ast.parse((PACKAGE / "guards.py").read_text("utf-8"))
+    tree = ast.parse(MODULES["guards.shells"].read_text("utf-8"))
     shell = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
     found = {}
     for node in shell.body:

@@ -9,8 +9,8 @@ import pytest
 import budgetguard
 from budgetguard import BudgetExceededError, BudgetManager, PriceBook
 from budgetguard.ledger import Account, Hold
-from budgetguard.process import PROCESS
-from budgetguard.tally import Tally, expect, reserve, settle
+from budgetguard.process.state import PROCESS
+from budgetguard.process.tally import Tally, expect, reserve, settle
 from budgetguard.testing import FakeProvider
 from budgetguard.testing.clock import StoppedClock
 

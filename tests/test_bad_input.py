@@ -23,9 +23,9 @@ from budgetguard import (
     budget,
     budgeted,
 )
-from budgetguard.guards import Guard
+from budgetguard.guards.guard import Guard
+from budgetguard.guards.scope import current
 from budgetguard.ledger import Query
-from budgetguard.scope import current
 from budgetguard.stores import open_store
 from budgetguard.testing import FakeProvider
 

@@ -23,10 +23,10 @@ from sdk_shapes import run, wait
 import budgetguard
 from budgetguard import BudgetExceededError, BudgetManager, UnpricedModelError
 from budgetguard.adapters import openai as adapter
-from budgetguard.adapters.openai_batches import batch as read_batch
-from budgetguard.batches import BatchCharge, BatchFile, FileReader, Part
+from budgetguard.adapters.openai.batches import batch as read_batch
 from budgetguard.calls import UNKNOWN_HOST, Answer
-from budgetguard.process import PROCESS
+from budgetguard.guards.background.batches import BatchCharge, BatchFile, FileReader, Part
+from budgetguard.process.state import PROCESS
 from budgetguard.testing import FakeProvider
 
 PRICE = {MODEL: ("0.15", "0.60"), "gpt-4o": ("2.5", "10")}
@@ -525,7 +525,7 @@ def test_a_file_is_not_read_on_the_event_loop(provider):
 
 def test_a_file_with_a_line_that_is_too_long_or_with_too_many_models_counts_as_unseen(made, monkeypatch):
     """What is kept of it would grow with it."""
-    monkeypatch.setattr("budgetguard.batches.MOST_LINE", 400)
+    monkeypatch.setattr("budgetguard.guards.background.batches.MOST_LINE", 400)
     reader = FileReader(made.guard, "openai", UNKNOWN_HOST)
     assert reader.read(io.BytesIO(THREE)) is not None
     assert reader.read(io.BytesIO(lines(ask(1, user="x" * 400)))) is None

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from budgetguard import Budget, ConfigError, Money
-from budgetguard.budgets import UserBudget, escape, model_keys, terms_key, unescape
-from budgetguard.coverage import Coverage
+from budgetguard.budgets.accounts import Coverage
+from budgetguard.budgets.rules import UserBudget, escape, model_keys, terms_key, unescape
 from budgetguard.ledger import Stale, Terms
 from budgetguard.testing import StoppedClock
 

@@ -15,10 +15,10 @@ import pytest
 from budgetguard import BudgetManager
 from budgetguard.cli import main
 from budgetguard.cli.show import bar
-from budgetguard.journal_files import JournalFile, line_of
 from budgetguard.ledger import Account, Entry, Hold, new_id
+from budgetguard.process.journal_files import JournalFile, line_of
 from budgetguard.stores import shown
-from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing import FakeProvider
 
 MODEL = "gpt-4o-mini"
@@ -268,12 +268,9 @@ def test_doctor_takes_what_running_programs_may_have_landed_for_nothing_that_wai
 
 def test_doctor_names_the_extra_that_is_missing_and_shows_no_password(url, capsys, monkeypatch):
     """A driver is not there by itself, and a terminal is no place for secrets."""
-    monkeypatch.setitem(sys.modules, "budgetguard.stores.postgres", None)
-
-    def missing(*_):
-        raise ModuleNotFoundError("No module named 'psycopg'", name="psycopg")
-
-    monkeypatch.setattr("budgetguard.stores.import_module", missing)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    for name in [name for name in sys.modules if name.startswith("budgetguard.stores.postgres.")]:
+        monkeypatch.delitem(sys.modules, name)
     assert _main("doctor", "--store", "postgresql://ann:s3cret@host/shop") == 1
     out = capsys.readouterr().out
     assert "install the extra `postgres`" in out
@@ -522,7 +519,7 @@ def test_run_takes_settings(program):
     """For its own guard, and for managers that the program makes."""
     source = """
         import budgetguard
-        from budgetguard.install import default_guard
+        from budgetguard.sdks.install import default_guard
 
         found = default_guard().settings, budgetguard.BudgetManager("other", store="memory://").guard.settings
         print([(each.ttl_ms, sorted(each.usage_hosts)) for each in found])

@@ -15,10 +15,10 @@ from batching import MODEL, SPENT, begin
 from benchmarks import servers
 from budgetguard import BudgetManager, budget
 from budgetguard.cli import main
-from budgetguard.copying import BATCH
 from budgetguard.ledger import Entry, new_id
 from budgetguard.stores import open_store, shown
-from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.stores.copy import BATCH
+from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing import FakeProvider
 
 COUNT = 8_000

@@ -10,9 +10,8 @@ import pytest
 
 import budgetguard
 from budgetguard import Budget, BudgetManager, ConfigError, PriceBook, Settings
-from budgetguard.config import Config, configured_guard, load_config, variables
-from budgetguard.install import default_guard
-from budgetguard.stated import forms, variable
+from budgetguard.config import Config, configured_guard, forms, load_config, variable, variables
+from budgetguard.sdks.install import default_guard
 
 FILE = """
 store = "sqlite:///budgets.db"

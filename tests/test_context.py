@@ -18,7 +18,7 @@ import openai
 import pytest
 
 from budgetguard import Budget, BudgetBusyError, BudgetExceededError, BudgetManager, ConfigError, Money, budget
-from budgetguard.scope import current
+from budgetguard.guards.scope import current
 from budgetguard.testing import FakeProvider, StoppedClock
 
 MODEL = "gpt-4"

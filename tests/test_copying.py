@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from benchmarks import servers
-from budgetguard.copying import BATCH, BOOKS, MARK, Copied, copy_books
 from budgetguard.errors import ConfigError, StoreError
 from budgetguard.ledger import Account, Balance, Carried, Entry, Hold, Store, new_id
 from budgetguard.stores import open_store
-from budgetguard.stores.memory import MemoryStore
-from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.stores.copy import BATCH, BOOKS, MARK, Copied, copy_books
+from budgetguard.stores.memory.store import MemoryStore
+from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing.clock import StoppedClock
 
 TTL_S = 60
@@ -425,7 +425,7 @@ def test_a_copy_may_break_off_at_every_step(
     make: Make, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch, done: bool
 ) -> None:
     """Also one that catches up; the next one goes on."""
-    monkeypatch.setattr("budgetguard.copying.BATCH", 2)
+    monkeypatch.setattr("budgetguard.stores.copy.BATCH", 2)
     source, target = make(), make()
     live(source, clock)
     at = 0

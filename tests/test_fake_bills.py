@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import budgetguard
 from budgetguard import Budget, BudgetExceededError, BudgetManager, PriceBook
 from budgetguard.ledger import Hold
-from budgetguard.stores.memory import MemoryStore
+from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.testing import FakeProvider
 
 MODEL = "gpt-4o-mini"

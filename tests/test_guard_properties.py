@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 import budgetguard
 from benchmarks.shapes import INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTPUT_PRICE, USER, bill
 from budgetguard import BudgetManager, PriceBook
-from budgetguard.guards import Settings
-from budgetguard.process import PROCESS
+from budgetguard.guards.settings import Settings
+from budgetguard.process.state import PROCESS
 from budgetguard.testing import FakeProvider, Plan
 
 FAULTS: list[dict[str, Any]] = [

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import initialize
 
 from budgetguard.stores import open_store
-from budgetguard.stores.memory import MemoryStore
+from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.testing.clock import StoppedClock
 
 

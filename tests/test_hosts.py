@@ -21,7 +21,7 @@ import budgetguard
 from benchmarks.calls import http
 from budgetguard import BudgetExceededError, BudgetManager, PriceBook
 from budgetguard.adapters import openai as adapter
-from budgetguard.hosts import host_of
+from budgetguard.prices.hosts import host_of
 
 HTTP = http()
 GATEWAY = "https://llm.example.com/v1"
@@ -35,7 +35,7 @@ INPUT, OUTPUT, LONGEST = 1_000, 10_000, 4_000
 
 def test_every_row_has_a_source_and_a_date():
     """A fact that nobody can look up again is none."""
-    table = tomllib.loads((Path(budgetguard.__file__).parent / "data/hosts.toml").read_text())
+    table = tomllib.loads((Path(budgetguard.__file__).parent / "prices/data/hosts.toml").read_text())
     rows = [*table["hosts"].values(), *table["models"], table["ports"]]
 
     assert all(row["source"] and row["date"].year >= 2026 for row in rows)

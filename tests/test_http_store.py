@@ -18,11 +18,11 @@ from hosting import Hosted, Process
 
 from benchmarks import servers
 from budgetguard.errors import StoreError
-from budgetguard.guards import Guard
-from budgetguard.hosted import open_hosted
-from budgetguard.journal_files import Kept
+from budgetguard.guards.guard import Guard
 from budgetguard.ledger import Account, Admitted, Balance, Entry, Hold, Settled, Store, new_id
-from budgetguard.prices import PriceBook
+from budgetguard.litellm.hosted import open_hosted
+from budgetguard.prices.book import PriceBook
+from budgetguard.process.journal_files import Kept
 from budgetguard.stores import open_store
 from budgetguard.testing.clock import StoppedClock
 from budgetguard.testing.contract import StoreContract, together

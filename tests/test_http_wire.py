@@ -26,9 +26,9 @@ from budgetguard.ledger import (
     Terms,
     Total,
 )
-from budgetguard.server import schemas as s
-from budgetguard.server import wire as server
-from budgetguard.stores import http_wire as wire
+from budgetguard.server.api import schemas as s
+from budgetguard.server.api import wire as server
+from budgetguard.stores.http import rows as wire
 
 texts = st.text(st.characters(), max_size=8) | st.sampled_from(["\ud83d\ude42", "\x1a", "\x1ad800", "\x1a001a", "\0"])
 amounts = st.integers(0, 2**53)

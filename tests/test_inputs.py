@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from budgetguard.adapters import openai_sound as sound
-from budgetguard.adapters.openai_media import transcription
-from budgetguard.adapters.openai_pages import pages
-from budgetguard.adapters.openai_requests import chat, completions, embeddings, moderations, responses
+from budgetguard.adapters.openai.input import sound
+from budgetguard.adapters.openai.input.pages import pages
+from budgetguard.adapters.openai.media import transcription
+from budgetguard.adapters.openai.requests import chat, completions, embeddings, moderations, responses
 from budgetguard.calls import UNREAD, Call
-from budgetguard.hosts import host_of
+from budgetguard.prices.hosts import host_of
 
 OPENAI = host_of("api.openai.com")
 

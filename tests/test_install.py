@@ -219,8 +219,8 @@ def test_two_layers_of_ours_hear_each_item_once(client):
 
 def test_nothing_is_kept_of_a_call_that_is_over(provider, client):
     """Not its options either: their id may be another call's next."""
-    from budgetguard import request
-    from budgetguard.process import PROCESS
+    from budgetguard.process.state import PROCESS
+    from budgetguard.sdks import exchange as request
 
     budgetguard.patch(manager())
     with budgetguard.budget(user="ann"):
@@ -427,7 +427,7 @@ def test_a_store_in_a_file_counts_as_one_in_memory(client, provider, tmp_path):
 
 def test_two_threads_may_undo_the_patch_at_once(monkeypatch):
     """As two tests' tear-downs do, or a reload and an exit."""
-    from budgetguard.install import _State
+    from budgetguard.sdks.install import _State
 
     barrier, errors = threading.Barrier(2), []
 

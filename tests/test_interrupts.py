@@ -26,18 +26,19 @@ from sdk_shapes import each, run, wait
 
 import budgetguard
 from benchmarks.calls import REPLY, http
-from budgetguard import Budget, BudgetManager, PriceBook, tally
-from budgetguard.charge import Charge
+from budgetguard import Budget, BudgetManager, PriceBook
+from budgetguard.concurrency.interrupts import interruption
+from budgetguard.concurrency.locks import any_held
+from budgetguard.concurrency.reaper import Reaper
 from budgetguard.errors import StoreError
-from budgetguard.interrupts import interruption
-from budgetguard.journal import Journal
-from budgetguard.leases import Leases
+from budgetguard.guards.charge import Charge
 from budgetguard.ledger import Account, Hold
-from budgetguard.locks import any_held
-from budgetguard.process import PROCESS
-from budgetguard.reaper import Reaper
-from budgetguard.stores.gate import Gate
-from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.process import tally
+from budgetguard.process.journal import Journal
+from budgetguard.process.leases import Leases
+from budgetguard.process.state import PROCESS
+from budgetguard.stores.combiner import Gate
+from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing import FakeProvider
 
 HTTP = http()

@@ -20,13 +20,13 @@ import pytest
 
 import budgetguard
 from budgetguard import BudgetExceededError, BudgetManager, ConfigError, StoreError
-from budgetguard.guards import Settings
-from budgetguard.journal import Journal
-from budgetguard.journal_files import SUFFIX, Kept
+from budgetguard.guards.settings import Settings
 from budgetguard.ledger import Account, Entry, Hold, new_id
-from budgetguard.prices import PriceBook
-from budgetguard.stores.memory import MemoryStore
-from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.prices.book import PriceBook
+from budgetguard.process.journal import Journal
+from budgetguard.process.journal_files import SUFFIX, Kept
+from budgetguard.stores.memory.store import MemoryStore
+from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing import FakeProvider
 
 MODEL = "gpt-4o-mini"
@@ -622,7 +622,7 @@ def test_a_restart_lands_what_waited(tmp_path, provider, end):
 
 def test_the_end_of_a_process_says_what_waits(store, caplog):
     """And where: somebody may want to start it again."""
-    from budgetguard.journal import flush_all
+    from budgetguard.process.journal import flush_all
 
     made = manager_of(store)
     made.guard.journal.keep(kept())

@@ -28,13 +28,13 @@ import budgetguard
 from benchmarks import servers
 from budgetguard import Budget, BudgetManager
 from budgetguard.errors import BudgetExceededError, StoreError
-from budgetguard.guards import Settings
-from budgetguard.keeper import LOOKS, NEVER_MS, Keeper
+from budgetguard.guards.settings import Settings
 from budgetguard.ledger import Account, Admitted, Hold, Refusal, Store, new_id
-from budgetguard.process import PROCESS
+from budgetguard.process.keeper import LOOKS, NEVER_MS, Keeper
+from budgetguard.process.state import PROCESS
 from budgetguard.stores import open_store
-from budgetguard.stores.memory import MemoryStore
-from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.stores.memory.store import MemoryStore
+from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing.clock import StoppedClock
 
 TTL_MS = 500

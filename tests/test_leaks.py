@@ -30,11 +30,13 @@ import pytest
 import budgetguard
 from benchmarks.calls import REPLY, http
 from benchmarks.shapes import INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTPUT_PRICE, USER, bill, guarded
-from budgetguard import BudgetManager, process, request
+from budgetguard import BudgetManager
 from budgetguard.ledger import Admitted, Hold, new_id
 from budgetguard.money import DOLLAR
-from budgetguard.process import PROCESS
-from budgetguard.request import Request
+from budgetguard.process import state as process
+from budgetguard.process.state import PROCESS
+from budgetguard.sdks import exchange as request
+from budgetguard.sdks.exchange import Exchange
 from budgetguard.stores import open_store
 from budgetguard.testing import FakeProvider, Plan
 
@@ -243,7 +245,7 @@ def _failing() -> Plan:
 
 def test_a_call_that_was_sent_and_whose_end_nobody_took_in_is_not_free(manager, monkeypatch):
     """As when an interruption comes while a failure is being looked at."""
-    monkeypatch.setattr(Request, "failed", lambda *_: None)
+    monkeypatch.setattr(Exchange, "failed", lambda *_: None)
 
     def fail() -> None:
         raise HTTP.ReadTimeout("late")

@@ -29,15 +29,16 @@ from benchmarks import servers
 from benchmarks.shapes import bill
 from budgetguard import Budget, BudgetManager, ConfigError, PriceBook, StoreError
 from budgetguard.errors import BudgetBusyError, BudgetExceededError
-from budgetguard.guards import Settings, Shell
-from budgetguard.journal import Journal
-from budgetguard.journal_files import SUFFIX, Kept
-from budgetguard.leases import FIRST_CALLS, IDLE_S, SLICES, Leases
+from budgetguard.guards.guard import Shell
+from budgetguard.guards.settings import Settings
 from budgetguard.ledger import Account, Balance, Entry, Hold, Refusal, Stale, Store, new_id
 from budgetguard.money import DOLLAR
+from budgetguard.process.journal import Journal
+from budgetguard.process.journal_files import SUFFIX, Kept
+from budgetguard.process.leases import FIRST_CALLS, IDLE_S, SLICES, Leases
 from budgetguard.stores import open_store
-from budgetguard.stores.memory import MemoryStore
-from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.stores.memory.store import MemoryStore
+from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing import FakeProvider
 from budgetguard.testing.clock import StoppedClock
 from budgetguard.testing.contract import together
@@ -386,7 +387,7 @@ def test_a_slice_whose_answer_was_lost_is_given_back(store):
 
 def test_the_file_does_not_grow_without_end(store, tmp_path, monkeypatch):
     """What is on the books is taken out of it; what is not, and open slices, stay in it."""
-    monkeypatch.setattr("budgetguard.lease_post.FILE_BYTES", 2000)
+    monkeypatch.setattr("budgetguard.process.outbox.FILE_BYTES", 2000)
     process = Process(store, tmp_path)
     for _ in range(50):
         process.spend(10, 5)

@@ -22,8 +22,8 @@ from sdk_shapes import each, enter, run, wait
 import budgetguard
 from budgetguard import Budget, BudgetExceededError, BudgetManager, PriceBook
 from budgetguard.calls import Host
-from budgetguard.guards import Settings
-from budgetguard.process import PROCESS
+from budgetguard.guards.settings import Settings
+from budgetguard.process.state import PROCESS
 from budgetguard.testing import FakeProvider
 
 MODEL = "a-model"
@@ -175,7 +175,7 @@ async def _drop(client: Any) -> None:
 @pytest.fixture
 def stopping(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that is known to stop where its reader leaves."""
-    monkeypatch.setattr("budgetguard.request.host_of", lambda *_: Host(stops=True))
+    monkeypatch.setattr("budgetguard.sdks.exchange.host_of", lambda *_: Host(stops=True))
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,15 @@ from typing import Any
 import pytest
 
 import budgetguard
-from budgetguard import Budget, BudgetManager, tally
-from budgetguard.leases import Leases
+from budgetguard import Budget, BudgetManager
+from budgetguard.concurrency.locks import all_made, any_held, mutex
+from budgetguard.concurrency.queue import LINE
 from budgetguard.ledger import Hold
-from budgetguard.locks import all_made, any_held, mutex
-from budgetguard.process import PROCESS
+from budgetguard.process import tally
+from budgetguard.process.leases import Leases
+from budgetguard.process.state import PROCESS
+from budgetguard.sdks.watches import Watch
 from budgetguard.testing import FakeProvider
-from budgetguard.waiting import LINE
-from budgetguard.watches import Watch
 
 MODEL = "gpt-4o-mini"
 HI = [{"role": "user", "content": "hi"}]

@@ -21,7 +21,7 @@ from budgetguard import (
     carry_scope,
 )
 from budgetguard.ledger import Query
-from budgetguard.process import PROCESS
+from budgetguard.process.state import PROCESS
 from budgetguard.testing import FakeProvider, StoppedClock
 
 MODEL = "gpt-4"

@@ -23,8 +23,8 @@ from sdk_shapes import HI, MODEL, SHAPES, Fruit, Shape, each, run, seen, wait
 
 import budgetguard
 from budgetguard import BudgetExceededError, BudgetManager
-from budgetguard.guards import Settings
-from budgetguard.prices import PriceBook
+from budgetguard.guards.settings import Settings
+from budgetguard.prices.book import PriceBook
 from budgetguard.testing import FakeProvider
 
 PRICES: Any = {
@@ -529,13 +529,13 @@ def test_errors_of_ours_after_the_answer_do_not_reach_the_caller(running, go, pr
 @pytest.mark.parametrize("part", ["hear", "answer"])
 def test_a_reader_that_breaks_does_not_reach_the_caller(part, go, provider, made, monkeypatch):
     """An adapter that stumbles over something new must not cost the caller the answer; what was held is booked."""
-    from budgetguard.adapters import openai_replies, openai_streams
+    from budgetguard.adapters.openai import replies, streams
 
     def broken(*_args: Any) -> None:
         raise RuntimeError("never seen such a thing")
 
-    monkeypatch.setattr(openai_streams.ChatListener, "hear", broken)
-    monkeypatch.setattr(openai_replies, "token_usage", broken)
+    monkeypatch.setattr(streams.ChatListener, "hear", broken)
+    monkeypatch.setattr(replies, "token_usage", broken)
 
     async def call(client: Any) -> Any:
         if part == "answer":

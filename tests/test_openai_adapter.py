@@ -22,11 +22,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budgetguard.adapters import openai as adapter
-from budgetguard.adapters.openai_usage import TEXT_TOTALS
-from budgetguard.adapters.openai_written import KEPT, PIECES, size
+from budgetguard.adapters.openai.usage import TEXT_TOTALS
+from budgetguard.adapters.openai.written import KEPT, PIECES, size
 from budgetguard.calls import UNKNOWN_HOST, Answer, Call, Endpoint, Heard
-from budgetguard.hosts import host_of
 from budgetguard.money import MAX_AMOUNT
+from budgetguard.prices.hosts import host_of
 
 RECORDED = json.loads((Path(__file__).parent / "recordings" / "openai_replies.json").read_text())
 BY_NAME = {endpoint.name: endpoint for endpoint in adapter.ENDPOINTS}

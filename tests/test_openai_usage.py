@@ -14,9 +14,9 @@ import pytest
 from usages import END, ERROR, alone, said, text
 
 from budgetguard.adapters import openai as adapter
-from budgetguard.adapters.openai_usage import media_usage, merged, stated_cost, token_usage
+from budgetguard.adapters.openai.usage import media_usage, merged, stated_cost, token_usage
 from budgetguard.calls import Answer, Heard
-from budgetguard.estimates import count_heard
+from budgetguard.prices.estimates import count_heard
 
 BOTH = ("input_tokens", "output_tokens")
 
@@ -495,5 +495,5 @@ def test_what_was_heard_is_counted_with_the_tokenizer(heard: Heard, model: str, 
 
 def test_without_a_vocabulary_four_bytes_are_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where tiktoken cannot be had."""
-    monkeypatch.setattr("budgetguard.tokens._encodings", {"o200k_base": None})
+    monkeypatch.setattr("budgetguard.prices.tokens._encodings", {"o200k_base": None})
     assert count_heard(Heard("word " * 100, 0, 10), "gpt-4o") == 125

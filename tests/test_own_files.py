@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from budgetguard.journal import Journal
-from budgetguard.journal_files import JournalFile, Kept
 from budgetguard.ledger import Account, Entry, Hold, new_id
-from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.process.journal import Journal
+from budgetguard.process.journal_files import JournalFile, Kept
+from budgetguard.stores.sqlite.store import SQLiteStore
 
 
 @pytest.fixture(autouse=True, params=[0o022, 0o000, 0o077], ids=oct)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budgetguard import ConfigError
-from budgetguard.periods import CALENDAR, FOREVER, ROLLING_BUCKETS, Period
+from budgetguard.budgets.periods import CALENDAR, FOREVER, ROLLING_BUCKETS, Period
 
 ZONES = sorted(zoneinfo.available_timezones())
 FIRST_MS = int(datetime(1900, 1, 1, tzinfo=UTC).timestamp() * 1000)

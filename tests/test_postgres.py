@@ -24,8 +24,9 @@ from budgetguard.errors import ConfigError, StoreError
 from budgetguard.ledger import Account, Admitted, Balance, Entry, Hold, Refusal, Settled, Store, new_id
 from budgetguard.stores import open_store
 from budgetguard.stores.deadlines import RESERVE_S
-from budgetguard.stores.postgres import RESERVE, PostgresStore, schema_sql
-from budgetguard.stores.postgres_values import NO_NUMBERS, NO_TEXTS, numbers, pack_accounts, register
+from budgetguard.stores.postgres.rows import NO_NUMBERS, NO_TEXTS, numbers, pack_accounts, register
+from budgetguard.stores.postgres.schema import schema_sql
+from budgetguard.stores.postgres.store import RESERVE, PostgresStore
 from budgetguard.testing.clock import StoppedClock
 from budgetguard.testing.contract import StoreContract, together
 

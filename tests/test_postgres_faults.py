@@ -25,7 +25,7 @@ from benchmarks.shapes import USER, Books, Caller, Endpoint, guarded
 from budgetguard.errors import StoreError
 from budgetguard.ledger import Account, Admitted, Ended, Entry, Hold, Settled, new_id
 from budgetguard.stores.deadlines import RESERVE_S, SETTLE_S
-from budgetguard.stores.postgres import BATCH, PostgresStore
+from budgetguard.stores.postgres.store import BATCH, PostgresStore
 from budgetguard.stores.remote import FAILURES
 
 LIMIT = 10**12
@@ -352,7 +352,7 @@ def test_five_hundred_tasks_do_not_hold_up_the_loop():
 
 def test_many_settlements_have_one_deadline_together(monkeypatch):
     """Whoever waits for them waits for all of the transactions; and what is done stays done."""
-    monkeypatch.setattr("budgetguard.stores.postgres.CHANGE_S", 0.5)
+    monkeypatch.setattr("budgetguard.stores.postgres.store.CHANGE_S", 0.5)
     store = PostgresStore(running("postgres"), namespace=uuid4().hex)
     holds = [Hold(new_id(), (Account(f"a{place // BATCH}", limit=LIMIT),), 5) for place in range(3 * BATCH)]
     said = [(held, Entry(held.id, 5)) for held in holds]

@@ -3,7 +3,7 @@ What calls cost, worked out by hand.
 
 Each row prices one usage at an amount written out as counts times pico-dollars ($1 per million tokens is 1,000,000
 pico-dollars a token), from the price list that it cites: an entry of genai-prices 0.2.3 (`LIST`), or of
-`budgetguard/data/prices.toml`, which names its own sources (`SHIPPED`). What a row cites must also stand in the
+`budgetguard/prices/data/prices.toml`, which names its own sources (`SHIPPED`). What a row cites must also stand in the
 list that is installed, so that a change of the list is seen here before it is seen on a bill.
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 import budgetguard.prices
-from budgetguard.prices import PriceBook
+from budgetguard.prices.book import PriceBook
 
 NOVEMBER = datetime(2026, 11, 22, 17, 0, tzinfo=UTC)
 SHIPPED_FILE = Path(budgetguard.prices.__file__).parent / "data" / "prices.toml"

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budgetguard.errors import ConfigError, UnpricedModelError
-from budgetguard.prices import PriceBook
-from budgetguard.tariffs import TOKEN_KINDS, UNIT_KINDS, Quote, Tariff, flat, words, worst
+from budgetguard.prices.book import PriceBook
+from budgetguard.prices.tariffs import TOKEN_KINDS, UNIT_KINDS, Quote, Tariff, flat, words, worst
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 NOON_MS = int(NOON.timestamp() * 1000)
@@ -525,7 +525,7 @@ def test_the_shipped_limits_are_of_models_on_the_list() -> None:
     """A name that has changed would be silently without its limit."""
     from genai_prices.data_snapshot import get_snapshot
 
-    from budgetguard.shipped import shipped
+    from budgetguard.prices.shipped import shipped
 
     providers = {provider.id: provider for provider in get_snapshot().providers}
     for provider, limits in shipped().limits.items():

@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 
-from budgetguard.adapters.openai_requests import chat, responses
+from budgetguard.adapters.openai.requests import chat, responses
 
 REASONING = """
     o1 o3-mini o4-mini azure/o3 ft:o4-mini:org::x gpt-5 gpt-5.2 gpt-5.1-codex openai/gpt-6-luna codex-mini-latest

@@ -28,14 +28,15 @@ from benchmarks.servers.proxy import Proxy
 from benchmarks.servers.redis import RedisServer, free_port
 from budgetguard import BudgetManager, PriceBook, stores
 from budgetguard.errors import ConfigError, StoreError
-from budgetguard.guards import Guard, Settings
-from budgetguard.journal import Journal
-from budgetguard.journal_files import Kept
+from budgetguard.guards.guard import Guard
+from budgetguard.guards.settings import Settings
 from budgetguard.ledger import Account, Admitted, Carried, Entry, Hold, Query, Refusal, Settled, Terms, new_id
+from budgetguard.process.journal import Journal
+from budgetguard.process.journal_files import Kept
 from budgetguard.stores import open_store
-from budgetguard.stores.redis import RedisStore
-from budgetguard.stores.redis_client import given
-from budgetguard.stores.redis_replay import Recent
+from budgetguard.stores.redis.link import given
+from budgetguard.stores.redis.replay import Recent
+from budgetguard.stores.redis.store import RedisStore
 from budgetguard.stores.remote import FAILURES
 
 ACCOUNT = Account("team/2027-01", limit=10**12)
@@ -460,7 +461,7 @@ def test_a_user_with_the_documented_rights_can_do_everything(own, name):
     server = own(name)
     page = (Path(__file__).parent.parent / "docs" / "stores.md").read_text("utf-8")
     rule = next(line for line in page.splitlines() if line.startswith("ACL SETUSER"))
-    scripts = "".join([path.read_text("utf-8") for path in (Path(stores.__file__).parent / "lua").iterdir()])
+    scripts = "".join([path.read_text("utf-8") for path in (Path(stores.__file__).parent / "redis/lua").rglob("*.lua")])
     needed = {word.lower() for word in re.findall(r"call\('(\w+)'", scripts)}
     assert set(re.findall(r"\+(\w+)", rule)) - needed == {"eval", "evalsha", "info", "select", "zscore"}
     assert needed <= set(re.findall(r"\+(\w+)", rule))

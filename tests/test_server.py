@@ -22,12 +22,14 @@ from benchmarks import servers
 from budgetguard import cli
 from budgetguard.errors import ConfigError, StoreError
 from budgetguard.ledger import Account, Admitted, Entry, Hold, Refusal, Settled, new_id
-from budgetguard.server import api, keys, metrics, projects, protocol
-from budgetguard.server.jobs import CLAIM_MS, run_daily
+from budgetguard.server import keys, metrics, projects, protocol
+from budgetguard.server.api import endpoint as api
+from budgetguard.server.api.litellm.daily import CLAIM_MS, run_daily
 from budgetguard.server.keys import ADMIN, READ, SPEND, KeyRing
 from budgetguard.server.limits import MOST_FAILURES, MOST_OF_ADDRESS, REFILL_S, FailedKeys
 from budgetguard.server.projects import OWN, Projects
-from budgetguard.stores import http_wire, open_store
+from budgetguard.stores import open_store
+from budgetguard.stores.http import rows
 from budgetguard.testing.clock import StoppedClock
 
 ACCOUNT = Account("team/2027-01", limit=100)
@@ -375,11 +377,11 @@ def test_a_long_body_is_read_in_a_thread(server: Hosted, monkeypatch: pytest.Mon
         threads.append(threading.current_thread().name)
         return read(value)
 
-    read = http_wire.unescaped
-    monkeypatch.setattr(http_wire, "unescaped", unescaped)
+    read = rows.unescaped
+    monkeypatch.setattr(rows, "unescaped", unescaped)
     for length in (10, api.MOST_BYTES_AT_ONCE):
-        body = http_wire.dump({"keys": ["\udcff" + "a" * length]})
-        assert http_wire.has_marks(body)
+        body = rows.dump({"keys": ["\udcff" + "a" * length]})
+        assert rows.has_marks(body)
         assert server.post("/v1/balances", body)[0] == 200
     assert "budgetguard-server" not in threads[0]
     assert "budgetguard-server" in threads[1]
@@ -773,7 +775,7 @@ def test_any_text_names_a_user(server: Hosted, user: str) -> None:
     """In a path, a query and a body."""
     from urllib.parse import quote
 
-    from budgetguard.stores.http_wire import dump, escape_text, unescaped
+    from budgetguard.stores.http.rows import dump, escape_text, unescaped
 
     place = "/v1/budgets/" + quote(escape_text(user), safe="")
     assert server.ask("POST", "/v1/budgets", dump({"user": user, "limit": 1}))[0] == 201
@@ -855,7 +857,7 @@ def test_entries_come_in_pages_and_as_csv(history: Hosted) -> None:
 
 def test_csv_of_many_entries_has_them_all(server: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over its inner pages."""
-    from budgetguard.server import people
+    from budgetguard.server.api.endpoint import people
 
     monkeypatch.setattr(people, "_CSV_PAGE", 7)
     store = server.app.projects.open("shop").store

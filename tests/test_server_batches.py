@@ -12,10 +12,10 @@ import pytest
 
 from budgetguard.errors import StoreError
 from budgetguard.ledger import Account, Admitted, Conflict, Ended, Entry, Hold, Settled, new_id
-from budgetguard.server import batches
-from budgetguard.server.batches import Batches, Release, Reserve, Settle
+from budgetguard.server.api.batches import Batches, Release, Reserve, Settle
+from budgetguard.server.api.endpoint import batches
 from budgetguard.server.problems import Refused
-from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.stores.sqlite.store import SQLiteStore
 
 ACCOUNT = Account("team", limit=10**9)
 

@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
 
 from budgetguard import BudgetManager
 from budgetguard.ledger import Account, Entry, Hold, Store, new_id
-from budgetguard.server import openapi
+from budgetguard.server.api import openapi
 from budgetguard.server.app import App
 from budgetguard.server.keys import KeyRing
 from budgetguard.server.projects import OWN

@@ -13,7 +13,7 @@ import pytest
 from hosting import Hosted
 
 from budgetguard.errors import StoreError
-from budgetguard.server.litellm import LATE_MS, Known, Seen, carried, change
+from budgetguard.server.api.litellm.merge import LATE_MS, Known, Seen, carried, change
 from budgetguard.testing.clock import StoppedClock
 
 DAY_S = 86_400

@@ -16,7 +16,7 @@ from hosting import Process
 from load import Ledger, books, run_clients
 
 from budgetguard.stores import open_store
-from budgetguard.stores.http import HttpStore
+from budgetguard.stores.http.store import HttpStore
 
 CLIENTS = 32
 SECONDS = float(os.environ.get("BUDGETGUARD_LOAD_S", "10"))

@@ -21,20 +21,20 @@ from simulation import DAY, World
 
 import budgetguard.stores.memory as memory_module
 from benchmarks import servers
-from budgetguard.admission import is_stored
-from budgetguard.charge import Charge
 from budgetguard.errors import StoreError
-from budgetguard.journal import Journal
-from budgetguard.journal_files import JournalFile
-from budgetguard.lease_post import Post
-from budgetguard.leases import Leases
+from budgetguard.guards.admission import is_stored
+from budgetguard.guards.charge import Charge
 from budgetguard.ledger import Account, Clock, Entry, Hold, Refusal, Settled, Store
-from budgetguard.stores.http import HttpStore
-from budgetguard.stores.memory import MemoryStore
-from budgetguard.stores.postgres import PostgresStore
-from budgetguard.stores.redis import RedisStore
-from budgetguard.stores.sqlite import SQLiteStore
-from budgetguard.tally import Tally
+from budgetguard.process.journal import Journal
+from budgetguard.process.journal_files import JournalFile
+from budgetguard.process.leases import Leases
+from budgetguard.process.outbox import Post
+from budgetguard.process.tally import Tally
+from budgetguard.stores.http.store import HttpStore
+from budgetguard.stores.memory.store import MemoryStore
+from budgetguard.stores.postgres.store import PostgresStore
+from budgetguard.stores.redis.store import RedisStore
+from budgetguard.stores.sqlite.store import SQLiteStore
 
 
 def memory(clock: Clock, directory: Path) -> Store:

@@ -18,7 +18,7 @@ from test_matrix import entries, manager
 
 import budgetguard
 from budgetguard import BudgetExceededError
-from budgetguard.sockets import SOCKETS, entrances
+from budgetguard.sdks.websockets import SOCKETS, entrances
 
 HERE = "http://127.0.0.1:9/v1"
 """A port that nobody listens on."""

@@ -27,7 +27,7 @@ import pytest
 
 from budgetguard.errors import StoreError
 from budgetguard.ledger import Account, Admitted, Entry, Hold, Refusal, Settled, new_id
-from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.stores.sqlite.store import SQLiteStore
 
 ACCOUNT = Account("team/2027-01", limit=10**12)
 

@@ -19,8 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from benchmarks import servers
 from budgetguard.ledger import KEEP_ENDED_MS, Account, Carried, Entry, Hold, Query, Store, Terms
 from budgetguard.stores import open_store
-from budgetguard.stores.memory import MemoryStore
-from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.stores.memory.store import MemoryStore
+from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing.clock import START_S, StoppedClock
 
 IDS = [f"{number:032x}" for number in range(12)]

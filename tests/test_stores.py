@@ -20,10 +20,10 @@ import pytest
 from budgetguard.errors import ConfigError, StoreError
 from budgetguard.ledger import DEFAULT_TTL_MS, Account, Admitted, Balance, Entry, Hold, Settled, Store, new_id
 from budgetguard.stores import open_store
-from budgetguard.stores.gate import Gate
-from budgetguard.stores.memory import MemoryStore
-from budgetguard.stores.memory_rows import Books
-from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.stores.combiner import Gate
+from budgetguard.stores.memory.rows import MemoryBooks
+from budgetguard.stores.memory.store import MemoryStore
+from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing.clock import StoppedClock
 from budgetguard.testing.contract import StoreContract, together
 
@@ -447,7 +447,7 @@ def test_a_child_forked_during_a_long_report_does_not_touch_the_file(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With its parent's connection open in it, SQLite would believe that the child holds the parent's locks."""
-    monkeypatch.setattr("budgetguard.stores.sqlite.FORK_S", 0.05)
+    monkeypatch.setattr("budgetguard.stores.sqlite.store.FORK_S", 0.05)
     spend(store)
     with store._file.read(store._file.reporter):
         child = os.fork()
@@ -468,7 +468,7 @@ def test_a_child_forked_during_a_long_report_does_not_touch_the_file(
 def test_an_interrupted_operation_leaves_books_that_add_up(operation: str) -> None:
     """Ctrl-C may fall between the books of two accounts; what it broke is mended before anybody sees it."""
 
-    class Interrupted(Books):
+    class Interrupted(MemoryBooks):
         armed = False
 
         def __setattr__(self, name: str, value: int) -> None:

@@ -20,10 +20,10 @@ from test_matrix import PRICES, bill, entries, manager
 
 import budgetguard
 from budgetguard import BudgetManager
-from budgetguard.guards import Settings
-from budgetguard.prices import PriceBook
-from budgetguard.process import PROCESS
-from budgetguard.projection import Projection
+from budgetguard.guards.projection import Projection
+from budgetguard.guards.settings import Settings
+from budgetguard.prices.book import PriceBook
+from budgetguard.process.state import PROCESS
 from budgetguard.testing import FakeProvider
 
 TOKENS = 20
@@ -490,7 +490,7 @@ def test_a_raw_body_that_nobody_reads_settles_what_was_held(provider, go, made):
 
 def test_an_encoding_that_we_do_not_know_settles_what_was_held(provider, made, monkeypatch):
     """Better too much than nothing."""
-    from budgetguard import watches
+    from budgetguard.sdks import watches
 
     monkeypatch.setattr(watches, "_inflater", lambda _encoding: None)
     with provider.client() as client:

@@ -16,7 +16,7 @@ import pytest
 from pydantic import BaseModel
 
 from budgetguard.testing import FakeProvider, Plan, Request
-from budgetguard.testing.words import input_tokens
+from budgetguard.testing.provider.words import input_tokens
 
 HI = [{"role": "user", "content": "hi there"}]
 MODEL = "gpt-4o-mini"

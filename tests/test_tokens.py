@@ -15,8 +15,8 @@ import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from budgetguard import tokens
 from budgetguard.calls import Call
+from budgetguard.prices import tokens
 
 ENCODINGS = {
     # name: a model that uses it, where tiktoken 0.14.0 (tiktoken_ext/openai_public.py) would download it, its SHA-256

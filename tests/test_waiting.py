@@ -14,12 +14,14 @@ import pytest
 
 import budgetguard
 from benchmarks.shapes import INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTPUT_PRICE, USER, bill, guarded
-from budgetguard import BudgetBusyError, BudgetExceededError, BudgetManager, tally, waiting
+from budgetguard import BudgetBusyError, BudgetExceededError, BudgetManager
+from budgetguard.concurrency import queue as waiting
+from budgetguard.concurrency.queue import LINE, Line, Turn
 from budgetguard.ledger import Account, Entry, Hold, new_id
-from budgetguard.process import PROCESS
+from budgetguard.process import tally
+from budgetguard.process.state import PROCESS
 from budgetguard.stores import open_store
 from budgetguard.testing import FakeProvider
-from budgetguard.waiting import LINE, Line, Turn
 
 DIME = 100_000_000
 ANSWER = 8

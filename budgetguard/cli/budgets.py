@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from ..budgets import UserBudget, terms_key
+from ..budgets.rules import UserBudget, terms_key
 from ..errors import UnknownUserError
 from ..ledger import Enforce, Millis, Store
 from ..money import Nano

@@ -13,10 +13,10 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ..copying import Copied, Report, copy_books
 from ..errors import ConfigError, StoreError
-from ..journal_files import waiting_in
+from ..process.journal_files import waiting_in
 from ..stores import open_store, shown
+from ..stores.copy import Copied, Report, copy_books
 from .options import JsonOption, ProjectOption, project
 from .show import Column, console, dollars, money, print_json, table
 

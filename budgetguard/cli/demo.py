@@ -42,7 +42,7 @@ def demo(
     """Watch two users spend: no key, no network, seconds."""
     import budgetguard
 
-    from ..guards import Settings
+    from ..guards.settings import Settings
     from ..manager import BudgetManager
     from .traffic import Traffic
 

@@ -14,15 +14,15 @@ from typing import Literal, TypeAlias
 import typer
 from rich.text import Text
 
-from ..journal_files import waiting_in
 from ..ledger import Store
+from ..process.journal_files import waiting_in
 from .options import JsonOption, ProjectOption, StoreOption, opened
 from .show import Column, console, print_json, table
 
 State = Literal["ok", "warn", "fail"]
 COLOURS: dict[State, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
-Found: TypeAlias = "tuple[State, str] | Iterator[Finding]"
+Checked: TypeAlias = "tuple[State, str] | Iterator[Finding]"
 
 OLDEST_PYTHON = (3, 11)
 OPENAI_MAJORS = (2, 3)
@@ -56,7 +56,7 @@ def doctor(store: StoreOption = None, name: ProjectOption = None, as_json: JsonO
 
 def examine(store: str | None, name: str | None) -> Iterator[Finding]:
     """Every check, one after the other; a check that breaks is a finding, not an error."""
-    checks: dict[str, Callable[[], Found]] = {
+    checks: dict[str, Callable[[], Checked]] = {
         "python": _python,
         "openai": _openai,
         "patch": _patch,
@@ -70,7 +70,7 @@ def examine(store: str | None, name: str | None) -> Iterator[Finding]:
         yield from _tried(check, examined)
 
 
-def _tried(check: str, examined: Callable[[], Found]) -> Iterator[Finding]:
+def _tried(check: str, examined: Callable[[], Checked]) -> Iterator[Finding]:
     try:
         found = examined()
         if isinstance(found, tuple):
@@ -112,14 +112,14 @@ def _patch() -> tuple[State, str]:
 
 
 def _prices() -> tuple[State, str]:
-    from ..prices import PriceBook
+    from ..prices.book import PriceBook
 
     quote = PriceBook().quote("openai", PROBE[0])
     return "ok", f"genai-prices {version('genai-prices')}; {PROBE[0]} is listed by {quote.provider}"
 
 
 def _tokens() -> tuple[State, str]:
-    from .. import tokens
+    from ..prices import tokens
 
     model, text, expected = PROBE
     name = tokens.encoding_name(model)
@@ -189,8 +189,7 @@ def _environment() -> tuple[State, str]:
 
 def _settings() -> tuple[State, str]:
     """Every setting as it holds, and where it was stated."""
-    from ..config import load_config
-    from ..stated import AUTO_TIER
+    from ..config import AUTO_TIER, load_config
 
     config = load_config()
     made = config.settings()

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError
-from ..prices import PriceBook
+from ..prices.book import PriceBook
 from ..testing import FakeProvider, Plan, Request
 
 CACHE = Path(".cache")

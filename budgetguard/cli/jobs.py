@@ -13,8 +13,8 @@ import typer
 from rich.progress import Progress
 
 from ..adapters.openai import find
-from ..background import Job
 from ..errors import ConfigError
+from ..guards.background.background import Job
 from ..ledger import Millis
 from ..money import Nano
 from .options import JsonOption, ProjectOption, StoreOption, project
@@ -23,7 +23,7 @@ from .show import Column, console, dollars, iso, moment, money, print_json, tabl
 if TYPE_CHECKING:
     from openai import OpenAI
 
-    from ..guards import Guard
+    from ..guards.guard import Guard
 
 AT_ONCE = 8
 

@@ -13,7 +13,7 @@ from ..errors import ConfigError
 if TYPE_CHECKING:
     from ..ledger import Store
     from ..manager import BudgetManager
-    from ..prices import PriceBook
+    from ..prices.book import PriceBook
 
 StoreOption = Annotated[
     str | None,

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from ..budgets import require_text
+from ..budgets.rules import require_text
 from ..errors import UnpricedModelError
 from ..money import PICO_PER_NANO, format_nano
-from ..tariffs import TOKEN_KINDS, UNIT_KINDS, Tariff, declared_key, words
+from ..prices.tariffs import TOKEN_KINDS, UNIT_KINDS, Tariff, declared_key, words
 from .options import JsonOption
 from .show import Column, console, dollars, print_json, table
 
@@ -47,7 +47,7 @@ def prices(
     as_json: JsonOption = False,
 ) -> None:
     """The price list of a model."""
-    from ..prices import PriceBook
+    from ..prices.book import PriceBook
 
     require_text(model, "model")
     book = PriceBook(path=file)

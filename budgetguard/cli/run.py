@@ -20,7 +20,7 @@ from .options import ProjectOption, StoreOption, project
 from .prices import PricesOption
 
 if TYPE_CHECKING:
-    from ..process import Process
+    from ..process.state import Process
 
 REFUSED, FAILED, INTERRUPTED = 2, 1, 130
 
@@ -55,7 +55,7 @@ def run(
     """
     import budgetguard
 
-    from ..process import PROCESS
+    from ..process.state import PROCESS
 
     if budget is None:
         raise ConfigError("--budget is missing: say how many dollars the program may spend, such as --budget 5")
@@ -74,7 +74,7 @@ def run(
 
 def _set(pairs: list[str]) -> None:
     """Put settings where the program's own managers find them, too: into its environment."""
-    from ..stated import require_known, variable
+    from ..config import require_known, variable
 
     for pair in pairs:
         name, separator, value = pair.partition("=")
@@ -89,7 +89,7 @@ def _guard(stack: ExitStack, *, store: str | None, name: str | None, user: str |
     import budgetguard
 
     from ..config import load_config
-    from ..guards import Guard
+    from ..guards.guard import Guard
 
     config = load_config()
     book = config.price_book(prices)

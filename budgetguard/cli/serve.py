@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,8 +34,9 @@ def serve(
     """Host budgets: a server in front of a store, until SIGTERM."""
     if log_level not in {"debug", "info", "warning", "error"}:
         raise ConfigError(f"--log-level {log_level}: use debug, info, warning or error")
-    server = _server("serve")
-    server.serve(server.Settings(_store(store), host, port, open_mode, project, log_level))
+    with _extra_needed():
+        from ..server import serve as server
+    server.serve(server.ServerSettings(_store(store), host, port, open_mode, project, log_level))
 
 
 @keys_app.command("create")
@@ -107,8 +109,10 @@ def _ring(store: str | None) -> KeyRing:
         raise ConfigError("--store: keys are made where the store behind the server is reached; name that one's store")
     from ..stores import open_store
 
-    made: KeyRing = _server("keys").KeyRing(open_store(url, namespace=_server("projects").OWN))
-    return made
+    with _extra_needed():
+        from ..server.keys import KeyRing
+        from ..server.projects import OWN
+    return KeyRing(open_store(url, namespace=OWN))
 
 
 def _store(store: str | None) -> str:
@@ -117,9 +121,10 @@ def _store(store: str | None) -> str:
     return store or load_config().store or DEFAULT_STORE
 
 
-def _server(module: str) -> Any:
+@contextmanager
+def _extra_needed() -> Iterator[None]:
     try:
-        return import_module(f"..server.{module}", __package__)
+        yield
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _NEEDED:
             raise

@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..context import budget
 from ..errors import BudgetExceededError
 from ..money import Money
+from ..scopes.context import budget
 from .endpoints import Site
 
 if TYPE_CHECKING:

@@ -15,10 +15,19 @@ from starlette.routing import Route, Router
 
 from ..ledger import Clock
 from ..stores.deadlines import Deadlines, take_deadlines
-from ..stores.http_wire import API_HEADER
-from . import native, people, upkeep, whole_dicts
-from .api import Endpoint, Runner, Served, ask_store, problem_of, send_json, send_refused
-from .jobs import EVERY_S, run_daily
+from ..stores.http.rows import API_HEADER
+from .api import ledger, people, status
+from .api.endpoint import (
+    Action,
+    Runner,
+    Served,
+    ask_store,
+    problem_of,
+    send_json,
+    send_refused,
+)
+from .api.litellm import endpoints as litellm_endpoints
+from .api.litellm.daily import EVERY_S, run_daily
 from .keys import Keys
 from .metrics import Metrics
 from .problems import NOT_FOUND, Refused
@@ -55,8 +64,8 @@ class App:
         deadlines, _ = take_deadlines(urlsplit(store).query, Deadlines())
         lines = LINES_OF_A_FILE if store.startswith("sqlite:") else LINES
         self.runner = Runner(threads, most_waiting, lines, deadlines.reserve_s)
-        table = [*native.ENDPOINTS, *people.ENDPOINTS, *whole_dicts.ENDPOINTS]
-        self.endpoints = upkeep.endpoints(self.projects, self.metrics, table)
+        table = [*ledger.ENDPOINTS, *people.ENDPOINTS, *litellm_endpoints.ENDPOINTS]
+        self.endpoints = status.endpoints(self.projects, self.metrics, table)
         routes = [Route("/health", endpoint=_Plain(_health), methods=["GET"])]
         routes += [self._route(endpoint) for endpoint in self.endpoints]
         self._router = Router(routes, redirect_slashes=False, lifespan=self._lifespan)
@@ -120,7 +129,7 @@ class App:
                 log.exception("daily job")
             await asyncio.sleep(EVERY_S)
 
-    def _route(self, endpoint: Endpoint) -> Route:
+    def _route(self, endpoint: Action) -> Route:
         served = Served(endpoint, self.projects, self.keys, self.runner, self.metrics)
         return Route(endpoint.path, endpoint=served, methods=[endpoint.method])
 

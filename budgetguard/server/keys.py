@@ -23,7 +23,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from ..budgets import escape, require_choice, require_text, unescape
+from ..budgets.rules import escape, require_choice, require_text, unescape
 from ..errors import ConfigError
 from ..ledger import Store
 from .limits import MOST_OF_ADDRESS, FailedKeys

@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 
-from ..budgets import unescape
+from ..budgets.rules import unescape
+from ..concurrency.locks import mutex
 from ..ledger import Admitted, Conflict, Ended, Entry, Hold, OpenHold, Refusal, Settled, Stale
-from ..locks import mutex
 from ..money import DOLLAR, Nano
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

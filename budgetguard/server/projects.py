@@ -9,11 +9,11 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ..budgets import escape, unescape
+from ..budgets.rules import escape, unescape
+from ..concurrency.locks import mutex
 from ..ledger import Clock, Store
-from ..locks import mutex
 from ..manager import BudgetManager
-from ..prices import PriceBook
+from ..prices.book import PriceBook
 from ..stores import open_store
 from .keys import Caller
 from .metrics import Meter

@@ -27,7 +27,7 @@ _BACKLOG = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ServerSettings:
     """What `budgetguard serve` was told."""
 
     store: str
@@ -38,7 +38,7 @@ class Settings:
     log_level: str = "info"
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: ServerSettings) -> None:
     """Serve until SIGTERM or Ctrl-C; requests under way are finished. Raises `ConfigError` for what cannot be."""
     if settings.open_mode and not is_loopback(settings.host):
         raise ConfigError(f"--open, --host {settings.host}: without keys a server is for this machine only: 127.0.0.1")
@@ -92,7 +92,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ConfigError(f"--host {host} --port {port}: cannot be listened on ({error})") from error
 
 
-def _say(settings: Settings, port: int, app: App) -> None:
+def _say(settings: ServerSettings, port: int, app: App) -> None:
     url = f"http://{settings.host}:{port}"
     log.info("listening", extra={"url": url, "store": settings.store.partition(":")[0]})
     if settings.open_mode:

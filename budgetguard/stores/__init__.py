@@ -1,32 +1,53 @@
-"""Where budgets live: one file a store, opened by URL."""
+"""Where budgets live: one folder a store, opened by URL."""
 
 from __future__ import annotations
 
 import time
-from importlib import import_module
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ..ledger import Clock, Store
 
 
 class _Engine(NamedTuple):
-    """A store behind a network: its module and class here, the driver it needs, and the extra that brings that."""
+    """A store behind a network: what imports it, the driver that this needs, and the extra that brings that."""
 
-    module: str
-    name: str
+    load: Callable[[], Any]
     driver: str
     extra: str
 
 
-_POSTGRES = _Engine("postgres", "PostgresStore", "psycopg", "postgres")
-_REDIS = _Engine("redis", "RedisStore", "redis", "redis")
-_HTTP = _Engine("http", "HttpStore", "urllib3", "http")
+def _postgres() -> Any:
+    from .postgres.store import PostgresStore
+
+    return PostgresStore
+
+
+def _postgres_schema() -> Any:
+    from .postgres import schema
+
+    return schema
+
+
+def _redis() -> Any:
+    from .redis.store import RedisStore
+
+    return RedisStore
+
+
+def _http() -> Any:
+    from .http.store import HttpStore
+
+    return HttpStore
+
+
+_POSTGRES = _Engine(_postgres, "psycopg", "postgres")
+_REDIS = _Engine(_redis, "redis", "redis")
+_HTTP = _Engine(_http, "urllib3", "http")
 _ENGINES = {
     "postgresql": _POSTGRES,
     "postgres": _POSTGRES,
@@ -66,19 +87,19 @@ def open_store(
     scheme = where.partition(":")[0].lower()
     seconds = clock or time.time
     if scheme == "memory":
-        from .memory import MemoryStore
+        from .memory.store import MemoryStore
 
         _nothing_else(where)
         return MemoryStore(clock=seconds, namespace=namespace)
     if scheme == "sqlite":
-        from .sqlite import SQLiteStore
+        from .sqlite.store import SQLiteStore
 
         return SQLiteStore.from_url(where, namespace=namespace, clock=seconds)
     if scheme in _ENGINES:
-        store: Store = _class(_ENGINES[scheme]).from_url(where, namespace=namespace, clock=_own_clock(clock))
+        store: Store = _load(_ENGINES[scheme]).from_url(where, namespace=namespace, clock=_own_clock(clock))
         return store
     if scheme in {"http", "https"}:
-        hosted: Store = _class(_HTTP).from_url(where, namespace=namespace, clock=_own_clock(clock), headers=headers)
+        hosted: Store = _load(_HTTP).from_url(where, namespace=namespace, clock=_own_clock(clock), headers=headers)
         return hosted
     # A text without "://" may be anything, a password included, so it is not shown.
     shown = f"{scheme}:// is no store that budgetguard knows" if "://" in where else "a store is named by a URL"
@@ -89,7 +110,7 @@ def schema_sql(engine: str) -> str:
     """The tables and functions of an engine, for those who bring them there themselves; raises `ConfigError`."""
     if engine not in {"postgres", "postgresql"}:
         raise ConfigError(f"{engine!r} has no SQL to print: there is postgres")
-    sql: str = _module(_POSTGRES).schema_sql()
+    sql: str = _load(_POSTGRES._replace(load=_postgres_schema)).schema_sql()
     return sql
 
 
@@ -116,7 +137,7 @@ def _on_client(client: Any, namespace: str, clock: Clock | None) -> Store:
     for base in type(client).__mro__:
         engine = _CLIENTS.get(base.__module__.partition(".")[0])
         if engine is not None:
-            store: Store = _class(engine)(client, namespace=namespace, clock=_own_clock(clock))
+            store: Store = _load(engine)(client, namespace=namespace, clock=_own_clock(clock))
             return store
     raise ConfigError(
         f"store={client!r}: a URL such as 'sqlite:///budgets.db', an open store, a psycopg pool or a redis client is "
@@ -124,13 +145,9 @@ def _on_client(client: Any, namespace: str, clock: Clock | None) -> Store:
     )
 
 
-def _class(engine: _Engine) -> Any:
-    return getattr(_module(engine), engine.name)
-
-
-def _module(engine: _Engine) -> Any:
+def _load(engine: _Engine) -> Any:
     try:
-        return import_module(f".{engine.module}", __name__)
+        return engine.load()
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {engine.driver, f"{engine.driver}_pool"}:
             raise

@@ -9,8 +9,8 @@ import os
 import time
 from collections.abc import Callable
 
+from ..concurrency.locks import mutex
 from ..errors import StoreError
-from ..locks import mutex
 
 FAILURES = 3
 """After so many failures in a row the breaker opens."""

@@ -8,30 +8,34 @@ before it is asked for.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .clock import StoppedClock as StoppedClock
     from .contract import StoreContract as StoreContract
-    from .plan import Bill as Bill
-    from .plan import Plan as Plan
-    from .plan import Request as Request
-    from .provider import FakeProvider as FakeProvider
-
-_HOMES = {
-    "Bill": "plan",
-    "FakeProvider": "provider",
-    "Plan": "plan",
-    "Request": "plan",
-    "StoppedClock": "clock",
-    "StoreContract": "contract",
-}
+    from .provider.fake import FakeProvider as FakeProvider
+    from .provider.plan import Bill as Bill
+    from .provider.plan import Plan as Plan
+    from .provider.plan import Request as Request
 
 __all__ = ["Bill", "FakeProvider", "Plan", "Request", "StoppedClock", "StoreContract"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name == "FakeProvider":
+        from .provider.fake import FakeProvider
+
+        return FakeProvider
+    if name in {"Bill", "Plan", "Request"}:
+        from .provider import plan
+
+        return getattr(plan, name)
+    if name == "StoppedClock":
+        from .clock import StoppedClock
+
+        return StoppedClock
+    if name == "StoreContract":
+        from .contract import StoreContract
+
+        return StoreContract
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import budgetguard
 from budgetguard import Budget, BudgetManager
-from budgetguard.prices import PriceBook
+from budgetguard.prices.book import PriceBook
 
 UNITS = ("input_characters", "input_audio_seconds", "video_seconds/720x1280", "images/standard/1024x1024")
 TOOLS = ("web_searches", "storage_searches", "code_executions")

@@ -1,0 +1,134 @@
+"""
+Coverage: which accounts in the store a call touches, by its tags and the time.
+
+The rules are fixed; users' own budgets are what the store last said, each with a
+version. A hold carries these versions, and a store that knows newer ones says so:
+so nothing is read before a call, and a changed budget holds from the next one on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ..ledger import Account, Clock, Millis, OnExpire, Stale
+from .rules import Budget, UserBudget, model_keys, terms_key, unescape
+
+_CACHED_USERS = 100_000
+_CACHED_COVERS = 10_000
+_CACHED_TAGS = 1_000
+_FOREVER: Millis = 1 << 62
+
+
+@dataclass(slots=True)
+class Cover:
+    """What a call with certain tags touches, while all of its accounts' periods last."""
+
+    accounts: tuple[Account, ...]
+    terms: tuple[tuple[str, int], ...]
+    """The key and version of every user's budget in it."""
+    on_expire: OnExpire
+    """What becomes of a hold if its process dies: the strictest rule wins."""
+    hard: bool
+    """Whether an account may refuse a call by its projected cost."""
+    start_ms: Millis
+    end_ms: Millis
+    leased: tuple[Account, ...] = ()
+    """Those of the accounts that this process may hold a part of."""
+    plain: tuple[Account, ...] = ()
+    """The others."""
+    _counters: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def with_accounts(self, accounts: tuple[Account, ...]) -> Cover:
+        """The same for other accounts."""
+        return replace(self, accounts=accounts, plain=accounts, leased=(), _counters={})
+
+    def counters(self, model: str) -> tuple[str, ...]:
+        """Keys of the accounts that a hold does not name: the leased, and what the user spends on this model."""
+        keys = self._counters.get(model)
+        if keys is None:
+            if len(self._counters) > _CACHED_COVERS:
+                self._counters.clear()
+            counted = model_keys([account.key for account in self.accounts], model)
+            keys = self._counters[model] = (*[account.key for account in self.leased], *counted)
+        return keys
+
+
+class Coverage:
+    """The rules and the users' budgets of one store, as far as this process knows them."""
+
+    def __init__(self, budgets: Sequence[Budget], clock: Clock) -> None:
+        self._budgets = tuple(budgets)
+        self._clock = clock
+        self._skew_ms: Millis = 0
+        self._users: dict[str, tuple[int, UserBudget | None]] = {}
+        self._covers: dict[str | None, dict[frozenset[tuple[str, str]], Cover]] = {}
+        """By user, so that what is learned of one leaves the others' alone; then by all tags."""
+
+    def now_ms(self) -> Millis:
+        """The store's time, as far as this process knows it."""
+        return int(self._clock() * 1000) + self._skew_ms
+
+    def cover(self, tags: Mapping[str, str], at_ms: Millis | None = None) -> Cover:
+        """What a call with these tags touches, now or at another moment."""
+        if at_ms is None:
+            at_ms = int(self._clock() * 1000) + self._skew_ms
+        user, key = tags.get("user"), frozenset(tags.items())
+        covers = self._covers.get(user)
+        cover = None if covers is None else covers.get(key)
+        if cover is None or not cover.start_ms <= at_ms < cover.end_ms:
+            cover = self._make(tags, at_ms)
+            self._keep(user, key, cover)
+        return cover
+
+    def know(self, own: UserBudget) -> None:
+        """Take a user's budget for the one that the store has."""
+        if self._users.get(own.user) != (own.version, own):
+            self._note(own.user, own.version, own)
+
+    def learn(self, stale: Stale) -> None:
+        """Take in what the store knows better: newer budgets of users, or the time."""
+        for terms in stale.terms:
+            own = None if terms.body is None else UserBudget.from_text(terms.body, terms.version)
+            self._note(unescape(terms.key.removeprefix("users/")) if own is None else own.user, terms.version, own)
+        if not stale.terms:
+            self._skew_ms = stale.now_ms - int(self._clock() * 1000)
+            self._covers.clear()
+
+    def _note(self, user: str, version: int, own: UserBudget | None) -> None:
+        if len(self._users) > _CACHED_USERS:
+            self._users.clear()
+        self._users[user] = (version, own)
+        self._covers.pop(user, None)
+
+    def _keep(self, user: str | None, key: frozenset[tuple[str, str]], cover: Cover) -> None:
+        covers = self._covers.get(user)
+        if covers is None:
+            if len(self._covers) >= _CACHED_COVERS:
+                self._covers.clear()
+            covers = self._covers[user] = {}
+        elif len(covers) >= _CACHED_TAGS:
+            covers.clear()
+        covers[key] = cover
+
+    def _make(self, tags: Mapping[str, str], at_ms: Millis) -> Cover:
+        rules = [budget for budget in self._budgets if budget.subject(tags) is not None]
+        accounts = [account for budget in rules if (account := budget.account(tags, at_ms)) is not None]
+        terms: tuple[tuple[str, int], ...] = ()
+        user = tags.get("user")
+        if user is not None:
+            version, own = self._users.get(user, (0, None))
+            terms = ((terms_key(user), version),)
+            if own is not None:
+                rules.append(own.rule)
+                accounts.append(own.account(at_ms))
+        return Cover(
+            tuple(accounts),
+            terms,
+            "charge" if any(rule.on_expire == "charge" for rule in rules) else "release",
+            any(account.enforce == "hard" and account.limit is not None for account in accounts),
+            max((account.start_ms for account in accounts if account.start_ms is not None), default=0),
+            min((account.end_ms for account in accounts if account.end_ms is not None), default=_FOREVER),
+            tuple(account for account in accounts if account.lease is not None),
+            tuple(account for account in accounts if account.lease is None),
+        )

@@ -1,0 +1,296 @@
+"""
+Budgets: rules that say which accounts a call touches.
+
+A `Budget` covers the calls whose tags match, counts for each subject apart
+(`per=("user",)`: every user has this much), and begins again with its period.
+One user's own budget is the same rule, kept in the store as `Terms`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Any, get_args
+from urllib.parse import quote, unquote
+
+from ..errors import ConfigError
+from ..ledger import Account, Enforce, Millis, OnExpire
+from ..money import Money, Nano, parse_dollars
+from .periods import Period, Window
+
+DEFAULT_IN_FLIGHT = 50
+_OWN = "users/"
+"""How the keys of users' own accounts begin."""
+_CACHED_ACCOUNTS = 100_000
+_LAST_MOMENT_S = 253_402_300_800
+"""The year 10000, with which calendars end."""
+
+
+@dataclass(slots=True)
+class _Now:
+    """The window of the moment and the accounts already made in it, replaced whole when the window ends."""
+
+    window: Window = field(default_factory=lambda: Window("", 0, 0))
+    accounts: dict[str, Account] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Budget:
+    """
+    A limit in dollars on the calls that match, for each subject and each period.
+
+    * `limit`: dollars; `None` counts without a limit.
+    * `period`: "daily", "weekly", "monthly", "yearly", "rolling 7d", or `None` for ever; in `timezone`.
+    * `match`: a glob for every tag that must fit, `{"team": "search*"}`; a call without that tag does not match.
+    * `per`: tags of which every combination has the limit for itself; a call that lacks one is not covered.
+    * `enforce`: "hard" never lets the limit be passed, "soft" refuses once it is reached, "observe" counts.
+    * `on_expire`: whether the hold of a process that died is given back ("release") or booked ("charge").
+    * `in_flight`: how many calls at once should find room when none of them states an output cap.
+    * `lease`: whether a process may hold a part of the budget and serve calls from it without asking the store, for a
+      hard budget that every call of many processes touches (docs/stores.md).
+
+    Raises `ConfigError` for anything else.
+    """
+
+    name: str
+    limit: Nano | None
+    period: Period
+    match: Mapping[str, str]
+    per: tuple[str, ...]
+    enforce: Enforce
+    on_expire: OnExpire
+    in_flight: int
+    lease: bool
+    _now: _Now = field(repr=False, compare=False)
+
+    def __init__(
+        self,
+        name: str,
+        limit: Money | float | str | None,
+        period: Period | str | None = None,
+        *,
+        match: Mapping[str, str] | None = None,
+        per: Sequence[str] = (),
+        enforce: Enforce = "hard",
+        on_expire: OnExpire = "release",
+        in_flight: int = DEFAULT_IN_FLIGHT,
+        timezone: str | None = None,
+        lease: bool = False,
+    ) -> None:
+        set_ = object.__setattr__
+        set_(self, "name", require_text(name, "name"))
+        set_(self, "limit", None if limit is None else parse_dollars(limit, name="limit"))
+        set_(self, "period", period if isinstance(period, Period) else Period.parse(period, timezone))
+        set_(self, "match", _match(match))
+        set_(self, "per", _per(per))
+        set_(self, "enforce", require_choice(enforce, get_args(Enforce), "enforce"))
+        set_(self, "on_expire", require_choice(on_expire, get_args(OnExpire), "on_expire"))
+        set_(self, "in_flight", require_in_flight(in_flight))
+        set_(self, "lease", _lease(lease, self))
+        set_(self, "_now", _Now())
+
+    def window(self, at_ms: Millis) -> Window:
+        """The window of this moment, computed once a period."""
+        return self._at(at_ms).window
+
+    def subject(self, tags: Mapping[str, str]) -> str | None:
+        """Whose account a call with these tags touches ("" if the budget is for all); `None` if it is not covered."""
+        for tag, pattern in self.match.items():
+            value = tags.get(tag)
+            if value is None or not fnmatchcase(value, pattern):
+                return None
+        if not self.per:
+            return ""
+        values = [tags.get(tag) for tag in self.per]
+        return None if None in values else ",".join(escape(value) for value in values if value is not None)
+
+    def account(self, tags: Mapping[str, str], at_ms: Millis) -> Account | None:
+        """The account that a call with these tags touches now; `None` if the budget does not cover it."""
+        subject = self.subject(tags)
+        return None if subject is None else self.account_of(subject, at_ms)
+
+    def account_of(self, subject: str, at_ms: Millis) -> Account:
+        """The account of a subject at a moment; made once a window."""
+        now = self._at(at_ms)
+        account = now.accounts.get(subject)
+        if account is None:
+            if len(now.accounts) >= _CACHED_ACCOUNTS:
+                now.accounts.clear()
+            account = now.accounts[subject] = self._account(subject, now.window)
+        return account
+
+    def _at(self, at_ms: Millis) -> _Now:
+        now = self._now
+        if not _covers(now.window, at_ms):
+            now = _Now(self.period.window(at_ms))
+            object.__setattr__(self, "_now", now)
+        return now
+
+    def _account(self, subject: str, window: Window) -> Account:
+        stem = f"{escape(self.name)}/{subject}"
+        return Account(
+            key=f"{stem}/{window.label}",
+            limit=self.limit,
+            enforce=self.enforce,
+            share=self.in_flight,
+            start_ms=window.start_ms,
+            end_ms=window.end_ms,
+            window=tuple(f"{stem}/{label}" for label in window.earlier),
+            lease=self.on_expire if self.lease else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UserBudget:
+    """One user's own budget, as the store keeps it; `epoch` grows when the spend is set to zero by hand."""
+
+    user: str
+    rule: Budget
+    created_s: float
+    updated_s: float
+    epoch: int = 0
+    version: int = 0
+
+    def account(self, at_ms: Millis) -> Account:
+        """The user's account now."""
+        return self.rule.account_of(self.subject, at_ms)
+
+    def model_prefixes(self, at_ms: Millis) -> list[str]:
+        """The prefixes of the keys of `model_keys` in this period; what follows is the escaped model."""
+        account = self.account(at_ms)
+        return [key for account_key in (account.key, *account.window) for key in model_keys([account_key], "")]
+
+    @property
+    def subject(self) -> str:
+        """The user, escaped, with the epoch if there was a reset."""
+        return escape(self.user) + (f"#{self.epoch}" if self.epoch else "")
+
+    def renewed(self, at_s: float) -> UserBudget:
+        """The same budget with nothing spent: its accounts from now on are new ones."""
+        return replace(self, epoch=self.epoch + 1, updated_s=at_s)
+
+    def to_text(self) -> str:
+        """The text of the stored terms."""
+        rule = self.rule
+        return json.dumps(
+            {
+                "user": escape(self.user),  # JSON would read two lone surrogates as one character
+                "limit": rule.limit,
+                "period": rule.period.name,
+                "timezone": rule.period.timezone,
+                "enforce": rule.enforce,
+                "on_expire": rule.on_expire,
+                "in_flight": rule.in_flight,
+                "created": self.created_s,
+                "updated": self.updated_s,
+                "epoch": self.epoch,
+            }
+        )
+
+    @classmethod
+    def from_text(cls, text: str, version: int) -> UserBudget:
+        """Read stored terms."""
+        data: dict[str, Any] = json.loads(text)
+        rule = Budget(
+            "users",
+            None if data["limit"] is None else Money(data["limit"]),
+            Period(data["period"], data["timezone"]),
+            per=("user",),
+            enforce=data["enforce"],
+            on_expire=data["on_expire"],
+            in_flight=data["in_flight"],
+        )
+        return cls(unescape(data["user"]), rule, data["created"], data["updated"], data["epoch"], version)
+
+
+def terms_key(user: str) -> str:
+    """Where the store keeps a user's own budget."""
+    return f"users/{escape(user)}"
+
+
+def model_keys(keys: Iterable[str], model: str) -> tuple[str, ...]:
+    """
+    Keys of the accounts, without a limit, that count what users spend on one model.
+
+    `keys` are those of the accounts that a call is charged to; only users' own have such an account.
+    """
+    return tuple([f"models/{key[len(_OWN) :]}/{escape(model)}" for key in keys if key.startswith(_OWN)])
+
+
+@lru_cache(maxsize=16_384)
+def escape(text: str) -> str:
+    """
+    A name as one segment of a key: any Unicode stays readable, what would split or break a key is escaped.
+
+    Lone surrogates, which no store can encode, are escaped too.
+    """
+    if text.isalnum() and text.isascii():
+        return text
+    return "".join(char if _plain(char) else quote(char, safe="", errors="surrogatepass") for char in text)
+
+
+def unescape(text: str) -> str:
+    """The name that `escape` made a segment of."""
+    return unquote(text, errors="surrogatepass")
+
+
+def _plain(char: str) -> bool:
+    return char not in "/%#," and char.isprintable()
+
+
+def require_text(value: object, name: str) -> str:
+    """A text that is not empty, or `ConfigError` naming the argument."""
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError(f"{name}={value!r}: a text that is not empty is needed")
+    return value
+
+
+def require_choice(value: object, choices: tuple[str, ...], name: str) -> str:
+    """One of the choices, or `ConfigError` naming them."""
+    if value not in choices:
+        raise ConfigError(f"{name}={value!r}: use one of {', '.join(map(repr, choices))}")
+    return str(value)
+
+
+def require_moment(value: object, name: str) -> float:
+    """A time in seconds since the epoch, or `ConfigError`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LAST_MOMENT_S:
+        raise ConfigError(f"{name}={value!r}: a time in seconds since 1970 is needed, as time.time() gives")
+    return float(value)
+
+
+def require_in_flight(value: object) -> int:
+    """A whole number of at least 1, or `ConfigError`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"in_flight={value!r}: a whole number of at least 1 is needed")
+    return value
+
+
+def _match(match: Mapping[str, str] | None) -> Mapping[str, str]:
+    if match is not None and not isinstance(match, Mapping):
+        raise ConfigError(f"match={match!r}: a mapping of tags to globs is needed, such as {{'team': 'search*'}}")
+    return {require_text(tag, "match"): require_text(glob, f"match[{tag!r}]") for tag, glob in (match or {}).items()}
+
+
+def _per(per: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(per, str) or not isinstance(per, Sequence):
+        raise ConfigError(f"per={per!r}: a sequence of tags is needed, such as ('user',)")
+    return tuple(require_text(tag, "per") for tag in per)
+
+
+def _lease(lease: object, rule: Budget) -> bool:
+    if not isinstance(lease, bool):
+        raise ConfigError(f"lease={lease!r}: True or False is needed")
+    if lease and (rule.enforce != "hard" or rule.limit is None):
+        raise ConfigError(
+            f"lease=True, enforce={rule.enforce!r}, limit={rule.limit!r}: only a hard limit can be held in parts; "
+            "leave lease out"
+        )
+    return lease
+
+
+def _covers(window: Window, at_ms: Millis) -> bool:
+    return (window.start_ms is None or window.start_ms <= at_ms) and (window.end_ms is None or at_ms < window.end_ms)

@@ -1,0 +1,1 @@
+"""What goes on after a call's answer: background responses, and batches with their files."""

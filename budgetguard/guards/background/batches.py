@@ -1,0 +1,292 @@
+"""
+Batches: what the requests in an uploaded file can cost, and the charge of the batch that is made of it.
+
+The file is read line by line as it is uploaded, each request by the reader of its own operation, and projected in the
+batch tier. What is remembered of it are sums for each model. A cap on its output cannot be added to a file: a request
+that states none counts with the model's maximum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from time import thread_time
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from ...adapters.openai import find
+from ...adapters.openai.batches import TIER, line
+from ...calls import Answer, Call, Host, Usage
+from ...concurrency.steps import Steps
+from ...errors import BudgetExceededError, StoreError, UnpricedModelError
+from ...money import Nano
+from ...prices.tariffs import TOOL_KINDS
+from ..charge import Charge
+from ..projection import Projection, Wish
+
+if TYPE_CHECKING:
+    from ...prices.book import PriceBook, Quote
+    from ..guard import Guard
+
+COUNTING_S = 5.0
+"""CPU seconds that the tokenizer may take for one file; the requests behind are bounded by their bytes."""
+
+MOST_LINE = 32 * 1024 * 1024
+"""Bytes of the longest line that is read; a file with a longer one counts as not read."""
+
+MOST_MODELS = 100
+"""Models in one file; one with more counts as not read."""
+
+
+class Part(NamedTuple):
+    """What the requests of a file that ask one model come to."""
+
+    requests: int = 0
+    amount: Nano = 0
+    """The most that they can cost."""
+    dearest: Nano = 0
+    """The most that one of them can cost."""
+    longest: int = 0
+    """The most input tokens of one of them."""
+    beside: Nano = 0
+    """The part of `amount` that no count of tokens shows: fees of hosted tools, what their own models use."""
+
+    def plus(self, other: Part) -> Part:
+        """Together with others."""
+        return Part(
+            self.requests + other.requests,
+            self.amount + other.amount,
+            max(self.dearest, other.dearest),
+            max(self.longest, other.longest),
+            self.beside + other.beside,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFile:
+    """What the requests of an uploaded file come to, for each model. It holds nothing of what they say."""
+
+    parts: Mapping[str, Part]
+    uncapped: int = 0
+    """How many state no output cap."""
+    unpriced: str | None = None
+    """A model among them whose price is not known."""
+    pictures: bool = False
+    """Whether their output is pictures."""
+
+    @property
+    def amount(self) -> Nano:
+        """The most that all of them can cost."""
+        return sum(part.amount for part in self.parts.values())
+
+    @property
+    def beside(self) -> Nano:
+        """The part of it that no count of tokens shows."""
+        return sum(part.beside for part in self.parts.values())
+
+    @property
+    def requests(self) -> int:
+        """How many there are."""
+        return sum(part.requests for part in self.parts.values())
+
+    @property
+    def model(self) -> str:
+        """The model that is asked for: one without a price if there is one, else the one that can cost the most."""
+        if self.unpriced is not None:
+            return self.unpriced
+        return max(self.parts, key=lambda model: self.parts[model].amount, default="")
+
+    def most(self, answered: int | None) -> Nano:
+        """The most that so many of the requests can have cost; `None`: all of them."""
+        if answered is None:
+            return self.amount
+        return min(self.amount, answered * max((part.dearest for part in self.parts.values()), default=0))
+
+    def as_json(self) -> dict[str, Any]:
+        """As it is kept in a store."""
+        return {**asdict(self), "parts": dict(self.parts)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> BatchFile:
+        """What `as_json` gave."""
+        parts = {model: Part(*part) for model, part in data["parts"].items()}
+        return cls(parts, data["uncapped"], data["unpriced"], data["pictures"])
+
+
+class FileReader:
+    """Adds up the requests of one file, line by line. `add` says `False` for a line that nobody here can price."""
+
+    def __init__(self, guard: Guard, provider: str | None, host: Host) -> None:
+        self._guard = guard
+        self._provider = provider
+        self._host = host
+        self._parts: dict[str, Part] = {}
+        self._uncapped = 0
+        self._unpriced: str | None = None
+        self._pictures = False
+        self._until_s = thread_time() + COUNTING_S
+
+    def read(self, source: IO[bytes]) -> BatchFile | None:
+        """The sums of a whole file; `None` if it has requests that cannot be priced."""
+        while raw := source.readline(MOST_LINE):
+            if len(raw) == MOST_LINE or not self.add(raw):
+                return None
+        return self.file()
+
+    def add(self, raw: bytes) -> bool:
+        """Take in a line."""
+        if not raw.strip():
+            return True
+        asked = line(raw)
+        if asked is None:  # the provider refuses the file for it
+            return True
+        endpoint = find("POST", asked.path)
+        if endpoint is None or endpoint.opaque:
+            return False
+        if endpoint.request is not None and not (endpoint.free_at_home and self._host.openai):
+            self._project(endpoint.request(asked.body, (), self._host))
+        return len(self._parts) <= MOST_MODELS
+
+    def take(self, file: BatchFile) -> bool:
+        """Take in the sums of a part of the file."""
+        for model, part in file.parts.items():
+            self._parts[model] = self._parts.get(model, Part()).plus(part)
+        self._uncapped += file.uncapped
+        self._unpriced = file.unpriced or self._unpriced
+        self._pictures |= file.pictures
+        return len(self._parts) <= MOST_MODELS
+
+    def file(self) -> BatchFile:
+        """The sums so far."""
+        return BatchFile(self._parts, self._uncapped, self._unpriced, self._pictures)
+
+    def _project(self, call: Call) -> None:
+        try:
+            one = self._one(call)
+        except UnpricedModelError:
+            self._unpriced = call.model
+            one = Part(1)
+        self._parts[call.model] = self._parts.get(call.model, Part()).plus(one)
+        self._pictures |= "output_image_tokens" in call.fixed
+        if call.output and call.max_output is None and call.default_output is None:
+            self._uncapped += 1
+
+    def _one(self, call: Call) -> Part:
+        guard = self._guard
+        quote = guard.prices.quote(self._provider, call.model, TIER, sure=True)
+        projection = Projection(
+            call,
+            quote,
+            guard.prices,
+            provider=self._provider,
+            output_guess=guard.settings.output_guess,
+            context_guess=guard.settings.context_guess,
+            sure=self._host.openai,
+            others=[guard.prices.quote(self._provider, model, TIER, sure=True) for model in call.others],
+        )
+        if thread_time() < self._until_s:
+            projection.count()
+        amount = projection.wish(hard=False).amount
+        beside = self._beside(call.also)
+        if call.tools is not None:
+            beside += call.tools.calls * (quote.cost(call.tools.fees) + self._beside(call.tools.also))
+        if fees := {kind: most for kind, most in call.fixed.items() if kind in TOOL_KINDS}:
+            beside += quote.cost(fees)
+        return Part(1, amount, amount, projection.input_tokens, beside)
+
+    def _beside(self, also: Sequence[tuple[str, Usage]]) -> Nano:
+        """What other models cost."""
+        return sum(self._guard.prices.quote(self._provider, model, None).cost(usage) for model, usage in also)
+
+
+class BatchCharge(Charge):
+    """The money of one batch. `file`: what is known of its input; `None` for one that nobody read: it is only gated."""
+
+    __slots__ = ("file",)
+    file: BatchFile | None
+
+    def admit(self) -> Steps[None]:
+        """Hold what all requests of the file can cost, or raise; afterwards the batch may be made."""
+        guard, file_id = self.guard, self.call.file or ""
+        try:
+            self.know((yield from guard.background.file(file_id)))
+        except StoreError:  # its own reserve says so, if it is still away
+            self.know(None)
+        if self.file is None:
+            guard.warn_once(
+                self.endpoint.name,
+                "batches: file %s was not read here as it was uploaded, so what its batch costs is not counted, and "
+                "budgets only gate it: upload it by files.create where the same budgets hold",
+                file_id,
+            )
+        yield from super().admit()
+
+    def know(self, file: BatchFile | None) -> None:
+        """Take in what is known of the file."""
+        self.file = file
+        if file is not None:
+            self.call = self.call._replace(model=file.model)
+            self.estimated = len(file.parts) > 1 or file.beside > 0
+        else:
+            self.endpoint = replace(self.endpoint, opaque=True)
+
+    def _price(self) -> Quote | None:
+        if self.file is not None and not self.file.parts:  # moderations only
+            self.free = True
+            return None
+        return super()._price()
+
+    def _hold(self, quote: Quote) -> Steps[None]:
+        assert self.file is not None
+        self.projection = _FileProjection(self.file, self.call, quote, self.guard.prices)
+        try:
+            yield from self._place()
+        except BudgetExceededError as error:
+            if self.file.uncapped:
+                error.add_note(
+                    f"{self.file.uncapped} of the {self.file.requests} requests in the file state no output cap, and "
+                    "count with their model's maximum: state one in the file (max_completion_tokens, max_output_tokens)"
+                )
+            raise
+
+    def cost(self, answer: Answer) -> Nano:
+        """The true cost, in the batch tier; of several models that of the dearest, as usage is told for all at once."""
+        assert self.file is not None
+        if self.free or self.unpriced or answer.free:
+            return 0
+        if answer.cost is not None:
+            return answer.cost
+        most = self.file.most(answer.requests)
+        if answer.usage is None:
+            return most
+        usage = {**answer.usage, "requests": answer.requests or 1}
+        if self.file.pictures:
+            usage.setdefault("output_image_tokens", usage.get("output_tokens", 0))
+        try:
+            costs = [self._cost(model, answer.model, usage) for model in self.file.parts]
+        except UnpricedModelError:
+            self.guard.warn_unpriced(answer.model or self.call.model)
+            return most
+        cost = costs[0] if len(costs) == 1 else min(max(costs, default=most), most)
+        return cost + self.file.beside
+
+    def _cost(self, model: str, answered: str | None, usage: Mapping[str, int]) -> Nano:
+        assert self.file is not None
+        guard = self.guard
+        named = answered if len(self.file.parts) == 1 else None
+        tariff = guard.prices.settlement(self.provider, model, named, TIER, guard.coverage.now_ms())
+        return tariff.cost(usage, longest=self.file.parts[model].longest)
+
+
+class _FileProjection(Projection):
+    """What a file of requests can cost: a sum that was counted before, which no cap can lower."""
+
+    __slots__ = ("_amount",)
+
+    def __init__(self, file: BatchFile, call: Call, quote: Quote, prices: PriceBook) -> None:
+        super().__init__(call, quote, prices, provider=None, output_guess=0, context_guess=0)
+        self.exact = True
+        self._amount = file.amount
+
+    def wish(self, hard: bool) -> Wish:
+        """All of it."""
+        return Wish(self._amount, None, 0, 0)

@@ -1,0 +1,240 @@
+"""
+The projection of one call: the most that it can cost, before it is sent.
+
+Priced by the same function as the true cost, on the most that the request can
+use. Input is the byte bound of its texts, and the tokenizer's count only where
+the bound would be refused; each call of a hosted tool reads the model's context
+once more, and the pictures. Output is the cap that the caller stated, else as much as the model can
+write. A cap of ours may lower the output, and the calls of hosted tools. Where
+other models may answer, the dearest counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ..calls import Call, Usage
+from ..money import PICO_PER_NANO, Nano, nano_from_pico
+from ..prices import tokens
+from ..prices.book import PriceBook, Quote
+
+USEFUL_OUTPUT = 64
+"""Tokens below which sharing the room among calls in flight helps nobody: a cap is that large, if there is room."""
+
+
+class Wish(NamedTuple):
+    """The amounts of a hold (see `Hold`), and the output tokens an answer that `amount` pays for."""
+
+    amount: Nano
+    least: Nano | None
+    useful: Nano
+    output: int
+
+
+class Projection:
+    """What one call can cost at most. `exact` once its input was counted: it cannot be lowered any more."""
+
+    __slots__ = (
+        "_call",
+        "_context",
+        "_counted",
+        "_others",
+        "_output_guess",
+        "_prices",
+        "_provider",
+        "_sure",
+        "exact",
+        "input_tokens",
+        "quote",
+        "tool_calls",
+    )
+
+    def __init__(
+        self,
+        call: Call,
+        quote: Quote,
+        prices: PriceBook,
+        *,
+        provider: str | None,
+        output_guess: int,
+        context_guess: int,
+        sure: bool = False,
+        others: Sequence[Quote] = (),
+    ) -> None:
+        """`sure`: the host bills what the tokenizer counts. `others`: the quotes of `call.others`."""
+        self._call = call
+        self._prices = prices
+        self._provider = provider
+        self._output_guess = output_guess
+        self._sure = sure
+        self._counted: int | None = None
+        self._context = _most_read(call, quote.context or context_guess)
+        self._others = [
+            Projection(
+                call._replace(model=model, others=()),
+                other,
+                prices,
+                provider=provider,
+                output_guess=output_guess,
+                context_guess=context_guess,
+            )
+            for model, other in zip(call.others, others, strict=True)
+        ]
+        self.quote = quote
+        self.exact = call.unknown_input
+        self.input_tokens = self._context if call.unknown_input else tokens.bound(call)
+        self.tool_calls = call.tools.calls if call.tools is not None else 0
+
+    def count(self) -> bool:
+        """Count the input with the tokenizer, which may take a while; whether that is less than was assumed."""
+        if self.exact:
+            return False
+        self.exact = True
+        assumed = self.input_tokens
+        self._counted = tokens.count(self._call)
+        margin = 0 if self._sure else tokens.margin(self._counted)
+        self.input_tokens = min(assumed, self._counted + margin)
+        fewer = [other.count() for other in self._others]
+        return self.input_tokens < assumed or any(fewer)
+
+    def requote(self, quote: Quote, *others: Quote) -> None:
+        """Have it at other prices of the same models."""
+        self.quote = quote
+        for own, other in zip(self._others, others, strict=True):
+            own.quote = other
+
+    def fewer(self, room: Nano) -> bool:
+        """Lower the calls of hosted tools, if we may, to what the room pays for; whether they are fewer now."""
+        tools, before = self._call.tools, self.tool_calls
+        if tools is None or tools.cap is None:
+            return False
+        while self.tool_calls > 1 and self._need() > room:
+            self._set_tool_calls(self.tool_calls - 1)
+        return self.tool_calls < before
+
+    def advice(self) -> str:
+        """What the caller can do about a refusal, beside stating a smaller output cap; "" if there is nothing."""
+        if self.tool_calls < 2:
+            return ""
+        return (
+            f"; {self.tool_calls} calls of hosted tools read the context once more each: state a lower max_tool_calls"
+        )
+
+    def _need(self) -> Nano:
+        wish = self.wish(hard=True)
+        return wish.amount if wish.least is None else wish.useful
+
+    def _set_tool_calls(self, calls: int) -> None:
+        self.tool_calls = calls
+        for other in self._others:
+            other._set_tool_calls(calls)
+
+    def wish(self, hard: bool) -> Wish:
+        """What to hold; where a budget is hard, also how far an output cap of ours could lower it."""
+        call = self._call
+        base = self._base_pico()
+        if not call.output:
+            return Wish(nano_from_pico(base), None, 0, 0)
+        pico = self._output_pico()
+        output = call.max_output if call.max_output is not None else call.default_output
+        if output is not None:
+            return Wish(nano_from_pico(base + pico * output), None, 0, output)
+        output = self._most()
+        amount = nano_from_pico(base + pico * output)
+        if not hard or call.cap is None:
+            return Wish(amount, None, 0, output)
+        least = min(call.least_output, output)
+        useful = min(max(USEFUL_OUTPUT, least), output)
+        return Wish(amount, nano_from_pico(base + pico * least), nano_from_pico(base + pico * useful), output)
+
+    def cap(self, amount: Nano) -> int:
+        """The most output tokens an answer that an amount pays for."""
+        spare = amount * PICO_PER_NANO - self._base_pico()
+        return max(spare // max(self._output_pico(), 1), self._call.least_output)
+
+    def cost(self, output: int) -> Nano:
+        """The most that the call can cost with this many output tokens an answer."""
+        return nano_from_pico(self._base_pico() + self._output_pico() * output)
+
+    def usage(self, output: int) -> dict[str, int]:
+        """
+        The projected usage, with this many output tokens in all, and the input as it was counted.
+
+        Kinds that are parts count in their whole.
+        """
+        return self._usage(self.input_tokens if self._counted is None else self._counted, output)
+
+    def _usage(self, input_tokens: int, output: int) -> dict[str, int]:
+        call = self._call
+        usage = {"input_tokens": input_tokens + self.tool_calls * self._context, "output_tokens": output}
+        self._add(usage, call.fixed, 1)
+        if call.tools is not None:
+            self._add(usage, call.tools.fees, self.tool_calls)
+        return usage
+
+    def _add(self, usage: dict[str, int], more: Mapping[str, int], times: int) -> None:
+        for kind, most in more.items():
+            if kind == "input_audio_tokens":
+                most = min(most, self._context)  # noqa: PLW2901
+            usage[kind] = usage.get(kind, 0) + most * times
+            whole = _whole(kind)
+            if whole is not None and whole != kind:
+                usage[whole] += most * times
+
+    def _base_pico(self) -> int:
+        """The most that the call costs without any output tokens, in pico-dollars."""
+        pico = self._own_base_pico()
+        return max(pico, *[other._base_pico() for other in self._others]) if self._others else pico
+
+    def _own_base_pico(self) -> int:
+        call, tools = self._call, self._call.tools
+        if not call.fixed and not call.also and tools is None:
+            pico = self.quote.input_pico(self.input_tokens)
+            if pico is not None:
+                return pico
+        cost = self.quote.cost(self._usage(self.input_tokens, 0))
+        for model, used in call.also:
+            cost += self._cost(model, used)
+        if tools is not None:
+            cost += sum(self._cost(model, used) for model, used in tools.also) * self.tool_calls
+        return cost * PICO_PER_NANO
+
+    def _cost(self, model: str, usage: Usage) -> Nano:
+        return self._prices.quote(self._provider, model, None).cost(usage)
+
+    def _output_pico(self) -> int:
+        """What one more token of every answer costs at most."""
+        pico = self.quote.output_pico(self.input_tokens + self.tool_calls * self._context) * self._call.choices
+        return max(pico, *[other._output_pico() for other in self._others]) if self._others else pico
+
+    def _most(self) -> int:
+        """The most output tokens of an answer that nobody caps."""
+        quote, call = self.quote, self._call
+        most = quote.max_output or self._output_guess
+        if quote.context is not None and not call.unknown_input and call.tools is None:
+            most = min(most, quote.context - self.input_tokens)
+        most = max(most, call.least_output)
+        return max(most, *[other._most() for other in self._others]) if self._others else most
+
+
+def _most_read(call: Call, context: int) -> int:
+    """
+    The most input that is billed where the request does not show it: what the model can read, pictures included.
+
+    Some models bill more for a picture than they read of it: then what they can read may all be text, and the pictures
+    are billed beside.
+    """
+    if not call.images:
+        return context
+    picture = tokens.image_bound(call.model)
+    if picture == tokens.DEAREST_IMAGE:
+        return context + call.images * picture
+    return max(context, tokens.bound(call))
+
+
+def _whole(kind: str) -> str | None:
+    """The kind that this one is a part of."""
+    if kind.endswith("_tokens"):
+        return "output_tokens" if kind.startswith("output_") else "input_tokens"
+    return None

@@ -1,0 +1,99 @@
+"""
+The scope of a call: who makes it, and which limits of this process it is under.
+
+A `ContextVar` holds the innermost scope, so tasks inherit it. Threads do not:
+`carry_scope` takes it along, and a process-wide default (`process.py`) covers
+those that nobody thought of.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from ..errors import BudgetExceededError, ConfigError
+from ..process.tally import Tally
+
+if TYPE_CHECKING:
+    from .guard import Guard
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(slots=True)
+class Scope:
+    """What holds for every call made inside: all tags and limits of the scopes around it are already in here."""
+
+    tags: Mapping[str, str] = field(default_factory=lambda: NO_TAGS)
+    tallies: tuple[Tally, ...] = ()
+    """What these scopes may spend and have, the outermost first."""
+    guard: Guard | None = None
+    """The guard of the context-local `BudgetManager`; `None`: the process's default."""
+    wait_s: float = 0.0
+    """How long a call waits for room that is only held."""
+    parent: Scope | None = None
+    opened_by: object = None
+    """The `budget` or `BudgetManager` that was entered."""
+    passed: bool = False
+    """Whether it was left out of turn, so that leaving an inner one leads past it."""
+    refusals: list[BudgetExceededError] = field(default_factory=list)
+    """Refusals inside, until the scope ends, so that one a framework swallowed is not lost."""
+
+
+current: ContextVar[Scope | None] = ContextVar("budgetguard_scope", default=None)
+
+
+def leave(scope: Scope) -> None:
+    """
+    End a scope: the one around it is the current one again.
+
+    Left before an inner one, or in another task than it was entered in, it changes nothing here, and is passed
+    over when the inner one is left.
+    """
+    if current.get() is not scope:
+        scope.passed = True
+        return
+    outer = scope.parent
+    while outer is not None and outer.passed:
+        outer = outer.parent
+    current.set(outer)
+
+
+def note_refusal(scope: Scope | None, error: BudgetExceededError) -> None:
+    """Remember a refusal in the scope, and in those around it."""
+    while scope is not None:
+        scope.refusals[:] = [error]
+        scope = scope.parent
+
+
+def carry_scope(function: Callable[P, T]) -> Callable[P, T]:
+    """
+    The function, bound to the scope of now: for `ThreadPoolExecutor.submit`, `Thread(target=...)`, callbacks.
+
+    Each call runs in a copy of the context that `carry_scope` was called in, so calls may overlap. Raises
+    `ConfigError` for a coroutine function: a task has the scope in which it was made.
+    """
+    if not callable(function) or inspect.iscoroutinefunction(function):
+        raise ConfigError(
+            f"carry_scope: {function!r} is no plain function; a coroutine's task has the scope in which it was made"
+        )
+    context = contextvars.copy_context()
+
+    def carried(*args: P.args, **kwargs: P.kwargs) -> T:
+        return context.copy().run(function, *args, **kwargs)
+
+    carried.__wrapped__ = function  # type: ignore[attr-defined]  # as functools.wraps does
+    return carried
+
+
+def merge_tags(outer: Mapping[str, str], inner: Mapping[str, Any]) -> Mapping[str, str]:
+    """The outer tags with the inner ones over them."""
+    return MappingProxyType({**outer, **inner}) if inner else outer

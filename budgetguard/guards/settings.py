@@ -1,0 +1,57 @@
+"""What a guard assumes where nobody says."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from ..budgets.rules import DEFAULT_IN_FLIGHT, require_choice
+from ..errors import ConfigError
+from ..ledger import DEFAULT_TTL_MS, Account, Millis
+from ..money import Money, parse_dollars
+from ..process.tally import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """
+    What a guard assumes where nobody says.
+
+    * `ttl_ms`: how long a hold counts when its process dies.
+    * `output_guess`: the most output tokens of a model whose maximum is not known.
+    * `context_guess`: the most input tokens of a call whose input the provider keeps (a stored conversation).
+    * `abandoned`: a stream that is left before its end costs its input and what arrived ("observed"), or all that was
+      held ("held"). "auto" is the first where no hard budget counts on it, or it was closed and its host stops billing
+      then, and else the second: a provider writes on for nobody. That of a model which reasons unseen always costs
+      what was held: what arrived says nothing of the bill.
+    * `usage_hosts`: further hosts, "host" or "host:port", that understand `stream_options.include_usage`.
+    * `on_store_error`: while the store cannot be reached, refuse calls with `StoreError` ("closed"), or let them pass
+      as long as `allowance` lasts ("open"): dollars that this process may spend before they are on the books.
+    * `journal`: the directory where settlements wait for a store that cannot be reached; by default beside the file
+      of a SQLite store.
+    """
+
+    ttl_ms: Millis = DEFAULT_TTL_MS
+    output_guess: int = 8_192
+    context_guess: int = 1_050_000
+    abandoned: Literal["auto", "observed", "held"] = "auto"
+    usage_hosts: frozenset[str] = frozenset()
+    on_store_error: Literal["closed", "open"] = "closed"
+    allowance: Money | float | str | None = None
+    journal: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        require_choice(self.on_store_error, ("closed", "open"), "on_store_error")
+        if (self.on_store_error == "open") != (self.allowance is not None):
+            raise ConfigError(
+                f"on_store_error={self.on_store_error!r}, allowance={self.allowance!r}: the dollars that may be spent "
+                "while the store is away are needed with 'open', and mean nothing with 'closed'"
+            )
+
+    def spare(self) -> Tally | None:
+        """What may be spent while the store is away."""
+        if self.allowance is None:
+            return None
+        limit = parse_dollars(self.allowance, name="allowance")
+        return Tally(Account("allowance//all", limit, share=DEFAULT_IN_FLIGHT))

@@ -1,0 +1,150 @@
+"""
+Shells: `Shell` and `AsyncShell` run what a `Charge` decides, and differ by `async` and `await` only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from ..concurrency.interrupts import raise_interruption
+from ..concurrency.loops import called, in_thread, running_loop
+from ..concurrency.queue import LINE
+from ..concurrency.steps import Step, Steps
+from .charge import Charge
+
+T = TypeVar("T")
+
+_STORE_THREADS = 8
+
+
+class Shell:
+    """Runs charges where it stands."""
+
+    def send(
+        self,
+        charge: Charge,
+        proceed: Callable[[], T],
+        observe: Callable[[T], None],
+        failed: Callable[[BaseException], None],
+    ) -> T:
+        """Admit a charge, send its call, and close it."""
+        try:
+            try:
+                self.run(charge.admit())
+                response = proceed()
+                observe(response)
+                return response
+            except GeneratorExit as error:  # a coroutine that is thrown away cannot wait for anything
+                failed(error)
+                charge.watched = True
+                charge.leave()
+                raise
+            except BaseException as error:
+                failed(error)
+                raise
+            finally:
+                if not charge.watched:
+                    self.run(charge.close())
+        finally:  # interrupted in there
+            if not (charge.ended or charge.watched):
+                charge.leave()
+
+    def run(self, steps: Steps[T]) -> T:
+        """Run the steps of a decision to its end."""
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    result = self.step(step)
+                except BaseException as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(result)
+        except StopIteration as done:
+            value: T = done.value
+            return value
+
+    def step(self, step: Step) -> Any:
+        """Run one step."""
+        if step.turn is not None:
+            step.turn.wait(LINE.pause_s(step.turn))
+        return step.run()
+
+
+class AsyncShell:
+    """Runs charges on an event loop: what may block goes to a thread, and survives the cancellation of its task."""
+
+    def __init__(self) -> None:
+        self._threads: ThreadPoolExecutor | None = None
+        self._pid = 0
+
+    async def send(
+        self,
+        charge: Charge,
+        proceed: Callable[[], Awaitable[T]],
+        observe: Callable[[T], None],
+        failed: Callable[[BaseException], None],
+    ) -> T:
+        """Admit a charge, send its call, and close it."""
+        try:
+            try:
+                await self.run(charge.admit())
+                response = await proceed()
+                observe(response)
+                return response
+            except GeneratorExit as error:  # a coroutine that is thrown away cannot wait for anything
+                failed(error)
+                charge.watched = True
+                charge.leave()
+                raise
+            except BaseException as error:
+                failed(error)
+                raise
+            finally:
+                if not charge.watched:
+                    await self.run(charge.close())
+        finally:  # interrupted in there
+            if not (charge.ended or charge.watched):
+                charge.leave()
+
+    async def run(self, steps: Steps[T]) -> T:
+        """Run the steps of a decision to its end."""
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    result = await self.step(step)
+                except BaseException as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(result)
+        except StopIteration as done:
+            value: T = done.value
+            return value
+
+    async def step(self, step: Step) -> Any:
+        """Run one step, in a thread if it may block."""
+        if step.turn is not None:
+            await called(step.turn, LINE.pause_s(step.turn))
+        if not step.blocking:
+            return step.run()
+        loop = running_loop()
+        if loop is None:
+            return await in_thread(step.run)
+        try:
+            done = loop.run_in_executor(self._pool(), step.run)
+        except RuntimeError as error:  # the interpreter is ending, and starts no thread any more
+            raise_interruption(error)
+            return step.run()
+        return await asyncio.shield(done)
+
+    def _pool(self) -> ThreadPoolExecutor:
+        # Our own threads: the loop's default ones may all be waiting in the caller's code.
+        if self._threads is None or self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._threads = ThreadPoolExecutor(_STORE_THREADS, thread_name_prefix="budgetguard-store")
+        return self._threads

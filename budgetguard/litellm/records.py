@@ -1,0 +1,197 @@
+"""
+LiteLLM's records of users: dicts of dollars, and the file `user_cost.json`.
+
+    {"ann": {"total_budget": 10, "duration": 28, "created_at": 1.7e9, "last_updated_at": 1.7e9,
+             "current_cost": 0.02, "model_cost": {"gpt-4o": 0.02}}}
+
+`duration` counts days there: 1, 7, 28 and 365 are its daily, weekly, monthly
+and yearly; any other number of days is a rolling period here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..budgets.periods import Period
+from ..budgets.rules import Budget, UserBudget, require_moment, require_text, unescape
+from ..errors import ConfigError
+from ..ledger import Conflict, Millis
+from ..money import DOLLAR, Money, Nano, parse_dollars
+
+if TYPE_CHECKING:
+    from ..manager import BudgetManager
+
+_DAYS = {"daily": 1, "weekly": 7, "monthly": 28, "yearly": 365}
+_PERIODS = {days: name for name, days in _DAYS.items()}
+_DAY_MS = 86_400_000
+
+
+class UserDict(Mapping[str, dict[str, Any]]):
+    """Every user's record by name, read from the store on each look."""
+
+    def __init__(self, manager: BudgetManager) -> None:
+        self._manager = manager
+
+    def __getitem__(self, user: str) -> dict[str, Any]:
+        return record(self._manager, self._manager.budget_of(user))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._manager.get_users())
+
+    def __len__(self) -> int:
+        return len(self._manager.get_users())
+
+    def __contains__(self, user: object) -> bool:
+        return isinstance(user, str) and self._manager.is_valid_user(user)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+def record(manager: BudgetManager, own: UserBudget) -> dict[str, Any]:
+    """One user's record, of what the store says now."""
+    now = manager.guard.coverage.now_ms()
+    spent = manager.spent(own)
+    costs: dict[str, Nano] = {}
+    for prefix in own.model_prefixes(now):
+        for balance in manager.store.accounts(prefix):
+            model = unescape(balance.key.removeprefix(prefix))
+            costs[model] = costs.get(model, 0) + balance.settled
+    return make_record(own, now, spent, costs)
+
+
+def make_record(own: UserBudget, now_ms: Millis, spent: Nano, costs: Mapping[str, Nano]) -> dict[str, Any]:
+    """
+    A record of what was spent in this period, in all and on each model.
+
+    Like LiteLLM's, it has times only with a duration, and costs only once there were some.
+    """
+    limit = own.rule.limit
+    made: dict[str, Any] = {"total_budget": float("inf") if limit is None else limit / DOLLAR}
+    start_s = (own.rule.window(now_ms).start_ms or 0) / 1000
+    length = days(own.rule)
+    if length is not None:
+        renewed_s = max(own.updated_s, start_s) if own.rule.period.rolling_ms is None else own.updated_s
+        made |= {"duration": length, "created_at": own.created_s, "last_updated_at": renewed_s}
+    begun = start_s > 0 and start_s >= own.updated_s
+    if spent or own.epoch or begun:  # zeros after a reset, by hand or by the calendar
+        made |= {
+            "current_cost": spent / DOLLAR,
+            "model_cost": {model: nano / DOLLAR for model, nano in costs.items()},
+        }
+    return made
+
+
+def import_file(manager: BudgetManager, path: str | os.PathLike[str]) -> int:
+    """
+    Read a whole `user_cost.json`, check it, and only then take its users over.
+
+    Doing it again changes nothing; a file that grew in the meantime adds what is new in it.
+    """
+    users = {user: read_record(f"{path}: user {user!r}", user, raw) for user, raw in _load(path).items()}
+    for user, checked in users.items():
+        manager.set_budget(user, checked.total_budget, checked.period, created_at=checked.created_at)
+        own = manager.budget_of(user)
+        for model, cost in checked.model_cost.items():
+            _book_once(manager, own, model, cost, checked)
+    return len(users)
+
+
+def export_file(manager: BudgetManager, path: str | os.PathLike[str]) -> int:
+    """Write the users as a `user_cost.json`: whole, or not at all."""
+    users = dict(manager.user_dict)
+    target = Path(path)
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent) as beside:
+            whole = Path(beside, target.name)
+            whole.write_text(json.dumps(users, indent=4), "utf-8")
+            whole.replace(target)
+    except OSError as error:
+        raise ConfigError(f"{target}: cannot be written ({error.strerror}): give another file") from error
+    return len(users)
+
+
+def days(rule: Budget) -> int | None:
+    """The period of a budget as LiteLLM has it; `None`: it never renews."""
+    rolling = rule.period.rolling_ms
+    if rolling is not None:
+        return max(rolling // _DAY_MS, 1)
+    return _DAYS.get(rule.period.name)
+
+
+def _load(path: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        data = json.loads(Path(path).read_text("utf-8-sig"))  # editors on Windows put a byte order mark before it
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read as a LiteLLM user_cost.json ({error})") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a LiteLLM user_cost.json is an object of users")
+    return data
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One user's record, found to be in order."""
+
+    total_budget: Money | None
+    days: int | None
+    period: str | None
+    created_at: float | None
+    last_updated_at: float | None
+    model_cost: Mapping[str, Nano]
+
+
+def read_record(where: str, user: str, raw: Any) -> Record:
+    """Check one user's record; raises `ConfigError` that says where it is and what is wrong with it."""
+    require_text(user, where)
+    if not isinstance(raw, dict) or "total_budget" not in raw:
+        raise ConfigError(f"{where}: a record with total_budget is needed")
+    limit = raw["total_budget"]
+    length = raw.get("duration")
+    if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
+        raise ConfigError(f"{where}: duration={length!r}: a number of days is needed")
+    period = None if length is None else _PERIODS.get(length, f"rolling {length}d")
+    Period.parse(period, name=f"{where}: duration")
+    return Record(
+        # LiteLLM writes a user without a limit as Infinity.
+        None if limit == float("inf") else Money(parse_dollars(limit, name=f"{where}: total_budget")),
+        length,
+        period,
+        _moment(raw, "created_at", where),
+        _moment(raw, "last_updated_at", where),
+        _model_cost(raw, where),
+    )
+
+
+def _moment(raw: Mapping[str, Any], name: str, where: str) -> float | None:
+    value = raw.get(name)
+    return None if value is None else require_moment(value, f"{where}: {name}")
+
+
+def _model_cost(raw: Mapping[str, Any], where: str) -> Mapping[str, Nano]:
+    models = raw.get("model_cost") or {}
+    if not isinstance(models, dict):
+        raise ConfigError(f"{where}: model_cost={models!r}: an object of models is needed")
+    costs = {model: parse_dollars(cost, name=f"{where}: model_cost[{model!r}]") for model, cost in models.items()}
+    total = parse_dollars(raw.get("current_cost", 0), name=f"{where}: current_cost")
+    missing = total - sum(costs.values())
+    return {**costs, "(imported)": missing} if missing > 1 else costs  # 1: a sum of floats, rounded up
+
+
+def _book_once(manager: BudgetManager, own: UserBudget, model: str, cost: Nano, raw: Record) -> None:
+    """Book what earlier imports of the same record did not: an id that is taken tells how much it booked."""
+    for turn in count():
+        text = json.dumps([own.user, model, raw.created_at, raw.last_updated_at, turn])
+        hold_id = hashlib.sha256(text.encode()).hexdigest()[:32]
+        outcome = manager.book(own, cost, model=model, usage={}, hold_id=hold_id)
+        if not isinstance(outcome, Conflict) or outcome.recorded >= cost:
+            return
+        cost -= outcome.recorded

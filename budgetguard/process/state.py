@@ -1,0 +1,146 @@
+"""
+What one process shares: its `max_budget`, its default guard, and the ends of abandoned calls.
+
+With `REAPER`, this is the only module-level state beside the `ContextVar` of the scope. A
+forked child starts with the money its parent had spent, but none of its holds:
+they are the parent's to end.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..budgets.rules import DEFAULT_IN_FLIGHT
+from ..concurrency.reaper import REAPER, run_quietly
+from ..ledger import Account
+from ..money import DOLLAR, Nano, parse_dollars
+from .journal import flush_all
+from .keeper import NEVER_MS, Keeper, Living
+from .leases import close_all, living_leases
+from .tally import Tally
+
+if TYPE_CHECKING:
+    from ..guards.charge import Charge
+    from ..guards.guard import Guard
+    from ..sdks.watches import Watch
+
+SWEEP_S = 1.0
+"""How often the garbage collector is asked, at most, for streams that were dropped."""
+
+
+class Process:
+    """The state of this process."""
+
+    def __init__(self) -> None:
+        self.guard: Guard | None = None
+        self.tally: Tally | None = None
+        """What counts under `max_budget`; `None` while there is none."""
+        self.open: dict[int, Charge | Watch] = {}
+        """What has not ended, by its id(): charges, and unread answers that took over theirs."""
+        self.reaper = REAPER
+        self.keeper = Keeper(self.living, self.has_open)
+        self.pid = os.getpid()
+        self._paused_ms = NEVER_MS
+        self._swept_s = float("-inf")
+
+    def has_open(self) -> bool:
+        """Whether any call is under way, or an answer unread."""
+        return bool(self.open)
+
+    def living(self) -> Sequence[Living]:
+        """The holds in stores whose calls live, those of leases among them. Takes no lock."""
+        self.end_missed()
+        found = [each.living() for each in list(self.open.values())]
+        return [*[each for each in found if each is not None], *living_leases()]
+
+    def sweep_due(self) -> bool:
+        """Whether there are unread answers, which may be garbage, and nobody looked a moment ago."""
+        now = time.monotonic()
+        if now - self._swept_s < SWEEP_S or not any(hasattr(each, "charge") for each in list(self.open.values())):
+            return False
+        self._swept_s = now
+        return True
+
+    def sweep(self) -> None:
+        """
+        End the calls whose stream was dropped: room that only they hold is room.
+
+        The SDK's stream and its generator are a cycle, so it takes the collector to see that nobody has it any more.
+        """
+        gc.collect()
+        self.end_missed()
+        self.reaper.drain()
+
+    def end_missed(self) -> None:
+        """Have the calls ended whose stream is gone, and whose finalizer could not say so."""
+        for each in list(self.open.values()):
+            if each.missed:
+                self.reaper.put(each.abandon)
+
+    @property
+    def max_budget(self) -> float | None:
+        """The dollars that this process may spend; `None`: no such limit."""
+        limit = None if self.tally is None else self.tally.account.limit
+        return None if limit is None else limit / DOLLAR
+
+    @max_budget.setter
+    def max_budget(self, value: object) -> None:
+        if value is None:
+            self.tally = None
+            return
+        account = Account("max_budget//all", parse_dollars(value, name="max_budget"), share=DEFAULT_IN_FLIGHT)
+        if self.tally is None:
+            self.tally = Tally(account)
+        else:
+            self.tally.account = account
+
+    @property
+    def spent(self) -> Nano:
+        """What this process spent under `max_budget`."""
+        return 0 if self.tally is None else self.tally.settled
+
+    def reset(self) -> None:
+        """Begin `max_budget` again at nothing spent."""
+        if self.tally is not None:
+            self.tally = Tally(self.tally.account)
+
+    def before_fork(self) -> None:
+        """Have no thread running that would have nothing to do in a child, and need not be there in the parent."""
+        self._paused_ms = self.keeper.stop()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on keeping what is open."""
+        if self.open and self._paused_ms < NEVER_MS:
+            self.keeper.watch(self._paused_ms)
+
+    def after_fork(self) -> None:
+        """In a forked child: the parent's calls in flight are not ours."""
+        self.pid = os.getpid()
+        self.open = {}
+        self.keeper = Keeper(self.living, self.has_open)
+
+
+PROCESS = Process()
+
+
+@atexit.register
+def _end_open_calls() -> None:
+    """At exit, end the calls that nobody will end any more."""
+    PROCESS.reaper.drain()
+    for charge in list(PROCESS.open.values()):
+        run_quietly(charge.abandon)
+    run_quietly(close_all)
+    run_quietly(flush_all)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=PROCESS.before_fork,
+        after_in_parent=PROCESS.after_fork_in_parent,
+        after_in_child=PROCESS.after_fork,
+    )

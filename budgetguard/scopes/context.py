@@ -1,0 +1,192 @@
+"""
+`budget(...)`: the scope of a request, a job, a script.
+
+    with budget(user="ann", limit=0.10, tags={"feature": "search"}) as b:
+        client.responses.create(model="gpt-4o-mini", input="hi")
+        print(b.spent, b.remaining)
+
+Calls inside are guarded whether or not `patch()` was called, count in this scope
+and in those around it, and carry its tags.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import FrameType, TracebackType
+from typing import Any, get_args
+
+from ..budgets.rules import (
+    DEFAULT_IN_FLIGHT,
+    require_choice,
+    require_in_flight,
+    require_text,
+)
+from ..concurrency.locks import latch
+from ..errors import ConfigError, find_budget_error
+from ..guards.scope import Scope, current, leave, merge_tags
+from ..ledger import Account, Enforce
+from ..money import Money, parse_dollars
+from ..process.tally import Tally
+from ..sdks.install import default_guard, install
+
+
+class budget:
+    """
+    A scope of calls, for `with` and `async with`.
+
+    * `user`: whose budget the calls count on; a tag like those in `tags`.
+    * `limit`: dollars that the calls inside may cost together; `None` for no limit of its own.
+    * `tags`: what rules match and reports group by.
+    * `enforce`: "hard", "soft" or "observe", for this `limit`.
+    * `wait`: seconds that a call waits for room that other calls in flight hold.
+    * `in_flight`: how many calls at once should find room in `limit` when none states an output cap.
+    * `reraise`: on exit, raise a refusal that was swallowed inside. By default only if an installed package
+      swallowed it, not if your own code did; and one that leaves wrapped in a framework's error leaves as itself.
+
+    It can be entered again after it was left, and goes on counting; inside of itself, or in two tasks at once, it
+    cannot. Raises `ConfigError` for a limit, user or tag that is none.
+    """
+
+    def __init__(
+        self,
+        *,
+        user: str | None = None,
+        limit: Money | float | str | None = None,
+        tags: Mapping[str, str] | None = None,
+        enforce: Enforce = "hard",
+        wait: float = 0.0,
+        in_flight: int = DEFAULT_IN_FLIGHT,
+        reraise: bool | None = None,
+    ) -> None:
+        own = _tags(tags)
+        if user is not None:
+            own["user"] = require_text(user, "user")
+        if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait < float("inf"):
+            raise ConfigError(f"wait={wait!r}: a number of seconds of at least 0 is needed")
+        self._tags = own
+        self._wait_s = wait
+        self._reraise = reraise
+        self._scope: Scope | None = None
+        self._entered = latch()
+        self._home: str | None = None
+        self._tally = Tally(
+            Account(
+                "scope//all",
+                None if limit is None else parse_dollars(limit, name="limit"),
+                require_choice(enforce, get_args(Enforce), "enforce"),  # type: ignore[arg-type]  # checked by it
+                require_in_flight(in_flight),
+            )
+        )
+
+    def __enter__(self) -> budget:
+        if not self._entered.acquire(blocking=False):
+            raise ConfigError("budget(...): it is entered already: make one for each task, and for each level")
+        install()
+        self._scope = self._inside(current.get())
+        current.set(self._scope)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        scope = self._scope
+        if scope is None or not self._entered.locked():
+            raise ConfigError("budget(...): left before it was entered: use it in a `with` statement")
+        leave(scope)
+        self._scope = replace(scope, parent=None, opened_by=None, refusals=[])
+        refusals, scope.refusals = scope.refusals, []
+        self._entered.release()
+        refusal = next(iter(refusals), None) if error is None else find_budget_error(error)
+        if refusal is None or refusal is error or self._reraise is False:
+            return
+        if error is not None and (isinstance(error, ExceptionGroup) or not isinstance(error, Exception)):
+            return
+        if self._reraise or _caught_by_package(refusal, self._home or _package_of_caller()):
+            raise refusal from None
+
+    async def __aenter__(self) -> budget:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    @property
+    def spent(self) -> Money:
+        """What the calls inside have cost so far, those of inner scopes included."""
+        return Money(self._tally.settled)
+
+    @property
+    def remaining(self) -> Money | None:
+        """The room left in the tightest budget over this scope, calls in flight taken off; `None` without a limit."""
+        return self._tightest()[0]
+
+    @property
+    def resets_at(self) -> datetime | None:
+        """When the tightest budget over this scope begins again (aware, UTC); `None` if it never does."""
+        return self._tightest()[1]
+
+    def _tightest(self) -> tuple[Money | None, datetime | None]:
+        scope = self._scope or self._inside(current.get())
+        rooms = [
+            (account.limit - balance.settled - balance.held, account.end_ms)
+            for account, balance in (scope.guard or default_guard()).balances(scope.tags, scope)
+            if account.limit is not None
+        ]
+        if not rooms:
+            return None, None
+        room, end_ms = min(rooms, key=lambda pair: pair[0])
+        return Money(max(room, 0)), None if end_ms is None else datetime.fromtimestamp(end_ms / 1000, UTC)
+
+    def of_package(self, module: str) -> budget:
+        """Say whose code is inside, where that cannot be seen from who leaves the scope; returns itself."""
+        self._home = module.partition(".")[0]
+        return self
+
+    def _inside(self, outer: Scope | None) -> Scope:
+        around = outer or Scope()
+        return Scope(
+            tags=merge_tags(around.tags, self._tags),
+            tallies=(*around.tallies, self._tally),
+            guard=around.guard,
+            wait_s=self._wait_s or around.wait_s,
+            parent=outer,
+            opened_by=self,
+        )
+
+
+def _tags(tags: Mapping[str, str] | None) -> dict[str, str]:
+    if tags is not None and not isinstance(tags, Mapping):
+        raise ConfigError(f"tags={tags!r}: a mapping of texts is needed, such as {{'team': 'search'}}")
+    return {require_text(name, "tags"): _tag(name, value) for name, value in (tags or {}).items()}
+
+
+def _tag(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"tags[{name!r}]={value!r}: the value of a tag is a text")
+    return require_text(value, "tags['user']") if name == "user" else value
+
+
+def _caught_by_package(error: BaseException, home: str) -> bool:
+    """Whether the frame that caught an error, the outermost it unwound to, is an installed package's, not `home`'s."""
+    if error.__traceback__ is None:
+        return False
+    frame = error.__traceback__.tb_frame
+    path = frame.f_code.co_filename.replace("\\", "/")
+    return ("/site-packages/" in path or "/dist-packages/" in path) and _package(frame) != home
+
+
+def _package_of_caller() -> str:
+    """The top-level package whose code leaves the scope; an application may be installed as a package itself."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and _package(frame) in {__name__.partition(".")[0], "contextlib"}:
+        frame = frame.f_back
+    return "" if frame is None else _package(frame)
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

@@ -1,0 +1,217 @@
+"""
+Watching an answer on its way to the caller.
+
+A body that is not read yet (a stream, a raw response) gets a `Watch`. It hangs
+on the HTTP response, where every reader of the body passes: decoded items go by
+in `listen` / `listen_async`, which the SDK's `Stream.__stream__` is wrapped
+with, and the bytes in a wrapper of `response.stream`. The caller keeps the SDK's
+own objects.
+
+The first of these ends the charge: an item that is the last word, the body's
+end, its failure, its closing, its garbage collection, the interpreter's exit.
+A finalizer leaves the end to the reaper: it may run beneath anything.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from ..concurrency.loops import running_loop
+from ..concurrency.reaper import REAPER, Reaper, must_not_wait
+from ..process.state import PROCESS
+from .watches import Watch
+
+if TYPE_CHECKING:
+    from ..guards.charge import Charge, Follow
+
+EXTENSION = "budgetguard"
+"""Where the watch of a response is found in its `extensions`."""
+
+
+def watch(charge: Charge | Follow, response: Any, is_async: bool) -> None:
+    """Put a watch on an HTTP response, of httpx or httpx2. A body that was read already is taken in at once."""
+    seen = Watch(charge, response, read=response.is_closed)
+    response.extensions[EXTENSION] = seen
+    if response.is_closed:  # as a mock transport gives it
+        seen.take(response.content)
+        seen.conclude()
+        return
+    PROCESS.reaper.start()
+    response.stream = body = _watched_class(response.__class__, is_async)(response.stream, seen)
+    seen.body = ref(body)
+    PROCESS.open[id(seen)] = seen
+    PROCESS.open.pop(id(charge), None)
+    charge.watched = True
+
+
+def listen(items: Iterator[Any], response: Any) -> Iterator[Any]:
+    """The items of a decoded stream, heard by its watch if it has one."""
+    seen = _find(response)
+    if seen is None or seen.decoder is not None:
+        yield from items
+        return
+    seen.decoder = items.gi_code  # type: ignore[attr-defined]  # the SDK's own generator
+    try:
+        for item in items:
+            hide = seen.hear(item)
+            if seen.last_word:
+                seen.finish()
+            if not hide:
+                yield item
+    except GeneratorExit:
+        seen.dropped = True
+        raise
+    finally:
+        items.close()  # type: ignore[attr-defined]
+
+
+async def listen_async(items: AsyncIterator[Any], response: Any) -> AsyncIterator[Any]:
+    """The items of a decoded stream, heard by its watch if it has one."""
+    seen = _find(response)
+    if seen is None or seen.decoder is not None:
+        async for item in items:
+            yield item
+        return
+    seen.decoder = items.ag_code  # type: ignore[attr-defined]  # the SDK's own generator
+    try:
+        async for item in items:
+            hide = seen.hear(item)
+            if seen.last_word:
+                await _finish(seen)
+            if not hide:
+                yield item
+    except GeneratorExit:
+        seen.dropped = True
+        raise
+    finally:
+        # Not `items.aclose()`: where both are garbage, the loop is closing the SDK's own generator already.
+        await response.aclose()
+
+
+async def _finish(seen: Watch) -> None:
+    """`Watch.finish`, in a task."""
+    try:
+        if seen.conclude():
+            await seen.charge.guard.async_shell.run(seen.close())
+    except BaseException:
+        REAPER.put(seen.repeat)
+        raise
+
+
+def _find(response: Any) -> Watch | None:
+    extensions = getattr(response, "extensions", None)
+    return extensions.get(EXTENSION) if type(extensions) is dict else None
+
+
+class _Watched:
+    """What the sync and the async wrapper of a body share: the wrapped one, and its end in a finalizer."""
+
+    def __init__(self, stream: Any, seen: Watch) -> None:
+        self._stream = stream
+        self._watch = seen
+
+    def __getattr__(self, name: str) -> Any:
+        if name in {"_stream", "_watch"}:  # half made, or half gone
+            raise AttributeError(name)
+        return getattr(self._stream, name)
+
+    def __del__(self, reaper: Reaper = REAPER) -> None:  # bound here: at exit the module may be empty already
+        seen = self.__dict__.get("_watch")
+        if seen is not None and not seen.ended:
+            reaper.put(seen.abandon)
+            reaper.put(self._closer())
+
+    def _closer(self) -> Callable[[], object]:
+        """What closes the body, in another thread: its provider would write on."""
+        raise NotImplementedError
+
+
+class _WatchedSync(_Watched):
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for chunk in self._stream:
+                self._watch.take(chunk)
+                yield chunk
+        except Exception:
+            self._end()
+            raise
+        self._watch.whole = True
+        self._end()
+
+    def close(self) -> None:
+        try:
+            self._stream.close()
+        finally:
+            self._watch.note_closing()
+            self._end()
+
+    def _end(self) -> None:
+        seen = self._watch
+        if seen.ended:
+            return
+        if must_not_wait():
+            REAPER.put(seen.end)
+        else:
+            seen.finish()
+
+    def _closer(self) -> Callable[[], object]:
+        return self._stream.close  # type: ignore[no-any-return]
+
+
+class _WatchedAsync(_Watched):
+    def __init__(self, stream: Any, seen: Watch) -> None:
+        super().__init__(stream, seen)
+        self._loop = running_loop()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._stream:
+                self._watch.take(chunk)
+                yield chunk
+        except Exception:
+            await self._end()
+            raise
+        self._watch.whole = True
+        if self._watch.decoder is None:  # else it closes the body, and does not wait for long until then
+            await self._end()
+
+    async def aclose(self) -> None:
+        try:
+            await self._stream.aclose()
+        finally:
+            self._watch.note_closing()
+            await self._end()
+
+    async def _end(self) -> None:
+        seen = self._watch
+        if seen.ended:
+            return
+        if must_not_wait():
+            REAPER.put(seen.end)
+        else:
+            await _finish(seen)
+
+    def _closer(self) -> Callable[[], object]:
+        return partial(_close_in_loop, self._loop, self._stream)
+
+
+def _close_in_loop(loop: Any, stream: Any) -> None:
+    """Have a body closed where it was opened, if that is still there."""
+    if loop is not None:
+        with suppress(RuntimeError):  # the loop is closed, and with it all that it had open
+            loop.call_soon_threadsafe(lambda: loop.create_task(stream.aclose()))
+
+
+@cache
+def _watched_class(response: type, is_async: bool) -> type:
+    # httpx checks a body for its own base class, and only for the one kind: a class that is both fails there.
+    ours: type = _WatchedAsync if is_async else _WatchedSync
+    name = "AsyncByteStream" if is_async else "SyncByteStream"
+    packages = [sys.modules.get(cls.__module__.partition(".")[0]) for cls in response.__mro__]
+    base = next(found for package in packages if (found := getattr(package, name, None)) is not None)
+    return type(ours.__name__, (ours, base), {})

@@ -1,0 +1,1 @@
+"""The server's endpoints: tables of them, and what all have in common."""

@@ -1,0 +1,258 @@
+"""The native API of the ledger: one endpoint for each operation of `ledger.Store`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from ...budgets.rules import UserBudget, terms_key
+from ...errors import StoreError
+from ...ledger import (
+    Admitted,
+    Carried,
+    Conflict,
+    Ended,
+    Refusal,
+    Settled,
+    Stale,
+    Terms,
+)
+from ...money import MAX_AMOUNT
+from ...stores.rules import require_amount, require_amounts, require_rows
+from ..keys import ADMIN, READ, SPEND
+from ..problems import Refused
+from . import schemas as s
+from . import wire
+from .batches import Release, Reserve, Settle
+from .endpoint import MOST_BYTES_OF_MANY, MOST_BYTES_OF_SEVERAL, Action, Ask
+
+_OF_CALLS = ("responses/", "batches/", "files/")
+"""The keys of terms that a spender writes: what it remembers of work in the background, and of files for it."""
+_OF_USERS = "users/"
+
+_OF_MODELS = "models/"
+"""The accounts that a spender lists: what a user spent on each model, which `update_cost` returns."""
+
+
+def reserve(ask: Ask) -> Reserve:
+    """Place a hold on all of its accounts, or on none."""
+    held = wire.hold(ask.body)
+    _refuse(require_amount, held.amount, "a hold")
+    return Reserve(held)
+
+
+def reserved(ask: Ask, asked: Reserve, outcome: Admitted | Refusal | Stale | Ended) -> s.Reserved:
+    """The answer to it."""
+    ask.project.meter.reserved(asked.hold, outcome)
+    return wire.reserved(outcome, asked.hold)
+
+
+def settle(ask: Ask) -> Settle:
+    """End a hold at its true cost, once; also when it expired, was released, or never seen."""
+    return _settlement(ask.body)
+
+
+def settled(ask: Ask, asked: Settle, outcome: Settled | Conflict) -> s.SettledOut:
+    """The answer to it."""
+    ask.project.meter.settled(asked.hold, asked.entry, outcome)
+    return wire.settled(outcome)
+
+
+def release(ask: Ask) -> Release:
+    """Give a hold back: the call was not made."""
+    return Release(ask.body.id)
+
+
+def released(ask: Ask, asked: Release, outcome: None) -> s.Done:
+    """The answer to it."""
+    ask.project.meter.released()
+    return s.Done()
+
+
+def renew(ask: Ask) -> s.Renewed:
+    """Have holds whose calls live count for another ttl, also those that have expired; not those that have ended."""
+    held = [wire.hold(each) for each in ask.body.holds]
+    _refuse(require_amounts, held)
+    return s.Renewed(ask.project.store.renew(held))
+
+
+def settle_many(ask: Ask) -> s.SettledMany:
+    """Settle each of these, in their order."""
+    settlements = [_settlement(each) for each in ask.body.settlements]
+    outcomes = ask.project.store.settle_many(settlements)
+    return s.SettledMany([settled(ask, *pair) for pair in zip(settlements, outcomes, strict=True)])
+
+
+def _settlement(said: s.SettlementIn) -> Settle:
+    held, entry = wire.hold(said.hold), wire.entry(said.entry)
+    _refuse(require_amount, entry.cost, "a cost")
+    if held.id != entry.hold_id:
+        raise Refused(422, f"entry.hold_id={entry.hold_id!r} is not hold.id={held.id!r}", param="entry.hold_id")
+    return Settle(held, entry)
+
+
+def balances(ask: Ask) -> s.Balances:
+    """What these accounts have taken, in the order asked."""
+    return s.Balances(wire.balances(ask.project.store.balances(ask.body.keys)))
+
+
+def accounts(ask: Ask) -> s.Balances:
+    """All accounts whose key begins with a prefix, by key, page by page."""
+    asked: s.PrefixIn = ask.body
+    if ask.caller.scope == SPEND and not asked.prefix.startswith(_OF_MODELS):
+        raise Refused(403, f"this key is for spend only; it may list what begins with {_OF_MODELS}", "permission_error")
+    return s.Balances(wire.balances(islice(ask.project.store.accounts(asked.prefix, after=asked.after), asked.limit)))
+
+
+def terms(ask: Ask) -> s.FoundTerms:
+    """The stored terms under a key."""
+    found = ask.project.store.terms(ask.body.key)
+    return s.FoundTerms(None if found is None else wire.terms(found))
+
+
+def put_terms(ask: Ask) -> s.FoundTerms:
+    """Store terms with the next version; null if another version than the expected one is there."""
+    body: s.PutTermsIn = ask.body
+    if ask.caller.scope == SPEND and not body.key.startswith(_OF_CALLS):
+        raise Refused(403, "this key is for spend only; a budget is changed with an admin key", "permission_error")
+    _require_budget(body.key, body.body)
+    put = ask.project.store.put_terms(body.key, body.body, expected=body.expected)
+    return s.FoundTerms(None if put is None else wire.terms(put))
+
+
+def all_terms(ask: Ask) -> s.TermsPage:
+    """All stored terms whose key begins with a prefix, by key, page by page."""
+    asked: s.PrefixIn = ask.body
+    if ask.caller.scope == SPEND and not asked.prefix.startswith(_OF_CALLS):
+        names = ", ".join(_OF_CALLS)
+        raise Refused(403, f"this key is for spend only; it may list what begins with {names}", "permission_error")
+    found = islice(ask.project.store.all_terms(asked.prefix, after=asked.after), asked.limit)
+    return s.TermsPage([wire.terms(each) for each in found])
+
+
+def holds(ask: Ask) -> s.OpenHolds:
+    """Holds that are open and not expired."""
+    return s.OpenHolds([wire.open_hold(each) for each in ask.project.store.holds()])
+
+
+def entries(ask: Ask) -> s.EntriesPage:
+    """The history, a page of it: `after` the hold id of the last one."""
+    asked = wire.query(ask.body)
+    most = s.MOST_PAGE if asked.limit is None else min(asked.limit, s.MOST_PAGE)
+    found = ask.project.store.entries(replace(asked, limit=most))
+    return s.EntriesPage([wire.entry_out(each) for each in found])
+
+
+def totals(ask: Ask) -> s.Totals:
+    """Entries, added up in groups."""
+    found = ask.project.store.totals(ask.body.by, wire.query(ask.body.query))
+    return s.Totals([wire.total(each) for each in found])
+
+
+def check(ask: Ask) -> s.Differences:
+    """Add up every account from its holds and entries again."""
+    return s.Differences([wire.difference(each) for each in ask.project.store.check()])
+
+
+def prune(ask: Ask) -> s.Pruned:
+    """Delete the entries, and the accounts whose period ended, before a time."""
+    return s.Pruned(ask.project.store.prune(ask.body.before_ms))
+
+
+def carried(ask: Ask) -> s.CarriedPage:
+    """All accounts with what their entries do not tell, by key, page by page."""
+    asked: s.AfterIn = ask.body
+    found = islice(ask.project.store.carried(after=asked.after), asked.limit)
+    return s.CarriedPage([s.CarriedOut(*each) for each in found])
+
+
+def load(ask: Ask) -> s.Done:
+    """Put rows of other books on these as they are, all of them or none: for copies and restores."""
+    body: s.LoadIn = ask.body
+    rows = [Carried(each.key, each.end_ms, each.pruned) for each in body.accounts]
+    entries_ = [wire.entry(each.entry)._replace(at_ms=each.at_ms) for each in body.entries]
+    _refuse(require_rows, rows, entries_)
+    for each in body.terms:
+        _require_budget(each.key, each.body)
+    ask.project.store.load(
+        terms=[Terms(each.key, each.version, each.body) for each in body.terms], accounts=rows, entries=entries_
+    )
+    return s.Done()
+
+
+def clock(ask: Ask) -> s.Now:
+    """The store's clock."""
+    return s.Now(ask.project.store.now_ms())
+
+
+def _require_budget(key: str, body: str | None) -> None:
+    """Refuse what is no budget where budgets are: whoever lists them would meet it."""
+    if body is None or not key.startswith(_OF_USERS):
+        return
+    try:
+        own = UserBudget.from_text(body, 0)
+        for seconds in (own.created_s, own.updated_s):
+            datetime.fromtimestamp(seconds, UTC)
+            own.account(round(seconds * 1000))
+        limit = 0 if own.rule.limit is None else own.rule.limit
+        numbers = (own.epoch, 10**15), (limit, MAX_AMOUNT)
+        right = terms_key(own.user) == key and all(type(it) is int and 0 <= it <= most for it, most in numbers)
+    except Exception:  # it may be anything
+        right = False
+    if not right:
+        raise Refused(422, f"key={key!r}: this body is not that user's budget; see PUT /v1/budgets", param="body")
+
+
+def _refuse(require: Callable[..., None], *args: Any) -> None:
+    """Refuse what no store would book: that is a fault of the request, and none of the store's."""
+    try:
+        require(*args)
+    except StoreError as error:
+        raise Refused(422, str(error), "store_error", code="absurd_amount") from None
+
+
+_SPENDERS = frozenset({SPEND, ADMIN})
+_READERS = frozenset({READ, ADMIN})
+_ALL = frozenset({SPEND, READ, ADMIN})
+
+ENDPOINTS = [
+    Action("POST", "/v1/reserve", reserve, s.Reserved, _SPENDERS, s.HoldIn, finish=reserved),
+    Action("POST", "/v1/settle", settle, s.SettledOut, _SPENDERS, s.SettlementIn, finish=settled),
+    Action("POST", "/v1/release", release, s.Done, _SPENDERS, s.ReleaseIn, finish=released),
+    Action(
+        "POST",
+        "/v1/settle_many",
+        settle_many,
+        s.SettledMany,
+        _SPENDERS,
+        s.SettlementsIn,
+        slow=True,
+        most_bytes=MOST_BYTES_OF_SEVERAL,
+    ),
+    Action("POST", "/v1/renew", renew, s.Renewed, _SPENDERS, s.HoldsIn, slow=True, most_bytes=MOST_BYTES_OF_SEVERAL),
+    Action("POST", "/v1/balances", balances, s.Balances, _ALL, s.KeysIn, most_bytes=MOST_BYTES_OF_SEVERAL),
+    Action("POST", "/v1/ledger/terms", terms, s.FoundTerms, _ALL, s.TermsIn),
+    Action("POST", "/v1/ledger/put_terms", put_terms, s.FoundTerms, _SPENDERS, s.PutTermsIn),
+    Action("POST", "/v1/ledger/clock", clock, s.Now, _ALL, s.Nothing),
+    Action("POST", "/v1/ledger/accounts", accounts, s.Balances, _ALL, s.PrefixIn, slow=True),
+    Action("POST", "/v1/ledger/all_terms", all_terms, s.TermsPage, _ALL, s.PrefixIn, slow=True),
+    Action("POST", "/v1/ledger/holds", holds, s.OpenHolds, _READERS, s.Nothing, slow=True),
+    Action("POST", "/v1/ledger/entries", entries, s.EntriesPage, _READERS, s.QueryIn, slow=True),
+    Action("POST", "/v1/ledger/totals", totals, s.Totals, _READERS, s.TotalsIn, slow=True),
+    Action("POST", "/v1/ledger/check", check, s.Differences, _READERS, s.Nothing, slow=True),
+    Action("POST", "/v1/ledger/carried", carried, s.CarriedPage, _READERS, s.AfterIn, slow=True),
+    Action(
+        "POST",
+        "/v1/ledger/load",
+        load,
+        s.Done,
+        frozenset({ADMIN}),
+        s.LoadIn,
+        slow=True,
+        most_bytes=MOST_BYTES_OF_MANY,
+    ),
+    Action("POST", "/v1/ledger/prune", prune, s.Pruned, frozenset({ADMIN}), s.PruneIn, slow=True),
+]

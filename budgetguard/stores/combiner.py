@@ -1,0 +1,292 @@
+"""
+One writer at a time, in turn: the gate before a file that many threads and processes write.
+
+SQLite's own busy handler sleeps and tries again, so that a process in a closed loop can keep all others out. `Gate`
+is a lock between processes with a queue: whoever waits for its turn holds the place at the head of the line, and who
+leaves has to line up again.
+
+`Combiner` shares one passage through the gate among the threads of a process. A caller that finds the gate free goes
+through at once. Where it is not, or another thread is inside, callers queue, and a helper thread waits in their place,
+so that a caller can give up at its deadline; once inside it runs what all of them have queued, in one transaction with
+one sync to the disk (flat combining).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from ..concurrency.interrupts import raise_interruption
+from ..concurrency.locks import Latch, latch, mutex, take
+from ..errors import StoreError
+from .permissions import access_of, open_file
+
+T = TypeVar("T")
+
+BATCH = 64
+"""How many operations share one transaction at most: others at the gate wait for it."""
+
+HELPER_IDLE_S = 1.0
+"""How long the helper thread stays when there is nothing to do."""
+
+
+BUSY = "the store was busy for {seconds}: another process keeps it locked, or is stopped; nothing was done"
+SLOW = "the store did not finish within {seconds}, because its disk is slow; it may still do so"
+
+
+class Passage(Protocol):
+    """What only one at a time may be inside of."""
+
+    def try_enter(self) -> bool:
+        """Enter if nobody is inside and nobody waits."""
+        ...
+
+    def enter(self) -> None:
+        """Wait until one may enter. Raises `OSError` if that cannot be."""
+        ...
+
+    def leave(self) -> None:
+        """Let the next one in."""
+        ...
+
+    def drop(self) -> None:
+        """Let go of what it needs."""
+        ...
+
+
+class Gate:
+    """A fair lock between processes: two lock files beside `path`, held by `flock`."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._files: tuple[int, int] | None = None
+
+    def try_enter(self) -> bool:
+        """Enter if nobody is inside and nobody waits; not if the lock files cannot be used, which `enter` tells."""
+        try:
+            line, turn = self._files or self._open()
+            fcntl.flock(line, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise_interruption(error)
+            return False
+        try:
+            fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise_interruption(error)
+            return False
+        finally:
+            fcntl.flock(line, fcntl.LOCK_UN)
+        return True
+
+    def enter(self) -> None:
+        """Wait for the head of the line, then for the turn. Raises `OSError` if the lock files cannot be used."""
+        line, turn = self._files or self._open()
+        fcntl.flock(line, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+        finally:
+            fcntl.flock(line, fcntl.LOCK_UN)
+
+    def leave(self) -> None:
+        """Let the next one in."""
+        if self._files is not None:
+            fcntl.flock(self._files[1], fcntl.LOCK_UN)
+
+    def drop(self) -> None:
+        """Close the lock files. In a forked child this leaves the parent's lock alone."""
+        if self._files is not None:
+            for file in self._files:
+                os.close(file)
+            self._files = None
+
+    def _open(self) -> tuple[int, int]:
+        access = access_of(self._path)
+        line = open_file(self._path + "-line", os.O_RDWR, access)
+        try:
+            turn = open_file(self._path + "-turn", os.O_RDWR, access)
+        except OSError:
+            os.close(line)
+            raise
+        self._files = (line, turn)
+        return self._files
+
+
+@dataclass(slots=True, eq=False)
+class Operation:
+    """Work to be done inside the gate, by whichever thread gets there."""
+
+    work: Callable[..., Any]
+    args: tuple[Any, ...]
+    durable: bool
+    """Whether the answer must survive a power cut."""
+    deadline: float
+    """On the monotonic clock, in seconds."""
+    result: Any = None
+    error: Exception | None = None
+    finished: bool = False
+    done: Latch | None = None
+    """Of one that was queued: taken until it is finished."""
+
+    def finish(self, error: Exception | None = None) -> None:
+        """Wake the caller, with the result or this error."""
+        if not self.finished:
+            self.error = error
+            self.finished = True
+            if self.done is not None:
+                self.done.release()
+
+
+class Combiner:
+    """
+    Runs operations in batches: `run` gets up to `BATCH` of them inside the gate and fills in results or errors.
+
+    An operation may run twice if the thread that ran it was interrupted, so each must be harmless to repeat.
+    """
+
+    def __init__(
+        self, gate: Passage, run: Callable[[list[Operation]], None], *, busy: str = BUSY, slow: str = SLOW
+    ) -> None:
+        self._gate = gate
+        self._run = run
+        self._busy = busy
+        self._slow = slow
+        self._mutex = mutex("gate queue")
+        self._lead = mutex("gate lead")
+        self._queue: deque[Operation] = deque()
+        self._helping = False
+        self._sleeping = False
+        """Whether the helper waits for the bell: while it works, it sees by itself what is queued."""
+        self._bell = latch()
+        self._bell.acquire()
+
+    def submit(self, work: Callable[..., T], args: tuple[Any, ...], *, durable: bool, timeout_s: float) -> T:
+        """
+        The result of `work` with these arguments, run inside the gate. Raises `StoreError` at the deadline.
+
+        What had begun by then may still be done, or not: repeat it, or undo it.
+        """
+        operation = Operation(work, args, durable, time.monotonic() + timeout_s)
+        # Almost always nobody else is there. Whoever is turned away meanwhile queues, and calls the helper.
+        if not self._queue and take(self._lead, timeout=0):
+            try:
+                if self._gate.try_enter():
+                    self._run([operation])
+                    self._gate.leave()
+                    operation.finished = True
+            except BaseException:  # interrupted, maybe just as it was entered or left: twice is harmless
+                self._gate.leave()
+                raise
+            finally:
+                self._lead.release()
+        if not operation.finished:
+            self._wait(operation, timeout_s)
+        if operation.error is not None:
+            raise operation.error
+        result: T = operation.result
+        return result
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until nobody leads and close the gate's files; whether that was so in time."""
+        if not take(self._lead, timeout_s):
+            return False
+        try:
+            self._gate.drop()
+        finally:
+            self._lead.release()
+        return True
+
+    def _batch(self) -> None:
+        """Run what is queued, inside the gate."""
+        with self._mutex:
+            batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+        try:
+            self._run(batch)
+        except BaseException:
+            # This thread was interrupted; the others in the batch were not.
+            with self._mutex:
+                self._queue.extendleft([operation for operation in reversed(batch) if not operation.finished])
+            raise
+        for operation in batch:
+            operation.finish(operation.error)
+
+    def _wait(self, operation: Operation, timeout_s: float) -> None:
+        """Queue an operation, and wait until it is finished."""
+        done = operation.done = latch()
+        done.acquire()
+        if not self._line_up(operation):
+            self._serve()
+        if done.acquire(timeout=max(0.0, operation.deadline - time.monotonic())):
+            return
+        with self._mutex:
+            try:
+                self._queue.remove(operation)
+            except ValueError:
+                if operation.finished:
+                    return
+                raise StoreError(self._slow.format(seconds=f"{timeout_s:g} s")) from None
+        raise StoreError(self._busy.format(seconds=f"{timeout_s:g} s"))
+
+    def _fail(self, error: OSError) -> None:
+        with self._mutex:
+            batch = list(self._queue)
+            self._queue.clear()
+        for operation in batch:
+            failed = StoreError(f"the store's lock file cannot be used ({error}): let this user write to its directory")
+            failed.__cause__ = error
+            operation.finish(failed)
+
+    def _line_up(self, operation: Operation) -> bool:
+        """Queue an operation; whether there is a helper who will see to it."""
+        with self._mutex:
+            self._queue.append(operation)
+            if self._sleeping:
+                self._sleeping = False
+                self._bell.release()
+            elif not self._helping:
+                with suppress(RuntimeError):  # The interpreter is shutting down: wait here, as nobody else can.
+                    threading.Thread(target=self._help, name="budgetguard-store", daemon=True).start()
+                    self._helping = True
+            return self._helping
+
+    def _help(self) -> None:
+        try:
+            while self._has_work():
+                self._serve()
+        except BaseException:  # interrupted: the next one who queues calls another helper
+            self._helping = False
+            raise
+
+    def _has_work(self) -> bool:
+        """Wait until there is something in the queue; `False` if there was nothing for long, and the helper is off."""
+        with self._mutex:
+            if self._queue:
+                return True
+            self._sleeping = True
+        if not self._bell.acquire(timeout=HELPER_IDLE_S):
+            with self._mutex:
+                if self._sleeping:
+                    self._sleeping = self._helping = False
+                    return False
+            self._bell.acquire()  # it was rung in the meantime
+        return True
+
+    def _serve(self) -> None:
+        while self._queue:
+            with self._lead:
+                try:
+                    self._gate.enter()
+                except OSError as error:
+                    raise_interruption(error)
+                    self._fail(error)
+                    return
+                try:
+                    self._batch()
+                finally:
+                    self._gate.leave()

@@ -1,0 +1,119 @@
+"""
+The tables and functions of PostgreSQL, in versions: made once, however many processes start together.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from psycopg import errors
+
+from ...errors import StoreError
+from .link import PostgresBooks, extend
+
+VERSION = 3
+"""Of the tables and functions that this program needs."""
+
+FUNCTIONS = (
+    "books.sql",
+    "reserve.sql",
+    "renew.sql",
+    "settle.sql",
+    "load.sql",
+)
+TABLES = {1: "tables.sql"}
+"""What each version adds to the tables."""
+
+SETUP_S = 20.0
+"""How long the tables may take to be made, once, in seconds."""
+
+LOCK = 0x62756467
+"""The advisory lock of those who migrate."""
+
+HEAD = """\
+CREATE SCHEMA IF NOT EXISTS budgetguard;
+CREATE TABLE IF NOT EXISTS budgetguard.schema_version (version integer NOT NULL);
+"""
+
+GRANTS = """
+-- For a program that runs as a user of its own:
+--   GRANT USAGE ON SCHEMA budgetguard TO app;
+--   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA budgetguard TO app;
+"""
+
+
+def schema_sql() -> str:
+    """All that an empty database needs, in one transaction, for `psql -f`."""
+    tables = "\n".join([_text(name) for name in TABLES.values()])
+    functions = "\n".join([_text(name) for name in FUNCTIONS])
+    head = "-- What budgetguard keeps in PostgreSQL (14 or later). Run it once, in an empty database or beside yours.\n"
+    return (
+        f"{head}{GRANTS}\nBEGIN;\n{HEAD}\n{tables}\n{functions}\n"
+        f"INSERT INTO budgetguard.schema_version (version) VALUES ({VERSION});\nCOMMIT;\n"
+    )
+
+
+def find_version(books: PostgresBooks) -> int:
+    """The version there is; 0: none."""
+    try:
+        rows = books.execute("SELECT max(version) FROM budgetguard.schema_version").fetchall()
+    except (errors.UndefinedTable, errors.InvalidSchemaName):
+        return 0
+    return rows[0][0] or 0
+
+
+def need(books: PostgresBooks, name: str) -> None:
+    """Bring the tables and functions up to date if this user may; raises `StoreError` if it must not go on."""
+    there = find_version(books)
+    if there < VERSION:
+        extend(books, SETUP_S)
+        try:
+            migrate(books, name)
+        except errors.InsufficientPrivilege as error:
+            raise StoreError(
+                f"{name} has no tables of budgetguard, or old ones, and this user may not make them: let its owner "
+                "run `budgetguard migrate`, or what `budgetguard sql postgres` prints"
+            ) from error
+    elif there > VERSION:
+        raise _newer(name, there)
+
+
+def migrate(books: PostgresBooks, name: str) -> list[str]:
+    """Apply what is missing, in one transaction; what was applied."""
+    done = []
+    with books.connection.transaction():
+        books.execute(f"SET LOCAL lock_timeout = {round(SETUP_S * 1000)}")
+        books.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+        there = find_version_inside(books)
+        if there > VERSION:
+            raise _newer(name, there)
+        if there == VERSION:
+            return []
+        books.execute(HEAD)
+        for version, file in TABLES.items():
+            if version > there:
+                books.execute(_text(file).encode())
+                done.append(f"tables, version {version}")
+        for file in FUNCTIONS:
+            books.execute(_text(file).encode())
+        done.append(f"functions, version {VERSION}")
+        books.execute("DELETE FROM budgetguard.schema_version")
+        books.execute(f"INSERT INTO budgetguard.schema_version (version) VALUES ({VERSION})".encode())
+    return done
+
+
+def find_version_inside(books: PostgresBooks) -> int:
+    """`find_version` in a transaction, which an error would end."""
+    there = books.execute("SELECT to_regclass('budgetguard.schema_version') IS NOT NULL").fetchall()[0][0]
+    return find_version(books) if there else 0
+
+
+def _newer(name: str, there: int) -> StoreError:
+    return StoreError(
+        f"{name}: its tables have version {there}, made by a newer budgetguard than this one (version {VERSION}): "
+        "upgrade budgetguard-llm here"
+    )
+
+
+def _text(name: str) -> str:
+    return (files(__package__) / "sql" / name).read_text("utf-8")

@@ -1,0 +1,425 @@
+"""
+The ledger in PostgreSQL: for many machines.
+
+One operation is one call of a function in the database, and one round trip. A settlement is on the server's disk before
+its caller hears of it, but holds no account while it waits for the disk. A hold does not wait: a server that loses
+power loses the calls in flight too.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+from ...errors import ConfigError, StoreError
+from ...ledger import (
+    Account,
+    Admitted,
+    Balance,
+    Carried,
+    Clock,
+    Conflict,
+    Difference,
+    Ended,
+    Entry,
+    Hold,
+    Millis,
+    OpenHold,
+    Query,
+    Refusal,
+    Settled,
+    Stale,
+    Terms,
+    Total,
+    grant,
+)
+from ..deadlines import (
+    CHANGE_S,
+    READ_S,
+    RESERVE_S,
+    SETTLE_S,
+    Deadlines,
+    take_deadlines,
+)
+from ..encoding import raw
+from ..remote import journal_home
+from ..rules import (
+    REAP,
+    REAP_MORE,
+    off_clock,
+    require_amount,
+    require_amounts,
+    require_costs,
+    require_rows,
+)
+from . import reports, schema
+from .address import address, require_escaped
+from .examine import examine
+from .link import PostgresBooks, PostgresLink, PostgresPool, make_pool
+from .rows import (
+    millis,
+    numbers,
+    pack_accounts,
+    pack_renewals,
+    pack_rows,
+    pack_settlements,
+    pack_tags,
+    pack_terms,
+)
+
+T = TypeVar("T")
+
+EVERYTHING = Query()
+
+POOL_SIZE = 8
+"""How many connections a process opens at most."""
+
+BATCH = 100
+"""Settlements in one transaction: each takes a lock, of which a server has some thousands."""
+
+REAP_PAUSE_S = 0.001
+"""How long a reserve that had no room waits before it looks at what is due again."""
+
+LAST_TRY = 0.25
+"""The part of a reserve's time that is left for its last try, which must be answered."""
+
+PRUNE_ROWS = 2000
+"""Entries deleted in one transaction."""
+
+OPTIONS = {*Deadlines._fields, "pool_size"}
+"""Of a URL: those that are ours, not libpq's."""
+
+RESERVE = "SELECT budgetguard.reserve(%s::integer, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
+SETTLE = "CALL budgetguard.settle_durably(%s::integer, %s::bigint, %b, %b, %b, %b, %b, %b, %b, %b, NULL)"
+LOAD = f"SELECT budgetguard.load(%s::integer, %s::bigint, {', '.join(['%b'] * 13)})"
+RENEW = f"SELECT budgetguard.renew(%s::integer, %s::bigint, {', '.join(['%b'] * 7)})"
+RELEASE = "SELECT budgetguard.release(%s::integer, %s::bigint, %b)"
+
+
+class PostgresStore:
+    """
+    A `Store` in a database of PostgreSQL 14 or later, in its schema `budgetguard`.
+
+    `pool` is a `psycopg_pool.ConnectionPool` of yours, or a URL, for which the store has a pool of its own. Without a
+    `clock` the server's clock decides. `reserve_s` and `settle_s` are how long these operations may take before they
+    fail with `StoreError`, in seconds.
+    """
+
+    blocking = True
+
+    def __init__(
+        self,
+        pool: Any,
+        *,
+        namespace: str = "default",
+        clock: Clock | None = None,
+        reserve_s: float = RESERVE_S,
+        settle_s: float = SETTLE_S,
+        pool_size: int = POOL_SIZE,
+    ) -> None:
+        if isinstance(pool, AsyncConnectionPool):
+            raise ConfigError(
+                "store: an AsyncConnectionPool cannot be shared with synchronous callers: give a "
+                "psycopg_pool.ConnectionPool, or the URL; async callers wait for it in threads"
+            )
+        if not isinstance(pool, str | ConnectionPool):
+            raise ConfigError(f"store={type(pool).__name__}: a psycopg_pool.ConnectionPool or a URL is needed")
+        self.namespace = namespace
+        self._clock = clock
+        self._reserve_s = reserve_s
+        self._settle_s = settle_s
+        self._ns = 0
+        self._pool = pool
+        self._pool_size = pool_size
+        self._parents = False
+        """Whether the pool is the parent's, in a forked child."""
+        where = address(pool) if isinstance(pool, str) else address(pool.conninfo, pool.kwargs)
+        self._name = where or "PostgreSQL at the address of its pool"
+        self.journal = where and journal_home(where, namespace)
+        """The directory where settlements wait while the server cannot be reached; `None`: in memory."""
+        self._start()
+        _stores.add(self)
+
+    @classmethod
+    def from_url(cls, url: str, *, namespace: str = "default", clock: Clock | None = None) -> PostgresStore:
+        """The store of a `postgresql://` URL; raises `ConfigError` if it is not one."""
+        require_escaped(url)
+        plain, _, query = url.partition("?")
+        deadlines, options = take_deadlines(query, Deadlines())
+        sizes = [value for name, value in options if name == "pool_size"]
+        size = sizes[-1] if sizes else str(POOL_SIZE)
+        if not size.isdecimal() or not 1 <= int(size) <= 1000:
+            raise ConfigError(f"store: pool_size={size} is no number of connections, from 1 to 1000")
+        rest = [said for said in query.split("&") if unquote(said.partition("=")[0]) not in OPTIONS]
+        plain += "?" + "&".join(rest) if rest != [""] else ""
+        return cls(plain, namespace=namespace, clock=clock, pool_size=int(size), **deadlines._asdict())
+
+    def __repr__(self) -> str:
+        return f"PostgresStore({self._name!r}, namespace={self.namespace!r})"
+
+    def now_ms(self) -> Millis:
+        """The store's clock."""
+        if self._clock is not None:
+            return int(self._clock() * 1000)
+        now: Millis = self._ask("SELECT budgetguard.now_ms(-1)", ())[0][0]
+        return now
+
+    def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
+        """Place a hold on all of its accounts, or on none. Near the deadline it reaps no further and refuses."""
+        require_amount(hold.amount, "a hold")
+        end = time.monotonic() + self._reserve_s
+        last = end - LAST_TRY * self._reserve_s
+        reap = REAP
+        while True:
+            answer, *said = self._reserve(hold, reap, max(end - time.monotonic(), 0.001))
+            if answer == "a":
+                return Admitted(int(said[0]))
+            if answer == "e":
+                return Ended()
+            if answer == "s":
+                stale = self._stale(hold, int(said[0]))
+                if stale is not None:
+                    return stale
+            elif said[3] == "0" or time.monotonic() > last:
+                return _refusal(hold, int(said[0]), int(said[1]), int(said[2]))
+            else:  # perhaps by another session, which is given a moment
+                reap = REAP_MORE
+                time.sleep(REAP_PAUSE_S)
+
+    def _reserve(self, hold: Hold, reap: int, timeout_s: float) -> list[str]:
+        keys, rules, windows, window_of = pack_accounts(hold.accounts)
+        term_keys, versions = pack_terms(hold.terms)
+        names, values = pack_tags(hold.tags)
+        least = -1 if hold.least is None else hold.least
+        said = (self._now(), hold.amount, least, hold.useful, hold.ttl_ms, hold.on_expire == "charge", reap)
+        behind = (
+            raw(hold.id),
+            numbers(*said),
+            keys,
+            rules,
+            windows,
+            window_of,
+            term_keys,
+            versions,
+            names,
+            values,
+            raw(hold.provider),
+            raw(hold.model),
+        )
+
+        def work(books: PostgresBooks) -> str:
+            row = books.execute(RESERVE, (self._ns, *behind), prepare=True).fetchone()
+            answer: str = row[0] if row else ""
+            return answer
+
+        return self._link.run(work, timeout_s).split(" ")
+
+    def _stale(self, hold: Hold, now: Millis) -> Stale | None:
+        """What has changed; `None` if it is as the hold says again."""
+        newer = []
+        if hold.terms:
+            there = {terms.key: terms for terms in self._find_terms([key for key, _ in hold.terms])}
+            for key, version in hold.terms:
+                terms = there.get(key) or Terms(key, 0, None)
+                if terms.version != version:
+                    newer.append(terms)
+        return Stale(now, tuple(newer)) if newer or off_clock(hold.accounts, now) else None
+
+    def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
+        """End a hold at its true cost and record the entry, once."""
+        return self._settle([(hold, entry)], self._settle_s)[0]
+
+    def settle_many(self, settlements: Sequence[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
+        """`settle` for each of these, in this order, within one deadline; what was done before a failure stays done."""
+        return self._settle(settlements, CHANGE_S) if settlements else []
+
+    def _settle(self, settlements: Sequence[tuple[Hold, Entry]], timeout_s: float) -> list[Settled | Conflict]:
+        require_costs(entry for _, entry in settlements)
+        waiting, now = iter(settlements), self._now()
+        packed = []
+        while batch := list(islice(waiting, BATCH)):
+            packed.append(pack_settlements(batch))
+
+        def work(books: PostgresBooks) -> list[int]:
+            answers: list[int] = []
+            for some in packed:
+                row = books.execute(SETTLE, (self._ns, now, *some), prepare=True).fetchone()
+                answers += row[0] if row else []
+            return answers
+
+        said = iter(self._link.run(work, timeout_s))
+        return [
+            Conflict(cost) if kind == 2 else Settled(cost, kind == 1) for kind, cost in zip(said, said, strict=True)
+        ]
+
+    def release(self, hold_id: str) -> None:
+        """Give a hold back; a release of an unknown hold is remembered."""
+        now, id_ = self._now(), raw(hold_id)
+        self._link.run(lambda books: books.execute(RELEASE, (self._ns, now, id_), prepare=True), self._settle_s)
+
+    def renew(self, holds: Sequence[Hold]) -> list[bool]:
+        """Have these holds count for another ttl; whether each does."""
+        require_amounts(holds)
+        if not holds:
+            return []
+        said = (self._now(), *pack_renewals(holds))
+
+        def work(books: PostgresBooks) -> list[int]:
+            row = books.execute(RENEW, (self._ns, *said)).fetchone()
+            return list(row[0]) if row else []
+
+        return [answer == 1 for answer in self._link.run(work, CHANGE_S)]
+
+    def balances(self, keys: Sequence[str]) -> list[Balance]:
+        """The balances of accounts, in the order asked; zeros for one that was never used."""
+        return reports.balances(self._ask, self._ready(), keys, self._now())
+
+    def accounts(self, prefix: str = "", *, after: str | None = None) -> Iterator[Balance]:
+        """All accounts whose key starts with `prefix`, in the order of their keys."""
+        return reports.accounts(self._ask, self._ready(), prefix, after, self._now())
+
+    def terms(self, key: str) -> Terms | None:
+        """The terms under a key; `None` if there never were any."""
+        found = self._find_terms([key])
+        return found[0] if found else None
+
+    def _find_terms(self, keys: Sequence[str]) -> list[Terms]:
+        return reports.find_terms(self._ask, self._ready(), keys)
+
+    def put_terms(self, key: str, body: str | None, *, expected: int | None = None) -> Terms | None:
+        """Store (`None`: remove) the terms under a key, with the next version; only over `expected` if given."""
+        sql = "SELECT budgetguard.put_terms(%s::integer, %b, %b::bytea, %s::bigint)"
+        said = (raw(key), None if body is None else raw(body), -1 if expected is None else expected)
+        rows = self._link.run(lambda books: books.execute(sql, (self._ns, *said)).fetchall(), CHANGE_S, again=False)
+        version: int | None = rows[0][0]
+        return None if version is None else Terms(key, version, body)
+
+    def all_terms(self, prefix: str = "", *, after: str | None = None) -> Iterator[Terms]:
+        """All terms that were not removed whose key starts with `prefix`, in the order of their keys."""
+        return reports.all_terms(self._ask, self._ready(), prefix, after)
+
+    def holds(self) -> list[OpenHold]:
+        """Holds that are open and not expired, the oldest first."""
+        return reports.holds(self._ask, self._ready(), self._now())
+
+    def entries(self, query: Query = EVERYTHING) -> Iterator[Entry]:
+        """The history, the oldest first: in the order of (time, hold id)."""
+        return reports.entries(self._ask, self._ready(), query)
+
+    def totals(self, by: Sequence[str], query: Query = EVERYTHING) -> list[Total]:
+        """Entries summed by "model", "provider", "day" (UTC) or the name of a tag, in the order of the groups."""
+        return reports.totals(self._ask, self._ready(), by, query)
+
+    def check(self) -> list[Difference]:
+        """Add up every account from its holds and entries again; what differs from the books."""
+        return reports.check(self._ask, self._ready())
+
+    def carried(self, *, after: str | None = None) -> Iterator[Carried]:
+        """All accounts, in the order of their keys, each with what its entries do not tell."""
+        return reports.carried(self._ask, self._ready(), after)
+
+    def load(
+        self, *, terms: Sequence[Terms] = (), accounts: Sequence[Carried] = (), entries: Sequence[Entry] = ()
+    ) -> None:
+        """Put these rows on the books as they are, all of them or none: for copies and restores."""
+        require_rows(accounts, entries)
+        said = (self._now(), *pack_rows(terms, accounts, entries))
+        self._link.run(lambda books: books.execute(LOAD, (self._ns, *said)), READ_S)
+
+    def prune(self, before_ms: Millis) -> int:
+        """Delete entries and accounts whose period ended before a time; how many entries went."""
+        pruned = 0
+        while True:
+            sql = "SELECT budgetguard.prune(%s::integer, %s::bigint, %s::integer)"
+            rows: int = self._ask(sql, (self._ready(), before_ms, PRUNE_ROWS))[0][0]
+            pruned += rows
+            if rows < PRUNE_ROWS:
+                return pruned
+
+    def migrate(self) -> list[str]:
+        """Make or change the tables and functions, as a user who may; what was applied."""
+        link = PostgresLink(self._name, self._open, lambda books: None, own=isinstance(self._pool, str))
+        try:
+            return link.run(lambda books: schema.migrate(books, self._name), schema.SETUP_S)
+        finally:
+            link.close()
+
+    def examine(self) -> list[str]:
+        """What about the server may cost money or calls; nothing if all is well."""
+        size = self._pool_size if isinstance(self._pool, str) else self._pool.max_size
+        return self._link.run(lambda books: examine(books, size), READ_S)
+
+    def close(self) -> None:
+        """Close the connections; the next use opens them again. A pool of yours stays open."""
+        self._link.close()
+
+    def _start(self) -> None:
+        own = isinstance(self._pool, str)
+        self._link = PostgresLink(self._name, self._open, self._prepare, own=own)
+
+    def _open(self, refused: Callable[[psycopg.Error], None]) -> PostgresPool:
+        if isinstance(self._pool, str):
+            return make_pool(self._pool, self._pool_size, refused)
+        if self._parents:
+            raise StoreError(f"{self._name}: its pool was opened before fork: give the child a pool of its own")
+        return self._pool
+
+    def _after_fork(self) -> None:
+        """In a forked child: connections are the parent's."""
+        self._link.abandon()
+        _parents.append(self._link)
+        self._parents = self._parents or not (isinstance(self._pool, str) or self._pool.closed)
+        self._start()
+
+    def _prepare(self, books: PostgresBooks) -> None:
+        """Find the tables, and this namespace in them."""
+        schema.need(books, self._name)
+        name = raw(self.namespace)
+        find = "SELECT ns FROM budgetguard.namespaces WHERE name = %b"
+        rows = books.execute(find, (name,)).fetchall()
+        if not rows:
+            books.execute("INSERT INTO budgetguard.namespaces (name) VALUES (%b) ON CONFLICT DO NOTHING", (name,))
+            rows = books.execute(find, (name,)).fetchall()
+        self._ns = rows[0][0]
+
+    def _ready(self) -> int:
+        """The number of the namespace, once the tables are there."""
+        if not self._ns:
+            self._link.run(lambda books: None, READ_S)
+        return self._ns
+
+    def _now(self) -> int:
+        return millis(None if self._clock is None else int(self._clock() * 1000))
+
+    def _ask(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        return self._link.run(lambda books: books.execute(sql.encode(), values, binary=True).fetchall(), READ_S)
+
+
+def _refusal(hold: Hold, place: int, settled: int, held: int) -> Refusal:
+    account: Account = hold.accounts[place - 1]
+    limit = account.limit or 0
+    room = grant(hold, limit, settled, 0, account.share)
+    busy = settled < limit if account.enforce == "soft" else room is not None
+    return Refusal(account, Balance(account.key, settled, held), busy)
+
+
+_stores: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
+
+_parents: list[PostgresLink] = []
+"""Of a forked child: the parent's connections, which must be neither used nor closed here."""
+
+
+def _after_in_child() -> None:
+    for store in list(_stores):
+        store._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_in_child)

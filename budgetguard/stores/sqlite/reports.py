@@ -1,0 +1,241 @@
+"""
+What people ask of a SQLite file: lists, totals, and whether the books add up.
+
+They read on a connection of their own, a page at a time, so that no call waits for a report.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ...errors import ConfigError
+from ...ledger import (
+    Balance,
+    Carried,
+    Difference,
+    Entry,
+    Millis,
+    OpenHold,
+    Query,
+    Terms,
+    Total,
+)
+from ..encoding import KeyRange, day_text, flags_of_text, key_range, raw
+from ..rules import MS_PER_DAY, Sums
+from .link import SQLiteFile
+from .rows import due_key, keys_of_json, tag_json, tag_path, text
+
+PAGE = 1000
+"""Rows read at a time."""
+
+EXPIRED = """
+SELECT hold.accounts, hold.amount, hold.charge
+FROM holds AS due CROSS JOIN holds AS hold ON hold.ns = due.ns AND hold.key = due.id AND hold.id = ''
+WHERE due.ns = ? AND due.key BETWEEN x'' AND ? AND NOT hold.ended"""
+
+OPEN = """
+SELECT hold.key, hold.amount, hold.accounts, hold.placed_ms, hold.due_ms, hold.tags, hold.provider, hold.model
+FROM holds AS due CROSS JOIN holds AS hold ON hold.ns = due.ns AND hold.key = due.id AND hold.id = ''
+WHERE due.ns = ? AND due.key > ? AND NOT hold.ended ORDER BY hold.placed_ms, hold.key"""
+
+COLUMNS = "id, cost, accounts, at_ms, tags, provider, model, usage, flags"
+
+
+def expired(connection: sqlite3.Connection, ns: int, now: Millis) -> dict[str, Sums]:
+    """What is due and not yet reaped, by account: what to add to settled, and to take from held."""
+    found: dict[str, Sums] = {}
+    for accounts, amount, charge in connection.execute(EXPIRED, (ns, due_key(now))):
+        for key in keys_of_json(accounts):
+            settled, taken = found.get(key, (0, 0))
+            found[key] = (settled + (amount if charge else 0), taken + amount)
+    return found
+
+
+def accounts(file: SQLiteFile, prefix: str, after: str | None, now: Millis) -> Iterator[Balance]:
+    """See `Store.accounts`."""
+    for key, settled, held, adjust in _keyed(file, "accounts", "key, settled, held", key_range(prefix, after), now):
+        charged, taken = adjust.get(key, (0, 0))
+        yield Balance(key, settled + charged, held - taken)
+
+
+def carried(file: SQLiteFile, after: str | None) -> Iterator[Carried]:
+    """See `Store.carried`."""
+    for key, end_ms, pruned, _ in _keyed(file, "accounts", "key, end_ms, pruned", key_range("", after)):
+        yield Carried(key, end_ms, pruned)
+
+
+def all_terms(file: SQLiteFile, prefix: str, after: str | None) -> Iterator[Terms]:
+    """See `Store.all_terms`."""
+    for key, version, body, _ in _keyed(file, "terms", "key, version, body", key_range(prefix, after)):
+        if body is not None:
+            yield Terms(key, version, body)
+
+
+def holds(file: SQLiteFile, now: Millis) -> list[OpenHold]:
+    """See `Store.holds`."""
+    with file.read(file.reporter) as connection:
+        if connection is None:
+            return []
+        rows = connection.execute(OPEN, (file.ns, due_key(now))).fetchall()
+    return [
+        OpenHold(hold_id, amount, tuple(keys_of_json(keys)), placed, due, json.loads(tags), provider, model)
+        for hold_id, amount, keys, placed, due, tags, provider, model in rows
+    ]
+
+
+def entries(file: SQLiteFile, query: Query) -> Iterator[Entry]:
+    """See `Store.entries`."""
+    where, values = _where(file, query)
+    return _pages(file, where, values, query.limit)
+
+
+def totals(file: SQLiteFile, by: Sequence[str], query: Query) -> list[Total]:
+    """See `Store.totals`."""
+    where, values = _where(file, query)
+    columns, paths = [], []
+    for name in by:
+        if name in {"model", "provider"}:
+            columns.append(name)
+        elif name == "day":
+            columns.append(f"at_ms / {MS_PER_DAY}")
+        else:
+            columns.append("tags -> ?")
+            paths.append(tag_path(name))
+    groups = "".join([f"{column} AS g{place}, " for place, column in enumerate(columns)])
+    names = ", ".join([f"g{place}" for place in range(len(columns))])
+    page = "" if query.limit is None else f" ORDER BY at_ms, id LIMIT {max(0, query.limit):d}"
+    sql = (
+        f"SELECT {names + ', ' if names else ''}sum(cost), count(*), sum(estimated), {_halves('input')}, "
+        f"{_halves('output')} FROM (SELECT {groups}cost, usage ->> '$.input_tokens' AS input, "
+        "usage ->> '$.output_tokens' AS output, instr(flags, ' estimated ') > 0 AS estimated "
+        f"FROM entries WHERE {where}{page}) {'GROUP BY ' + names if names else 'HAVING count(*) > 0'}"
+    )
+    with file.read(file.reporter) as connection:
+        rows = [] if connection is None else connection.execute(sql, (*paths, file.ns, *values)).fetchall()
+    return sorted([_total(by, row) for row in rows], key=lambda total: total.group)
+
+
+def _halves(column: str) -> str:
+    """The sums of the upper and of the lower halves of numbers: a sum of large ones would end in an error."""
+    return f"coalesce(sum({column} >> 32), 0), coalesce(sum({column} & 4294967295), 0)"
+
+
+def _total(by: Sequence[str], row: Sequence[Any]) -> Total:
+    cost, calls, estimated, *halves = row[len(by) :]
+    input_tokens, output_tokens = [(halves[place] << 32) + halves[place + 1] for place in (0, 2)]
+    return Total(tuple(map(_group, by, row[: len(by)])), cost, calls, input_tokens, output_tokens, estimated)
+
+
+def check(file: SQLiteFile) -> list[Difference]:
+    """See `Store.check`."""
+    with file.read(file.reporter) as connection:
+        if connection is None:
+            return []
+        books = connection.execute(
+            "SELECT key, settled, held, pruned FROM accounts WHERE ns = ?", (file.ns,)
+        ).fetchall()
+        sums: dict[str, list[int]] = {}
+        for place, sql in enumerate(
+            (
+                "SELECT accounts, sum(cost) FROM entries WHERE ns = ? GROUP BY accounts",
+                "SELECT accounts, sum(amount) FROM holds WHERE ns = ? AND NOT ended GROUP BY accounts",
+            )
+        ):
+            for keys, amount in connection.execute(sql, (file.ns,)):
+                for key in keys_of_json(keys):
+                    sums.setdefault(key, [0, 0])[place] += amount
+    found = []
+    missing = [(key, 0, 0, 0) for key in sums.keys() - {row[0] for row in books}]
+    for key, settled, held, pruned in sorted([*books, *missing]):
+        spent, open_ = sums.get(key, (0, 0))
+        if settled != spent + pruned:
+            found.append(Difference(key, "settled", settled, spent + pruned))
+        if held != open_:
+            found.append(Difference(key, "held", held, open_))
+    return found
+
+
+def _keyed(file: SQLiteFile, table: str, columns: str, keys: KeyRange, now: Millis = 0) -> Iterator[tuple[Any, ...]]:
+    """The rows of a table by key, each with what is expired at a moment."""
+    last, comparison, end = keys
+    while True:
+        with file.read(file.reporter) as connection:
+            if connection is None:
+                return
+            rows = connection.execute(
+                f"SELECT {columns} FROM {table} WHERE ns = ? AND key {comparison} CAST(? AS TEXT) "
+                "AND key < CAST(? AS TEXT) ORDER BY key LIMIT ?",
+                (file.ns, last, end, PAGE),
+            ).fetchall()
+            adjust = expired(connection, file.ns, now) if now else {}
+        for row in rows:
+            yield (*row, adjust)
+        if len(rows) < PAGE:
+            return
+        last, comparison = raw(rows[-1][0]), ">"
+
+
+def _where(file: SQLiteFile, query: Query) -> tuple[str, list[Any]]:
+    """The condition of a query behind "ns = ?", and its values."""
+    conditions, values = ["ns = ?"], list[Any]()
+    if query.since_ms is not None:
+        conditions.append("at_ms >= ?")
+        values.append(query.since_ms)
+    if query.until_ms is not None:
+        conditions.append("at_ms < ?")
+        values.append(query.until_ms)
+    if query.model is not None:
+        conditions.append("model = CAST(? AS TEXT)")
+        values.append(text(query.model))
+    for name, value in query.tags.items():
+        conditions.append("tags -> ? = ?")
+        values += [tag_path(name), tag_json(value)]
+    if query.after is not None:
+        conditions.append("(at_ms, id) > (?, ?)")
+        values += _place_of(file, query.after)
+    return " AND ".join(conditions), values
+
+
+def _place_of(file: SQLiteFile, hold_id: str) -> tuple[Millis, str]:
+    sql = "SELECT at_ms FROM holds WHERE ns = ? AND key = ? AND id = '' AND at_ms IS NOT NULL"
+    with file.read(file.reporter) as connection:
+        rows = [] if connection is None else connection.execute(sql, (file.ns, hold_id)).fetchall()
+    if not rows:
+        raise ConfigError(f"after={hold_id!r}: no entry has this hold id; begin with the first page again")
+    return rows[0][0], hold_id
+
+
+def _pages(file: SQLiteFile, where: str, values: list[Any], limit: int | None) -> Iterator[Entry]:
+    place: tuple[Any, ...] = ()
+    left = limit
+    while left is None or left > 0:
+        size = PAGE if left is None else min(PAGE, left)
+        behind = "AND (at_ms, id) > (?, ?) " if place else ""
+        with file.read(file.reporter) as connection:
+            if connection is None:
+                return
+            sql = f"SELECT {COLUMNS} FROM entries WHERE {where} {behind}ORDER BY at_ms, id LIMIT ?"
+            rows = connection.execute(sql, (file.ns, *values, *place, size)).fetchall()
+        for row in rows:
+            yield _entry(row)
+        if len(rows) < size:
+            return
+        place = (rows[-1][3], rows[-1][0])
+        left = None if left is None else left - size
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    hold_id, cost, keys, at_ms, tags, provider, model, usage, flags = row
+    charged, counts = tuple(keys_of_json(keys)), json.loads(usage)
+    return Entry(hold_id, cost, charged, at_ms, json.loads(tags), provider, model, counts, flags_of_text(flags))
+
+
+def _group(name: str, value: Any) -> str:
+    if name == "day":
+        return day_text(value)
+    if name in {"model", "provider"}:
+        return str(value)
+    return "" if value is None else str(json.loads(value))

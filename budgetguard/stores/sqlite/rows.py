@@ -1,0 +1,73 @@
+"""
+How strings, tags and counts are written in a SQLite file, and found again.
+
+Text from callers may hold any code point, lone surrogates and NUL included. What is compared or sorted is stored as
+its own bytes (`text`); what is only kept, as JSON in ASCII.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as _quote
+from struct import Struct
+from typing import Any, TypeAlias
+
+from ...ledger import Terms
+from ..encoding import json_name
+from ..rules import Sums
+
+_CACHED = 1024
+"""A call says the same twice, when it is reserved and when it is settled."""
+
+Execute: TypeAlias = Callable[..., Any]
+"""`sqlite3.Cursor.execute`."""
+
+SUMS = "SELECT settled, held FROM accounts WHERE ns = ? AND key = CAST(? AS TEXT)"
+
+TERMS = "SELECT version, body FROM terms WHERE ns = ? AND key = CAST(? AS TEXT)"
+
+
+@lru_cache(_CACHED)
+def text(value: str) -> str | bytes:
+    """A string as a parameter of CAST(? AS TEXT), which takes the lone surrogates that the driver refuses."""
+    return value if value.isascii() else value.encode("utf-8", "surrogatepass")
+
+
+due_key = Struct(">q").pack
+"""The key of the row by which a hold is found when it is due, from its `due_ms`; x'' is below all of them."""
+
+
+@lru_cache(_CACHED)
+def keys_json(keys: tuple[str, ...]) -> str:
+    """The keys of accounts as a JSON array."""
+    return f"[{','.join([_quote(key) for key in keys])}]"
+
+
+def keys_of_json(value: str) -> list[str]:
+    """The keys that `keys_json` wrote."""
+    found: list[str] = json.loads(value)
+    return found
+
+
+def tag_path(name: str) -> str:
+    """The JSON path of a tag."""
+    return f"$.{json_name(name)}"
+
+
+def tag_json(value: str) -> str:
+    """A tag's value as JSON has it, to compare with what `tags -> path` gives."""
+    return _quote(value)
+
+
+def find_sums(execute: Execute, ns: int, key: str) -> Sums:
+    """What an account has settled and held."""
+    rows = execute(SUMS, (ns, text(key))).fetchall()
+    return rows[0] if rows else (0, 0)
+
+
+def find_terms(execute: Execute, ns: int, key: str) -> Terms | None:
+    """The terms under a key."""
+    rows = execute(TERMS, (ns, text(key))).fetchall()
+    return Terms(key, *rows[0]) if rows else None

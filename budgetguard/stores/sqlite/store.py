@@ -1,0 +1,325 @@
+"""
+The ledger in a SQLite file: for the processes of one machine.
+
+Everything that a call changes runs in one short transaction inside the gate (`gate.py`), together with what other
+threads want at that moment. A batch that settles is synced to the disk before anybody hears of it; one that only
+reserves is not, because a machine that loses power loses the calls in flight too.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from urllib.parse import unquote, urlsplit
+
+from ...concurrency.interrupts import interruption
+from ...errors import ConfigError, StoreError
+from ...ledger import (
+    Admitted,
+    Balance,
+    Carried,
+    Clock,
+    Conflict,
+    Difference,
+    Ended,
+    Entry,
+    Hold,
+    Millis,
+    OpenHold,
+    Query,
+    Refusal,
+    Settled,
+    Stale,
+    Store,
+    Terms,
+    Total,
+    nothing_lives,
+)
+from ..combiner import Combiner, Gate, Operation
+from ..deadlines import (
+    CHANGE_S,
+    READ_S,
+    RESERVE_S,
+    SETTLE_S,
+    Deadlines,
+    take_deadlines,
+)
+from ..permissions import UNSETTLED
+from ..rules import (
+    require_amount,
+    require_amounts,
+    require_costs,
+    require_rows,
+)
+from . import reports
+from .books import PRUNE_ROWS, SQLiteBooks
+from .link import SQLiteFile, is_busy, is_full
+from .rows import find_sums, find_terms
+
+EVERYTHING = Query()
+
+
+class SQLiteStore:
+    """
+    A `Store` in the file at `path`, shared by all processes of one machine that open it.
+
+    With `durable=False` a settlement may be lost when the machine (not merely the process) goes down.
+    `reserve_s` and `settle_s` are how long these operations may take before they fail with `StoreError`, in seconds.
+    """
+
+    blocking = True
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        namespace: str = "default",
+        clock: Clock = time.time,
+        durable: bool = True,
+        reserve_s: float = RESERVE_S,
+        settle_s: float = SETTLE_S,
+    ) -> None:
+        self._clock = clock
+        self._reserve_s = reserve_s
+        self._settle_s = settle_s
+        self._file = SQLiteFile(os.path.abspath(path), namespace, durable=durable)
+        self.namespace = namespace
+        self.journal = self._file.path + UNSETTLED
+        """The directory where settlements wait while this file cannot be reached."""
+        self.living: Callable[[Store], Sequence[Hold]] = nothing_lives
+        """The holds whose calls live, whatever the clock says."""
+        self._start()
+        _stores.add(self)
+
+    @classmethod
+    def from_url(cls, url: str, *, namespace: str = "default", clock: Clock = time.time) -> SQLiteStore:
+        """The store of a `sqlite:///` URL; raises `ConfigError` if it is not one."""
+        parts = urlsplit(url)
+        path = unquote(parts.path)
+        if parts.netloc or not path.startswith("/") or path in {"/", "/:memory:"}:
+            raise ConfigError(
+                f"store {url}: a SQLite file is sqlite:///budgets.db below the working directory, or "
+                "sqlite:////var/lib/budgets.db by its full path; memory:// needs no file"
+            )
+        deadlines, more = take_deadlines(parts.query, Deadlines())
+        options = dict(more)
+        synchronous = options.pop("synchronous", "full").lower()
+        if options:
+            raise ConfigError(
+                f"store {url}: unknown option {min(options)!r}; there are synchronous=full or =normal, reserve_s and "
+                "settle_s"
+            )
+        if synchronous not in {"full", "normal"}:
+            raise ConfigError(f"store {url}: synchronous={synchronous} is neither full nor normal")
+        durable = synchronous == "full"
+        return cls(path[1:], namespace=namespace, clock=clock, durable=durable, **deadlines._asdict())
+
+    def now_ms(self) -> Millis:
+        """The store's clock."""
+        return int(self._clock() * 1000)
+
+    def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
+        """Place a hold on all of its accounts, or on none."""
+        require_amount(hold.amount, "a hold")
+        return self._combiner.submit(SQLiteBooks.reserve, (hold,), durable=False, timeout_s=self._reserve_s)
+
+    def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
+        """End a hold at its true cost and record the entry, once."""
+        require_amount(entry.cost, "a cost")
+        return self._combiner.submit(SQLiteBooks.settle, (hold, entry), durable=True, timeout_s=self._settle_s)
+
+    def settle_many(self, settlements: Sequence[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
+        """`settle` for each of these, in this order, in one transaction."""
+        require_costs(entry for _, entry in settlements)
+        return self._combiner.submit(SQLiteBooks.settle_many, (settlements,), durable=True, timeout_s=CHANGE_S)
+
+    def release(self, hold_id: str) -> None:
+        """Give a hold back; a release of an unknown hold is remembered."""
+        self._combiner.submit(SQLiteBooks.release, (hold_id,), durable=False, timeout_s=self._settle_s)
+
+    def terms(self, key: str) -> Terms | None:
+        """The terms under a key; `None` if there never were any."""
+        with self._file.read(self._file.reader) as connection:
+            return None if connection is None else find_terms(connection.execute, self._file.ns, key)
+
+    def put_terms(self, key: str, body: str | None, *, expected: int | None = None) -> Terms | None:
+        """Store (`None`: remove) the terms under a key, with the next version; only over `expected` if given."""
+        return self._combiner.submit(SQLiteBooks.put_terms, (key, body, expected), durable=True, timeout_s=CHANGE_S)
+
+    def renew(self, holds: Sequence[Hold]) -> list[bool]:
+        """Have these holds count for another ttl, in one transaction; whether each does."""
+        require_amounts(holds)
+        return self._combiner.submit(SQLiteBooks.renew, (holds,), durable=False, timeout_s=CHANGE_S)
+
+    def balances(self, keys: Sequence[str]) -> list[Balance]:
+        """The balances of accounts, in the order asked; zeros for one that was never used."""
+        with self._file.read(self._file.reader) as connection:
+            if connection is None:
+                return [Balance(key) for key in keys]
+            expired = reports.expired(connection, self._file.ns, self.now_ms())
+            found = []
+            for key in keys:
+                settled, held = find_sums(connection.execute, self._file.ns, key)
+                charged, taken = expired.get(key, (0, 0))
+                found.append(Balance(key, settled + charged, held - taken))
+            return found
+
+    def accounts(self, prefix: str = "", *, after: str | None = None) -> Iterator[Balance]:
+        """All accounts whose key starts with `prefix`, in the order of their keys."""
+        return reports.accounts(self._file, prefix, after, self.now_ms())
+
+    def all_terms(self, prefix: str = "", *, after: str | None = None) -> Iterator[Terms]:
+        """All terms that were not removed whose key starts with `prefix`, in the order of their keys."""
+        return reports.all_terms(self._file, prefix, after)
+
+    def holds(self) -> list[OpenHold]:
+        """Holds that are open and not expired, the oldest first."""
+        return reports.holds(self._file, self.now_ms())
+
+    def entries(self, query: Query = EVERYTHING) -> Iterator[Entry]:
+        """The history, the oldest first: in the order of (time, hold id)."""
+        return reports.entries(self._file, query)
+
+    def totals(self, by: Sequence[str], query: Query = EVERYTHING) -> list[Total]:
+        """Entries summed by "model", "provider", "day" (UTC) or the name of a tag, in the order of the groups."""
+        return reports.totals(self._file, by, query)
+
+    def check(self) -> list[Difference]:
+        """Add up every account from its holds and entries again; what differs from the books."""
+        return reports.check(self._file)
+
+    def prune(self, before_ms: Millis) -> int:
+        """Delete entries and accounts whose period ended before a time; how many entries went."""
+        pruned = 0
+        while True:
+            rows: int = self._combiner.submit(SQLiteBooks.prune, (before_ms,), durable=True, timeout_s=CHANGE_S)
+            pruned += rows
+            if rows < PRUNE_ROWS:
+                return pruned
+
+    def carried(self, *, after: str | None = None) -> Iterator[Carried]:
+        """All accounts, in the order of their keys, each with what its entries do not tell."""
+        return reports.carried(self._file, after)
+
+    def load(
+        self, *, terms: Sequence[Terms] = (), accounts: Sequence[Carried] = (), entries: Sequence[Entry] = ()
+    ) -> None:
+        """Put these rows on the books as they are, in one transaction."""
+        require_rows(accounts, entries)
+        self._combiner.submit(SQLiteBooks.load, (terms, accounts, entries), durable=True, timeout_s=READ_S)
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        with self._file.all_locked(None):
+            self._file.close()
+        self._combiner.drain(CHANGE_S)
+
+    def _who_lives(self) -> Sequence[Hold]:
+        return self.living(self)
+
+    def _start(self) -> None:
+        self._gate = Gate(self._file.path)
+        self._combiner = Combiner(self._gate, self._run)
+
+    def _run(self, batch: list[Operation]) -> None:
+        """Inside the gate: do a batch in one transaction; if that fails, each operation in its own."""
+        with self._file.writer.lock:
+            lost = self._file.lost()
+            if lost is not None:
+                self._gate.drop()  # its lock files are lost, too
+                for operation in batch:
+                    operation.error = lost
+                return
+            error = self._transact(batch)
+            if error is None:
+                return
+            for operation in batch:
+                failed = error if len(batch) == 1 else self._transact([operation])
+                if failed is not None and operation.durable and is_full(failed) and self._file.free_ballast():
+                    failed = self._transact([operation])
+                if failed is not None:
+                    operation.error = self._file.failure(failed) if isinstance(failed, sqlite3.Error) else failed
+
+    def _transact(self, batch: list[Operation]) -> Exception | None:
+        """Run operations in one transaction; the exception that undid it, if one did."""
+        file, cursor, durable = self._file, None, False
+        for operation in batch:
+            durable = durable or operation.durable
+        try:
+            cursor = file.writer.cursor or file.write()
+            if file.full and not durable:
+                file.need_ballast()
+            if file.syncs is not (durable and file.durable):
+                file.set_sync(durable)
+            _begin(cursor, batch)
+            books = SQLiteBooks(cursor, file.ns, int(self._clock() * 1000), self._who_lives)
+            for operation in batch:
+                books.deadline = operation.deadline
+                operation.result = operation.work(books, *operation.args)
+            cursor.execute("COMMIT")
+        except BaseException as error:
+            if isinstance(error, sqlite3.Error):
+                file.writer.close()
+            elif cursor is not None and cursor.connection.in_transaction:
+                cursor.connection.rollback()
+            if not isinstance(error, Exception) or interruption(error) is not None:
+                raise
+            return error
+        return None
+
+
+def _begin(cursor: sqlite3.Cursor, batch: list[Operation]) -> None:
+    """Begin to write, or raise the driver's error at the last deadline of a batch."""
+    while True:
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > max(operation.deadline for operation in batch):
+                raise
+        else:
+            return
+
+
+# A connection must not be there while the process forks: the child would think that it holds the parent's locks on
+# the file. So every store closes its connections first, and both sides open new ones when they need them.
+
+_stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
+
+_forking: list[tuple[SQLiteStore, ExitStack, bool]] = []
+
+FORK_S = 10.0
+"""How long a fork waits for a store's transaction or report to end, in seconds."""
+
+
+def _before_fork() -> None:
+    for store in list(_stores):
+        stack = ExitStack()
+        try:
+            stack.enter_context(store._file.all_locked(FORK_S))
+        except StoreError:
+            _forking.append((store, stack, False))
+        else:
+            store._file.close()
+            _forking.append((store, stack, True))
+
+
+def _after_in_parent() -> None:
+    while _forking:
+        _forking.pop()[1].close()
+
+
+def _after_in_child() -> None:
+    while _forking:
+        store, stack, closed = _forking.pop()
+        stack.close()
+        if not closed:
+            store._file.abandon()
+        store._gate.drop()
+        store._start()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
