@@ -37,9 +37,10 @@ from budgetguard.concurrency.steps import Step
 from budgetguard.errors import BudgetExceededError, StoreError
 from budgetguard.guards.admission import is_stored
 from budgetguard.guards.charge import Charge
-from budgetguard.guards.guard import AsyncShell, Guard
+from budgetguard.guards.guard import Guard
 from budgetguard.guards.scope import Scope
 from budgetguard.guards.settings import Settings
+from budgetguard.guards.shells import AsyncShell
 from budgetguard.ledger import (
     Account,
     Admitted,

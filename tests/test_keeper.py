@@ -308,7 +308,7 @@ def test_an_old_server_is_told_of_once_and_calls_go_on(
     server: Callable[[], Hosted], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client newer than its server asks for an endpoint that is not there."""
-    import budgetguard.stores.http as http
+    import budgetguard.stores.http.store as http
 
     store = open_store(server().url, namespace=new_id())
     ask_ = http.HttpStore._ask

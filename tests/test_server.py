@@ -857,7 +857,7 @@ def test_entries_come_in_pages_and_as_csv(history: Hosted) -> None:
 
 def test_csv_of_many_entries_has_them_all(server: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over its inner pages."""
-    from budgetguard.server.api.endpoint import people
+    from budgetguard.server.api import people
 
     monkeypatch.setattr(people, "_CSV_PAGE", 7)
     store = server.app.projects.open("shop").store

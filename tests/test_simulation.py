@@ -19,7 +19,7 @@ import pytest
 from hosting import Hosted
 from simulation import DAY, World
 
-import budgetguard.stores.memory as memory_module
+import budgetguard.stores.memory.store as memory_module
 from benchmarks import servers
 from budgetguard.errors import StoreError
 from budgetguard.guards.admission import is_stored
