@@ -420,7 +420,7 @@ import os, resource, signal, sys
 sys.path[:0] = [{here!r}, {above!r}]
 from pathlib import Path
 from test_leases import Process
-from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.stores.sqlite.store import SQLiteStore
 
 process = Process(SQLiteStore(Path("a.db")), Path.cwd() / "journal")
 for _ in range(5):
