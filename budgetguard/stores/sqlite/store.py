@@ -56,7 +56,8 @@ from ..rules import (
     require_rows,
 )
 from . import reports
-from .books import PRUNE_ROWS, SQLiteBooks
+from .books import SQLiteBooks
+from .history import PRUNE_ROWS, load, prune, put_terms
 from .link import SQLiteFile, is_busy, is_full
 from .rows import find_sums, find_terms
 
@@ -148,7 +149,7 @@ class SQLiteStore:
 
     def put_terms(self, key: str, body: str | None, *, expected: int | None = None) -> Terms | None:
         """Store (`None`: remove) the terms under a key, with the next version; only over `expected` if given."""
-        return self._combiner.submit(SQLiteBooks.put_terms, (key, body, expected), durable=True, timeout_s=CHANGE_S)
+        return self._combiner.submit(put_terms, (key, body, expected), durable=True, timeout_s=CHANGE_S)
 
     def renew(self, holds: Sequence[Hold]) -> list[bool]:
         """Have these holds count for another ttl, in one transaction; whether each does."""
@@ -196,7 +197,7 @@ class SQLiteStore:
         """Delete entries and accounts whose period ended before a time; how many entries went."""
         pruned = 0
         while True:
-            rows: int = self._combiner.submit(SQLiteBooks.prune, (before_ms,), durable=True, timeout_s=CHANGE_S)
+            rows: int = self._combiner.submit(prune, (before_ms,), durable=True, timeout_s=CHANGE_S)
             pruned += rows
             if rows < PRUNE_ROWS:
                 return pruned
@@ -210,7 +211,7 @@ class SQLiteStore:
     ) -> None:
         """Put these rows on the books as they are, in one transaction."""
         require_rows(accounts, entries)
-        self._combiner.submit(SQLiteBooks.load, (terms, accounts, entries), durable=True, timeout_s=READ_S)
+        self._combiner.submit(load, (terms, accounts, entries), durable=True, timeout_s=READ_S)
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
@@ -224,6 +225,7 @@ class SQLiteStore:
     def _start(self) -> None:
         self._gate = Gate(self._file.path)
         self._combiner = Combiner(self._gate, self._run)
+        self._books: SQLiteBooks | None = None
 
     def _run(self, batch: list[Operation]) -> None:
         """Inside the gate: do a batch in one transaction; if that fails, each operation in its own."""
@@ -256,7 +258,10 @@ class SQLiteStore:
             if file.syncs is not (durable and file.durable):
                 file.set_sync(durable)
             _begin(cursor, batch)
-            books = SQLiteBooks(cursor, file.ns, int(self._clock() * 1000), self._who_lives)
+            books = self._books
+            if books is None or books.cursor is not cursor:
+                books = self._books = SQLiteBooks(cursor, file.ns, self._who_lives)
+            books.begin(int(self._clock() * 1000))
             for operation in batch:
                 books.deadline = operation.deadline
                 operation.result = operation.work(books, *operation.args)
