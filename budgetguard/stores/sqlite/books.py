@@ -26,6 +26,7 @@ from ...ledger import (
     Terms,
 )
 from ...money import Nano
+from ..combiner import Operation, WouldWait
 from ..encoding import flags_text, tags_json, usage_json
 from ..rules import (
     LARGE,
@@ -115,15 +116,13 @@ class SQLiteBooks:
         self.cursor = cursor
         self.execute = cursor.execute
         self.ns = ns
+        self.now: Millis = 0
+        """The time of this transaction."""
+        self.operation: Operation | None = None
+        """What runs in it at this moment."""
         self._who_lives = who_lives
-        self.begin(0)
-        self.deadline = 0.0
-        """Of the operation that runs, on the monotonic clock, in seconds."""
-
-    def begin(self, now: Millis) -> None:
-        """A transaction begins, at this time."""
-        self.now = now
-        self._living: dict[str, Hold] | None = None
+        self.living: dict[str, Hold] | None = None
+        """By their ids, once somebody asked in this transaction."""
 
     def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
         """See `Store.reserve`. At the deadline it reaps no further and refuses."""
@@ -149,11 +148,20 @@ class SQLiteBooks:
         else:
             granted = admit(hold, self._sums(accounts))
         while isinstance(granted, Refusal):
-            if not self._reap(REAP_MORE) or time.monotonic() > self.deadline:
+            if not self._reap(REAP_MORE) or self._is_late():
                 return granted
             granted = admit(hold, self._sums(accounts))
         self._place(hold, granted)
         return Admitted(granted)
+
+    def _is_late(self) -> bool:
+        """Whether no more may be done for the operation that runs. Raises `WouldWait` if it was to be prompt."""
+        operation = self.operation
+        if operation is None:
+            return False
+        if operation.prompt:
+            raise WouldWait
+        return time.monotonic() > operation.deadline
 
     def _place(self, hold: Hold, amount: Nano) -> None:
         execute, ns, named = self.execute, self.ns, charged(hold.accounts)
@@ -352,9 +360,9 @@ class SQLiteBooks:
 
     def _alive(self, hold_id: str) -> Hold | None:
         """A hold of this process whose call lives."""
-        if self._living is None:
-            self._living = {hold.id: hold for hold in self._who_lives()}
-        return self._living.get(hold_id)
+        if self.living is None:
+            self.living = {hold.id: hold for hold in self._who_lives()}
+        return self.living.get(hold_id)
 
     def _stale(self, hold: Hold) -> Stale | None:
         newer = []

@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from urllib.parse import unquote, urlsplit
 
 from ...concurrency.interrupts import interruption
+from ...concurrency.loops import askable
 from ...errors import ConfigError, StoreError
 from ...ledger import (
     Admitted,
@@ -39,7 +40,7 @@ from ...ledger import (
     Total,
     nothing_lives,
 )
-from ..combiner import Combiner, Gate, Operation
+from ..combiner import Combiner, Gate, Operation, WouldWait
 from ..deadlines import (
     CHANGE_S,
     READ_S,
@@ -59,9 +60,12 @@ from . import reports
 from .books import SQLiteBooks
 from .history import PRUNE_ROWS, load, prune, put_terms
 from .link import SQLiteFile, is_busy, is_full
-from .rows import find_sums, find_terms
+from .rows import Execute, find_sums, find_terms
 
 EVERYTHING = Query()
+
+BUSY_S = 0.005
+"""How long to wait for a program that does not use the gate before one looks again."""
 
 
 class SQLiteStore:
@@ -123,11 +127,13 @@ class SQLiteStore:
         """The store's clock."""
         return int(self._clock() * 1000)
 
+    @askable
     def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
         """Place a hold on all of its accounts, or on none."""
         require_amount(hold.amount, "a hold")
         return self._combiner.submit(SQLiteBooks.reserve, (hold,), durable=False, timeout_s=self._reserve_s)
 
+    @askable
     def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
         """End a hold at its true cost and record the entry, once."""
         require_amount(entry.cost, "a cost")
@@ -138,6 +144,7 @@ class SQLiteStore:
         require_costs(entry for _, entry in settlements)
         return self._combiner.submit(SQLiteBooks.settle_many, (settlements,), durable=True, timeout_s=CHANGE_S)
 
+    @askable
     def release(self, hold_id: str) -> None:
         """Give a hold back; a release of an unknown hold is remembered."""
         self._combiner.submit(SQLiteBooks.release, (hold_id,), durable=False, timeout_s=self._settle_s)
@@ -224,8 +231,14 @@ class SQLiteStore:
 
     def _start(self) -> None:
         self._gate = Gate(self._file.path)
-        self._combiner = Combiner(self._gate, self._run)
+        self._combiner = Combiner(self._gate, self._run, self._is_prompt)
         self._books: SQLiteBooks | None = None
+
+    def _is_prompt(self, durable: bool) -> bool:
+        """Whether an operation would neither wait for the disk nor open, free or copy anything first."""
+        file = self._file
+        waits = file.durable if durable else file.full
+        return not waits and file.writer.cursor is not None and not file.is_log_long()
 
     def _run(self, batch: list[Operation]) -> None:
         """Inside the gate: do a batch in one transaction; if that fails, each operation in its own."""
@@ -248,45 +261,62 @@ class SQLiteStore:
 
     def _transact(self, batch: list[Operation]) -> Exception | None:
         """Run operations in one transaction; the exception that undid it, if one did."""
-        file, cursor, durable = self._file, None, False
+        file, books, durable = self._file, None, False
         for operation in batch:
             durable = durable or operation.durable
         try:
-            cursor = file.writer.cursor or file.write()
+            books = self._write()
             if file.full and not durable:
                 file.need_ballast()
             if file.syncs is not (durable and file.durable):
                 file.set_sync(durable)
-            _begin(cursor, batch)
-            books = self._books
-            if books is None or books.cursor is not cursor:
-                books = self._books = SQLiteBooks(cursor, file.ns, self._who_lives)
-            books.begin(int(self._clock() * 1000))
+            try:
+                books.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                _begin_later(books.execute, batch, error)
+            books.now = int(self._clock() * 1000)
             for operation in batch:
-                books.deadline = operation.deadline
+                books.operation = operation
                 operation.result = operation.work(books, *operation.args)
-            cursor.execute("COMMIT")
+            books.execute("COMMIT")
         except BaseException as error:
             if isinstance(error, sqlite3.Error):
                 file.writer.close()
-            elif cursor is not None and cursor.connection.in_transaction:
-                cursor.connection.rollback()
+            elif books is not None and books.cursor.connection.in_transaction:
+                books.cursor.connection.rollback()
             if not isinstance(error, Exception) or interruption(error) is not None:
                 raise
             return error
+        file.log_operations += len(batch)
+        if durable and file.is_log_long():
+            file.copy_log()
         return None
 
+    def _write(self) -> SQLiteBooks:
+        """The books, of the connection that is open to write."""
+        cursor, books = self._file.writer.cursor, self._books
+        if books is None or cursor is None or books.cursor is not cursor:
+            books = self._books = SQLiteBooks(self._file.write(), self._file.ns, self._who_lives)
+        books.living = None
+        return books
 
-def _begin(cursor: sqlite3.Cursor, batch: list[Operation]) -> None:
-    """Begin to write, or raise the driver's error at the last deadline of a batch."""
-    while True:
+
+def _begin_later(execute: Execute, batch: list[Operation], error: sqlite3.OperationalError) -> None:
+    """Begin to write when a program that does not use the gate is done; raise the error at the last deadline."""
+    until_s = max(operation.deadline for operation in batch)
+    while is_busy(error):
+        if batch[0].prompt:
+            raise WouldWait
+        if time.monotonic() > until_s:
+            break
+        time.sleep(BUSY_S)
         try:
-            cursor.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if not is_busy(error) or time.monotonic() > max(operation.deadline for operation in batch):
-                raise
+            execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as again:
+            error = again
         else:
             return
+    raise error
 
 
 # A connection must not be there while the process forks: the child would think that it holds the parent's locks on
