@@ -18,10 +18,12 @@ from budgetguard.concurrency.loops import ask, can_ask
 from budgetguard.errors import StoreError
 from budgetguard.ledger import Account, Admitted, Entry, Hold, Settled, new_id
 from budgetguard.stores import combiner
-from budgetguard.stores.combiner import Gate, Operation
+from budgetguard.stores.combiner import Gate, Operation, never
 from budgetguard.stores.sqlite.store import SQLiteStore
 
 ACCOUNT = Account("team", limit=10**12)
+
+DEADLINE_S = 1.0
 
 
 def hold(amount: int = 10) -> Hold:
@@ -54,7 +56,7 @@ def _a_busy_machine_is_not_a_slow_store(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.fixture
 def store(path: Path) -> Iterator[Watched]:
-    with closing(Watched(path, durable=False)) as made:
+    with closing(Watched(path, durable=False, reserve_s=DEADLINE_S)) as made:
         made.put_terms("a", "b")  # the file is there, and open
         made.threads.clear()
         yield made
@@ -109,13 +111,14 @@ async def test_tasks_share_a_sync_to_the_disk(path: Path) -> None:
 
 async def test_a_store_that_became_slow_leaves_the_loop(store: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """One operation shows it; the next ones go elsewhere, until a while has gone."""
-    monkeypatch.setattr(combiner, "PROMPT_S", 0.2)
+    monkeypatch.setattr(combiner, "PROMPT_S", 0.05)
     monkeypatch.setattr(combiner, "REST_S", 2.0)
-    store.takes_s = 0.25
+    store.takes_s = 0.06
     for _ in range(2):
         await spend(store)
     assert store.threads == [HERE] + [HELPER] * 3
     store.takes_s = 0.0
+    monkeypatch.setattr(combiner, "PROMPT_S", 2.0)
     await asyncio.sleep(2.0)
     store.threads.clear()
     await spend(store)
@@ -159,7 +162,7 @@ async def test_a_file_that_another_process_keeps_does_not_keep_the_loop(store: W
             ticks += 1
 
     ticking = asyncio.ensure_future(tick())
-    with pytest.raises(StoreError, match=r"busy for 0\.25 s"):
+    with pytest.raises(StoreError, match="busy for 1 s"):
         await asks(store.reserve, hold())
     ticking.cancel()
     assert ticks > 3
@@ -205,13 +208,16 @@ async def test_a_refused_amount_is_an_error_here_and_now(store: Watched) -> None
     assert store.threads == []
 
 
-async def test_a_call_that_the_collector_ends_meanwhile_is_not_the_question(store: Watched) -> None:
+async def test_a_call_that_the_collector_ends_meanwhile_is_not_the_question(
+    store: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is answered as ever, and the question, too: they are about different things."""
     dropped = hold()
     store.reserve(dropped)
     store.threads.clear()
     held = hold()
 
+    monkeypatch.setattr(store._combiner, "_is_prompt", never)
     original = store._combiner.submit
     seen: list[object] = []
 
@@ -225,7 +231,7 @@ async def test_a_call_that_the_collector_ends_meanwhile_is_not_the_question(stor
     store._combiner.submit = submit
     assert await asks(store.reserve, held) == Admitted(10)
     assert [each.id for each in store.holds()] == [held.id]
-    assert store.threads == [HERE] * 2
+    assert store.threads == [HERE, HELPER]
     store.release(held.id)
 
 
