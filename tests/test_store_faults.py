@@ -233,10 +233,10 @@ def test_a_file_that_was_removed_or_replaced_takes_no_more_payments(tmp_path, ho
 WRITER = """
 import os, sys
 from budgetguard.ledger import Account, Entry, Hold, new_id
-from budgetguard.stores import sqlite_file
+from budgetguard.stores.sqlite import link
 from budgetguard.stores.sqlite.store import SQLiteStore
 
-sqlite_file.LOG_PAGES = 300  # many checkpoints, too
+link.LOG_PAGES = 300  # many checkpoints, too
 store = SQLiteStore(sys.argv[1], durable=sys.argv[2] == "durable", reserve_s=30, settle_s=30)
 account = Account("team/2027-01", limit=10**12)
 for number in range(int(sys.argv[3])):

@@ -3,21 +3,124 @@ Event loops: asyncio's, and those of other libraries that the SDK runs on by any
 
 asyncio has the short way. Elsewhere nobody can be woken from another thread without that library's help: whoever
 waits looks by itself.
+
+A store that blocks may still be asked from asyncio without a thread for each question (`ask`). Methods that are
+`askable` answer at once, if that does not take long; else they raise `Later`, and the answer comes by a future.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import suppress
+from functools import partial
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .queue import POLL_S, Turn
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
+    from asyncio import AbstractEventLoop, Future
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Later(BaseException):
+    """A question is not answered yet: its future will be. Nobody but `ask` catches it."""
+
+
+class Question:
+    """What a task asks. It is answered where it stands, or by its future."""
+
+    __slots__ = ("_loop", "about", "answer")
+
+    def __init__(self, loop: AbstractEventLoop, about: object) -> None:
+        self._loop = loop
+        self.about = about
+        """The first argument of the method that is asked."""
+        self.answer: Future[Any] | None = None
+
+    def later(self, outcome: Callable[[], object], within_s: float) -> Callable[[], None]:
+        """
+        Have it answered by `outcome`, on the loop: once what this returns was called, from any thread, or after so
+        many seconds.
+        """
+        loop = self._loop
+        answer = self.answer = loop.create_future()
+
+        def give() -> None:
+            timer.cancel()
+            try:
+                result = outcome()
+            except Exception as error:
+                if not answer.done():  # its task was cancelled
+                    answer.set_exception(error)
+            else:
+                if not answer.done():
+                    answer.set_result(result)
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the event loop is closed
+                loop.call_soon_threadsafe(give)
+
+        timer = loop.call_later(within_s, give)
+        return wake
+
+
+class _Asking(threading.local):
+    question: Question | None = None
+
+
+_ASKING = _Asking()
+
+_ASKABLE: set[FunctionType] = set()
+
+
+def askable(method: F) -> F:
+    """Mark a method that knows what to do with a `question`; one that overrides it is not marked by that."""
+    _ASKABLE.add(cast(FunctionType, method))
+    return method
+
+
+def can_ask(run: Callable[[], Any]) -> bool:
+    """Whether this calls an askable method, with what the question is about."""
+    return (
+        isinstance(run, partial)
+        and isinstance(run.func, MethodType)
+        and run.func.__func__ in _ASKABLE
+        and bool(run.args)
+    )
+
+
+async def ask(loop: AbstractEventLoop, run: Callable[[], T]) -> T:
+    """The answer to what `can_ask` approved of. What has begun comes to its end, also if the task is cancelled."""
+    question = Question(loop, cast("partial[T]", run).args[0])
+    _ASKING.question = question
+    try:
+        return run()
+    except Later:
+        pass
+    finally:
+        _ASKING.question = None
+    assert question.answer is not None
+    answer: T = await question.answer
+    return answer
+
+
+def asked(about: object) -> Question | None:
+    """
+    The question about this that an event loop asks in this thread; `None`: whoever asks may be kept waiting.
+
+    There may be another call in this thread at that moment: the collector runs anywhere, and closes what was dropped.
+    """
+    question = _ASKING.question
+    if question is None or question.about is not about:
+        return None
+    _ASKING.question = None
+    return question
 
 
 def running_loop() -> AbstractEventLoop | None:

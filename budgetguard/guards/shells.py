@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from ..concurrency.interrupts import raise_interruption
-from ..concurrency.loops import called, in_thread, running_loop
+from ..concurrency.loops import ask, called, can_ask, in_thread, running_loop
 from ..concurrency.queue import LINE
 from ..concurrency.steps import Step, Steps
 from .charge import Charge
@@ -127,7 +127,7 @@ class AsyncShell:
             return value
 
     async def step(self, step: Step) -> Any:
-        """Run one step, in a thread if it may block."""
+        """Run one step; if it may block, in a thread, or by a store that knows how to answer later."""
         if step.turn is not None:
             await called(step.turn, LINE.pause_s(step.turn))
         if not step.blocking:
@@ -135,6 +135,8 @@ class AsyncShell:
         loop = running_loop()
         if loop is None:
             return await in_thread(step.run)
+        if can_ask(step.run):
+            return await ask(loop, step.run)
         try:
             done = loop.run_in_executor(self._pool(), step.run)
         except RuntimeError as error:  # the interpreter is ending, and starts no thread any more

@@ -9,6 +9,10 @@ leaves has to line up again.
 through at once. Where it is not, or another thread is inside, callers queue, and a helper thread waits in their place,
 so that a caller can give up at its deadline; once inside it runs what all of them have queued, in one transaction with
 one sync to the disk (flat combining).
+
+An event loop must not wait. Its operation runs in its thread only where that is prompt: nobody is in line or inside,
+and the store knows of nothing that would take long (its first use, a sync to the disk). What turns out to take long
+all the same is the last one for a while (`PROMPT_S`, `REST_S`). All else is queued, and answered by a future.
 """
 
 from __future__ import annotations
@@ -21,10 +25,12 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from ..concurrency.interrupts import raise_interruption
-from ..concurrency.locks import Latch, latch, mutex, take
+from ..concurrency.locks import latch, mutex, take
+from ..concurrency.loops import Later, Question, asked
 from ..errors import StoreError
 from .permissions import access_of, open_file
 
@@ -36,6 +42,11 @@ BATCH = 64
 HELPER_IDLE_S = 1.0
 """How long the helper thread stays when there is nothing to do."""
 
+PROMPT_S = 0.005
+"""An operation that kept an event loop for longer is the last one there for `REST_S`."""
+
+REST_S = 1.0
+"""How long the operations of event loops go to the helper thread after a slow one."""
 
 BUSY = "the store was busy for {seconds}: another process keeps it locked, or is stopped; nothing was done"
 SLOW = "the store did not finish within {seconds}, because its disk is slow; it may still do so"
@@ -128,19 +139,30 @@ class Operation:
     """Whether the answer must survive a power cut."""
     deadline: float
     """On the monotonic clock, in seconds."""
+    prompt: bool = False
+    """Whether it must not take long: `WouldWait` is an answer then, and it is asked again in another thread."""
     result: Any = None
     error: Exception | None = None
     finished: bool = False
-    done: Latch | None = None
-    """Of one that was queued: taken until it is finished."""
+    wake: Callable[[], object] | None = None
+    """Tells whoever waits for one that was queued that it is finished."""
 
     def finish(self, error: Exception | None = None) -> None:
         """Wake the caller, with the result or this error."""
         if not self.finished:
             self.error = error
             self.finished = True
-            if self.done is not None:
-                self.done.release()
+            if self.wake is not None:
+                self.wake()
+
+
+class WouldWait(Exception):
+    """An operation that must be prompt was not done, because it would have waited."""
+
+
+def never(durable: bool) -> bool:
+    """Of a store that always takes long."""
+    return False
 
 
 class Combiner:
@@ -148,23 +170,30 @@ class Combiner:
     Runs operations in batches: `run` gets up to `BATCH` of them inside the gate and fills in results or errors.
 
     An operation may run twice if the thread that ran it was interrupted, so each must be harmless to repeat.
+    `is_prompt` says whether one that is durable, or one that is not, would not take long now.
     """
 
     def __init__(
-        self, gate: Passage, run: Callable[[list[Operation]], None], *, busy: str = BUSY, slow: str = SLOW
+        self,
+        gate: Passage,
+        run: Callable[[list[Operation]], None],
+        is_prompt: Callable[[bool], bool] = never,
+        *,
+        busy: str = BUSY,
+        slow: str = SLOW,
     ) -> None:
         self._gate = gate
         self._run = run
-        self._busy = busy
-        self._slow = slow
+        self._is_prompt = is_prompt
+        self._told = busy, slow
         self._mutex = mutex("gate queue")
         self._lead = mutex("gate lead")
         self._queue: deque[Operation] = deque()
-        self._helping = False
-        self._sleeping = False
-        """Whether the helper waits for the bell: while it works, it sees by itself what is queued."""
+        self._helper = "off"
+        """Or "works": it sees by itself what is queued; or "sleeps": it waits for the bell."""
         self._bell = latch()
         self._bell.acquire()
+        self._rests_until_s = 0.0
 
     def submit(self, work: Callable[..., T], args: tuple[Any, ...], *, durable: bool, timeout_s: float) -> T:
         """
@@ -172,9 +201,11 @@ class Combiner:
 
         What had begun by then may still be done, or not: repeat it, or undo it.
         """
-        operation = Operation(work, args, durable, time.monotonic() + timeout_s)
+        begun_s = time.monotonic()
+        operation = Operation(work, args, durable, begun_s + timeout_s)
+        question = asked(args[0])
         # Almost always nobody else is there. Whoever is turned away meanwhile queues, and calls the helper.
-        if not self._queue and take(self._lead, timeout=0):
+        if not self._queue and (question is None or self._may_stay(operation, begun_s)) and take(self._lead, timeout=0):
             try:
                 if self._gate.try_enter():
                     self._run([operation])
@@ -185,12 +216,46 @@ class Combiner:
                 raise
             finally:
                 self._lead.release()
-        if not operation.finished:
+        if question is not None and not self._has_kept(operation, begun_s):
+            self._answer_later(operation, question, timeout_s)
+        elif not operation.finished:
             self._wait(operation, timeout_s)
+        if not operation.finished:
+            self._leave_queue(operation, timeout_s)
         if operation.error is not None:
             raise operation.error
         result: T = operation.result
         return result
+
+    def _may_stay(self, operation: Operation, now_s: float) -> bool:
+        """Whether an operation of an event loop may run in the loop's thread."""
+        operation.prompt = now_s >= self._rests_until_s and self._is_prompt(operation.durable)
+        return operation.prompt
+
+    def _has_kept(self, operation: Operation, begun_s: float) -> bool:
+        """Whether an operation of an event loop is done with; what took long there is the last for a while."""
+        if operation.prompt:
+            now_s = time.monotonic()
+            if now_s - begun_s > PROMPT_S:
+                self._rests_until_s = now_s + REST_S
+            if isinstance(operation.error, WouldWait):
+                operation.error, operation.finished = None, False
+            operation.prompt = False
+        return operation.finished
+
+    def _answer_later(self, operation: Operation, question: Question, timeout_s: float) -> NoReturn:
+        operation.wake = question.later(partial(self._outcome, operation, timeout_s), timeout_s)
+        if not self._line_up(operation):
+            self._serve()
+        raise Later
+
+    def _outcome(self, operation: Operation, timeout_s: float) -> Any:
+        """The result of an operation. One that is not finished has come to its deadline, and leaves the queue."""
+        if not operation.finished:
+            self._leave_queue(operation, timeout_s)
+        if operation.error is not None:
+            raise operation.error
+        return operation.result
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until nobody leads and close the gate's files; whether that was so in time."""
@@ -217,21 +282,25 @@ class Combiner:
             operation.finish(operation.error)
 
     def _wait(self, operation: Operation, timeout_s: float) -> None:
-        """Queue an operation, and wait until it is finished."""
-        done = operation.done = latch()
+        """Queue an operation, and wait until it is finished, or its deadline."""
+        done = latch()
         done.acquire()
+        operation.wake = done.release
         if not self._line_up(operation):
             self._serve()
-        if done.acquire(timeout=max(0.0, operation.deadline - time.monotonic())):
-            return
+        done.acquire(timeout=max(0.0, operation.deadline - time.monotonic()))
+
+    def _leave_queue(self, operation: Operation, timeout_s: float) -> None:
+        """At its deadline: raise the error for it, unless it was finished just now."""
+        busy, slow = self._told
         with self._mutex:
             try:
                 self._queue.remove(operation)
             except ValueError:
                 if operation.finished:
                     return
-                raise StoreError(self._slow.format(seconds=f"{timeout_s:g} s")) from None
-        raise StoreError(self._busy.format(seconds=f"{timeout_s:g} s"))
+                raise StoreError(slow.format(seconds=f"{timeout_s:g} s")) from None
+        raise StoreError(busy.format(seconds=f"{timeout_s:g} s"))
 
     def _fail(self, error: OSError) -> None:
         with self._mutex:
@@ -246,21 +315,21 @@ class Combiner:
         """Queue an operation; whether there is a helper who will see to it."""
         with self._mutex:
             self._queue.append(operation)
-            if self._sleeping:
-                self._sleeping = False
+            if self._helper == "sleeps":
+                self._helper = "works"
                 self._bell.release()
-            elif not self._helping:
+            elif self._helper == "off":
                 with suppress(RuntimeError):  # The interpreter is shutting down: wait here, as nobody else can.
                     threading.Thread(target=self._help, name="budgetguard-store", daemon=True).start()
-                    self._helping = True
-            return self._helping
+                    self._helper = "works"
+            return self._helper == "works"
 
     def _help(self) -> None:
         try:
             while self._has_work():
                 self._serve()
         except BaseException:  # interrupted: the next one who queues calls another helper
-            self._helping = False
+            self._helper = "off"
             raise
 
     def _has_work(self) -> bool:
@@ -268,11 +337,11 @@ class Combiner:
         with self._mutex:
             if self._queue:
                 return True
-            self._sleeping = True
+            self._helper = "sleeps"
         if not self._bell.acquire(timeout=HELPER_IDLE_S):
             with self._mutex:
-                if self._sleeping:
-                    self._sleeping = self._helping = False
+                if self._helper == "sleeps":
+                    self._helper = "off"
                     return False
             self._bell.acquire()  # it was rung in the meantime
         return True

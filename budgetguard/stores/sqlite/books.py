@@ -15,7 +15,6 @@ from ...ledger import (
     KEEP_ENDED_MS,
     Account,
     Admitted,
-    Carried,
     Conflict,
     Ended,
     Entry,
@@ -27,6 +26,7 @@ from ...ledger import (
     Terms,
 )
 from ...money import Nano
+from ..combiner import Operation, WouldWait
 from ..encoding import flags_text, tags_json, usage_json
 from ..rules import (
     LARGE,
@@ -34,13 +34,13 @@ from ..rules import (
     REAP_MORE,
     Sums,
     admit,
-    ends_of,
     final_flags,
-    last_end,
     off_clock,
     require_sums,
 )
 from .rows import (
+    Charged,
+    charged,
     due_key,
     find_sums,
     find_terms,
@@ -48,9 +48,6 @@ from .rows import (
     keys_of_json,
     text,
 )
-
-PRUNE_ROWS = 2000
-"""Entries deleted in one transaction: others wait for it."""
 
 LOOK = """
 SELECT EXISTS (SELECT 1 FROM holds WHERE ns = ?1 AND key BETWEEN x'' AND ?3),
@@ -106,51 +103,37 @@ VALUES (?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?)"""
 
 DELETE_ENTRY = "DELETE FROM entries WHERE ns = ? AND at_ms = ? AND id = ?"
 
-CARRY = """
-INSERT INTO accounts (ns, key, settled, pruned, end_ms) VALUES (?1, CAST(?2 AS TEXT), ?3, ?3, ?4)
-ON CONFLICT DO UPDATE SET settled = settled - pruned + ?3, pruned = ?3, end_ms = ?4"""
-
-PUT_TERMS = """
-INSERT INTO terms (ns, key, version, body) VALUES (?1, CAST(?2 AS TEXT), ?3, CAST(?4 AS TEXT))
-ON CONFLICT DO UPDATE SET version = excluded.version, body = excluded.body WHERE excluded.version > version"""
-
 LOWER_HOLD = """
 UPDATE holds SET amount = amount - ?1, charge = charge AND amount > ?1 WHERE ns = ?2 AND key = ?3 AND id = ''"""
 
 LOWER_ENTRY = "UPDATE entries SET cost = cost - ? WHERE ns = ? AND at_ms = ? AND id = ?"
 
-DELETE_ACCOUNTS = """
-DELETE FROM accounts WHERE ns = ?1 AND end_ms <= ?2 AND settled = pruned AND held = 0 AND key NOT IN (
-    SELECT each.value
-    FROM holds AS due CROSS JOIN holds AS hold ON hold.ns = due.ns AND hold.key = due.id AND hold.id = '',
-         json_each(hold.accounts) AS each
-    WHERE due.ns = ?1 AND due.key >= x'' AND hold.amount = 0 AND NOT hold.ended)"""
-
 
 class SQLiteBooks:
     """The operations on one namespace in one transaction; the caller begins and commits."""
 
-    def __init__(self, cursor: sqlite3.Cursor, ns: int, now: Millis, who_lives: Callable[[], Sequence[Hold]]) -> None:
+    def __init__(self, cursor: sqlite3.Cursor, ns: int, who_lives: Callable[[], Sequence[Hold]]) -> None:
+        self.cursor = cursor
         self.execute = cursor.execute
-        self.executemany = cursor.executemany
         self.ns = ns
-        self.now = now
-        self.due = due_key(now)
+        self.now: Millis = 0
+        """The time of this transaction."""
+        self.operation: Operation | None = None
+        """What runs in it at this moment."""
         self._who_lives = who_lives
-        self._living: dict[str, Hold] | None = None
-        self.deadline = 0.0
-        """On the monotonic clock, in seconds."""
+        self.living: dict[str, Hold] | None = None
+        """By their ids, once somebody asked in this transaction."""
 
     def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
         """See `Store.reserve`. At the deadline it reaps no further and refuses."""
         execute, ns, now, accounts, terms = self.execute, self.ns, self.now, hold.accounts, hold.terms
         # The common hold is on one account and one user's terms: it is looked up in one step.
         first_terms = text(terms[0][0]) if terms else None
-        look = (ns, hold.id, self.due, first_terms, text(accounts[0].key) if accounts else None)
+        look = (ns, hold.id, due_key(now), first_terms, text(accounts[0].key) if accounts else None)
         due, ended, version, settled, held = execute(LOOK, look).fetchone()
         if due:
             self._reap(REAP)
-            self._find(hold.id)
+            self.find(hold.id)
             _, ended, version, settled, held = execute(LOOK, look).fetchone()
         if ended:
             return Ended()
@@ -165,16 +148,26 @@ class SQLiteBooks:
         else:
             granted = admit(hold, self._sums(accounts))
         while isinstance(granted, Refusal):
-            if not self._reap(REAP_MORE) or time.monotonic() > self.deadline:
+            if not self._reap(REAP_MORE) or self._is_late():
                 return granted
             granted = admit(hold, self._sums(accounts))
         self._place(hold, granted)
         return Admitted(granted)
 
+    def _is_late(self) -> bool:
+        """Whether no more may be done for the operation that runs. Raises `WouldWait` if it was to be prompt."""
+        operation = self.operation
+        if operation is None:
+            return False
+        if operation.prompt:
+            raise WouldWait
+        return time.monotonic() > operation.deadline
+
     def _place(self, hold: Hold, amount: Nano) -> None:
-        ns, ends = self.ns, ends_of(hold)
-        self.executemany(ADD, [(ns, text(key), 0, amount, end_ms) for key, end_ms in ends.items()])
-        self._write(hold, amount, keys_json(tuple(ends)))
+        execute, ns, named = self.execute, self.ns, charged(hold.accounts)
+        for key, end_ms in named.ends:
+            execute(ADD, (ns, key, 0, amount, end_ms))
+        self._write(hold, amount, named.keys_json)
 
     def _write(self, hold: Hold, amount: Nano, keys: str) -> None:
         """Write the rows of an open hold, whose accounts hold it."""
@@ -214,57 +207,63 @@ class SQLiteBooks:
             return False
         execute(DELETE_ENTRY, (ns, at_ms, hold.id))
         execute(DELETE_HOLD, (ns, hold.id, ""))
-        self._add(keys_of_json(keys), -cost, cost)
+        self.add(keys_of_json(keys), -cost, cost)
         self._write(hold, cost, keys)
         return True
 
     def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
         """See `Store.settle`."""
         execute, ns, now, cost = self.execute, self.ns, self.now, entry.cost
-        ends = ends_of(hold)
-        keys: tuple[str, ...] = tuple(ends)
-        look = (keys_json(keys), ns, hold.id, now)
+        named = charged(hold.accounts)
+        keys, settled, taken, late = named.keys, cost, 0, False
+        look = (named.keys_json, ns, hold.id, now)
         held = execute(FIND_OPEN, look).fetchone()
-        if held is None and self._find(hold.id) is not None:  # its call lives, whatever the clock says
+        if held is None and self.find(hold.id) is not None:  # its call lives, whatever the clock says
             held = execute(FIND_OPEN, look).fetchone()
         if held is not None:
             due, taken, other = held
-            late, settled = False, cost
             if other is not None:
                 keys = tuple(keys_of_json(other))
             execute(DELETE_HOLD, (ns, due_key(due), hold.id))
+        elif not (known := self._ended(hold.id)):
+            late = known is not None or (bool(hold.accounts) and "manual" not in entry.flags)
+        elif " expired " in known[1]:
+            late, settled, keys = True, cost - known[0], tuple(keys_of_json(known[2]))
+            execute(DELETE_ENTRY, (ns, known[3], hold.id))
+        elif known[0] != cost:
+            return Conflict(known[0])
         else:
-            known = self._ended(hold.id)
-            taken = 0
-            if known is None or known == ():
-                late, settled = known == () or (bool(hold.accounts) and "manual" not in entry.flags), cost
-            elif " expired " in known[1]:
-                late, settled = True, cost - known[0]
-                keys = tuple(keys_of_json(known[2]))
-                execute(DELETE_ENTRY, (ns, known[3], hold.id))
-            elif known[0] != cost:
-                return Conflict(known[0])
-            else:
-                return Settled(cost, " late " in known[1])
-        rows = [(ns, text(key), settled, -taken, ends.get(key)) for key in keys]
-        if entry.accounts:
-            end_ms = last_end(hold)
-            more = {key: (ns, text(key), cost, 0, end_ms) for key in entry.accounts if key not in keys}
-            rows += more.values()
-            keys = (*more, *keys)
-        if cost > LARGE:
-            require_sums(cost, [find_sums(execute, ns, key)[0] for key in keys])
-        self.executemany(ADD, rows)
+            return Settled(cost, " late " in known[1])
+        keys = self._charge(named, keys, settled, taken, entry)
         flags = entry.flags
         if late or "expired" in flags:
             flags = final_flags(entry, late)
         execute(ENTER, (ns, hold.id, now))
-        self._record(entry, now, flags, keys)
+        self.record(entry, now, flags, keys)
         for lease_id in hold.leases:
             self._draw(lease_id, cost)
         return Settled(cost, late)
 
-    def _record(self, entry: Entry, at_ms: Millis, flags: frozenset[str], keys: tuple[str, ...]) -> None:
+    def _charge(
+        self, named: Charged, keys: tuple[str, ...], settled: Nano, taken: Nano, entry: Entry
+    ) -> tuple[str, ...]:
+        """Charge an entry to the accounts that held it, and to those beside them; the keys of all."""
+        execute, ns, cost = self.execute, self.ns, entry.cost
+        ends = named.ends
+        if keys is not named.keys:  # it was held on others
+            known = dict(zip(named.keys, named.ends, strict=True))
+            ends = tuple(known.get(key, (text(key), None)) for key in keys)
+        beside = [key for key in dict.fromkeys(entry.accounts) if key not in keys] if entry.accounts else ()
+        if cost > LARGE:
+            require_sums(cost, [find_sums(execute, ns, key)[0] for key in (*beside, *keys)])
+        for text_key, end_ms in ends:
+            execute(ADD, (ns, text_key, settled, -taken, end_ms))
+        for key in beside:
+            execute(ADD, (ns, text(key), cost, 0, named.last_end))
+        return (*beside, *keys) if beside else keys
+
+    def record(self, entry: Entry, at_ms: Millis, flags: frozenset[str], keys: tuple[str, ...]) -> None:
+        """Write an entry."""
         said = (tags_json(entry.tags), text(entry.provider), text(entry.model), usage_json(entry.usage))
         written = flags_text(flags) if flags else ""
         self.execute(RECORD, (self.ns, entry.hold_id, at_ms, entry.cost, written, keys_json(keys), *said))
@@ -276,7 +275,7 @@ class SQLiteBooks:
     def _draw(self, lease_id: str, cost: Nano) -> None:
         """Make a lease smaller by what one of its calls cost."""
         execute, ns = self.execute, self.ns
-        lease = self._find(lease_id)
+        lease = self.find(lease_id)
         if lease is None:
             return
         _, at_ms, ended, amount, _, accounts, *_ = lease
@@ -285,15 +284,15 @@ class SQLiteBooks:
             if " expired " in flags:
                 drawn = min(cost, charged)
                 execute(LOWER_ENTRY, (drawn, ns, at_ms, lease_id))
-                self._add(keys_of_json(keys), -drawn, 0)
+                self.add(keys_of_json(keys), -drawn, 0)
         elif not ended:
             drawn = min(cost, amount)
             execute(LOWER_HOLD, (drawn, ns, lease_id))
-            self._add(keys_of_json(accounts), 0, -drawn)
+            self.add(keys_of_json(accounts), 0, -drawn)
 
     def _ended(self, hold_id: str) -> tuple[Any, ...] | None:
         """The entry of a hold that is not open; () for one that ended without, and is forgotten; `None`: never seen."""
-        held = self._find(hold_id)
+        held = self.find(hold_id)
         if held is None:
             return None
         due, at_ms = held[:2]
@@ -305,24 +304,24 @@ class SQLiteBooks:
     def release(self, hold_id: str) -> None:
         """See `Store.release`."""
         execute, ns = self.execute, self.ns
-        held = self._find(hold_id)
+        held = self.find(hold_id)
         if held is not None:
             due, at_ms, ended, amount, _, accounts, *_ = held
             if at_ms is not None:
                 cost, flags, charged = execute(FIND_ENTRY, (ns, at_ms, hold_id)).fetchone()
                 if " expired " not in flags:
                     return
-                self._add(keys_of_json(charged), -cost, 0)
+                self.add(keys_of_json(charged), -cost, 0)
                 execute(DELETE_ENTRY, (ns, at_ms, hold_id))
             elif ended:
                 execute(RELEASE_LAPSED, (ns, hold_id))
                 return
             else:
-                self._add(keys_of_json(accounts), 0, -amount)
+                self.add(keys_of_json(accounts), 0, -amount)
                 execute(DELETE_HOLD, (ns, due_key(due), hold_id))
         self._forget_at(hold_id, self.now + KEEP_ENDED_MS, RELEASED)
 
-    def _find(self, hold_id: str) -> tuple[Any, ...] | None:
+    def find(self, hold_id: str) -> tuple[Any, ...] | None:
         """The row of a hold, if there is one after it has expired if it is due."""
         row: tuple[Any, ...] | None = self.execute(FIND_HOLD, (self.ns, hold_id)).fetchone()
         if row is not None and row[0] is not None and row[0] <= self.now:
@@ -335,7 +334,7 @@ class SQLiteBooks:
 
     def _reap(self, most: int) -> int:
         """Clear away up to `most` of what is due; how many there were."""
-        rows = self.execute(FIND_DUE, (self.ns, self.due, most)).fetchall()
+        rows = self.execute(FIND_DUE, (self.ns, due_key(self.now), most)).fetchall()
         for hold_id, *held in rows:
             self._expire(hold_id, tuple(held))
         return len(rows)
@@ -349,7 +348,7 @@ class SQLiteBooks:
             return
         execute(DELETE_HOLD, (ns, due_key(due), hold_id))
         if not ended:
-            self._add(keys_of_json(accounts), amount if charge else 0, -amount)
+            self.add(keys_of_json(accounts), amount if charge else 0, -amount)
         if charge and not ended:
             said = (accounts, tags, text(provider), text(model), "{}")
             execute(RECORD, (ns, hold_id, due, amount, " expired ", *said))
@@ -361,9 +360,9 @@ class SQLiteBooks:
 
     def _alive(self, hold_id: str) -> Hold | None:
         """A hold of this process whose call lives."""
-        if self._living is None:
-            self._living = {hold.id: hold for hold in self._who_lives()}
-        return self._living.get(hold_id)
+        if self.living is None:
+            self.living = {hold.id: hold for hold in self._who_lives()}
+        return self.living.get(hold_id)
 
     def _stale(self, hold: Hold) -> Stale | None:
         newer = []
@@ -375,76 +374,10 @@ class SQLiteBooks:
             return Stale(self.now, tuple(newer))
         return None
 
-    def put_terms(self, key: str, body: str | None, expected: int | None) -> Terms | None:
-        """See `Store.put_terms`."""
-        there = find_terms(self.execute, self.ns, key)
-        version = 0 if there is None else there.version
-        if expected is not None and expected != version:
-            return None
-        self.execute(
-            "REPLACE INTO terms (ns, key, version, body) VALUES (?, CAST(? AS TEXT), ?, CAST(? AS TEXT))",
-            (self.ns, text(key), version + 1, None if body is None else text(body)),
-        )
-        return Terms(key, version + 1, body)
-
-    def load(self, terms: Sequence[Terms], accounts: Sequence[Carried], entries: Sequence[Entry]) -> None:
-        """See `Store.load`."""
-        ns = self.ns
-        self.executemany(
-            PUT_TERMS,
-            [(ns, text(each.key), each.version, None if each.body is None else text(each.body)) for each in terms],
-        )
-        self.executemany(CARRY, [(ns, text(account.key), account.pruned, account.end_ms) for account in accounts])
-        sums: dict[str, Nano] = {}
-        for entry in entries:
-            if self._give_way(entry.hold_id):
-                keys = tuple(dict.fromkeys(entry.accounts))
-                self.execute(ENTER, (ns, entry.hold_id, entry.at_ms))
-                self._record(entry, entry.at_ms, entry.flags, keys)
-                for key in keys:
-                    sums[key] = sums.get(key, 0) + entry.cost
-        self.executemany(ADD, [(ns, text(key), cost, 0, None) for key, cost in sums.items()])
-
-    def _give_way(self, hold_id: str) -> bool:
-        """Take away what there is of an id, for an entry of other books; `False`: it has an entry that stands."""
-        held = self._find(hold_id)
-        if held is None:
-            return True
-        due, at_ms, ended, amount, _, accounts, *_ = held
-        if at_ms is None:
-            self.execute(DELETE_HOLD, (self.ns, due_key(due), hold_id))
-            if not ended:
-                self._add(keys_of_json(accounts), 0, -amount)
-            return True
-        cost, flags, charged = self.execute(FIND_ENTRY, (self.ns, at_ms, hold_id)).fetchone()
-        if " expired " not in flags:
-            return False
-        self.execute(DELETE_ENTRY, (self.ns, at_ms, hold_id))
-        self._add(keys_of_json(charged), -cost, 0)
-        return True
-
-    def prune(self, before_ms: Millis) -> int:
-        """A part of `Store.prune`: at most `PRUNE_ROWS` entries, and the accounts once fewer than that are left."""
-        execute, ns = self.execute, self.ns
-        rows = execute(
-            "SELECT id, at_ms, cost, accounts FROM entries WHERE ns = ? AND at_ms < ? ORDER BY at_ms, id LIMIT ?",
-            (ns, before_ms, PRUNE_ROWS),
-        ).fetchall()
-        for hold_id, at_ms, cost, accounts in rows:
-            for key in keys_of_json(accounts):
-                execute(
-                    "UPDATE accounts SET pruned = pruned + ? WHERE ns = ? AND key = CAST(? AS TEXT)",
-                    (cost, ns, text(key)),
-                )
-            execute(DELETE_ENTRY, (ns, at_ms, hold_id))
-            execute(DELETE_HOLD, (ns, hold_id, ""))
-        if len(rows) < PRUNE_ROWS:
-            execute(DELETE_ACCOUNTS, (ns, before_ms))
-        return len(rows)
-
-    def _add(self, keys: Sequence[str], settled: Nano, held: Nano) -> None:
+    def add(self, keys: Sequence[str], settled: Nano, held: Nano) -> None:
         """Add to what accounts, which are there, have settled and held."""
-        self.executemany(ADD, [(self.ns, text(key), settled, held, None) for key in keys])
+        for key in keys:
+            self.execute(ADD, (self.ns, text(key), settled, held, None))
 
     def _sums(self, accounts: Sequence[Account]) -> list[Sums]:
         found = []

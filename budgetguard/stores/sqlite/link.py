@@ -38,10 +38,16 @@ PAGE_BYTES = 2048
 """A commit writes the few pages that it touched: small ones cost less, but a row should not need several."""
 
 LOG_PAGES = 4096
-"""How long the log grows before a commit copies it into the file, which waits for the disk: 8 MB."""
+"""How long the log grows before a settlement copies it into the file, which waits for the disk: 8 MB."""
+
+PAGES_EACH = 3
+"""How many pages an operation adds to the log, about."""
+
+TOO_LONG = 4
+"""A log that so many times as long is copied by whoever commits: other processes count for themselves."""
 
 BUSY_S = 0.05
-"""How long SQLite itself waits for a program that does not use the gate, before we look at the deadlines again."""
+"""How long SQLite itself waits for a program that does not use the gate, where nobody has a deadline."""
 
 
 FileIdentity: TypeAlias = tuple[int, int]
@@ -93,6 +99,8 @@ class SQLiteFile:
         self.durable = durable
         self.syncs = False
         """Whether the writing connection syncs its commits."""
+        self.log_operations = 0
+        """How many this process has added to the log since it copied it last."""
         self._begin()
         self.full = False
         """Whether there was no room for the ballast when it was last looked for."""
@@ -158,7 +166,7 @@ class SQLiteFile:
 
     def lost(self) -> StoreError | None:
         """Let go of a file that was removed or replaced, as nobody else sees what is booked there; the error for it."""
-        if self.writer.connection is None or self.is_there(self.writer):
+        if self.writer.connection is None or _identity(self.path) == self.writer.opened:
             return None
         self.writer.leave()
         log.error("store %s: its file was removed or replaced: what is there now, or is made anew, counts", self.path)
@@ -236,6 +244,18 @@ class SQLiteFile:
             self.writer.connection.execute("PRAGMA synchronous=FULL" if wanted else "PRAGMA synchronous=NORMAL")
             self.syncs = wanted
 
+    def is_log_long(self) -> bool:
+        """Whether it is time to copy the log into the file."""
+        return self.log_operations * PAGES_EACH > LOG_PAGES
+
+    def copy_log(self) -> None:
+        """Copy the log into the file, as far as nobody reads what was there before. Call it inside the gate."""
+        self.log_operations = 0
+        connection = self.writer.connection
+        if connection is not None:
+            with suppress(sqlite3.Error):  # what was committed stands, and the next one tries again
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
     def _make(self) -> None:
         """Make the file, empty and its owner's alone: SQLite gives the files of its log the same rights."""
         with suppress(OSError):  # it is there, or what is wrong is told when it is opened
@@ -294,7 +314,7 @@ class SQLiteFile:
         try:
             ours = self._is_ours(connection)
             connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
+            connection.execute(f"PRAGMA wal_autocheckpoint={TOO_LONG * LOG_PAGES}")
             self.syncs = False
             if not ours:
                 connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
@@ -311,6 +331,7 @@ class SQLiteFile:
             if not self.ns:
                 connection.execute("INSERT INTO namespaces (name) VALUES (CAST(? AS TEXT))", (text(self.namespace),))
                 self.ns = self._find_namespace(connection)
+            connection.execute("PRAGMA busy_timeout=0")  # whoever begins to write has a deadline
         except sqlite3.Error as error:
             raise self.failure(error) from error
 

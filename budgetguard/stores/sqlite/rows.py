@@ -12,11 +12,11 @@ from collections.abc import Callable
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quote
 from struct import Struct
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from ...ledger import Terms
+from ...ledger import Account, Hold, Millis, Terms
 from ..encoding import json_name
-from ..rules import Sums
+from ..rules import Sums, ends_of, last_end
 
 _CACHED = 1024
 """A call says the same twice, when it is reserved and when it is settled."""
@@ -43,6 +43,26 @@ due_key = Struct(">q").pack
 def keys_json(keys: tuple[str, ...]) -> str:
     """The keys of accounts as a JSON array."""
     return f"[{','.join([_quote(key) for key in keys])}]"
+
+
+class Charged(NamedTuple):
+    """The accounts that a hold is charged to, as its rows name them."""
+
+    keys: tuple[str, ...]
+    """Each once, in order."""
+    keys_json: str
+    ends: tuple[tuple[str | bytes, Millis | None], ...]
+    """The same as text, each with when it is over."""
+    last_end: Millis | None
+
+
+@lru_cache(_CACHED)
+def charged(accounts: tuple[Account, ...]) -> Charged:
+    """The accounts of a hold: those of a call are those of the last one, mostly."""
+    hold = Hold("", accounts, 0)
+    ends = ends_of(hold)
+    keys = tuple(ends)
+    return Charged(keys, keys_json(keys), tuple((text(key), end) for key, end in ends.items()), last_end(hold))
 
 
 def keys_of_json(value: str) -> list[str]:

@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from urllib.parse import unquote, urlsplit
 
 from ...concurrency.interrupts import interruption
+from ...concurrency.loops import askable
 from ...errors import ConfigError, StoreError
 from ...ledger import (
     Admitted,
@@ -39,7 +40,7 @@ from ...ledger import (
     Total,
     nothing_lives,
 )
-from ..combiner import Combiner, Gate, Operation
+from ..combiner import Combiner, Gate, Operation, WouldWait
 from ..deadlines import (
     CHANGE_S,
     READ_S,
@@ -56,11 +57,15 @@ from ..rules import (
     require_rows,
 )
 from . import reports
-from .books import PRUNE_ROWS, SQLiteBooks
+from .books import SQLiteBooks
+from .history import PRUNE_ROWS, load, prune, put_terms
 from .link import SQLiteFile, is_busy, is_full
-from .rows import find_sums, find_terms
+from .rows import Execute, find_sums, find_terms
 
 EVERYTHING = Query()
+
+BUSY_S = 0.005
+"""How long to wait for a program that does not use the gate before one looks again."""
 
 
 class SQLiteStore:
@@ -122,11 +127,13 @@ class SQLiteStore:
         """The store's clock."""
         return int(self._clock() * 1000)
 
+    @askable
     def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
         """Place a hold on all of its accounts, or on none."""
         require_amount(hold.amount, "a hold")
         return self._combiner.submit(SQLiteBooks.reserve, (hold,), durable=False, timeout_s=self._reserve_s)
 
+    @askable
     def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
         """End a hold at its true cost and record the entry, once."""
         require_amount(entry.cost, "a cost")
@@ -137,6 +144,7 @@ class SQLiteStore:
         require_costs(entry for _, entry in settlements)
         return self._combiner.submit(SQLiteBooks.settle_many, (settlements,), durable=True, timeout_s=CHANGE_S)
 
+    @askable
     def release(self, hold_id: str) -> None:
         """Give a hold back; a release of an unknown hold is remembered."""
         self._combiner.submit(SQLiteBooks.release, (hold_id,), durable=False, timeout_s=self._settle_s)
@@ -148,7 +156,7 @@ class SQLiteStore:
 
     def put_terms(self, key: str, body: str | None, *, expected: int | None = None) -> Terms | None:
         """Store (`None`: remove) the terms under a key, with the next version; only over `expected` if given."""
-        return self._combiner.submit(SQLiteBooks.put_terms, (key, body, expected), durable=True, timeout_s=CHANGE_S)
+        return self._combiner.submit(put_terms, (key, body, expected), durable=True, timeout_s=CHANGE_S)
 
     def renew(self, holds: Sequence[Hold]) -> list[bool]:
         """Have these holds count for another ttl, in one transaction; whether each does."""
@@ -196,7 +204,7 @@ class SQLiteStore:
         """Delete entries and accounts whose period ended before a time; how many entries went."""
         pruned = 0
         while True:
-            rows: int = self._combiner.submit(SQLiteBooks.prune, (before_ms,), durable=True, timeout_s=CHANGE_S)
+            rows: int = self._combiner.submit(prune, (before_ms,), durable=True, timeout_s=CHANGE_S)
             pruned += rows
             if rows < PRUNE_ROWS:
                 return pruned
@@ -210,7 +218,7 @@ class SQLiteStore:
     ) -> None:
         """Put these rows on the books as they are, in one transaction."""
         require_rows(accounts, entries)
-        self._combiner.submit(SQLiteBooks.load, (terms, accounts, entries), durable=True, timeout_s=READ_S)
+        self._combiner.submit(load, (terms, accounts, entries), durable=True, timeout_s=READ_S)
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
@@ -223,7 +231,14 @@ class SQLiteStore:
 
     def _start(self) -> None:
         self._gate = Gate(self._file.path)
-        self._combiner = Combiner(self._gate, self._run)
+        self._combiner = Combiner(self._gate, self._run, self._is_prompt)
+        self._books: SQLiteBooks | None = None
+
+    def _is_prompt(self, durable: bool) -> bool:
+        """Whether an operation would neither wait for the disk nor open, free or copy anything first."""
+        file = self._file
+        waits = file.durable if durable else file.full
+        return not waits and file.writer.cursor is not None and not file.is_log_long()
 
     def _run(self, batch: list[Operation]) -> None:
         """Inside the gate: do a batch in one transaction; if that fails, each operation in its own."""
@@ -246,42 +261,62 @@ class SQLiteStore:
 
     def _transact(self, batch: list[Operation]) -> Exception | None:
         """Run operations in one transaction; the exception that undid it, if one did."""
-        file, cursor, durable = self._file, None, False
+        file, books, durable = self._file, None, False
         for operation in batch:
             durable = durable or operation.durable
         try:
-            cursor = file.writer.cursor or file.write()
+            books = self._write()
             if file.full and not durable:
                 file.need_ballast()
             if file.syncs is not (durable and file.durable):
                 file.set_sync(durable)
-            _begin(cursor, batch)
-            books = SQLiteBooks(cursor, file.ns, int(self._clock() * 1000), self._who_lives)
+            try:
+                books.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                _begin_later(books.execute, batch, error)
+            books.now = int(self._clock() * 1000)
             for operation in batch:
-                books.deadline = operation.deadline
+                books.operation = operation
                 operation.result = operation.work(books, *operation.args)
-            cursor.execute("COMMIT")
+            books.execute("COMMIT")
         except BaseException as error:
             if isinstance(error, sqlite3.Error):
                 file.writer.close()
-            elif cursor is not None and cursor.connection.in_transaction:
-                cursor.connection.rollback()
+            elif books is not None and books.cursor.connection.in_transaction:
+                books.cursor.connection.rollback()
             if not isinstance(error, Exception) or interruption(error) is not None:
                 raise
             return error
+        file.log_operations += len(batch)
+        if durable and file.is_log_long():
+            file.copy_log()
         return None
 
+    def _write(self) -> SQLiteBooks:
+        """The books, of the connection that is open to write."""
+        cursor, books = self._file.writer.cursor, self._books
+        if books is None or cursor is None or books.cursor is not cursor:
+            books = self._books = SQLiteBooks(self._file.write(), self._file.ns, self._who_lives)
+        books.living = None
+        return books
 
-def _begin(cursor: sqlite3.Cursor, batch: list[Operation]) -> None:
-    """Begin to write, or raise the driver's error at the last deadline of a batch."""
-    while True:
+
+def _begin_later(execute: Execute, batch: list[Operation], error: sqlite3.OperationalError) -> None:
+    """Begin to write when a program that does not use the gate is done; raise the error at the last deadline."""
+    until_s = max(operation.deadline for operation in batch)
+    while is_busy(error):
+        if batch[0].prompt:
+            raise WouldWait
+        if time.monotonic() > until_s:
+            break
+        time.sleep(BUSY_S)
         try:
-            cursor.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if not is_busy(error) or time.monotonic() > max(operation.deadline for operation in batch):
-                raise
+            execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as again:
+            error = again
         else:
             return
+    raise error
 
 
 # A connection must not be there while the process forks: the child would think that it holds the parent's locks on

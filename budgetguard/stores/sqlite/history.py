@@ -1,0 +1,103 @@
+"""
+What operators do to the books of a SQLite file: set terms, take over the books of another store, forget the old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...ledger import Carried, Entry, Millis, Terms
+from ...money import Nano
+from .books import ADD, DELETE_ENTRY, DELETE_HOLD, ENTER, FIND_ENTRY, SQLiteBooks
+from .rows import due_key, find_terms, keys_of_json, text
+
+PRUNE_ROWS = 2000
+"""Entries deleted in one transaction: others wait for it."""
+
+CARRY = """
+INSERT INTO accounts (ns, key, settled, pruned, end_ms) VALUES (?1, CAST(?2 AS TEXT), ?3, ?3, ?4)
+ON CONFLICT DO UPDATE SET settled = settled - pruned + ?3, pruned = ?3, end_ms = ?4"""
+
+SET_TERMS = "REPLACE INTO terms (ns, key, version, body) VALUES (?, CAST(? AS TEXT), ?, CAST(? AS TEXT))"
+
+PUT_TERMS = """
+INSERT INTO terms (ns, key, version, body) VALUES (?1, CAST(?2 AS TEXT), ?3, CAST(?4 AS TEXT))
+ON CONFLICT DO UPDATE SET version = excluded.version, body = excluded.body WHERE excluded.version > version"""
+
+DELETE_ACCOUNTS = """
+DELETE FROM accounts WHERE ns = ?1 AND end_ms <= ?2 AND settled = pruned AND held = 0 AND key NOT IN (
+    SELECT each.value
+    FROM holds AS due CROSS JOIN holds AS hold ON hold.ns = due.ns AND hold.key = due.id AND hold.id = '',
+         json_each(hold.accounts) AS each
+    WHERE due.ns = ?1 AND due.key >= x'' AND hold.amount = 0 AND NOT hold.ended)"""
+
+
+def put_terms(books: SQLiteBooks, key: str, body: str | None, expected: int | None) -> Terms | None:
+    """See `Store.put_terms`."""
+    there = find_terms(books.execute, books.ns, key)
+    version = 0 if there is None else there.version
+    if expected is not None and expected != version:
+        return None
+    books.execute(
+        SET_TERMS,
+        (books.ns, text(key), version + 1, None if body is None else text(body)),
+    )
+    return Terms(key, version + 1, body)
+
+
+def load(books: SQLiteBooks, terms: Sequence[Terms], accounts: Sequence[Carried], entries: Sequence[Entry]) -> None:
+    """See `Store.load`."""
+    ns = books.ns
+    books.cursor.executemany(
+        PUT_TERMS,
+        [(ns, text(each.key), each.version, None if each.body is None else text(each.body)) for each in terms],
+    )
+    books.cursor.executemany(CARRY, [(ns, text(account.key), account.pruned, account.end_ms) for account in accounts])
+    sums: dict[str, Nano] = {}
+    for entry in entries:
+        if give_way(books, entry.hold_id):
+            keys = tuple(dict.fromkeys(entry.accounts))
+            books.execute(ENTER, (ns, entry.hold_id, entry.at_ms))
+            books.record(entry, entry.at_ms, entry.flags, keys)
+            for key in keys:
+                sums[key] = sums.get(key, 0) + entry.cost
+    books.cursor.executemany(ADD, [(ns, text(key), cost, 0, None) for key, cost in sums.items()])
+
+
+def give_way(books: SQLiteBooks, hold_id: str) -> bool:
+    """Take away what there is of an id, for an entry of other books; `False`: it has an entry that stands."""
+    held = books.find(hold_id)
+    if held is None:
+        return True
+    due, at_ms, ended, amount, _, accounts, *_ = held
+    if at_ms is None:
+        books.execute(DELETE_HOLD, (books.ns, due_key(due), hold_id))
+        if not ended:
+            books.add(keys_of_json(accounts), 0, -amount)
+        return True
+    cost, flags, charged = books.execute(FIND_ENTRY, (books.ns, at_ms, hold_id)).fetchone()
+    if " expired " not in flags:
+        return False
+    books.execute(DELETE_ENTRY, (books.ns, at_ms, hold_id))
+    books.add(keys_of_json(charged), -cost, 0)
+    return True
+
+
+def prune(books: SQLiteBooks, before_ms: Millis) -> int:
+    """A part of `Store.prune`: at most `PRUNE_ROWS` entries, and the accounts once fewer than that are left."""
+    execute, ns = books.execute, books.ns
+    rows = execute(
+        "SELECT id, at_ms, cost, accounts FROM entries WHERE ns = ? AND at_ms < ? ORDER BY at_ms, id LIMIT ?",
+        (ns, before_ms, PRUNE_ROWS),
+    ).fetchall()
+    for hold_id, at_ms, cost, accounts in rows:
+        for key in keys_of_json(accounts):
+            execute(
+                "UPDATE accounts SET pruned = pruned + ? WHERE ns = ? AND key = CAST(? AS TEXT)",
+                (cost, ns, text(key)),
+            )
+        execute(DELETE_ENTRY, (ns, at_ms, hold_id))
+        execute(DELETE_HOLD, (ns, hold_id, ""))
+    if len(rows) < PRUNE_ROWS:
+        execute(DELETE_ACCOUNTS, (ns, before_ms))
+    return len(rows)
