@@ -21,6 +21,7 @@ from .expiry import ExpiryContract
 from .leases import LeasesContract
 from .loading import LoadingContract
 from .reading import ReadingContract
+from .units import UnitsContract
 
 __all__ = ["StoreContract", "together"]
 
@@ -33,5 +34,6 @@ class StoreContract(
     LeasesContract,
     LoadingContract,
     ReadingContract,
+    UnitsContract,
 ):
     """Subclass it, with `make_store`, and pytest runs the contract against your store."""
