@@ -195,6 +195,8 @@ class Link:
     """The store as a client's code sees it. Called at once (by the journal), it is a network that takes no time."""
 
     blocking = True
+    namespace = ""
+    journal = None
 
     def __init__(self, client: Client) -> None:
         self.client = client

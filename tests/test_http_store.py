@@ -34,6 +34,8 @@ PATIENT = "reserve_s=5&settle_s=5"
 class HostedContract(StoreContract):
     """The contract, over HTTP."""
 
+    units = False
+
     @pytest.fixture(autouse=True)
     def _server(self, tmp_path: Path, clock: StoppedClock) -> Iterator[None]:
         self.server = Hosted(self.store_url(tmp_path), clock=clock)

@@ -367,21 +367,11 @@ def test_no_prompt_and_no_answer_is_written(store, directory, ask, monkeypatch):
     for secret in (SECRET, "launch", answer, "sk-very-secret"):
         assert secret not in text
     head, line = map(json.loads, text.splitlines())
-    assert head == {"budgetguard": 1, "store": "default"}
-    assert set(line) == {
-        "id",
-        "cost",
-        "at_ms",
-        "asked",
-        "charged",
-        "accounts",
-        "tags",
-        "provider",
-        "model",
-        "usage",
-        "flags",
-        "leases",
-    }
+    assert head == {"budgetguard": 2, "store": None, "of": "default"}
+    assert set(line) == {"id", "cost", "at_ms", "usage", "units", "kept"}
+    assert set(line["kept"]) == {"hold", "entry"}
+    assert set(line["kept"]["hold"]) == {"id", "accounts", "amount"}
+    assert set(line["kept"]["entry"]) <= {"hold_id", "cost", "accounts", "tags", "provider", "model", "flags"}
     store.away = set()
     assert made.flush(5)
 

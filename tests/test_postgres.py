@@ -32,6 +32,8 @@ from budgetguard.testing.contract import StoreContract, together
 
 
 class TestPostgresStore(StoreContract):
+    units = False
+
     def make_store(self, clock: StoppedClock) -> Store:
         self.namespace = uuid4().hex
         return self.same_store(clock)

@@ -14,6 +14,8 @@ from budgetguard.testing.contract import StoreContract
 
 
 class _OnServer(StoreContract):
+    units = False
+
     server = ""
 
     @pytest.fixture(autouse=True)

@@ -182,17 +182,17 @@ class AdmitsTwice(Careless):
 
 class CountsRepetitions(Careless):
     def settle(self, hold: Hold, entry: Entry) -> Any:
-        again = hold.id in self._entries
+        again = hold.id in self._books.entries
         answer = super().settle(hold, entry)
         if again:
-            for books in self._entries[hold.id].books:
-                books.settled += entry.cost
+            for account in self._books.entries[hold.id].accounts:
+                account.settled += entry.cost
         return answer
 
 
 class ForgetsReleases(Careless):
     def release(self, hold_id: str) -> None:
-        if hold_id in self._open:
+        if hold_id in self._books.open:
             super().release(hold_id)
 
 
@@ -208,7 +208,7 @@ class ExpiresEarly(Careless):
 
 class DropsLateMoney(Careless):
     def settle(self, hold: Hold, entry: Entry) -> Any:
-        if hold.id in self._ended:
+        if hold.id in self._books.ended:
             return Settled(entry.cost, late=True)
         return super().settle(hold, entry)
 
@@ -250,7 +250,7 @@ class ForgetsRenewals(Careless):
 class RenewsWhatHasEnded(Careless):
     def renew(self, holds: Sequence[Hold]) -> list[bool]:
         for held in holds:
-            self._ended.pop(held.id, None)
+            self._books.ended.pop(held.id, None)
         return super().renew(holds)
 
 
@@ -320,8 +320,12 @@ def test_a_fault_in_a_store_is_found(store):
 
 def test_an_admission_that_forgets_what_is_held_is_found():
     """The classic: checked against what was spent, and a thousand calls in flight."""
-    admit = memory_module.admit
-    with patch.object(memory_module, "admit", lambda hold, sums: admit(hold, [(settled, 0) for settled, _ in sums])):
+    granted = memory_module.granted
+
+    def forgetful(hold: Hold, standings: Any) -> Any:
+        return granted(hold, [(account, settled, 0) for account, settled, _ in standings])
+
+    with patch.object(memory_module, "granted", forgetful):
         assert "(P1)" in found(memory)
 
 
@@ -334,14 +338,21 @@ def test_a_fault_in_a_client_is_found(fault):
 
 
 class DrawsTwice(Careless):
-    def _draw(self, lease_id: str, cost: int, now: int) -> None:
-        super()._draw(lease_id, cost, now)
-        super()._draw(lease_id, cost, now)
+    def __init__(self, *, clock: Clock) -> None:
+        super().__init__(clock=clock)
+        draw = self._books.draw
+
+        def twice(lease_id: str, used: Any, now: int) -> None:
+            draw(lease_id, used, now)
+            draw(lease_id, used, now)
+
+        self._books.draw = twice
 
 
 class NeverDraws(Careless):
-    def _draw(self, lease_id: str, cost: int, now: int) -> None:
-        pass
+    def __init__(self, *, clock: Clock) -> None:
+        super().__init__(clock=clock)
+        self._books.draw = lambda lease_id, used, now: None
 
 
 def uses_full_slices(leases: Leases, key: str, want: int, now_s: float) -> Any:

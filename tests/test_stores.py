@@ -21,7 +21,7 @@ from budgetguard.errors import ConfigError, StoreError
 from budgetguard.ledger import DEFAULT_TTL_MS, Account, Admitted, Balance, Entry, Hold, Settled, Store, new_id
 from budgetguard.stores import open_store
 from budgetguard.stores.combiner import Gate
-from budgetguard.stores.memory.rows import MemoryBooks
+from budgetguard.stores.memory.rows import AccountRow
 from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing.clock import StoppedClock
@@ -34,6 +34,8 @@ class TestMemoryStore(StoreContract):
 
 
 class TestSQLiteStore(StoreContract):
+    units = False
+
     @pytest.fixture(autouse=True)
     def _file(self, tmp_path: Path) -> None:
         self.url = f"sqlite:///{tmp_path}/budgets.db"
@@ -468,7 +470,7 @@ def test_a_child_forked_during_a_long_report_does_not_touch_the_file(
 def test_an_interrupted_operation_leaves_books_that_add_up(operation: str) -> None:
     """Ctrl-C may fall between the books of two accounts; what it broke is mended before anybody sees it."""
 
-    class Interrupted(MemoryBooks):
+    class Interrupted(AccountRow):
         armed = False
 
         def __setattr__(self, name: str, value: int) -> None:
@@ -478,7 +480,7 @@ def test_an_interrupted_operation_leaves_books_that_add_up(operation: str) -> No
             super().__setattr__(name, value)
 
     store = MemoryStore()
-    store._books["b"] = Interrupted("b", None)
+    store._books.accounts["b"] = Interrupted("b", None, "dollars")
     placed, new = [Hold(new_id(), (Account("a", 100), Account("b", 100)), 10) for _ in range(2)]
     store.reserve(placed)
     work = {

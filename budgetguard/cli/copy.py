@@ -50,7 +50,7 @@ def copy(
         known_as, other = _known_as(source, manager.project_name), _known_as(target, there)
         if known_as == other:
             raise ConfigError(f"{known_as} cannot be copied to itself: name another store, or --to-project")
-        journal: str | None = getattr(manager.store, "journal", None)
+        journal = manager.store.journal
         landed, waiting = manager.flush(JOURNAL_S), waiting_in(journal)
         if not landed or (waiting.left and not while_running):
             raise StoreError(

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import typer
 from rich.text import Text
 
-from ..ledger import Store
+from ..ledger import Examined, Store
 from ..process.journal_files import waiting_in
 from .options import JsonOption, ProjectOption, StoreOption, opened
 from .show import Column, console, print_json, table
@@ -156,12 +156,12 @@ def _books(store: Store, where: str) -> Iterator[Finding]:
     if apart_s > CLOCKS_APART_S:
         text = f"{where}: its clock is {apart_s:.1f} s from ours; budgets begin and end by the store's"
         yield Finding("store", "warn", text)
-    for warning in getattr(store, "examine", list)():
+    for warning in store.examine() if isinstance(store, Examined) else ():
         yield Finding("store", "warn", warning)
 
 
 def _journal(store: Store) -> tuple[State, str]:
-    directory: str | None = getattr(store, "journal", None)
+    directory = store.journal
     if directory is None:
         return "ok", "settlements for a store that is away wait in memory"
     left, living = waiting_in(directory)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..ledger import Migrated
 from ..stores import schema_sql
 from .options import StoreOption, opened
 from .show import console
@@ -14,8 +15,7 @@ from .show import console
 def migrate(store: StoreOption = None) -> None:
     """Make or update what the store needs: tables, functions."""
     with opened(store, None) as (books, where):
-        work = getattr(books, "migrate", None)
-        done: list[str] | None = None if work is None else work()
+        done = books.migrate() if isinstance(books, Migrated) else None
     if done is None:
         console().print(f"{where}: there is nothing to do, now or later.")
     elif not done:

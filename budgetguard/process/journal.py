@@ -89,8 +89,7 @@ class Journal:
     @classmethod
     def of(cls, store: Store, settle: Callable[[Kept], object], directory: str | os.PathLike[str] | None) -> Journal:
         """The journal of a store: in `directory`, else beside the store's file, else in memory."""
-        namespace = str(getattr(store, "namespace", ""))
-        beside: str | None = getattr(store, "journal", None)
+        namespace, beside = store.namespace, store.journal
         if directory is None:
             return cls(settle, store.release, beside, namespace)
         # Several stores may share a directory that somebody chose; beside a file there is only that one.

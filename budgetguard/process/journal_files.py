@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from ..errors import AmountError, ConfigError
 from ..ledger import Account, Entry, Hold, Millis, new_id
+from ..ledger_json import read, text
 from ..money import MAX_AMOUNT, Money
 from ..stores.permissions import access_in, make_directory, open_file
 
@@ -34,7 +35,7 @@ class Kept(NamedTuple):
 
     hold: Hold
     entry: Entry
-    at_ms: Millis
+    at_ms: Millis = 0
     """When the call began, if the store was away then: nobody could say for sure which accounts it touches."""
     asked: str | None = None
     """The model asked for, in that case."""
@@ -83,7 +84,7 @@ class JournalFile:
                 if os.fstat(file._fd).st_nlink == 0:  # taken for a dead process's before it was locked
                     file.close()
                     continue
-                file.append(json.dumps({"budgetguard": 1, "store": name}))
+                file.append(json.dumps({"budgetguard": 2, "store": None, "of": name}))
                 file._begin = file.size
                 for place in (directory, os.path.dirname(directory)):
                     _sync_directory(place)
@@ -147,7 +148,7 @@ class JournalFile:
         if not lines:
             return found
         try:
-            if json.loads(lines[0])["store"] != name:
+            if _store_of(json.loads(lines[0])) != name:
                 return None
         except (ValueError, TypeError, KeyError):
             self._report(1)
@@ -177,6 +178,17 @@ class JournalFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _store_of(first: Mapping[str, Any]) -> str | None:
+    """
+    Whose settlements are in a file, by its first line.
+
+    Since version 2 another field says it, so that a program from before takes the file for another store's, and leaves
+    it for one that can read it.
+    """
+    name: str | None = first["of"] if first["budgetguard"] == 2 else first["store"]
+    return name
 
 
 def check_directory(directory: str) -> None:
@@ -240,38 +252,26 @@ def _sync_directory(path: str) -> None:
 
 
 def line_of(hold: Hold, entry: Entry, at_ms: Millis = 0, asked: str | None = None) -> str:
-    """A settlement as a line; see `Kept`."""
-    usage = ""
-    for kind, count in entry.usage.items():
-        usage += f"{',' if usage else ''}{_quoted(kind)}:{count:d}"
-    shared = (
-        tuple([(account.key, account.over_ms) for account in hold.accounts]) if hold.accounts else (),
-        entry.accounts,
-        tuple(entry.tags.items()),
-        entry.provider,
-        entry.model,
-        entry.flags,
-        hold.leases,
-        asked,
+    """A settlement as a line: what is its own, and what many calls have in common; see `Kept`."""
+    accounts, entry_at_ms, tags, provider, model, usage, flags, units = entry[2:]
+    counts = "".join([f",{_quoted(kind)}:{count:d}" for kind, count in usage.items()])
+    used = "".join([f",{_quoted(unit)}:{count:d}" for unit, count in units.items()]) if units else ""
+    alike = _alike(
+        (hold.accounts, hold.leases, (accounts, entry_at_ms, tuple(tags.items()), provider, model), flags, asked)
     )
-    return f'{{"id":{_quoted(hold.id)},"cost":{entry.cost:d},"at_ms":{at_ms:d},"usage":{{{usage}}},{_rest(shared)}'
+    return (
+        f'{{"id":{_quoted(hold.id)},"cost":{entry.cost:d},"at_ms":{at_ms:d},"usage":{{{counts[1:]}}},'
+        f'"units":{{{used[1:]}}},"kept":{alike}}}'
+    )
 
 
 @lru_cache(1024)
-def _rest(shared: tuple[Any, ...]) -> str:
-    """The part of a line that many calls have in common, from its second field on."""
-    charged, accounts, tags, provider, model, flags, leases, asked = shared
-    fields = {
-        "charged": charged,
-        "accounts": accounts,
-        "tags": dict(tags),
-        "provider": provider,
-        "model": model,
-        "flags": sorted(flags),
-        "leases": leases,
-        "asked": asked,
-    }
-    return json.dumps(fields)[1:]
+def _alike(shared: tuple[Any, ...]) -> str:
+    """The part of a line that many calls have in common: of the hold, what a settlement needs."""
+    charged, leases, (accounts, at_ms, tags, provider, model), flags, asked = shared
+    ends = tuple([Account(account.key, end_ms=account.over_ms) for account in charged])
+    entry = Entry("", 0, accounts, at_ms, dict(tags), provider, model, flags=flags)
+    return text(Kept(Hold("", ends, 0, leases=leases), entry, asked=asked))
 
 
 def lease_line(lease_id: str, *, over: bool = False, give_back: bool = True) -> str:
@@ -280,25 +280,33 @@ def lease_line(lease_id: str, *, over: bool = False, give_back: bool = True) -> 
 
 
 def _kept(data: Mapping[str, Any]) -> Kept:
+    if "kept" not in data:
+        return _kept_before(data)
+    kept, hold_id = read(Kept, data["kept"]), str(data["id"])
+    entry = kept.entry._replace(hold_id=hold_id, cost=int(data["cost"]), usage=data["usage"], units=data["units"])
+    return Kept(kept.hold._replace(id=hold_id), entry, int(data["at_ms"]), kept.asked)
+
+
+def _kept_before(data: Mapping[str, Any]) -> Kept:
+    """A line as files before version 2 have it."""
     accounts = tuple(Account(key, end_ms=end_ms) for key, end_ms in data["charged"])
     entry = Entry(
         data["id"],
         int(data["cost"]),
         tuple(data["accounts"]),
-        0,
-        data["tags"],
-        data["provider"],
-        data["model"],
-        data["usage"],
-        frozenset(data["flags"]),
+        tags=data["tags"],
+        provider=data["provider"],
+        model=data["model"],
+        usage=data["usage"],
+        flags=frozenset(data["flags"]),
     )
-    leases = tuple(data.get("leases", ()))
-    hold = Hold(entry.hold_id, accounts, 0, tags=entry.tags, leases=leases)
+    hold = Hold(entry.hold_id, accounts, 0, leases=tuple(data.get("leases", ())))
     return Kept(hold, entry, int(data["at_ms"]), data["asked"])
 
 
 def within_bounds(hold: Hold, entry: Entry, error: AmountError) -> Entry:
-    """The entry of a cost that no store can book, as that of one absurd reply, at the most that can be; said aloud."""
+    """The entry of a call that no store can book, as that of one absurd reply, at the most that can be; said aloud."""
     most = max(0, min(entry.cost, MAX_AMOUNT))
+    units = {unit: max(0, min(used, MAX_AMOUNT)) for unit, used in entry.units.items()}
     log.error("call %s cost %s: %s; it counts %s", hold.id, Money(entry.cost), error, Money(most))
-    return entry._replace(cost=most)
+    return entry._replace(cost=most, units=units)

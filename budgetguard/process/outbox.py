@@ -79,7 +79,7 @@ class Post:
             if len(batch) > 1:  # only one of them may be what it cannot take
                 return [stuck for each in batch for stuck in self._send([each])]
             hold, entry, line = batch[0]
-            if not 0 <= entry.cost <= MAX_AMOUNT:
+            if any(not 0 <= used <= MAX_AMOUNT for used in entry.amounts().values()):
                 return self._send([(hold, within_bounds(hold, entry, error), line)])
             log.error("call %s: %s; it is left out", hold.id, error)  # noqa: TRY400
         except StoreError:

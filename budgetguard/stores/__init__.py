@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from ..errors import ConfigError
-
-if TYPE_CHECKING:
-    from ..ledger import Clock, Store
+from ..ledger import Clock, Store
 
 
 class _Engine(NamedTuple):
@@ -131,9 +129,8 @@ def shown(url: str) -> str:
 
 def _on_client(client: Any, namespace: str, clock: Clock | None) -> Store:
     """The store on a ready pool or client."""
-    if hasattr(client, "put_terms"):
-        ready: Store = client
-        return ready
+    if isinstance(client, Store):
+        return client
     for base in type(client).__mro__:
         engine = _CLIENTS.get(base.__module__.partition(".")[0])
         if engine is not None:

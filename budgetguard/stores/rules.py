@@ -5,11 +5,11 @@ Pure functions over plain numbers, so that an engine decides only how its number
 
 How a hold ends, and what comes after (`StoreContract` tests each line):
 
-    reserve again, while open       `Admitted` with the same amount; the clock and the terms are not asked again
+    reserve again, while open       `Admitted` with the same amounts; the clock and the terms are not asked again
     reserve after any end           `Ended`
     settle, while open              the hold is replaced by the entry
-    settle again, same cost         `Settled` as before; nothing changes
-    settle again, other cost        `Conflict`; the first stands
+    settle again, same amounts      `Settled` as before; nothing changes
+    settle again, other amounts     `Conflict`; the first stands
     settle after release, expiry,   recorded in full and marked "late": money wins
       or of a hold never seen         (a direct booking, flagged "manual", was never reserved and is not late; nor is
                                       a call that no account limits)
@@ -22,7 +22,11 @@ How a hold ends, and what comes after (`StoreContract` tests each line):
     renew after any other end       nothing changes
     renew after expiry, or of a     placed again, whatever the limit; a charge is taken back, and its amount is held
       hold never seen
-    settle with leases              each lease, open or charged when it expired, becomes smaller by the cost, once
+    settle with leases              each lease, open or charged when it expired, becomes smaller by what was used, once
+
+Every account is held and charged in its own unit, which the end of its key says: what is asked of one unit is asked
+of each, and "amount" and "cost" above mean dollars, tokens and requests. A hold that expires into a charge is booked
+at what it held in each.
 
 A hold is expired from `placed + ttl_ms` on, whether or not it was reaped. Reading never reaps. A reserve reaps a
 few, in the order of (due, id), and all that are due before it refuses; what it reaped stays reaped when the clock
@@ -34,12 +38,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from ..errors import AmountError, StoreError
-from ..ledger import Account, Balance, Carried, Entry, Hold, Millis, Query, Refusal, grant
+from ..errors import AmountError, ConfigError, StoreError
+from ..ledger import Account, Balance, Carried, Entry, Hold, Millis, Query, Refusal, Unit, grant, show_amount, unit_of
 from ..money import MAX_AMOUNT, Nano, format_nano
 
-Sums: TypeAlias = tuple[Nano, Nano]
-"""What an account has settled and held, the window of a rolling period included."""
+Sums: TypeAlias = tuple[int, int]
+"""What an account has settled and held, in its unit, the window of a rolling period included."""
+
+Stand: TypeAlias = tuple[Account, int, int]
+"""An account, and its sums."""
 
 REAP = 4
 """How many due holds and forgotten ids every reserve clears away."""
@@ -88,11 +95,12 @@ def last_end(hold: Hold) -> Millis | None:
     return last
 
 
-def absurd(amount: Nano, what: str) -> AmountError:
+def absurd(amount: int, what: str, unit: Unit = "dollars") -> AmountError:
     """The error for an amount below 0, or larger (`MAX_AMOUNT`) than every store can keep exact."""
-    return AmountError(
-        f"{what} of {format_nano(amount)} cannot be booked: a call costs from $0 to $9,000,000; check its price"
-    )
+    shown = f"{what} of {show_amount(amount, unit)} cannot be booked"
+    if unit == "dollars":
+        return AmountError(f"{shown}: a call costs from $0 to $9,000,000; check its price")
+    return AmountError(f"{shown}: a call uses from 0 to {MAX_AMOUNT:,} {unit}; check what it said")
 
 
 def require_sums(cost: Nano, settled: Iterable[Nano]) -> None:
@@ -107,16 +115,42 @@ def require_amount(amount: Nano, what: str) -> None:
         raise absurd(amount, what)
 
 
+def require_hold(hold: Hold) -> None:
+    """Raise `AmountError` if an amount, in dollars or a unit of its accounts, is not said or cannot be booked."""
+    if not 0 <= hold.amount <= MAX_AMOUNT:
+        raise absurd(hold.amount, "a hold")
+    for account in hold.accounts:
+        unit = account.unit
+        if unit != "dollars" and not 0 <= (amount := hold.wanted(unit).amount) <= MAX_AMOUNT:
+            raise absurd(amount, "a hold", unit)
+
+
+def require_entry(entry: Entry) -> None:
+    """Raise `AmountError` if what an entry used of some unit cannot be booked."""
+    if not 0 <= entry.cost <= MAX_AMOUNT:
+        raise absurd(entry.cost, "a cost")
+    for unit, amount in entry.units.items():
+        if not 0 <= amount <= MAX_AMOUNT:
+            raise absurd(amount, "a cost", unit)
+
+
 def require_amounts(holds: Iterable[Hold]) -> None:
-    """Raise `StoreError` if the amount of one of these cannot be booked."""
+    """`require_hold` for each of these."""
     for hold in holds:
-        require_amount(hold.amount, "a hold")
+        require_hold(hold)
 
 
 def require_costs(entries: Iterable[Entry]) -> None:
-    """Raise `StoreError` if the cost of one of these cannot be booked."""
+    """`require_entry` for each of these."""
     for entry in entries:
-        require_amount(entry.cost, "a cost")
+        require_entry(entry)
+
+
+def dollars_only(holds: Iterable[Hold], keys: Iterable[str] = ()) -> None:
+    """For a store that counts dollars only as yet: raise `ConfigError` for an account in another unit."""
+    for unit in [account.unit for hold in holds for account in hold.accounts] + [unit_of(key) for key in keys]:
+        if unit != "dollars":
+            raise ConfigError(f"this store counts dollars only as yet: for a budget in {unit} use another store")
 
 
 def require_rows(accounts: Iterable[Carried], entries: Iterable[Entry]) -> None:
@@ -125,7 +159,7 @@ def require_rows(accounts: Iterable[Carried], entries: Iterable[Entry]) -> None:
         if not 0 <= account.pruned <= MOST_PRUNED:
             raise StoreError(f"account {account.key!r}: {account.pruned} pruned nano-dollars cannot be booked")
     for entry in entries:
-        require_amount(entry.cost, "a cost")
+        require_entry(entry)
         if not 0 <= entry.at_ms < END_OF_TIME_MS:
             raise StoreError(
                 f"call {entry.hold_id}: an entry at {entry.at_ms} cannot be booked; its time is in milliseconds since "
@@ -143,23 +177,37 @@ def off_clock(accounts: Sequence[Account], now_ms: Millis) -> bool:
     return False
 
 
-def admit(hold: Hold, sums: Sequence[Sums]) -> Nano | Refusal:
-    """The amount that a hold may take, given the sums of its accounts; or the first that has no room."""
-    amount = hold.amount
-    for account, (settled, held) in zip(hold.accounts, sums, strict=True):
-        limit = account.limit
+def granted(hold: Hold, standings: Iterable[Stand]) -> dict[Unit, int] | Refusal:
+    """
+    What a hold may take, in dollars and in the units of its accounts, by how these stand.
+
+    Or the refusal of the first that has no room.
+    """
+    amounts: dict[Unit, int] = {"dollars": hold.amount}
+    for account, settled, held in standings:
+        unit, limit = account.unit, account.limit
+        wanted = hold if unit == "dollars" else hold.wanted(unit)
+        if unit not in amounts:
+            amounts[unit] = wanted.amount
         if limit is None or account.enforce == "observe":
             continue
         if account.enforce == "soft":
             if settled + held >= limit:
                 return Refusal(account, Balance(account.key, settled, held), busy=settled < limit)
             continue
-        granted = grant(hold, limit, settled, held, account.share)
-        if granted is None:
-            busy = grant(hold, limit, settled, 0, account.share) is not None
+        room = grant(wanted, limit, settled, held, account.share)
+        if room is None:
+            busy = grant(wanted, limit, settled, 0, account.share) is not None
             return Refusal(account, Balance(account.key, settled, held), busy)
-        amount = min(amount, granted)
-    return amount
+        if room != amounts[unit]:
+            amounts[unit] = min(amounts[unit], room)
+    return amounts
+
+
+def admit(hold: Hold, sums: Sequence[Sums]) -> Nano | Refusal:
+    """The dollars that a hold may take, for a store that counts dollars only as yet; or the refusal."""
+    amounts = granted(hold, [(account, *sum_) for account, sum_ in zip(hold.accounts, sums, strict=True)])
+    return amounts if isinstance(amounts, Refusal) else amounts["dollars"]
 
 
 def final_flags(entry: Entry, late: bool) -> frozenset[str]:

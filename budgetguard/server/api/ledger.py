@@ -21,7 +21,7 @@ from ...ledger import (
     Terms,
 )
 from ...money import MAX_AMOUNT
-from ...stores.rules import require_amount, require_amounts, require_rows
+from ...stores.rules import require_amounts, require_entry, require_hold, require_rows
 from ..keys import ADMIN, READ, SPEND
 from ..problems import Refused
 from . import schemas as s
@@ -40,7 +40,7 @@ _OF_MODELS = "models/"
 def reserve(ask: Ask) -> Reserve:
     """Place a hold on all of its accounts, or on none."""
     held = wire.hold(ask.body)
-    _refuse(require_amount, held.amount, "a hold")
+    _refuse(require_hold, held)
     return Reserve(held)
 
 
@@ -88,7 +88,7 @@ def settle_many(ask: Ask) -> s.SettledMany:
 
 def _settlement(said: s.SettlementIn) -> Settle:
     held, entry = wire.hold(said.hold), wire.entry(said.entry)
-    _refuse(require_amount, entry.cost, "a cost")
+    _refuse(require_entry, entry)
     if held.id != entry.hold_id:
         raise Refused(422, f"entry.hold_id={entry.hold_id!r} is not hold.id={held.id!r}", param="entry.hold_id")
     return Settle(held, entry)

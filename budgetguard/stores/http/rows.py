@@ -33,6 +33,7 @@ from ...ledger import (
     Terms,
     Total,
 )
+from ..rules import dollars_only
 
 PROJECT_HEADER = "budgetguard-project"
 """Names the project, percent-encoded; it may be left out with a key, which belongs to one."""
@@ -129,6 +130,7 @@ def say_account(account: Account) -> dict[str, Any]:
 
 def say_hold(hold: Hold) -> dict[str, Any]:
     """A hold; what is as usual is left out."""
+    dollars_only((hold,))
     said: dict[str, Any] = {
         "id": hold.id,
         "amount": hold.amount,
@@ -150,6 +152,7 @@ def say_hold(hold: Hold) -> dict[str, Any]:
 
 def say_entry(entry: Entry) -> dict[str, Any]:
     """An entry to be settled; what is empty is left out."""
+    dollars_only((), entry.accounts)
     said: dict[str, Any] = {"hold_id": entry.hold_id, "cost": entry.cost}
     if entry.accounts:
         said["accounts"] = entry.accounts
@@ -217,6 +220,7 @@ def hear_terms(said: Mapping[str, Any]) -> Terms:
 
 def say_rows(terms: Sequence[Terms], accounts: Sequence[Carried], entries: Sequence[Entry]) -> dict[str, Any]:
     """Rows of other books."""
+    dollars_only((), [each.key for each in accounts])
     return {
         "terms": [{"key": each.key, "version": each.version, "body": each.body} for each in terms],
         "accounts": [{"key": each.key, "end_ms": each.end_ms, "pruned": each.pruned} for each in accounts],

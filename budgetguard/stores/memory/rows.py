@@ -1,25 +1,35 @@
-"""What the ledger in memory keeps of an account, of an open hold and of an entry; and how entries add up."""
+"""What the ledger in memory keeps: of an account, of an open hold, of one that has ended, and of an entry."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import NamedTuple
 
-from ...ledger import Entry, Hold, Millis, OpenHold, Total
-from ...money import Nano
+from ...ledger import Amounts, Balance, Entry, Hold, Millis, OpenHold, Unit, beside_dollars, unit_of
+
+NONE_BESIDE: Amounts = {}
 
 
 @dataclass(slots=True, eq=False)
-class MemoryBooks:
-    """One account's sums. `pruned` is the part of `settled` whose entries were deleted."""
+class AccountRow:
+    """One account's sums, in its unit. `pruned` is the part of `settled` whose entries were deleted."""
 
     key: str
     end_ms: Millis | None
-    settled: Nano = 0
-    held: Nano = 0
-    pruned: Nano = 0
+    unit: Unit
+    settled: int = 0
+    held: int = 0
+    pruned: int = 0
+
+    @classmethod
+    def of(cls, key: str, end_ms: Millis | None) -> AccountRow:
+        """A new one."""
+        return cls(key, end_ms, unit_of(key))
+
+    def balance(self) -> Balance:
+        """What people see of it."""
+        return Balance(self.key, self.settled, self.held)
 
 
 @dataclass(slots=True, eq=False)
@@ -27,15 +37,23 @@ class OpenRow:
     """A hold that was admitted and has not ended."""
 
     hold: Hold
-    amount: Nano
-    books: Sequence[MemoryBooks]
+    amounts: dict[Unit, int]
+    """What it holds: dollars, and the units of its accounts."""
+    accounts: Sequence[AccountRow]
     placed: Millis
     due: Millis
 
+    def beside(self) -> Amounts:
+        """What it holds beside dollars."""
+        if len(self.amounts) == 1:
+            return NONE_BESIDE
+        return {unit: held for unit, held in self.amounts.items() if unit != "dollars"}
+
     def open_hold(self) -> OpenHold:
         """What people see of it."""
-        hold, keys = self.hold, tuple([books.key for books in self.books])
-        return OpenHold(hold.id, self.amount, keys, self.placed, self.due, dict(hold.tags), hold.provider, hold.model)
+        hold, keys = self.hold, tuple([account.key for account in self.accounts])
+        dollars, units, tags = self.amounts["dollars"], self.beside(), dict(hold.tags)
+        return OpenHold(hold.id, dollars, keys, self.placed, self.due, tags, hold.provider, hold.model, units)
 
 
 class EndedRow(NamedTuple):
@@ -53,40 +71,26 @@ class EntryRow:
 
     hold_id: str
     source: Entry
-    cost: Nano
-    books: Sequence[MemoryBooks]
+    amounts: dict[Unit, int]
+    """What it counts for: dollars, and at least the units of its accounts."""
+    accounts: Sequence[AccountRow]
     at_ms: Millis
     flags: frozenset[str]
 
     def entry(self) -> Entry:
         """What people see of it."""
-        said, keys = self.source, tuple([books.key for books in self.books])
-        tags, usage = dict(said.tags), dict(said.usage)
-        return Entry(self.hold_id, self.cost, keys, self.at_ms, tags, said.provider, said.model, usage, self.flags)
-
-
-def add_up(by: Sequence[str], entries: Iterable[Entry]) -> list[Total]:
-    """See `Store.totals`."""
-    sums: dict[tuple[str, ...], list[int]] = {}
-    for entry in entries:
-        sum_ = sums.setdefault(tuple([_group(entry, name) for name in by]), [0] * 5)
-        values = (
-            entry.cost,
-            1,
-            entry.usage.get("input_tokens", 0),
-            entry.usage.get("output_tokens", 0),
-            int("estimated" in entry.flags),
+        said, keys = self.source, tuple([account.key for account in self.accounts])
+        return said._replace(
+            cost=self.amounts["dollars"],
+            accounts=keys,
+            at_ms=self.at_ms,
+            tags=dict(said.tags),
+            usage=dict(said.usage),
+            flags=self.flags,
+            units=beside_dollars(self.amounts),
         )
-        for place, value in enumerate(values):
-            sum_[place] += value
-    return [Total(group, *sums[group]) for group in sorted(sums)]
 
 
-def _group(entry: Entry, name: str) -> str:
-    if name == "model":
-        return entry.model
-    if name == "provider":
-        return entry.provider
-    if name == "day":
-        return datetime.fromtimestamp(entry.at_ms / 1000, UTC).date().isoformat()
-    return entry.tags.get(name, "")
+def counted(row: OpenRow | EntryRow) -> dict[Unit, int]:
+    """What is held or booked in dollars, and in the units of its accounts."""
+    return {unit: row.amounts[unit] for unit in ("dollars", *[account.unit for account in row.accounts])}

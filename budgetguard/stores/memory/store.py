@@ -1,27 +1,20 @@
 """
-The ledger in the memory of one process: one lock, a few dicts, one heap.
+The ledger in the memory of one process: one lock before its books.
 
 It is the executable specification: every other store answers as this one does.
-
-The open holds and the entries are the truth, and the books of an account are sums over them. So an operation that
-was interrupted between two assignments (a `KeyboardInterrupt`) is mended by adding up again.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from heapq import heapify, heappop, heappush
-from itertools import islice, takewhile
+from heapq import heappush
 from weakref import WeakSet
 
 from ...concurrency.locks import mutex
-from ...errors import ConfigError
 from ...ledger import (
     KEEP_ENDED_MS,
-    Account,
     Admitted,
     Balance,
     Carried,
@@ -40,25 +33,26 @@ from ...ledger import (
     Store,
     Terms,
     Total,
+    beside_dollars,
     nothing_lives,
 )
-from ...money import MAX_AMOUNT, Nano
+from ...money import MAX_AMOUNT
 from ..rules import (
     LARGE,
     REAP,
     REAP_MORE,
-    Sums,
-    absurd,
-    admit,
     final_flags,
-    last_end,
-    matches,
+    granted,
     off_clock,
     require_amounts,
+    require_entry,
+    require_hold,
     require_rows,
     require_sums,
 )
-from .rows import EndedRow, EntryRow, MemoryBooks, OpenRow, add_up
+from .books import MemoryBooks
+from .reports import add_up, differences, entries_in_order, terms_in_order
+from .rows import EndedRow, EntryRow, OpenRow
 
 EVERYTHING = Query()
 
@@ -71,18 +65,14 @@ class MemoryStore:
     """
 
     blocking = False
+    journal = None
 
     def __init__(self, *, clock: Clock = time.time, namespace: str = "default") -> None:
         self.namespace = namespace
         self._clock = clock
         self._lock = mutex("memory store")
-        self._books: dict[str, MemoryBooks] = {}
-        self._sorted: list[str] = []  # keys of _books in order; the newest, at the end of _books, may be missing
-        self._open: dict[str, OpenRow] = {}
-        self._ended: dict[str, EndedRow] = {}
-        self._entries: dict[str, EntryRow] = {}
+        self._books = MemoryBooks(lambda: self.living(self))
         self._terms: dict[str, Terms] = {}
-        self._due: list[tuple[Millis, str]] = []  # a heap; what no longer matches _open or _ended is void
         self.living: Callable[[Store], Sequence[Hold]] = nothing_lives
         """The holds whose calls live, whatever the clock says."""
         _stores.add(self)
@@ -93,76 +83,75 @@ class MemoryStore:
 
     def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
         """Place a hold on all of its accounts, or on none."""
-        hold_id = hold.id
-        if not 0 <= hold.amount <= MAX_AMOUNT:
-            raise absurd(hold.amount, "a hold")
+        hold_id, accounts, books = hold.id, hold.accounts, self._books
+        if not 0 <= hold.amount <= MAX_AMOUNT or hold.units or len(accounts) != 1 or accounts[0].unit != "dollars":
+            require_hold(hold)
         with self._lock:
             now = int(self._clock() * 1000)
-            if self._due and self._due[0][0] <= now:
-                self._reap(now, REAP)
-            if hold_id in self._open or hold_id in self._entries or hold_id in self._ended:
-                known = self._known(hold_id, now)
+            if books.due and books.due[0][0] <= now:
+                books.reap(now, REAP)
+            if hold_id in books.open or hold_id in books.entries or hold_id in books.ended:
+                known = books.known(hold_id, now)
                 if known is not None:
-                    return Admitted(known.amount) if isinstance(known, OpenRow) else Ended()
-            stale = self._stale(hold, now)
-            if stale is not None:
-                return stale
-            amount = admit(hold, self._sums(hold.accounts))
-            while isinstance(amount, Refusal):
-                if not self._reap(now, REAP_MORE):
-                    return amount
-                amount = admit(hold, self._sums(hold.accounts))
-            books, due = self._charged(hold), now + hold.ttl_ms
-            heappush(self._due, (due, hold_id))
+                    return self._admitted(known, hold) if isinstance(known, OpenRow) else Ended()
+            if hold.terms or off_clock(accounts, now):
+                stale = self._stale(hold, now)
+                if stale is not None:
+                    return stale
+            amounts = granted(hold, books.standings(accounts))
+            while isinstance(amounts, Refusal):
+                if not books.reap(now, REAP_MORE):
+                    return amounts
+                amounts = granted(hold, books.standings(accounts))
+            charged, due = books.charged(hold), now + hold.ttl_ms
+            heappush(books.due, (due, hold_id))
+            row = OpenRow(hold, amounts, charged, now, due)
             try:
-                self._open[hold_id] = OpenRow(hold, amount, books, now, due)
-                for account in books:
-                    account.held += amount
+                books.open[hold_id] = row
+                for account in charged:
+                    account.held += amounts[account.unit]
             except BaseException:
-                self._add_up()
+                books.add_up()
                 raise
-            return Admitted(amount)
+            return self._admitted(row, hold)
 
     def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
         """End a hold at its true cost and record the entry, once."""
-        hold_id, cost, flags = hold.id, entry.cost, entry.flags
-        if not 0 <= cost <= MAX_AMOUNT:
-            raise absurd(cost, "a cost")
+        hold_id, cost, flags, books = hold.id, entry.cost, entry.flags, self._books
+        if not 0 <= cost <= MAX_AMOUNT or entry.units:
+            require_entry(entry)
+        used = entry.amounts()
         with self._lock:
             now = int(self._clock() * 1000)
-            known: OpenRow | EntryRow | EndedRow | None = self._open.get(hold_id)
+            known: OpenRow | EntryRow | EndedRow | None = books.open.get(hold_id)
             if not isinstance(known, OpenRow) or known.due <= now:
-                known = self._known(hold_id, now)
-            late, settled, held = False, cost, 0
-            if isinstance(known, OpenRow):
-                books, held = known.books, known.amount
-            elif isinstance(known, EntryRow):
-                if "expired" not in known.flags:
-                    return Settled(cost, "late" in known.flags) if known.cost == cost else Conflict(known.cost)
-                late, books, settled = True, known.books, cost - known.cost
+                known = books.known(hold_id, now)
+            if isinstance(known, EntryRow) and "expired" not in known.flags:
+                return self._repeated(known, hold, entry)
+            if isinstance(known, OpenRow | EntryRow):
+                charged, late = known.accounts, isinstance(known, EntryRow)
             else:
                 late = known is not None or (bool(hold.accounts) and "manual" not in flags)
-                books = self._charged(hold)
-            more = self._beside(hold, entry, books) if entry.accounts else []
-            if cost > LARGE:
-                require_sums(cost, [account.settled for account in [*books, *more]])
+                charged = books.charged(hold)
+            more = books.beside(hold, entry, charged) if entry.accounts else []
+            if cost > LARGE or entry.units:
+                for account in (*charged, *more):
+                    require_sums(used[account.unit], [account.settled])
             if late or "expired" in flags:
                 flags = final_flags(entry, late)
             try:
-                self._entries[hold_id] = EntryRow(hold_id, entry, cost, [*more, *books], now, flags)
-                self._open.pop(hold_id, None)
-                self._ended.pop(hold_id, None)
-                for account in books:
-                    account.settled += settled
-                    account.held -= held
-                for account in more:
-                    account.settled += cost
+                books.entries[hold_id] = EntryRow(hold_id, entry, used, [*more, *charged], now, flags)
+                books.open.pop(hold_id, None)
+                books.ended.pop(hold_id, None)
+                books.give_back(known)
+                for account in (*charged, *more) if more else charged:
+                    account.settled += used[account.unit]
                 for lease_id in hold.leases:
-                    self._draw(lease_id, cost, now)
+                    books.draw(lease_id, used, now)
             except BaseException:
-                self._add_up()
+                books.add_up()
                 raise
-            return Settled(cost, late)
+            return Settled(cost, late, books.told(hold.accounts, charged, entry.accounts))
 
     def settle_many(self, settlements: Sequence[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
         """`settle` for each of these, in this order."""
@@ -170,28 +159,24 @@ class MemoryStore:
 
     def release(self, hold_id: str) -> None:
         """Give a hold back; a release of an unknown hold is remembered."""
+        books = self._books
         with self._lock:
             now = int(self._clock() * 1000)
-            known = self._known(hold_id, now)
+            known = books.known(hold_id, now)
             if isinstance(known, EndedRow):
-                self._ended[hold_id] = EndedRow(known.due, lapsed=False)
+                books.ended[hold_id] = EndedRow(known.due, lapsed=False)
                 return
             if isinstance(known, EntryRow) and "expired" not in known.flags:
                 return
             due = now + KEEP_ENDED_MS
-            heappush(self._due, (due, hold_id))
+            heappush(books.due, (due, hold_id))
             try:
-                self._ended[hold_id] = EndedRow(due, lapsed=False)
-                self._open.pop(hold_id, None)
-                self._entries.pop(hold_id, None)
-                if isinstance(known, OpenRow):
-                    for account in known.books:
-                        account.held -= known.amount
-                elif known is not None:
-                    for account in known.books:
-                        account.settled -= known.cost
+                books.ended[hold_id] = EndedRow(due, lapsed=False)
+                books.open.pop(hold_id, None)
+                books.entries.pop(hold_id, None)
+                books.give_back(known)
             except BaseException:
-                self._add_up()
+                books.add_up()
                 raise
 
     def renew(self, holds: Sequence[Hold]) -> list[bool]:
@@ -200,22 +185,22 @@ class MemoryStore:
         with self._lock:
             now = int(self._clock() * 1000)
             try:
-                return [self._keep(hold, now) for hold in holds]
+                return [self._books.renew(hold, now) for hold in holds]
             except BaseException:
-                self._add_up()
+                self._books.add_up()
                 raise
 
     def balances(self, keys: Sequence[str]) -> list[Balance]:
         """The balances of accounts, in the order asked; zeros for one that was never used."""
         with self._lock:
-            expired = self._expired(int(self._clock() * 1000))
-            return [self._balance(key, expired) for key in keys]
+            expired = self._books.expired(self.now_ms())
+            return [self._books.balance(key, expired) for key in keys]
 
     def accounts(self, prefix: str = "", *, after: str | None = None) -> Iterator[Balance]:
         """All accounts whose key starts with `prefix`, in the order of their keys."""
         with self._lock:
-            expired = self._expired(int(self._clock() * 1000))
-            return iter([self._balance(key, expired) for key in self._keys(prefix, after)])
+            expired = self._books.expired(self.now_ms())
+            return iter([self._books.balance(key, expired) for key in self._books.keys(prefix, after)])
 
     def terms(self, key: str) -> Terms | None:
         """The terms under a key; `None` if there never were any."""
@@ -234,32 +219,20 @@ class MemoryStore:
     def all_terms(self, prefix: str = "", *, after: str | None = None) -> Iterator[Terms]:
         """All terms that were not removed whose key starts with `prefix`, in the order of their keys."""
         with self._lock:
-            return iter(
-                [
-                    terms
-                    for key, terms in sorted(self._terms.items())
-                    if terms.body is not None and key.startswith(prefix) and (after is None or key > after)
-                ]
-            )
+            return iter(terms_in_order(self._terms.values(), prefix, after))
 
     def holds(self) -> list[OpenHold]:
         """Holds that are open and not expired, the oldest first."""
         with self._lock:
-            now = int(self._clock() * 1000)
-            found = [item.open_hold() for item in self._open.values() if item.due > now]
+            now = self.now_ms()
+            found = [item.open_hold() for item in self._books.open.values() if item.due > now]
         return sorted(found, key=lambda item: (item.placed_ms, item.id))
 
     def entries(self, query: Query = EVERYTHING) -> Iterator[Entry]:
         """The history, the oldest first: in the order of (time, hold id)."""
         with self._lock:
-            rows = [row.entry() for row in self._entries.values()]
-        rows.sort(key=lambda entry: (entry.at_ms, entry.hold_id))
-        if query.after is not None:
-            places = [place for place, entry in enumerate(rows, 1) if entry.hold_id == query.after]
-            if not places:
-                raise ConfigError(f"after={query.after!r}: no entry has this hold id; begin with the first page again")
-            rows = rows[places[0] :]
-        return islice((entry for entry in rows if matches(entry, query)), query.limit)
+            rows = [row.entry() for row in self._books.entries.values()]
+        return entries_in_order(rows, query)
 
     def totals(self, by: Sequence[str], query: Query = EVERYTHING) -> list[Total]:
         """Entries summed by "model", "provider", "day" (UTC) or the name of a tag, in the order of the groups."""
@@ -268,39 +241,18 @@ class MemoryStore:
     def check(self) -> list[Difference]:
         """Add up every account from its holds and entries again; what differs from the books."""
         with self._lock:
-            found = []
-            sums = self._summed()
-            for key in sorted(self._books):
-                books = self._books[key]
-                settled, held = sums.get(books, (0, 0))
-                if books.settled != settled + books.pruned:
-                    found.append(Difference(key, "settled", books.settled, settled + books.pruned))
-                if books.held != held:
-                    found.append(Difference(key, "held", books.held, held))
-            return found
+            return differences(self._books.accounts.values(), self._books.summed())
 
     def prune(self, before_ms: Millis) -> int:
         """Delete entries and accounts whose period ended before a time; how many entries went."""
         with self._lock:
-            old = [hold_id for hold_id, row in self._entries.items() if row.at_ms < before_ms]
-            for hold_id in old:
-                row = self._entries.pop(hold_id)
-                for books in row.books:
-                    books.pruned += row.cost
-            self._sorted = []
-            needed = {books for held in self._open.values() for books in held.books}
-            for key, books in list(self._books.items()):
-                ended = books.end_ms is not None and books.end_ms <= before_ms
-                if ended and books.settled == books.pruned and books not in needed:
-                    del self._books[key]
-            return len(old)
+            return self._books.prune(before_ms)
 
     def carried(self, *, after: str | None = None) -> Iterator[Carried]:
         """All accounts, in the order of their keys, each with what its entries do not tell."""
         with self._lock:
-            return iter(
-                [Carried(key, self._books[key].end_ms, self._books[key].pruned) for key in self._keys("", after)]
-            )
+            rows = [self._books.accounts[key] for key in self._books.keys("", after)]
+            return iter([Carried(row.key, row.end_ms, row.pruned) for row in rows])
 
     def load(
         self, *, terms: Sequence[Terms] = (), accounts: Sequence[Carried] = (), entries: Sequence[Entry] = ()
@@ -308,73 +260,32 @@ class MemoryStore:
         """Put these rows on the books as they are."""
         require_rows(accounts, entries)
         with self._lock:
-            now = int(self._clock() * 1000)
+            now = self.now_ms()
             try:
                 for each in terms:
                     there = self._terms.get(each.key)
                     if there is None or there.version < each.version:
                         self._terms[each.key] = each
                 for account in accounts:
-                    books = self._book(account.key)
-                    books.end_ms = account.end_ms
-                    books.settled += account.pruned - books.pruned
-                    books.pruned = account.pruned
+                    self._books.carry(account)
                 for entry in entries:
-                    self._put(entry, now)
+                    self._books.put(entry, now)
             except BaseException:
-                self._add_up()
+                self._books.add_up()
                 raise
 
     def close(self) -> None:
         """Nothing to close: what is in memory stays."""
 
-    def _after_fork(self) -> None:
-        """In a forked child: open holds were the parent's; what was settled still counts here."""
-        self._open = {}
-        self._add_up()
-
     # Everything below runs under the lock.
 
-    def _keep(self, hold: Hold, now: Millis) -> bool:
-        """Have a hold count for its ttl from now, unless it has ended; whether it does."""
-        hold_id, due = hold.id, now + hold.ttl_ms
-        held = self._open.get(hold_id)
-        if held is not None:
-            if due > held.due:
-                heappush(self._due, (due, hold_id))
-                held.due = due
-            return True
-        charged, ended = self._entries.get(hold_id), self._ended.get(hold_id)
-        if charged is not None and "expired" not in charged.flags:
-            return False
-        if ended is not None and not ended.lapsed and ended.due > now:
-            return False
-        heappush(self._due, (due, hold_id))
-        books, amount = (self._charged(hold), hold.amount) if charged is None else (charged.books, charged.cost)
-        self._open[hold_id] = OpenRow(hold, amount, books, now, due)
-        self._entries.pop(hold_id, None)
-        self._ended.pop(hold_id, None)
-        for account in books:
-            account.held += amount
-            account.settled -= 0 if charged is None else amount
-        return True
+    def _admitted(self, row: OpenRow, hold: Hold) -> Admitted:
+        return Admitted(row.amounts["dollars"], row.beside(), self._books.told(hold.accounts, row.accounts))
 
-    def _known(self, hold_id: str, now: Millis) -> OpenRow | EntryRow | EndedRow | None:
-        """What became of an id: open, settled (or charged), ended, or never seen (`None`)."""
-        held = self._open.get(hold_id)
-        if held is not None:
-            if held.due <= now:
-                self._expire(hold_id, held, now)
-            if held.due > now:
-                return held
-        row = self._entries.get(hold_id)
-        if row is not None:
-            return row
-        ended = self._ended.get(hold_id)
-        if ended is not None and ended.due <= now:
-            del self._ended[hold_id]
-            return None
-        return ended
+    def _repeated(self, known: EntryRow, hold: Hold, entry: Entry) -> Settled | Conflict:
+        if known.amounts != entry.amounts():
+            return Conflict(known.amounts["dollars"], beside_dollars(known.amounts))
+        return Settled(entry.cost, "late" in known.flags, self._books.told(hold.accounts, (), entry.accounts))
 
     def _stale(self, hold: Hold, now: Millis) -> Stale | None:
         newer = []
@@ -384,181 +295,10 @@ class MemoryStore:
                 newer.append(there or Terms(key, 0, None))
         return Stale(now, tuple(newer)) if newer or off_clock(hold.accounts, now) else None
 
-    def _sums(self, accounts: Sequence[Account]) -> list[Sums]:
-        books = self._books
-        found = []
-        for account in accounts:
-            there = books.get(account.key)
-            settled, held = (0, 0) if there is None else (there.settled, there.held)
-            for key in account.window:
-                earlier = books.get(key)
-                if earlier is not None:
-                    settled += earlier.settled
-                    held += earlier.held
-            found.append((settled, held))
-        return found
-
-    def _keys(self, prefix: str, after: str | None) -> Iterator[str]:
-        """The keys of accounts that begin with a prefix, behind another, in order; the others are not looked at."""
-        missing = len(self._books) - len(self._sorted)
-        if missing:
-            self._sorted = sorted([*self._sorted, *islice(reversed(self._books), missing)])
-        keys = self._sorted
-        first = max(bisect_left(keys, prefix), 0 if after is None else bisect_right(keys, after))
-        return takewhile(lambda key: key.startswith(prefix), map(keys.__getitem__, range(first, len(keys))))
-
-    def _book(self, key: str) -> MemoryBooks:
-        """The books of an account; new ones, without an end, where there are none."""
-        there = self._books.get(key)
-        if there is None:
-            there = self._books[key] = MemoryBooks(key, None)
-        return there
-
-    def _charged(self, hold: Hold) -> list[MemoryBooks]:
-        """The books of the accounts that a hold names, each once; new ones where there are none."""
-        found: list[MemoryBooks] = []
-        for account in hold.accounts:
-            there = self._books.get(account.key)
-            if there is None:
-                there = self._books[account.key] = MemoryBooks(account.key, account.over_ms)
-            if there not in found:
-                found.append(there)
-        return found
-
-    def _beside(self, hold: Hold, entry: Entry, charged: Sequence[MemoryBooks]) -> list[MemoryBooks]:
-        """The books of the accounts that an entry names beside those that are charged to its hold."""
-        found: list[MemoryBooks] = []
-        for key in entry.accounts:
-            there = self._books.get(key)
-            if there is None:
-                there = self._books[key] = MemoryBooks(key, last_end(hold))
-            if there not in charged and there not in found:
-                found.append(there)
-        return found
-
-    def _reap(self, now: Millis, most: int) -> int:
-        """Clear away up to `most` of what is due; how many there were."""
-        done = 0
-        due = self._due
-        while done < most and due and due[0][0] <= now:
-            when, hold_id = due[0]  # It goes last, or an interruption would leave a hold that nobody finds.
-            held = self._open.get(hold_id)
-            if held is not None and held.due == when:
-                self._expire(hold_id, held, now)
-                done += 1
-            elif (ended := self._ended.get(hold_id)) is not None and ended.due == when:
-                del self._ended[hold_id]
-                done += 1
-            heappop(due)
-        if len(due) > 2 * (len(self._open) + len(self._ended)) + 1000:
-            self._rebuild()
-        return done
-
-    def _expire(self, hold_id: str, held: OpenRow, now: Millis) -> None:
-        """Expire a hold that is due, or renew it if its call lives: then the clock was set."""
-        for alive in self.living(self):
-            if alive.id == hold_id:
-                self._keep(alive, now)
-                return
-        charge = held.hold.on_expire == "charge" and held.amount > 0
-        try:
-            if charge:
-                hold = held.hold
-                entry = Entry(hold_id, held.amount, tags=hold.tags, provider=hold.provider, model=hold.model)
-                flags = frozenset({"expired"})
-                self._entries[hold_id] = EntryRow(hold_id, entry, held.amount, held.books, held.due, flags)
-            elif held.due + KEEP_ENDED_MS > now:
-                self._ended[hold_id] = EndedRow(held.due + KEEP_ENDED_MS, lapsed=True)
-                heappush(self._due, (held.due + KEEP_ENDED_MS, hold_id))
-            self._open.pop(hold_id, None)
-            for account in held.books:
-                account.held -= held.amount
-                if charge:
-                    account.settled += held.amount
-        except BaseException:
-            self._add_up()
-            raise
-
-    def _draw(self, lease_id: str, cost: Nano, now: Millis) -> None:
-        """Make a lease smaller by what one of its calls cost."""
-        lease = self._known(lease_id, now)
-        if isinstance(lease, OpenRow):
-            drawn = min(cost, lease.amount)
-            lease.amount -= drawn
-            for account in lease.books:
-                account.held -= drawn
-        elif isinstance(lease, EntryRow) and "expired" in lease.flags:
-            drawn = min(cost, lease.cost)
-            lease.cost -= drawn
-            for account in lease.books:
-                account.settled -= drawn
-
-    def _put(self, entry: Entry, now: Millis) -> None:
-        """Put an entry of other books on these; what an expired hold was charged gives way to it."""
-        known = self._known(entry.hold_id, now)
-        if isinstance(known, EntryRow) and "expired" not in known.flags:
-            return
-        self._open.pop(entry.hold_id, None)
-        self._ended.pop(entry.hold_id, None)
-        for account in known.books if isinstance(known, OpenRow | EntryRow) else ():
-            if isinstance(known, OpenRow):
-                account.held -= known.amount
-            elif isinstance(known, EntryRow):
-                account.settled -= known.cost
-        charged = [self._book(key) for key in dict.fromkeys(entry.accounts)]
-        for account in charged:
-            account.settled += entry.cost
-        self._entries[entry.hold_id] = EntryRow(
-            entry.hold_id, entry, entry.cost, charged, entry.at_ms, frozenset(entry.flags)
-        )
-
-    def _rebuild(self) -> None:
-        self._due = [(held.due, hold_id) for hold_id, held in self._open.items()]
-        self._due += [(ended.due, hold_id) for hold_id, ended in self._ended.items()]
-        heapify(self._due)
-
-    def _expired(self, now: Millis) -> dict[MemoryBooks, Sums]:
-        """What is due and not yet reaped, by account: what to add to settled, and to take from held."""
-        found: dict[MemoryBooks, Sums] = {}
-        if not self._due or self._due[0][0] > now:
-            return found
-        for held in self._open.values():
-            if held.due <= now:
-                charge = held.amount if held.hold.on_expire == "charge" else 0
-                for account in held.books:
-                    settled, taken = found.get(account, (0, 0))
-                    found[account] = (settled + charge, taken + held.amount)
-        return found
-
-    def _balance(self, key: str, expired: dict[MemoryBooks, Sums]) -> Balance:
-        books = self._books.get(key)
-        if books is None:
-            return Balance(key)
-        settled, taken = expired.get(books, (0, 0))
-        return Balance(key, books.settled + settled, books.held - taken)
-
-    def _summed(self) -> dict[MemoryBooks, Sums]:
-        sums: dict[MemoryBooks, Sums] = {}
-        for row in self._entries.values():
-            for books in row.books:
-                settled, held = sums.get(books, (0, 0))
-                sums[books] = (settled + row.cost, held)
-        for item in self._open.values():
-            for books in item.books:
-                settled, held = sums.get(books, (0, 0))
-                sums[books] = (settled, held + item.amount)
-        return sums
-
-    def _add_up(self) -> None:
-        """Make the books what the holds and entries say, after an operation that did not come to its end."""
-        for hold_id in [*self._entries, *self._ended]:
-            self._open.pop(hold_id, None)
-        for hold_id in self._entries:
-            self._ended.pop(hold_id, None)
-        sums = self._summed()
-        for books in {*self._books.values(), *sums}:
-            settled, books.held = sums.get(books, (0, 0))
-            books.settled = settled + books.pruned
+    def _after_fork(self) -> None:
+        """In a forked child: open holds were the parent's; what was settled still counts here."""
+        self._books.open = {}
+        self._books.add_up()
 
 
 _stores: WeakSet[MemoryStore] = WeakSet()

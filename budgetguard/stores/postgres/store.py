@@ -54,6 +54,7 @@ from ..remote import journal_home
 from ..rules import (
     REAP,
     REAP_MORE,
+    dollars_only,
     off_clock,
     require_amount,
     require_amounts,
@@ -175,6 +176,7 @@ class PostgresStore:
     def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
         """Place a hold on all of its accounts, or on none. Near the deadline it reaps no further and refuses."""
         require_amount(hold.amount, "a hold")
+        dollars_only((hold,))
         end = time.monotonic() + self._reserve_s
         last = end - LAST_TRY * self._reserve_s
         reap = REAP
@@ -243,6 +245,8 @@ class PostgresStore:
 
     def _settle(self, settlements: Sequence[tuple[Hold, Entry]], timeout_s: float) -> list[Settled | Conflict]:
         require_costs(entry for _, entry in settlements)
+        for hold, entry in settlements:
+            dollars_only((hold,), entry.accounts)
         waiting, now = iter(settlements), self._now()
         packed = []
         while batch := list(islice(waiting, BATCH)):
@@ -268,6 +272,7 @@ class PostgresStore:
     def renew(self, holds: Sequence[Hold]) -> list[bool]:
         """Have these holds count for another ttl; whether each does."""
         require_amounts(holds)
+        dollars_only(holds)
         if not holds:
             return []
         said = (self._now(), *pack_renewals(holds))
@@ -331,6 +336,7 @@ class PostgresStore:
     ) -> None:
         """Put these rows on the books as they are, all of them or none: for copies and restores."""
         require_rows(accounts, entries)
+        dollars_only((), [*[each.key for each in accounts], *[key for entry in entries for key in entry.accounts]])
         said = (self._now(), *pack_rows(terms, accounts, entries))
         self._link.run(lambda books: books.execute(LOAD, (self._ns, *said)), READ_S)
 

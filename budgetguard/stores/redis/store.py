@@ -40,9 +40,9 @@ from ...ledger import (
 )
 from ..deadlines import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, Deadlines
 from ..encoding import raw
-from ..memory.rows import add_up
+from ..memory.reports import add_up
 from ..remote import journal_home
-from ..rules import require_amount, require_amounts, require_rows
+from ..rules import dollars_only, require_amount, require_amounts, require_rows
 from . import reports
 from .lane import Elsewhere, Lane
 from .link import (
@@ -130,6 +130,7 @@ class RedisStore:
     def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
         """Place a hold on all of its accounts, or on none."""
         require_amount(hold.amount, "a hold")
+        dollars_only((hold,))
         args, until_s = reserve_args(hold, self._now()), 0.0
         while True:
             outcome = reserved(hold, self._call("reserve", args, self._reserve_s))
@@ -161,6 +162,7 @@ class RedisStore:
     def renew(self, holds: Sequence[Hold]) -> list[bool]:
         """Have these holds count for another ttl, in one step; whether each does."""
         require_amounts(holds)
+        dollars_only(holds)
         if not holds:
             return []
         answers = self._step(self._clients.change, "renew", (self._now(), *renew_args(holds)))
@@ -237,6 +239,7 @@ class RedisStore:
     ) -> None:
         """Put these rows on the books as they are, in one step."""
         require_rows(accounts, entries)
+        dollars_only((), [*[each.key for each in accounts], *[key for entry in entries for key in entry.accounts]])
         self._step(self._clients.change, "load", (self._now(), *load_args(terms, accounts, entries)))
 
     def examine(self) -> list[str]:
@@ -259,6 +262,7 @@ class RedisStore:
 
     def _settle_args(self, hold: Hold, entry: Entry) -> list[Any]:
         require_amount(entry.cost, "a cost")
+        dollars_only((hold,), entry.accounts)
         return settle_args(hold, entry)
 
     def _call(self, name: str, args: Sequence[Any], timeout_s: float) -> Any:

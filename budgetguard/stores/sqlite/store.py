@@ -51,6 +51,7 @@ from ..deadlines import (
 )
 from ..permissions import UNSETTLED
 from ..rules import (
+    dollars_only,
     require_amount,
     require_amounts,
     require_costs,
@@ -131,17 +132,21 @@ class SQLiteStore:
     def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
         """Place a hold on all of its accounts, or on none."""
         require_amount(hold.amount, "a hold")
+        dollars_only((hold,))
         return self._combiner.submit(SQLiteBooks.reserve, (hold,), durable=False, timeout_s=self._reserve_s)
 
     @askable
     def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
         """End a hold at its true cost and record the entry, once."""
         require_amount(entry.cost, "a cost")
+        dollars_only((hold,), entry.accounts)
         return self._combiner.submit(SQLiteBooks.settle, (hold, entry), durable=True, timeout_s=self._settle_s)
 
     def settle_many(self, settlements: Sequence[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
         """`settle` for each of these, in this order, in one transaction."""
         require_costs(entry for _, entry in settlements)
+        for hold, entry in settlements:
+            dollars_only((hold,), entry.accounts)
         return self._combiner.submit(SQLiteBooks.settle_many, (settlements,), durable=True, timeout_s=CHANGE_S)
 
     @askable
@@ -161,6 +166,7 @@ class SQLiteStore:
     def renew(self, holds: Sequence[Hold]) -> list[bool]:
         """Have these holds count for another ttl, in one transaction; whether each does."""
         require_amounts(holds)
+        dollars_only(holds)
         return self._combiner.submit(SQLiteBooks.renew, (holds,), durable=False, timeout_s=CHANGE_S)
 
     def balances(self, keys: Sequence[str]) -> list[Balance]:
@@ -218,6 +224,7 @@ class SQLiteStore:
     ) -> None:
         """Put these rows on the books as they are, in one transaction."""
         require_rows(accounts, entries)
+        dollars_only((), [*[each.key for each in accounts], *[key for entry in entries for key in entry.accounts]])
         self._combiner.submit(load, (terms, accounts, entries), durable=True, timeout_s=READ_S)
 
     def close(self) -> None:

@@ -1,0 +1,64 @@
+"""
+Units: what an account counts. Dollars, the tokens that calls use, or the calls themselves.
+
+**The unit of an account is the end of its key**: `calls/ann/29x60000#requests`, `daily//2027-01-01#tokens`; a key that
+ends in neither is in dollars. So whoever knows a key, a file or another process included, knows what it counts, and no
+two can disagree about it. (No name that a user chooses can end so: `budgets.rules.escape` writes "#" as "%23".)
+
+A call is one request, unless something else is said; what it holds and uses of tokens has to be said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from ..money import format_nano
+
+Unit: TypeAlias = Literal["dollars", "tokens", "requests"]
+
+Amounts: TypeAlias = Mapping[Unit, int]
+"""How much in each unit: whole nano-dollars, whole tokens, whole requests."""
+
+MARK: Final = "#"
+USUAL: Final[Amounts] = MappingProxyType({"tokens": 0, "requests": 1})
+"""What a call counts for beside dollars, where nothing is said."""
+
+NOTHING_SAID: Final[Amounts] = MappingProxyType({})
+
+
+class Wanted(NamedTuple):
+    """How much of a unit a hold wants; see the fields of `Hold` that are called so."""
+
+    amount: int
+    least: int | None = None
+    useful: int = 0
+
+
+ONE_REQUEST: Final = Wanted(1)
+NOTHING_WANTED: Final[Mapping[Unit, Wanted]] = MappingProxyType({})
+
+
+def key_in(unit: Unit, key: str) -> str:
+    """The key of an account that counts in a unit."""
+    return key if unit == "dollars" else f"{key}{MARK}{unit}"
+
+
+def unit_of(key: str) -> Unit:
+    """What the account with this key counts."""
+    if key.endswith("#tokens"):
+        return "tokens"
+    return "requests" if key.endswith("#requests") else "dollars"
+
+
+def beside_dollars(amounts: Amounts) -> dict[Unit, int]:
+    """What has to be said of the amounts of an entry beside dollars: what is not `USUAL`."""
+    return {unit: amounts[unit] for unit, usual in USUAL.items() if amounts.get(unit, usual) != usual}
+
+
+def show_amount(amount: int, unit: Unit) -> str:
+    """An amount for people: "$0.0023", "1,200 tokens", "1 request"."""
+    if unit == "dollars":
+        return format_nano(amount)
+    return f"{amount:,} {unit if amount != 1 else unit[:-1]}"
