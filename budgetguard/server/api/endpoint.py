@@ -24,13 +24,14 @@ from ...errors import (
     AmountError,
     BudgetGuardError,
     ConfigError,
+    ContendedError,
     StoreError,
     UnknownUserError,
 )
 from ...stores.http import rows
 from ..keys import ADMIN, KNOWN, Caller, Keys
 from ..metrics import Metrics
-from ..problems import NOT_FOUND, Refused, busy
+from ..problems import INVALID, NOT_FOUND, Refused, busy
 from ..projects import Project, Projects
 from . import batches
 from .batches import Batches
@@ -327,25 +328,27 @@ async def send_refused(send: Any, refused: Refused) -> None:
 
 def problem_of(error: Exception, scope: Mapping[str, Any]) -> Refused:
     """What a client is told of an error; what it cannot know is in the log, with the request's id."""
+    if isinstance(error, BudgetGuardError) and (isinstance(error, AmountError) or not isinstance(error, StoreError)):
+        return _refused(error)
+    request_id = scope.get("budgetguard.request_id")
+    if isinstance(error, StoreError):
+        log.error("store", extra={"problem": str(error), "request_id": request_id})
+        told = "the store behind this server cannot do it now; the server's log says why, by the x-request-id"
+        return Refused(503, told, "store_error", code="store_unavailable")
+    log.error("unexpected", exc_info=error, extra={"request_id": request_id})
+    return Refused(500, "something went wrong in the server; its log says what", "server_error")
+
+
+def _refused(error: BudgetGuardError) -> Refused:
+    """What is the client's to mend."""
     if isinstance(error, UnknownUserError):
-        return Refused(404, str(error), code=NOT_FOUND)
-    if isinstance(error, ConfigError):
-        return Refused(400, str(error), "config_error")
+        return Refused(404, f"user {error.user!r} has no budget", code=NOT_FOUND, param="user")
     if isinstance(error, AmountError):
         told = "an amount cannot be booked: its budget has taken all that it can count"
         return Refused(422, told, "store_error", code="absurd_amount")
-    if isinstance(error, StoreError):
-        log.error("store", extra={"problem": str(error), "request_id": scope.get("budgetguard.request_id")})
-        return Refused(
-            503,
-            "the store behind this server cannot do it now; the server's log says why, by the x-request-id",
-            "store_error",
-            code="store_unavailable",
-        )
-    if isinstance(error, BudgetGuardError):
-        return Refused(400, str(error))
-    log.error("unexpected", exc_info=error, extra={"request_id": scope.get("budgetguard.request_id")})
-    return Refused(500, "something went wrong in the server; its log says what", "server_error")
+    if isinstance(error, ContendedError):
+        return Refused(409, str(error), code="busy")
+    return Refused(400, str(error), "config_error" if isinstance(error, ConfigError) else INVALID)
 
 
 def _too_long(most: int) -> Refused:

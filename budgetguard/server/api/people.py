@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import dropwhile, islice
@@ -12,17 +12,16 @@ from typing import Any
 
 from msgspec import UnsetType
 
-from ...budgets.rules import Budget, UserBudget, require_text, terms_key
-from ...errors import UnknownUserError
+from ...budgets.rules import Budget, UserBudget, user_rule
+from ...budgets.users import Standing
 from ...ledger import Entry, Millis, Query, Store, Total
 from ...money import DOLLAR, Money, Nano
 from ..keys import ADMIN, READ
-from ..problems import NOT_FOUND, Refused
+from ..problems import Refused
 from . import forms as f
 from .endpoint import Action, Ask, Raw
 from .schemas import Done
 
-_TRIES = 16
 _CSV_PAGE = 1_000
 _CSV_COLUMNS = ("at", "user", "provider", "model", "cost", "input_tokens", "output_tokens", "flags", "tags", "hold_id")
 
@@ -33,88 +32,54 @@ _CSV_COLUMNS = ("at", "user", "provider", "model", "cost", "input_tokens", "outp
 def list_budgets(ask: Ask) -> f.BudgetsPage:
     """Every user's budget, by name, page by page."""
     asked: f.PageQuery = ask.query
-    found = _budgets(ask.project.store, asked.after, asked.limit)
+    found = list(islice(ask.project.users.all(after=asked.after), asked.limit))
     last = found[-1].user if len(found) == asked.limit else None
-    return f.BudgetsPage(_shown(ask, found), last)
+    now_ms = ask.project.store.now_ms()
+    return f.BudgetsPage([_shown(each) for each in ask.project.users.standings(found, now_ms)], last)
 
 
 def create_budget(ask: Ask) -> f.BudgetOut:
     """Give a user a budget; 409 if they have one."""
-    user, now_s = require_text(ask.body.user, "user"), ask.project.clock()
-    terms = ask.project.store.terms(terms_key(user))
-    version = 0 if terms is None else terms.version
-    if terms is None or terms.body is None:
-        own = UserBudget(user, _rule(ask.body), now_s, now_s, epoch=version)
-        put = _put(ask, own, version)
-        if put is not None:
-            return _shown(ask, [put])[0]
-    raise Refused(409, f"user {user!r} has a budget already: change it with PATCH or PUT", code="exists", param="user")
+    user = ask.body.user
+    own = ask.project.users.add(user, _rule(ask.body))
+    if own is None:
+        told = f"user {user!r} has a budget already: change it with PATCH or PUT"
+        raise Refused(409, told, code="exists", param="user")
+    return _standing(ask, own)
 
 
 def read_budget(ask: Ask) -> f.BudgetOut:
     """One user's budget and what is left of it."""
-    return _shown(ask, [_budget(ask)])[0]
+    return _standing(ask, ask.project.users.get(ask.rest))
 
 
 def replace_budget(ask: Ask) -> f.BudgetOut:
     """Give a user this budget, whether they had one or not; the spend stays."""
-    said: f.BudgetRule = ask.body
-    ask.project.manager.set_budget(
-        require_text(ask.rest, "user"),
-        said.limit,
-        said.period,
-        timezone=said.timezone,
-        enforce=said.enforce,
-        on_expire=said.on_expire,
-        in_flight=said.in_flight,
-    )
-    return read_budget(ask)
+    return _standing(ask, ask.project.users.put(ask.rest, _rule(ask.body)))
 
 
 def change_budget(ask: Ask) -> f.BudgetOut:
     """Change what is named, and leave the rest; `reset` begins the period again with nothing spent."""
     said: f.BudgetChange = ask.body
-    for _ in range(_TRIES):
-        own = _budget(ask)
-        changed = replace(own, rule=_changed(own.rule, said), updated_s=ask.project.clock())
-        if said.reset:
-            changed = changed.renewed(changed.updated_s)
-        put = _put(ask, changed, own.version)
-        if put is not None:
-            return _shown(ask, [put])[0]
-    raise Refused(409, "the budget is being changed by others all the time: try again", code="busy")
+
+    def changed(own: UserBudget) -> UserBudget:
+        now_s = ask.project.clock()
+        made = replace(own, rule=_changed(own.rule, said), updated_s=now_s)
+        return made.renewed(now_s) if said.reset else made
+
+    return _standing(ask, ask.project.users.change(ask.rest, changed))
 
 
 def delete_budget(ask: Ask) -> Done:
     """Take a user's budget away; the history stays."""
-    _budget(ask)
-    ask.project.manager.remove_budget(ask.rest)
+    ask.project.users.remove(ask.rest)
     return Done()
 
 
-def _budget(ask: Ask) -> UserBudget:
-    try:
-        return ask.project.manager.budget_of(ask.rest)
-    except UnknownUserError:
-        raise Refused(404, f"user {ask.rest!r} has no budget", code=NOT_FOUND, param="user") from None
-
-
-def _budgets(store: Store, after: str | None, limit: int) -> list[UserBudget]:
-    found = store.all_terms("users/", after=None if after is None else terms_key(after))
-    return [UserBudget.from_text(terms.body, terms.version) for terms in islice(found, limit) if terms.body]
-
-
-def _put(ask: Ask, own: UserBudget, expected: int) -> UserBudget | None:
-    terms = ask.project.store.put_terms(terms_key(own.user), own.to_text(), expected=expected)
-    return None if terms is None else replace(own, version=terms.version)
-
-
 def _rule(said: f.BudgetRule) -> Budget:
-    return Budget(
-        "users",
+    return user_rule(
         said.limit,
         said.period,
-        per=("user",),
         enforce=said.enforce,
         on_expire=said.on_expire,
         in_flight=said.in_flight,
@@ -125,48 +90,38 @@ def _rule(said: f.BudgetRule) -> Budget:
 def _changed(rule: Budget, said: f.BudgetChange) -> Budget:
     """The rule with what was named; a time zone alone keeps the period's length."""
     limit = None if rule.limit is None else Money(rule.limit)
-    return Budget(
-        "users",
+    return user_rule(
         said.limit if not isinstance(said.limit, UnsetType) else limit,
         said.period if not isinstance(said.period, UnsetType) else rule.period.name,
         timezone=said.timezone if not isinstance(said.timezone, UnsetType) else rule.period.timezone,
-        per=("user",),
         enforce=said.enforce or rule.enforce,
         on_expire=said.on_expire or rule.on_expire,
         in_flight=said.in_flight or rule.in_flight,
     )
 
 
-def _shown(ask: Ask, budgets: Sequence[UserBudget]) -> list[f.BudgetOut]:
-    """Budgets with their books, in one look at the store."""
-    store = ask.project.store
-    now = store.now_ms()
-    accounts = [own.account(now) for own in budgets]
-    balances = iter(store.balances([key for account in accounts for key in (account.key, *account.window)]))
-    shown = []
-    for own, account in zip(budgets, accounts, strict=True):
-        taken = [next(balances) for _ in (account.key, *account.window)]
-        spent, held = sum(each.settled for each in taken), sum(each.held for each in taken)
-        rule = own.rule
-        shown.append(
-            f.BudgetOut(
-                user=own.user,
-                limit=_dollars(rule.limit),
-                spent=spent / DOLLAR,
-                held=held / DOLLAR,
-                left=None if rule.limit is None else max(rule.limit - spent - held, 0) / DOLLAR,
-                period=rule.period.name,
-                timezone=rule.period.timezone,
-                enforce=rule.enforce,
-                on_expire=rule.on_expire,
-                in_flight=rule.in_flight,
-                created_at=_iso(round(own.created_s * 1000)),
-                updated_at=_iso(round(own.updated_s * 1000)),
-                resets_at=_iso_or_none(rule.window(now).resets_ms),
-                version=own.version,
-            )
-        )
-    return shown
+def _standing(ask: Ask, own: UserBudget) -> f.BudgetOut:
+    return _shown(ask.project.users.standing(own, ask.project.store.now_ms()))
+
+
+def _shown(standing: Standing) -> f.BudgetOut:
+    own, rule = standing.budget, standing.budget.rule
+    return f.BudgetOut(
+        user=own.user,
+        limit=_dollars(rule.limit),
+        spent=standing.spent / DOLLAR,
+        held=standing.held / DOLLAR,
+        left=_dollars(standing.left),
+        period=rule.period.name,
+        timezone=rule.period.timezone,
+        enforce=rule.enforce,
+        on_expire=rule.on_expire,
+        in_flight=rule.in_flight,
+        created_at=_iso(round(own.created_s * 1000)),
+        updated_at=_iso(round(own.updated_s * 1000)),
+        resets_at=None if standing.resets_ms is None else _iso(standing.resets_ms),
+        version=own.version,
+    )
 
 
 # -- users, entries, spend -------------------------------------------------------------------------------------------
@@ -177,7 +132,7 @@ def list_users(ask: Ask) -> f.UsersPage:
     asked: f.PageQuery = ask.query
     store = ask.project.store
     users = {total.group[0]: total for total in store.totals(["user"]) if total.group[0]}
-    with_budget = {own.user for own in ask.project.manager.all_budgets()}
+    with_budget = {own.user for own in ask.project.users.all()}
     names: Iterable[str] = sorted({*users, *with_budget})
     if asked.after is not None:
         after = asked.after
@@ -311,10 +266,6 @@ def _dollars(amount: Nano | None) -> float | None:
 
 def _iso(at_ms: Millis) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat()
-
-
-def _iso_or_none(at_ms: Millis | None) -> str | None:
-    return None if at_ms is None else _iso(at_ms)
 
 
 _READ = frozenset({READ, ADMIN})
