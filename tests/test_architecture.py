@@ -40,8 +40,6 @@ OWED_LINES = {
     "ledger.py",
     "prices/book.py",
     "process/leases.py",
-    "server/api/endpoint.py",
-    "server/api/schemas.py",
     "stores/memory/store.py",
     "stores/postgres/link.py",
     "stores/postgres/store.py",

@@ -25,7 +25,10 @@ from budgetguard.errors import ConfigError, StoreError
 from budgetguard.ledger import Account, Admitted, Entry, Hold, Refusal, Settled, new_id
 from budgetguard.litellm.records import UserDict
 from budgetguard.server import keys, metrics, projects, protocol
-from budgetguard.server.api import endpoint as api
+from budgetguard.server.api import requests
+from budgetguard.server.api.action import MOST_BYTES
+from budgetguard.server.api.dollars import spend
+from budgetguard.server.api.endpoint import MOST_BYTES_AT_ONCE
 from budgetguard.server.api.litellm.daily import CLAIM_MS, run_daily
 from budgetguard.server.keys import ADMIN, READ, SPEND, KeyRing
 from budgetguard.server.limits import MOST_FAILURES, MOST_OF_ADDRESS, REFILL_S, FailedKeys
@@ -352,7 +355,7 @@ def test_a_query_that_cannot_be_used_says_so(server: Hosted, path: str, status: 
 def test_a_body_that_is_too_long_is_not_read(server: Hosted) -> None:
     """Whether it says how long it is, or comes in chunks."""
     with socket.create_connection(("127.0.0.1", server.port)) as raw:
-        told = f"content-length: {api.MOST_BYTES + 1}".encode()
+        told = f"content-length: {MOST_BYTES + 1}".encode()
         raw.sendall(
             b"POST /v1/reserve HTTP/1.1\r\nhost: localhost\r\nbudgetguard-project: shop\r\n" + told + b"\r\n\r\n"
         )
@@ -381,7 +384,7 @@ def test_a_long_body_is_read_in_a_thread(server: Hosted, monkeypatch: pytest.Mon
 
     read = rows.unescaped
     monkeypatch.setattr(rows, "unescaped", unescaped)
-    for length in (10, api.MOST_BYTES_AT_ONCE):
+    for length in (10, MOST_BYTES_AT_ONCE):
         body = rows.dump({"keys": ["\udcff" + "a" * length]})
         assert rows.has_marks(body)
         assert server.post("/v1/balances", body)[0] == 200
@@ -393,7 +396,7 @@ def test_a_long_body_is_read_in_a_thread(server: Hosted, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("begun", [b"{", b""])
 def test_a_body_that_does_not_arrive_is_given_up(server: Hosted, monkeypatch: pytest.MonkeyPatch, begun: bytes) -> None:
     """A client that sends a byte a minute, or none, holds no place for ever."""
-    monkeypatch.setattr(api, "BODY_S", 0.1)
+    monkeypatch.setattr(requests, "BODY_S", 0.1)
     with socket.create_connection(("127.0.0.1", server.port)) as raw:
         raw.sendall(
             b"POST /v1/reserve HTTP/1.1\r\nhost: localhost\r\nbudgetguard-project: shop\r\ncontent-length: 10\r\n\r\n"
@@ -858,9 +861,7 @@ def test_entries_come_in_pages_and_as_csv(history: Hosted) -> None:
 
 def test_csv_of_many_entries_has_them_all(server: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over its inner pages."""
-    from budgetguard.server.api import people
-
-    monkeypatch.setattr(people, "_CSV_PAGE", 7)
+    monkeypatch.setattr(spend, "_CSV_PAGE", 7)
     store = server.app.projects.open("shop").store
     for number in range(30):
         held = hold(1)

@@ -25,8 +25,8 @@ from ..keys import ADMIN, READ, SPEND
 from ..problems import Refused
 from . import schemas as s
 from . import wire
+from .action import MOST_BYTES_OF_MANY, MOST_BYTES_OF_SEVERAL, Action, Ask
 from .batches import Release, Reserve, Settle
-from .endpoint import MOST_BYTES_OF_MANY, MOST_BYTES_OF_SEVERAL, Action, Ask
 
 _OF_CALLS = ("responses/", "batches/", "files/")
 """The keys of terms that a spender writes: what it remembers of work in the background, and of files for it."""

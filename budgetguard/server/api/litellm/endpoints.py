@@ -18,7 +18,7 @@ from ....litellm.records import Record, days, read_record, records
 from ....money import Nano
 from ...keys import ADMIN, READ
 from ...projects import Project
-from ..endpoint import MOST_BYTES_OF_MANY, Action, Ask
+from ..action import MOST_BYTES_OF_MANY, Action, Ask
 from ..schemas import Text
 from . import merge as litellm
 from .merge import Known, Seen
