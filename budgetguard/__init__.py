@@ -19,6 +19,7 @@ from .errors import (
     BudgetGuardError,
     ConfigError,
     ConflictError,
+    ContendedError,
     StoreError,
     UnknownUserError,
     UnpricedModelError,
@@ -69,6 +70,7 @@ __all__ = [
     "BudgetGuardError",
     "ConfigError",
     "ConflictError",
+    "ContendedError",
     "StoreError",
     "UnknownUserError",
 ]

@@ -7,6 +7,7 @@ Every error of budgetguard.
     ├── UnpricedModelError      the price of a model is not known (also a LookupError)
     ├── UnknownUserError        no budget was created for this user (also a KeyError)
     ├── ConfigError             an argument, setting or file cannot be used (also a ValueError)
+    │   └── ContendedError      others change the same all the time: it may succeed in a moment
     └── StoreError              the store of budgets did not answer, or is not one
         ├── ConflictError       a call was settled again at another cost
         └── AmountError         an amount is beyond what a store can book, now and for ever
@@ -94,14 +95,22 @@ class UnpricedModelError(BudgetGuardError, LookupError):
 
 
 class UnknownUserError(BudgetGuardError, KeyError):
-    """No budget was created for this user."""
+    """No budget was created for this user, whose name is `user`."""
+
+    def __init__(self, message: str = "", *, user: str = "") -> None:
+        super().__init__(message)
+        self.user = user
 
     def __str__(self) -> str:  # KeyError would show the quoted repr
-        return str(self.args[0]) if self.args else ""
+        return str(self.args[0])
 
 
 class ConfigError(BudgetGuardError, ValueError):
     """An argument, a setting or a file cannot be used as it is; the text says what to do."""
+
+
+class ContendedError(ConfigError):
+    """Others changed the same budget again and again while this was to change it: try again."""
 
 
 class StoreError(BudgetGuardError):

@@ -39,7 +39,8 @@ class _Member(NamedTuple):
 
 def plain(value: Any) -> dict[str, Any]:
     """A value of one of the ledger's types as JSON values."""
-    written: dict[str, Any] = _write(_members(type(value)), value)
+    kind: Any = type(value)
+    written: dict[str, Any] = _write(_members(kind), value)
     return written
 
 
@@ -50,7 +51,8 @@ def text(value: Any) -> str:
 
 def read(kind: type[T], data: Mapping[str, Any]) -> T:
     """A value of this type from JSON values; raises `KeyError`, `TypeError` or `ValueError` for what is none."""
-    made: T = _read(kind, _members(kind), data)
+    key: Any = kind
+    made: T = _read(kind, _members(key), data)
     return made
 
 

@@ -12,27 +12,19 @@ later, nothing is lost between processes, and periods renew by themselves.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from .budgets.periods import Period
-from .budgets.rules import (
-    DEFAULT_IN_FLIGHT,
-    Budget,
-    UserBudget,
-    model_keys,
-    require_moment,
-    require_text,
-    terms_key,
-)
+from .budgets.rules import DEFAULT_IN_FLIGHT, Budget, UserBudget, require_moment, require_text, user_rule
+from .budgets.users import Users
 from .config import DEFAULT_STORE, load_config
-from .errors import ConfigError, UnknownUserError, UnpricedModelError
+from .errors import ConfigError, UnpricedModelError
 from .guards.guard import Guard
 from .guards.scope import Scope, current, leave
 from .guards.settings import Settings
-from .ledger import Clock, Conflict, Enforce, Entry, Hold, Millis, OnExpire, Settled, Stale, Terms, new_id
+from .ledger import Clock, Enforce, OnExpire
 from .litellm import records
 from .litellm.answers import read_answer
 from .money import DOLLAR, Money, Nano, parse_dollars
@@ -41,8 +33,6 @@ from .prices.estimates import count_heard
 from .prices.tokens import count_messages, count_text
 from .sdks.install import install
 from .stores import open_store
-
-CREATE_TRIES = 16
 
 
 class BudgetManager:
@@ -95,6 +85,7 @@ class BudgetManager:
             self.store = open_hosted(api_base, project_name, sent, clock=clock)
         own = config.settings() if settings is None else settings
         self.guard = Guard(self.store, book, rules, clock=clock, settings=own)
+        self.users = Users(self.store, self.guard.coverage, clock=clock)
 
     # -- LiteLLM's interface -------------------------------------------------------------------------------------
 
@@ -122,7 +113,7 @@ class BudgetManager:
 
     def get_total_budget(self, user: str) -> float:
         """The user's budget for a period, in dollars. Raises `KeyError` for an unknown user, as do all below."""
-        limit = self.budget_of(user).rule.limit
+        limit = self.users.get(user).rule.limit
         return float("inf") if limit is None else limit / DOLLAR
 
     def update_cost(
@@ -140,13 +131,13 @@ class BudgetManager:
         guarded for this user is on the books already, and is not booked again. Raises `ValueError` without an
         answer or texts, and `UnpricedModelError`. The input text counts as one message of a chat.
         """
-        own = self.budget_of(user)
+        own = self.users.get(user)
         counted = None
         if completion_obj is not None:
             answer = read_answer(completion_obj)
             counted = self.guard.settled_tags(answer.id)
             if counted is not None and counted.get("user") == user:
-                return {"user": records.record(self, own)}
+                return {"user": self._record(own)}
             asked = answer.model or model or ""
             usage = dict(answer.usage or {})
             if answer.cost is None and (answer.usage is None or "input_tokens" in answer.lacks):
@@ -161,38 +152,33 @@ class BudgetManager:
             cost = self._cost(model, usage, None)
         else:
             raise ConfigError("update_cost: give completion_obj, or model with input_text and output_text")
-        self.book(own, cost, model=asked, usage=usage, counted=counted)
-        return {"user": records.record(self, own)}
+        self.users.book(own, cost, model=asked, usage=usage, counted=counted)
+        return {"user": self._record(own)}
 
     def get_current_cost(self, user: str) -> float:
         """What the user spent in this period, in dollars."""
-        return self.spent(self.budget_of(user)) / DOLLAR
+        return self.users.standing(self.users.get(user), self.guard.coverage.now_ms()).spent / DOLLAR
 
     def get_model_cost(self, user: str) -> dict[str, float] | int:
         """What the user spent in this period on each model, in dollars; 0 if nothing was ever spent."""
-        costs: dict[str, float] | int = records.record(self, self.budget_of(user)).get("model_cost", 0)
+        costs: dict[str, float] | int = self._record(self.users.get(user)).get("model_cost", 0)
         return costs
 
     def is_valid_user(self, user: str) -> bool:
         """Whether a budget was created for the user."""
-        return self._terms(user) is not None
+        return self.users.find(user) is not None
 
     def get_users(self) -> list[str]:
         """The users that have a budget."""
-        return [own.user for own in self.all_budgets()]
+        return [own.user for own in self.users.all()]
 
     def reset_cost(self, user: str) -> dict[str, Any]:
         """Begin the user's period again at nothing spent; returns `{"user": record}`. The history stays."""
-        for _ in range(CREATE_TRIES):
-            own = self.budget_of(user)
-            renewed = self._put(own.renewed(self.guard.clock()), expected=own.version)
-            if renewed is not None:
-                return {"user": records.record(self, renewed)}
-        raise ConfigError(f"user={user!r}: the budget is being changed by others all the time: try again")
+        return {"user": self._record(self.users.renew(user))}
 
     def reset_on_duration(self, user: str) -> None:
         """Kept for programs that call it: a period's end resets the spend by itself."""
-        self.budget_of(user)
+        self.users.get(user)
 
     def update_budget_all_users(self) -> None:
         """Kept for programs that call it: every period's end resets the spend by itself."""
@@ -207,7 +193,7 @@ class BudgetManager:
     @property
     def user_dict(self) -> Mapping[str, dict[str, Any]]:
         """Every user's record, read from the store when it is looked at."""
-        return records.UserDict(self)
+        return records.UserDict(self.users)
 
     # -- beyond it -----------------------------------------------------------------------------------------------
 
@@ -231,23 +217,9 @@ class BudgetManager:
         """
         limit = None if total_budget is None else Money(parse_dollars(total_budget, name="total_budget"))
         period = Period.parse(duration, timezone, name="duration")
-        rule = Budget("users", limit, period, per=("user",), enforce=enforce, on_expire=on_expire, in_flight=in_flight)
-        require_text(user, "user")
+        rule = user_rule(limit, period, enforce=enforce, on_expire=on_expire, in_flight=in_flight)
         given_s = None if created_at is None else require_moment(created_at, "created_at")
-        now_s = self.guard.clock()
-        for _ in range(CREATE_TRIES):
-            terms = self.store.terms(terms_key(user))
-            version = 0 if terms is None else terms.version
-            if terms is None or terms.body is None:
-                own = UserBudget(user, rule, now_s, now_s, epoch=version)  # after a removal, nothing is spent
-            else:
-                own = replace(UserBudget.from_text(terms.body, version), rule=rule, updated_s=now_s)
-            if given_s is not None:
-                own = replace(own, created_s=given_s, updated_s=given_s)
-            put = self._put(own, expected=version)
-            if put is not None:
-                return records.record(self, put)
-        raise ConfigError(f"user={user!r}: the budget is being changed by others all the time: try again")
+        return self._record(self.users.put(user, rule, created_s=given_s))
 
     def remove_budget(self, user: str) -> None:
         """
@@ -255,69 +227,15 @@ class BudgetManager:
 
         What was spent stays in the history; a new budget for this user begins with nothing spent.
         """
-        self.budget_of(user)
-        removed = self.store.put_terms(terms_key(user), None)
-        if removed is not None:
-            self.guard.coverage.learn(Stale(0, (removed,)))
-
-    def budget_of(self, user: str) -> UserBudget:
-        """The user's budget as it is now; raises `UnknownUserError`, a `KeyError`."""
-        terms = self._terms(user)
-        if terms is None or terms.body is None:
-            raise UnknownUserError(f"no budget was created for user {user!r}: call create_budget first")
-        self.guard.coverage.learn(Stale(0, (terms,)))
-        return UserBudget.from_text(terms.body, terms.version)
-
-    def all_budgets(self) -> Iterator[UserBudget]:
-        """Every user's budget, by name."""
-        for terms in self.store.all_terms("users/"):
-            if terms.body is not None:
-                yield UserBudget.from_text(terms.body, terms.version)
-
-    def spent(self, own: UserBudget) -> Nano:
-        """What a user spent in this period, in nano-dollars."""
-        account = own.account(self.guard.coverage.now_ms())
-        return sum(balance.settled for balance in self.store.balances([account.key, *account.window]))
-
-    def book(
-        self,
-        own: UserBudget,
-        cost: Nano,
-        *,
-        model: str,
-        usage: Mapping[str, int],
-        hold_id: str = "",
-        counted: Mapping[str, str] | None = None,
-        at_ms: Millis | None = None,
-    ) -> Settled | Conflict:
-        """
-        Book a cost on a user, whose budget is `own`, by hand; with `hold_id`, once.
-
-        `counted` are the tags of a guarded call that this is the cost of: what it was charged to is not charged again.
-        `at_ms` is when, by the store's clock; `None`: now, as far as this process knows.
-        """
-        coverage, tags = self.guard.coverage, {**(counted or {}), "user": own.user}
-        coverage.know(own)
-        before = () if counted is None else coverage.cover(counted, at_ms).accounts
-        accounts = tuple(account for account in coverage.cover(tags, at_ms).accounts if account not in before)
-        entry = Entry(
-            hold_id or new_id(),
-            cost,
-            accounts=model_keys([account.key for account in accounts], model),
-            tags=tags,
-            model=model,
-            usage=usage,
-            flags=frozenset({"manual"}),
-        )
-        return self.store.settle(Hold(entry.hold_id, accounts, cost, tags=tags, model=model), entry)
+        self.users.remove(user)
 
     def import_litellm(self, path: str) -> int:
         """Take over the users, budgets and spend of a LiteLLM `user_cost.json`; how many users there were."""
-        return records.import_file(self, path)
+        return records.import_file(self.users, path)
 
     def export_litellm(self, path: str) -> int:
         """Write the users, budgets and spend as a LiteLLM `user_cost.json`; how many users there were."""
-        return records.export_file(self, path)
+        return records.export_file(self.users, path)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """
@@ -360,14 +278,5 @@ class BudgetManager:
             raise UnpricedModelError("the answer names no model: give model=", model="")
         return self.guard.prices.tariff(None, model, tier, self.guard.coverage.now_ms()).cost(usage)
 
-    def _terms(self, user: str) -> Terms | None:
-        """The stored terms of a user's budget; `None` without one."""
-        terms = self.store.terms(terms_key(user)) if isinstance(user, str) else None
-        return None if terms is None or terms.body is None else terms
-
-    def _put(self, own: UserBudget, expected: int) -> UserBudget | None:
-        terms = self.store.put_terms(terms_key(own.user), own.to_text(), expected=expected)
-        if terms is None or terms.body is None:
-            return None
-        self.guard.coverage.learn(Stale(0, (terms,)))
-        return UserBudget.from_text(terms.body, terms.version)
+    def _record(self, own: UserBudget) -> dict[str, Any]:
+        return records.records(self.users, [own], self.guard.coverage.now_ms())[own.user]

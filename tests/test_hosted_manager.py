@@ -129,7 +129,7 @@ def test_a_hosted_limit_is_hard_between_clients(server: Hosted) -> None:
     """What one holds, the other cannot spend."""
     one, two = hosted(server.url), hosted(server.url)
     one.create_budget(1, "ann")
-    account = one.budget_of("ann").account(one.store.now_ms())
+    account = one.users.get("ann").account(one.store.now_ms())
     assert one.store.reserve(Hold(new_id(), (account,), 7 * 10**8)) == Admitted(7 * 10**8)
     refusal = two.store.reserve(Hold(new_id(), (account,), 4 * 10**8))
     assert isinstance(refusal, Refusal)
@@ -194,7 +194,7 @@ def test_a_server_of_whole_dicts_works_too(plain: TwoEndpoints, caplog: pytest.L
     assert stored["bob"] == {**RECORD, "kept": "as it was"}
     manager.reset_cost("ann")
     assert plain.stored["shop"]["ann"]["current_cost"] == 0
-    account = manager.budget_of("ann").account(manager.store.now_ms())
+    account = manager.users.get("ann").account(manager.store.now_ms())
     assert isinstance(manager.store.reserve(Hold(new_id(), (account,), 2 * 10**9)), Refusal)
     assert sum(path.startswith("/v1/") for path in plain.paths) == 1
     assert plain.paths.count("/get_budget") == 1

@@ -467,7 +467,7 @@ def test_an_import_takes_over_budgets_and_spend(manager, file):
     assert users["bob"] == FILE["bob"]
     assert users["eve"]["current_cost"] == pytest.approx(0.25)
     assert users["zed"] == {"total_budget": float("inf")}
-    assert manager.budget_of("bob").rule.period.name == "rolling 10d"
+    assert manager.users.get("bob").rule.period.name == "rolling 10d"
 
 
 def test_importing_again_changes_nothing(manager, file):

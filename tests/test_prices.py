@@ -525,7 +525,7 @@ def test_the_shipped_limits_are_of_models_on_the_list() -> None:
     """A name that has changed would be silently without its limit."""
     from genai_prices.data_snapshot import get_snapshot
 
-    from budgetguard.prices.shipped import shipped
+    from budgetguard.prices.sources.shipped import shipped
 
     providers = {provider.id: provider for provider in get_snapshot().providers}
     for provider, limits in shipped().limits.items():

@@ -20,10 +20,15 @@ from hosting import Hosted, Process
 
 from benchmarks import servers
 from budgetguard import cli
+from budgetguard.budgets.rules import user_rule
 from budgetguard.errors import ConfigError, StoreError
 from budgetguard.ledger import Account, Admitted, Entry, Hold, Refusal, Settled, new_id
+from budgetguard.litellm.records import UserDict
 from budgetguard.server import keys, metrics, projects, protocol
-from budgetguard.server.api import endpoint as api
+from budgetguard.server.api import requests
+from budgetguard.server.api.action import MOST_BYTES
+from budgetguard.server.api.dollars import spend
+from budgetguard.server.api.endpoint import MOST_BYTES_AT_ONCE
 from budgetguard.server.api.litellm.daily import CLAIM_MS, run_daily
 from budgetguard.server.keys import ADMIN, READ, SPEND, KeyRing
 from budgetguard.server.limits import MOST_FAILURES, MOST_OF_ADDRESS, REFILL_S, FailedKeys
@@ -350,7 +355,7 @@ def test_a_query_that_cannot_be_used_says_so(server: Hosted, path: str, status: 
 def test_a_body_that_is_too_long_is_not_read(server: Hosted) -> None:
     """Whether it says how long it is, or comes in chunks."""
     with socket.create_connection(("127.0.0.1", server.port)) as raw:
-        told = f"content-length: {api.MOST_BYTES + 1}".encode()
+        told = f"content-length: {MOST_BYTES + 1}".encode()
         raw.sendall(
             b"POST /v1/reserve HTTP/1.1\r\nhost: localhost\r\nbudgetguard-project: shop\r\n" + told + b"\r\n\r\n"
         )
@@ -379,7 +384,7 @@ def test_a_long_body_is_read_in_a_thread(server: Hosted, monkeypatch: pytest.Mon
 
     read = rows.unescaped
     monkeypatch.setattr(rows, "unescaped", unescaped)
-    for length in (10, api.MOST_BYTES_AT_ONCE):
+    for length in (10, MOST_BYTES_AT_ONCE):
         body = rows.dump({"keys": ["\udcff" + "a" * length]})
         assert rows.has_marks(body)
         assert server.post("/v1/balances", body)[0] == 200
@@ -391,7 +396,7 @@ def test_a_long_body_is_read_in_a_thread(server: Hosted, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("begun", [b"{", b""])
 def test_a_body_that_does_not_arrive_is_given_up(server: Hosted, monkeypatch: pytest.MonkeyPatch, begun: bytes) -> None:
     """A client that sends a byte a minute, or none, holds no place for ever."""
-    monkeypatch.setattr(api, "BODY_S", 0.1)
+    monkeypatch.setattr(requests, "BODY_S", 0.1)
     with socket.create_connection(("127.0.0.1", server.port)) as raw:
         raw.sendall(
             b"POST /v1/reserve HTTP/1.1\r\nhost: localhost\r\nbudgetguard-project: shop\r\ncontent-length: 10\r\n\r\n"
@@ -762,9 +767,8 @@ def test_a_budget_is_created_read_changed_and_deleted(server: Hosted) -> None:
 
 def test_a_reset_begins_again_with_nothing_spent(server: Hosted) -> None:
     """The history stays."""
-    manager = server.app.projects.open("shop").manager
-    manager.create_budget(10, "ann", "monthly")
-    manager.book(manager.budget_of("ann"), 3_000_000_000, model="gpt-4", usage={})
+    users = server.app.projects.open("shop").users
+    users.book(users.put("ann", user_rule(10, "monthly")), 3_000_000_000, model="gpt-4", usage={})
     assert server.ask("GET", "/v1/budgets/ann")[1]["spent"] == 3
     assert server.ask("PATCH", "/v1/budgets/ann", {"reset": True})[1]["spent"] == 0
     assert server.ask("GET", "/v1/spend")[1]["cost"] == 3
@@ -857,9 +861,7 @@ def test_entries_come_in_pages_and_as_csv(history: Hosted) -> None:
 
 def test_csv_of_many_entries_has_them_all(server: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over its inner pages."""
-    from budgetguard.server.api import people
-
-    monkeypatch.setattr(people, "_CSV_PAGE", 7)
+    monkeypatch.setattr(spend, "_CSV_PAGE", 7)
     store = server.app.projects.open("shop").store
     for number in range(30):
         held = hold(1)
@@ -933,8 +935,8 @@ def test_the_daily_job_runs_once_whoever_runs_it(url: str, clock: StoppedClock) 
     servers = [Projects(url, clock=clock) for _ in range(4)]
     shop = servers[0].open("shop")
     servers[0].note(shop)
-    shop.manager.create_budget(10, "ann", "daily")
-    created = shop.manager.budget_of("ann").updated_s
+    shop.users.put("ann", user_rule(10, "daily"))
+    created = shop.users.get("ann").updated_s
     done: list[bool] = []
     for days in range(3):
         threads = [threading.Thread(target=lambda each=each: done.append(run_daily(each))) for each in servers]
@@ -943,12 +945,12 @@ def test_the_daily_job_runs_once_whoever_runs_it(url: str, clock: StoppedClock) 
         for thread in threads:
             thread.join()
         assert done.count(True) == days + 1
-        own = shop.manager.budget_of("ann")
+        own = shop.users.get("ann")
         if days == 0:
             assert own.updated_s == created
         else:
             assert own.updated_s == own.rule.window(shop.store.now_ms()).start_ms / 1000
-            assert shop.manager.user_dict["ann"]["current_cost"] == 0
+            assert UserDict(shop.users)["ann"]["current_cost"] == 0
         clock.advance(86_400)
     for each in servers:
         each.close()
@@ -961,17 +963,14 @@ def test_a_project_that_fails_leaves_the_daily_job_of_the_others_alone(
     opened = Projects(url, clock=clock)
     for name in ("aaa", "bbb"):
         opened.note(opened.open(name))
-        opened.open(name).manager.create_budget(1, "ann", "daily")
+        opened.open(name).users.put("ann", user_rule(1, "daily"))
     broken, whole = opened.open("aaa").store, opened.open("bbb")
     budget = broken.terms("users/ann")
     broken.put_terms("users/ann", "garbage")
     clock.advance(86_400)
     assert run_daily(opened)
     assert "daily job" in caplog.text
-    assert (
-        whole.manager.budget_of("ann").updated_s
-        == whole.manager.budget_of("ann").rule.window(whole.store.now_ms()).start_ms / 1000
-    )
+    assert whole.users.get("ann").updated_s == whole.users.get("ann").rule.window(whole.store.now_ms()).start_ms / 1000
     assert not run_daily(opened)
     broken.put_terms("users/ann", budget.body)
     clock.advance(CLAIM_MS / 1000)

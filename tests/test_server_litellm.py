@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hosting import Hosted
 
+from budgetguard.budgets.rules import user_rule
 from budgetguard.errors import StoreError
 from budgetguard.server.api.litellm.merge import LATE_MS, Known, Seen, carried, change
 from budgetguard.testing.clock import StoppedClock
@@ -96,8 +97,8 @@ def test_what_is_settled_meanwhile_is_not_lost(server: Hosted) -> None:
     """By clients of the native API."""
     write(server, {"ann": dict(RECORD)})
     mine = read(server)
-    manager = server.app.projects.open("shop").manager
-    manager.book(manager.budget_of("ann"), 3_000_000_000, model="gpt-4", usage={})
+    users = server.app.projects.open("shop").users
+    users.book(users.get("ann"), 3_000_000_000, model="gpt-4", usage={})
     spend(mine["ann"], 0.5)
     write(server, mine)
     assert spent(server) == 3.5
@@ -204,12 +205,12 @@ def test_many_writers_at_once_lose_nothing(server: Hosted) -> None:
 def test_budgets_are_taken_as_given(server: Hosted) -> None:
     """The limit that was written last holds; what LiteLLM does not know of stays."""
     write(server, {"ann": dict(RECORD)})
-    manager = server.app.projects.open("shop").manager
-    manager.set_budget("ann", 10, "monthly", enforce="soft")
+    users = server.app.projects.open("shop").users
+    users.put("ann", user_rule(10, "monthly", enforce="soft"))
     mine = read(server)
     mine["ann"]["total_budget"] = 20
     write(server, mine)
-    own = manager.budget_of("ann")
+    own = users.get("ann")
     assert (own.rule.limit, own.rule.period.name, own.rule.enforce) == (20_000_000_000, "monthly", "soft")
 
 
@@ -281,11 +282,11 @@ def test_a_period_begins_again_for_those_who_hold_records(server: Hosted, clock:
 
 def test_a_budget_without_a_limit_is_a_number(server: Hosted) -> None:
     """LiteLLM's client compares with it."""
-    server.app.projects.open("shop").manager.set_budget("ann", None)
+    server.app.projects.open("shop").users.put("ann", user_rule(None, None))
     mine = read(server)
     assert mine["ann"]["total_budget"] > 1e300
     write(server, mine)
-    assert server.app.projects.open("shop").manager.budget_of("ann").rule.limit is None
+    assert server.app.projects.open("shop").users.get("ann").rule.limit is None
 
 
 @pytest.mark.parametrize(

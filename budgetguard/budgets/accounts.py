@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..ledger import Account, Clock, Millis, OnExpire, Stale
-from .rules import Budget, UserBudget, model_keys, terms_key, unescape
+from ..ledger import Account, Balance, Clock, Millis, OnExpire, Stale, Store
+from .rules import USERS, Budget, UserBudget, model_keys, terms_key, unescape
 
 _CACHED_USERS = 100_000
 _CACHED_COVERS = 10_000
@@ -90,7 +90,7 @@ class Coverage:
         """Take in what the store knows better: newer budgets of users, or the time."""
         for terms in stale.terms:
             own = None if terms.body is None else UserBudget.from_text(terms.body, terms.version)
-            self._note(unescape(terms.key.removeprefix("users/")) if own is None else own.user, terms.version, own)
+            self._note(unescape(terms.key.removeprefix(USERS)) if own is None else own.user, terms.version, own)
         if not stale.terms:
             self._skew_ms = stale.now_ms - int(self._clock() * 1000)
             self._covers.clear()
@@ -132,3 +132,14 @@ class Coverage:
             tuple(account for account in accounts if account.lease is not None),
             tuple(account for account in accounts if account.lease is None),
         )
+
+
+def read_balances(store: Store, accounts: Sequence[Account]) -> list[Balance]:
+    """What each account has taken, the earlier buckets of a rolling period included, in one look at the store."""
+    keys = [(account.key, *account.window) for account in accounts]
+    taken = iter(store.balances([key for window in keys for key in window]))
+    found = []
+    for account, window in zip(accounts, keys, strict=True):
+        parts = [next(taken) for _ in window]
+        found.append(Balance(account.key, sum(part.settled for part in parts), sum(part.held for part in parts)))
+    return found

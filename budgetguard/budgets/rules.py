@@ -22,8 +22,10 @@ from ..money import Money, Nano, parse_dollars
 from .periods import Period, Window
 
 DEFAULT_IN_FLIGHT = 50
-_OWN = "users/"
-"""How the keys of users' own accounts begin."""
+USERS = "users/"
+"""How the keys of users' own budgets begin, and those of their accounts."""
+MODELS = "models/"
+"""How the keys of the accounts begin that count what users spend on each model."""
 _CACHED_ACCOUNTS = 100_000
 _LAST_MOMENT_S = 253_402_300_800
 """The year 10000, with which calendars end."""
@@ -194,11 +196,9 @@ class UserBudget:
     def from_text(cls, text: str, version: int) -> UserBudget:
         """Read stored terms."""
         data: dict[str, Any] = json.loads(text)
-        rule = Budget(
-            "users",
+        rule = user_rule(
             None if data["limit"] is None else Money(data["limit"]),
             Period(data["period"], data["timezone"]),
-            per=("user",),
             enforce=data["enforce"],
             on_expire=data["on_expire"],
             in_flight=data["in_flight"],
@@ -206,9 +206,31 @@ class UserBudget:
         return cls(unescape(data["user"]), rule, data["created"], data["updated"], data["epoch"], version)
 
 
+def user_rule(
+    limit: Money | float | str | None,
+    period: Period | str | None,
+    *,
+    timezone: str | None = None,
+    enforce: Enforce = "hard",
+    on_expire: OnExpire = "release",
+    in_flight: int = DEFAULT_IN_FLIGHT,
+) -> Budget:
+    """The rule of one user's own budget."""
+    return Budget(
+        "users",
+        limit,
+        period,
+        per=("user",),
+        timezone=timezone,
+        enforce=enforce,
+        on_expire=on_expire,
+        in_flight=in_flight,
+    )
+
+
 def terms_key(user: str) -> str:
     """Where the store keeps a user's own budget."""
-    return f"users/{escape(user)}"
+    return f"{USERS}{escape(user)}"
 
 
 def model_keys(keys: Iterable[str], model: str) -> tuple[str, ...]:
@@ -217,7 +239,7 @@ def model_keys(keys: Iterable[str], model: str) -> tuple[str, ...]:
 
     `keys` are those of the accounts that a call is charged to; only users' own have such an account.
     """
-    return tuple([f"models/{key[len(_OWN) :]}/{escape(model)}" for key in keys if key.startswith(_OWN)])
+    return tuple([f"{MODELS}{key[len(USERS) :]}/{escape(model)}" for key in keys if key.startswith(USERS)])
 
 
 @lru_cache(maxsize=16_384)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from ..budgets.rules import UserBudget, terms_key
+from ..budgets.users import Standing
 from ..errors import UnknownUserError
-from ..ledger import Enforce, Millis, Store
-from ..money import Nano
+from ..ledger import Enforce
 from .options import JsonOption, ProjectOption, StoreOption, project
 from .show import Column, console, dollars, iso, moment, money, print_json, table
+
+if TYPE_CHECKING:
+    from ..manager import BudgetManager
 
 budget_app = typer.Typer(help="One user's budget: set, show, rm.", no_args_is_help=True)
 
@@ -29,68 +29,39 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """One user's budget and its books, now."""
-
-    budget: UserBudget
-    spent: Nano
-    held: Nano
-    resets_ms: Millis | None
-
-    @property
-    def left(self) -> Nano | None:
-        """What may still be spent; `None` without a limit."""
-        limit = self.budget.rule.limit
-        return None if limit is None else max(limit - self.spent - self.held, 0)
-
-    def as_json(self) -> dict[str, Any]:
-        """For programs."""
-        rule = self.budget.rule
-        return {
-            "user": self.budget.user,
-            "spent": dollars(self.spent),
-            "held": dollars(self.held),
-            "limit": dollars(rule.limit),
-            "left": dollars(self.left),
-            "period": rule.period.name,
-            "timezone": rule.period.timezone,
-            "enforce": rule.enforce,
-            "resets_at": iso(self.resets_ms),
-        }
-
-    def as_row(self) -> list[str]:
-        """For people, under `COLUMNS`."""
-        rule = self.budget.rule
-        period = rule.period.name if rule.period.timezone == "UTC" else f"{rule.period.name}, {rule.period.timezone}"
-        period += "" if rule.enforce == "hard" else f" ({rule.enforce})"
-        amounts = [money(amount) for amount in (self.spent, self.held, rule.limit, self.left)]
-        return [self.budget.user, *amounts, period, moment(self.resets_ms)]
+def _as_json(standing: Standing) -> dict[str, Any]:
+    """A user's budget for programs."""
+    rule = standing.budget.rule
+    return {
+        "user": standing.budget.user,
+        "spent": dollars(standing.spent),
+        "held": dollars(standing.held),
+        "limit": dollars(rule.limit),
+        "left": dollars(standing.left),
+        "period": rule.period.name,
+        "timezone": rule.period.timezone,
+        "enforce": rule.enforce,
+        "resets_at": iso(standing.resets_ms),
+    }
 
 
-def standings(store: Store, budgets: Sequence[UserBudget]) -> list[Standing]:
-    """The books of users, in one look."""
-    now = store.now_ms()
-    accounts = [budget.account(now) for budget in budgets]
-    keys = [key for account in accounts for key in (account.key, *account.window)]
-    balances = iter(store.balances(keys))
-    rows = []
-    for budget, account in zip(budgets, accounts, strict=True):
-        own = [next(balances) for _ in (account.key, *account.window)]
-        spent, held = sum(balance.settled for balance in own), sum(balance.held for balance in own)
-        rows.append(Standing(budget, spent, held, budget.rule.window(now).resets_ms))
-    return rows
+def as_row(standing: Standing) -> list[str]:
+    """A user's budget for people, under `COLUMNS`."""
+    rule = standing.budget.rule
+    period = rule.period.name if rule.period.timezone == "UTC" else f"{rule.period.name}, {rule.period.timezone}"
+    period += "" if rule.enforce == "hard" else f" ({rule.enforce})"
+    amounts = [money(amount) for amount in (standing.spent, standing.held, rule.limit, standing.left)]
+    return [standing.budget.user, *amounts, period, moment(standing.resets_ms)]
 
 
 def users(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOption = False) -> None:
     """Every user with a budget: spent, held, limit, left."""
     with project(store, name) as manager:
-        terms = manager.store.all_terms("users/")
-        rows = standings(manager.store, [UserBudget.from_text(t.body, t.version) for t in terms if t.body])
+        rows = manager.users.standings(list(manager.users.all()), manager.store.now_ms())
     if as_json:
-        print_json([row.as_json() for row in rows])
+        print_json([_as_json(row) for row in rows])
     elif rows:
-        console().print(table(COLUMNS, [row.as_row() for row in rows]))
+        console().print(table(COLUMNS, [as_row(row) for row in rows]))
     else:
         console().print(
             f"No user of project {manager.project_name!r} has a budget. Give one: budgetguard budget set ann 10 monthly"
@@ -114,7 +85,7 @@ def set_(
     """Give a user a budget, or change it; the spend stays."""
     with project(store, name) as manager:
         manager.set_budget(user, limit, duration=period, timezone=timezone, enforce=cast(Enforce, enforce))
-        _print(_standing(manager.store, user), as_json=as_json)
+        _print(_standing(manager, user), as_json=as_json)
 
 
 @budget_app.command("show")
@@ -123,27 +94,27 @@ def show(
 ) -> None:
     """One user's budget."""
     with project(store, name) as manager:
-        _print(_standing(manager.store, user), as_json=as_json)
+        _print(_standing(manager, user), as_json=as_json)
 
 
 @budget_app.command("rm")
 def remove(user: UserArgument, store: StoreOption = None, name: ProjectOption = None) -> None:
     """Take a user's budget away; the history stays."""
     with project(store, name) as manager:
-        _standing(manager.store, user)
+        _standing(manager, user)
         manager.remove_budget(user)
     console().print(f"{user} has no budget any more.")
 
 
-def _standing(store: Store, user: str) -> Standing:
-    terms = store.terms(terms_key(user))
-    if terms is None or terms.body is None:
-        raise UnknownUserError(f"user={user!r} has no budget: budgetguard budget set gives one")
-    return standings(store, [UserBudget.from_text(terms.body, terms.version)])[0]
+def _standing(manager: BudgetManager, user: str) -> Standing:
+    own = manager.users.find(user)
+    if own is None:
+        raise UnknownUserError(f"user={user!r} has no budget: budgetguard budget set gives one", user=user)
+    return manager.users.standing(own, manager.store.now_ms())
 
 
 def _print(standing: Standing, *, as_json: bool) -> None:
     if as_json:
-        print_json(standing.as_json())
+        print_json(_as_json(standing))
     else:
-        console().print(table(COLUMNS, [standing.as_row()]))
+        console().print(table(COLUMNS, [as_row(standing)]))

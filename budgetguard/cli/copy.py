@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import unquote
 
 import typer
@@ -19,6 +19,9 @@ from ..stores import open_store, shown
 from ..stores.copy import Copied, Report, copy_books
 from .options import JsonOption, ProjectOption, project
 from .show import Column, console, dollars, money, print_json, table
+
+if TYPE_CHECKING:
+    from ..manager import BudgetManager
 
 JOURNAL_S = 5.0
 """How long settlements that wait for the source get to land there."""
@@ -50,19 +53,7 @@ def copy(
         known_as, other = _known_as(source, manager.project_name), _known_as(target, there)
         if known_as == other:
             raise ConfigError(f"{known_as} cannot be copied to itself: name another store, or --to-project")
-        journal = manager.store.journal
-        landed, waiting = manager.flush(JOURNAL_S), waiting_in(journal)
-        if not landed or (waiting.left and not while_running):
-            raise StoreError(
-                f"settlements wait for {known_as} in {journal}, and would be lost to the copy: see that the store "
-                "takes writes, and copy again"
-            )
-        if waiting.living and not while_running:
-            lines = "1 line" if waiting.living == 1 else f"{waiting.living:,} lines"
-            raise StoreError(
-                f"a program that is running may still owe {known_as} settlements, which would be lost to the copy: its "
-                f"file in {journal} has {lines}; stop it, or copy with --while-running now and without it then"
-            )
+        _land(manager, known_as, while_running=while_running)
         copied_to = open_store(target, namespace=there)
         stack.callback(copied_to.close)
         report = stack.enter_context(_bar(silent=as_json))
@@ -71,6 +62,23 @@ def copy(
         print_json({"from": known_as, "to": other, **asdict(found), "cost": dollars(found.cost)})
     else:
         _say(found, known_as, other, while_running)
+
+
+def _land(manager: BudgetManager, known_as: str, *, while_running: bool) -> None:
+    """Settle what waits for the source in its journal; raises `StoreError` for what would be lost to the copy."""
+    journal = manager.store.journal
+    landed, waiting = manager.flush(JOURNAL_S), waiting_in(journal)
+    if not landed or (waiting.left and not while_running):
+        raise StoreError(
+            f"settlements wait for {known_as} in {journal}, and would be lost to the copy: see that the store "
+            "takes writes, and copy again"
+        )
+    if waiting.living and not while_running:
+        lines = "1 line" if waiting.living == 1 else f"{waiting.living:,} lines"
+        raise StoreError(
+            f"a program that is running may still owe {known_as} settlements, which would be lost to the copy: its "
+            f"file in {journal} has {lines}; stop it, or copy with --while-running now and without it then"
+        )
 
 
 def _say(found: Copied, source: str, target: str, while_running: bool) -> None:

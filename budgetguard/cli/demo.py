@@ -19,10 +19,11 @@ from rich.text import Text
 
 from ..money import Nano, format_nano
 from . import endpoints
-from .budgets import COLUMNS, Standing, standings
+from .budgets import COLUMNS, as_row
 from .show import Column, bar, console, money, table
 
 if TYPE_CHECKING:
+    from ..budgets.users import Standing
     from ..manager import BudgetManager
     from .traffic import Made, Traffic
 
@@ -65,7 +66,7 @@ def demo(
 
 def _prepare(out: Console, manager: BudgetManager, site: endpoints.Site, url: str) -> Nano:
     """Give the users their budgets, unless they have them already; what the store says was spent before."""
-    kept = [own.user for own in manager.all_budgets()]
+    kept = manager.get_users()
     for user, limit in site.budgets.items():
         if user not in kept:
             manager.create_budget(limit, user, "monthly")
@@ -123,7 +124,7 @@ def _picture(manager: BudgetManager, lines: deque[Text]) -> RenderableType:
 
 
 def _rows(manager: BudgetManager) -> list[Standing]:
-    return standings(manager.store, list(manager.all_budgets()))
+    return manager.users.standings(list(manager.users.all()), manager.store.now_ms())
 
 
 def _table(rows: list[Standing]) -> RenderableType:
@@ -132,7 +133,7 @@ def _table(rows: list[Standing]) -> RenderableType:
         limit = row.budget.rule.limit or 0
         used = row.spent + row.held
         colour = "red" if row.left is not None and row.left * 4 < limit else "green"
-        filled.append([*row.as_row()[:5], Text(bar(used, limit, cells=20).ljust(20, "·"), style=colour)])
+        filled.append([*as_row(row)[:5], Text(bar(used, limit, cells=20).ljust(20, "·"), style=colour)])
     return table([*COLUMNS[:5], Column("used")], filled)
 
 

@@ -25,29 +25,31 @@ if TYPE_CHECKING:
 REFUSED, FAILED, INTERRUPTED = 2, 1, 130
 
 
+ProgramArgument = Annotated[str, typer.Argument(help="A Python file; with --module the name of a module.")]
+ArgumentsArgument = Annotated[list[str] | None, typer.Argument(help="For the program; after -- if we have the same.")]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option("--budget", envvar="BUDGETGUARD_MAX_BUDGET", metavar="DOLLARS", help="What this run may spend."),
+]
+UserOption = Annotated[str | None, typer.Option(help="Who spends it; their own budget in the store holds as well.")]
+ModuleOption = Annotated[bool, typer.Option("--module", help="Run a module, as python -m does.")]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A setting, such as usage_hosts=localhost:8080; may be repeated."),
+]
+
+
 def run(
-    program: Annotated[str, typer.Argument(help="A Python file; with --module the name of a module.")],
-    arguments: Annotated[
-        list[str] | None, typer.Argument(help="For the program; after -- if we have the same.")
-    ] = None,
+    program: ProgramArgument,
+    arguments: ArgumentsArgument = None,
     *,
-    budget: Annotated[
-        str | None,
-        typer.Option("--budget", envvar="BUDGETGUARD_MAX_BUDGET", metavar="DOLLARS", help="What this run may spend."),
-    ] = None,
-    user: Annotated[
-        str | None, typer.Option(help="Who spends it; their own budget in the store holds as well.")
-    ] = None,
-    module: Annotated[bool, typer.Option("--module", help="Run a module, as python -m does.")] = False,
+    budget: BudgetOption = None,
+    user: UserOption = None,
+    module: ModuleOption = False,
     prices: PricesOption = None,
     store: StoreOption = None,
     name: ProjectOption = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="NAME=VALUE", help="A setting, such as usage_hosts=localhost:8080; may be repeated."
-        ),
-    ] = None,
+    settings: SettingsOption = None,
 ) -> None:
     """Run any program under a budget.
 

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ..budgets.rules import Budget, UserBudget, model_keys, terms_key, unescape
+from ..budgets.rules import UserBudget
+from ..budgets.users import Users
 from ..concurrency.locks import mutex
 from ..errors import ConfigError, StoreError
 from ..ledger import (
@@ -34,13 +35,11 @@ from ..ledger import (
     Store,
     Terms,
     Total,
-    new_id,
 )
-from ..money import Nano
 from ..stores.deadlines import CHANGE_S, READ_S, SETTLE_S
 from ..stores.http.store import HttpStore, NoNativeApiError
 from ..stores.memory.store import MemoryStore
-from .records import make_record, read_record
+from .records import read_record, records
 
 T = TypeVar("T")
 
@@ -64,6 +63,7 @@ class WholeDicts:
         self._lock = mutex("whole dicts")
         self._read: dict[str, dict[str, Any]] = {}  # as the server sent them: what it keeps beside goes back
         self.ledger = MemoryStore(clock=clock, namespace=server.namespace)
+        self._users = Users(self.ledger, clock=clock)
         said = server.post_json("get_budget", {"project_name": server.namespace}, READ_S)
         status = said.get("status") if isinstance(said, dict) else None
         if status == "success" and isinstance(said.get("data"), dict):
@@ -82,45 +82,27 @@ class WholeDicts:
         )
         now_ms = self.ledger.now_ms()
         updated_s = now_ms / 1000 if record.last_updated_at is None else record.last_updated_at
-        rule = Budget("users", record.total_budget, record.period, per=("user",))
+        rule = record.rule()
         own = UserBudget(user, rule, updated_s if record.created_at is None else record.created_at, updated_s)
-        self.ledger.put_terms(terms_key(user), own.to_text())
+        self._users.replace(own)
         self._read[user] = dict(raw)
         start_ms = rule.window(now_ms).start_ms
         if start_ms is not None and rule.period.rolling_ms is None and updated_s * 1000 < start_ms:
             return  # what it says was spent in an earlier period
-        account = own.account(now_ms)
         for model, nano in record.model_cost.items():
-            entry = Entry(
-                new_id(),
-                nano,
-                model_keys([account.key], model),
-                tags={"user": user},
-                model=model,
-                flags=frozenset({"manual"}),
-            )
-            self.ledger.settle(Hold(entry.hold_id, (account,), nano), entry)
+            self._users.book(own, nano, model=model)
 
     def save(self, timeout_s: float) -> None:
         """Send all records, as LiteLLM's client does."""
         with self._lock:
-            now_ms, users = self.ledger.now_ms(), {}
-            for terms in self.ledger.all_terms("users/"):
-                own = UserBudget.from_text(terms.body or "", terms.version)
-                users[own.user] = {**self._read.get(own.user, {}), **self._record(own, now_ms)}
+            budgets = list(self._users.all())
+            users = records(self._users, budgets, self.ledger.now_ms())
+            for own in budgets:
+                if own.rule.limit is None:
+                    users[own.user]["total_budget"] = UNLIMITED
+                users[own.user] = {**self._read.get(own.user, {}), **users[own.user]}
             said = {"project_name": self._server.namespace, "user_dict": users}
             self._server.post_json("set_budget", said, timeout_s)
-
-    def _record(self, own: UserBudget, now_ms: Millis) -> dict[str, Any]:
-        account = own.account(now_ms)
-        spent = sum(balance.settled for balance in self.ledger.balances([account.key, *account.window]))
-        costs: dict[str, Nano] = {}
-        for prefix in own.model_prefixes(now_ms):
-            for balance in self.ledger.accounts(prefix):
-                model = unescape(balance.key.removeprefix(prefix))
-                costs[model] = costs.get(model, 0) + balance.settled
-        record = make_record(own, now_ms, spent, costs)
-        return record if own.rule.limit is not None else {**record, "total_budget": UNLIMITED}
 
 
 class HostedStore:

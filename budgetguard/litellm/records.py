@@ -14,20 +14,18 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..budgets.periods import Period
-from ..budgets.rules import Budget, UserBudget, require_moment, require_text, unescape
+from ..budgets.rules import Budget, UserBudget, require_moment, require_text, user_rule
+from ..budgets.users import Users
 from ..errors import ConfigError
-from ..ledger import Conflict, Millis
+from ..ledger import Millis
 from ..money import DOLLAR, Money, Nano, parse_dollars
-
-if TYPE_CHECKING:
-    from ..manager import BudgetManager
 
 _DAYS = {"daily": 1, "weekly": 7, "monthly": 28, "yearly": 365}
 _PERIODS = {days: name for name, days in _DAYS.items()}
@@ -37,38 +35,36 @@ _DAY_MS = 86_400_000
 class UserDict(Mapping[str, dict[str, Any]]):
     """Every user's record by name, read from the store on each look."""
 
-    def __init__(self, manager: BudgetManager) -> None:
-        self._manager = manager
+    def __init__(self, users: Users) -> None:
+        self._users = users
 
     def __getitem__(self, user: str) -> dict[str, Any]:
-        return record(self._manager, self._manager.budget_of(user))
+        return records(self._users, [self._users.get(user)], self._users.coverage.now_ms())[user]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._manager.get_users())
+        return (own.user for own in self._users.all())
 
     def __len__(self) -> int:
-        return len(self._manager.get_users())
+        return sum(1 for _ in self)
 
     def __contains__(self, user: object) -> bool:
-        return isinstance(user, str) and self._manager.is_valid_user(user)
+        return isinstance(user, str) and self._users.find(user) is not None
 
     def __repr__(self) -> str:
         return repr(dict(self))
 
 
-def record(manager: BudgetManager, own: UserBudget) -> dict[str, Any]:
-    """One user's record, of what the store says now."""
-    now = manager.guard.coverage.now_ms()
-    spent = manager.spent(own)
-    costs: dict[str, Nano] = {}
-    for prefix in own.model_prefixes(now):
-        for balance in manager.store.accounts(prefix):
-            model = unescape(balance.key.removeprefix(prefix))
-            costs[model] = costs.get(model, 0) + balance.settled
-    return make_record(own, now, spent, costs)
+def records(users: Users, budgets: Collection[UserBudget], now_ms: Millis) -> dict[str, dict[str, Any]]:
+    """The records of users by name, of what the store says now."""
+    costs = users.spent_by_model(budgets, now_ms)
+    standings = users.standings(budgets, now_ms)
+    return {
+        own.user: _record(own, now_ms, each.spent, costs[own.user])
+        for own, each in zip(budgets, standings, strict=True)
+    }
 
 
-def make_record(own: UserBudget, now_ms: Millis, spent: Nano, costs: Mapping[str, Nano]) -> dict[str, Any]:
+def _record(own: UserBudget, now_ms: Millis, spent: Nano, costs: Mapping[str, Nano]) -> dict[str, Any]:
     """
     A record of what was spent in this period, in all and on each model.
 
@@ -90,33 +86,32 @@ def make_record(own: UserBudget, now_ms: Millis, spent: Nano, costs: Mapping[str
     return made
 
 
-def import_file(manager: BudgetManager, path: str | os.PathLike[str]) -> int:
+def import_file(users: Users, path: str | os.PathLike[str]) -> int:
     """
     Read a whole `user_cost.json`, check it, and only then take its users over.
 
     Doing it again changes nothing; a file that grew in the meantime adds what is new in it.
     """
-    users = {user: read_record(f"{path}: user {user!r}", user, raw) for user, raw in _load(path).items()}
-    for user, checked in users.items():
-        manager.set_budget(user, checked.total_budget, checked.period, created_at=checked.created_at)
-        own = manager.budget_of(user)
-        for model, cost in checked.model_cost.items():
-            _book_once(manager, own, model, cost, checked)
-    return len(users)
+    found = {user: read_record(f"{path}: user {user!r}", user, raw) for user, raw in _load(path).items()}
+    for user, record in found.items():
+        own = users.put(user, record.rule(), created_s=record.created_at)
+        for model, cost in record.model_cost.items():
+            users.book_rest(own, cost, model=model, hold_id=_bookings(own, model, record))
+    return len(found)
 
 
-def export_file(manager: BudgetManager, path: str | os.PathLike[str]) -> int:
+def export_file(users: Users, path: str | os.PathLike[str]) -> int:
     """Write the users as a `user_cost.json`: whole, or not at all."""
-    users = dict(manager.user_dict)
+    found = records(users, list(users.all()), users.coverage.now_ms())
     target = Path(path)
     try:
         with tempfile.TemporaryDirectory(dir=target.parent) as beside:
             whole = Path(beside, target.name)
-            whole.write_text(json.dumps(users, indent=4), "utf-8")
+            whole.write_text(json.dumps(found, indent=4), "utf-8")
             whole.replace(target)
     except OSError as error:
         raise ConfigError(f"{target}: cannot be written ({error.strerror}): give another file") from error
-    return len(users)
+    return len(found)
 
 
 def days(rule: Budget) -> int | None:
@@ -147,6 +142,19 @@ class Record:
     created_at: float | None
     last_updated_at: float | None
     model_cost: Mapping[str, Nano]
+
+    def rule(self, before: Budget | None = None) -> Budget:
+        """The budget that it says; what LiteLLM does not know of is as `before`."""
+        if before is None:
+            return user_rule(self.total_budget, self.period)
+        return user_rule(
+            self.total_budget,
+            self.period,
+            timezone=before.period.timezone,
+            enforce=before.enforce,
+            on_expire=before.on_expire,
+            in_flight=before.in_flight,
+        )
 
 
 def read_record(where: str, user: str, raw: Any) -> Record:
@@ -186,12 +194,12 @@ def _model_cost(raw: Mapping[str, Any], where: str) -> Mapping[str, Nano]:
     return {**costs, "(imported)": missing} if missing > 1 else costs  # 1: a sum of floats, rounded up
 
 
-def _book_once(manager: BudgetManager, own: UserBudget, model: str, cost: Nano, raw: Record) -> None:
-    """Book what earlier imports of the same record did not: an id that is taken tells how much it booked."""
-    for turn in count():
-        text = json.dumps([own.user, model, raw.created_at, raw.last_updated_at, turn])
-        hold_id = hashlib.sha256(text.encode()).hexdigest()[:32]
-        outcome = manager.book(own, cost, model=model, usage={}, hold_id=hold_id)
-        if not isinstance(outcome, Conflict) or outcome.recorded >= cost:
-            return
-        cost -= outcome.recorded
+def _bookings(own: UserBudget, model: str, record: Record) -> Callable[[Nano], str]:
+    """The ids under which a record's cost is booked, and what a later state of the file adds to it."""
+    turns = count()
+
+    def hold_id(_booked: Nano) -> str:
+        text = json.dumps([own.user, model, record.created_at, record.last_updated_at, next(turns)])
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    return hold_id

@@ -3,37 +3,6 @@ Prices: what a call may cost at most (`PriceBook.quote`), and what it did cost (
 
 The list is genai-prices'. Over it stand what is declared in a price file or in code, and a few prices that the list
 lacks (`data/prices.toml`, each with its source). An unknown model is an `UnpricedModelError`, never $0.
-
-A price file is TOML:
-
-    [models."my-model"]          # a name, or a pattern: * and ? match as in file names; exact names come first
-    input = 0.15                 # dollars per million tokens: a number, or text where every digit counts
-    output = "0.60"
-    cache_read = 0.075           # also cache_write, cache_write_1h, input_audio, output_audio, input_image, ...
-    web_searches = 0.01          # everything that is not tokens or characters: dollars each
-    max_output = 16384           # the most tokens of one answer
-    context = 128000             # the most tokens of input
-    provider = "azure"           # only there; without it, everywhere
-    name = "my-model"            # where the heading is to be another, as two entries cannot have one
-
-    [models."gemma*"]
-    free = true                  # such calls pass every budget
-
-    [deployments]                # other names of a model, such as Azure's
-    "my-gpt4o-deployment" = "gpt-4o"
-
-    [discounts]                  # negotiated: 12 % off the list at this provider
-    openai = 0.12
-
-    [tiers]                      # service tiers the list has no price for: multiples of the standard price
-    turbo = 3
-    "*" = 2.5                    # every tier without a line of its own
-
-    [tiers.azure]                # what is so at one provider
-    batch = 0.5
-
-An entry that says what input or output costs replaces the list's, in every tier and at every time; one with only
-other prices, fees or limits adds to it. Discounts are taken off the list, not off declared prices.
 """
 
 from __future__ import annotations
@@ -41,15 +10,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import ConfigError, UnpricedModelError
-from . import list as pricelist
-from .file import (
+from .sources import list as pricelist
+from .sources.file import (
     Declarations,
-    PriceEntry,
     check_aliases,
     ordered,
     read_discounts,
@@ -58,8 +25,9 @@ from .file import (
     read_table,
     read_tiers,
 )
-from .shipped import shipped
-from .tariffs import Prices, Quote, Tariff, quoted, scaled, worst
+from .sources.find import FoundPrice, declared, find
+from .sources.shipped import shipped
+from .tariffs import Prices, Quote, Tariff, scaled, worst
 from .tiers import PROJECT_HOSTS, PROJECT_TIER, Tiers, in_tier, leaves_open, tier_name
 
 if TYPE_CHECKING:
@@ -82,40 +50,8 @@ _MOST_MET = 8
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
-_VARIANTS = frozenset({"online", "nitro", "floor", "exacto", "thinking", "extended", "beta"})
-"""OpenRouter's ways to ask for a model (openrouter.ai/docs): its price is the model's own, unless the list has it."""
-
 _LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[?::1\]?|0\.0\.0\.0)(:\d+)?\Z")
 _REGIONAL = re.compile(r"([a-z]{2,3})\.api\.openai\.com")
-
-
-class _Found(NamedTuple):
-    """Where the price of a name comes from, and what belongs to it."""
-
-    provider: str
-    """Who lists the price; "" for a declared one."""
-    name: str
-    """The name on the list, or the declared one behind all aliases."""
-    host: str | None = None
-    """The provider that is called."""
-    own: PriceEntry | None = None
-    """What is declared: the whole price, or something to add."""
-    shipped: PriceEntry | None = None
-    """What is shipped: the whole price, or what the list lacks."""
-    listed: pricelist.Listed | None = None
-    factor: Fraction = Fraction(1)
-    """The discount, and the surcharge of a region."""
-    max_output: int | None = None
-    context: int | None = None
-
-    @property
-    def free(self) -> bool:
-        """Declared free, or on the list without a price because it is."""
-        if self.own is not None and self.own.complete:
-            return self.own.free
-        if self.listed is None:
-            return self.shipped is not None and self.shipped.free
-        return pricelist.without_price(self.listed)
 
 
 class _Cards:
@@ -217,7 +153,8 @@ class PriceBook:
         """
         if not self._entries:
             return False
-        _name, own = self._declared((provider or "").lower().partition("/")[0] or None, model.strip().lower())
+        host = (provider or "").lower().partition("/")[0] or None
+        _name, own = declared(self._entries, host, model.strip().lower())
         return own is not None and own.complete
 
     def meet(self, provider: str | None, model: str, tier: str) -> None:
@@ -345,7 +282,7 @@ class PriceBook:
             provider=found.provider,
             model=found.name,
             free=found.free,
-            least=_least(found),
+            least=found.least,
             max_output=found.max_output,
             context=found.context,
             until_ms=until_ms,
@@ -363,12 +300,12 @@ class PriceBook:
             provider=found.provider,
             model=found.name,
             free=found.free,
-            least=_least(found),
+            least=found.least,
             assumed=assumed,
         )
         return since, until, tariff
 
-    def _prices(self, found: _Found, at_ms: int, tier: str | None) -> tuple[Prices, bool]:
+    def _prices(self, found: FoundPrice, at_ms: int, tier: str | None) -> tuple[Prices, bool]:
         """What a model costs at a time, in a tier; and whether the tier's price is assumed."""
         own = found.own.prices if found.own is not None else {}
         more = found.shipped.prices if found.shipped is not None else {}
@@ -397,56 +334,15 @@ class PriceBook:
                 raise ConfigError(f"auto_tier={tier!r} is no known service tier: there are {known}")
         return frozenset(tier_name(tier) for tier in named)
 
-    def _open_tiers(self, found: _Found, at_ms: int) -> frozenset[str | None]:
+    def _open_tiers(self, found: FoundPrice, at_ms: int) -> frozenset[str | None]:
         """The tiers that a project can be set to, of a model that has them."""
         if found.host not in PROJECT_HOSTS or found.listed is None:
             return frozenset()
         has = pricelist.tier_prices(found.listed, at_ms, PROJECT_TIER) is not None
         return frozenset({PROJECT_TIER}) if has else frozenset()
 
-    def _find(self, provider: str | None, model: str) -> _Found:
-        """Where the price of a model comes from; raises `UnpricedModelError` if it has none."""
-        place, _, region = (provider or "").lower().partition("/")
-        host = place or None
-        name, own = self._declared(host, model.strip().lower())
-        more = shipped().entry(host, name)
-        if own is not None and own.complete:
-            limit = own.max_output or shipped().limit(host, name)
-            return _Found(own.provider or "", name, host, own, more, max_output=limit, context=own.context)
-        listed = pricelist.find(self._list(), host, name)
-        if listed is not None and pricelist.unpriced(listed):
-            listed = None
-        if listed is None and not any(entry is not None and (entry.prices or entry.free) for entry in (own, more)):
-            base, colon, variant = name.rpartition(":")
-            if colon and variant in _VARIANTS:
-                return self._find(provider, base)
-            raise UnpricedModelError(_unknown_model(model, provider), model=model, provider=provider)
-        seller = listed.provider if listed is not None else host or (more.provider if more is not None else None) or ""
-        id_ = listed.id if listed is not None else name
-        left = self._discounts.get(host or seller, Fraction(1))
-        return _Found(
-            provider=seller,
-            name=id_,
-            host=host,
-            own=own,
-            shipped=more,
-            listed=listed,
-            factor=left * shipped().surcharge(host, region),
-            max_output=_first((own, more), "max_output") or shipped().limit(seller, name, id_),
-            context=_first((own, more), "context") or (listed.context if listed is not None else None),
-        )
-
-    def _declared(self, host: str | None, name: str) -> tuple[str, PriceEntry | None]:
-        """The name behind all aliases, and what is declared for it."""
-        seen = {name}
-        while True:
-            entry = next((entry for entry in self._entries if entry.matches(host, name)), None)
-            if entry is None or entry.alias_of is None:
-                return name, entry
-            name = entry.alias_of.lower()
-            if name in seen:  # a pattern matches the name that it is an alias of: that name is meant
-                return name, None
-            seen.add(name)
+    def _find(self, provider: str | None, model: str) -> FoundPrice:
+        return find(provider, model, self._entries, self._discounts, self._list)
 
 
 def _no_list() -> None:
@@ -457,28 +353,3 @@ def _keep(cards: dict[_K, _V], key: _K, card: _V) -> None:
     if len(cards) >= _MANY:
         cards.clear()
     cards[key] = card
-
-
-def _first(entries: Iterable[PriceEntry | None], name: str) -> int | None:
-    """The first limit that an entry states."""
-    return next((value for entry in entries if entry is not None and (value := getattr(entry, name))), None)
-
-
-def _least(found: _Found) -> Mapping[str, int]:
-    """The smallest amounts that are billed: Groq bills at least ten seconds of audio (genai-prices 0.2.3, types.py)."""
-    if found.provider == "groq" and found.name.startswith("whisper-large-v3"):
-        return {"input_audio_seconds": 10, "audio_seconds": 10}
-    return {}
-
-
-def _unknown_model(model: str, provider: str | None) -> str:
-    if not model:
-        return "the request names no model, so that its price cannot be known: state model= in the call"
-    name = quoted(model)
-    return (
-        f"no price is known for model {model!r} at {provider or 'this host'}. Add it to the price file, in dollars per "
-        f"million tokens:\n\n    [models.{name}]\n    input = 0.00\n    output = 0.00\n\nor in code: "
-        f"prices.add({model!r}, input='0.00', output='0.00'). If it is another name of a model, write\n\n"
-        f"    [deployments]\n    {name} = \"gpt-4o\"\n\nor prices.add({model!r}, alias_of='gpt-4o'); if it costs "
-        f"nothing, free = true, or prices.add({model!r}, free=True)."
-    )

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import wrapt
 
@@ -33,8 +33,12 @@ from .exchange import Exchange, is_passing
 from .streams import listen, listen_async
 from .websockets import SOCKETS, client_of, entrances, gate
 
-if TYPE_CHECKING:
-    from ..manager import BudgetManager
+
+class HasGuard(Protocol):
+    """A manager, of which this needs no more than its guard."""
+
+    guard: Guard
+
 
 log = logging.getLogger("budgetguard")
 
@@ -56,7 +60,7 @@ class _State:
     """The wrappers in place, by their owner and name."""
 
 
-def patch(manager: BudgetManager | Guard | None = None) -> None:
+def patch(manager: HasGuard | Guard | None = None) -> None:
     """
     Guard every OpenAI client of this process, whenever it was made.
 
@@ -89,7 +93,7 @@ def default_guard() -> Guard:
     return PROCESS.guard or _bare_guard()
 
 
-def guard_client(client: Any, manager: BudgetManager | Guard | None = None) -> Any:
+def guard_client(client: Any, manager: HasGuard | Guard | None = None) -> Any:
     """
     Guard one OpenAI client, and the copies that `with_options` makes of it, without patching the others.
 
@@ -182,7 +186,7 @@ def _enabled() -> bool:
     return _State.wanted
 
 
-def _guard_in(manager: BudgetManager | Guard) -> Guard:
+def _guard_in(manager: HasGuard | Guard) -> Guard:
     guard = getattr(manager, "guard", manager)
     if not isinstance(guard, Guard):
         raise ConfigError(f"manager={manager!r}: a BudgetManager is needed")

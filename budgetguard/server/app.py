@@ -16,9 +16,10 @@ from starlette.routing import Route, Router
 from ..ledger import Clock
 from ..stores.deadlines import Deadlines, take_deadlines
 from ..stores.http.rows import API_HEADER
-from .api import ledger, people, status
+from .api import ledger, status
+from .api.action import Action
+from .api.dollars import budgets, spend
 from .api.endpoint import (
-    Action,
     Runner,
     Served,
     ask_store,
@@ -64,7 +65,7 @@ class App:
         deadlines, _ = take_deadlines(urlsplit(store).query, Deadlines())
         lines = LINES_OF_A_FILE if store.startswith("sqlite:") else LINES
         self.runner = Runner(threads, most_waiting, lines, deadlines.reserve_s)
-        table = [*ledger.ENDPOINTS, *people.ENDPOINTS, *litellm_endpoints.ENDPOINTS]
+        table = [*ledger.ENDPOINTS, *budgets.ENDPOINTS, *spend.ENDPOINTS, *litellm_endpoints.ENDPOINTS]
         self.endpoints = status.endpoints(self.projects, self.metrics, table)
         routes = [Route("/health", endpoint=_Plain(_health), methods=["GET"])]
         routes += [self._route(endpoint) for endpoint in self.endpoints]

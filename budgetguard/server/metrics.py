@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 
-from ..budgets.rules import unescape
+from ..budgets.rules import MODELS, unescape
 from ..concurrency.locks import mutex
 from ..ledger import Admitted, Conflict, Ended, Entry, Hold, OpenHold, Refusal, Settled, Stale
 from ..money import DOLLAR, Nano
@@ -75,7 +75,7 @@ class Meter:
                 return
             self.late += outcome.late
             for key in {*[account.key for account in hold.accounts], *entry.accounts}:
-                if not key.startswith("models/"):
+                if not key.startswith(MODELS):
                     self.spend[self._budget(key)] += entry.cost
 
     def released(self) -> None:

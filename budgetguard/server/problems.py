@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 INVALID = "invalid_request_error"
 NOT_FOUND = "not_found"
 
@@ -31,3 +33,18 @@ class Refused(Exception):
         self.code = code
         self.headers = headers
         super().__init__(message)
+
+
+class Problem(Struct, frozen=True):
+    """What went wrong, shaped as OpenAI's errors."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorOut(Struct, frozen=True):
+    """The body of every answer that is not a success."""
+
+    error: Problem

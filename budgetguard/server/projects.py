@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..budgets.rules import escape, unescape
+from ..budgets.users import Users
 from ..concurrency.locks import mutex
 from ..ledger import Clock, Store
-from ..manager import BudgetManager
-from ..prices.book import PriceBook
 from ..stores import open_store
 from .keys import Caller
 from .metrics import Meter
@@ -40,13 +39,13 @@ class Project:
     noted: bool = False
     """Whether the store knows that there is this project."""
     meter: Meter = field(default_factory=Meter)
-    users: int = 0
+    in_use: int = 0
     """How many requests need its store now."""
 
     @cached_property
-    def manager(self) -> BudgetManager:
+    def users(self) -> Users:
         """Its users' budgets."""
-        return BudgetManager(self.name, store=self.store, budgets=(), prices=PriceBook(), clock=self.clock)
+        return Users(self.store, clock=self.clock)
 
 
 class Projects:
@@ -77,12 +76,12 @@ class Projects:
     def _using(self, find: Callable[[], Project]) -> Iterator[Project]:
         with self._lock:
             project = find()
-            project.users += 1
+            project.in_use += 1
         try:
             yield project
         finally:
             with self._lock:
-                project.users -= 1
+                project.in_use -= 1
 
     def open(self, name: str) -> Project:
         """A project by its name."""
@@ -119,7 +118,7 @@ class Projects:
 
     def _close_unused(self) -> None:
         """Make room for one more; who asks for one of these again gets another store, so nobody uses what is closed."""
-        unused = [project for project in self._open.values() if not project.users]
+        unused = [project for project in self._open.values() if not project.in_use]
         for project in unused[: max(0, len(self._open) + 1 - MOST_OPEN)]:
             del self._open[project.name]
             self._meters[project.name] = project.meter

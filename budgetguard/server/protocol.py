@@ -13,9 +13,8 @@ import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from .api.schemas import ErrorOut, Problem
 from .keys import KNOWN
-from .problems import INVALID
+from .problems import INVALID, ErrorOut, Problem
 
 MOST_HEAD = 65_536
 """How long the request line and the headers may be, in bytes, and what is around a body: all of it is kept."""

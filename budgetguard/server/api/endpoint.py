@@ -1,8 +1,7 @@
 """
-An endpoint of the server, and what is the same for all of them: who asks, what they said, what goes back.
+How an endpoint is served, the same for all of them: who asks, where its handler runs, what goes back.
 
-A handler is a plain function from an `Ask` to a struct. A store that waits for a disk or a network is asked in a
-thread; one in memory at once.
+A store that waits for a disk or a network is asked in a thread; one in memory at once.
 """
 
 from __future__ import annotations
@@ -10,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
-from urllib.parse import parse_qsl, unquote
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -24,94 +21,29 @@ from ...errors import (
     AmountError,
     BudgetGuardError,
     ConfigError,
+    ContendedError,
     StoreError,
     UnknownUserError,
 )
 from ...stores.http import rows
 from ..keys import ADMIN, KNOWN, Caller, Keys
 from ..metrics import Metrics
-from ..problems import NOT_FOUND, Refused, busy
+from ..problems import INVALID, NOT_FOUND, ErrorOut, Problem, Refused, busy
 from ..projects import Project, Projects
 from . import batches
+from .action import Action, Ask, Raw
 from .batches import Batches
-from .schemas import ErrorOut, Problem
+from .requests import field_of, project_named, read_body, read_query, rest_of_path
 
 ASGI: TypeAlias = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
 T = TypeVar("T")
 
 log = logging.getLogger("budgetguard.server")
 
-MOST_BYTES = 1_000_000
-"""How long a body may be, unless its endpoint says otherwise."""
-MOST_BYTES_OF_SEVERAL = 8_000_000
-"""What programs send that make calls: some thousands of keys or settlements."""
-MOST_BYTES_OF_MANY = 32_000_000
-"""What those send who may change budgets: whole books."""
-
 MOST_BYTES_AT_ONCE = 65_536
 """A longer body is read in a thread: all requests would wait for it, and some of them not long."""
 
-BODY_S = 30.0
-"""How long a body may take to arrive."""
-
 _JSON = (b"content-type", b"application/json")
-
-
-@dataclass(slots=True)
-class Ask:
-    """One request, read and admitted."""
-
-    project: Project
-    caller: Caller
-    body: Any = None
-    """An instance of the endpoint's `body`."""
-    query: Any = None
-    """An instance of the endpoint's `query`."""
-    rest: str = ""
-    """What the path names, such as a user."""
-    address: str = ""
-    """Where the request came from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Raw:
-    """An answer that is made here: all of it, or piece by piece in a thread."""
-
-    content_type: str
-    content: bytes | Iterator[bytes]
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """A line of the table: what is asked, by whom, and by what it is answered."""
-
-    method: str
-    path: str
-    handler: Callable[[Ask], Any]
-    answer: type
-    scopes: frozenset[str] = frozenset({ADMIN})
-    body: Any = None
-    query: Any = None
-    finish: Callable[[Ask, Any, Any], Any] | None = None
-    """With it, `handler` only says which operation of the store is wanted, and this makes an answer of its outcome."""
-    slow: bool = False
-    """Whether it may take long even in memory."""
-    status: int = 200
-    most_bytes: int = MOST_BYTES
-    statuses: tuple[int, ...] = ()
-    """Which statuses it has beside those that all have."""
-    project_in_body: bool = False
-    """Whether the body names the project, as LiteLLM's endpoints have it."""
-    any_project: bool = False
-    """Whether it is about the server, so that no project has to be named."""
-    also: tuple[str, ...] = field(default=())
-    """Other types of content that the answer may have."""
-
-    @property
-    def names_a_user(self) -> bool:
-        """Whether the path ends in a name."""
-        return self.path.endswith("}")
 
 
 class Runner:
@@ -220,14 +152,14 @@ class Served:
         raw = await read_body(scope, receive, endpoint.most_bytes)
         at_once = len(raw) <= MOST_BYTES_AT_ONCE or self._decoder is None
         body = await self._runner.run(self._decode, raw, blocking=not at_once)
-        named = body.project_name if endpoint.project_in_body else _project_header(scope)
+        named = body.project_name if endpoint.project_in_body else project_named(scope)
         project = used.enter_context(self._projects.using(caller, named, any_will_do=endpoint.any_project))
         ask = Ask(project, caller, body)
         ask.address = (scope.get("client") or ("",))[0]
         if endpoint.query is not None:
-            ask.query = _query(scope, endpoint.query)
+            ask.query = read_query(scope, endpoint.query)
         if endpoint.names_a_user:
-            ask.rest = _rest(scope, endpoint.path.partition("{")[0])
+            ask.rest = rest_of_path(scope, endpoint.path.partition("{")[0])
         return await self._run(ask)
 
     async def _run(self, ask: Ask) -> Any:
@@ -249,7 +181,7 @@ class Served:
                 return msgspec.convert(rows.unescaped(msgspec.json.decode(raw)), self._endpoint.body)
             return self._decoder.decode(raw)
         except msgspec.ValidationError as error:
-            raise Refused(422, str(error), param=_param(error)) from None
+            raise Refused(422, str(error), param=field_of(error)) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Refused(400, f"the body is no JSON that can be read: {error}") from None
 
@@ -284,28 +216,6 @@ async def ask_store(keys: Keys, projects: Projects, runner: Runner, scope: Mappi
     return await runner.run(keys.find, scope, blocking=projects.blocking)
 
 
-async def read_body(scope: MutableMapping[str, Any], receive: Any, most: int) -> bytes:
-    """The whole body; raises `Refused` for one that is too long (413), before it is all read, or too slow (408)."""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and (not value.isdigit() or int(value) > most):
-            raise _too_long(most)
-    pieces, size, more = list[bytes](), 0, True
-    try:
-        async with asyncio.timeout(BODY_S):
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise Refused(400, "the request ended before its body did")
-                pieces.append(message.get("body", b""))
-                size += len(pieces[-1])
-                if size > most:
-                    raise _too_long(most)
-                more = message.get("more_body", False)
-    except TimeoutError:
-        raise Refused(408, f"the body did not arrive within {BODY_S:g} s") from None
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
 async def send_json(send: Any, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
     """JSON in one piece."""
     await send_bytes(send, status, body, (_JSON, *headers))
@@ -327,76 +237,24 @@ async def send_refused(send: Any, refused: Refused) -> None:
 
 def problem_of(error: Exception, scope: Mapping[str, Any]) -> Refused:
     """What a client is told of an error; what it cannot know is in the log, with the request's id."""
-    if isinstance(error, UnknownUserError):
-        return Refused(404, str(error), code=NOT_FOUND)
-    if isinstance(error, ConfigError):
-        return Refused(400, str(error), "config_error")
-    if isinstance(error, AmountError):
-        told = "an amount cannot be booked: its budget has taken all that it can count"
-        return Refused(422, told, "store_error", code="absurd_amount")
+    if isinstance(error, BudgetGuardError) and (isinstance(error, AmountError) or not isinstance(error, StoreError)):
+        return _refused(error)
+    request_id = scope.get("budgetguard.request_id")
     if isinstance(error, StoreError):
-        log.error("store", extra={"problem": str(error), "request_id": scope.get("budgetguard.request_id")})
-        return Refused(
-            503,
-            "the store behind this server cannot do it now; the server's log says why, by the x-request-id",
-            "store_error",
-            code="store_unavailable",
-        )
-    if isinstance(error, BudgetGuardError):
-        return Refused(400, str(error))
-    log.error("unexpected", exc_info=error, extra={"request_id": scope.get("budgetguard.request_id")})
+        log.error("store", extra={"problem": str(error), "request_id": request_id})
+        told = "the store behind this server cannot do it now; the server's log says why, by the x-request-id"
+        return Refused(503, told, "store_error", code="store_unavailable")
+    log.error("unexpected", exc_info=error, extra={"request_id": request_id})
     return Refused(500, "something went wrong in the server; its log says what", "server_error")
 
 
-def _too_long(most: int) -> Refused:
-    return Refused(413, f"the body is longer than {most:,} bytes")
-
-
-def _project_header(scope: Mapping[str, Any]) -> str | None:
-    name = rows.PROJECT_HEADER.encode()
-    for key, value in scope["headers"]:
-        if key == name:
-            try:
-                return rows.unescape_text(unquote(value.decode("ascii"), errors="strict"))
-            except UnicodeDecodeError:
-                raise Refused(400, f"{rows.PROJECT_HEADER}: percent-encode the project's name") from None
-    return None
-
-
-def _query(scope: Mapping[str, Any], kind: Any) -> Any:
-    """The query string as a struct; a name that is there several times becomes a list."""
-    found: dict[str, Any] = {}
-    try:
-        pairs = parse_qsl(scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict")
-    except ValueError:
-        raise Refused(400, "the query string is not percent-encoded UTF-8") from None
-    lists = {each.name for each in msgspec.structs.fields(kind) if each.name in {"tag", "by"}}
-    for name, value in pairs:
-        if name in lists:
-            found.setdefault(name, []).append(value)
-        elif name in found:
-            raise Refused(422, f"{name} is there twice", param=name)
-        else:
-            found[name] = value
-    try:
-        return msgspec.convert(found, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise Refused(422, str(error), param=_param(error)) from None
-
-
-def _rest(scope: Mapping[str, Any], before: str) -> str:
-    """The path behind its first part, which may hold any character: a slash, written as one or as %2F, included."""
-    raw = scope.get("raw_path") or scope["path"].encode()
-    _, found, rest = raw.partition(b"?")[0].partition(before.encode())
-    if not found:
-        raise Refused(404, f"write {before} as it is, and percent-encode only what is behind it", code=NOT_FOUND)
-    try:
-        return rows.unescape_text(unquote(rest.decode("ascii"), errors="strict"))
-    except UnicodeDecodeError:
-        raise Refused(400, "the path is not percent-encoded UTF-8") from None
-
-
-def _param(error: Exception) -> str | None:
-    """The field that a validation error is about: msgspec ends its text in ` - at `$.path``."""
-    place = str(error).rpartition(" - at `$")[2]
-    return place.strip("`.") or None if "`" in place else None
+def _refused(error: BudgetGuardError) -> Refused:
+    """What is the client's to mend."""
+    if isinstance(error, UnknownUserError):
+        return Refused(404, f"user {error.user!r} has no budget", code=NOT_FOUND, param="user")
+    if isinstance(error, AmountError):
+        told = "an amount cannot be booked: its budget has taken all that it can count"
+        return Refused(422, told, "store_error", code="absurd_amount")
+    if isinstance(error, ContendedError):
+        return Refused(409, str(error), code="busy")
+    return Refused(400, str(error), "config_error" if isinstance(error, ConfigError) else INVALID)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from ...budgets.rules import UserBudget, terms_key
+from ...budgets.rules import MODELS, USERS
+from ...budgets.users import is_budget_of
 from ...errors import StoreError
 from ...ledger import (
     Admitted,
@@ -20,21 +20,16 @@ from ...ledger import (
     Stale,
     Terms,
 )
-from ...money import MAX_AMOUNT
 from ...stores.rules import require_amounts, require_entry, require_hold, require_rows
 from ..keys import ADMIN, READ, SPEND
 from ..problems import Refused
 from . import schemas as s
 from . import wire
+from .action import MOST_BYTES_OF_MANY, MOST_BYTES_OF_SEVERAL, Action, Ask
 from .batches import Release, Reserve, Settle
-from .endpoint import MOST_BYTES_OF_MANY, MOST_BYTES_OF_SEVERAL, Action, Ask
 
 _OF_CALLS = ("responses/", "batches/", "files/")
 """The keys of terms that a spender writes: what it remembers of work in the background, and of files for it."""
-_OF_USERS = "users/"
-
-_OF_MODELS = "models/"
-"""The accounts that a spender lists: what a user spent on each model, which `update_cost` returns."""
 
 
 def reserve(ask: Ask) -> Reserve:
@@ -102,8 +97,8 @@ def balances(ask: Ask) -> s.Balances:
 def accounts(ask: Ask) -> s.Balances:
     """All accounts whose key begins with a prefix, by key, page by page."""
     asked: s.PrefixIn = ask.body
-    if ask.caller.scope == SPEND and not asked.prefix.startswith(_OF_MODELS):
-        raise Refused(403, f"this key is for spend only; it may list what begins with {_OF_MODELS}", "permission_error")
+    if ask.caller.scope == SPEND and not asked.prefix.startswith(MODELS):  # which `update_cost` returns
+        raise Refused(403, f"this key is for spend only; it may list what begins with {MODELS}", "permission_error")
     return s.Balances(wire.balances(islice(ask.project.store.accounts(asked.prefix, after=asked.after), asked.limit)))
 
 
@@ -190,19 +185,7 @@ def clock(ask: Ask) -> s.Now:
 
 def _require_budget(key: str, body: str | None) -> None:
     """Refuse what is no budget where budgets are: whoever lists them would meet it."""
-    if body is None or not key.startswith(_OF_USERS):
-        return
-    try:
-        own = UserBudget.from_text(body, 0)
-        for seconds in (own.created_s, own.updated_s):
-            datetime.fromtimestamp(seconds, UTC)
-            own.account(round(seconds * 1000))
-        limit = 0 if own.rule.limit is None else own.rule.limit
-        numbers = (own.epoch, 10**15), (limit, MAX_AMOUNT)
-        right = terms_key(own.user) == key and all(type(it) is int and 0 <= it <= most for it, most in numbers)
-    except Exception:  # it may be anything
-        right = False
-    if not right:
+    if body is not None and key.startswith(USERS) and not is_budget_of(key, body):
         raise Refused(422, f"key={key!r}: this body is not that user's budget; see PUT /v1/budgets", param="body")
 
 

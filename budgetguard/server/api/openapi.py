@@ -10,8 +10,8 @@ import msgspec
 
 from ... import __version__
 from ..keys import ADMIN
-from .endpoint import Action
-from .schemas import ErrorOut
+from ..problems import ErrorOut
+from .action import Action
 
 _REF = "#/components/schemas/{name}"
 _COMMON = {

@@ -378,24 +378,3 @@ class Done(Struct, frozen=True):
     """It is done."""
 
     done: Literal[True] = True
-
-
-class Ready(Struct, frozen=True):
-    """The store answers."""
-
-    status: Literal["ready"] = "ready"
-
-
-class Problem(Struct, frozen=True):
-    """What went wrong, shaped as OpenAI's errors."""
-
-    message: str
-    type: str
-    param: str | None = None
-    code: str | None = None
-
-
-class ErrorOut(Struct, frozen=True):
-    """The body of every answer that is not a success."""
-
-    error: Problem

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+from msgspec import Struct
 
 from ..keys import ADMIN, READ, SPEND
 from ..metrics import CONTENT_TYPE, Metrics
 from ..projects import Projects
 from . import openapi
-from .endpoint import Action, Ask, Raw
-from .schemas import Ready
+from .action import Action, Ask, Raw
+
+
+class Ready(Struct, frozen=True):
+    """The store answers."""
+
+    status: Literal["ready"] = "ready"
+
 
 _ALL = frozenset({SPEND, READ, ADMIN})
 

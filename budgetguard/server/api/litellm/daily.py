@@ -13,7 +13,6 @@ import logging
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from ....budgets.rules import UserBudget, terms_key
 from ....ledger import Millis
 from ...projects import Project, Projects
 from .endpoints import READINGS
@@ -68,15 +67,11 @@ def _run(projects: Projects, name: str) -> bool:
 def renew(project: Project) -> int:
     """Write down for each user when their period began; how many periods had."""
     now, renewed = project.store.now_ms(), 0
-    for terms in list(project.store.all_terms("users/")):
-        if terms.body is None:
-            continue
-        own = UserBudget.from_text(terms.body, terms.version)
+    for own in list(project.users.all()):
         start_ms = own.rule.window(now).start_ms
         if own.rule.period.rolling_ms is None and start_ms is not None and start_ms / 1000 > own.updated_s:
-            begun = replace(own, updated_s=start_ms / 1000)
-            put = project.store.put_terms(terms_key(own.user), begun.to_text(), expected=own.version)
-            renewed += put is not None  # else somebody changed it in this moment, and wrote a later time
+            begun = project.users.replace(replace(own, updated_s=start_ms / 1000))
+            renewed += begun is not None  # else somebody changed it in this moment, and wrote a later time
     return renewed
 
 

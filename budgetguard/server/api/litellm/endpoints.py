@@ -11,21 +11,20 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from ....budgets.rules import UserBudget, escape, terms_key, unescape
-from ....ledger import Conflict, Millis
-from ....litellm.records import Record, days, make_record, read_record
+from ....budgets.rules import UserBudget, escape
+from ....budgets.users import insist
+from ....ledger import Millis
+from ....litellm.records import Record, days, read_record, records
 from ....money import Nano
 from ...keys import ADMIN, READ
-from ...problems import Refused
 from ...projects import Project
-from ..endpoint import MOST_BYTES_OF_MANY, Action, Ask
+from ..action import MOST_BYTES_OF_MANY, Action, Ask
 from ..schemas import Text
 from . import merge as litellm
 from .merge import Known, Seen
 
 READINGS = "litellm/"
 """The keys of terms that say how much of each reading was merged."""
-_TRIES = 16
 
 
 class GetBudget(Struct, frozen=True):
@@ -57,14 +56,13 @@ class Saved(Struct, frozen=True):
 def get_budget(ask: Ask) -> Budgets:
     """Every user's record, with the mark by which a later `set_budget` is merged."""
     project, reading = ask.project, secrets.token_hex(8)
-    users = {own.user: own for own in project.manager.all_budgets()}
-    if not users:
+    budgets = list(project.users.all())
+    if not budgets:
         return Budgets("error")
     now = project.store.now_ms()
-    data = {}
-    for user, (spent, costs) in _spend(project, users, now).items():
-        own = users[user]
-        record = make_record(own, now, spent, costs)
+    data = records(project.users, budgets, now)
+    for own in budgets:
+        user, record = own.user, data[own.user]
         if own.rule.limit is None:
             record["total_budget"] = litellm.UNLIMITED
         read = read_record(user, user, _readable(record))
@@ -77,10 +75,7 @@ def set_budget(ask: Ask) -> Saved:
     """Take budgets as given, and add the spend that the writer added since it read."""
     said = {user: _Said.read(user, raw) for user, raw in ask.body.user_dict.items()}
     writer = _writer(ask, said)
-    for _ in range(_TRIES):
-        if _Merge(ask.project, writer, ask.project.store.now_ms()).run(said):
-            return Saved()
-    raise Refused(409, "the same records are being written by others all the time: try again", code="busy")
+    return insist(lambda: _Merge(ask.project, writer, ask.project.store.now_ms()).run(said), "the same records are")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,46 +119,34 @@ class _Merge:
     writer: str
     now_ms: Millis
 
-    def run(self, said: Mapping[str, _Said]) -> bool:
-        """Merge all; `False` if another request of the same writer came between: it is safe to do it again."""
+    def run(self, said: Mapping[str, _Said]) -> Saved | None:
+        """Merge all; `None` if another request of the same writer came between: it is safe to do it again."""
         store, key = self.project.store, READINGS + escape(self.writer)
         terms = store.terms(key)
         merged: dict[str, Any] = {} if terms is None or terms.body is None else json.loads(terms.body)
         version, changed = 0 if terms is None else terms.version, False
-        users = {own.user: own for own in self.project.manager.all_budgets()}
+        users = {own.user: own for own in self.project.users.all()}
         for user, each in said.items():
             own = self._take_budget(user, each.record, users.get(user))
             place = f"{escape(user)} {each.origin}"
             before = Seen.from_json(merged.get(place)) or Seen.first(each.mark or litellm.NOTHING, self.now_ms)
             seen = self._book(own, before.turned(self.now_ms), each)
             if seen is None:
-                return False
+                return None
             if seen.known != before.known:
                 merged[place], changed = seen.to_json(), True
-        if not changed:
-            return True
-        return store.put_terms(key, json.dumps(merged), expected=version) is not None
+        if changed and store.put_terms(key, json.dumps(merged), expected=version) is None:
+            return None
+        return Saved()
 
     def _take_budget(self, user: str, record: Record, own: UserBudget | None) -> UserBudget:
         """The user's budget, with the limit and the period of the record; what LiteLLM does not know of stays."""
-        manager = self.project.manager
         if own is None:
-            manager.set_budget(user, record.total_budget, record.period, created_at=record.created_at)
-            return manager.budget_of(user)
-        rule = own.rule
+            return self.project.users.put(user, record.rule(), created_s=record.created_at)
         limit = None if record.total_budget is None else record.total_budget.nano
-        if limit == rule.limit and record.days == days(rule):
+        if limit == own.rule.limit and record.days == days(own.rule):
             return own
-        manager.set_budget(
-            user,
-            record.total_budget,
-            record.period,
-            timezone=rule.period.timezone,
-            enforce=rule.enforce,
-            on_expire=rule.on_expire,
-            in_flight=rule.in_flight,
-        )
-        return manager.budget_of(user)
+        return self.project.users.put(user, record.rule(own.rule))
 
     def _book(self, own: UserBudget, seen: Seen, said: _Said) -> Seen | None:
         """Book what was added to a user's spend: what was seen of it now; `None` if the budget changed meanwhile."""
@@ -173,8 +156,8 @@ class _Merge:
             return seen
         base = change.base
         if change.reset:
-            spent = _spend(self.project, {own.user: own}, self.now_ms)[own.user][1]
-            renewed = self._begin_again(own)
+            spent = self.project.users.spent_by_model([own], self.now_ms)[own.user]
+            renewed = self.project.users.replace(own.renewed(self.project.clock()))
             if renewed is None:
                 return None
             own, base = renewed, Known(known.reading, renewed.account(self.now_ms).key, {})
@@ -188,45 +171,15 @@ class _Merge:
         return seen.merged(Known(known.reading, own.account(self.now_ms).key, levels), begun=change.begun)
 
     def _book_once(self, own: UserBudget, known: Known, model: str, level: Nano) -> Known:
-        """Book a model's spend up to a level, from what is known on; an id that is taken tells what was booked."""
-        while True:
-            cost = level - known.spent.get(model, 0)
-            if cost <= 0:
-                return known
-            hold_id = litellm.booking_id(self.writer, own.user, known, model)
-            outcome = self.project.manager.book(own, cost, model=model, usage={}, hold_id=hold_id, at_ms=self.now_ms)
-            booked = outcome.recorded if isinstance(outcome, Conflict) else cost
-            known = litellm.with_level(known, model, known.spent.get(model, 0) + booked)
+        """Book a model's spend up to a level, from what is known on."""
+        before = known.spent.get(model, 0)
 
-    def _begin_again(self, own: UserBudget) -> UserBudget | None:
-        """The user's budget with nothing spent; `None` if somebody else changed it at the same time."""
-        renewed = own.renewed(self.project.clock())
-        put = self.project.store.put_terms(terms_key(own.user), renewed.to_text(), expected=own.version)
-        return None if put is None else self.project.manager.budget_of(own.user)
+        def hold_id(booked: Nano) -> str:
+            so_far = litellm.with_level(known, model, before + booked)
+            return litellm.booking_id(self.writer, own.user, so_far, model)
 
-
-def _spend(
-    project: Project, users: Mapping[str, UserBudget], now_ms: Millis
-) -> dict[str, tuple[Nano, dict[str, Nano]]]:
-    """What users spent in this period, in all and on each model, in two looks at the store."""
-    accounts = {user: own.account(now_ms) for user, own in users.items()}
-    keys = [key for account in accounts.values() for key in (account.key, *account.window)]
-    settled = {balance.key: balance.settled for balance in project.store.balances(keys)}
-    found: dict[str, tuple[Nano, dict[str, Nano]]] = {}
-    whose: dict[str, dict[str, Nano]] = {}
-    for user, account in accounts.items():
-        costs: dict[str, Nano] = {}
-        found[user] = sum(settled[key] for key in (account.key, *account.window)), costs
-        whose.update(dict.fromkeys(users[user].model_prefixes(now_ms), costs))
-    prefixes = whose if len(whose) < 8 else ["models/"]
-    for prefix in prefixes:
-        for balance in project.store.accounts(prefix):
-            stem, slash, model = balance.key.rpartition("/")
-            costs_of = whose.get(stem + slash)
-            if costs_of is not None:
-                name = unescape(model)
-                costs_of[name] = costs_of.get(name, 0) + balance.settled
-    return found
+        booked = self.project.users.book_rest(own, level - before, model=model, hold_id=hold_id, at_ms=self.now_ms)
+        return litellm.with_level(known, model, before + booked)
 
 
 ENDPOINTS = [

@@ -1,7 +1,37 @@
 """
 Declared prices: those that stand in a price file, are given in code, or are shipped.
 
-This module reads and checks them; `prices.PriceBook` documents the file's format.
+A price file is TOML:
+
+    [models."my-model"]          # a name, or a pattern: * and ? match as in file names; exact names come first
+    input = 0.15                 # dollars per million tokens: a number, or text where every digit counts
+    output = "0.60"
+    cache_read = 0.075           # also cache_write, cache_write_1h, input_audio, output_audio, input_image, ...
+    web_searches = 0.01          # everything that is not tokens or characters: dollars each
+    max_output = 16384           # the most tokens of one answer
+    context = 128000             # the most tokens of input
+    provider = "azure"           # only there; without it, everywhere
+    name = "my-model"            # where the heading is to be another, as two entries cannot have one
+
+    [models."gemma*"]
+    free = true                  # such calls pass every budget
+
+    [deployments]                # other names of a model, such as Azure's
+    "my-gpt4o-deployment" = "gpt-4o"
+
+    [discounts]                  # negotiated: 12 % off the list at this provider
+    openai = 0.12
+
+    [tiers]                      # service tiers the list has no price for: multiples of the standard price
+    turbo = 3
+    "*" = 2.5                    # every tier without a line of its own
+
+    [tiers.azure]                # what is so at one provider
+    batch = 0.5
+
+An entry that says what input or output costs replaces the list's, in every tier and at every time; one with only
+other prices, fees or limits adds to it. Discounts are taken off the list, not off declared prices.
+
 Every defect is a `ConfigError` that names the place and what to write there.
 
 Records about prices are named tuples: five frozen dataclasses would take longer to
@@ -18,9 +48,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ..errors import ConfigError
-from .tariffs import FAMILIES, MILLION, PICO, TOKEN_KINDS, UNIT_KINDS, Prices, flat
-from .tiers import ANY, Multiples, tier_name
+from ...errors import ConfigError
+from ..tariffs import FAMILIES, MILLION, PICO, TOKEN_KINDS, UNIT_KINDS, Prices, flat
+from ..tiers import ANY, Multiples, tier_name
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _PLAIN_KEYS = frozenset(kind.removesuffix("_tokens") for kind in TOKEN_KINDS) | UNIT_KINDS

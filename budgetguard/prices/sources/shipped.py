@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..tariffs import Prices, PriceSteps, words
+from ..tiers import Multiples
 from .file import (
     PriceEntry,
     ordered,
@@ -20,8 +22,6 @@ from .file import (
     read_prices,
     read_tiers,
 )
-from .tariffs import Prices, PriceSteps, words
-from .tiers import Multiples
 
 _MAIN = "openai"
 _LENDERS: Mapping[str | None, str] = {None: _MAIN, "azure": _MAIN}
@@ -88,7 +88,7 @@ def shipped() -> Shipped:
     import tomllib
 
     where = "data/prices.toml"
-    table: dict[str, Any] = tomllib.loads((Path(__file__).parent / where).read_text(encoding="utf-8"))
+    table: dict[str, Any] = tomllib.loads((Path(__file__).parent.parent / where).read_text(encoding="utf-8"))
     return Shipped(
         entries=ordered([read_entry(name, value, f"{where}: {name}") for name, value in table["models"].items()]),
         tiers=read_tiers(table["tiers"], f"{where}: [tiers]"),

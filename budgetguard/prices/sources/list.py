@@ -18,7 +18,7 @@ from datetime import UTC, datetime, time, timedelta
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .tariffs import BASE, PICO, Prices, PriceSteps
+from ..tariffs import BASE, PICO, Prices, PriceSteps
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot

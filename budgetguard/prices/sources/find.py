@@ -1,0 +1,129 @@
+"""
+Where the price of a model comes from: what is declared for its name, else the list, with what is shipped beside it.
+
+An unknown model is an `UnpricedModelError`, whose text has the lines to add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...errors import UnpricedModelError
+from ..tariffs import quoted
+from . import list as pricelist
+from .file import PriceEntry
+from .shipped import shipped
+
+if TYPE_CHECKING:
+    from genai_prices.data_snapshot import DataSnapshot
+
+_VARIANTS = frozenset({"online", "nitro", "floor", "exacto", "thinking", "extended", "beta"})
+"""OpenRouter's ways to ask for a model (openrouter.ai/docs): its price is the model's own, unless the list has it."""
+
+
+class FoundPrice(NamedTuple):
+    """Where the price of a name comes from, and what belongs to it."""
+
+    provider: str
+    """Who lists the price; "" for a declared one."""
+    name: str
+    """The name on the list, or the declared one behind all aliases."""
+    host: str | None = None
+    """The provider that is called."""
+    own: PriceEntry | None = None
+    """What is declared: the whole price, or something to add."""
+    shipped: PriceEntry | None = None
+    """What is shipped: the whole price, or what the list lacks."""
+    listed: pricelist.Listed | None = None
+    factor: Fraction = Fraction(1)
+    """The discount, and the surcharge of a region."""
+    max_output: int | None = None
+    context: int | None = None
+
+    @property
+    def free(self) -> bool:
+        """Declared free, or on the list without a price because it is."""
+        if self.own is not None and self.own.complete:
+            return self.own.free
+        if self.listed is None:
+            return self.shipped is not None and self.shipped.free
+        return pricelist.without_price(self.listed)
+
+    @property
+    def least(self) -> Mapping[str, int]:
+        """The least that is billed: Groq bills at least ten seconds of audio (genai-prices 0.2.3, types.py)."""
+        if self.provider == "groq" and self.name.startswith("whisper-large-v3"):
+            return {"input_audio_seconds": 10, "audio_seconds": 10}
+        return {}
+
+
+def find(
+    provider: str | None,
+    model: str,
+    entries: Sequence[PriceEntry],
+    discounts: Mapping[str, Fraction],
+    price_list: Callable[[], DataSnapshot],
+) -> FoundPrice:
+    """Where the price of a model comes from; raises `UnpricedModelError` if it has none."""
+    place, _, region = (provider or "").lower().partition("/")
+    host = place or None
+    name, own = declared(entries, host, model.strip().lower())
+    more = shipped().entry(host, name)
+    if own is not None and own.complete:
+        limit = own.max_output or shipped().limit(host, name)
+        return FoundPrice(own.provider or "", name, host, own, more, max_output=limit, context=own.context)
+    listed = pricelist.find(price_list(), host, name)
+    if listed is not None and pricelist.unpriced(listed):
+        listed = None
+    if listed is None and not any(entry is not None and (entry.prices or entry.free) for entry in (own, more)):
+        base, colon, variant = name.rpartition(":")
+        if colon and variant in _VARIANTS:
+            return find(provider, base, entries, discounts, price_list)
+        raise UnpricedModelError(_unknown_model(model, provider), model=model, provider=provider)
+    seller = listed.provider if listed is not None else host or (more.provider if more is not None else None) or ""
+    id_ = listed.id if listed is not None else name
+    left = discounts.get(host or seller, Fraction(1))
+    return FoundPrice(
+        provider=seller,
+        name=id_,
+        host=host,
+        own=own,
+        shipped=more,
+        listed=listed,
+        factor=left * shipped().surcharge(host, region),
+        max_output=_first((own, more), "max_output") or shipped().limit(seller, name, id_),
+        context=_first((own, more), "context") or (listed.context if listed is not None else None),
+    )
+
+
+def declared(entries: Sequence[PriceEntry], host: str | None, name: str) -> tuple[str, PriceEntry | None]:
+    """The name behind all aliases, and what is declared for it."""
+    seen = {name}
+    while True:
+        entry = next((entry for entry in entries if entry.matches(host, name)), None)
+        if entry is None or entry.alias_of is None:
+            return name, entry
+        name = entry.alias_of.lower()
+        if name in seen:  # a pattern matches the name that it is an alias of: that name is meant
+            return name, None
+        seen.add(name)
+
+
+def _first(entries: Iterable[PriceEntry | None], name: str) -> int | None:
+    """The first limit that an entry states."""
+    return next((value for entry in entries if entry is not None and (value := getattr(entry, name))), None)
+
+
+def _unknown_model(model: str, provider: str | None) -> str:
+    if not model:
+        return "the request names no model, so that its price cannot be known: state model= in the call"
+    name = quoted(model)
+    return (
+        f"no price is known for model {model!r} at {provider or 'this host'}. Add it to the price file, in dollars per "
+        f"million tokens:\n\n    [models.{name}]\n    input = 0.00\n    output = 0.00\n\nor in code: "
+        f"prices.add({model!r}, input='0.00', output='0.00'). If it is another name of a model, write\n\n"
+        f"    [deployments]\n    {name} = \"gpt-4o\"\n\nor prices.add({model!r}, alias_of='gpt-4o'); if it costs "
+        f"nothing, free = true, or prices.add({model!r}, free=True)."
+    )

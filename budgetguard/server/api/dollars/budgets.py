@@ -1,0 +1,186 @@
+"""`/v1/budgets`: who may spend how much, and what is left of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from ....budgets.rules import DEFAULT_IN_FLIGHT, Budget, UserBudget, user_rule
+from ....budgets.users import Standing
+from ....money import DOLLAR, Money
+from ...keys import ADMIN
+from ...problems import Refused
+from ..action import Action, Ask
+from ..schemas import Done, Text
+from .fields import READERS, PageQuery, dollars, iso
+
+Limit = float | str | None
+"""A number, or text such as "0.25" that is exact; null: no limit."""
+Enforcement = Literal["hard", "soft", "observe"]
+Expiry = Literal["release", "charge"]
+InFlight = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+class BudgetRule(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A budget: dollars, renewed every period ("daily", "weekly", "monthly", "yearly", "rolling 7d"; null: never)."""
+
+    limit: Limit
+    period: Text | None = None
+    timezone: Text | None = None
+    enforce: Enforcement = "hard"
+    on_expire: Expiry = "release"
+    in_flight: InFlight = DEFAULT_IN_FLIGHT
+
+
+class BudgetNew(BudgetRule, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A budget for a user who has none."""
+
+    user: Text
+
+
+class BudgetChange(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What is to change of a budget; `reset`: begin again with nothing spent."""
+
+    limit: Limit | UnsetType = UNSET
+    period: Text | UnsetType | None = UNSET
+    timezone: Text | UnsetType | None = UNSET
+    enforce: Enforcement | None = None
+    on_expire: Expiry | None = None
+    in_flight: InFlight | None = None
+    reset: bool = False
+
+
+class BudgetOut(Struct, frozen=True, kw_only=True):
+    """A user's budget and its books in this period."""
+
+    user: str
+    limit: float | None
+    spent: float
+    held: float
+    left: float | None
+    period: str
+    timezone: str
+    enforce: Enforcement
+    on_expire: Expiry
+    in_flight: int
+    created_at: str
+    updated_at: str
+    resets_at: str | None
+    version: int
+
+
+class BudgetsPage(Struct, frozen=True):
+    """Budgets; `next` is the `after` of the next page, null on the last."""
+
+    budgets: list[BudgetOut]
+    next: str | None
+
+
+def list_budgets(ask: Ask) -> BudgetsPage:
+    """Every user's budget, by name, page by page."""
+    asked: PageQuery = ask.query
+    found = list(islice(ask.project.users.all(after=asked.after), asked.limit))
+    last = found[-1].user if len(found) == asked.limit else None
+    now_ms = ask.project.store.now_ms()
+    return BudgetsPage([_shown(each) for each in ask.project.users.standings(found, now_ms)], last)
+
+
+def create_budget(ask: Ask) -> BudgetOut:
+    """Give a user a budget; 409 if they have one."""
+    user = ask.body.user
+    own = ask.project.users.add(user, _rule(ask.body))
+    if own is None:
+        told = f"user {user!r} has a budget already: change it with PATCH or PUT"
+        raise Refused(409, told, code="exists", param="user")
+    return _standing(ask, own)
+
+
+def read_budget(ask: Ask) -> BudgetOut:
+    """One user's budget and what is left of it."""
+    return _standing(ask, ask.project.users.get(ask.rest))
+
+
+def replace_budget(ask: Ask) -> BudgetOut:
+    """Give a user this budget, whether they had one or not; the spend stays."""
+    return _standing(ask, ask.project.users.put(ask.rest, _rule(ask.body)))
+
+
+def change_budget(ask: Ask) -> BudgetOut:
+    """Change what is named, and leave the rest; `reset` begins the period again with nothing spent."""
+    said: BudgetChange = ask.body
+
+    def changed(own: UserBudget) -> UserBudget:
+        now_s = ask.project.clock()
+        made = replace(own, rule=_changed(own.rule, said), updated_s=now_s)
+        return made.renewed(now_s) if said.reset else made
+
+    return _standing(ask, ask.project.users.change(ask.rest, changed))
+
+
+def delete_budget(ask: Ask) -> Done:
+    """Take a user's budget away; the history stays."""
+    ask.project.users.remove(ask.rest)
+    return Done()
+
+
+def _rule(said: BudgetRule) -> Budget:
+    return user_rule(
+        said.limit,
+        said.period,
+        enforce=said.enforce,
+        on_expire=said.on_expire,
+        in_flight=said.in_flight,
+        timezone=said.timezone,
+    )
+
+
+def _changed(rule: Budget, said: BudgetChange) -> Budget:
+    """The rule with what was named; a time zone alone keeps the period's length."""
+    limit = None if rule.limit is None else Money(rule.limit)
+    return user_rule(
+        said.limit if not isinstance(said.limit, UnsetType) else limit,
+        said.period if not isinstance(said.period, UnsetType) else rule.period.name,
+        timezone=said.timezone if not isinstance(said.timezone, UnsetType) else rule.period.timezone,
+        enforce=said.enforce or rule.enforce,
+        on_expire=said.on_expire or rule.on_expire,
+        in_flight=said.in_flight or rule.in_flight,
+    )
+
+
+def _standing(ask: Ask, own: UserBudget) -> BudgetOut:
+    return _shown(ask.project.users.standing(own, ask.project.store.now_ms()))
+
+
+def _shown(standing: Standing) -> BudgetOut:
+    own, rule = standing.budget, standing.budget.rule
+    return BudgetOut(
+        user=own.user,
+        limit=dollars(rule.limit),
+        spent=standing.spent / DOLLAR,
+        held=standing.held / DOLLAR,
+        left=dollars(standing.left),
+        period=rule.period.name,
+        timezone=rule.period.timezone,
+        enforce=rule.enforce,
+        on_expire=rule.on_expire,
+        in_flight=rule.in_flight,
+        created_at=iso(round(own.created_s * 1000)),
+        updated_at=iso(round(own.updated_s * 1000)),
+        resets_at=None if standing.resets_ms is None else iso(standing.resets_ms),
+        version=own.version,
+    )
+
+
+_ADMIN = frozenset({ADMIN})
+
+ENDPOINTS = [
+    Action("GET", "/v1/budgets", list_budgets, BudgetsPage, READERS, query=PageQuery, slow=True),
+    Action("POST", "/v1/budgets", create_budget, BudgetOut, _ADMIN, BudgetNew, status=201, statuses=(409,)),
+    Action("GET", "/v1/budgets/{user:path}", read_budget, BudgetOut, READERS, statuses=(404,)),
+    Action("PUT", "/v1/budgets/{user:path}", replace_budget, BudgetOut, _ADMIN, BudgetRule),
+    Action("PATCH", "/v1/budgets/{user:path}", change_budget, BudgetOut, _ADMIN, BudgetChange, statuses=(404, 409)),
+    Action("DELETE", "/v1/budgets/{user:path}", delete_budget, Done, _ADMIN, statuses=(404,)),
+]

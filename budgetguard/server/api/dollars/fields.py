@@ -1,0 +1,38 @@
+"""What these endpoints have in common: pages, short texts, dollars and times."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from ....ledger import Millis
+from ....money import DOLLAR, Nano
+from ...keys import ADMIN, READ
+
+PAGE = 100
+MOST_PAGE = 1_000
+
+Short = Annotated[str, Meta(max_length=500)]
+"""A text in a query string, whose whole length is bounded, too."""
+PageSize = Annotated[int, Meta(ge=1, le=MOST_PAGE)]
+
+READERS = frozenset({READ, ADMIN})
+
+
+class PageQuery(Struct, forbid_unknown_fields=True, frozen=True):
+    """Which page."""
+
+    after: Short | None = None
+    limit: PageSize = PAGE
+
+
+def dollars(amount: Nano | None) -> float | None:
+    """An amount for people; `None`: no limit."""
+    return None if amount is None else amount / DOLLAR
+
+
+def iso(at_ms: Millis) -> str:
+    """A time for people, and for programs."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat()
