@@ -31,11 +31,13 @@ _STORED = frozenset({"previous_response_id", "conversation", "prompt"})
 
 def chat(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
     """`chat.completions.create`, `parse` and `stream`."""
-    if not is_body(body):
+    if type(body) is not dict and not is_body(body):
         return UNREAD
     seen = Input()
     seen.messages(body.get("messages"))
-    model = text(body, "model") or ""
+    model = body.get("model")
+    if type(model) is not str:
+        model = text(body, "model") or ""
     capped = whole(body, "max_completion_tokens") if "max_completion_tokens" in body else None
     if "max_tokens" in body and (older := whole(body, "max_tokens")) is not None:
         capped = max(capped or 0, older)
@@ -228,8 +230,11 @@ def moderations(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host =
 def user(body: Mapping[str, Any]) -> str | None:
     """The end user that a request names: `user`, else `safety_identifier`, else `metadata.user_id`."""
     for name in _NAMES:
-        if name in body and (named := text(body, name)):
-            return named
+        if name in body:
+            value = body[name]
+            named = value if type(value) is str else text(body, name)
+            if named:
+                return named
     if "metadata" not in body:
         return None
     metadata = body["metadata"]

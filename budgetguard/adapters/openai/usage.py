@@ -23,7 +23,8 @@ _MOST_DOLLARS = 9_000_000
 _NANO_A_TICK = Decimal("0.1")
 """xAI's `cost_in_usd_ticks`: 10**10 are a dollar."""
 
-_COSTS = frozenset({"cost", "estimated_cost", "cost_in_usd_ticks", "cost_details"})
+COSTS = frozenset({"cost", "estimated_cost", "cost_in_usd_ticks", "cost_details"})
+"""The fields in which a cost is stated."""
 
 _READ = "cache_read_tokens"
 _WRITE = "cache_write_tokens"
@@ -276,7 +277,7 @@ def stated_cost(usage: Any) -> tuple[int | None, int]:
     is not said, the usage is priced. A stated 0 says nothing: proxies put it where they know no price.
     """
     said = usage if type(usage) is dict else fields(usage)
-    if _COSTS.isdisjoint(said):
+    if COSTS.isdisjoint(said):
         return None, 0
     cost = _dollars(said.get("cost")) or _dollars(said.get("estimated_cost")) or _ticks(said.get("cost_in_usd_ticks"))
     upstream = _dollars(read(said.get("cost_details"), "upstream_inference_cost"))
