@@ -25,34 +25,27 @@ class Attempts:
         self.billed = billed
         """The error statuses that the host bills."""
         self.lost: int | None = None
-        """How many may have been billed without an answer; `None`: none was seen going out."""
+        """How many may have been billed without an answer; `None`: none was seen going out. Each is until it ended."""
         self.response: Any = None
         """The last response, if the last attempt had one."""
-
-    def begin(self) -> None:
-        """An attempt goes out: it is lost unless its end is seen."""
-        self.lost = (self.lost or 0) + 1
-        self.response = None
 
     def failed(self, error: BaseException) -> None:
         """It ended without a response."""
         if never_sent(error):
-            self._unlose()
+            assert self.lost is not None
+            self.lost -= 1
 
     def answered(self, response: Any) -> None:
         """It was answered. What a filter refused is judged by what the error says; a time-out there is as one here."""
         self.response = response
         if response.status_code != 408 or 408 not in self.billed:
-            self._unlose()
+            assert self.lost is not None
+            self.lost -= 1
 
     @property
     def succeeded(self) -> bool:
         """Whether the last attempt was answered with what was asked for."""
         return self.response is not None and 200 <= self.response.status_code < 300
-
-    def _unlose(self) -> None:
-        assert self.lost is not None
-        self.lost -= 1
 
 
 current_attempts: ContextVar[Attempts | None] = ContextVar("budgetguard_attempts", default=None)

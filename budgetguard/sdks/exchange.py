@@ -11,7 +11,7 @@ import copy
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..adapters.openai import cap_field
 from ..adapters.openai.errors import (
@@ -40,9 +40,15 @@ _COST_HEADER = "x-litellm-response-cost"
 
 _RAW_HEADER = "X-Stainless-Raw-Response"
 _STREAMED = "stream"
+_PARSED = "openai.types"
+"""Where the classes of bodies are that the SDK parsed, the common case."""
+
+_PLACE = "_budgetguard_place"
+"""Where the place of a client is found in its `__dict__`."""
+
 _MISSING = object()
 
-_passing: dict[int, Any] = {}
+PASSING: dict[int, Any] = {}
 """
 The options of every call on its way, by their id(). They are kept, so that no other object gets the id of one whose
 call was interrupted before it could be taken out.
@@ -66,9 +72,12 @@ class Exchange:
         "kwargs",
         "options",
         "passing",
+        "place",
         "raw",
-        "server",
     )
+    attempts: Attempts
+    """What became of the requests that it sends."""
+    place: Place
 
     def __init__(
         self, client: Any, guard: Guard, endpoint: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -82,7 +91,6 @@ class Exchange:
         """The SDK's options of the call: method, path, body, headers."""
         headers = self.options.headers
         self.raw = headers.get(_RAW_HEADER) if headers else None
-        self.attempts = Attempts(client, ())
         self.body: Mapping[str, Any] = NOTHING
         self.charge: Charge | None = None
         self.passing = 0
@@ -97,21 +105,30 @@ class Exchange:
         """Whether the reply comes back with its body unread. Read from the request: every reply can be iterated."""
         return bool(self.kwargs.get("stream")) or self.raw == _STREAMED
 
+    @property
+    def _server(self) -> Server:
+        return self.place.server(self.body.get("model"))
+
     def open(self, scope: Scope | None) -> Charge:
         """Read the request, and make its charge."""
-        options, guard = self.options, self.guard
-        body = body_of(options)
+        options, guard, client = self.options, self.guard, self.client
+        body = options.json_data
+        if type(body) is not dict or options.extra_json:
+            body = body_of(options)
         self.body = {} if body is None else body
-        url = self.client.base_url  # asked once: the SDK works it out each time
-        server = self.server = _server(self.client, url, self.body.get("model"))
-        host = without(host_of(*server), self.dropped)
-        self.attempts = Attempts(self.client, host.billed)
+        self.added = NOTHING
+        place = self.place = place_of(client)
+        model = self.body.get("model")
+        host = host_of(place.name, place.version, place.port, model if isinstance(model, str) else "", place.azure)
+        if self.dropped:
+            host = without(host, self.dropped)
+        self.attempts = Attempts(client, host.billed)
         files = files_of(options.files) if options.files else ()
         charge = self.charge = guard.charge(
-            self.endpoint, self.body, files, guard.prices.provider(url.host), scope, host=host
+            self.endpoint, self.body, files, guard.prices.provider(place.name), scope, host=host
         )
-        if server.azure and (deployment := _deployment(url)) not in {"", charge.call.model}:
-            charge.call = charge.call._replace(model=_dearer(charge, deployment))
+        if place.deployment and place.deployment != charge.call.model:
+            charge.call = charge.call._replace(model=_dearer(charge, place.deployment))
         if body is None:
             charge.call = charge.call._replace(
                 unread=True, unknown_input=True, cap=None, max_output=None, default_output=None
@@ -122,16 +139,19 @@ class Exchange:
             charge.ask_usage = self._asks_usage()
         return charge
 
-    def place(self) -> tuple[str | None, Host]:
-        """Where the request goes: the provider whose prices count there, and what is known of the host."""
-        url = self.client.base_url
-        return self.guard.prices.provider(url.host), host_of(*_server(self.client, url, None))
+    def asked(self) -> tuple[str | None, Host]:
+        """Whom the request asks: the provider whose prices count there, and what is known of the host."""
+        place = place_of(self.client)
+        return self.guard.prices.provider(place.name), host_of(*place.server(None))
 
     def amended(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments, with the cap and the wish for usage that the charge decided on. The caller's stay as is."""
-        options = self._amended_options()
+        options, charge = self.options, self.charge
+        assert charge is not None
+        if charge.cap is not None or charge.ask_usage or charge.bounds or callable(options.post_parser):
+            options = self._amended_options()
         self.passing = id(options)
-        _passing[self.passing] = options
+        PASSING[self.passing] = options
         if options is self.options:
             return self.args, self.kwargs
         if len(self.args) > 1:
@@ -140,7 +160,7 @@ class Exchange:
 
     def passed(self) -> None:
         """Note that the call is over."""
-        _passing.pop(self.passing, None)
+        PASSING.pop(self.passing, None)
         self.attempts.response = None
 
     def again(self, error: Exception) -> bool:
@@ -150,13 +170,13 @@ class Exchange:
         The error of a request that was sent without any is the caller's.
         """
         if self.guessed:
-            trust(self.server)
+            trust(self._server)
         elif self.dropped and isinstance(error, BudgetExceededError):
-            learn(self.server, self.dropped)
+            learn(self._server, self.dropped)
         if not self.added:
             return False
         refused = refused_fields(error, self.added)
-        if not (refused or self.dropped or trusted(self.server)) and is_unexplained(error, self.body):
+        if not (refused or self.dropped or trusted(self._server)) and is_unexplained(error, self.body):
             self.guessed = True
             refused = dict.fromkeys((*self.added, *(CAPS if not self.added.keys().isdisjoint(CAPS) else ())), 0)
         self.dropped = {**self.dropped, **refused}
@@ -169,8 +189,13 @@ class Exchange:
         if charge.answer is not None:  # the parser showed it
             return
         try:
-            self._understood(charge)
-            self._observe(charge, response)
+            if self.attempts.lost or self.dropped or not charge.host.known:
+                self._understood(charge)
+            answer = self.endpoint.answer
+            if answer is not None and type(response).__module__.startswith(_PARSED):
+                charge.answer = answer(response)
+            else:
+                self._observe(charge, response)
         except Exception as error:
             raise_interruption(error)
             log.exception("the reply of call %s could not be read", charge.id)
@@ -203,11 +228,11 @@ class Exchange:
         if attempts.lost:
             charge.lost = attempts.lost
         if self.dropped:
-            learn(self.server, self.dropped)
+            learn(self._server, self.dropped)
         if charge.host.known:
             return
         if self.added:
-            trust(self.server)
+            trust(self._server)
         if attempts.response is not None:
             charge.stated = _stated(attempts.response.headers.get(_COST_HEADER))
 
@@ -264,28 +289,50 @@ class Exchange:
 
     def _asks_usage(self) -> bool:
         assert self.charge is not None
-        server, hosts = self.server, self.guard.settings.usage_hosts
-        return self.charge.host.usage or server.name in hosts or f"{server.name}:{server.port}" in hosts
+        place, hosts = self.place, self.guard.settings.usage_hosts
+        return self.charge.host.usage or place.name in hosts or f"{place.name}:{place.port}" in hosts
 
 
 def is_passing(options: Any) -> bool:
     """Whether a call with these options is on its way: a second wrapper of ours beneath the first lets it pass."""
-    return _passing.get(id(options)) is options
+    return PASSING.get(id(options)) is options
 
 
-def _server(client: Any, url: Any, model: Any) -> Server:
-    """Whom a client asks: an Azure client names its API version, another one may have it in its query."""
-    version, query = client.__dict__.get("_api_version"), client._custom_query
-    azure = isinstance(version, str)
+class Place(NamedTuple):
+    """Where a client sends to."""
+
+    url: Any
+    query: Mapping[str, Any]
+    name: str
+    """The host, without a port."""
+    version: str | None
+    """The API version: an Azure client names it, another one may have it in its query."""
+    port: int | None
+    azure: bool
+    deployment: str
+    """The one in the URL of an Azure client, which answers whatever model the body names; "" if none is."""
+
+    def server(self, model: Any) -> Server:
+        """Who answers when this model is asked for."""
+        return Server(self.name, self.version, self.port, model if isinstance(model, str) else "", self.azure)
+
+
+def place_of(client: Any) -> Place:
+    """Where a client sends to, read once: its URL works out every part of it each time."""
+    fields, url, query = client.__dict__, client.base_url, client._custom_query
+    place: Place | None = fields.get(_PLACE)
+    if place is None or place.url is not url or place.query != query:
+        place = fields[_PLACE] = _read_place(url, fields.get("_api_version"), query)
+    return place
+
+
+def _read_place(url: Any, version: Any, query: Mapping[str, Any]) -> Place:
+    azure, deployment = isinstance(version, str), ""
     if query and not azure and b"/deployments/" in url.raw_path:
         azure, version = True, query.get("api-version")
-    return Server(url.host, version, url.port, model if isinstance(model, str) else "", azure)
-
-
-def _deployment(url: Any) -> str:
-    """The deployment in the URL of an Azure client, which answers whatever model the body names; "" if none is."""
-    name: bytes = url.raw_path.partition(b"/deployments/")[2].partition(b"/")[0]
-    return name.decode("ascii")
+    if azure:
+        deployment = url.raw_path.partition(b"/deployments/")[2].partition(b"/")[0].decode("ascii")
+    return Place(url, dict(query), url.host, version, url.port, azure, deployment)
 
 
 def _dearer(charge: Charge, other: str) -> str:
@@ -342,7 +389,7 @@ def _change(options: Any, body: Mapping[str, Any], changed: Mapping[str, Any]) -
 
 def http_response(response: Any) -> Any:
     """The HTTP response inside what `request` returned; `None` for a parsed body."""
-    if type(response).__module__.startswith("openai.types"):  # a parsed body, the common case
+    if type(response).__module__.startswith(_PARSED):
         return None
     # Not `getattr`: it is slow for what a pydantic model does not have.
     fields = getattr(response, "__dict__", None) or {}

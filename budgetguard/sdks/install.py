@@ -29,7 +29,7 @@ from ..prices.hosts import host_of
 from ..process.state import PROCESS
 from .asides import after, before, is_aside
 from .attempts import current_attempts
-from .exchange import Exchange, is_passing
+from .exchange import PASSING, Exchange, is_passing
 from .streams import listen, listen_async
 from .websockets import SOCKETS, client_of, entrances, gate
 
@@ -49,7 +49,8 @@ class _State:
     """What is installed, and for whom it acts."""
 
     everywhere = False
-    wanted = False
+    wanted: ClassVar[list[bool]] = []
+    """Not empty while the wrappers are to act: `wrapt` asks for its truth, and would call a function."""
     hooked: ClassVar[set[str]] = set()
     """Modules that are patched when they are imported."""
     patched: ClassVar[dict[tuple[Any, str], wrapt.FunctionWrapper[..., Any]]] = {}
@@ -68,14 +69,15 @@ def patch(manager: BudgetManager | Guard | None = None) -> None:
         PROCESS.guard = _guard_in(manager)
     elif PROCESS.guard is None:
         PROCESS.guard = configured_guard()
-    _State.wanted = False  # look again: another tool may have taken ours out since
+    _State.wanted.clear()  # look again: another tool may have taken ours out since
     install()
     _State.everywhere = True
 
 
 def unpatch() -> None:
     """Undo `patch`: the SDK's classes are what they were, and the process has no default manager."""
-    _State.everywhere = _State.wanted = False
+    _State.everywhere = False
+    _State.wanted.clear()
     PROCESS.guard = None
     for (owner, name), wrapper in list(_State.patched.items()):
         if owner.__dict__.get(name) is wrapper:
@@ -125,7 +127,7 @@ def install() -> None:
     """Have the wrappers in place, now or when the SDK is imported; they act for guarded clients and inside scopes."""
     if _State.wanted:
         return
-    _State.wanted = True
+    _State.wanted.append(True)
     for module, hook in {"openai._base_client": _install, **dict.fromkeys(SOCKETS, _install_gates)}.items():
         if module not in _State.hooked:
             _State.hooked.add(module)
@@ -162,7 +164,7 @@ def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
             return
         layer = getattr(layer, "__wrapped__", None)
     # Another tool's uninstrument may leave ours behind: the flag makes it idle there.
-    wrapped = wrapt.FunctionWrapper(owner.__dict__[name], _with_instance(wrapper), enabled=_enabled)
+    wrapped = wrapt.FunctionWrapper(owner.__dict__[name], _with_instance(wrapper), enabled=_State.wanted)  # type: ignore[arg-type]
     setattr(owner, name, wrapped)
     _State.patched[owner, name] = wrapped
 
@@ -176,10 +178,6 @@ def _with_instance(wrapper: Callable[..., Any]) -> Callable[..., Any]:
         return wrapper(wrapped, instance, args, kwargs)
 
     return called
-
-
-def _enabled() -> bool:
-    return _State.wanted
 
 
 def _guard_in(manager: BudgetManager | Guard) -> Guard:
@@ -196,7 +194,9 @@ def _guard_of(client: Any, scope: Scope | None) -> Guard | None:
     mark = client.__dict__.get(_MARK)
     if mark is not None:
         return mark[0] or default_guard()
-    return default_guard() if _State.everywhere or scope is not None else None
+    if not (_State.everywhere or scope is not None):
+        return None
+    return PROCESS.guard or _bare_guard()
 
 
 _bare: list[Guard] = []
@@ -269,7 +269,7 @@ def _attempt(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     attempts = current_attempts.get()
     if attempts is None or attempts.client is not instance:
         return wrapped(*args, **kwargs)
-    attempts.begin()
+    attempts.lost, attempts.response = (attempts.lost or 0) + 1, None
     try:
         response = wrapped(*args, **kwargs)
     except BaseException as error:
@@ -283,7 +283,7 @@ async def _attempt_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) ->
     attempts = current_attempts.get()
     if attempts is None or attempts.client is not instance:
         return await wrapped(*args, **kwargs)
-    attempts.begin()
+    attempts.lost, attempts.response = (attempts.lost or 0) + 1, None
     try:
         response = await wrapped(*args, **kwargs)
     except BaseException as error:
@@ -301,13 +301,13 @@ def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Exchan
         if may_cost(options.method, options.url):
             _say_uncounted(client, options.url)
         return None
-    if is_passing(options) or (endpoint.request is None and not is_aside(endpoint)):
+    if (PASSING and is_passing(options)) or (endpoint.request is None and not is_aside(endpoint)):
         return None
     if endpoint.free_at_home and host_of(client.base_url.host).openai:
         return None
     scope = current.get()
     guard = _guard_of(client, scope)
-    if guard is None or not guard.covers(scope):
+    if guard is None or (guard.store is None and not guard.covers(scope)):
         return None
     return Exchange(client, guard, endpoint, args, kwargs)
 
