@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from ..adapters.openai import cap_field
@@ -25,12 +26,12 @@ from ..adapters.openai.usage import stated_cost
 from ..calls import NOTHING, Answer, Endpoint, Host, Reply
 from ..concurrency.interrupts import raise_interruption
 from ..errors import BudgetExceededError, UnpricedModelError
+from ..guards.admission import NO_BOUNDS
 from ..guards.charge import Charge
 from ..guards.guard import Guard
 from ..guards.scope import Scope
 from ..money import Nano
 from ..prices.hosts import CAPS, Server, host_of, learn, trust, trusted, without
-from .attempts import Attempts
 from .streams import watch
 
 log = logging.getLogger("budgetguard")
@@ -61,7 +62,8 @@ class Exchange:
     __slots__ = (
         "added",
         "args",
-        "attempts",
+        "ask_usage",
+        "billed",
         "body",
         "charge",
         "client",
@@ -70,18 +72,28 @@ class Exchange:
         "guard",
         "guessed",
         "kwargs",
+        "lost",
         "options",
         "passing",
         "place",
         "raw",
+        "response",
+        "wrapped",
     )
-    attempts: Attempts
-    """What became of the requests that it sends."""
     place: Place
 
     def __init__(
-        self, client: Any, guard: Guard, endpoint: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        wrapped: Callable[..., Any],
+        client: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        guard: Guard,
+        endpoint: Endpoint,
     ) -> None:
+        self.wrapped = wrapped
+        """The SDK's own function."""
         self.client = client
         self.guard = guard
         self.endpoint = endpoint
@@ -91,8 +103,21 @@ class Exchange:
         """The SDK's options of the call: method, path, body, headers."""
         headers = self.options.headers
         self.raw = headers.get(_RAW_HEADER) if headers else None
+        self.billed: Collection[int] = ()
+        """The error statuses that the host bills."""
+        self.lost: int | None = None
+        """
+        How many requests may have been billed without an answer; `None`: none was seen going out.
+
+        The SDK tries again by itself. Each request is lost until its end is seen: a connection that was never made and
+        an error status cost nothing; one that broke off, or that nobody waited for, may have been answered.
+        """
+        self.response: Any = None
+        """The last response, if the last request had one."""
         self.body: Mapping[str, Any] = NOTHING
         self.charge: Charge | None = None
+        self.ask_usage = False
+        """Whether the stream is asked for its usage, which the caller did not."""
         self.passing = 0
         self.added: Mapping[str, Any] = NOTHING
         """The fields that only we sent."""
@@ -117,12 +142,15 @@ class Exchange:
             body = body_of(options)
         self.body = {} if body is None else body
         self.added = NOTHING
-        place = self.place = place_of(client)
+        place: Place | None = client.__dict__.get(_PLACE)
+        if place is None or place.url is not client.base_url or place.query != client._custom_query:
+            place = place_of(client)
+        self.place = place
         model = self.body.get("model")
         host = host_of(place.name, place.version, place.port, model if isinstance(model, str) else "", place.azure)
         if self.dropped:
             host = without(host, self.dropped)
-        self.attempts = Attempts(client, host.billed)
+        self.billed, self.lost, self.response = host.billed, None, None
         files = files_of(options.files) if options.files else ()
         charge = self.charge = guard.charge(
             self.endpoint, self.body, files, guard.prices.provider(place.name), scope, host=host
@@ -136,7 +164,7 @@ class Exchange:
         elif host.refuses and charge.call.cap is not None and cap_field(self.endpoint, host) is None:
             charge.call = charge.call._replace(cap=None)
         if charge.call.stream and self.raw != _STREAMED and self.endpoint.amend is not None:
-            charge.ask_usage = self._asks_usage()
+            self.ask_usage = self._asks_usage()
         return charge
 
     def asked(self) -> tuple[str | None, Host]:
@@ -144,24 +172,19 @@ class Exchange:
         place = place_of(self.client)
         return self.guard.prices.provider(place.name), host_of(*place.server(None))
 
-    def amended(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments, with the cap and the wish for usage that the charge decided on. The caller's stay as is."""
+    def proceed(self) -> Any:
+        """Send it, with the cap and the wish for usage that the charge decided on; the caller's arguments stay."""
         options, charge = self.options, self.charge
         assert charge is not None
-        if charge.cap is not None or charge.ask_usage or charge.bounds or callable(options.post_parser):
+        if charge.bounds is not NO_BOUNDS or self.ask_usage or callable(options.post_parser):
             options = self._amended_options()
         self.passing = id(options)
         PASSING[self.passing] = options
         if options is self.options:
-            return self.args, self.kwargs
+            return self.wrapped(*self.args, **self.kwargs)
         if len(self.args) > 1:
-            return (self.args[0], options, *self.args[2:]), self.kwargs
-        return self.args, {**self.kwargs, "options": options}
-
-    def passed(self) -> None:
-        """Note that the call is over."""
-        PASSING.pop(self.passing, None)
-        self.attempts.response = None
+            return self.wrapped(self.args[0], options, *self.args[2:], **self.kwargs)
+        return self.wrapped(*self.args, **{**self.kwargs, "options": options})
 
     def again(self, error: Exception) -> bool:
         """
@@ -189,7 +212,7 @@ class Exchange:
         if charge.answer is not None:  # the parser showed it
             return
         try:
-            if self.attempts.lost or self.dropped or not charge.host.known:
+            if self.lost or self.dropped or not charge.asked.host.known:
                 self._understood(charge)
             answer = self.endpoint.answer
             if answer is not None and type(response).__module__.startswith(_PARSED):
@@ -204,42 +227,41 @@ class Exchange:
     def failed(self, error: BaseException) -> None:
         """Take in that the call raised."""
         charge = self.charge
-        if charge is None or charge.watched or charge.answer is not None or not charge.sent:
+        if charge is None or charge.state != "sent" or charge.answer is not None:
             return
-        paid, attempts = paid_reply(error), self.attempts
+        paid, lost = paid_reply(error), self.lost
         if paid is not None:
             self.observe(paid)
             return
-        if attempts.lost is None:
+        if lost is None:
             charge.failed(free=not self.passing or free_failure(error))
-        elif 400 in charge.host.billed and filtered(error):
-            charge.lost = attempts.lost
+        elif 400 in charge.asked.host.billed and filtered(error):
+            charge.note(lost=lost)
             charge.refused()
-        elif attempts.succeeded:
-            charge.lost = attempts.lost
+        elif self.response is not None and 200 <= self.response.status_code < 300:
+            charge.note(lost=lost)
             charge.failed(free=False)
         else:
-            charge.lost = max(attempts.lost - 1, 0)
-            charge.failed(free=attempts.lost == 0)
+            charge.note(lost=max(lost - 1, 0))
+            charge.failed(free=lost == 0)
 
     def _understood(self, charge: Charge) -> None:
         """Take in what a successful answer says beside its body: of earlier attempts, of the host, of the cost."""
-        attempts = self.attempts
-        if attempts.lost:
-            charge.lost = attempts.lost
+        if self.lost:
+            charge.note(lost=self.lost)
         if self.dropped:
             learn(self._server, self.dropped)
-        if charge.host.known:
+        if charge.asked.host.known:
             return
         if self.added:
             trust(self._server)
-        if attempts.response is not None:
-            charge.stated = _stated(attempts.response.headers.get(_COST_HEADER))
+        if self.response is not None:
+            charge.note(stated=_stated(self.response.headers.get(_COST_HEADER)))
 
     def _observe(self, charge: Charge, response: Any) -> None:
         http = http_response(response)
         if http is not None and (self.unread or "event-stream" in http.headers.get("content-type", "")):
-            watch(charge, http, is_async=is_async(self.client))
+            watch(charge, http, is_async=is_async(self.client), ask_usage=self.ask_usage)
             return
         answer = self.endpoint.answer
         if answer is None:
@@ -255,16 +277,17 @@ class Exchange:
         charge, amend, original = self.charge, self.endpoint.amend, self.options
         assert charge is not None
         changed: dict[str, Any] = {}
-        if amend is not None and (charge.cap is not None or charge.ask_usage):
-            body, takes = amend(self.body, charge.cap, charge.ask_usage, charge.host), charge.host.takes
+        host, bounds = charge.asked.host, charge.bounds
+        if amend is not None and (bounds.cap is not None or self.ask_usage):
+            body, takes = amend(self.body, bounds.cap, self.ask_usage, host), host.takes
             changed = {
                 name: value
                 for name, value in body.items()
                 if value is not self.body.get(name, _MISSING) and takes(name, value)
             }
-        charge.ask_usage = "stream_options" in changed
-        for name, value in charge.bounds.items():
-            if charge.host.takes(name, value):
+        self.ask_usage = "stream_options" in changed
+        for name, value in bounds.more.items():
+            if host.takes(name, value):
                 changed[name] = value
         self.added = changed
         parse = original.post_parser
@@ -290,7 +313,11 @@ class Exchange:
     def _asks_usage(self) -> bool:
         assert self.charge is not None
         place, hosts = self.place, self.guard.settings.usage_hosts
-        return self.charge.host.usage or place.name in hosts or f"{place.name}:{place.port}" in hosts
+        return self.charge.asked.host.usage or place.name in hosts or f"{place.name}:{place.port}" in hosts
+
+
+current_exchange: ContextVar[Exchange | None] = ContextVar("budgetguard_exchange", default=None)
+"""The call that is on its way here."""
 
 
 def is_passing(options: Any) -> bool:
@@ -318,21 +345,16 @@ class Place(NamedTuple):
 
 
 def place_of(client: Any) -> Place:
-    """Where a client sends to, read once: its URL works out every part of it each time."""
+    """Where a client sends to. It is kept: its URL works out every part of it each time."""
     fields, url, query = client.__dict__, client.base_url, client._custom_query
-    place: Place | None = fields.get(_PLACE)
-    if place is None or place.url is not url or place.query != query:
-        place = fields[_PLACE] = _read_place(url, fields.get("_api_version"), query)
-    return place
-
-
-def _read_place(url: Any, version: Any, query: Mapping[str, Any]) -> Place:
-    azure, deployment = isinstance(version, str), ""
+    version, deployment = fields.get("_api_version"), ""
+    azure = isinstance(version, str)
     if query and not azure and b"/deployments/" in url.raw_path:
         azure, version = True, query.get("api-version")
     if azure:
         deployment = url.raw_path.partition(b"/deployments/")[2].partition(b"/")[0].decode("ascii")
-    return Place(url, dict(query), url.host, version, url.port, azure, deployment)
+    place = fields[_PLACE] = Place(url, dict(query), url.host, version, url.port, azure, deployment)
+    return place
 
 
 def _dearer(charge: Charge, other: str) -> str:
@@ -340,7 +362,7 @@ def _dearer(charge: Charge, other: str) -> str:
 
     def most(model: str) -> Nano:
         try:
-            quote = charge.guard.prices.quote(charge.provider, model, charge.call.tier)
+            quote = charge.parts.plans.prices.quote(charge.asked.provider, model, charge.call.tier)
         except UnpricedModelError:
             return -1
         return quote.cost({"input_tokens": 1_000, "output_tokens": 1_000})

@@ -52,6 +52,8 @@ _READ = (
 )
 """The fields of a text reply that are read here."""
 
+_FINISH = ("finish_reason",)
+
 _EXTRA = frozenset(
     {"web_search_call", "file_search_call", "code_interpreter_call", "shell_call", "image_generation_call"}
 )
@@ -80,7 +82,7 @@ def chat(reply: Any) -> Answer:
     counts = token_usage(usage)
     cut = False
     for choice in choices:
-        if read(choice, "finish_reason") == "length":
+        if fields(choice, _FINISH).get("finish_reason") == "length":
             cut = True
     if counts is None and (elsewhere := usage_beside(said, choices)) is not None:
         usage = fields(elsewhere)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...calls import NOTHING, UNKNOWN_HOST, UNREAD, Call, Host
-from .input.messages import Input, given, is_body, items, text, whole
+from .input.messages import MOST, Input, given, is_body, items, text, whole
 from .input.reasoning import WISHES, reasons, thinks
 from .input.tools import ROUTING, added, hosted, is_hosted, others, searches
 
@@ -38,9 +38,12 @@ def chat(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOW
     model = body.get("model")
     if type(model) is not str:
         model = text(body, "model") or ""
-    capped = whole(body, "max_completion_tokens") if "max_completion_tokens" in body else None
+    capped = body.get("max_completion_tokens")
+    if capped is not None and not (type(capped) is int and 0 <= capped < MOST):
+        capped = whole(body, "max_completion_tokens")
     if "max_tokens" in body and (older := whole(body, "max_tokens")) is not None:
         capped = max(capped or 0, older)
+    named = body.get("user")
     call = Call(
         model=model,
         texts=seen.texts,
@@ -51,7 +54,7 @@ def chat(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOW
         cap="max_completion_tokens",
         stream="stream" in body and body["stream"] is True,
         tier=text(body, "service_tier") if "service_tier" in body else None,
-        user=user(body),
+        user=named if type(named) is str and named else user(body),
         unknown_input=seen.unknown,
         thinks=reasons(model),
     )

@@ -104,7 +104,7 @@ def media_usage(usage: Any) -> dict[str, int] | None:
     if (asked is None and given is None) or min(asked or 0, given or 0) < 0:
         return None
     counts = {"input_tokens": asked or 0, "output_tokens": given or 0}
-    _add_details(said, counts)
+    _add(said, _BESIDE, _DETAILS, counts)
     return counts
 
 
@@ -126,7 +126,7 @@ def token_usage(usage: Any) -> dict[str, int] | None:
     if total != asked + given:
         return _odd_usage(said)
     counts = {"input_tokens": asked, "output_tokens": given}  # as nearly everybody says it
-    _add_details(said, counts)
+    _add(said, _BESIDE, _DETAILS, counts)
     if _READ in counts or _WRITE in counts:
         cached = counts.get(_READ, 0) + counts.get(_WRITE, 0)
         if cached > asked:
@@ -141,7 +141,7 @@ def _odd_usage(said: Mapping[str, Any]) -> dict[str, int] | None:
     if min(asked or 0, given or 0) < 0 or (asked is None and given is None and total <= 0):
         return None
     counts: dict[str, int] = {}
-    _add_details(said, counts)
+    _add(said, _BESIDE, _DETAILS, counts)
     sent, written = asked or 0, given or 0
     if sent or written:
         sent += _cached_beside(said, counts, sent, written, total)
@@ -187,27 +187,22 @@ def _larger(first: int | None, second: int | None) -> int | None:
     return second if first is None else first if second is None else max(first, second)
 
 
-def _add_details(said: Mapping[str, Any], counts: dict[str, int]) -> None:
-    """Add the parts of the totals, each by the largest of the names that it is said by."""
+def _add(
+    said: Mapping[str, Any], kinds: Mapping[str, str], inner: Mapping[str, Mapping[str, str]], counts: dict[str, int]
+) -> None:
+    """
+    Add the parts of the totals, each by the largest of the names that it is said by.
+
+    `kinds` are the names that count here; `inner` are those of details, with the names in them.
+    """
     for name, value in said.items():
         if not value:
             continue
-        if name in _DETAILS:
-            _add(fields(value), _DETAILS[name], counts)
-        elif name in _BESIDE and (number := _number(value) or 0) > 0:
-            kind = _BESIDE[name]
+        if name in inner:
+            _add(fields(value), inner[name], _INNER, counts)
+        elif name in kinds and (number := _number(value) or 0) > 0:
+            kind = kinds[name]
             counts[kind] = max(counts.get(kind, 0), number)
-
-
-def _add(said: Mapping[str, Any], kinds: Mapping[str, str], counts: dict[str, int]) -> None:
-    for name, value in said.items():
-        if not value:
-            continue
-        if name in kinds:
-            if (number := _number(value) or 0) > 0:
-                counts[kinds[name]] = max(counts.get(kinds[name], 0), number)
-        elif name in _INNER:
-            _add(fields(value), _INNER[name], counts)
 
 
 def number_of(item: Any, name: str) -> int:
