@@ -27,7 +27,7 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-import budgetguard.guards.admission
+import budgetguard.guards.charge
 import budgetguard.process.journal_files
 import budgetguard.process.leases
 from budgetguard.adapters import openai as adapter
@@ -35,7 +35,6 @@ from budgetguard.budgets.rules import Budget, UserBudget, terms_key
 from budgetguard.calls import Answer
 from budgetguard.concurrency.steps import Step
 from budgetguard.errors import BudgetExceededError, StoreError
-from budgetguard.guards.admission import is_stored
 from budgetguard.guards.charge import Charge
 from budgetguard.guards.guard import Guard
 from budgetguard.guards.scope import Scope
@@ -59,6 +58,7 @@ from budgetguard.money import Money
 from budgetguard.prices.book import PriceBook
 from budgetguard.process.journal import Journal
 from budgetguard.process.keeper import Keeper
+from budgetguard.process.layers import is_stored
 from budgetguard.process.leases import Leases
 from budgetguard.process.state import PROCESS
 
@@ -166,7 +166,7 @@ class Client:
         self.leases = world.make_leases(self, link)
         if world.leased:
             self.guard.leases = self.leases
-        self.guard.async_shell = Shell(self)
+        self.guard.async_shell = self.guard.parts.async_shell = Shell(self)
         self.tasks: list[Task] = []
 
     def clock(self) -> float:
@@ -623,8 +623,8 @@ class World:
         """The provider: it bills what it was asked for, sometimes after a very long time, sometimes unheard."""
         charge, client = record.charge, record.client
         record.sent = True
-        if charge.spared is None:
-            hold = charge.hold
+        if charge.held.spared is None:
+            hold = charge.held.hold
             assert hold is not None
             ids = [hold.id] if is_stored(hold) else []
             assert {*ids, *hold.leases} <= self.oracle.admitted, "a call was sent without a hold (P10)"
@@ -633,12 +633,12 @@ class World:
             record.spared = True
         refused, unheard = self.random.random() < 0.1, self.random.random() < 0.1
         if not refused:
-            cap = charge.cap if charge.cap is not None else charge.call.max_output or 1
+            cap = charge.bounds.cap if charge.bounds.cap is not None else charge.call.max_output or 1
             tokens = self.random.randint(0, cap)
             usage = {"input_tokens": self.random.randint(1, 8), "output_tokens": tokens}
             record.bill = usage["input_tokens"] * INPUT + tokens * OUTPUT
-            assert record.bill <= charge.amount, "a call cost more than was held for it (P1)"
-        record.due = record.bill, charge.amount  # until the answer is heard
+            assert record.bill <= charge.held.amount, "a call cost more than was held for it (P1)"
+        record.due = record.bill, charge.held.amount  # until the answer is heard
         assert self.unbooked(client) <= ALLOWANCE, "more was spent than the allowance (P10)"
         slow = self.happens("slow")
         await self.sleep(client, self.random.uniform(TTL_MS, 3 * TTL_MS) if slow else self.random.uniform(10, 4000))
@@ -653,7 +653,7 @@ class World:
     def unbooked(self, client: Client) -> int:
         """What a process has spent, or holds, that no book shows."""
         return sum(
-            self.acked.get(key, record.charge.amount)
+            self.acked.get(key, record.charge.held.amount)
             for key, record in self.records.items()
             if record.spared and record.client is client and key not in self.oracle.entries and record.due is not None
         )
@@ -714,8 +714,7 @@ class World:
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, self.directory)
             stack.callback(self.store.close)
-            stack.enter_context(patch.object(budgetguard.guards.admission, "new_id", lambda: f"{next(ids):032x}"))
-            for module in (budgetguard.process.journal_files, budgetguard.process.leases):
+            for module in (budgetguard.guards.charge, budgetguard.process.journal_files, budgetguard.process.leases):
                 stack.enter_context(patch.object(module, "new_id", lambda: f"{next(ids):032x}"))
             stack.enter_context(patch.object(PROCESS, "reaper", Reaper(self)))
             stack.enter_context(patch.object(PROCESS, "keeper", Keeper(list, lambda: False)))
@@ -793,7 +792,7 @@ class World:
         """What leases paid for, but for calls that nobody lived to settle."""
         billed: Counter[str] = Counter()
         for key, record in self.records.items():
-            for account in record.charge.cover.leased:
+            for account in record.charge.plan.cover.leased:
                 if record.sent and not record.spared and (record.over or key in self.oracle.entries):
                     billed[account.key] += record.bill
         return billed

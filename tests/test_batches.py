@@ -490,7 +490,7 @@ class Endless(io.RawIOBase):
 
 def test_a_large_file_is_read_in_little_memory(made):
     """Ten megabytes here; line by line, so that it might be any size."""
-    reader = FileReader(made.guard, "openai", UNKNOWN_HOST)
+    reader = FileReader(made.guard.parts, "openai", UNKNOWN_HOST)
     reader.read(Endless(1))  # the vocabulary, the price list
     file = Endless(4_500)
     tracemalloc.start()
@@ -526,10 +526,10 @@ def test_a_file_is_not_read_on_the_event_loop(provider):
 def test_a_file_with_a_line_that_is_too_long_or_with_too_many_models_counts_as_unseen(made, monkeypatch):
     """What is kept of it would grow with it."""
     monkeypatch.setattr("budgetguard.guards.background.batches.MOST_LINE", 400)
-    reader = FileReader(made.guard, "openai", UNKNOWN_HOST)
+    reader = FileReader(made.guard.parts, "openai", UNKNOWN_HOST)
     assert reader.read(io.BytesIO(THREE)) is not None
     assert reader.read(io.BytesIO(lines(ask(1, user="x" * 400)))) is None
-    reader = FileReader(made.guard, "openai", UNKNOWN_HOST)
+    reader = FileReader(made.guard.parts, "openai", UNKNOWN_HOST)
     assert reader.read(io.BytesIO(lines(*[ask(1, model=f"gpt-4o-{n}") for n in range(101)]))) is None
 
 
@@ -572,7 +572,7 @@ def test_a_batch_that_was_cut_short_costs_at_most_its_dearest_requests(made):
 def test_the_fees_of_hosted_tools_are_booked_as_they_were_held(made):
     """A batch's usage has tokens only: two searches at $0.01 may have been made."""
     search = {"input": "hi", "tools": [{"type": "web_search"}], "max_tool_calls": 2, "max_output_tokens": 16}
-    reader = FileReader(made.guard, "openai", UNKNOWN_HOST)
+    reader = FileReader(made.guard.parts, "openai", UNKNOWN_HOST)
     file = reader.read(io.BytesIO(lines(ask(1, "/v1/responses", model="gpt-4o", messages=None, **search))))
     charge = made.guard.charge(adapter.find("POST", "/batches"), {"input_file_id": "file-1"}, (), "openai", None)
     charge.know(BatchFile.from_json(json.loads(json.dumps(file.as_json()))))
@@ -580,12 +580,12 @@ def test_the_fees_of_hosted_tools_are_booked_as_they_were_held(made):
     assert file.beside == 2 * 10_000_000
     cost = charge.cost(Answer(usage={"input_tokens": 1_000, "output_tokens": 10}, requests=1))
     assert cost == 2 * 10_000_000 + 1_000 * 1_250 + 10 * 5_000
-    assert charge.estimated
+    assert charge.beside.estimated
 
 
 def test_the_output_of_pictures_is_pictures(made):
     """A batch's usage does not say so."""
-    reader = FileReader(made.guard, "openai", UNKNOWN_HOST)
+    reader = FileReader(made.guard.parts, "openai", UNKNOWN_HOST)
     drawn = {"model": "gpt-image-1.5", "prompt": "a cat", "messages": None, "max_completion_tokens": None}
     file = reader.read(io.BytesIO(lines(ask(1, "/v1/images/generations", **drawn))))
     charge = made.guard.charge(adapter.find("POST", "/batches"), {"input_file_id": "file-1"}, (), "openai", None)

@@ -16,8 +16,8 @@ import budgetguard
 from benchmarks.shapes import INPUT, INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTPUT_PRICE, bill
 from budgetguard import Budget, BudgetBusyError, BudgetExceededError, BudgetManager, PriceBook
 from budgetguard.adapters import openai as adapter
+from budgetguard.guards.costs.projection import USEFUL_OUTPUT
 from budgetguard.guards.guard import Guard
-from budgetguard.guards.projection import USEFUL_OUTPUT
 from budgetguard.prices.hosts import host_of
 from budgetguard.testing import FakeProvider, Plan
 

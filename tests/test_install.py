@@ -230,7 +230,7 @@ def test_nothing_is_kept_of_a_call_that_is_over(provider, client):
         with pytest.raises(openai.InternalServerError):
             ask(client)
 
-    assert not request._passing
+    assert not request.PASSING
     assert PROCESS.open == {}
 
 

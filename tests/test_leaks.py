@@ -259,11 +259,11 @@ def test_a_call_that_was_sent_and_whose_end_nobody_took_in_is_not_free(manager, 
 def test_a_leftover_of_an_interrupted_call_lets_no_other_pass():
     """Another object may get the id() of one that is gone."""
     options = object()
-    request._passing[id(options)] = object()
+    request.PASSING[id(options)] = object()
     try:
         assert not request.is_passing(options)
     finally:
-        del request._passing[id(options)]
+        del request.PASSING[id(options)]
 
 
 # -- interruptions -----------------------------------------------------------------------------------------------------

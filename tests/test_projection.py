@@ -16,7 +16,7 @@ import budgetguard
 from budgetguard import Budget, BudgetExceededError, BudgetManager, PriceBook, UnpricedModelError
 from budgetguard.adapters.openai.requests import chat, completions, responses
 from budgetguard.calls import Call, Tools
-from budgetguard.guards.projection import Projection
+from budgetguard.guards.costs.projection import Projection
 from budgetguard.prices.hosts import host_of
 
 HTTP: Any = openai._base_client.__dict__.get("httpx2") or openai._base_client.__dict__["httpx"]

@@ -22,11 +22,11 @@ from simulation import DAY, World
 import budgetguard.stores.memory.store as memory_module
 from benchmarks import servers
 from budgetguard.errors import StoreError
-from budgetguard.guards.admission import is_stored
 from budgetguard.guards.charge import Charge
 from budgetguard.ledger import Account, Clock, Entry, Hold, Refusal, Settled, Store
 from budgetguard.process.journal import Journal
 from budgetguard.process.journal_files import JournalFile
+from budgetguard.process.layers import Books, Held, is_stored
 from budgetguard.process.leases import Leases
 from budgetguard.process.outbox import Post
 from budgetguard.process.tally import Tally
@@ -140,7 +140,7 @@ def test_everything_that_can_go_wrong_goes_wrong():
         sent += sum(record.sent for record in world.records.values())
         refused += sum(not record.sent for record in world.records.values())
         late += sum("late" in entry.flags for entry in world.store.entries())
-        kept += sum(record.charge.spared is not None for record in world.records.values())
+        kept += sum(record.charge.held.spared is not None for record in world.records.values())
     assert min(seen.values()) >= 10
     assert set(seen) == {"lost", "doubled", "late", "cancelled", "killed", "stopped", "slow", "clock", "away"}
     assert sent > 400
@@ -155,7 +155,7 @@ def test_leases_serve_calls_are_refused_and_die():
         world = World(seed, memory, leased=True).run()
         refused += sum(isinstance(answer, Refusal) for answer in world.heard.values())
         for key, record in world.records.items():
-            hold = record.charge.hold
+            hold = record.charge.held.hold
             if hold is not None and hold.leases:
                 leased += record.sent and not is_stored(hold)
                 adopted += record.client.dead and key in world.oracle.entries
@@ -277,27 +277,27 @@ STORES = [
 ]
 
 
-def sends_all_the_same(charge: Charge, error: StoreError) -> int:
-    assert charge.hold is not None
-    return charge.hold.amount
+def sends_all_the_same(books: Books, held: Held, error: StoreError) -> None:
+    assert held.hold is not None
+    held.amount = held.hold.amount
 
 
-def leaves_the_hold(charge: Charge, error: StoreError) -> int:
-    charge.hold = None
+def leaves_the_hold(books: Books, held: Held, error: StoreError) -> None:
+    held.hold = None
     raise error
 
 
-unspare = Charge._unspare
+unspare = Books._unspare
 
 CLIENTS = {
-    "sends without a store": (Charge, "_without_store", sends_all_the_same),
-    "does not give back": (Charge, "_without_store", leaves_the_hold),
+    "sends without a store": (Books, "without", sends_all_the_same),
+    "does not give back": (Books, "without", leaves_the_hold),
     "forgets interrupted ends": (Charge, "leave", lambda charge: None),
     "keeps in memory only": (JournalFile, "append", lambda file, lines, sync=True: None),
     "does not adopt": (Journal, "_adopt", lambda journal: None),
     "has no journal": (Journal, "keep", lambda journal, kept, landed=None: None),
     "never releases": (Journal, "give_back", lambda journal, hold_id: None),
-    "does not count its allowance": (Charge, "_unspare", lambda charge, cost: unspare(charge, 0)),
+    "does not count its allowance": (Books, "_unspare", lambda books, held, cost: unspare(books, held, 0)),
     "holds nothing on its allowance": (Tally, "held", property(lambda tally: 0)),
 }
 

@@ -20,7 +20,7 @@ from test_matrix import PRICES, bill, entries, manager
 
 import budgetguard
 from budgetguard import BudgetManager
-from budgetguard.guards.projection import Projection
+from budgetguard.guards.costs.projection import Projection
 from budgetguard.guards.settings import Settings
 from budgetguard.prices.book import PriceBook
 from budgetguard.process.state import PROCESS

@@ -8,8 +8,9 @@ so nothing is read before a call, and a changed budget holds from the next one o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ..ledger import Account, Balance, Clock, Millis, OnExpire, Stale, Store
 from .rules import USERS, Budget, UserBudget, model_keys, terms_key, unescape
@@ -37,11 +38,13 @@ class Cover:
     """Those of the accounts that this process may hold a part of."""
     plain: tuple[Account, ...] = ()
     """The others."""
-    _counters: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    plans: dict[Hashable, Any] = field(default_factory=dict, compare=False)
+    """What was worked out for calls that have this cover: it is void with it (`guards/plan.py`)."""
+    _counters: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     def with_accounts(self, accounts: tuple[Account, ...]) -> Cover:
         """The same for other accounts."""
-        return replace(self, accounts=accounts, plain=accounts, leased=(), _counters={})
+        return replace(self, accounts=accounts, plain=accounts, leased=(), plans={}, _counters={})
 
     def counters(self, model: str) -> tuple[str, ...]:
         """Keys of the accounts that a hold does not name: the leased, and what the user spends on this model."""
@@ -54,25 +57,30 @@ class Cover:
         return keys
 
 
+NO_COVER = Cover((), (), "release", False, 0, _FOREVER)
+"""What a call touches where there is no store."""
+
+
 class Coverage:
     """The rules and the users' budgets of one store, as far as this process knows them."""
 
     def __init__(self, budgets: Sequence[Budget], clock: Clock) -> None:
         self._budgets = tuple(budgets)
-        self._clock = clock
-        self._skew_ms: Millis = 0
+        self.clock = clock
+        self.skew_ms: Millis = 0
+        """How far the store's clock is ahead of this process's."""
         self._users: dict[str, tuple[int, UserBudget | None]] = {}
         self._covers: dict[str | None, dict[frozenset[tuple[str, str]], Cover]] = {}
         """By user, so that what is learned of one leaves the others' alone; then by all tags."""
 
     def now_ms(self) -> Millis:
         """The store's time, as far as this process knows it."""
-        return int(self._clock() * 1000) + self._skew_ms
+        return int(self.clock() * 1000) + self.skew_ms
 
     def cover(self, tags: Mapping[str, str], at_ms: Millis | None = None) -> Cover:
         """What a call with these tags touches, now or at another moment."""
         if at_ms is None:
-            at_ms = int(self._clock() * 1000) + self._skew_ms
+            at_ms = int(self.clock() * 1000) + self.skew_ms
         user, key = tags.get("user"), frozenset(tags.items())
         covers = self._covers.get(user)
         cover = None if covers is None else covers.get(key)
@@ -92,7 +100,7 @@ class Coverage:
             own = None if terms.body is None else UserBudget.from_text(terms.body, terms.version)
             self._note(unescape(terms.key.removeprefix(USERS)) if own is None else own.user, terms.version, own)
         if not stale.terms:
-            self._skew_ms = stale.now_ms - int(self._clock() * 1000)
+            self.skew_ms = stale.now_ms - int(self.clock() * 1000)
             self._covers.clear()
 
     def _note(self, user: str, version: int, own: UserBudget | None) -> None:

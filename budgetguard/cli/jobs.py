@@ -112,7 +112,7 @@ def _ask(guard: Guard, client: OpenAI, job: Job) -> Found:
     answer = endpoint.answer(reply)
     if not answer.final:
         return Found(job, "running")
-    return Found(job, "settled", guard.shell.run(guard.background.follow(guard, job.kind, answer)))
+    return Found(job, "settled", guard.shell.run(guard.background.follow(guard.parts, job.kind, answer)))
 
 
 def _client(base_url: str | None) -> OpenAI:

@@ -5,7 +5,7 @@ asyncio has the short way. Elsewhere nobody can be woken from another thread wit
 waits looks by itself.
 
 A store that blocks may still be asked from asyncio without a thread for each question (`ask`). Methods that are
-`askable` answer at once, if that does not take long; else they raise `Later`, and the answer comes by a future.
+`askable` answer at once, if that does not take long; else they raise `NotYet`, and the answer comes by a future.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Later(BaseException):
+class NotYet(BaseException):
     """A question is not answered yet: its future will be. Nobody but `ask` catches it."""
 
 
@@ -101,7 +101,7 @@ async def ask(loop: AbstractEventLoop, run: Callable[[], T]) -> T:
     _ASKING.question = question
     try:
         return run()
-    except Later:
+    except NotYet:
         pass
     finally:
         _ASKING.question = None

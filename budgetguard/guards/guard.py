@@ -9,39 +9,31 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from itertools import count
 from typing import Any
 
 from ..budgets.accounts import Coverage
-from ..budgets.rules import Budget, terms_key
-from ..calls import NOTHING, UNKNOWN_HOST, Answer, Endpoint, Host
-from ..errors import ConfigError, UnpricedModelError
-from ..ledger import (
-    Account,
-    Balance,
-    Clock,
-    Conflict,
-    OwnTime,
-    Stale,
-    Store,
-)
-from ..money import Nano
+from ..budgets.rules import Budget
+from ..calls import UNKNOWN_HOST, Endpoint, Host
+from ..errors import ConfigError
+from ..ledger import Account, Balance, Clock, Conflict, OwnTime, Store
 from ..prices.book import PriceBook
 from ..process.journal import Journal
 from ..process.journal_files import Kept
+from ..process.layers import Ledger
 from ..process.leases import Leases
 from ..process.state import PROCESS, Process
 from ..process.tally import Tally
+from .admission import Asked
 from .background.background import Background
 from .background.batches import BatchCharge
 from .charge import Charge
+from .parts import Notices, Parts
+from .plan import Plans
 from .scope import NO_TAGS, Scope
 from .settings import Settings
 from .shells import AsyncShell, Shell
 
 log = logging.getLogger("budgetguard")
-
-_SETTLED_RESPONSES = 10_000
 
 
 class Guard:
@@ -78,19 +70,54 @@ class Guard:
         self.clock = clock
         self.settings = settings or Settings()
         self.process = process
-        self.spare = self.settings.spare()
-        self.journal = None if store is None else Journal.of(store, self._land, self.settings.journal)
-        self.leases: Leases | None = None
-        if store is not None and self.journal is not None and any(budget.lease for budget in budgets):
-            self.leases = Leases(store, self.journal, self.settings.ttl_ms)
+        spare = self.settings.spare()
+        journal = None if store is None else Journal.of(store, self._land, self.settings.journal)
+        leases: Leases | None = None
+        if store is not None and journal is not None and any(budget.lease for budget in budgets):
+            leases = Leases(store, journal, self.settings.ttl_ms)
+        self.ledger = Ledger(store, journal, leases, spare, self.settings.allowance)
         self.shell = Shell()
         self.async_shell = AsyncShell()
-        self._settled: dict[str, Mapping[str, str]] = {}
         self.background = Background(store)
-        self._warned: set[str] = set()
-        self._cuts = count(1)
-        self.cut_answers = 0
+        self.notices = Notices()
+        self.parts = Parts(
+            plans=Plans(self.prices, self.coverage, stored=store is not None),
+            ledger=self.ledger,
+            settings=self.settings,
+            notices=self.notices,
+            later=self.background,
+            shell=self.shell,
+            async_shell=self.async_shell,
+            clock=clock,
+        )
+
+    @property
+    def journal(self) -> Journal | None:
+        """Where settlements wait while the store is away; there is one for every store."""
+        return self.ledger.books.journal
+
+    @journal.setter
+    def journal(self, journal: Journal | None) -> None:
+        self.ledger.books.journal = journal
+
+    @property
+    def leases(self) -> Leases | None:
+        """The parts of budgets that this process holds, where one may be leased."""
+        return self.ledger.slices.leases
+
+    @leases.setter
+    def leases(self, leases: Leases | None) -> None:
+        self.ledger.slices.leases = leases
+
+    @property
+    def spare(self) -> Tally | None:
+        """What may be spent while the store is away."""
+        return self.ledger.books.spare
+
+    @property
+    def cut_answers(self) -> int:
         """How many answers ended at an output cap that was added here."""
+        return self.notices.cut_answers
 
     # -- which ledgers -------------------------------------------------------------------------------------------
 
@@ -114,8 +141,9 @@ class Guard:
         tags = scope.tags if scope is not None else NO_TAGS
         if call.user is not None and "user" not in tags:
             tags = {**tags, "user": call.user}
-        made = Charge if call.file is None else BatchCharge
-        return made(self, endpoint, call, provider=provider, scope=scope, tags=tags, host=host)
+        asked = Asked(endpoint, provider, host, tags, scope)
+        tallies: Sequence[Tally] = () if scope is None and self.process.tally is None else self.tallies(scope)
+        return (Charge if call.file is None else BatchCharge)(self.parts, asked, call, tallies)
 
     def tallies(self, scope: Scope | None) -> tuple[Tally, ...]:
         """The limits of this process that a call in this scope is under."""
@@ -125,50 +153,11 @@ class Guard:
 
     def balances(self, tags: Mapping[str, str], scope: Scope | None) -> list[tuple[Account, Balance]]:
         """Every account that a call with these tags touches now, and what it has taken; reads the store."""
-        self.read_terms(tags)
-        pairs = [(tally.account, tally.balance) for tally in self.tallies(scope)]
-        if self.store is None:
-            return pairs
-        accounts = self.coverage.cover(tags).accounts
-        keys = [key for account in accounts for key in (account.key, *account.window)]
-        taken = {balance.key: balance for balance in self.store.balances(keys)}
-        for account in accounts:
-            parts = [taken[key] for key in (account.key, *account.window)]
-            settled, held = sum(part.settled for part in parts), sum(part.held for part in parts)
-            pairs.append((account, Balance(account.key, settled, held)))
-        return pairs
-
-    def read_terms(self, tags: Mapping[str, str]) -> None:
-        """Ask the store for the budget of the user in these tags, where there is no hold that would be told of it."""
-        if self.store is not None and "user" in tags:
-            terms = self.store.terms(terms_key(tags["user"]))
-            if terms is not None:
-                self.coverage.learn(Stale(0, (terms,)))
-
-    # -- what it cost --------------------------------------------------------------------------------------------
-
-    def true_cost(self, provider: str | None, asked: str, answer: Answer) -> Nano | None:
-        """The price of an answer by the model that answered, else by the one asked for; `None` if it is not known."""
-        at_ms = self.coverage.now_ms()
-        try:
-            tariff = self.prices.settlement(provider, asked, answer.model, answer.tier, at_ms)
-            cost = tariff.cost(answer.usage or NOTHING)
-            for model, usage in answer.also:
-                cost += self.prices.tariff(provider, model, answer.tier, at_ms).cost(usage)
-        except UnpricedModelError:
-            self.warn_unpriced(answer.model or asked)
-            return None
-        return cost
-
-    def note_settled(self, response_id: str, tags: Mapping[str, str]) -> None:
-        """Remember for a while that the cost of a response is on the books, and under which tags."""
-        if len(self._settled) >= _SETTLED_RESPONSES:
-            self._settled.pop(next(iter(self._settled)), None)
-        self._settled[response_id] = tags
+        return self.parts.balances(tags, self.tallies(scope))
 
     def settled_tags(self, response_id: str | None) -> Mapping[str, str] | None:
         """The tags of the guarded call that this response answered; `None` if there was none."""
-        return None if response_id is None else self._settled.get(response_id)
+        return self.notices.settled_tags(response_id)
 
     # -- while the store is away ---------------------------------------------------------------------------------
 
@@ -193,47 +182,10 @@ class Guard:
         assert self.store is not None
         hold, entry = kept.hold, kept.entry
         if kept.asked is not None:
-            self.read_terms(entry.tags)
+            self.parts.read_terms(entry.tags)
             cover = self.coverage.cover(entry.tags, kept.at_ms)
             hold = hold._replace(accounts=cover.accounts)
             entry = entry._replace(accounts=cover.counters(kept.asked))
         outcome = self.store.settle(hold, entry)
         if isinstance(outcome, Conflict):
             log.error("call %s was settled at %d before, now at %d", hold.id, outcome.recorded, entry.cost)
-
-    # -- saying things once --------------------------------------------------------------------------------------
-
-    def warn_once(self, key: str, text: str, *args: object) -> None:
-        """Log a warning the first time that there is cause for it."""
-        if key not in self._warned:
-            self._warned.add(key)
-            log.warning(text, *args)
-
-    def warn_opaque(self, name: str) -> None:
-        """Say that an operation is let through but cannot be counted."""
-        self.warn_once(
-            name, "%s: its cost cannot be read from its reply and is not counted; budgets only gate it", name
-        )
-
-    def warn_unpriced(self, model: str) -> None:
-        """Say that a model's cost is not known, where no budget had to know it."""
-        self.warn_once(f"unpriced {model}", "the price of %r is not known: what it costs is not counted", model)
-
-    def note_fewer(self, calls: int, field: str) -> None:
-        """Say that hosted tools were bounded to what a budget had room for."""
-        self.warn_once(
-            "tools",
-            "a hard budget had room for %d calls of hosted tools, each of which reads the model's context once more: "
-            "%s was set to that; state it yourself, or raise the budget",
-            calls,
-            field,
-        )
-
-    def note_cut(self, cap: int) -> None:
-        """Count an answer that ended at a cap of ours, and say so."""
-        self.cut_answers = next(self._cuts)
-        self.warn_once(
-            "cut",
-            "an answer was cut at %d output tokens, the share of its budget: state an output cap, or lower in_flight",
-            cap,
-        )

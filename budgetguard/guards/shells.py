@@ -20,9 +20,15 @@ T = TypeVar("T")
 
 _STORE_THREADS = 8
 
+OVER = frozenset({"watched", "ended"})
+"""The states of a charge that whoever made the call has no more to do with."""
+
 
 class Shell:
     """Runs charges where it stands."""
+
+    blocks = True
+    """Whether it may wait for a store between two steps."""
 
     def send(
         self,
@@ -31,26 +37,28 @@ class Shell:
         observe: Callable[[T], None],
         failed: Callable[[BaseException], None],
     ) -> T:
-        """Admit a charge, send its call, and close it."""
+        """Admit a charge, send its call, and close it: at once where that can be, else by the steps of each."""
+        left = False
         try:
             try:
-                self.run(charge.admit())
+                if not charge.admitted(self.blocks):
+                    self.run(charge.admit())
                 response = proceed()
                 observe(response)
                 return response
             except GeneratorExit as error:  # a coroutine that is thrown away cannot wait for anything
                 failed(error)
-                charge.watched = True
+                left = True
                 charge.leave()
                 raise
             except BaseException as error:
                 failed(error)
                 raise
             finally:
-                if not charge.watched:
+                if not (left or charge.state == "watched" or charge.closed(self.blocks)):
                     self.run(charge.close())
         finally:  # interrupted in there
-            if not (charge.ended or charge.watched):
+            if not (left or charge.state in OVER):
                 charge.leave()
 
     def run(self, steps: Steps[T]) -> T:
@@ -78,6 +86,8 @@ class Shell:
 class AsyncShell:
     """Runs charges on an event loop: what may block goes to a thread, and survives the cancellation of its task."""
 
+    blocks = False
+
     def __init__(self) -> None:
         self._threads: ThreadPoolExecutor | None = None
         self._pid = 0
@@ -89,26 +99,28 @@ class AsyncShell:
         observe: Callable[[T], None],
         failed: Callable[[BaseException], None],
     ) -> T:
-        """Admit a charge, send its call, and close it."""
+        """Admit a charge, send its call, and close it: at once where that can be, else by the steps of each."""
+        left = False
         try:
             try:
-                await self.run(charge.admit())
+                if not charge.admitted(self.blocks):
+                    await self.run(charge.admit())
                 response = await proceed()
                 observe(response)
                 return response
             except GeneratorExit as error:  # a coroutine that is thrown away cannot wait for anything
                 failed(error)
-                charge.watched = True
+                left = True
                 charge.leave()
                 raise
             except BaseException as error:
                 failed(error)
                 raise
             finally:
-                if not charge.watched:
+                if not (left or charge.state == "watched" or charge.closed(self.blocks)):
                     await self.run(charge.close())
         finally:  # interrupted in there
-            if not (charge.ended or charge.watched):
+            if not (left or charge.state in OVER):
                 charge.leave()
 
     async def run(self, steps: Steps[T]) -> T:

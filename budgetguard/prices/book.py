@@ -170,7 +170,7 @@ class PriceBook:
         met = self._met.get(key, frozenset())
         if name not in met and len(met) < _MOST_MET and len(self._met) < _MANY:
             self._met[key] = met | {name}
-            self._cache.quotes.clear()
+            self._cache = _Cards(self._cache.snapshot)
 
     def assumes(self, provider: str | None, asked: str, answered: str | None, tier: str) -> bool:
         """Whether the price of an answer in this tier is one that was assumed, as nothing is known of the tier."""
@@ -198,6 +198,15 @@ class PriceBook:
             quote = self._quote(provider, model, tier, int(now_ms), sure=sure)
             _keep(self._cards().quotes, key, quote)
         return quote
+
+    def edition(self) -> object:
+        """The state of all prices: another object as soon as any of them may be another one. See `holds`."""
+        return self._cards()
+
+    def holds(self, edition: object, until_ms: int) -> bool:
+        """Whether what was quoted from an edition until a time is what would be quoted now."""
+        cards = self._cache
+        return cards is edition and cards.snapshot is self._source() and self._clock() * 1000 < until_ms
 
     def tariff(self, provider: str | None, model: str, tier: str | None, at_ms: int) -> Tariff:
         """

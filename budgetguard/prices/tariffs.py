@@ -23,7 +23,7 @@ from typing import TypeAlias
 
 from ..calls import Usage
 from ..errors import UnpricedModelError
-from ..money import Nano, nano_from_pico
+from ..money import PICO_PER_NANO, Nano
 
 PriceSteps: TypeAlias = tuple[tuple[int, Fraction], ...]
 """
@@ -187,7 +187,7 @@ class Tariff:
             total += count * rates[kind]
         if self._request:
             total += max(usage.get("requests", 1), 1) * rates["requests"]
-        return nano_from_pico(-(-total // self._denominator))
+        return -(-total // (self._denominator * PICO_PER_NANO))
 
     def rates(self) -> Iterator[tuple[str, int, Fraction]]:
         """Every price: the kind, the input tokens above which it holds (-1: always), pico-dollars for one."""
@@ -275,6 +275,16 @@ class Quote(Tariff):
         self.context = context
         self.until_ms = until_ms
         self.open = open
+
+    def flat(self) -> tuple[int, int, int] | None:
+        """
+        The prices of an input token and an output token, and what to divide them by to have pico-dollars; `None` where
+        there is more to a price: its size, least amounts, a fee.
+        """
+        rates = self._rates[0]
+        if self.free or self._starts or self._least or self._request or "input_tokens" not in rates:
+            return None
+        return rates["input_tokens"], rates.get("output_tokens", 0), self._denominator
 
     def input_pico(self, input_tokens: int) -> int | None:
         """What plain input of this size costs at most, in pico-dollars; `None` where that takes `cost` to say."""

@@ -18,9 +18,9 @@ from ..calls import Answer, Endpoint
 from ..concurrency.interrupts import raise_interruption
 from ..concurrency.steps import Step, Steps
 from ..errors import StoreError
+from ..guards.background.background import Follow
 from ..guards.background.batches import BatchFile, FileReader
 from ..guards.background.pieces import Piece, put_together, read_piece
-from ..guards.charge import Follow
 from .exchange import (
     Exchange,
     body_of,
@@ -71,7 +71,7 @@ def after(request: Exchange, response: Any, seen: SeenAnswers) -> Steps[None]:
 
 
 def _follow(request: Exchange, response: Any) -> Steps[None]:
-    look = Follow(request.guard, request.endpoint)
+    look = Follow(request.guard.parts, request.guard.background, request.endpoint)
     try:
         http = http_response(response)
         if request.unread and http is not None:
@@ -118,7 +118,7 @@ def _note(request: Exchange, response: Any, seen: SeenAnswers) -> Steps[None]:
         uploads.note(_upload_id(request), answer.id, seen if isinstance(seen, Piece) else None)
     elif way == "complete":
         pieces = uploads.end(_upload_id(request), part_ids(body_of(request.options) or {}))
-        seen = None if pieces is None else put_together(FileReader(guard, *request.place()), pieces)
+        seen = None if pieces is None else put_together(FileReader(guard.parts, *request.asked()), pieces)
     if isinstance(seen, BatchFile):
         yield from guard.background.note_file(answer.id, seen, guard.coverage.now_ms())
 
@@ -130,7 +130,7 @@ def _upload_id(request: Exchange) -> str:
 def _read(request: Exchange, file: Any, read: Callable[[FileReader, IO[bytes]], SeenAnswers]) -> SeenAnswers:
     """What is in a file as the SDK takes it: bytes, a path, an open file, or one of these with a name."""
     content = file[1] if isinstance(file, tuple) else file
-    reader = FileReader(request.guard, *request.place())
+    reader = FileReader(request.guard.parts, *request.asked())
     if isinstance(content, str):
         content = content.encode()
     if isinstance(content, bytes | bytearray):

@@ -10,8 +10,9 @@ from __future__ import annotations
 import copy
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 from ..adapters.openai import cap_field
 from ..adapters.openai.errors import (
@@ -25,12 +26,12 @@ from ..adapters.openai.usage import stated_cost
 from ..calls import NOTHING, Answer, Endpoint, Host, Reply
 from ..concurrency.interrupts import raise_interruption
 from ..errors import BudgetExceededError, UnpricedModelError
+from ..guards.admission import NO_BOUNDS
 from ..guards.charge import Charge
 from ..guards.guard import Guard
 from ..guards.scope import Scope
 from ..money import Nano
 from ..prices.hosts import CAPS, Server, host_of, learn, trust, trusted, without
-from .attempts import Attempts
 from .streams import watch
 
 log = logging.getLogger("budgetguard")
@@ -40,9 +41,15 @@ _COST_HEADER = "x-litellm-response-cost"
 
 _RAW_HEADER = "X-Stainless-Raw-Response"
 _STREAMED = "stream"
+_PARSED = "openai.types"
+"""Where the classes of bodies are that the SDK parsed, the common case."""
+
+_PLACE = "_budgetguard_place"
+"""Where the place of a client is found in its `__dict__`."""
+
 _MISSING = object()
 
-_passing: dict[int, Any] = {}
+PASSING: dict[int, Any] = {}
 """
 The options of every call on its way, by their id(). They are kept, so that no other object gets the id of one whose
 call was interrupted before it could be taken out.
@@ -55,7 +62,8 @@ class Exchange:
     __slots__ = (
         "added",
         "args",
-        "attempts",
+        "ask_usage",
+        "billed",
         "body",
         "charge",
         "client",
@@ -64,15 +72,28 @@ class Exchange:
         "guard",
         "guessed",
         "kwargs",
+        "lost",
         "options",
         "passing",
+        "place",
         "raw",
-        "server",
+        "response",
+        "wrapped",
     )
+    place: Place
 
     def __init__(
-        self, client: Any, guard: Guard, endpoint: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        wrapped: Callable[..., Any],
+        client: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        guard: Guard,
+        endpoint: Endpoint,
     ) -> None:
+        self.wrapped = wrapped
+        """The SDK's own function."""
         self.client = client
         self.guard = guard
         self.endpoint = endpoint
@@ -82,9 +103,21 @@ class Exchange:
         """The SDK's options of the call: method, path, body, headers."""
         headers = self.options.headers
         self.raw = headers.get(_RAW_HEADER) if headers else None
-        self.attempts = Attempts(client, ())
+        self.billed: Collection[int] = ()
+        """The error statuses that the host bills."""
+        self.lost: int | None = None
+        """
+        How many requests may have been billed without an answer; `None`: none was seen going out.
+
+        The SDK tries again by itself. Each request is lost until its end is seen: a connection that was never made and
+        an error status cost nothing; one that broke off, or that nobody waited for, may have been answered.
+        """
+        self.response: Any = None
+        """The last response, if the last request had one."""
         self.body: Mapping[str, Any] = NOTHING
         self.charge: Charge | None = None
+        self.ask_usage = False
+        """Whether the stream is asked for its usage, which the caller did not."""
         self.passing = 0
         self.added: Mapping[str, Any] = NOTHING
         """The fields that only we sent."""
@@ -97,21 +130,33 @@ class Exchange:
         """Whether the reply comes back with its body unread. Read from the request: every reply can be iterated."""
         return bool(self.kwargs.get("stream")) or self.raw == _STREAMED
 
+    @property
+    def _server(self) -> Server:
+        return self.place.server(self.body.get("model"))
+
     def open(self, scope: Scope | None) -> Charge:
         """Read the request, and make its charge."""
-        options, guard = self.options, self.guard
-        body = body_of(options)
+        options, guard, client = self.options, self.guard, self.client
+        body = options.json_data
+        if type(body) is not dict or options.extra_json:
+            body = body_of(options)
         self.body = {} if body is None else body
-        url = self.client.base_url  # asked once: the SDK works it out each time
-        server = self.server = _server(self.client, url, self.body.get("model"))
-        host = without(host_of(*server), self.dropped)
-        self.attempts = Attempts(self.client, host.billed)
+        self.added = NOTHING
+        place: Place | None = client.__dict__.get(_PLACE)
+        if place is None or place.url is not client.base_url or place.query != client._custom_query:
+            place = place_of(client)
+        self.place = place
+        model = self.body.get("model")
+        host = host_of(place.name, place.version, place.port, model if isinstance(model, str) else "", place.azure)
+        if self.dropped:
+            host = without(host, self.dropped)
+        self.billed, self.lost, self.response = host.billed, None, None
         files = files_of(options.files) if options.files else ()
         charge = self.charge = guard.charge(
-            self.endpoint, self.body, files, guard.prices.provider(url.host), scope, host=host
+            self.endpoint, self.body, files, guard.prices.provider(place.name), scope, host=host
         )
-        if server.azure and (deployment := _deployment(url)) not in {"", charge.call.model}:
-            charge.call = charge.call._replace(model=_dearer(charge, deployment))
+        if place.deployment and place.deployment != charge.call.model:
+            charge.call = charge.call._replace(model=_dearer(charge, place.deployment))
         if body is None:
             charge.call = charge.call._replace(
                 unread=True, unknown_input=True, cap=None, max_output=None, default_output=None
@@ -119,29 +164,27 @@ class Exchange:
         elif host.refuses and charge.call.cap is not None and cap_field(self.endpoint, host) is None:
             charge.call = charge.call._replace(cap=None)
         if charge.call.stream and self.raw != _STREAMED and self.endpoint.amend is not None:
-            charge.ask_usage = self._asks_usage()
+            self.ask_usage = self._asks_usage()
         return charge
 
-    def place(self) -> tuple[str | None, Host]:
-        """Where the request goes: the provider whose prices count there, and what is known of the host."""
-        url = self.client.base_url
-        return self.guard.prices.provider(url.host), host_of(*_server(self.client, url, None))
+    def asked(self) -> tuple[str | None, Host]:
+        """Whom the request asks: the provider whose prices count there, and what is known of the host."""
+        place = place_of(self.client)
+        return self.guard.prices.provider(place.name), host_of(*place.server(None))
 
-    def amended(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments, with the cap and the wish for usage that the charge decided on. The caller's stay as is."""
-        options = self._amended_options()
+    def proceed(self) -> Any:
+        """Send it, with the cap and the wish for usage that the charge decided on; the caller's arguments stay."""
+        options, charge = self.options, self.charge
+        assert charge is not None
+        if charge.bounds is not NO_BOUNDS or self.ask_usage or callable(options.post_parser):
+            options = self._amended_options()
         self.passing = id(options)
-        _passing[self.passing] = options
+        PASSING[self.passing] = options
         if options is self.options:
-            return self.args, self.kwargs
+            return self.wrapped(*self.args, **self.kwargs)
         if len(self.args) > 1:
-            return (self.args[0], options, *self.args[2:]), self.kwargs
-        return self.args, {**self.kwargs, "options": options}
-
-    def passed(self) -> None:
-        """Note that the call is over."""
-        _passing.pop(self.passing, None)
-        self.attempts.response = None
+            return self.wrapped(self.args[0], options, *self.args[2:], **self.kwargs)
+        return self.wrapped(*self.args, **{**self.kwargs, "options": options})
 
     def again(self, error: Exception) -> bool:
         """
@@ -150,13 +193,13 @@ class Exchange:
         The error of a request that was sent without any is the caller's.
         """
         if self.guessed:
-            trust(self.server)
+            trust(self._server)
         elif self.dropped and isinstance(error, BudgetExceededError):
-            learn(self.server, self.dropped)
+            learn(self._server, self.dropped)
         if not self.added:
             return False
         refused = refused_fields(error, self.added)
-        if not (refused or self.dropped or trusted(self.server)) and is_unexplained(error, self.body):
+        if not (refused or self.dropped or trusted(self._server)) and is_unexplained(error, self.body):
             self.guessed = True
             refused = dict.fromkeys((*self.added, *(CAPS if not self.added.keys().isdisjoint(CAPS) else ())), 0)
         self.dropped = {**self.dropped, **refused}
@@ -169,8 +212,13 @@ class Exchange:
         if charge.answer is not None:  # the parser showed it
             return
         try:
-            self._understood(charge)
-            self._observe(charge, response)
+            if self.lost or self.dropped or not charge.asked.host.known:
+                self._understood(charge)
+            answer = self.endpoint.answer
+            if answer is not None and type(response).__module__.startswith(_PARSED):
+                charge.answer = answer(response)
+            else:
+                self._observe(charge, response)
         except Exception as error:
             raise_interruption(error)
             log.exception("the reply of call %s could not be read", charge.id)
@@ -179,42 +227,41 @@ class Exchange:
     def failed(self, error: BaseException) -> None:
         """Take in that the call raised."""
         charge = self.charge
-        if charge is None or charge.watched or charge.answer is not None or not charge.sent:
+        if charge is None or charge.state != "sent" or charge.answer is not None:
             return
-        paid, attempts = paid_reply(error), self.attempts
+        paid, lost = paid_reply(error), self.lost
         if paid is not None:
             self.observe(paid)
             return
-        if attempts.lost is None:
+        if lost is None:
             charge.failed(free=not self.passing or free_failure(error))
-        elif 400 in charge.host.billed and filtered(error):
-            charge.lost = attempts.lost
+        elif 400 in charge.asked.host.billed and filtered(error):
+            charge.note(lost=lost)
             charge.refused()
-        elif attempts.succeeded:
-            charge.lost = attempts.lost
+        elif self.response is not None and 200 <= self.response.status_code < 300:
+            charge.note(lost=lost)
             charge.failed(free=False)
         else:
-            charge.lost = max(attempts.lost - 1, 0)
-            charge.failed(free=attempts.lost == 0)
+            charge.note(lost=max(lost - 1, 0))
+            charge.failed(free=lost == 0)
 
     def _understood(self, charge: Charge) -> None:
         """Take in what a successful answer says beside its body: of earlier attempts, of the host, of the cost."""
-        attempts = self.attempts
-        if attempts.lost:
-            charge.lost = attempts.lost
+        if self.lost:
+            charge.note(lost=self.lost)
         if self.dropped:
-            learn(self.server, self.dropped)
-        if charge.host.known:
+            learn(self._server, self.dropped)
+        if charge.asked.host.known:
             return
         if self.added:
-            trust(self.server)
-        if attempts.response is not None:
-            charge.stated = _stated(attempts.response.headers.get(_COST_HEADER))
+            trust(self._server)
+        if self.response is not None:
+            charge.note(stated=_stated(self.response.headers.get(_COST_HEADER)))
 
     def _observe(self, charge: Charge, response: Any) -> None:
         http = http_response(response)
         if http is not None and (self.unread or "event-stream" in http.headers.get("content-type", "")):
-            watch(charge, http, is_async=is_async(self.client))
+            watch(charge, http, is_async=is_async(self.client), ask_usage=self.ask_usage)
             return
         answer = self.endpoint.answer
         if answer is None:
@@ -230,16 +277,17 @@ class Exchange:
         charge, amend, original = self.charge, self.endpoint.amend, self.options
         assert charge is not None
         changed: dict[str, Any] = {}
-        if amend is not None and (charge.cap is not None or charge.ask_usage):
-            body, takes = amend(self.body, charge.cap, charge.ask_usage, charge.host), charge.host.takes
+        host, bounds = charge.asked.host, charge.bounds
+        if amend is not None and (bounds.cap is not None or self.ask_usage):
+            body, takes = amend(self.body, bounds.cap, self.ask_usage, host), host.takes
             changed = {
                 name: value
                 for name, value in body.items()
                 if value is not self.body.get(name, _MISSING) and takes(name, value)
             }
-        charge.ask_usage = "stream_options" in changed
-        for name, value in charge.bounds.items():
-            if charge.host.takes(name, value):
+        self.ask_usage = "stream_options" in changed
+        for name, value in bounds.more.items():
+            if host.takes(name, value):
                 changed[name] = value
         self.added = changed
         parse = original.post_parser
@@ -264,28 +312,49 @@ class Exchange:
 
     def _asks_usage(self) -> bool:
         assert self.charge is not None
-        server, hosts = self.server, self.guard.settings.usage_hosts
-        return self.charge.host.usage or server.name in hosts or f"{server.name}:{server.port}" in hosts
+        place, hosts = self.place, self.guard.settings.usage_hosts
+        return self.charge.asked.host.usage or place.name in hosts or f"{place.name}:{place.port}" in hosts
+
+
+current_exchange: ContextVar[Exchange | None] = ContextVar("budgetguard_exchange", default=None)
+"""The call that is on its way here."""
 
 
 def is_passing(options: Any) -> bool:
     """Whether a call with these options is on its way: a second wrapper of ours beneath the first lets it pass."""
-    return _passing.get(id(options)) is options
+    return PASSING.get(id(options)) is options
 
 
-def _server(client: Any, url: Any, model: Any) -> Server:
-    """Whom a client asks: an Azure client names its API version, another one may have it in its query."""
-    version, query = client.__dict__.get("_api_version"), client._custom_query
+class Place(NamedTuple):
+    """Where a client sends to."""
+
+    url: Any
+    query: Mapping[str, Any]
+    name: str
+    """The host, without a port."""
+    version: str | None
+    """The API version: an Azure client names it, another one may have it in its query."""
+    port: int | None
+    azure: bool
+    deployment: str
+    """The one in the URL of an Azure client, which answers whatever model the body names; "" if none is."""
+
+    def server(self, model: Any) -> Server:
+        """Who answers when this model is asked for."""
+        return Server(self.name, self.version, self.port, model if isinstance(model, str) else "", self.azure)
+
+
+def place_of(client: Any) -> Place:
+    """Where a client sends to. It is kept: its URL works out every part of it each time."""
+    fields, url, query = client.__dict__, client.base_url, client._custom_query
+    version, deployment = fields.get("_api_version"), ""
     azure = isinstance(version, str)
     if query and not azure and b"/deployments/" in url.raw_path:
         azure, version = True, query.get("api-version")
-    return Server(url.host, version, url.port, model if isinstance(model, str) else "", azure)
-
-
-def _deployment(url: Any) -> str:
-    """The deployment in the URL of an Azure client, which answers whatever model the body names; "" if none is."""
-    name: bytes = url.raw_path.partition(b"/deployments/")[2].partition(b"/")[0]
-    return name.decode("ascii")
+    if azure:
+        deployment = url.raw_path.partition(b"/deployments/")[2].partition(b"/")[0].decode("ascii")
+    place = fields[_PLACE] = Place(url, dict(query), url.host, version, url.port, azure, deployment)
+    return place
 
 
 def _dearer(charge: Charge, other: str) -> str:
@@ -293,7 +362,7 @@ def _dearer(charge: Charge, other: str) -> str:
 
     def most(model: str) -> Nano:
         try:
-            quote = charge.guard.prices.quote(charge.provider, model, charge.call.tier)
+            quote = charge.parts.plans.prices.quote(charge.asked.provider, model, charge.call.tier)
         except UnpricedModelError:
             return -1
         return quote.cost({"input_tokens": 1_000, "output_tokens": 1_000})
@@ -342,7 +411,7 @@ def _change(options: Any, body: Mapping[str, Any], changed: Mapping[str, Any]) -
 
 def http_response(response: Any) -> Any:
     """The HTTP response inside what `request` returned; `None` for a parsed body."""
-    if type(response).__module__.startswith("openai.types"):  # a parsed body, the common case
+    if type(response).__module__.startswith(_PARSED):
         return None
     # Not `getattr`: it is slow for what a pydantic model does not have.
     fields = getattr(response, "__dict__", None) or {}

@@ -20,6 +20,7 @@ import wrapt
 
 from ..adapters import openai as adapter
 from ..adapters.openai import may_cost
+from ..adapters.openai.errors import never_sent
 from ..config import configured_guard
 from ..errors import ConfigError
 from ..guards.charge import Charge
@@ -28,8 +29,7 @@ from ..guards.scope import Scope, current
 from ..prices.hosts import host_of
 from ..process.state import PROCESS
 from .asides import after, before, is_aside
-from .attempts import current_attempts
-from .exchange import Exchange, is_passing
+from .exchange import PASSING, Exchange, current_exchange, is_passing
 from .streams import listen, listen_async
 from .websockets import SOCKETS, client_of, entrances, gate
 
@@ -53,7 +53,8 @@ class _State:
     """What is installed, and for whom it acts."""
 
     everywhere = False
-    wanted = False
+    wanted: ClassVar[list[bool]] = []
+    """Not empty while the wrappers are to act: `wrapt` asks for its truth, and would call a function."""
     hooked: ClassVar[set[str]] = set()
     """Modules that are patched when they are imported."""
     patched: ClassVar[dict[tuple[Any, str], wrapt.FunctionWrapper[..., Any]]] = {}
@@ -72,14 +73,15 @@ def patch(manager: HasGuard | Guard | None = None) -> None:
         PROCESS.guard = _guard_in(manager)
     elif PROCESS.guard is None:
         PROCESS.guard = configured_guard()
-    _State.wanted = False  # look again: another tool may have taken ours out since
+    _State.wanted.clear()  # look again: another tool may have taken ours out since
     install()
     _State.everywhere = True
 
 
 def unpatch() -> None:
     """Undo `patch`: the SDK's classes are what they were, and the process has no default manager."""
-    _State.everywhere = _State.wanted = False
+    _State.everywhere = False
+    _State.wanted.clear()
     PROCESS.guard = None
     for (owner, name), wrapper in list(_State.patched.items()):
         if owner.__dict__.get(name) is wrapper:
@@ -118,6 +120,8 @@ def _mark(client: Any, mark: tuple[Guard | None]) -> None:
 
 
 def _copied(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    if instance is None:
+        return _unbound(_copied, wrapped, args, kwargs)
     made = wrapped(*args, **kwargs)
     mark = instance.__dict__.get(_MARK)
     if mark is not None:
@@ -129,7 +133,7 @@ def install() -> None:
     """Have the wrappers in place, now or when the SDK is imported; they act for guarded clients and inside scopes."""
     if _State.wanted:
         return
-    _State.wanted = True
+    _State.wanted.append(True)
     for module, hook in {"openai._base_client": _install, **dict.fromkeys(SOCKETS, _install_gates)}.items():
         if module not in _State.hooked:
             _State.hooked.add(module)
@@ -166,24 +170,14 @@ def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
             return
         layer = getattr(layer, "__wrapped__", None)
     # Another tool's uninstrument may leave ours behind: the flag makes it idle there.
-    wrapped = wrapt.FunctionWrapper(owner.__dict__[name], _with_instance(wrapper), enabled=_enabled)
+    wrapped = wrapt.FunctionWrapper(owner.__dict__[name], wrapper, enabled=_State.wanted)  # type: ignore[arg-type]
     setattr(owner, name, wrapped)
     _State.patched[owner, name] = wrapped
 
 
-def _with_instance(wrapper: Callable[..., Any]) -> Callable[..., Any]:
-    """The wrapper, also for a tool that took the method from the class's `__dict__` and passes the object first."""
-
-    def called(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        if instance is None:
-            return wrapper(partial(wrapped, args[0]), args[0], args[1:], kwargs)
-        return wrapper(wrapped, instance, args, kwargs)
-
-    return called
-
-
-def _enabled() -> bool:
-    return _State.wanted
+def _unbound(wrapper: Callable[..., Any], wrapped: Any, args: Any, kwargs: Any) -> Any:
+    """The wrapper, called by a tool that took the method from the class's `__dict__`: it passes the object first."""
+    return wrapper(partial(wrapped, args[0]), args[0], args[1:], kwargs)
 
 
 def _guard_in(manager: HasGuard | Guard) -> Guard:
@@ -200,7 +194,9 @@ def _guard_of(client: Any, scope: Scope | None) -> Guard | None:
     mark = client.__dict__.get(_MARK)
     if mark is not None:
         return mark[0] or default_guard()
-    return default_guard() if _State.everywhere or scope is not None else None
+    if not (_State.everywhere or scope is not None):
+        return None
+    return PROCESS.guard or _bare_guard()
 
 
 _bare: list[Guard] = []
@@ -214,7 +210,9 @@ def _bare_guard() -> Guard:
 
 
 def _request(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    request = _begin(instance, args, kwargs)
+    if instance is None:
+        return _unbound(_request, wrapped, args, kwargs)
+    request = _begin(wrapped, instance, args, kwargs)
     if request is None:
         return wrapped(*args, **kwargs)
     if request.endpoint.request is None:
@@ -223,26 +221,25 @@ def _request(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[st
         request.guard.shell.run(after(request, response, seen))
         return response
 
-    def proceed() -> Any:
-        args, kwargs = request.amended()
-        return wrapped(*args, **kwargs)
-
     while True:
         charge = request.open(current.get())
-        above = current_attempts.get()
-        current_attempts.set(request.attempts)
+        above = current_exchange.get()
+        current_exchange.set(request)
         try:
-            return request.guard.shell.send(charge, proceed, request.observe, request.failed)
+            return request.guard.shell.send(charge, request.proceed, request.observe, request.failed)
         except Exception as error:
             if not request.again(error):
                 raise
         finally:
-            current_attempts.set(above)  # by no token: a coroutine that is thrown away may end in another context
-            request.passed()
+            current_exchange.set(above)  # by no token: a coroutine that is thrown away may end in another context
+            PASSING.pop(request.passing, None)
+            request.response = None
 
 
 async def _request_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    request = _begin(instance, args, kwargs)
+    if instance is None:
+        return await _unbound(_request_async, wrapped, args, kwargs)
+    request = _begin(wrapped, instance, args, kwargs)
     if request is None:
         return await wrapped(*args, **kwargs)
     if request.endpoint.request is None:
@@ -251,53 +248,62 @@ async def _request_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwa
         await request.guard.async_shell.run(after(request, response, seen))
         return response
 
-    def proceed() -> Any:
-        args, kwargs = request.amended()
-        return wrapped(*args, **kwargs)
-
     while True:
         charge = request.open(current.get())
-        above = current_attempts.get()
-        current_attempts.set(request.attempts)
+        above = current_exchange.get()
+        current_exchange.set(request)
         try:
-            return await request.guard.async_shell.send(charge, proceed, request.observe, request.failed)
+            return await request.guard.async_shell.send(charge, request.proceed, request.observe, request.failed)
         except Exception as error:
             if not request.again(error):
                 raise
         finally:
-            current_attempts.set(above)  # by no token: a coroutine that is thrown away may end in another context
-            request.passed()
+            current_exchange.set(above)  # by no token: a coroutine that is thrown away may end in another context
+            PASSING.pop(request.passing, None)
+            request.response = None
 
 
 def _attempt(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-    attempts = current_attempts.get()
-    if attempts is None or attempts.client is not instance:
+    if instance is None:
+        return _unbound(_attempt, wrapped, args, kwargs)
+    request = current_exchange.get()
+    if request is None or request.client is not instance:
         return wrapped(*args, **kwargs)
-    attempts.begin()
+    lost = request.lost or 0
+    request.lost, request.response = lost + 1, None
     try:
         response = wrapped(*args, **kwargs)
     except BaseException as error:
-        attempts.failed(error)
+        if never_sent(error):
+            request.lost = lost
         raise
-    attempts.answered(response)
+    request.response = response
+    if response.status_code != 408 or 408 not in request.billed:  # a time-out there is as one here
+        request.lost = lost
     return response
 
 
 async def _attempt_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-    attempts = current_attempts.get()
-    if attempts is None or attempts.client is not instance:
+    if instance is None:
+        return await _unbound(_attempt_async, wrapped, args, kwargs)
+    request = current_exchange.get()
+    if request is None or request.client is not instance:
         return await wrapped(*args, **kwargs)
-    attempts.begin()
+    lost = request.lost or 0
+    request.lost, request.response = lost + 1, None
     try:
         response = await wrapped(*args, **kwargs)
     except BaseException as error:
-        attempts.failed(error)
+        if never_sent(error):
+            request.lost = lost
         raise
-    attempts.answered(response)
+    request.response = response
+    if response.status_code != 408 or 408 not in request.billed:  # a time-out there is as one here
+        request.lost = lost
     return response
 
 
-def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Exchange | None:
+def _begin(wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Exchange | None:
     """The request, if it costs money or tells of what does, and some ledger covers it."""
     options = args[1] if len(args) > 1 else kwargs["options"]
     endpoint = adapter.find(options.method, options.url)
@@ -305,15 +311,17 @@ def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Exchan
         if may_cost(options.method, options.url):
             _say_uncounted(client, options.url)
         return None
-    if is_passing(options) or (endpoint.request is None and not is_aside(endpoint)):
+    if (PASSING and is_passing(options)) or (endpoint.request is None and not is_aside(endpoint)):
         return None
     if endpoint.free_at_home and host_of(client.base_url.host).openai:
         return None
     scope = current.get()
-    guard = _guard_of(client, scope)
-    if guard is None or not guard.covers(scope):
+    guard = PROCESS.guard if scope is None and _State.everywhere and _MARK not in client.__dict__ else None
+    if guard is None:
+        guard = _guard_of(client, scope)
+    if guard is None or (guard.store is None and not guard.covers(scope)):
         return None
-    return Exchange(client, guard, endpoint, args, kwargs)
+    return Exchange(wrapped, client, args, kwargs, guard=guard, endpoint=endpoint)
 
 
 def _say_uncounted(client: Any, path: str) -> None:
@@ -330,24 +338,32 @@ def _say_uncounted(client: Any, path: str) -> None:
 
 
 def _stream(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    if instance is None:
+        return _unbound(_stream, wrapped, args, kwargs)
     return listen(wrapped(*args, **kwargs), instance.response)
 
 
 def _stream_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    if instance is None:
+        return _unbound(_stream_async, wrapped, args, kwargs)
     return listen_async(wrapped(*args, **kwargs), instance.response)
 
 
 def _enter(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-    charge = _gate(instance)
-    if charge is not None:
-        charge.guard.shell.send(charge, lambda: None, lambda _: None, lambda _: None)
+    if instance is None:
+        return _unbound(_enter, wrapped, args, kwargs)
+    guard, charge = _gate(instance)
+    if guard is not None and charge is not None:
+        guard.shell.send(charge, lambda: None, lambda _: None, lambda _: None)
     return wrapped(*args, **kwargs)
 
 
 async def _enter_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-    charge = _gate(instance)
-    if charge is not None:
-        await charge.guard.async_shell.send(charge, _nothing, lambda _: None, lambda _: None)
+    if instance is None:
+        return await _unbound(_enter_async, wrapped, args, kwargs)
+    guard, charge = _gate(instance)
+    if guard is not None and charge is not None:
+        await guard.async_shell.send(charge, _nothing, lambda _: None, lambda _: None)
     return await wrapped(*args, **kwargs)
 
 
@@ -355,10 +371,10 @@ async def _nothing() -> None:
     """What is sent for a gate."""
 
 
-def _gate(manager: Any) -> Charge | None:
-    """The charge of a WebSocket connection, if some ledger covers it."""
+def _gate(manager: Any) -> tuple[Guard | None, Charge | None]:
+    """The guard and the charge of a WebSocket connection, if some ledger covers it."""
     scope = current.get()
     guard = _guard_of(client_of(manager), scope)
     if guard is None or not guard.covers(scope):
-        return None
-    return gate(guard, manager, scope)
+        return None, None
+    return guard, gate(guard, manager, scope)

@@ -27,15 +27,16 @@ from ..process.state import PROCESS
 from .watches import Watch
 
 if TYPE_CHECKING:
-    from ..guards.charge import Charge, Follow
+    from ..guards.background.background import Follow
+    from ..guards.charge import Charge
 
 EXTENSION = "budgetguard"
 """Where the watch of a response is found in its `extensions`."""
 
 
-def watch(charge: Charge | Follow, response: Any, is_async: bool) -> None:
+def watch(charge: Charge | Follow, response: Any, *, is_async: bool, ask_usage: bool = False) -> None:
     """Put a watch on an HTTP response, of httpx or httpx2. A body that was read already is taken in at once."""
-    seen = Watch(charge, response, read=response.is_closed)
+    seen = Watch(charge, response, read=response.is_closed, ask_usage=ask_usage)
     response.extensions[EXTENSION] = seen
     if response.is_closed:  # as a mock transport gives it
         seen.take(response.content)
@@ -46,7 +47,7 @@ def watch(charge: Charge | Follow, response: Any, is_async: bool) -> None:
     seen.body = ref(body)
     PROCESS.open[id(seen)] = seen
     PROCESS.open.pop(id(charge), None)
-    charge.watched = True
+    charge.state = "watched"
 
 
 def listen(items: Iterator[Any], response: Any) -> Iterator[Any]:
@@ -97,7 +98,7 @@ async def _finish(seen: Watch) -> None:
     """`Watch.finish`, in a task."""
     try:
         if seen.conclude():
-            await seen.charge.guard.async_shell.run(seen.close())
+            await seen.charge.parts.async_shell.run(seen.close())
     except BaseException:
         REAPER.put(seen.repeat)
         raise

@@ -21,7 +21,8 @@ from ..process.state import PROCESS
 
 if TYPE_CHECKING:
     from ..concurrency.steps import Steps
-    from ..guards.charge import Charge, Follow
+    from ..guards.background.background import Follow
+    from ..guards.charge import Charge
     from ..process.keeper import Living
 
 log = logging.getLogger("budgetguard")
@@ -34,6 +35,7 @@ class Watch:
     """The charge of one unread body, and what was heard of it so far."""
 
     __slots__ = (
+        "_ask_usage",
         "_buffer",
         "_inflate",
         "_last",
@@ -50,8 +52,9 @@ class Watch:
         "whole",
     )
 
-    def __init__(self, charge: Charge | Follow, response: Any, *, read: bool = False) -> None:
+    def __init__(self, charge: Charge | Follow, response: Any, *, read: bool = False, ask_usage: bool = False) -> None:
         self.charge = charge
+        self._ask_usage = ask_usage
         self.body: Callable[[], object] = bool
         """A weak reference to the body that is watched: `None` once nobody can read it any more."""
         self.decoder: CodeType | None = None
@@ -64,7 +67,7 @@ class Watch:
         """Whether the body cannot be understood: it is then settled as held."""
         kind = response.headers.get("content-type", "")
         self.sse = "event-stream" in kind or (charge.call.stream and "json" not in kind)
-        make = charge.endpoint.listener
+        make = charge.asked.endpoint.listener
         self.listener = make() if make is not None and self.sse else None
         self._inflate = bytes if read else _inflater(response.headers.get("content-encoding", "identity"))
         self._buffer = bytearray()
@@ -85,7 +88,7 @@ class Watch:
             raise_interruption(error)
             log.exception("an item of a stream could not be read")
             return False
-        if not self.charge.ask_usage:
+        if not self._ask_usage:
             return False
         if not hide:
             _forget_null_usage(item)
@@ -133,8 +136,8 @@ class Watch:
             self._event(self._buffer)
             self._hear_error(sys.exc_info()[1])
             self.charge.interrupted(self.listener, self._ending())
-        elif self.charge.endpoint.answer is not None:
-            self.charge.observe(self._reply(self.charge.endpoint.answer))
+        elif self.charge.asked.endpoint.answer is not None:
+            self.charge.observe(self._reply(self.charge.asked.endpoint.answer))
         else:
             self.charge.observe(Answer())
         self._taken_in = True
@@ -159,7 +162,7 @@ class Watch:
     def end(self) -> None:
         """Take in what was heard and end the charge, once."""
         if self.conclude():
-            self.charge.guard.shell.run(self.close())
+            self.charge.parts.shell.run(self.close())
 
     def finish(self) -> None:
         """`end`, in another thread if this one is interrupted."""
@@ -175,7 +178,7 @@ class Watch:
             self._open[:] = [True]
             self.end()
         else:
-            self.charge.guard.shell.run(self.close())
+            self.charge.parts.shell.run(self.close())
 
     def abandon(self) -> None:
         """`end` for a body that nobody has closed, or will read any more."""

@@ -30,7 +30,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 from ..concurrency.interrupts import raise_interruption
 from ..concurrency.locks import latch, mutex, take
-from ..concurrency.loops import Later, Question, asked
+from ..concurrency.loops import NotYet, Question, asked
 from ..errors import StoreError
 from .permissions import access_of, open_file
 
@@ -247,7 +247,7 @@ class Combiner:
         operation.wake = question.later(partial(self._outcome, operation, timeout_s), timeout_s)
         if not self._line_up(operation):
             self._serve()
-        raise Later
+        raise NotYet
 
     def _outcome(self, operation: Operation, timeout_s: float) -> Any:
         """The result of an operation. One that is not finished has come to its deadline, and leaves the queue."""

@@ -17,6 +17,7 @@ from . import written
 from .input.messages import text
 from .input.tools import IMAGE_MODEL, SEARCHES, gigabytes
 from .usage import (
+    COSTS,
     TEXT_TOTALS,
     fields,
     media_usage,
@@ -51,6 +52,8 @@ _READ = (
 )
 """The fields of a text reply that are read here."""
 
+_FINISH = ("finish_reason",)
+
 _EXTRA = frozenset(
     {"web_search_call", "file_search_call", "code_interpreter_call", "shell_call", "image_generation_call"}
 )
@@ -71,13 +74,15 @@ def chat(reply: Any) -> Answer:
     """A chat completion, or a legacy completion. A model that searches does so once a call, for a fee."""
     said = fields(reply, _READ)
     usage = fields(said.get("usage"))
-    model = text(said, "model")
+    model = said.get("model")
+    if type(model) is not str or not model:
+        model = text(said, "model")
     choices = said.get("choices")
     choices = choices if type(choices) is list else _list(choices)
     counts = token_usage(usage)
     cut = False
     for choice in choices:
-        if read(choice, "finish_reason") == "length":
+        if fields(choice, _FINISH).get("finish_reason") == "length":
             cut = True
     if counts is None and (elsewhere := usage_beside(said, choices)) is not None:
         usage = fields(elsewhere)
@@ -87,8 +92,9 @@ def chat(reply: Any) -> Answer:
             counts["web_searches"] = 1
         elif _RESEARCH in model:
             _add_research(usage, counts)
-    cost, fee = stated_cost(usage)
+    cost, fee = (None, 0) if COSTS.isdisjoint(usage) else stated_cost(usage)
     free = cost is None and not counts and not choices and is_error(said)
+    tier, id_ = said.get("service_tier"), said.get("id")
     lacks: Sequence[str] = ()
     heard = NO_HEARD
     if counts is not None and not ((counts.get("output_tokens") and "input_tokens" in counts) or cost or free):
@@ -97,9 +103,9 @@ def chat(reply: Any) -> Answer:
     return Answer(
         model=model,
         usage=counts,
-        tier=text(said, "service_tier"),
+        tier=None if tier is None else text(said, "service_tier"),
         cost=cost,
-        id=text(said, "id"),
+        id=id_ if type(id_) is str and id_ else text(said, "id"),
         free=free,
         cut=cut,
         fee=fee,

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...calls import NOTHING, UNKNOWN_HOST, UNREAD, Call, Host
-from .input.messages import Input, given, is_body, items, text, whole
+from .input.messages import MOST, Input, given, is_body, items, text, whole
 from .input.reasoning import WISHES, reasons, thinks
 from .input.tools import ROUTING, added, hosted, is_hosted, others, searches
 
@@ -31,14 +31,19 @@ _STORED = frozenset({"previous_response_id", "conversation", "prompt"})
 
 def chat(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
     """`chat.completions.create`, `parse` and `stream`."""
-    if not is_body(body):
+    if type(body) is not dict and not is_body(body):
         return UNREAD
     seen = Input()
     seen.messages(body.get("messages"))
-    model = text(body, "model") or ""
-    capped = whole(body, "max_completion_tokens") if "max_completion_tokens" in body else None
+    model = body.get("model")
+    if type(model) is not str:
+        model = text(body, "model") or ""
+    capped = body.get("max_completion_tokens")
+    if capped is not None and not (type(capped) is int and 0 <= capped < MOST):
+        capped = whole(body, "max_completion_tokens")
     if "max_tokens" in body and (older := whole(body, "max_tokens")) is not None:
         capped = max(capped or 0, older)
+    named = body.get("user")
     call = Call(
         model=model,
         texts=seen.texts,
@@ -49,7 +54,7 @@ def chat(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOW
         cap="max_completion_tokens",
         stream="stream" in body and body["stream"] is True,
         tier=text(body, "service_tier") if "service_tier" in body else None,
-        user=user(body),
+        user=named if type(named) is str and named else user(body),
         unknown_input=seen.unknown,
         thinks=reasons(model),
     )
@@ -228,8 +233,11 @@ def moderations(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host =
 def user(body: Mapping[str, Any]) -> str | None:
     """The end user that a request names: `user`, else `safety_identifier`, else `metadata.user_id`."""
     for name in _NAMES:
-        if name in body and (named := text(body, name)):
-            return named
+        if name in body:
+            value = body[name]
+            named = value if type(value) is str else text(body, name)
+            if named:
+                return named
     if "metadata" not in body:
         return None
     metadata = body["metadata"]

@@ -23,7 +23,8 @@ _MOST_DOLLARS = 9_000_000
 _NANO_A_TICK = Decimal("0.1")
 """xAI's `cost_in_usd_ticks`: 10**10 are a dollar."""
 
-_COSTS = frozenset({"cost", "estimated_cost", "cost_in_usd_ticks", "cost_details"})
+COSTS = frozenset({"cost", "estimated_cost", "cost_in_usd_ticks", "cost_details"})
+"""The fields in which a cost is stated."""
 
 _READ = "cache_read_tokens"
 _WRITE = "cache_write_tokens"
@@ -103,7 +104,7 @@ def media_usage(usage: Any) -> dict[str, int] | None:
     if (asked is None and given is None) or min(asked or 0, given or 0) < 0:
         return None
     counts = {"input_tokens": asked or 0, "output_tokens": given or 0}
-    _add_details(said, counts)
+    _add(said, _BESIDE, _DETAILS, counts)
     return counts
 
 
@@ -125,7 +126,7 @@ def token_usage(usage: Any) -> dict[str, int] | None:
     if total != asked + given:
         return _odd_usage(said)
     counts = {"input_tokens": asked, "output_tokens": given}  # as nearly everybody says it
-    _add_details(said, counts)
+    _add(said, _BESIDE, _DETAILS, counts)
     if _READ in counts or _WRITE in counts:
         cached = counts.get(_READ, 0) + counts.get(_WRITE, 0)
         if cached > asked:
@@ -140,7 +141,7 @@ def _odd_usage(said: Mapping[str, Any]) -> dict[str, int] | None:
     if min(asked or 0, given or 0) < 0 or (asked is None and given is None and total <= 0):
         return None
     counts: dict[str, int] = {}
-    _add_details(said, counts)
+    _add(said, _BESIDE, _DETAILS, counts)
     sent, written = asked or 0, given or 0
     if sent or written:
         sent += _cached_beside(said, counts, sent, written, total)
@@ -186,27 +187,22 @@ def _larger(first: int | None, second: int | None) -> int | None:
     return second if first is None else first if second is None else max(first, second)
 
 
-def _add_details(said: Mapping[str, Any], counts: dict[str, int]) -> None:
-    """Add the parts of the totals, each by the largest of the names that it is said by."""
+def _add(
+    said: Mapping[str, Any], kinds: Mapping[str, str], inner: Mapping[str, Mapping[str, str]], counts: dict[str, int]
+) -> None:
+    """
+    Add the parts of the totals, each by the largest of the names that it is said by.
+
+    `kinds` are the names that count here; `inner` are those of details, with the names in them.
+    """
     for name, value in said.items():
         if not value:
             continue
-        if name in _DETAILS:
-            _add(fields(value), _DETAILS[name], counts)
-        elif name in _BESIDE and (number := _number(value) or 0) > 0:
-            kind = _BESIDE[name]
+        if name in inner:
+            _add(fields(value), inner[name], _INNER, counts)
+        elif name in kinds and (number := _number(value) or 0) > 0:
+            kind = kinds[name]
             counts[kind] = max(counts.get(kind, 0), number)
-
-
-def _add(said: Mapping[str, Any], kinds: Mapping[str, str], counts: dict[str, int]) -> None:
-    for name, value in said.items():
-        if not value:
-            continue
-        if name in kinds:
-            if (number := _number(value) or 0) > 0:
-                counts[kinds[name]] = max(counts.get(kinds[name], 0), number)
-        elif name in _INNER:
-            _add(fields(value), _INNER[name], counts)
 
 
 def number_of(item: Any, name: str) -> int:
@@ -276,7 +272,7 @@ def stated_cost(usage: Any) -> tuple[int | None, int]:
     is not said, the usage is priced. A stated 0 says nothing: proxies put it where they know no price.
     """
     said = usage if type(usage) is dict else fields(usage)
-    if _COSTS.isdisjoint(said):
+    if COSTS.isdisjoint(said):
         return None, 0
     cost = _dollars(said.get("cost")) or _dollars(said.get("estimated_cost")) or _ticks(said.get("cost_in_usd_ticks"))
     upstream = _dollars(read(said.get("cost_details"), "upstream_inference_cost"))

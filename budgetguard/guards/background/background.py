@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from ...calls import Answer, Call, Endpoint
+from ...budgets.accounts import NO_COVER
+from ...calls import UNKNOWN_HOST, Answer, Call, Ending, Endpoint, Listener
+from ...concurrency.interrupts import raise_interruption
 from ...concurrency.steps import Step, Steps
 from ...ledger import Account, Hold, Millis, Store, Terms
 from ...money import Nano
-from ..admission import BACKGROUND_TTL_MS
-from ..charge import Charge
+from ..admission import BACKGROUND_TTL_MS, Asked
+from ..charge import Charge, ChargeState, end_of
+from ..parts import Parts
+from ..plan import CallPlan
 from .batches import BatchCharge, BatchFile
 from .pieces import Uploads
-
-if TYPE_CHECKING:
-    from ..guard import Guard
 
 log = logging.getLogger("budgetguard")
 _V = TypeVar("_V")
@@ -82,14 +83,14 @@ class Background:
     def keep(self, charge: Charge, answer: Answer) -> Steps[None]:
         """Keep the hold of work that has begun until a look at it shows its usage, in this process or another."""
         if answer.id is None:
-            charge.answer, charge.ended = Answer(), False
+            charge.reopen(Answer())
             yield from charge.close()
             return
-        key = _key(charge.endpoint.name, answer.id)
+        key = _key(charge.asked.endpoint.name, answer.id)
         _put(self._charges, key, charge)
         yield from self._write(key, _charge_text(charge))
 
-    def follow(self, guard: Guard, kind: str, answer: Answer) -> Steps[Nano | None]:
+    def follow(self, parts: Parts, kind: str, answer: Answer) -> Steps[Nano | None]:
         """A look showed how such work stands: settle its hold, if it has one and is at its end; the cost, then."""
         if answer.id is None or not answer.final:
             return None
@@ -99,8 +100,8 @@ class Background:
             text = yield from self._read(key)
             if text is None:
                 return None
-            charge = _charge(guard, text)
-        charge.answer, charge.ended = answer, False
+            charge = _charge(parts, text)
+        charge.reopen(answer)
         yield from charge.close()
         yield from self._write(key, None)
         return charge.cost(answer)
@@ -176,37 +177,72 @@ def _job(kind: str, name: str, said: Mapping[str, Any]) -> Job:
 
 
 def _charge_text(charge: Charge) -> str:
+    asked, hold = charge.asked, charge.held.hold
     said = {
         "hold": charge.id,
-        "endpoint": charge.endpoint.name,
-        "provider": charge.provider,
-        "host": charge.host.name,
+        "endpoint": asked.endpoint.name,
+        "provider": asked.provider,
+        "host": asked.host.name,
         "model": charge.call.model,
-        "amount": charge.amount,
-        "accounts": [account.key for account in charge.cover.accounts],
-        "held": charge.hold is not None,
-        "ttl_ms": None if charge.hold is None else charge.hold.ttl_ms,
-        "tags": dict(charge.tags),
+        "amount": charge.held.amount,
+        "accounts": [account.key for account in charge.plan.cover.accounts],
+        "held": hold is not None,
+        "ttl_ms": None if hold is None else hold.ttl_ms,
+        "tags": dict(asked.tags),
     }
     if isinstance(charge, BatchCharge) and charge.file is not None:
         said["file"] = charge.file.as_json()
     return json.dumps(said)
 
 
-def _charge(guard: Guard, text: str) -> Charge:
+def _charge(parts: Parts, text: str) -> Charge:
     """The charge of work that another process sent."""
     data = json.loads(text)
-    endpoint = Endpoint(data["endpoint"], "POST", "", None)
+    asked = Asked(Endpoint(data["endpoint"], "POST", "", None), data["provider"], UNKNOWN_HOST, data["tags"])
     call = Call(data["model"], background=True)
-    make = BatchCharge if "file" in data else Charge
-    charge = make(guard, endpoint, call, provider=data["provider"], scope=None, tags=data["tags"])
-    charge.id = data["hold"]
-    charge.amount = data["amount"]
-    charge.sent = True
+    charge = (BatchCharge if "file" in data else Charge)(parts, asked, call)
+    held, accounts = charge.held, tuple(Account(key) for key in data["accounts"])
+    held.id, held.amount = data["hold"], data["amount"]
+    charge.state = "sent"
     if isinstance(charge, BatchCharge):
         charge.know(BatchFile.from_json(data["file"]))
-    accounts = tuple(Account(key) for key in data["accounts"])
-    charge.cover = charge.cover.with_accounts(accounts)
+    cover = NO_COVER.with_accounts(accounts)
+    charge.plan = CallPlan(cover, counters=cover.counters(call.model))
     if data["held"]:
-        charge.hold = Hold(charge.id, accounts, charge.amount, tags=charge.tags, model=call.model)
+        held.hold = Hold(charge.id, accounts, held.amount, tags=asked.tags, model=call.model)
     return charge
+
+
+class Follow:
+    """A look at earlier work in the background: it holds nothing itself, and settles that work's hold."""
+
+    def __init__(self, parts: Parts, background: Background, endpoint: Endpoint) -> None:
+        self.parts = parts
+        self.asked = Asked(endpoint, None, UNKNOWN_HOST)
+        self.call = Call("", stream=False)
+        self.id = ""
+        self.state: ChargeState = "sent"
+        self.answers: Sequence[Answer] = ()
+        self._background = background
+
+    def observe(self, *answers: Answer) -> None:
+        """Take in how the work stands."""
+        self.answers = answers
+
+    def interrupted(self, listener: Listener | None, _ending: Ending) -> None:
+        """Take in what its stream said of it, if that was its last word."""
+        if listener is not None and listener.done:
+            self.answers = (end_of(listener, self.id),)
+
+    def living(self) -> None:
+        """Nothing."""
+
+    def close(self) -> Steps[None]:
+        """Settle the hold of the work, if it is at its end."""
+        follows = self.asked.endpoint.follows
+        for answer in self.answers:
+            try:
+                yield from self._background.follow(self.parts, follows, answer)
+            except Exception as error:
+                raise_interruption(error)
+                log.exception("%s %s could not be settled", follows, answer.id)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from time import thread_time
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from ...adapters.openai import find
 from ...adapters.openai.batches import TIER, line
@@ -19,13 +19,13 @@ from ...calls import Answer, Call, Host, Usage
 from ...concurrency.steps import Steps
 from ...errors import BudgetExceededError, StoreError, UnpricedModelError
 from ...money import Nano
+from ...prices.book import PriceBook, Quote
 from ...prices.tariffs import TOOL_KINDS
+from ..admission import NO_BOUNDS, Admission, Bounds, Planned
 from ..charge import Charge
-from ..projection import Projection, Wish
-
-if TYPE_CHECKING:
-    from ...prices.book import PriceBook, Quote
-    from ..guard import Guard
+from ..costs.projection import Projection, Wish
+from ..parts import Parts
+from ..plan import CallPlan
 
 COUNTING_S = 5.0
 """CPU seconds that the tokenizer may take for one file; the requests behind are bounded by their bytes."""
@@ -115,8 +115,9 @@ class BatchFile:
 class FileReader:
     """Adds up the requests of one file, line by line. `add` says `False` for a line that nobody here can price."""
 
-    def __init__(self, guard: Guard, provider: str | None, host: Host) -> None:
-        self._guard = guard
+    def __init__(self, parts: Parts, provider: str | None, host: Host) -> None:
+        self._settings = parts.settings
+        self._prices = parts.plans.prices
         self._provider = provider
         self._host = host
         self._parts: dict[str, Part] = {}
@@ -171,17 +172,17 @@ class FileReader:
             self._uncapped += 1
 
     def _one(self, call: Call) -> Part:
-        guard = self._guard
-        quote = guard.prices.quote(self._provider, call.model, TIER, sure=True)
+        prices, settings = self._prices, self._settings
+        quote = prices.quote(self._provider, call.model, TIER, sure=True)
         projection = Projection(
             call,
             quote,
-            guard.prices,
+            prices,
             provider=self._provider,
-            output_guess=guard.settings.output_guess,
-            context_guess=guard.settings.context_guess,
+            output_guess=settings.output_guess,
+            context_guess=settings.context_guess,
             sure=self._host.openai,
-            others=[guard.prices.quote(self._provider, model, TIER, sure=True) for model in call.others],
+            others=[prices.quote(self._provider, model, TIER, sure=True) for model in call.others],
         )
         if thread_time() < self._until_s:
             projection.count()
@@ -195,7 +196,7 @@ class FileReader:
 
     def _beside(self, also: Sequence[tuple[str, Usage]]) -> Nano:
         """What other models cost."""
-        return sum(self._guard.prices.quote(self._provider, model, None).cost(usage) for model, usage in also)
+        return sum(self._prices.quote(self._provider, model, None).cost(usage) for model, usage in also)
 
 
 class BatchCharge(Charge):
@@ -204,16 +205,20 @@ class BatchCharge(Charge):
     __slots__ = ("file",)
     file: BatchFile | None
 
+    def admitted(self, blocks: bool) -> bool:
+        """Never at once: what is known of the file is read first."""
+        return False
+
     def admit(self) -> Steps[None]:
         """Hold what all requests of the file can cost, or raise; afterwards the batch may be made."""
-        guard, file_id = self.guard, self.call.file or ""
+        parts, file_id = self.parts, self.call.file or ""
         try:
-            self.know((yield from guard.background.file(file_id)))
+            self.know((yield from parts.later.file(file_id)))
         except StoreError:  # its own reserve says so, if it is still away
             self.know(None)
         if self.file is None:
-            guard.warn_once(
-                self.endpoint.name,
+            parts.notices.warn_once(
+                self.asked.endpoint.name,
                 "batches: file %s was not read here as it was uploaded, so what its batch costs is not counted, and "
                 "budgets only gate it: upload it by files.create where the same budgets hold",
                 file_id,
@@ -225,33 +230,25 @@ class BatchCharge(Charge):
         self.file = file
         if file is not None:
             self.call = self.call._replace(model=file.model)
-            self.estimated = len(file.parts) > 1 or file.beside > 0
+            self.beside = self.beside._replace(estimated=len(file.parts) > 1 or file.beside > 0)
         else:
-            self.endpoint = replace(self.endpoint, opaque=True)
+            self.asked = self.asked._replace(endpoint=replace(self.asked.endpoint, opaque=True))
 
-    def _price(self) -> Quote | None:
+    def _planned(self) -> CallPlan:
         if self.file is not None and not self.file.parts:  # moderations only
-            self.free = True
-            return None
-        return super()._price()
+            return self.parts.plans.free(self.call.model, self.asked.tags)
+        return super()._planned()
 
-    def _hold(self, quote: Quote) -> Steps[None]:
-        assert self.file is not None
-        self.projection = _FileProjection(self.file, self.call, quote, self.guard.prices)
-        try:
-            yield from self._place()
-        except BudgetExceededError as error:
-            if self.file.uncapped:
-                error.add_note(
-                    f"{self.file.uncapped} of the {self.file.requests} requests in the file state no output cap, and "
-                    "count with their model's maximum: state one in the file (max_completion_tokens, max_output_tokens)"
-                )
-            raise
+    def _admission(self) -> Admission:
+        assert self.file is not None or self.asked.endpoint.opaque
+        if self.file is None:
+            return super()._admission()
+        return _FileAdmission(self, self.file)
 
     def cost(self, answer: Answer) -> Nano:
         """The true cost, in the batch tier; of several models that of the dearest, as usage is told for all at once."""
         assert self.file is not None
-        if self.free or self.unpriced or answer.free:
+        if self.plan.free or self.plan.unpriced or answer.free:
             return 0
         if answer.cost is not None:
             return answer.cost
@@ -264,17 +261,41 @@ class BatchCharge(Charge):
         try:
             costs = [self._cost(model, answer.model, usage) for model in self.file.parts]
         except UnpricedModelError:
-            self.guard.warn_unpriced(answer.model or self.call.model)
+            self.parts.notices.warn_unpriced(answer.model or self.call.model)
             return most
         cost = costs[0] if len(costs) == 1 else min(max(costs, default=most), most)
         return cost + self.file.beside
 
     def _cost(self, model: str, answered: str | None, usage: Mapping[str, int]) -> Nano:
         assert self.file is not None
-        guard = self.guard
-        named = answered if len(self.file.parts) == 1 else None
-        tariff = guard.prices.settlement(self.provider, model, named, TIER, guard.coverage.now_ms())
+        plans, named = self.parts.plans, answered if len(self.file.parts) == 1 else None
+        tariff = plans.prices.settlement(self.asked.provider, model, named, TIER, plans.coverage.now_ms())
         return tariff.cost(usage, longest=self.file.parts[model].longest)
+
+
+class _FileAdmission(Admission):
+    """The admission of a file of requests."""
+
+    __slots__ = ("_file",)
+
+    def __init__(self, it: Planned, file: BatchFile) -> None:
+        super().__init__(it)
+        self._file = file
+
+    def hold(self) -> Steps[Bounds]:
+        """Hold what all of them can cost, or raise; a file is not amended."""
+        assert self.plan.quote is not None
+        self.projection = _FileProjection(self._file, self.call, self.plan.quote, self.parts.plans.prices)
+        try:
+            yield from self.place()
+        except BudgetExceededError as error:
+            if self._file.uncapped:
+                error.add_note(
+                    f"{self._file.uncapped} of the {self._file.requests} requests in the file state no output cap, and "
+                    "count with their model's maximum: state one in the file (max_completion_tokens, max_output_tokens)"
+                )
+            raise
+        return NO_BOUNDS
 
 
 class _FileProjection(Projection):

@@ -95,7 +95,11 @@ class Input:
         for message in messages if type(messages) is list else items(messages):
             self.overhead += MESSAGE_TOKENS
             if type(message) is dict:
-                self._message(message)
+                content = message.get("content")
+                if len(message) == 2 and type(content) is str and message.get("role") == "user":  # as most are
+                    self.texts.append(content)
+                else:
+                    self._message(message)
                 continue
             fields = _plain(message)
             if isinstance(fields, Mapping):

@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ..calls import Call, Usage
-from ..money import PICO_PER_NANO, Nano, nano_from_pico
-from ..prices import tokens
-from ..prices.book import PriceBook, Quote
+from ...calls import Call, Usage
+from ...money import PICO_PER_NANO, Nano, nano_from_pico
+from ...prices import tokens
+from ...prices.book import PriceBook, Quote
+from ..plan import CallPlan
 
 USEFUL_OUTPUT = 64
 """Tokens below which sharing the room among calls in flight helps nobody: a cap is that large, if there is room."""
@@ -135,18 +136,12 @@ class Projection:
         call = self._call
         base = self._base_pico()
         if not call.output:
-            return Wish(nano_from_pico(base), None, 0, 0)
+            return Wish(-(-base // PICO_PER_NANO), None, 0, 0)
         pico = self._output_pico()
         output = call.max_output if call.max_output is not None else call.default_output
         if output is not None:
-            return Wish(nano_from_pico(base + pico * output), None, 0, output)
-        output = self._most()
-        amount = nano_from_pico(base + pico * output)
-        if not hard or call.cap is None:
-            return Wish(amount, None, 0, output)
-        least = min(call.least_output, output)
-        useful = min(max(USEFUL_OUTPUT, least), output)
-        return Wish(amount, nano_from_pico(base + pico * least), nano_from_pico(base + pico * useful), output)
+            return Wish(-(-(base + pico * output) // PICO_PER_NANO), None, 0, output)
+        return _open_wish(call, base, pico, self._most(), hard)
 
     def cap(self, amount: Nano) -> int:
         """The most output tokens an answer that an amount pays for."""
@@ -216,6 +211,39 @@ class Projection:
             most = min(most, quote.context - self.input_tokens)
         most = max(most, call.least_output)
         return max(most, *[other._most() for other in self._others]) if self._others else most
+
+
+def plain_wish(call: Call, plan: CallPlan, hard: bool, output_guess: int) -> Wish | None:
+    """
+    `Projection(...).wish(hard)` for a call of texts with a flat price, which most are; `None` for another one.
+
+    It is worked out without an object, and the input is bounded, never counted.
+    """
+    if plan.flat is None or call.fixed or call.also or call.tools or call.others or call.unknown_input:
+        return None
+    rate, output_rate, divisor = plan.flat
+    input_tokens = tokens.bound(call)
+    base = -(-rate * input_tokens // divisor)
+    if not call.output:
+        return Wish(-(-base // PICO_PER_NANO), None, 0, 0)
+    pico = -(-output_rate // divisor) * call.choices
+    output = call.max_output if call.max_output is not None else call.default_output
+    if output is not None:
+        return Wish(-(-(base + pico * output) // PICO_PER_NANO), None, 0, output)
+    output = plan.max_output or output_guess
+    if plan.context is not None:
+        output = min(output, plan.context - input_tokens)
+    return _open_wish(call, base, pico, max(output, call.least_output), hard)
+
+
+def _open_wish(call: Call, base: int, pico: int, output: int, hard: bool) -> Wish:
+    """What to hold where nobody caps the output, which is this at most."""
+    amount = -(-(base + pico * output) // PICO_PER_NANO)
+    if not hard or call.cap is None:
+        return Wish(amount, None, 0, output)
+    least = min(call.least_output, output)
+    useful = min(max(USEFUL_OUTPUT, least), output)
+    return Wish(amount, nano_from_pico(base + pico * least), nano_from_pico(base + pico * useful), output)
 
 
 def _most_read(call: Call, context: int) -> int:

@@ -1,0 +1,1 @@
+"""What a call can cost, before it is sent, and what it did cost, after."""

@@ -1,0 +1,181 @@
+"""
+What a guard gives to the charges that it makes: its plans, its ledger, its settings, and a place to say things.
+
+A charge holds these parts and not the guard, so each of them can be made, and tested, without one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from itertools import count
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from ..budgets.rules import terms_key
+from ..calls import NOTHING, Answer
+from ..errors import UnpricedModelError
+from ..ledger import Account, Balance, Clock, Stale
+from ..money import Nano
+from ..process.layers import Ledger
+from ..process.tally import Tally
+from .plan import Plans
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+    from ..concurrency.steps import Steps
+
+log = logging.getLogger("budgetguard")
+
+T = TypeVar("T")
+
+_SETTLED_RESPONSES = 10_000
+
+
+class StepRunner(Protocol):
+    """Runs steps, there and then."""
+
+    def run(self, steps: Steps[T]) -> T:
+        """Run them to their end."""
+        ...
+
+
+class AsyncStepRunner(Protocol):
+    """Runs steps in a task."""
+
+    def run(self, steps: Steps[T]) -> Awaitable[T]:
+        """Run them to their end."""
+        ...
+
+
+class Later(Protocol):
+    """Keeps what goes on in the background after an answer."""
+
+    def keep(self, charge: Any, answer: Answer) -> Steps[None]:
+        """Keep the charge of work that has begun, until a look shows how it ended."""
+        ...
+
+    def file(self, file_id: str) -> Steps[Any]:
+        """What is known of an uploaded file of requests."""
+        ...
+
+
+class Notices:
+    """What is said once, and what is remembered of calls that are over."""
+
+    def __init__(self) -> None:
+        self._warned: set[str] = set()
+        self._cuts = count(1)
+        self._settled: dict[str, Mapping[str, str]] = {}
+        self.cut_answers = 0
+        """How many answers ended at an output cap that was added here."""
+
+    def warn_once(self, key: str, text: str, *args: object) -> None:
+        """Log a warning the first time that there is cause for it."""
+        if key not in self._warned:
+            self._warned.add(key)
+            log.warning(text, *args)
+
+    def warn_opaque(self, name: str) -> None:
+        """Say that an operation is let through but cannot be counted."""
+        self.warn_once(
+            name, "%s: its cost cannot be read from its reply and is not counted; budgets only gate it", name
+        )
+
+    def warn_unpriced(self, model: str) -> None:
+        """Say that a model's cost is not known, where no budget had to know it."""
+        self.warn_once(f"unpriced {model}", "the price of %r is not known: what it costs is not counted", model)
+
+    def note_fewer(self, calls: int, field: str) -> None:
+        """Say that hosted tools were bounded to what a budget had room for."""
+        self.warn_once(
+            "tools",
+            "a hard budget had room for %d calls of hosted tools, each of which reads the model's context once more: "
+            "%s was set to that; state it yourself, or raise the budget",
+            calls,
+            field,
+        )
+
+    def note_cut(self, cap: int) -> None:
+        """Count an answer that ended at a cap of ours, and say so."""
+        self.cut_answers = next(self._cuts)
+        self.warn_once(
+            "cut",
+            "an answer was cut at %d output tokens, the share of its budget: state an output cap, or lower in_flight",
+            cap,
+        )
+
+    def note_settled(self, response_id: str, tags: Mapping[str, str]) -> None:
+        """Remember for a while that the cost of a response is on the books, and under which tags."""
+        if len(self._settled) >= _SETTLED_RESPONSES:
+            self._settled.pop(next(iter(self._settled)), None)
+        self._settled[response_id] = tags
+
+    def settled_tags(self, response_id: str | None) -> Mapping[str, str] | None:
+        """The tags of the guarded call that this response answered; `None` if there was none."""
+        return None if response_id is None else self._settled.get(response_id)
+
+
+class Parts:
+    """The parts of one guard."""
+
+    def __init__(
+        self,
+        *,
+        plans: Plans,
+        ledger: Ledger,
+        settings: Settings,
+        notices: Notices,
+        later: Later,
+        shell: StepRunner,
+        async_shell: AsyncStepRunner,
+        clock: Clock,
+    ) -> None:
+        self.plans = plans
+        self.ledger = ledger
+        self.settings = settings
+        self.notices = notices
+        self.later = later
+        self.clock = clock
+        self.shell = shell
+        """Runs what nobody is there to wait for."""
+        self.async_shell = async_shell
+
+    def true_cost(self, provider: str | None, asked: str, answer: Answer) -> Nano | None:
+        """The price of an answer by the model that answered, else by the one asked for; `None` if it is not known."""
+        prices, coverage = self.plans.prices, self.plans.coverage
+        at_ms = int(coverage.clock() * 1000) + coverage.skew_ms
+        try:
+            tariff = prices.settlement(provider, asked, answer.model, answer.tier, at_ms)
+            cost = tariff.cost(answer.usage or NOTHING)
+            for model, usage in answer.also:
+                cost += prices.tariff(provider, model, answer.tier, at_ms).cost(usage)
+        except UnpricedModelError:
+            self.notices.warn_unpriced(answer.model or asked)
+            return None
+        return cost
+
+    def read_terms(self, tags: Mapping[str, str]) -> None:
+        """Ask the store for the budget of the user in these tags, where there is no hold that would be told of it."""
+        store = self.ledger.books.store
+        if store is not None and "user" in tags:
+            terms = store.terms(terms_key(tags["user"]))
+            if terms is not None:
+                self.plans.coverage.learn(Stale(0, (terms,)))
+
+    def balances(self, tags: Mapping[str, str], tallies: Sequence[Tally]) -> list[tuple[Account, Balance]]:
+        """Every account that a call with these tags touches now, and what it has taken; reads the store."""
+        self.read_terms(tags)
+        pairs = [(tally.account, tally.balance) for tally in tallies]
+        store = self.ledger.books.store
+        if store is None:
+            return pairs
+        accounts = self.plans.coverage.cover(tags).accounts
+        keys = [key for account in accounts for key in (account.key, *account.window)]
+        taken = {balance.key: balance for balance in store.balances(keys)}
+        for account in accounts:
+            parts = [taken[key] for key in (account.key, *account.window)]
+            settled, held = sum(part.settled for part in parts), sum(part.held for part in parts)
+            pairs.append((account, Balance(account.key, settled, held)))
+        return pairs

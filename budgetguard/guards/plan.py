@@ -1,0 +1,102 @@
+"""
+Plans: what all calls alike share, compiled once. Pure: the same tags, model and tier at the same time give the same.
+
+A plan says which accounts a call touches, by which terms, and what its model costs. It is void when one of their
+periods ends, when a user's terms are learnt or the store's time is, and when a price changes: it is kept with the
+cover that it is of (`budgets/accounts.py`), and carries the edition of the prices. On the path of a call a look at
+a plan is two functions, and no object is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from ..budgets.accounts import NO_COVER, Cover, Coverage
+from ..calls import Call
+from ..errors import UnpricedModelError
+from ..prices.book import PriceBook, Quote
+
+MOST_PLANS = 64
+"""Plans kept for callers with the same tags: they use few models, but names come from outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallPlan:
+    """What calls alike touch and cost, while `PriceBook.holds` says so of its edition."""
+
+    cover: Cover
+    quote: Quote | None = None
+    """The most that the model can cost; `None` if no price of it is known."""
+    others: tuple[Quote, ...] = ()
+    """The same of the other models that may answer; none where one of them has no price."""
+    error: UnpricedModelError | None = field(default=None, compare=False)
+    """Why a price is not known, for a budget that has to know it."""
+    flat: tuple[int, int, int] | None = None
+    """See `Quote.flat`."""
+    max_output: int | None = None
+    context: int | None = None
+    edition: object = field(default=None, compare=False)
+    until_ms: int = field(default=0, compare=False)
+    """From when on the prices have to be asked again."""
+
+    free: bool = False
+    """Whether whatever may answer costs nothing."""
+    unpriced: bool = False
+    """Whether no price of the model asked for is known."""
+    counters: tuple[str, ...] = ()
+    """See `Cover.counters`."""
+
+
+NO_PLAN = CallPlan(NO_COVER)
+"""That of a call for which nothing was looked up yet."""
+
+
+class Plans:
+    """The plans of one guard."""
+
+    def __init__(self, prices: PriceBook, coverage: Coverage, *, stored: bool) -> None:
+        self.prices = prices
+        self.coverage = coverage
+        self._stored = stored
+        """Whether there is a store with accounts at all."""
+        self._bare: Cover = NO_COVER.with_accounts(())
+
+    def find(self, provider: str | None, call: Call, tags: Mapping[str, str]) -> CallPlan:
+        """The plan of a call now."""
+        cover = self.coverage.cover(tags) if self._stored else self._bare
+        key = (provider, call.model, call.tier, call.others)
+        plan: CallPlan | None = cover.plans.get(key)
+        if plan is not None and self.prices.holds(plan.edition, plan.until_ms):
+            return plan
+        plan = self.compile(provider, call, cover)
+        if plan.error is None:
+            if len(cover.plans) >= MOST_PLANS:
+                cover.plans.clear()
+            cover.plans[key] = plan
+        return plan
+
+    def compile(self, provider: str | None, call: Call, cover: Cover) -> CallPlan:
+        """The plan of a call that has this cover, worked out anew."""
+        prices, edition, counters = self.prices, self.prices.edition(), cover.counters(call.model)
+        quote: Quote | None = None
+        try:
+            quote = prices.quote(provider, call.model, call.tier)
+            others = tuple([prices.quote(provider, model, call.tier) for model in call.others])
+        except UnpricedModelError as error:
+            free = quote is not None and quote.free
+            return CallPlan(cover, quote, error=error, free=free, unpriced=quote is None, counters=counters)
+        until_ms = min(quote.until_ms, *[other.until_ms for other in others]) if others else quote.until_ms
+        flat, free = None if others else quote.flat(), quote.free and all(other.free for other in others)
+        most, context = quote.max_output, quote.context
+        return CallPlan(cover, quote, others, None, flat, most, context, edition, until_ms, free, counters=counters)
+
+    def free(self, model: str, tags: Mapping[str, str]) -> CallPlan:
+        """That of a call which costs nothing, whatever its model."""
+        cover = self.coverage.cover(tags) if self._stored else self._bare
+        return CallPlan(cover, free=True, counters=cover.counters(model))
+
+    def covered_anew(self, plan: CallPlan, model: str, tags: Mapping[str, str]) -> CallPlan:
+        """The same price, and the accounts that these tags touch as far as is known now."""
+        cover = self.coverage.cover(tags)
+        return replace(plan, cover=cover, counters=cover.counters(model))
