@@ -40,7 +40,6 @@ OWED_LINES = {
     "guards/admission.py",
     "ledger.py",
     "prices/book.py",
-    "process/leases.py",
     "server/api/endpoint.py",
     "server/api/schemas.py",
     "stores/memory/store.py",

@@ -29,13 +29,14 @@ from benchmarks import servers
 from benchmarks.shapes import bill
 from budgetguard import Budget, BudgetManager, ConfigError, PriceBook, StoreError
 from budgetguard.errors import BudgetBusyError, BudgetExceededError
-from budgetguard.guards.guard import Shell
+from budgetguard.guards.shells import Shell
 from budgetguard.guards.settings import Settings
 from budgetguard.ledger import Account, Balance, Entry, Hold, Refusal, Stale, Store, new_id
 from budgetguard.money import DOLLAR
 from budgetguard.process.journal import Journal
 from budgetguard.process.journal_files import SUFFIX, Kept
-from budgetguard.process.leases import FIRST_CALLS, IDLE_S, SLICES, Leases
+from budgetguard.process.leases import Leases
+from budgetguard.process.slices import FIRST_CALLS, IDLE_S, SLICES
 from budgetguard.stores import open_store
 from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.stores.sqlite.store import SQLiteStore
@@ -420,7 +421,7 @@ import os, resource, signal, sys
 sys.path[:0] = [{here!r}, {above!r}]
 from pathlib import Path
 from test_leases import Process
-from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.stores.sqlite.store import SQLiteStore
 
 process = Process(SQLiteStore(Path("a.db")), Path.cwd() / "journal")
 for _ in range(5):
@@ -623,8 +624,10 @@ def test_only_a_hard_limit_can_be_leased():
 WORKER = """
 import sys, time
 from budgetguard.errors import BudgetExceededError
-from budgetguard.guards import Guard, Shell, Settings
+from budgetguard.guards import Guard, Settings
+from budgetguard.guards.shells import Shell
 from budgetguard.ledger import Account, Entry, Hold, new_id
+from budgetguard.process.slices import FIRST_CALLS, IDLE_S, SLICES
 from budgetguard.stores import open_store
 from budgetguard.budgets import Budget
 

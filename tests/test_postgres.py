@@ -317,7 +317,7 @@ def test_a_forked_child_may_not_use_the_pool_that_its_parent_opened():
 def test_eight_processes_that_start_together_make_the_tables_once(database):
     """A deployment starts all of its workers at one moment."""
     program = (
-        "import sys; from budgetguard.stores.postgres import PostgresStore\n"
+        "import sys; from budgetguard.stores.postgres.store import PostgresStore\n"
         "store = PostgresStore(sys.argv[1])\n"
         "print(len(store.migrate()), store.balances(['a'])[0].settled); store.close()"
     )
