@@ -29,8 +29,8 @@ from benchmarks import servers
 from benchmarks.shapes import bill
 from budgetguard import Budget, BudgetManager, ConfigError, PriceBook, StoreError
 from budgetguard.errors import BudgetBusyError, BudgetExceededError
-from budgetguard.guards.shells import Shell
 from budgetguard.guards.settings import Settings
+from budgetguard.guards.shells import Shell
 from budgetguard.ledger import Account, Balance, Entry, Hold, Refusal, Stale, Store, new_id
 from budgetguard.money import DOLLAR
 from budgetguard.process.journal import Journal
@@ -627,7 +627,6 @@ from budgetguard.errors import BudgetExceededError
 from budgetguard.guards import Guard, Settings
 from budgetguard.guards.shells import Shell
 from budgetguard.ledger import Account, Entry, Hold, new_id
-from budgetguard.process.slices import FIRST_CALLS, IDLE_S, SLICES
 from budgetguard.stores import open_store
 from budgetguard.budgets import Budget
 
