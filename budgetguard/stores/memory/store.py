@@ -9,13 +9,11 @@ was interrupted between two assignments (a `KeyboardInterrupt`) is mended by add
 
 from __future__ import annotations
 
-import os
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import islice, takewhile
-from weakref import WeakSet
 
 from ...concurrency.locks import mutex
 from ...errors import ConfigError
@@ -43,6 +41,7 @@ from ...ledger import (
     nothing_lives,
 )
 from ...money import MAX_AMOUNT, Nano
+from ..base import know
 from ..rules import (
     LARGE,
     REAP,
@@ -85,7 +84,7 @@ class MemoryStore:
         self._due: list[tuple[Millis, str]] = []  # a heap; what no longer matches _open or _ended is void
         self.living: Callable[[Store], Sequence[Hold]] = nothing_lives
         """The holds whose calls live, whatever the clock says."""
-        _stores.add(self)
+        know(self)
 
     def now_ms(self) -> Millis:
         """The store's clock."""
@@ -559,14 +558,3 @@ class MemoryStore:
         for books in {*self._books.values(), *sums}:
             settled, books.held = sums.get(books, (0, 0))
             books.settled = settled + books.pruned
-
-
-_stores: WeakSet[MemoryStore] = WeakSet()
-
-
-def _after_in_child() -> None:
-    for store in _stores:
-        store._after_fork()
-
-
-os.register_at_fork(after_in_child=_after_in_child)
