@@ -35,7 +35,8 @@ from budgetguard.ledger import Account, Balance, Entry, Hold, Refusal, Stale, St
 from budgetguard.money import DOLLAR
 from budgetguard.process.journal import Journal
 from budgetguard.process.journal_files import SUFFIX, Kept
-from budgetguard.process.leases import FIRST_CALLS, IDLE_S, SLICES, Leases
+from budgetguard.process.leases import Leases
+from budgetguard.process.slices import FIRST_CALLS, IDLE_S, SLICES
 from budgetguard.stores import open_store
 from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.stores.sqlite.store import SQLiteStore

@@ -19,13 +19,10 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Hashable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakSet
 
 from ..concurrency.locks import mutex, take
@@ -44,29 +41,14 @@ from ..ledger import (
     Store,
     new_id,
 )
-from ..money import MAX_AMOUNT, Nano
-from .journal_files import lease_line
-from .outbox import Post
+from ..money import Nano
+from .outbox import Post, Sender, opened_line, over_line
+from .slices import Lease, Pace, Short, sliced, wanted
 
 if TYPE_CHECKING:
     from .journal import Journal
 
 log = logging.getLogger("budgetguard")
-
-SLICES = 16
-"""A slice is at most one part in so many of what is unspent, if that is enough for the call that asks."""
-
-HORIZON_S = 5.0
-"""A slice should last so long, at the pace of late."""
-
-FIRST_CALLS = 8
-"""A slice that nothing is known for is enough for so many calls like the one that asks."""
-
-IDLE_S = 1.0
-"""A slice that nobody used for so long goes back."""
-
-FLUSH_S = 0.1
-"""How often settlements are sent to the store."""
 
 WAIT_S = 0.25
 """How long a call waits for what others send, before it asks for a slice again."""
@@ -74,59 +56,14 @@ WAIT_S = 0.25
 MOST_WAITING = 50_000
 """With so many settlements unsent, calls wait until some of them are on the books."""
 
-MOST_RETRY_S = 2.0
-"""How long it takes at most, once the store is back, until settlements are sent again."""
-
 EXIT_S = 1.0
 """How long the end of the process waits for a store that does not answer."""
 
 
-@dataclass(slots=True)
-class Pace:
-    """How fast the calls of this process take from one account."""
+Taken: TypeAlias = tuple[tuple[Lease, ...], Nano]
+"""What one call took: from which leases, and how much from each."""
 
-    since_s: float
-    taken: Nano = 0
-    unspent: Nano = 0
-    """What was left of the account's limit when last looked at, less what was spent here since then."""
-    asking: bool = False
-    """Whether a call is asking for a slice already: others, meanwhile, ask for what they need and no more."""
-
-
-class Lease:
-    """A slice of one account."""
-
-    __slots__ = ("account", "amount", "hold", "holds", "id", "old_s", "pace", "room", "used_s")
-
-    def __init__(self, hold: Hold, account: Account, pace: Pace, *, now_s: float, old_s: float) -> None:
-        self.id = hold.id
-        self.hold = hold
-        """At the amount that was admitted."""
-        self.account = account
-        self.pace = pace
-        self.amount = hold.amount
-        self.room = hold.amount
-        """What no call has taken."""
-        self.holds = 0
-        """Calls in flight that took from it."""
-        self.used_s = now_s
-        self.old_s = old_s
-        """From then on it serves no more calls, so that it does not expire under them."""
-
-
-@dataclass(slots=True)
-class Taken:
-    """What one call took, from which leases."""
-
-    leases: tuple[Lease, ...]
-    amount: Nano
-
-
-@dataclass(frozen=True, slots=True)
-class Short:
-    """An account whose leases have no room."""
-
-    account: Account
+NOTHING: Taken = ((), 0)
 
 
 class Leases:
@@ -158,7 +95,7 @@ class Leases:
         """Begin with nothing, as a forked child has to: the slices are the parent's, as is the lock on its file."""
         self._lock = mutex("leases")
         self._flushing = mutex("leases flush")
-        self._thread: threading.Thread | None = None
+        self._sender = Sender(self._lock)
         self._leases: dict[str, list[Lease]] = {}
         self._paces: dict[str, Pace] = {}
         self._taken: dict[str, Taken] = {}
@@ -170,11 +107,38 @@ class Leases:
 
     # -- the path of a call --------------------------------------------------------------------------------------
 
-    def take(self, hold: Hold, accounts: Sequence[Account]) -> Nano | Short:
-        """Take what a hold wants from every account's leases, or nothing; how much, or the account without room."""
-        now_s = self._clock()
+    def take(self, hold: Hold, accounts: Sequence[Account], final: Collection[str] = ()) -> Nano | Short:
+        """
+        Take what a hold wants from every account's leases, or nothing; how much, or the account without room.
+
+        Where nothing more can be had, which `final` has the keys of, the least of what it wants is enough.
+        """
+        granted, least, now_s = hold.amount, hold.least, self._clock()
+        found = []
         with self._lock:
-            return self._take(hold, accounts, now_s, ())
+            taken = self._taken.get(hold.id)
+            if taken is not None:
+                return taken[1]
+            for account in accounts:
+                key, want = account.key, granted
+                if least is not None:
+                    wish = wanted(hold, account, self._paces.get(key))
+                    want = least if key in final else wish
+                for lease in self._leases.get(key, ()):
+                    if lease.room >= want and now_s < lease.old_s:
+                        break
+                else:
+                    return Short(account)
+                if least is not None:
+                    granted = min(granted, wish, lease.room)
+                found.append(lease)
+            for lease in found:
+                lease.room -= granted
+                lease.holds += 1
+                lease.used_s = now_s
+                lease.pace.taken += granted
+            self._taken[hold.id] = tuple(found), granted
+        return granted
 
     def fill(self, hold: Hold, accounts: Sequence[Account]) -> Steps[Nano | Refusal | Stale]:
         """`take`, and ask the store for slices until there is enough; raises `StoreError`."""
@@ -183,8 +147,7 @@ class Leases:
         if len(self._post.waiting) > MOST_WAITING:
             yield Step(self.flush, blocking=True)
         while True:
-            with self._lock:
-                taken = self._take(hold, accounts, self._clock(), final)
+            taken = self.take(hold, accounts, final)
             if not isinstance(taken, Short):
                 return taken
             account = taken.account
@@ -193,7 +156,7 @@ class Leases:
                 return refused[key]
             if hold.least is not None:
                 yield from self._look(account)
-            outcome = yield from self._ask(account, self._want(account, hold), hold.least)
+            outcome = yield from self._ask(account, wanted(hold, account, self._paces.get(key)), hold.least)
             if isinstance(outcome, Stale):
                 return outcome
             if isinstance(outcome, Refusal):
@@ -207,22 +170,23 @@ class Leases:
     def lower(self, hold_id: str, amount: Nano) -> None:
         """Give back what a call took above an amount: another budget gave it less."""
         with self._lock:
-            taken = self._taken[hold_id]
-            for lease in taken.leases:
-                lease.room += taken.amount - amount
-            taken.amount = amount
+            leases, taken = self._taken[hold_id]
+            self._taken[hold_id] = leases, amount
+            for lease in leases:
+                lease.room += taken - amount
 
     def ids(self, hold_id: str) -> tuple[str, ...]:
         """The leases that a call took from."""
-        return tuple([lease.id for lease in self._taken[hold_id].leases])
+        leases = self._taken[hold_id][0]
+        return (leases[0].id,) if len(leases) == 1 else tuple([lease.id for lease in leases])
 
     def give_back(self, hold_id: str) -> None:
         """The call was not sent."""
         with self._lock:
-            taken = self._taken.pop(hold_id, None)
-            for lease in () if taken is None else taken.leases:
+            leases, taken = self._taken.pop(hold_id, NOTHING)
+            for lease in leases:
                 lease.holds -= 1
-                lease.room += taken.amount if taken is not None else 0
+                lease.room += taken
 
     def settle(self, hold: Hold, entry: Entry) -> None:
         """Have a call that only leases paid for settled with the next batch. Never raises for a disk or a store."""
@@ -232,14 +196,15 @@ class Leases:
                 return
             self._post.put(hold, entry, line)
             self._end(hold.id, entry.cost)
-        self._start()
+        if self._sender.thread is None:
+            self._start()
 
     def settled(self, hold_id: str, cost: Nano) -> None:
         """A call that the store holds for, too, has ended; `landed` says when the store has settled it."""
         with self._lock:
             taken = self._taken.get(hold_id)
             if taken is not None:
-                self._landing[hold_id] = taken.leases
+                self._landing[hold_id] = taken[0]
                 self._end(hold_id, cost)
 
     def landed(self, hold_id: str) -> None:
@@ -271,11 +236,11 @@ class Leases:
                 self._store.release(lease.id)
                 with self._lock:
                     self._over.remove(lease)
-                    self._post.write(lease_line(lease.id, over=True))
+                    self._post.write(over_line(lease.hold))
                 LINE.call([self._name(lease.account)])
             with self._lock:
                 open_ = [lease for leases in self._leases.values() for lease in leases] + self._over
-                self._post.shorten([_opened(lease) for lease in open_])
+                self._post.shorten([lease.hold for lease in open_])
         finally:
             self._flushing.release()
 
@@ -309,45 +274,11 @@ class Leases:
 
     # -- everything below runs under the lock --------------------------------------------------------------------
 
-    def _take(self, hold: Hold, accounts: Sequence[Account], now_s: float, final: set[str] | tuple[()]) -> Nano | Short:
-        if hold.id in self._taken:
-            return self._taken[hold.id].amount
-        granted, least, found = hold.amount, hold.least, []
-        for account in accounts:
-            want = hold.amount if least is None else self._want(account, hold)
-            lease = self._find(account.key, least if least is not None and account.key in final else want, now_s)
-            if lease is None:
-                return Short(account)
-            if least is not None:
-                granted = min(granted, want, lease.room)
-            found.append(lease)
-        for lease in found:
-            lease.room -= granted
-            lease.holds += 1
-            lease.used_s = now_s
-            lease.pace.taken += granted
-        self._taken[hold.id] = Taken(tuple(found), granted)
-        return granted
-
-    def _find(self, key: str, want: Nano, now_s: float) -> Lease | None:
-        for lease in self._leases.get(key, ()):
-            if lease.room >= want and now_s < lease.old_s:
-                return lease
-        return None
-
-    def _want(self, account: Account, hold: Hold) -> Nano:
-        """What a call should get: the amount; without a cap of its own, its share of what is unspent (`grant`)."""
-        if hold.least is None:
-            return hold.amount
-        pace = self._paces.get(account.key)
-        unspent = 0 if pace is None else pace.unspent
-        return min(hold.amount, max(unspent // account.share, hold.useful, hold.least))
-
     def _end(self, hold_id: str, cost: Nano) -> None:
         """A call has ended at this cost. Interrupted in here, a slice is not given back: it counts as spent."""
-        taken = self._taken.pop(hold_id)
-        for lease in taken.leases:
-            lease.room += taken.amount - cost
+        leases, taken = self._taken.pop(hold_id)
+        for lease in leases:
+            lease.room += taken - cost
             lease.holds -= 1
             lease.pace.unspent -= cost
 
@@ -358,8 +289,8 @@ class Leases:
         for key, leases in list(self._leases.items()):
             kept = []
             for lease in leases:
-                idle = now_s - lease.used_s > IDLE_S or now_s >= lease.old_s or lease.room < lease.amount // SLICES
-                if lease.holds or lease.id in owing or not (idle or everything or key == spare):
+                over = everything or key == spare or lease.is_idle(now_s)
+                if lease.holds or lease.id in owing or not over:
                     kept.append(lease)
                 else:
                     self._over.append(lease)
@@ -388,10 +319,9 @@ class Leases:
         with self._lock:
             pace = self._pace(account)
             first, pace.asking = not pace.asking, True
-            size = max(want, min(self._size(pace, want), MAX_AMOUNT)) if first else want
-        slices = replace(account, share=SLICES)
+            size = pace.size(want, self._clock()) if first else want
         need = want if least is None else min(least, want)
-        hold = Hold(new_id(), (slices,), size, need, want, self._ttl_ms, "charge", tags={"lease": _holder()})
+        hold = Hold(new_id(), (sliced(account),), size, need, want, self._ttl_ms, "charge", tags={"lease": _holder()})
         try:
             if self._post.files and self._post.file is None:
                 yield Step(partial(self._post.open, self._lock), blocking=True)
@@ -405,10 +335,9 @@ class Leases:
                 pace.asking = False
         if isinstance(outcome, Admitted):
             now_s = self._clock()
-            old_s = now_s + self._ttl_ms / 2000
-            lease = Lease(hold._replace(amount=outcome.amount), account, pace, now_s=now_s, old_s=old_s)
+            lease = Lease(hold._replace(amount=outcome.amount), account, pace, now_s)
             with self._lock:
-                self._post.write(_opened(lease))
+                self._post.write(opened_line(lease.hold))
                 self._leases.setdefault(account.key, []).append(lease)
                 self._paces[account.key] = pace
                 pace.since_s, pace.taken = now_s, 0
@@ -421,40 +350,10 @@ class Leases:
             pace = self._paces[account.key] = Pace(self._clock())
         return pace
 
-    def _size(self, pace: Pace, want: Nano) -> Nano:
-        passed_s = self._clock() - pace.since_s
-        if not pace.taken:
-            return want * FIRST_CALLS
-        return int(pace.taken * HORIZON_S / max(passed_s, FLUSH_S))
-
-    # -- in the background ---------------------------------------------------------------------------------------
-
     def _start(self) -> None:
         """Have the thread running that sends."""
-        if self._thread is not None or not self._background:
-            return
-        with self._lock:
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name="budgetguard-leases", daemon=True)
-                with suppress(RuntimeError):  # the interpreter is shutting down: `close_all` comes after this
-                    thread.start()
-                    self._thread = thread
-
-    def _run(self) -> None:
-        delay_s = FLUSH_S
-        while True:
-            time.sleep(delay_s)
-            try:
-                self.flush()
-                delay_s = FLUSH_S
-            except StoreError as error:
-                if delay_s == FLUSH_S:
-                    log.warning("the store does not take the settlements of leases, which are kept: %s", error)
-                delay_s = min(2 * delay_s, MOST_RETRY_S)
-            with self._lock:
-                if not self.pending:
-                    self._thread = None
-                    return
+        if self._background:
+            self._sender.start(self.flush, lambda: self.pending)
 
     def _name(self, account: Account) -> Hashable:
         """What the line of waiting calls knows an account by."""
@@ -464,10 +363,6 @@ class Leases:
         post = self._post
         self._begin()
         post.drop()
-
-
-def _opened(lease: Lease) -> str:
-    return lease_line(lease.id, give_back=lease.account.lease != "charge")
 
 
 def _holder() -> str:

@@ -8,7 +8,9 @@ is not synced: after a power cut the slice of the process counts as spent, which
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -30,9 +32,15 @@ BATCH = 500
 FILE_BYTES = 4_000_000
 """How long the file grows before what is on the books is taken out of it."""
 
+FLUSH_S = 0.25
+"""How often settlements are sent to the store: so seldom that a burst of ten thousand is served before."""
 
-Owed: TypeAlias = tuple[Hold, Entry, str]
-"""A settlement, and its line."""
+MOST_RETRY_S = 2.0
+"""How long it takes at most, once the store is back, until settlements are sent again."""
+
+
+Owed: TypeAlias = tuple[Hold, Entry]
+"""A settlement that the store does not have yet."""
 
 
 class Post:
@@ -54,12 +62,13 @@ class Post:
 
     def put(self, hold: Hold, entry: Entry, line: str) -> None:
         """Have a settlement sent."""
-        self.write(line)
-        self.waiting.append((hold, entry, line))
+        if self.files:
+            self.write(line)
+        self.waiting.append((hold, entry))
 
     def owing(self) -> set[str]:
         """The leases that settlements draw on which are not on the books."""
-        return {lease_id for hold, _, _ in (*self.waiting, *self.stuck) for lease_id in hold.leases}
+        return {lease_id for hold, _ in (*self.waiting, *self.stuck) for lease_id in hold.leases}
 
     def send(self, lock: Mutex) -> None:
         """Send all that waits; raises `StoreError`."""
@@ -74,13 +83,13 @@ class Post:
     def _send(self, batch: Sequence[Owed]) -> Sequence[Owed]:
         """Send these; which of them the store will never take. Raises `StoreError`."""
         try:
-            outcomes = self._store.settle_many([(hold, entry) for hold, entry, _ in batch])
+            outcomes = self._store.settle_many(batch)
         except AmountError as error:
             if len(batch) > 1:  # only one of them may be what it cannot take
                 return [stuck for each in batch for stuck in self._send([each])]
-            hold, entry, line = batch[0]
+            hold, entry = batch[0]
             if any(not 0 <= used <= MAX_AMOUNT for used in entry.amounts().values()):
-                return self._send([(hold, within_bounds(hold, entry, error), line)])
+                return self._send([(hold, within_bounds(hold, entry, error))])
             log.error("call %s: %s; it is left out", hold.id, error)  # noqa: TRY400
         except StoreError:
             raise
@@ -94,7 +103,7 @@ class Post:
         return []
 
     def _compare(self, batch: Sequence[Owed], outcomes: Sequence[Settled | Conflict]) -> None:
-        for (hold, entry, _), outcome in zip(batch, outcomes, strict=True):
+        for (hold, entry), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Conflict):
                 log.error("call %s was settled at %d before, now at %d", hold.id, outcome.recorded, entry.cost)
 
@@ -122,11 +131,11 @@ class Post:
             # It does not tell of all calls from here on, so nobody may give the slices back by it.
             self.close()
 
-    def shorten(self, opened: Sequence[str]) -> None:
-        """Take out of the file what is on the books; `opened` are the lines of the leases that are not over."""
+    def shorten(self, opened: Sequence[Hold]) -> None:
+        """Take out of the file what is on the books; `opened` are the holds of the leases that are not over."""
         if self.file is not None and (self.file.size > FILE_BYTES or not (opened or self.waiting or self.stuck)):
             with suppress(OSError):
-                self.file.rewrite([*opened, *(line for _, _, line in (*self.waiting, *self.stuck))])
+                self.file.rewrite([*map(opened_line, opened), *lines_of((*self.waiting, *self.stuck))])
 
     def close(self) -> None:
         """Remove the file: all is on the books, or will be by what the leases hold."""
@@ -139,3 +148,53 @@ class Post:
         if self.file is not None:
             self.file.close()
             self.file = None
+
+
+class Sender:
+    """The thread that sends: it runs while anything is pending, and nothing waits for it."""
+
+    def __init__(self, lock: Mutex) -> None:
+        self.thread: threading.Thread | None = None
+        self._lock = lock
+
+    def start(self, flush: Callable[[], None], pending: Callable[[], bool]) -> None:
+        """Have it running."""
+        with self._lock:
+            if self.thread is None:
+                thread = threading.Thread(
+                    target=self._run, args=(flush, pending), name="budgetguard-leases", daemon=True
+                )
+                with suppress(RuntimeError):  # the interpreter is shutting down: `close_all` comes after this
+                    thread.start()
+                    self.thread = thread
+
+    def _run(self, flush: Callable[[], None], pending: Callable[[], bool]) -> None:
+        delay_s = FLUSH_S
+        while True:
+            time.sleep(delay_s)
+            try:
+                flush()
+                delay_s = FLUSH_S
+            except StoreError as error:
+                if delay_s == FLUSH_S:
+                    log.warning("the store does not take the settlements of leases, which are kept: %s", error)
+                delay_s = min(2 * delay_s, MOST_RETRY_S)
+            with self._lock:
+                if not pending():
+                    self.thread = None
+                    return
+
+
+def lines_of(settlements: Iterable[Owed]) -> list[str]:
+    """The lines of settlements."""
+    return [line_of(hold, entry) for hold, entry in settlements]
+
+
+def opened_line(lease: Hold) -> str:
+    """That a lease was taken, and what becomes of it should this process die."""
+    return lease_line(lease.id, give_back=lease.accounts[0].lease != "charge")
+
+
+def over_line(lease: Hold) -> str:
+    """That a lease was given back."""
+    return lease_line(lease.id, over=True)

@@ -8,9 +8,7 @@ deadlines, and keeps asking a server that is away from costing every call one.
 from __future__ import annotations
 
 import json
-import os
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, unquote, urlsplit
@@ -39,6 +37,7 @@ from ...ledger import (
     Terms,
     Total,
 )
+from ..base import know
 from ..deadlines import (
     CHANGE_S,
     READ_S,
@@ -110,7 +109,7 @@ class HttpStore:
         self._pool = self._new_pool()
         self.journal = journal_home(self.name, namespace)
         """The directory where settlements wait while the server cannot be reached."""
-        _stores.add(self)
+        know(self)
 
     @classmethod
     def from_url(
@@ -387,14 +386,3 @@ def _found_terms(said: Mapping[str, Any]) -> Terms | None:
 def _nothing(said: Any) -> None:
     if said["done"] is not True:
         raise ValueError("it was not done")
-
-
-_stores: weakref.WeakSet[HttpStore] = weakref.WeakSet()
-
-
-def _after_in_child() -> None:
-    for store in list(_stores):
-        store._after_fork()
-
-
-os.register_at_fork(after_in_child=_after_in_child)

@@ -6,11 +6,9 @@ It is the executable specification: every other store answers as this one does.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from heapq import heappush
-from weakref import WeakSet
 
 from ...concurrency.locks import mutex
 from ...ledger import (
@@ -37,6 +35,7 @@ from ...ledger import (
     nothing_lives,
 )
 from ...money import MAX_AMOUNT
+from ..base import know
 from ..rules import (
     LARGE,
     REAP,
@@ -75,7 +74,7 @@ class MemoryStore:
         self._terms: dict[str, Terms] = {}
         self.living: Callable[[Store], Sequence[Hold]] = nothing_lives
         """The holds whose calls live, whatever the clock says."""
-        _stores.add(self)
+        know(self)
 
     def now_ms(self) -> Millis:
         """The store's clock."""
@@ -299,14 +298,3 @@ class MemoryStore:
         """In a forked child: open holds were the parent's; what was settled still counts here."""
         self._books.open = {}
         self._books.add_up()
-
-
-_stores: WeakSet[MemoryStore] = WeakSet()
-
-
-def _after_in_child() -> None:
-    for store in _stores:
-        store._after_fork()
-
-
-os.register_at_fork(after_in_child=_after_in_child)

@@ -1,18 +1,26 @@
 """
 Where a PostgreSQL server is, in words: by these a store is called in errors, and its settlements are kept apart.
+And what a URL says beside that.
 """
 
 from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
 
 from ...errors import ConfigError
+from ..deadlines import Deadlines, take_deadlines
+
+POOL_SIZE = 8
+"""How many connections a process opens at most."""
+
+OPTIONS = {*Deadlines._fields, "pool_size"}
+"""Of a URL: those that are ours, not libpq's."""
 
 UNREADABLE = (
     "store: this postgresql:// URL cannot be read; it is postgresql://user:password@host:5432/database, "
@@ -32,6 +40,19 @@ def require_escaped(url: str) -> None:
         misread = True
     if misread:
         raise ConfigError(UNREADABLE)
+
+
+def options_of(url: str) -> tuple[str, Deadlines, int]:
+    """A URL as libpq reads it, the deadlines and the size of the pool; raises `ConfigError` if it is none."""
+    require_escaped(url)
+    plain, _, query = url.partition("?")
+    deadlines, options = take_deadlines(query, Deadlines())
+    sizes = [value for name, value in options if name == "pool_size"]
+    size = sizes[-1] if sizes else str(POOL_SIZE)
+    if not size.isdecimal() or not 1 <= int(size) <= 1000:
+        raise ConfigError(f"store: pool_size={size} is no number of connections, from 1 to 1000")
+    rest = [said for said in query.split("&") if unquote(said.partition("=")[0]) not in OPTIONS]
+    return plain + ("?" + "&".join(rest) if rest != [""] else ""), deadlines, int(size)
 
 
 def address(conninfo: Any, kwargs: Any = None) -> str | None:

@@ -22,8 +22,9 @@ from psycopg.rows import tuple_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from ...concurrency.locks import mutex
-from ...errors import AmountError, StoreError
+from ...errors import StoreError
 from ..remote import Breaker
+from .errors import AGAIN, GONE, LOCK_MS, first_line, is_away, is_not_kept, told
 from .rows import register
 
 log = logging.getLogger("budgetguard")
@@ -34,9 +35,6 @@ PostgresBooks: TypeAlias = Cursor[tuple[Any, ...]]
 
 STEP_S = 0.05
 """The shortest time between two looks at the clock while nothing comes."""
-
-LOCK_MS = 1_000
-"""How long a statement waits for a lock, whoever asked for it: above the deadlines of a reserve and a settle."""
 
 GIVE_UP_S = 0.01
 """A pool tries once to connect, when somebody asks; the breaker says how often that is."""
@@ -53,18 +51,6 @@ SET idle_in_transaction_session_timeout = 10000"""
 
 _SEEN = "_budgetguard_seen"
 """What marks a connection of somebody else's pool that has our isolation level."""
-
-AGAIN = (errors.SerializationFailure, errors.DeadlockDetected)
-"""The engine undid the transaction, and it may be repeated."""
-
-MOVED = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.TooManyConnections)
-"""The server ends, starts, or is full."""
-
-GONE = (errors.UndefinedFunction, errors.UndefinedTable, errors.InvalidSchemaName)
-"""Somebody removed the tables, or restored an older backup."""
-
-NOT_KEPT = (errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement, errors.ProtocolViolation)
-"""Of a statement that was prepared: what is in front of the server hands it one connection and then another."""
 
 RETRY_S = 0.003
 """The pause before another try."""
@@ -210,7 +196,7 @@ class PostgresLink:
                 raise self._late(error, timeout_s) from error
             except (Rejected, PoolClosed) as error:
                 breaker.failed(error)
-                raise StoreError(f"{self.name}: {_first_line(error)}") from error
+                raise StoreError(f"{self.name}: {first_line(error)}") from error
             except errors.Error as error:
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._may_pass(error, again):
@@ -250,7 +236,7 @@ class PostgresLink:
             self._forget_idle()
             raise
         except errors.Error as error:
-            if _is_away(error):
+            if is_away(error):
                 self._forget_idle()
             raise
         finally:
@@ -339,20 +325,20 @@ class PostgresLink:
 
     def _may_pass(self, error: errors.Error, again: bool) -> bool:
         """Whether another try may succeed: on another connection, after another transaction, with the tables made."""
-        if isinstance(error, NOT_KEPT) and "_pg3_" in str(error):
+        if is_not_kept(error):
             if self.named:
                 self.named = False
                 log.warning(
                     "%s: prepared statements are not kept (%s), as by PgBouncer without max_prepared_statements: this "
                     "process goes on without them",
                     self.name,
-                    _first_line(error),
+                    first_line(error),
                 )
             return True
         if isinstance(error, GONE) and self._prepared:
             self._prepared = False
             return True
-        return isinstance(error, AGAIN) or (again and _is_away(error))
+        return isinstance(error, AGAIN) or (again and is_away(error))
 
     def _late(self, error: Exception, timeout_s: float) -> StoreError:
         said = f"no answer within {timeout_s:.3g} s"
@@ -363,43 +349,15 @@ class PostgresLink:
 
     def _failure(self, error: errors.Error) -> StoreError:
         """The error to raise; what the engine itself refused is no outage."""
-        first = _first_line(error)
-        if _is_away(error):
-            self.breaker.failed(RuntimeError(first))
-        if isinstance(error, errors.ReadOnlySqlTransaction):
-            return StoreError(f"{self.name} is read only, as a standby is: give the URL of the primary server")
-        if isinstance(error, errors.InsufficientPrivilege):
-            return StoreError(
-                f"{self.name}: {first}; let its owner run `budgetguard migrate`, or what `budgetguard sql postgres` "
-                "prints, which says what to grant"
-            )
-        if isinstance(error, errors.LockNotAvailable):
-            return StoreError(
-                f"{self.name}: an account was locked for longer than {LOCK_MS} ms; end the transaction that is open on "
-                "tables of budgetguard (pg_stat_activity shows it)"
-            )
-        if isinstance(error, errors.NumericValueOutOfRange):
-            return AmountError(f"{self.name}: {first}; an account cannot count more than it has")
-        if isinstance(error, errors.DiskFull):
-            return StoreError(f"{self.name}: {first}; settlements wait in the journal until there is room")
-        return StoreError(f"{self.name}: {first}")
+        if is_away(error):
+            self.breaker.failed(RuntimeError(first_line(error)))
+        return told(self.name, error)
 
 
 def _shut(pool: PostgresPool, idle: list[Connection[Any]]) -> None:
     pool.close()
     while idle:
         pool.putconn(idle.pop())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _is_away(error: errors.Error) -> bool:
-    """Whether an error is one of the connection or of a server that comes or goes."""
-    if isinstance(error, MOVED):
-        return True
-    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and error.sqlstate is None
 
 
 @contextmanager

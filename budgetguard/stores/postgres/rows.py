@@ -16,7 +16,7 @@ from psycopg import Connection
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
-from ...ledger import Account, Carried, Entry, Hold, Millis, Terms
+from ...ledger import Account, Balance, Carried, Entry, Hold, Millis, Refusal, Terms, grant
 from ..encoding import flags_text, raw, usage_json
 from ..rules import ends_of, last_end
 
@@ -149,22 +149,12 @@ def pack_settlements(settlements: Iterable[tuple[Hold, Entry]]) -> Settlement:
     for hold, entry in settlements:
         charged, charged_ends = _charged(hold.accounts)
         more = [raw(key) for key in dict.fromkeys(entry.accounts)]
-        flags, usage, tags = entry.flags, entry.usage, entry.tags
+        tags = entry.tags
         ids.append(raw(hold.id))
-        said += (
-            entry.cost,
-            bool(hold.accounts) and "manual" not in flags,
-            "late" in flags,
-            "estimated" in flags,
-            clamped(usage.get("input_tokens", 0)),
-            clamped(usage.get("output_tokens", 0)),
-            len(charged),
-            len(more),
-            len(tags),
-            len(hold.leases),
-        )
-        words += (raw(entry.provider), raw(entry.model), raw(flags_text(flags - {"expired", "late"})))
-        words.append(usage_json(usage).encode())
+        said += _said(hold, entry)
+        said += len(charged), len(more), len(tags), len(hold.leases)
+        flags = flags_text(entry.flags - {"expired", "late"})
+        words += raw(entry.provider), raw(entry.model), raw(flags), usage_json(entry.usage).encode()
         keys += charged
         ends += charged_ends
         if more:
@@ -183,6 +173,19 @@ def pack_settlements(settlements: Iterable[tuple[Hold, Entry]]) -> Settlement:
         texts(names),
         texts(values),
         texts(leases),
+    )
+
+
+def _said(hold: Hold, entry: Entry) -> tuple[int, ...]:
+    """The numbers of a settlement, but for how many it has of what."""
+    flags, usage = entry.flags, entry.usage
+    return (
+        entry.cost,
+        bool(hold.accounts) and "manual" not in flags,
+        "late" in flags,
+        "estimated" in flags,
+        clamped(usage.get("input_tokens", 0)),
+        clamped(usage.get("output_tokens", 0)),
     )
 
 
@@ -240,3 +243,12 @@ def pack_rows(terms: Sequence[Terms], accounts: Sequence[Carried], entries: Sequ
 def millis(now: Millis | None) -> int:
     """A clock's time as the functions take it; -1: the server's clock."""
     return -1 if now is None else now
+
+
+def refused(hold: Hold, place: int, settled: int, held: int) -> Refusal:
+    """What `budgetguard.reserve` says of the account, counted from one, that had no room."""
+    account = hold.accounts[place - 1]
+    limit = account.limit or 0
+    room = grant(hold, limit, settled, 0, account.share)
+    busy = settled < limit if account.enforce == "soft" else room is not None
+    return Refusal(account, Balance(account.key, settled, held), busy)

@@ -8,20 +8,16 @@ power loses the calls in flight too.
 
 from __future__ import annotations
 
-import os
 import time
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
-from urllib.parse import unquote
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from ...errors import ConfigError, StoreError
 from ...ledger import (
-    Account,
     Admitted,
     Balance,
     Carried,
@@ -39,15 +35,13 @@ from ...ledger import (
     Stale,
     Terms,
     Total,
-    grant,
 )
+from ..base import know
 from ..deadlines import (
     CHANGE_S,
     READ_S,
     RESERVE_S,
     SETTLE_S,
-    Deadlines,
-    take_deadlines,
 )
 from ..encoding import raw
 from ..remote import journal_home
@@ -62,7 +56,7 @@ from ..rules import (
     require_rows,
 )
 from . import reports, schema
-from .address import address, require_escaped
+from .address import POOL_SIZE, address, options_of
 from .examine import examine
 from .link import PostgresBooks, PostgresLink, PostgresPool, make_pool
 from .rows import (
@@ -74,14 +68,12 @@ from .rows import (
     pack_settlements,
     pack_tags,
     pack_terms,
+    refused,
 )
 
 T = TypeVar("T")
 
 EVERYTHING = Query()
-
-POOL_SIZE = 8
-"""How many connections a process opens at most."""
 
 BATCH = 100
 """Settlements in one transaction: each takes a lock, of which a server has some thousands."""
@@ -94,9 +86,6 @@ LAST_TRY = 0.25
 
 PRUNE_ROWS = 2000
 """Entries deleted in one transaction."""
-
-OPTIONS = {*Deadlines._fields, "pool_size"}
-"""Of a URL: those that are ours, not libpq's."""
 
 RESERVE = "SELECT budgetguard.reserve(%s::integer, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
 SETTLE = "CALL budgetguard.settle_durably(%s::integer, %s::bigint, %b, %b, %b, %b, %b, %b, %b, %b, NULL)"
@@ -147,21 +136,13 @@ class PostgresStore:
         self.journal = where and journal_home(where, namespace)
         """The directory where settlements wait while the server cannot be reached; `None`: in memory."""
         self._start()
-        _stores.add(self)
+        know(self)
 
     @classmethod
     def from_url(cls, url: str, *, namespace: str = "default", clock: Clock | None = None) -> PostgresStore:
         """The store of a `postgresql://` URL; raises `ConfigError` if it is not one."""
-        require_escaped(url)
-        plain, _, query = url.partition("?")
-        deadlines, options = take_deadlines(query, Deadlines())
-        sizes = [value for name, value in options if name == "pool_size"]
-        size = sizes[-1] if sizes else str(POOL_SIZE)
-        if not size.isdecimal() or not 1 <= int(size) <= 1000:
-            raise ConfigError(f"store: pool_size={size} is no number of connections, from 1 to 1000")
-        rest = [said for said in query.split("&") if unquote(said.partition("=")[0]) not in OPTIONS]
-        plain += "?" + "&".join(rest) if rest != [""] else ""
-        return cls(plain, namespace=namespace, clock=clock, pool_size=int(size), **deadlines._asdict())
+        plain, deadlines, size = options_of(url)
+        return cls(plain, namespace=namespace, clock=clock, pool_size=size, **deadlines._asdict())
 
     def __repr__(self) -> str:
         return f"PostgresStore({self._name!r}, namespace={self.namespace!r})"
@@ -191,7 +172,7 @@ class PostgresStore:
                 if stale is not None:
                     return stale
             elif said[3] == "0" or time.monotonic() > last:
-                return _refusal(hold, int(said[0]), int(said[1]), int(said[2]))
+                return refused(hold, int(said[0]), int(said[1]), int(said[2]))
             else:  # perhaps by another session, which is given a moment
                 reap = REAP_MORE
                 time.sleep(REAP_PAUSE_S)
@@ -409,23 +390,5 @@ class PostgresStore:
         return self._link.run(lambda books: books.execute(sql.encode(), values, binary=True).fetchall(), READ_S)
 
 
-def _refusal(hold: Hold, place: int, settled: int, held: int) -> Refusal:
-    account: Account = hold.accounts[place - 1]
-    limit = account.limit or 0
-    room = grant(hold, limit, settled, 0, account.share)
-    busy = settled < limit if account.enforce == "soft" else room is not None
-    return Refusal(account, Balance(account.key, settled, held), busy)
-
-
-_stores: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
-
 _parents: list[PostgresLink] = []
 """Of a forked child: the parent's connections, which must be neither used nor closed here."""
-
-
-def _after_in_child() -> None:
-    for store in list(_stores):
-        store._after_fork()
-
-
-os.register_at_fork(after_in_child=_after_in_child)

@@ -11,11 +11,9 @@ answers than before: a replica that was promoted before it had heard of it, or o
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
-from weakref import WeakSet
 
 from ...concurrency.locks import mutex, take
 from ...errors import ConfigError, StoreError
@@ -38,6 +36,7 @@ from ...ledger import (
     Terms,
     Total,
 )
+from ..base import know
 from ..deadlines import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, Deadlines
 from ..encoding import raw
 from ..memory.reports import add_up
@@ -101,7 +100,7 @@ class RedisStore:
         self._link = RedisLink(self._clients)
         self._strict = strict
         self._begin()
-        _stores.add(self)
+        know(self)
         home = self._clients.home
         self.journal = None if home is None else journal_home(home, namespace)
         """The directory where settlements wait while this server cannot be reached; `None`: they wait in memory."""
@@ -347,14 +346,3 @@ def _tag(namespace: str) -> bytes:
     """A namespace as a hash tag: readable if it is plain, else its bytes in hexadecimal digits."""
     plain = namespace.isascii() and namespace.replace("-", "a").replace("_", "a").replace(".", "a").isalnum()
     return namespace.encode() if plain else b"0x:" + raw(namespace).hex().encode()
-
-
-_stores: WeakSet[RedisStore] = WeakSet()
-
-
-def _after_in_child() -> None:
-    for store in list(_stores):
-        store._after_fork()
-
-
-os.register_at_fork(after_in_child=_after_in_child)

@@ -1,0 +1,89 @@
+"""
+Slices: the parts of an account that one process holds; how large one is, and when it goes back.
+
+Arithmetic only: `leases.py` asks the store for slices, and has calls take from them under its lock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..ledger import Account, Hold
+from ..money import MAX_AMOUNT, Nano
+
+SLICES = 16
+"""A slice is at most one part in so many of what is unspent, if that is enough for the call that asks."""
+
+HORIZON_S = 5.0
+"""A slice should last so long, at the pace of late."""
+
+SPAN_S = 0.1
+"""A pace is not told from a shorter time."""
+
+FIRST_CALLS = 8
+"""A slice that nothing is known for is enough for so many calls like the one that asks."""
+
+IDLE_S = 1.0
+"""A slice that nobody used for so long goes back."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """How fast the calls of this process take from one account."""
+
+    since_s: float
+    taken: Nano = 0
+    unspent: Nano = 0
+    """What was left of the account's limit when last looked at, less what was spent here since then."""
+    asking: bool = False
+    """Whether a call is asking for a slice already: others, meanwhile, ask for what they need and no more."""
+
+    def size(self, want: Nano, now_s: float) -> Nano:
+        """How large the next slice should be, for a call that wants so much of it."""
+        lasting = int(self.taken * HORIZON_S / max(now_s - self.since_s, SPAN_S)) if self.taken else want * FIRST_CALLS
+        return max(want, min(lasting, MAX_AMOUNT))
+
+
+class Lease:
+    """A slice of one account."""
+
+    __slots__ = ("account", "amount", "hold", "holds", "id", "old_s", "pace", "room", "used_s")
+
+    def __init__(self, hold: Hold, account: Account, pace: Pace, now_s: float) -> None:
+        self.id = hold.id
+        self.hold = hold
+        """At the amount that was admitted."""
+        self.account = account
+        self.pace = pace
+        self.amount = hold.amount
+        self.room = hold.amount
+        """What no call has taken."""
+        self.holds = 0
+        """Calls in flight that took from it."""
+        self.used_s = now_s
+        self.old_s = now_s + hold.ttl_ms / 2000
+        """From then on it serves no more calls, so that it does not expire under them."""
+
+    def is_idle(self, now_s: float) -> bool:
+        """Whether nobody uses it any more, nor should."""
+        return now_s - self.used_s > IDLE_S or now_s >= self.old_s or self.room < self.amount // SLICES
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """An account whose leases have no room."""
+
+    account: Account
+
+
+def wanted(hold: Hold, account: Account, pace: Pace | None) -> Nano:
+    """What a call should get: the amount; without a cap of its own, its share of what is unspent (`grant`)."""
+    if hold.least is None:
+        return hold.amount
+    unspent = 0 if pace is None else pace.unspent
+    return min(hold.amount, max(unspent // account.share, hold.useful, hold.least))
+
+
+def sliced(account: Account) -> Account:
+    """An account as a slice is asked of it."""
+    return replace(account, share=SLICES)
