@@ -23,28 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import openai
-from openai import _base_client
 
 import budgetguard
 from budgetguard.ledger import Account, Entry, Hold, new_id
 from budgetguard.stores import open_store
+from tests.support.in_memory import HTTP, REPLY
 
 from .floors import Floors
 
-REPLY = {
-    "id": "chatcmpl-1",
-    "object": "chat.completion",
-    "created": 1,
-    "model": "gpt-4o-mini-2024-07-18",
-    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Fine, thank you."}, "finish_reason": "stop"}],
-    "usage": {
-        "prompt_tokens": 14,
-        "completion_tokens": 6,
-        "total_tokens": 20,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
-    },
-}
 MESSAGES = [{"role": "user", "content": "Hey, how's it going?"}]
 MEMORY = "memory store, sync"
 MOST_GROWTH = 1.2
@@ -76,28 +62,17 @@ class Row:
         return not self.floor or self.added_us <= memory_us + float(most)
 
 
-def http() -> Any:
-    """The HTTP stack that the installed SDK stands on: httpx2, or httpx before 3.0."""
-    import importlib
-
-    name = "httpx2" if hasattr(_base_client, "httpx2") else "httpx"
-    return importlib.import_module(name)
-
-
 def transport(body: bytes, content_type: str = "application/json") -> Any:
-    stack = http()
-    return stack.MockTransport(
-        lambda request: stack.Response(200, headers={"content-type": content_type}, content=body)
-    )
+    return HTTP.MockTransport(lambda request: HTTP.Response(200, headers={"content-type": content_type}, content=body))
 
 
 def sync_client(body: bytes = json.dumps(REPLY).encode(), content_type: str = "application/json") -> openai.OpenAI:
-    return openai.OpenAI(api_key="-", http_client=http().Client(transport=transport(body, content_type)))
+    return openai.OpenAI(api_key="-", http_client=HTTP.Client(transport=transport(body, content_type)))
 
 
 def async_client() -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(
-        api_key="-", http_client=http().AsyncClient(transport=transport(json.dumps(REPLY).encode()))
+        api_key="-", http_client=HTTP.AsyncClient(transport=transport(json.dumps(REPLY).encode()))
     )
 
 

@@ -36,7 +36,7 @@ WORKER = """
 import sys, threading, time
 from budgetguard.errors import StoreError
 from budgetguard.ledger import Account, Entry, Hold, new_id
-from budgetguard.stores.http import HttpStore
+from budgetguard.stores.http.store import HttpStore
 
 store = HttpStore(sys.argv[1], namespace="bench", reserve_s=5, settle_s=5)
 account = Account("team/all", limit=10**15)

@@ -12,13 +12,12 @@ from typing import Any
 
 import openai
 import pytest
-from sdk_shapes import run, wait
 
 import budgetguard
-from benchmarks.calls import http
 from budgetguard import Budget, BudgetExceededError, BudgetManager, PriceBook
+from tests.support.in_memory import HTTP
+from tests.support.sdk_shapes import run, wait
 
-HTTP = http()
 HI = [{"role": "user", "content": "hi"}]
 MODEL = "gpt-4o-mini"
 CAP = 16_000

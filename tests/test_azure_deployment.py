@@ -6,10 +6,10 @@ from typing import Any
 
 import openai
 import pytest
-from in_memory import HI, answering, reply
 
 import budgetguard
 from budgetguard import Budget, BudgetExceededError, BudgetManager, PriceBook
+from tests.support.in_memory import HI, answering, reply
 
 ADDRESS = {"azure_endpoint": "https://acme.openai.azure.com", "api_version": "2024-10-21", "api_key": "-"}
 

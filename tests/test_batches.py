@@ -17,8 +17,6 @@ from typing import Any
 
 import openai
 import pytest
-from batching import HELD, MODEL, SPENT, THREE, ask, begin, lines, manager, upload
-from sdk_shapes import run, wait
 
 import budgetguard
 from budgetguard import BudgetExceededError, BudgetManager, UnpricedModelError
@@ -28,6 +26,8 @@ from budgetguard.calls import UNKNOWN_HOST, Answer
 from budgetguard.guards.background.batches import BatchCharge, BatchFile, FileReader, Part
 from budgetguard.process.state import PROCESS
 from budgetguard.testing import FakeProvider
+from tests.support.batching import HELD, MODEL, SPENT, THREE, ask, begin, lines, manager, upload
+from tests.support.sdk_shapes import run, wait
 
 PRICE = {MODEL: ("0.15", "0.60"), "gpt-4o": ("2.5", "10")}
 

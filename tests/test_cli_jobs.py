@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from batching import HELD, SPENT, THREE, begin, manager
-from sdk_shapes import run
 
 import budgetguard
 from budgetguard import BudgetManager
 from budgetguard.cli import main
 from budgetguard.ledger import new_id
 from budgetguard.testing import FakeProvider
+from tests.support.batching import HELD, SPENT, THREE, begin, manager
+from tests.support.sdk_shapes import run
 
 MODEL = "gpt-4o-mini"
 RESPONSE = 8 * 150 + 20 * 600

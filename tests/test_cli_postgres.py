@@ -7,11 +7,11 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import pytest
 
-from benchmarks import servers
 from budgetguard import BudgetManager
 from budgetguard.cli import main
 from budgetguard.ledger import new_id
 from budgetguard.stores import shown
+from tests.support import servers
 
 
 def run(*arguments):

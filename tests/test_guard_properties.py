@@ -21,11 +21,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import budgetguard
-from benchmarks.shapes import INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTPUT_PRICE, USER, bill
 from budgetguard import BudgetManager, PriceBook
 from budgetguard.guards.settings import Settings
 from budgetguard.process.state import PROCESS
 from budgetguard.testing import FakeProvider, Plan
+from tests.support.endpoint import INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTPUT_PRICE, USER, bill
 
 FAULTS: list[dict[str, Any]] = [
     {},

@@ -12,7 +12,6 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from hosting import Hosted
 
 from budgetguard import BudgetManager, ConfigError
 from budgetguard.errors import StoreError, UnknownUserError
@@ -20,6 +19,7 @@ from budgetguard.ledger import Account, Admitted, Hold, Refusal, new_id
 from budgetguard.server.keys import KeyRing
 from budgetguard.server.projects import OWN
 from budgetguard.stores import open_store
+from tests.support.hosting import Hosted
 
 USAGE = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
 ANSWER = {"id": "chatcmpl-1", "model": "gpt-4", "usage": USAGE}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import test_store_model as model
-from hosting import Hosted
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import initialize
 
 from budgetguard.stores import open_store
 from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.testing.clock import StoppedClock
+from tests.support.hosting import Hosted
+from tests.support.store_model import Stores
 
 
-class HostedStores(model.Stores):
+class HostedStores(Stores):
     """One ledger kept twice, once behind a server."""
 
     @initialize()

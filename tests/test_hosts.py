@@ -15,15 +15,14 @@ from typing import Any
 
 import openai
 import pytest
-from sdk_shapes import run, wait
 
 import budgetguard
-from benchmarks.calls import http
 from budgetguard import BudgetExceededError, BudgetManager, PriceBook
 from budgetguard.adapters import openai as adapter
 from budgetguard.prices.hosts import host_of
+from tests.support.in_memory import HTTP
+from tests.support.sdk_shapes import run, wait
 
-HTTP = http()
 GATEWAY = "https://llm.example.com/v1"
 HI = [{"role": "user", "content": "hello"}]
 MODEL = "m"

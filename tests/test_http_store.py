@@ -14,9 +14,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from hosting import Hosted, Process
 
-from benchmarks import servers
 from budgetguard.errors import StoreError
 from budgetguard.guards.guard import Guard
 from budgetguard.ledger import Account, Admitted, Balance, Entry, Hold, Settled, Store, new_id
@@ -26,6 +24,8 @@ from budgetguard.process.journal_files import Kept
 from budgetguard.stores import open_store
 from budgetguard.testing.clock import StoppedClock
 from budgetguard.testing.contract import StoreContract, together
+from tests.support import servers
+from tests.support.hosting import Hosted, Process
 
 PATIENT = "reserve_s=5&settle_s=5"
 """For a machine that does other things, too: what is tested here is what is booked, not how fast."""

@@ -16,12 +16,12 @@ import openai
 import pytest
 import wrapt
 from openai import _base_client, _streaming
-from sdk_shapes import HI, MODEL
-from test_matrix import bill, entries, manager
 
 import budgetguard
 from budgetguard import BudgetExceededError, BudgetManager
 from budgetguard.testing import FakeProvider
+from tests.support.books import bill, entries, manager
+from tests.support.sdk_shapes import HI, MODEL
 
 PLACES = [
     (_base_client.SyncAPIClient, "request"),

@@ -22,10 +22,8 @@ from typing import Any
 
 import openai
 import pytest
-from sdk_shapes import each, run, wait
 
 import budgetguard
-from benchmarks.calls import REPLY, http
 from budgetguard import Budget, BudgetManager, PriceBook
 from budgetguard.concurrency.interrupts import interruption
 from budgetguard.concurrency.locks import any_held
@@ -40,8 +38,9 @@ from budgetguard.process.state import PROCESS
 from budgetguard.stores.combiner import Gate
 from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing import FakeProvider
+from tests.support.in_memory import HTTP, REPLY
+from tests.support.sdk_shapes import each, run, wait
 
-HTTP = http()
 MODEL = "a-model"
 HI = [{"role": "user", "content": "hi"}]
 PRICES = {MODEL: {"input": 1.0, "output": 2.0, "max_output": 100}}

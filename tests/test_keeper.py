@@ -19,13 +19,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
-import httpx2
 import openai
 import pytest
-from hosting import Hosted
 
 import budgetguard
-from benchmarks import servers
 from budgetguard import Budget, BudgetManager
 from budgetguard.errors import BudgetExceededError, StoreError
 from budgetguard.guards.settings import Settings
@@ -36,45 +33,33 @@ from budgetguard.stores import open_store
 from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing.clock import StoppedClock
+from tests.support import ENVIRONMENT, in_memory, servers
+from tests.support.hosting import Hosted
+from tests.support.in_memory import HI, HTTP, MODEL, client_of
 
 TTL_MS = 500
-HI = [{"role": "user", "content": "hi"}]
 CAP = 16_000
 """Tokens at 600 nano-dollars: $0.0096, and a budget of $0.01 has room for one such call."""
 
 ENDPOINTS = ["memory", "sqlite", *servers.NAMES, "http"]
 
 
-def reply(body: Any, tokens: int = CAP) -> httpx2.Response:
-    message = {"role": "assistant", "content": "hi"}
-    usage = {"prompt_tokens": 8, "completion_tokens": tokens, "total_tokens": 8 + tokens}
-    choice = {"index": 0, "finish_reason": "stop", "message": message}
-    return httpx2.Response(
-        200,
-        json={
-            "id": "c",
-            "object": "chat.completion",
-            "created": 1,
-            "model": body["model"],
-            "choices": [choice],
-            "usage": usage,
-        },
-    )
+def reply(body: Any, tokens: int = CAP) -> Any:
+    return HTTP.Response(200, json=in_memory.reply(body["model"], tokens, asked=8))
 
 
-def guarded(manager: BudgetManager, serve: Callable[[Any], httpx2.Response]) -> openai.OpenAI:
-    transport = httpx2.MockTransport(lambda request: serve(json.loads(request.content)))
-    client = openai.OpenAI(api_key="x", max_retries=0, http_client=httpx2.Client(transport=transport))
+def guarded(manager: BudgetManager, serve: Callable[[Any], Any]) -> openai.OpenAI:
+    client: openai.OpenAI = client_of(lambda request: serve(json.loads(request.content)))
     return budgetguard.guard(client, manager)
 
 
-def slow(body: Any) -> httpx2.Response:
+def slow(body: Any) -> Any:
     time.sleep(1.5)
     return reply(body)
 
 
 def ask(client: openai.OpenAI, **more: Any) -> Any:
-    return client.chat.completions.create(model="gpt-4o-mini", messages=HI, max_completion_tokens=CAP, **more)
+    return client.chat.completions.create(model=MODEL, messages=HI, max_completion_tokens=CAP, **more)
 
 
 @pytest.fixture
@@ -133,12 +118,12 @@ def test_a_stream_that_nobody_reads_keeps_its_room(store: Store) -> None:
     manager = BudgetManager("t", store=store, budgets=[Budget("one", 0.01)], settings=Settings(ttl_ms=TTL_MS))
     event = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o-mini", "choices": []}
 
-    class Body(httpx2.SyncByteStream):
+    class Body(HTTP.SyncByteStream):
         def __iter__(self) -> Iterator[bytes]:
             yield f"data: {json.dumps(event)}\n\n".encode()
 
     client = guarded(
-        manager, lambda body: httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=Body())
+        manager, lambda body: HTTP.Response(200, headers={"content-type": "text/event-stream"}, stream=Body())
     )
     stream = ask(client, stream=True)
     time.sleep(1.2)
@@ -164,7 +149,7 @@ def test_a_clock_that_is_set_forward_does_not_end_the_hold_of_a_call(kind: str, 
     manager = BudgetManager("t", store=store, budgets=[Budget("one", 0.01)])
     answers: list[Any] = []
 
-    def serve(body: Any) -> httpx2.Response:
+    def serve(body: Any) -> Any:
         if not answers:
             answers.append(None)
             clock.advance(60 * minutes)
@@ -186,27 +171,31 @@ def test_a_clock_that_is_set_forward_does_not_end_the_hold_of_a_call(kind: str, 
 
 
 CALLER = """
-import sys
-from test_keeper import *
+import sys, time
+import budgetguard
+from budgetguard import Budget, BudgetManager
+from budgetguard.guards.settings import Settings
+from budgetguard.stores.sqlite.store import SQLiteStore
+from tests.support.in_memory import HI, MODEL, client_of
 
 store, settings = SQLiteStore(sys.argv[1]), Settings(ttl_ms=500)
 manager = BudgetManager("t", store=store, budgets=[Budget("one", 0.01)], settings=settings)
 
-def serve(body):
+def serve(request):
     print("sent", flush=True)
     time.sleep(60)
 
-ask(guarded(manager, serve))
+client = budgetguard.guard(client_of(serve), manager)
+client.chat.completions.create(model=MODEL, messages=HI, max_completion_tokens=16_000)
 """
 
 
 def test_the_hold_of_a_process_that_was_killed_ends_at_its_ttl(tmp_path: Any) -> None:
     """While it lives it is kept, also for another process; then nobody renews it (P7)."""
-    env = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
     command = [sys.executable, "-c", CALLER, str(tmp_path / "a.db")]
     with (
         closing(SQLiteStore(tmp_path / "a.db")) as store,
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as caller,
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as caller,
     ):
         assert caller.stdout is not None
         assert caller.stdout.readline() == "sent\n"
@@ -308,7 +297,7 @@ def test_an_old_server_is_told_of_once_and_calls_go_on(
     server: Callable[[], Hosted], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client newer than its server asks for an endpoint that is not there."""
-    import budgetguard.stores.http as http
+    from budgetguard.stores.http import store as http
 
     store = open_store(server().url, namespace=new_id())
     ask_ = http.HttpStore._ask
@@ -329,7 +318,7 @@ def test_a_forked_child_renews_nothing_of_its_parents() -> None:
     store = Counting()
     manager = BudgetManager("t", store=store, budgets=[Budget("one", 0.01)], settings=Settings(ttl_ms=TTL_MS))
 
-    def serve(body: Any) -> httpx2.Response:
+    def serve(body: Any) -> Any:
         child = os.fork()
         if not child:
             os._exit(len(PROCESS.living()) + (PROCESS.keeper.pace_ms != NEVER_MS))

@@ -28,8 +28,6 @@ import openai
 import pytest
 
 import budgetguard
-from benchmarks.calls import REPLY, http
-from benchmarks.shapes import INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTPUT_PRICE, USER, bill, guarded
 from budgetguard import BudgetManager
 from budgetguard.ledger import Admitted, Hold, new_id
 from budgetguard.money import DOLLAR
@@ -39,8 +37,10 @@ from budgetguard.sdks import exchange as request
 from budgetguard.sdks.exchange import Exchange
 from budgetguard.stores import open_store
 from budgetguard.testing import FakeProvider, Plan
+from tests.support import ENVIRONMENT
+from tests.support.endpoint import INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTPUT_PRICE, USER, bill, guarded
+from tests.support.in_memory import HTTP, REPLY
 
-HTTP = http()
 PACKAGE = str(Path(budgetguard.__file__).parent)
 LIMIT = 25
 BILL = 14 * INPUT_PRICE * 1000 + 6 * OUTPUT_PRICE * 1000
@@ -538,7 +538,7 @@ def test_a_pool_that_is_shut_down_leaves_nothing_held(manager):
 PROGRAM = """
 import asyncio, os, sys, threading, time
 import openai, budgetguard
-from benchmarks.shapes import MODEL, MESSAGES, USER, guarded
+from tests.support.endpoint import MODEL, MESSAGES, USER, guarded
 url, base_url = sys.argv[1:]
 context = guarded(url)
 manager = context.__enter__()
@@ -601,7 +601,7 @@ def test_the_end_of_the_process_ends_its_calls(end, tmp_path):
             capture_output=True,
             text=True,
             timeout=60,
-            cwd=Path(PACKAGE).parent,
+            env=ENVIRONMENT,
             check=False,
         )
 

@@ -25,26 +25,22 @@ import openai
 import pytest
 
 import budgetguard
-from benchmarks import servers
-from benchmarks.shapes import bill
 from budgetguard import Budget, BudgetManager, ConfigError, PriceBook, StoreError
 from budgetguard.errors import BudgetBusyError, BudgetExceededError
-from budgetguard.guards.guard import Shell
 from budgetguard.guards.settings import Settings
 from budgetguard.ledger import Account, Balance, Entry, Hold, Refusal, Stale, Store, new_id
 from budgetguard.money import DOLLAR
-from budgetguard.process.journal import Journal
-from budgetguard.process.journal_files import SUFFIX, Kept
-from budgetguard.process.leases import FIRST_CALLS, IDLE_S, SLICES, Leases
+from budgetguard.process.journal_files import SUFFIX
+from budgetguard.process.leases import FIRST_CALLS, IDLE_S, SLICES
 from budgetguard.stores import open_store
 from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing import FakeProvider
 from budgetguard.testing.clock import StoppedClock
 from budgetguard.testing.contract import together
-
-FLEET = Account("fleet//all", limit=1_000_000, share=50, lease="release")
-TTL_MS = 60_000
+from tests.support import ENVIRONMENT, servers
+from tests.support.endpoint import bill
+from tests.support.leasing import FLEET, TTL_MS, Process
 
 
 class CountingStore(MemoryStore):
@@ -77,43 +73,6 @@ class CountingStore(MemoryStore):
     def release(self, hold_id: str) -> None:
         self._ask("release")
         super().release(hold_id)
-
-
-class Process:
-    """What one process has: leases on a store, whose background is the test's to run."""
-
-    def __init__(self, store: Store, directory: Path | None = None, clock: StoppedClock | None = None) -> None:
-        def settle(kept: Kept) -> None:
-            store.settle(kept.hold, kept.entry)
-
-        self.store = store
-        where = None if directory is None else str(directory)
-        self.journal = Journal(settle, store.release, where, "test", background=False)
-        self.leases = Leases(store, self.journal, TTL_MS, clock=clock or time.monotonic, background=False)
-
-    def take(self, amount: int, account: Account = FLEET, **fields: Any) -> Hold | Refusal | Stale:
-        """The hold of a call that leases pay for; or why it may not be made."""
-        hold = Hold(new_id(), (), amount, **fields)
-        outcome = self.leases.take(hold, (account,))
-        if not isinstance(outcome, int):
-            filled = Shell().run(self.leases.fill(hold, (account,)))
-            if not isinstance(filled, int):
-                return filled
-            outcome = filled
-        return hold._replace(amount=outcome, leases=self.leases.ids(hold.id))
-
-    def settle(self, hold: Hold, cost: int, account: Account = FLEET) -> None:
-        self.leases.settle(hold, Entry(hold.id, cost, (account.key,)))
-
-    def spend(self, amount: int, cost: int, account: Account = FLEET) -> bool:
-        hold = self.take(amount, account)
-        if isinstance(hold, Hold):
-            self.settle(hold, cost, account)
-        return isinstance(hold, Hold)
-
-    def die(self) -> None:
-        """What is left of a process after kill -9: its file, which nobody locks."""
-        self.leases.drop()
 
 
 @pytest.fixture
@@ -416,11 +375,10 @@ def test_a_file_that_cannot_be_written_is_said_once(store, tmp_path, caplog):
 
 
 FULL_DISK = """
-import os, resource, signal, sys
-sys.path[:0] = [{here!r}, {above!r}]
+import os, resource, signal
 from pathlib import Path
-from test_leases import Process
-from budgetguard.stores.sqlite import SQLiteStore
+from tests.support.leasing import Process
+from budgetguard.stores.sqlite.store import SQLiteStore
 
 process = Process(SQLiteStore(Path("a.db")), Path.cwd() / "journal")
 for _ in range(5):
@@ -436,9 +394,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_a_process_that_dies_on_a_full_disk_counts_as_spent(tmp_path):
     """Its file does not tell of its last calls, so nobody gives its slice back by it."""
-    here = Path(__file__).parent
-    script = FULL_DISK.format(here=str(here), above=str(here.parent))
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    command = [sys.executable, "-c", FULL_DISK]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert "its slices count as spent" in done.stderr
     with closing(SQLiteStore(tmp_path / "a.db")) as store:
@@ -623,7 +580,8 @@ def test_only_a_hard_limit_can_be_leased():
 WORKER = """
 import sys, time
 from budgetguard.errors import BudgetExceededError
-from budgetguard.guards import Guard, Shell, Settings
+from budgetguard.guards.guard import Guard, Shell
+from budgetguard.guards.settings import Settings
 from budgetguard.ledger import Account, Entry, Hold, new_id
 from budgetguard.stores import open_store
 from budgetguard.budgets import Budget

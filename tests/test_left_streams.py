@@ -17,7 +17,6 @@ from typing import Any
 
 import openai
 import pytest
-from sdk_shapes import each, enter, run, wait
 
 import budgetguard
 from budgetguard import Budget, BudgetExceededError, BudgetManager, PriceBook
@@ -25,6 +24,7 @@ from budgetguard.calls import Host
 from budgetguard.guards.settings import Settings
 from budgetguard.process.state import PROCESS
 from budgetguard.testing import FakeProvider
+from tests.support.sdk_shapes import each, enter, run, wait
 
 MODEL = "a-model"
 TOKENS = 100

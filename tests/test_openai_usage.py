@@ -11,12 +11,12 @@ from typing import Any
 
 import openai
 import pytest
-from usages import END, ERROR, alone, said, text
 
 from budgetguard.adapters import openai as adapter
 from budgetguard.adapters.openai.usage import media_usage, merged, stated_cost, token_usage
 from budgetguard.calls import Answer, Heard
 from budgetguard.prices.estimates import count_heard
+from tests.support.usages import END, ERROR, alone, said, text
 
 BOTH = ("input_tokens", "output_tokens")
 

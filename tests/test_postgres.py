@@ -19,7 +19,6 @@ import pytest
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from benchmarks.servers import running, start
 from budgetguard.errors import ConfigError, StoreError
 from budgetguard.ledger import Account, Admitted, Balance, Entry, Hold, Refusal, Settled, Store, new_id
 from budgetguard.stores import open_store
@@ -29,6 +28,7 @@ from budgetguard.stores.postgres.schema import schema_sql
 from budgetguard.stores.postgres.store import RESERVE, PostgresStore
 from budgetguard.testing.clock import StoppedClock
 from budgetguard.testing.contract import StoreContract, together
+from tests.support.servers import running, start
 
 
 class TestPostgresStore(StoreContract):
@@ -317,7 +317,7 @@ def test_a_forked_child_may_not_use_the_pool_that_its_parent_opened():
 def test_eight_processes_that_start_together_make_the_tables_once(database):
     """A deployment starts all of its workers at one moment."""
     program = (
-        "import sys; from budgetguard.stores.postgres import PostgresStore\n"
+        "import sys; from budgetguard.stores.postgres.store import PostgresStore\n"
         "store = PostgresStore(sys.argv[1])\n"
         "print(len(store.migrate()), store.balances(['a'])[0].settled); store.close()"
     )

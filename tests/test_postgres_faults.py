@@ -19,14 +19,14 @@ import openai
 import psycopg
 import pytest
 
-from benchmarks.servers import postgres, running
-from benchmarks.servers.proxy import Mode, Proxy
-from benchmarks.shapes import USER, Books, Caller, Endpoint, guarded
 from budgetguard.errors import StoreError
 from budgetguard.ledger import Account, Admitted, Ended, Entry, Hold, Settled, new_id
 from budgetguard.stores.deadlines import RESERVE_S, SETTLE_S
 from budgetguard.stores.postgres.store import BATCH, PostgresStore
 from budgetguard.stores.remote import FAILURES
+from tests.support.endpoint import USER, Books, Caller, Endpoint, guarded
+from tests.support.servers import postgres, running
+from tests.support.servers.proxy import Mode, Proxy
 
 LIMIT = 10**12
 

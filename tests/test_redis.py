@@ -6,11 +6,11 @@ import uuid
 
 import pytest
 
-from benchmarks import servers
 from budgetguard.ledger import Account, Admitted, Balance, Entry, Hold, Store, new_id
 from budgetguard.stores import open_store
 from budgetguard.testing.clock import StoppedClock
 from budgetguard.testing.contract import StoreContract
+from tests.support import servers
 
 
 class _OnServer(StoreContract):

@@ -23,9 +23,6 @@ import redis
 from redis.sentinel import Sentinel
 
 import budgetguard
-from benchmarks import servers, shapes
-from benchmarks.servers.proxy import Proxy
-from benchmarks.servers.redis import RedisServer, free_port
 from budgetguard import BudgetManager, PriceBook, stores
 from budgetguard.errors import ConfigError, StoreError
 from budgetguard.guards.guard import Guard
@@ -38,6 +35,10 @@ from budgetguard.stores.redis.link import given
 from budgetguard.stores.redis.replay import Recent
 from budgetguard.stores.redis.store import RedisStore
 from budgetguard.stores.remote import FAILURES
+from tests.support import servers
+from tests.support.endpoint import MODEL, USER, Books, Caller, Endpoint
+from tests.support.servers.proxy import Proxy
+from tests.support.servers.redis import RedisServer, free_port
 
 ACCOUNT = Account("team/2027-01", limit=10**12)
 
@@ -669,13 +670,13 @@ def test_the_servers_clock_decides():
 
 def test_five_hundred_tasks_make_progress_and_the_loop_runs_on():
     """Steps wait for the network in threads of ours: the loop stands still no longer than the SDK alone makes it."""
-    prices = {shapes.MODEL: {"input": 0.001, "output": 0.001, "max_output": 10}}
-    with shapes.Endpoint() as endpoint:
+    prices = {MODEL: {"input": 0.001, "output": 0.001, "max_output": 10}}
+    with Endpoint() as endpoint:
         bare = asyncio.run(longest_gap(endpoint))
         # One interpreter runs the tasks, the threads and the provider: a step may take longer than it does elsewhere.
         store = RedisStore.from_url(servers.running("valkey"), namespace=new_id(), reserve_s=30, settle_s=30)
         with closing(BudgetManager("tasks", store=store, prices=PriceBook(overrides=prices))) as made:
-            made.create_budget(100, shapes.USER)
+            made.create_budget(100, USER)
             budgetguard.patch(made)
             guarded = asyncio.run(longest_gap(endpoint))
             assert len(list(made.store.entries())) == 500
@@ -683,7 +684,7 @@ def test_five_hundred_tasks_make_progress_and_the_loop_runs_on():
     assert guarded < 3 * bare + 0.5
 
 
-async def longest_gap(endpoint: shapes.Endpoint) -> float:
+async def longest_gap(endpoint: Endpoint) -> float:
     """Five hundred calls at once; the longest time in which the loop ran nothing else, in seconds."""
     gaps = []
 
@@ -693,7 +694,7 @@ async def longest_gap(endpoint: shapes.Endpoint) -> float:
             await asyncio.sleep(0.005)
             gaps.append(time.monotonic() - begin)
 
-    caller = shapes.Caller(endpoint.base_url, True, shapes.Books("", ""))
+    caller = Caller(endpoint.base_url, True, Books("", ""))
     watcher = asyncio.ensure_future(watch())
     async with caller.async_client(timeout=60) as client:
         calls = [client.chat.completions.create(**caller.request(max_tokens=5)) for _ in range(500)]

@@ -12,10 +12,9 @@ import openai
 import pytest
 
 import budgetguard
-from benchmarks.calls import http
 from budgetguard import Budget, BudgetExceededError, BudgetManager, PriceBook, UnpricedModelError
+from tests.support.in_memory import HTTP
 
-HTTP = http()
 MODEL = "gpt-4o-mini"
 HI = [{"role": "user", "content": "hi"}]
 RAW = json.dumps({"model": MODEL, "messages": HI}).encode()

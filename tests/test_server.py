@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hosting import Hosted, Process
 
-from benchmarks import servers
 from budgetguard import cli
 from budgetguard.errors import ConfigError, StoreError
 from budgetguard.ledger import Account, Admitted, Entry, Hold, Refusal, Settled, new_id
@@ -31,6 +29,8 @@ from budgetguard.server.projects import OWN, Projects
 from budgetguard.stores import open_store
 from budgetguard.stores.http import rows
 from budgetguard.testing.clock import StoppedClock
+from tests.support import servers
+from tests.support.hosting import Hosted, Process
 
 ACCOUNT = Account("team/2027-01", limit=100)
 
@@ -857,7 +857,7 @@ def test_entries_come_in_pages_and_as_csv(history: Hosted) -> None:
 
 def test_csv_of_many_entries_has_them_all(server: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over its inner pages."""
-    from budgetguard.server.api.endpoint import people
+    from budgetguard.server.api import people
 
     monkeypatch.setattr(people, "_CSV_PAGE", 7)
     store = server.app.projects.open("shop").store

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import schemathesis
-from hosting import Hosted
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -30,6 +29,7 @@ from budgetguard.server.app import App
 from budgetguard.server.keys import KeyRing
 from budgetguard.server.projects import OWN
 from budgetguard.stores import open_store
+from tests.support.hosting import Hosted
 
 EXAMPLES = int(os.environ.get("BUDGETGUARD_FUZZ", "25"))
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hosting import Hosted
 
 from budgetguard.errors import StoreError
 from budgetguard.server.api.litellm.merge import LATE_MS, Known, Seen, carried, change
 from budgetguard.testing.clock import StoppedClock
+from tests.support.hosting import Hosted
 
 DAY_S = 86_400
 RECORD = {"total_budget": 10, "duration": 28, "created_at": 1.79e9, "last_updated_at": 1.79e9}

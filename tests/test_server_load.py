@@ -12,11 +12,10 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from hosting import Process
-from load import Ledger, books, run_clients
-
 from budgetguard.stores import open_store
 from budgetguard.stores.http.store import HttpStore
+from tests.support.hosting import Process
+from tests.support.load import Ledger, books, run_clients
 
 CLIENTS = 32
 SECONDS = float(os.environ.get("BUDGETGUARD_LOAD_S", "10"))

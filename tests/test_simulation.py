@@ -16,11 +16,8 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hosting import Hosted
-from simulation import DAY, World
 
 import budgetguard.stores.memory as memory_module
-from benchmarks import servers
 from budgetguard.errors import StoreError
 from budgetguard.guards.admission import is_stored
 from budgetguard.guards.charge import Charge
@@ -35,6 +32,9 @@ from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.stores.postgres.store import PostgresStore
 from budgetguard.stores.redis.store import RedisStore
 from budgetguard.stores.sqlite.store import SQLiteStore
+from tests.support import servers
+from tests.support.hosting import Hosted
+from tests.support.simulation import DAY, World
 
 
 def memory(clock: Clock, directory: Path) -> Store:

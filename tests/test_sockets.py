@@ -14,11 +14,11 @@ from typing import Any
 
 import openai
 import pytest
-from test_matrix import entries, manager
 
 import budgetguard
 from budgetguard import BudgetExceededError
 from budgetguard.sdks.websockets import SOCKETS, entrances
+from tests.support.books import entries, manager
 
 HERE = "http://127.0.0.1:9/v1"
 """A port that nobody listens on."""

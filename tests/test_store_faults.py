@@ -54,7 +54,7 @@ def path(tmp_path: Path) -> Path:
 SPENDER = """
 import sys
 from budgetguard.ledger import Account, Entry, Hold, new_id
-from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.stores.sqlite.store import SQLiteStore
 
 store = SQLiteStore(sys.argv[1], reserve_s=5, settle_s=5)
 account = Account("team/2027-01", limit=10**12)
@@ -103,7 +103,7 @@ def test_processes_that_are_killed_again_and_again_lose_nothing(path):
 SLEEPER = """
 import os, sys
 from budgetguard.ledger import Account, Entry, Hold
-from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.stores.sqlite.store import SQLiteStore
 
 store = SQLiteStore(sys.argv[1])
 held = Hold("a" * 32, (Account("team/2027-01", limit=100),), 80, ttl_ms=400)
@@ -233,10 +233,10 @@ def test_a_file_that_was_removed_or_replaced_takes_no_more_payments(tmp_path, ho
 WRITER = """
 import os, sys
 from budgetguard.ledger import Account, Entry, Hold, new_id
-from budgetguard.stores import sqlite_file
-from budgetguard.stores.sqlite import SQLiteStore
+from budgetguard.stores.sqlite import link
+from budgetguard.stores.sqlite.store import SQLiteStore
 
-sqlite_file.LOG_PAGES = 300  # many checkpoints, too
+link.LOG_PAGES = 300  # many checkpoints, too
 store = SQLiteStore(sys.argv[1], durable=sys.argv[2] == "durable", reserve_s=30, settle_s=30)
 account = Account("team/2027-01", limit=10**12)
 for number in range(int(sys.argv[3])):

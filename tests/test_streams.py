@@ -15,8 +15,6 @@ from typing import Any
 
 import openai
 import pytest
-from sdk_shapes import HI, MODEL, each, enter, run, wait
-from test_matrix import PRICES, bill, entries, manager
 
 import budgetguard
 from budgetguard import BudgetManager
@@ -25,6 +23,8 @@ from budgetguard.guards.settings import Settings
 from budgetguard.prices.book import PriceBook
 from budgetguard.process.state import PROCESS
 from budgetguard.testing import FakeProvider
+from tests.support.books import PRICES, bill, entries, manager
+from tests.support.sdk_shapes import HI, MODEL, each, enter, run, wait
 
 TOKENS = 20
 

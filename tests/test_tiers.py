@@ -7,11 +7,11 @@ from typing import Any
 
 import openai
 import pytest
-from in_memory import HI, guarded, reply
 
 from budgetguard import BudgetExceededError, PriceBook
 from budgetguard.errors import ConfigError
 from budgetguard.prices.tiers import leaves_open, tier_name
+from tests.support.in_memory import HI, guarded, reply
 
 NOON_MS = 1_795_348_800_000
 INPUT = {"input_tokens": 1000}

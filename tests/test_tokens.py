@@ -87,17 +87,20 @@ def test_the_bound_is_the_length_in_utf_8(text):
 
 
 def test_the_bound_of_a_long_text_is_exact_across_its_slices():
+    """A long text is measured slice by slice; half of a surrogate pair at a seam must not be counted twice."""
     text = "x" * 2047 + "\u4e2d" + "y" * 5000 + "\U0001f600" + "\ud83d" * 3000
     assert tokens.bound(of_text(text)) == len(text.encode("utf-8", "surrogatepass"))
 
 
 def test_framing_and_pictures_are_added_to_the_bound_and_to_the_count():
+    """What is billed beside the text is held too: a call of many pictures is not a cheap one."""
     call = Call(model="gpt-4o", texts=["Hello", "world"], overhead=9, images=2)
     assert tokens.bound(call) == 10 + 9 + 2 * 1_445
     assert tokens.count(call) == 2 + 9 + 2 * 1_445
 
 
 def test_an_empty_call_has_no_tokens():
+    """Nothing asked, nothing held for it: by the bound, by the count, and by the estimate for other vendors alike."""
     assert tokens.bound(Call(model="gpt-4o")) == tokens.count(Call(model="gpt-4o")) == 0
     assert tokens.count_text("", "gpt-4o") == tokens.count_text("", "claude-opus-5") == 0
 
@@ -130,6 +133,7 @@ def test_claude_has_twice_the_bytes():
     ],
 )
 def test_known_texts_have_their_known_counts(model, text, expected):
+    """Held against tiktoken's own examples, so that an error which our tables and our code share is seen."""
     assert tokens.count_text(text, model) == tokens.count(of_text(text, model)) == expected
 
 
@@ -169,6 +173,7 @@ def test_chat_messages_count_what_openai_billed_or_one_more(model, messages, bil
 
 
 def test_a_name_costs_a_token_of_its_own():
+    """As OpenAI bills it: the field takes one token beside those of the name, which a projection must not leave out."""
     message = {"role": "user", "content": "hi"}
     named = message | {"name": "ann"}
     assert tokens.count_messages([named], "gpt-4o") == tokens.count_messages([message], "gpt-4o") + 1 + 1
@@ -182,6 +187,7 @@ def test_a_picture_in_a_message_is_bounded_by_its_model_not_by_its_base64():
 
 
 def test_tool_calls_are_counted_with_room_for_their_framing():
+    """How they are framed is not published: the count has room for all of it, as what is held must not be too little."""
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"city":"Paris"}'}}
     message = {"role": "assistant", "content": None, "tool_calls": [call]}
     assert tokens.count_messages([message], "gpt-4o") > tokens.count_text(str(call), "gpt-4o")
@@ -211,6 +217,7 @@ def test_cutting_a_text_changes_no_token(model, text):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_megabyte_of_prose_is_counted_exactly(model, monkeypatch):
+    """A prompt of any length may be counted, given the patience: only a lack of time makes an estimate of it."""
     monkeypatch.setattr(tokens, "PATIENCE_S", 60)
     words = random.Random(7).choices(
         ["the", " budget", "'s", " of", ", a", ".\n\n", " 1234", "中文，", " naïve"], k=240_000
@@ -293,7 +300,7 @@ def test_counting_needs_no_network(tmp_path):
 import socket
 def refuse(*args, **kwargs): raise AssertionError("network")
 socket.socket = socket.create_connection = socket.getaddrinfo = refuse
-from budgetguard import tokens
+from budgetguard.prices import tokens
 print(tokens.count_text("hello world", "gpt-4o"), tokens.count_text("hello world", "gpt-4"))
 """
     assert run(program, TIKTOKEN_CACHE_DIR=str(tmp_path)) == "2 2"
@@ -304,7 +311,7 @@ def test_importing_and_bounding_do_not_import_tiktoken():
     """Most processes never need it: it costs 200 ms and 80 MB."""
     program = """
 import sys
-from budgetguard import tokens
+from budgetguard.prices import tokens
 from budgetguard.calls import Call
 assert tokens.bound(Call(model="gpt-4o", texts=["hi"])) == 2
 print("tiktoken" in sys.modules)
@@ -346,7 +353,7 @@ def test_a_child_forked_while_another_thread_builds_can_still_count():
     """The lock is held by a thread that the child does not have."""
     program = """
 import os
-from budgetguard import tokens
+from budgetguard.prices import tokens
 tokens._building.acquire()
 child = os.fork()
 if child == 0:

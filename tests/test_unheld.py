@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from in_memory import HI, guarded, reply
 
 import budgetguard
 from budgetguard import BudgetExceededError, BudgetManager, PriceBook
+from tests.support.in_memory import HI, guarded, reply
 
 ROUTER = "https://openrouter.ai/api/v1"
 GATEWAY = "https://gateway.example.com/v1"

@@ -15,11 +15,11 @@ from typing import Any
 
 import openai
 import pytest
-from usages import END, ERROR, alone, said, text
 
 import budgetguard
 from budgetguard import Budget, BudgetManager, PriceBook
 from budgetguard.ledger import Entry
+from tests.support.usages import END, ERROR, alone, said, text
 
 HI = [{"role": "user", "content": "hi"}]
 SENT = 8

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 import budgetguard
-from benchmarks.shapes import INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTPUT_PRICE, USER, bill, guarded
 from budgetguard import BudgetBusyError, BudgetExceededError, BudgetManager
 from budgetguard.concurrency import queue as waiting
 from budgetguard.concurrency.queue import LINE, Line, Turn
@@ -22,6 +21,7 @@ from budgetguard.process import tally
 from budgetguard.process.state import PROCESS
 from budgetguard.stores import open_store
 from budgetguard.testing import FakeProvider
+from tests.support.endpoint import INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTPUT_PRICE, USER, bill, guarded
 
 DIME = 100_000_000
 ANSWER = 8

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sdk_shapes import wait
-
 from budgetguard import BudgetManager
+from tests.support.sdk_shapes import wait
 
 MODEL = "gpt-4o-mini"
 
