@@ -6,7 +6,6 @@ Free is what never connected, and what was answered with an error that nobody bi
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,11 +14,9 @@ import pytest
 
 import budgetguard
 from budgetguard import Budget, BudgetExceededError, BudgetManager, PriceBook
-from tests.support.in_memory import HTTP
-from tests.support.sdk_shapes import run, wait
+from tests.support.in_memory import HI, HTTP, MODEL, client_of
+from tests.support.sdk_shapes import plain, run, streamed, wait
 
-HI = [{"role": "user", "content": "hi"}]
-MODEL = "gpt-4o-mini"
 CAP = 16_000
 BOUND = 9
 """The most input tokens of HI: 3 to prime, 3 for the message, 1 for its role, 2 bytes."""
@@ -81,41 +78,22 @@ def books() -> Iterator[BudgetManager]:
     assert manager.store.holds() == []
 
 
-@pytest.fixture(params=["sync", "async"])
-def go(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+@pytest.fixture
+def go(loop: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Make one call whose attempts end in the ways that are given, the last of them again and again."""
-    loop = None if request.param == "sync" else asyncio.new_event_loop()
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.0)
     monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.0)
 
-    def call(*ends: Callable[[], Any], base_url: str = OPENAI, use: Any = None, **more: Any) -> Any:
+    def call(*ends: Callable[[], Any], base_url: str = OPENAI, use: Any = plain, **more: Any) -> Any:
         left = list(ends)
 
         def serve(_: Any) -> Any:
             return (left.pop(0) if len(left) > 1 else left[0])()
 
-        async def answered(request: Any) -> Any:
-            return serve(request)
+        client = client_of(serve, loop is not None, base_url=base_url, max_retries=len(ends) - 1)
+        return run(use(client, {"model": MODEL, "messages": HI, "max_completion_tokens": CAP, **more}), loop)
 
-        common: dict[str, Any] = {"api_key": "-", "max_retries": len(ends) - 1}
-        client: Any
-        if loop is None:
-            inner = HTTP.Client(transport=HTTP.MockTransport(serve))
-            client = openai.OpenAI(base_url=base_url, http_client=inner, **common)
-        else:
-            kept = HTTP.AsyncClient(transport=HTTP.MockTransport(answered))
-            client = openai.AsyncOpenAI(base_url=base_url, http_client=kept, **common)
-        body = {"model": MODEL, "messages": HI, "max_completion_tokens": CAP, **more}
-        return run((use or _plain)(client, body), loop)
-
-    yield call
-    if loop is not None:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
-
-
-async def _plain(client: Any, body: dict[str, Any]) -> Any:
-    return await wait(client.chat.completions.create(**body))
+    return call
 
 
 async def _raw(client: Any, body: dict[str, Any]) -> Any:
@@ -123,18 +101,11 @@ async def _raw(client: Any, body: dict[str, Any]) -> Any:
     return raw.parse()
 
 
-async def _streamed(client: Any, body: dict[str, Any]) -> Any:
-    stream = await wait(client.chat.completions.create(**body, stream=True))
-    if hasattr(stream, "__aiter__"):
-        return [item async for item in stream]
-    return list(stream)
-
-
 def costs(manager: BudgetManager) -> list[int]:
     return [entry.cost for entry in manager.store.entries()]
 
 
-@pytest.mark.parametrize("use", [_plain, _raw, _streamed])
+@pytest.mark.parametrize("use", [plain, _raw, streamed])
 @pytest.mark.parametrize("first", [TIME_OUT, CUT])
 @pytest.mark.parametrize("last", [status(429), status(500), status(400), REFUSED])
 def test_an_attempt_that_was_lost_costs_what_was_held_however_the_call_ends(books, go, first, last, use):
@@ -186,7 +157,7 @@ def test_attempts_that_cannot_have_been_billed_are_free(books, go, ends):
     assert costs(books) == []
 
 
-@pytest.mark.parametrize("use", [_plain, _raw])
+@pytest.mark.parametrize("use", [plain, _raw])
 def test_an_answer_after_errors_costs_what_it_says(books, go, use):
     """A refused attempt adds nothing."""
     go(status(500), REFUSED, status(429), ANSWER, use=use)
@@ -196,7 +167,7 @@ def test_an_answer_after_errors_costs_what_it_says(books, go, use):
     assert entry.flags == frozenset()
 
 
-@pytest.mark.parametrize("use", [_plain, _raw])
+@pytest.mark.parametrize("use", [plain, _raw])
 def test_an_answer_after_a_lost_attempt_costs_both(books, go, use):
     """The one that was heard, at its usage, and the other, which may have written as much as it might."""
     go(TIME_OUT, ANSWER, use=use)
@@ -237,7 +208,7 @@ OLDER = {**FILTERED, "code": None}
 
 
 @pytest.mark.parametrize("error", [FILTERED, OLDER])
-@pytest.mark.parametrize("use", [_plain, _raw, _streamed])
+@pytest.mark.parametrize("use", [plain, _raw, streamed])
 def test_a_prompt_that_azures_filter_refused_costs_its_input(books, go, use, error):
     """It was read: 7 tokens of the format and "hi", which is one. What was written of an answer, nobody says."""
     with pytest.raises(openai.BadRequestError):
@@ -280,7 +251,7 @@ def stating(header: str, **usage: Any) -> Callable[[], Any]:
     return lambda: HTTP.Response(200, json=reply(**usage), headers={"x-litellm-response-cost": header})
 
 
-@pytest.mark.parametrize("use", [_plain, _raw])
+@pytest.mark.parametrize("use", [plain, _raw])
 @pytest.mark.parametrize(
     ("header", "usage", "cost"),
     [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 import budgetguard
@@ -11,7 +9,6 @@ from budgetguard import BudgetExceededError, BudgetManager, PriceBook
 from budgetguard.ledger import Account, Hold
 from budgetguard.process.state import PROCESS
 from budgetguard.process.tally import Tally, expect, reserve, settle
-from budgetguard.testing import FakeProvider
 from budgetguard.testing.clock import StoppedClock
 
 MODEL = "a-model"
@@ -20,10 +17,7 @@ HELD = CAP * 10_000
 """What 1,000 tokens of output cost at $10 per million, in nano-dollars; input is free."""
 
 
-@pytest.fixture
-def provider() -> Iterator[FakeProvider]:
-    with FakeProvider(tokens=8, prices={MODEL: (0, 10)}) as made:
-        yield made
+pytestmark = pytest.mark.provider(tokens=8, prices={MODEL: (0, 10)})
 
 
 def test_a_response_that_nobody_retrieves_is_booked_after_a_day(provider):

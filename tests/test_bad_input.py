@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sqlite3
 
-import openai
 import pytest
 
 import budgetguard
@@ -27,7 +26,6 @@ from budgetguard.guards.guard import Guard
 from budgetguard.guards.scope import current
 from budgetguard.ledger import Query
 from budgetguard.stores import open_store
-from budgetguard.testing import FakeProvider
 
 AMOUNTS = [
     -1,
@@ -50,10 +48,9 @@ AMOUNTS = [
 ANSWER = {"model": "gpt-4", "usage": {"prompt_tokens": 1000, "completion_tokens": 0}}
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def manager(request, tmp_path):
+@pytest.fixture
+def manager(url):
     """A project with one user, on both stores."""
-    url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/budgets.db"
     made = BudgetManager("shop", store=url)
     made.create_budget(10, "ann", "monthly")
     yield made
@@ -336,13 +333,6 @@ def test_a_user_may_be_called_anything(manager, user):
     assert manager.reset_cost(user)["user"]["current_cost"] == 0
     manager.remove_budget(user)
     assert manager.get_users() == ["ann"]
-
-
-@pytest.fixture(scope="module")
-def client():
-    """An ordinary client of the SDK."""
-    with FakeProvider() as provider, openai.OpenAI(api_key="none", base_url=provider.base_url) as made:
-        yield made
 
 
 @pytest.mark.parametrize("user", NAMES, ids=lambda name: ascii(name)[:40])

@@ -11,7 +11,7 @@ import io
 import json
 import threading
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,7 +25,6 @@ from budgetguard.adapters.openai.batches import batch as read_batch
 from budgetguard.calls import UNKNOWN_HOST, Answer
 from budgetguard.guards.background.batches import BatchCharge, BatchFile, FileReader, Part
 from budgetguard.process.state import PROCESS
-from budgetguard.testing import FakeProvider
 from tests.support.batching import HELD, MODEL, SPENT, THREE, ask, begin, lines, manager, upload
 from tests.support.sdk_shapes import run, wait
 
@@ -34,29 +33,7 @@ PRICE = {MODEL: ("0.15", "0.60"), "gpt-4o": ("2.5", "10")}
 HOUR_MS = 3_600_000
 
 
-@pytest.fixture
-def provider() -> Iterator[FakeProvider]:
-    with FakeProvider(prices=PRICE, tokens=20) as own:
-        yield own
-
-
-@pytest.fixture(params=["sync", "async"])
-def go(request: pytest.FixtureRequest, provider: FakeProvider) -> Iterator[Callable[..., Any]]:
-    """Run an async function of a client, that is the sync one or the async one."""
-    if request.param == "sync":
-        with provider.client() as client:
-            yield lambda work: run(work(client), None)
-        return
-    loop = asyncio.new_event_loop()
-    client = provider.async_client()
-    yield lambda work: run(work(client), loop)
-    loop.run_until_complete(client.close())
-    loop.close()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Any) -> str:
-    return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/budgets.db"
+pytestmark = pytest.mark.provider(prices=PRICE, tokens=20)
 
 
 @pytest.fixture

@@ -19,10 +19,13 @@ from budgetguard.ledger import Account, Entry, Hold, new_id
 from budgetguard.process.journal_files import JournalFile, line_of
 from budgetguard.stores import shown
 from budgetguard.stores.sqlite.store import SQLiteStore
-from budgetguard.testing import FakeProvider
+from tests.support.commands import exit_code
+from tests.support.in_memory import MODEL
 
-MODEL = "gpt-4o-mini"
 PRICE = {MODEL: ("0.15", "0.60")}
+
+
+pytestmark = pytest.mark.provider(tokens=100, prices=PRICE)
 
 
 @pytest.fixture
@@ -191,12 +194,12 @@ def test_projects_are_apart(manager, cli):
 
 def test_prices_are_shown_with_their_steps(capsys):
     """Long contexts cost more, and the table says from where."""
-    _main("prices", "gpt-5.4", "--json")
+    exit_code("prices", "gpt-5.4", "--json")
     shown = json.loads(capsys.readouterr().out)
     steps = [(line["dollars"], line["above"]) for line in shown["prices"] if line["kind"] == "input"]
 
     assert steps == [(2.5, 0), (5.0, 272_000)]  # genai-prices 0.2.3, openai, gpt-5.4
-    _main("prices", MODEL)
+    exit_code("prices", MODEL)
     assert ["input", "$0.15", "1M", "tokens"] in [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
@@ -204,7 +207,7 @@ def test_prices_come_from_a_price_file_too(capsys, tmp_path):
     """A model of one's own, and one that is free."""
     (tmp_path / "prices.toml").write_text("[models.mine]\ninput = 1\noutput = 2.5\n\n[models.gift]\nfree = true\n")
     for model in ("mine", "gift"):
-        _main("prices", model, "--prices", str(tmp_path / "prices.toml"))
+        exit_code("prices", model, "--prices", str(tmp_path / "prices.toml"))
     out = capsys.readouterr().out
 
     assert ["output", "$2.50", "1M", "tokens"] in [line.split() for line in out.splitlines()]
@@ -213,7 +216,7 @@ def test_prices_come_from_a_price_file_too(capsys, tmp_path):
 
 def test_an_unknown_model_is_an_error_with_the_line_to_add(capsys):
     """Never $0."""
-    assert _main("prices", "no-such-model") == 2
+    assert exit_code("prices", "no-such-model") == 2
     assert '[models."no-such-model"]' in capsys.readouterr().err
 
 
@@ -271,7 +274,7 @@ def test_doctor_names_the_extra_that_is_missing_and_shows_no_password(url, capsy
     monkeypatch.setitem(sys.modules, "psycopg", None)
     for name in [name for name in sys.modules if name.startswith("budgetguard.stores.postgres.")]:
         monkeypatch.delitem(sys.modules, name)
-    assert _main("doctor", "--store", "postgresql://ann:s3cret@host/shop") == 1
+    assert exit_code("doctor", "--store", "postgresql://ann:s3cret@host/shop") == 1
     out = capsys.readouterr().out
     assert "install the extra `postgres`" in out
     assert "s3cret" not in out
@@ -342,7 +345,7 @@ def test_there_is_nothing_to_migrate_in_a_file(cli, monkeypatch):
 
 def test_only_an_engine_with_sql_has_some_to_print(capsys):
     """And says which."""
-    assert _main("sql", "redis") == 2
+    assert exit_code("sql", "redis") == 2
     assert capsys.readouterr().err == "error: 'redis' has no SQL to print: there is postgres\n"
 
 
@@ -350,7 +353,7 @@ def test_copy_moves_a_project_to_another_store(manager, cli, tmp_path, capsys, u
     """Budgets, spend and history, under another name if need be; a second time it finds nothing new."""
     manager.create_budget(5, "bob")
     other = f"sqlite:///{tmp_path}/other.db"
-    assert _main("copy", url, other, "--to-project", "moved", "--json") == 0
+    assert exit_code("copy", url, other, "--to-project", "moved", "--json") == 0
     out, err = capsys.readouterr()
     first = json.loads(out)
     assert err == ""
@@ -364,14 +367,14 @@ def test_copy_moves_a_project_to_another_store(manager, cli, tmp_path, capsys, u
     }
     assert (first["from"], first["to"]) == (f"{url}, project default", f"{other}, project moved")
 
-    assert _main("copy", "sqlite:///budgets.db", other, "--to-project", "moved") == 0
+    assert exit_code("copy", "sqlite:///budgets.db", other, "--to-project", "moved") == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert [line.split() for line in out.splitlines() if "budgets of" in line] == [["budgets", "of", "users", "2", "0"]]
     assert "Both have the same books." in out
     before = [cli(command, "--json")[1] for command in ("users", "check")]
     for command, said in zip(("users", "check"), before, strict=True):
-        assert _main(command, "--json", "--store", other, "--project", "moved") == 0
+        assert exit_code(command, "--json", "--store", other, "--project", "moved") == 0
         assert capsys.readouterr().out == said
 
 
@@ -383,31 +386,31 @@ def test_copy_refuses_what_would_lose_money(manager, cli, tmp_path, capsys, url)
         (url, "cannot be copied to itself"),
         ("mongodb://ann:s3cret@host/a", "mongodb:// is no store that budgetguard knows"),
     ):
-        assert _main("copy", url, target) == 2
+        assert exit_code("copy", url, target) == 2
         err = capsys.readouterr().err
         assert complaint in err
         assert "s3cret" not in err
-    assert _main("copy", url, other, "--project", "nobody") == 2
+    assert exit_code("copy", url, other, "--project", "nobody") == 2
     assert "project nobody holds nothing that could be copied" in capsys.readouterr().err
     held, _ = booking(3)
     manager.store.reserve(held)
-    assert _main("copy", url, other) == 2
+    assert exit_code("copy", url, other) == 2
     assert "1 call is under way in sqlite:///" in capsys.readouterr().err
     assert not (tmp_path / "other.db").exists()
 
-    assert _main("copy", url, other, "--while-running") == 0
+    assert exit_code("copy", url, other, "--while-running") == 0
     assert "copy again without --while-running" in capsys.readouterr().out
     manager.store.release(held.id)
     living = JournalFile.make(f"{tmp_path}/budgets.db-unsettled", "default")
     living.append(line_of(*booking(3)))
-    assert _main("copy", url, other) == 2
+    assert exit_code("copy", url, other) == 2
     err = capsys.readouterr().err
     assert "a program that is running may still owe" in err
     assert f"its file in {tmp_path}/budgets.db-unsettled has 1 line" in err
-    assert _main("copy", url, other, "--while-running") == 0
+    assert exit_code("copy", url, other, "--while-running") == 0
     capsys.readouterr()
     living.close()  # now it is what a dead process left
-    assert _main("copy", url, other, "--json") == 0
+    assert exit_code("copy", url, other, "--json") == 0
     assert json.loads(capsys.readouterr().out)["new_entries"] == 1
 
 
@@ -435,7 +438,7 @@ def test_the_shell_completes_commands():
 
 def test_the_version_is_printed(capsys):
     """For bug reports."""
-    assert _main("--version") == 0
+    assert exit_code("--version") == 0
     assert capsys.readouterr().out.startswith("budgetguard ")
 
 
@@ -459,12 +462,6 @@ CALLS = """
         )
         print("answered", number, flush=True)
 """
-
-
-@pytest.fixture
-def provider():
-    with FakeProvider(tokens=100, prices=PRICE) as running:
-        yield running
 
 
 @pytest.fixture
@@ -568,7 +565,7 @@ def test_the_demo_with_a_real_model_says_what_it_needs(url, capsys, monkeypatch)
     """The weights are a large download, so they are an extra."""
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
 
-    assert _main("demo", "--llm") == 2
+    assert exit_code("demo", "--llm") == 2
     assert capsys.readouterr().err == (
         "error: --llm needs xllamacpp: install the extra `llm`, as in budgetguard-llm[llm]\n"
     )
@@ -592,9 +589,3 @@ def _in_a_terminal(command, cwd):
 
 def _tokens(calls):
     return {"calls": calls, "input_tokens": 1000 * calls, "output_tokens": 500 * calls, "estimated": 0}
-
-
-def _main(*arguments):
-    with pytest.raises(SystemExit) as end:
-        main(arguments)
-    return end.value.code or 0

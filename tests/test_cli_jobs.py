@@ -17,17 +17,14 @@ from budgetguard.cli import main
 from budgetguard.ledger import new_id
 from budgetguard.testing import FakeProvider
 from tests.support.batching import HELD, SPENT, THREE, begin, manager
+from tests.support.in_memory import MODEL
 from tests.support.sdk_shapes import run
 
-MODEL = "gpt-4o-mini"
 RESPONSE = 8 * 150 + 20 * 600
 """In nano-dollars: 8 tokens in, 20 out."""
 
 
-@pytest.fixture
-def provider() -> Iterator[FakeProvider]:
-    with FakeProvider(prices={MODEL: ("0.15", "0.60")}, tokens=20) as own:
-        yield own
+pytestmark = pytest.mark.provider(prices={MODEL: ("0.15", "0.60")}, tokens=20)
 
 
 @pytest.fixture

@@ -8,16 +8,10 @@ import psycopg
 import pytest
 
 from budgetguard import BudgetManager
-from budgetguard.cli import main
 from budgetguard.ledger import new_id
 from budgetguard.stores import shown
 from tests.support import servers
-
-
-def run(*arguments):
-    with pytest.raises(SystemExit) as end:
-        main(arguments)
-    return end.value.code or 0
+from tests.support.commands import exit_code
 
 
 @pytest.fixture
@@ -32,20 +26,20 @@ def database():
 
 def test_migrate_makes_what_postgres_needs_once(database, capsys):
     """Each step is said, and a second time there is none."""
-    assert run("migrate", "--store", database) == 0
+    assert exit_code("migrate", "--store", database) == 0
     first = capsys.readouterr().out
     assert f"{shown(database)}: tables, version 1" in first
-    assert run("migrate", "--store", database) == 0
+    assert exit_code("migrate", "--store", database) == 0
     assert capsys.readouterr().out == f"{shown(database)} is up to date.\n"
 
 
 def test_the_sql_that_is_printed_is_what_migrate_runs(database, capsys):
     """For those who do not let a program make tables."""
-    assert run("sql", "postgres") == 0
+    assert exit_code("sql", "postgres") == 0
     sql = capsys.readouterr().out
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(sql.encode())
-    assert run("migrate", "--store", database) == 0
+    assert exit_code("migrate", "--store", database) == 0
     assert "is up to date" in capsys.readouterr().out
     BudgetManager("shop", store=database).create_budget(5, "ann")
-    assert run("users", "--store", database, "--project", "shop") == 0
+    assert exit_code("users", "--store", database, "--project", "shop") == 0

@@ -12,7 +12,6 @@ import time
 import pytest
 
 from budgetguard import BudgetManager, budget
-from budgetguard.cli import main
 from budgetguard.ledger import Entry, new_id
 from budgetguard.stores import open_store, shown
 from budgetguard.stores.copy import BATCH
@@ -20,6 +19,7 @@ from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing import FakeProvider
 from tests.support import servers
 from tests.support.batching import MODEL, SPENT, begin
+from tests.support.commands import exit_code
 
 COUNT = 8_000
 
@@ -32,17 +32,11 @@ def directory(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(*arguments):
-    with pytest.raises(SystemExit) as end:
-        main(arguments)
-    return end.value.code or 0
-
-
 @pytest.mark.parametrize("name", servers.NAMES)
 def test_there_is_nothing_else_to_migrate(name, directory, capsys):
     """Whoever runs it on every deployment need not know which store there is."""
-    assert run("migrate", "--store", servers.running(name)) == 0
-    assert run("migrate", "--store", servers.running(name)) == 0
+    assert exit_code("migrate", "--store", servers.running(name)) == 0
+    assert exit_code("migrate", "--store", servers.running(name)) == 0
     assert "up to date" in capsys.readouterr().out or name != "postgres"
 
 
@@ -50,7 +44,7 @@ def test_there_is_nothing_else_to_migrate(name, directory, capsys):
 def test_doctor_examines_a_server(name, directory, capsys):
     """How far it is, what it may lose, and where settlements wait for it."""
     url = servers.running(name)
-    assert run("doctor", "--store", url, "--json") == 0
+    assert exit_code("doctor", "--store", url, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     [store] = [finding for finding in found if finding["check"] == "store" and finding["state"] == "ok"]
     [journal] = [finding for finding in found if finding["check"] == "journal"]
@@ -64,7 +58,7 @@ def test_doctor_examines_a_server(name, directory, capsys):
 
 def test_doctor_shows_what_waits_while_a_server_is_away(directory, capsys):
     """Nothing listens there; the password is nobody's business."""
-    assert run("doctor", "--store", "redis://ann:s3cret@127.0.0.1:9/0", "--json") == 1
+    assert exit_code("doctor", "--store", "redis://ann:s3cret@127.0.0.1:9/0", "--json") == 1
     out = capsys.readouterr().out
     found = {finding["check"]: finding for finding in json.loads(out)}
 
@@ -123,10 +117,10 @@ def test_background_jobs_are_listed_and_settled_on_every_server(name, directory,
             manager.create_budget(1, "ann")
             with budget(user="ann"):
                 begun = asyncio.run(begin(client))
-        assert run("jobs", "--store", url, "--project", project, "--json") == 0
+        assert exit_code("jobs", "--store", url, "--project", project, "--json") == 0
         assert [job["id"] for job in json.loads(capsys.readouterr().out)] == [begun]
         settle = ("jobs", "--settle", "--base-url", provider.base_url, "--store", url, "--project", project)
-        assert run(*settle) == 0
+        assert exit_code(*settle) == 0
 
     store = open_store(url, namespace=project)
     assert ([entry.cost for entry in store.entries()], store.holds(), store.check()) == ([SPENT], [], [])

@@ -19,19 +19,12 @@ INPUT_TOKENS = 13
 """As tiktoken counts them in one message of a chat."""
 
 
-@pytest.fixture(scope="module")
-def shared():
-    """Answers of 8 tokens."""
-    with FakeProvider() as started:
-        yield started
-
-
 @pytest.fixture(autouse=True)
-def provider(shared, monkeypatch):
+def provider(shared_provider, monkeypatch):
     """The environment names the provider, as it would name OpenAI."""
-    monkeypatch.setenv("OPENAI_BASE_URL", shared.base_url)
+    monkeypatch.setenv("OPENAI_BASE_URL", shared_provider.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", "none")
-    return shared
+    return shared_provider
 
 
 def cost(response):
@@ -166,7 +159,7 @@ def test_the_calls_own_arguments_reach_the_provider(provider):
     assert request.headers["authorization"] == "Bearer other"
 
 
-def test_a_changed_environment_is_seen(shared, monkeypatch):
+def test_a_changed_environment_is_seen(shared_provider, monkeypatch):
     """The client is not the one of the first call for ever."""
     completion("gpt-4", MESSAGES)
     with FakeProvider() as other:

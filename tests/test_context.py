@@ -25,20 +25,6 @@ MODEL = "gpt-4"
 MESSAGES = [{"role": "user", "content": "Hey, how's it going"}]
 
 
-@pytest.fixture(scope="module")
-def provider():
-    """Answers of 8 tokens."""
-    with FakeProvider() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def client(provider):
-    """An ordinary client of the SDK."""
-    with openai.OpenAI(api_key="none", base_url=provider.base_url, max_retries=0) as made:
-        yield made
-
-
 @pytest.fixture
 def framework(tmp_path, monkeypatch):
     """An installed package that swallows what its callbacks raise, or wraps it."""
@@ -120,12 +106,12 @@ def test_remaining_takes_calls_in_flight_off(client):
         assert scope.remaining > held
 
 
-def test_a_call_without_room_is_refused(client, provider):
+def test_a_call_without_room_is_refused(client, shared_provider):
     """Before anything is sent."""
-    sent = len(provider.requests)
+    sent = len(shared_provider.requests)
     with budget(limit=0.0001), pytest.raises(BudgetExceededError):
         ask(client)
-    assert len(provider.requests) == sent
+    assert len(shared_provider.requests) == sent
 
 
 def test_a_limit_of_nothing_refuses_every_call(client):
@@ -212,9 +198,12 @@ def test_streams_count_when_they_end_also_outside_of_the_scope(client):
     assert scope.spent > 0
 
 
-async def test_async_scopes_are_the_same(provider):
+async def test_async_scopes_are_the_same(shared_provider):
     """`async with`, and tasks started inside."""
-    async with openai.AsyncOpenAI(api_key="none", base_url=provider.base_url) as client, budget(limit=1) as scope:
+    async with (
+        openai.AsyncOpenAI(api_key="none", base_url=shared_provider.base_url) as client,
+        budget(limit=1) as scope,
+    ):
         await asyncio.gather(*[ask(client) for _ in range(3)])
         async with budget() as inner:
             await ask(client)
@@ -223,9 +212,9 @@ async def test_async_scopes_are_the_same(provider):
     assert scope.spent == Money(inner.spent.nano * 4)
 
 
-async def test_tasks_beside_each_other_have_scopes_of_their_own(provider):
+async def test_tasks_beside_each_other_have_scopes_of_their_own(shared_provider):
     """What one spends is not the other's."""
-    async with openai.AsyncOpenAI(api_key="none", base_url=provider.base_url) as client:
+    async with openai.AsyncOpenAI(api_key="none", base_url=shared_provider.base_url) as client:
 
         async def serve(calls):
             with budget() as scope:
@@ -238,9 +227,9 @@ async def test_tasks_beside_each_other_have_scopes_of_their_own(provider):
     assert (two, three) == (2 * one, 3 * one)
 
 
-async def test_a_task_keeps_the_scope_it_was_started_in(provider):
+async def test_a_task_keeps_the_scope_it_was_started_in(shared_provider):
     """Also when that scope has been left before the task is done."""
-    async with openai.AsyncOpenAI(api_key="none", base_url=provider.base_url) as client:
+    async with openai.AsyncOpenAI(api_key="none", base_url=shared_provider.base_url) as client:
         with budget() as scope:
             task = asyncio.create_task(_two_calls(client))
         await task
@@ -488,10 +477,10 @@ def test_interruptions_are_not_replaced(client, framework):
         interrupted()
 
 
-async def test_an_exception_group_stays_a_group(provider):
+async def test_an_exception_group_stays_a_group(shared_provider):
     """`except*` finds the refusal in it."""
     found = []
-    async with openai.AsyncOpenAI(api_key="none", base_url=provider.base_url) as client:
+    async with openai.AsyncOpenAI(api_key="none", base_url=shared_provider.base_url) as client:
         try:
             with budget(limit=0):
                 async with asyncio.TaskGroup() as group:

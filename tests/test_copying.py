@@ -30,11 +30,6 @@ TEAM = Account("team", limit=10**9)
 Make = Callable[[], Store]
 
 
-@pytest.fixture
-def clock() -> StoppedClock:
-    return StoppedClock()
-
-
 def new_store(kind: str, path: Path, clock: StoppedClock) -> Store:
     if kind == "memory":
         return MemoryStore(clock=clock)

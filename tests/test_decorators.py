@@ -15,24 +15,9 @@ import pytest
 from budgetguard import BudgetExceededError, BudgetManager, ConfigError, budget, budgeted
 from budgetguard.guards.scope import current
 from budgetguard.ledger import Query
-from budgetguard.testing import FakeProvider
 
 MODEL = "gpt-4"
 MESSAGES = [{"role": "user", "content": "Hey, how's it going"}]
-
-
-@pytest.fixture(scope="module")
-def provider():
-    """Answers of 8 tokens."""
-    with FakeProvider() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def client(provider):
-    """An ordinary client of the SDK."""
-    with openai.OpenAI(api_key="none", base_url=provider.base_url, max_retries=0) as made:
-        yield made
 
 
 def ask(client):
@@ -62,12 +47,12 @@ def test_a_functions_calls_count_on_the_user(client):
     assert manager.get_current_cost("ann") == entry.cost / 1e9 > 0
 
 
-async def test_a_coroutine_functions_calls_count_on_the_user(provider):
+async def test_a_coroutine_functions_calls_count_on_the_user(shared_provider):
     """It stays a coroutine function."""
 
     @budgeted(user="ann", limit=1)
     async def answer():
-        async with openai.AsyncOpenAI(api_key="none", base_url=provider.base_url) as client:
+        async with openai.AsyncOpenAI(api_key="none", base_url=shared_provider.base_url) as client:
             await ask(client)
         return who(), current.get().opened_by.spent
 

@@ -16,8 +16,8 @@ from budgetguard import Budget, BudgetExceededError, BudgetManager, PriceBook
 from budgetguard.ledger import Hold
 from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.testing import FakeProvider
+from tests.support.in_memory import MODEL
 
-MODEL = "gpt-4o-mini"
 MODELS = (MODEL, "gpt-3.5-turbo-instruct", "text-embedding-3-small")
 SMALL = "0.000000001"
 

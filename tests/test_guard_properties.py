@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +44,9 @@ FAULTS: list[dict[str, Any]] = [
 ]
 
 
+pytestmark = pytest.mark.provider(prices=bill)
+
+
 @dataclass(frozen=True)
 class Move:
     """One call: what it asks for, how its answer is treated, what goes wrong."""
@@ -76,12 +78,6 @@ MOVES = st.lists(
 )
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[FakeProvider]:
-    with FakeProvider(prices=bill) as provider:
-        yield provider
-
-
 async def make(client: openai.AsyncOpenAI, move: Move, number: int) -> None:
     """Make one call, and swallow whatever comes of it."""
     more: dict[str, Any] = {"max_tokens": move.cap} if move.cap is not None else {}
@@ -105,7 +101,7 @@ async def make(client: openai.AsyncOpenAI, move: Move, number: int) -> None:
                     break
 
 
-async def play(endpoint: FakeProvider, moves: list[Move], at_once: bool) -> None:
+async def play(shared_provider: FakeProvider, moves: list[Move], at_once: bool) -> None:
     """Make the calls, one after the other or all at once."""
 
     async def one(client: openai.AsyncOpenAI, move: Move, number: int) -> None:
@@ -116,7 +112,7 @@ async def play(endpoint: FakeProvider, moves: list[Move], at_once: bool) -> None
             task.cancel()
         await asyncio.wait([task])
 
-    async with endpoint.async_client() as client:
+    async with shared_provider.async_client() as client:
         if at_once:
             await asyncio.gather(*[one(client, move, number) for number, move in enumerate(moves)])
         else:
@@ -133,10 +129,10 @@ async def play(endpoint: FakeProvider, moves: list[Move], at_once: bool) -> None
     limit=st.sampled_from([0.01, 0.05, 0.2, 1.0]),
     store=st.sampled_from(["memory", "sqlite"]),
 )
-def test_the_books_agree_with_the_endpoints_ledger(endpoint, tmp_path_factory, moves, at_once, limit, store):
+def test_the_books_agree_with_the_endpoints_ledger(shared_provider, tmp_path_factory, moves, at_once, limit, store):
     """Hold by hold and dollar by dollar, whatever happens to the calls."""
-    known = len(endpoint.wait().ledger)
-    endpoint.plan = lambda request: Plan(
+    known = len(shared_provider.wait().ledger)
+    shared_provider.plan = lambda request: Plan(
         tokens=moves[int(request.headers["x-number"])].tokens,
         **FAULTS[moves[int(request.headers["x-number"])].fault],
     )
@@ -146,10 +142,10 @@ def test_the_books_agree_with_the_endpoints_ledger(endpoint, tmp_path_factory, m
     manager.create_budget(limit, USER)
     budgetguard.patch(manager)
     try:
-        asyncio.run(play(endpoint, moves, at_once))
+        asyncio.run(play(shared_provider, moves, at_once))
         gc.collect()
         PROCESS.reaper.drain()
-        bills = endpoint.wait().ledger[known:]
+        bills = shared_provider.wait().ledger[known:]
         entries = list(manager.store.entries())
 
         assert manager.store.check() == []

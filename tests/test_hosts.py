@@ -6,7 +6,6 @@ A program that works without a guard works with one: a field that only we sent i
 
 from __future__ import annotations
 
-import asyncio
 import json
 import tomllib
 from collections.abc import Callable, Iterator
@@ -20,8 +19,8 @@ import budgetguard
 from budgetguard import BudgetExceededError, BudgetManager, PriceBook
 from budgetguard.adapters import openai as adapter
 from budgetguard.prices.hosts import host_of
-from tests.support.in_memory import HTTP
-from tests.support.sdk_shapes import run, wait
+from tests.support.in_memory import HTTP, client_of
+from tests.support.sdk_shapes import plain, run, streamed, wait
 
 GATEWAY = "https://llm.example.com/v1"
 HI = [{"role": "user", "content": "hello"}]
@@ -216,32 +215,15 @@ def _books(limit: str) -> Iterator[BudgetManager]:
     assert manager.store.holds() == []
 
 
-@pytest.fixture(params=["sync", "async"])
-def ask(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+@pytest.fixture
+def ask(loop: Any) -> Callable[..., Any]:
     """Make a chat call at an endpoint, in one of several ways, and read its answer to the end."""
-    loop = None if request.param == "sync" else asyncio.new_event_loop()
 
     def call(endpoint: Endpoint, way: str = "plain", base_url: str = GATEWAY, **more: Any) -> Any:
-        async def answered(request: Any) -> Any:
-            return endpoint.answer(request)
-
-        client: Any
-        if loop is None:
-            inner = HTTP.Client(transport=HTTP.MockTransport(endpoint.answer))
-            client = openai.OpenAI(api_key="-", base_url=base_url, max_retries=0, http_client=inner)
-        else:
-            kept = HTTP.AsyncClient(transport=HTTP.MockTransport(answered))
-            client = openai.AsyncOpenAI(api_key="-", base_url=base_url, max_retries=0, http_client=kept)
+        client = client_of(endpoint.answer, loop is not None, base_url=base_url)
         return run(_ways[way](client, {"model": MODEL, "messages": HI, **more}), loop)
 
-    yield call
-    if loop is not None:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
-
-
-async def _plain(client: Any, body: dict[str, Any]) -> Any:
-    return await wait(client.chat.completions.create(**body))
+    return call
 
 
 async def _raw(client: Any, body: dict[str, Any]) -> Any:
@@ -254,14 +236,7 @@ async def _parsed(client: Any, body: dict[str, Any]) -> Any:
     return await wait(client.chat.completions.parse(**body, response_format={"type": "json_object"}))
 
 
-async def _streamed(client: Any, body: dict[str, Any]) -> Any:
-    stream = await wait(client.chat.completions.create(**body, stream=True))
-    if hasattr(stream, "__aiter__"):
-        return [item async for item in stream]
-    return list(stream)
-
-
-_ways = {"plain": _plain, "raw": _raw, "parsed": _parsed, "stream": _streamed}
+_ways = {"plain": plain, "raw": _raw, "parsed": _parsed, "stream": streamed}
 
 
 def entries(manager: BudgetManager) -> list[Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import threading
 import time
@@ -17,7 +15,7 @@ import pytest
 
 from budgetguard.errors import StoreError
 from budgetguard.guards.guard import Guard
-from budgetguard.ledger import Account, Admitted, Balance, Entry, Hold, Settled, Store, new_id
+from budgetguard.ledger import Admitted, Balance, Entry, Store
 from budgetguard.litellm.hosted import open_hosted
 from budgetguard.prices.book import PriceBook
 from budgetguard.process.journal_files import Kept
@@ -25,7 +23,9 @@ from budgetguard.stores import open_store
 from budgetguard.testing.clock import StoppedClock
 from budgetguard.testing.contract import StoreContract, together
 from tests.support import servers
+from tests.support.children import ends, fork
 from tests.support.hosting import Hosted, Process
+from tests.support.ledger import ACCOUNT, hold, spend
 
 PATIENT = "reserve_s=5&settle_s=5"
 """For a machine that does other things, too: what is tested here is what is booked, not how fast."""
@@ -83,12 +83,6 @@ class TestHostedManagersStore(HostedContract):
 
 
 # What only a network can suffer.
-
-ACCOUNT = Account("team/2027-01", limit=10**12)
-
-
-def hold(amount: int = 10) -> Hold:
-    return Hold(new_id(), (ACCOUNT,), amount)
 
 
 @pytest.fixture
@@ -261,25 +255,11 @@ def test_a_child_has_connections_of_its_own(hosted: Hosted) -> None:
     """Two processes on one connection would read each other's answers."""
     store = open_store(hosted.url, namespace="shop")
     store.reserve(hold())
-    children = []
-    for _ in range(3):
-        child = os.fork()
-        if child == 0:
-            signal.alarm(20)
-            status = 1
-            try:
-                for _ in range(20):
-                    held = hold()
-                    assert isinstance(store.reserve(held), Admitted)
-                    assert store.settle(held, Entry(held.id, 7)) == Settled(7)
-                status = 0
-            finally:
-                os._exit(status)
-        children.append(child)
+    children = [fork(lambda: [spend(store) for _ in range(20)]) for _ in range(3)]
     for _ in range(20):
         held = hold()
         assert isinstance(store.reserve(held), Admitted)
-    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 3
+    assert ends(*children) == [0] * 3
     assert store.balances([ACCOUNT.key])[0].settled == 7 * 60
     store.close()
 

@@ -33,10 +33,7 @@ PLACES = [
 ]
 
 
-@pytest.fixture
-def provider() -> Iterator[FakeProvider]:
-    with FakeProvider(prices=bill) as own:
-        yield own
+pytestmark = pytest.mark.provider(prices=bill)
 
 
 @pytest.fixture

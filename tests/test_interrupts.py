@@ -38,11 +38,10 @@ from budgetguard.process.state import PROCESS
 from budgetguard.stores.combiner import Gate
 from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing import FakeProvider
-from tests.support.in_memory import HTTP, REPLY
+from tests.support.in_memory import HI, HTTP, REPLY, client_of
 from tests.support.sdk_shapes import each, run, wait
 
 MODEL = "a-model"
-HI = [{"role": "user", "content": "hi"}]
 PRICES = {MODEL: {"input": 1.0, "output": 2.0, "max_output": 100}}
 BILL = 14 * 1_000 + 6 * 2_000
 """What the reply costs, in nano-dollars: it says 14 tokens of input and 6 of output."""
@@ -119,11 +118,10 @@ class Wire:
         return HTTP.Response(200, json={**REPLY, "model": MODEL})
 
     def client(self) -> openai.OpenAI:
-        return openai.OpenAI(api_key="-", max_retries=0, http_client=HTTP.Client(transport=HTTP.MockTransport(self)))
+        return client_of(self)
 
     def async_client(self) -> openai.AsyncOpenAI:
-        inner = HTTP.AsyncClient(transport=HTTP.MockTransport(self))
-        return openai.AsyncOpenAI(api_key="-", max_retries=0, http_client=inner)
+        return client_of(self, asynchronous=True)
 
 
 def ask(client: Any, *, stream: bool = False) -> Any:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -28,8 +27,9 @@ from budgetguard.process.journal_files import SUFFIX, Kept
 from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing import FakeProvider
+from tests.support.children import ends, fork
+from tests.support.in_memory import MODEL
 
-MODEL = "gpt-4o-mini"
 PRICES: Any = {MODEL: {"input": 0.15, "output": 0.6}}
 SECRET = "the launch code is 0000"
 
@@ -543,16 +543,13 @@ def test_a_forked_child_leaves_its_parents_settlements_alone(store, directory):
     """Both would land the same ones, which is harmless; but the file is locked by the parent, and stays so."""
     journal = journal_of(store)
     journal.keep(kept())
-    child = os.fork()
-    if child == 0:
-        signal.alarm(20)
-        status = 1
-        try:
-            other = journal_of(store)
-            status = 0 if not journal.pending and other.replay() and not list(store.entries()) else 2
-        finally:
-            os._exit(status)
-    assert os.waitpid(child, 0)[1] == 0
+
+    def replay() -> None:
+        assert not journal.pending
+        assert journal_of(store).replay()
+        assert list(store.entries()) == []
+
+    assert ends(fork(replay)) == [0]
     assert len(files(directory)) == 1
     assert journal.replay()
     assert len(list(store.entries())) == 1

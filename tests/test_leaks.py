@@ -39,7 +39,7 @@ from budgetguard.stores import open_store
 from budgetguard.testing import FakeProvider, Plan
 from tests.support import ENVIRONMENT
 from tests.support.endpoint import INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTPUT_PRICE, USER, bill, guarded
-from tests.support.in_memory import HTTP, REPLY
+from tests.support.in_memory import HTTP, REPLY, client_of
 
 PACKAGE = str(Path(budgetguard.__file__).parent)
 LIMIT = 25
@@ -55,10 +55,9 @@ CHUNKS = [
 EVENTS = [f"data: {json.dumps(chunk)}\n\n".encode() for chunk in CHUNKS] + [b"data: [DONE]\n\n"]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def manager(request: pytest.FixtureRequest, tmp_path) -> Iterator[BudgetManager]:
+@pytest.fixture
+def manager(url: str) -> Iterator[BudgetManager]:
     """The books of a user with $25, whole again at the end, whatever happened."""
-    url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/budgets.db"
     with guarded(url) as made:
         made.create_budget(LIMIT, USER)
         yield made
@@ -102,8 +101,7 @@ class Wire:
         return HTTP.Response(200, json=REPLY)
 
     def client(self, **more: Any) -> openai.OpenAI:
-        inner = HTTP.Client(transport=HTTP.MockTransport(lambda _: self.answer()))
-        return openai.OpenAI(api_key="-", max_retries=0, http_client=inner, **more)
+        return client_of(lambda _: self.answer(), **more)
 
     def async_client(self) -> openai.AsyncOpenAI:
         async def handle(_: Any) -> Any:
@@ -115,8 +113,7 @@ class Wire:
                 await asyncio.sleep(0)
             return made
 
-        inner = HTTP.AsyncClient(transport=HTTP.MockTransport(handle))
-        return openai.AsyncOpenAI(api_key="-", max_retries=0, http_client=inner)
+        return client_of(handle, asynchronous=True)
 
 
 class _Body(HTTP.SyncByteStream, HTTP.AsyncByteStream):

@@ -42,6 +42,8 @@ from tests.support import ENVIRONMENT, servers
 from tests.support.endpoint import bill
 from tests.support.leasing import FLEET, TTL_MS, Process
 
+pytestmark = pytest.mark.provider(tokens=20, prices=bill)
+
 
 class CountingStore(MemoryStore):
     """A store that counts how often it is asked, and can be taken away."""
@@ -453,12 +455,6 @@ def test_a_forked_child_has_slices_of_its_own(store, tmp_path):
 
 PRICES = {"gpt-4o-mini": {"input": 10, "output": 100, "max_output": 999}}
 """Dollars per million tokens."""
-
-
-@pytest.fixture
-def provider() -> Iterator[FakeProvider]:
-    with FakeProvider(tokens=20, prices=bill) as provider:
-        yield provider
 
 
 def manager_of(store: Any, *more: Budget, **options: Any) -> BudgetManager:

@@ -11,7 +11,6 @@ import asyncio
 import gc
 import signal
 import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -23,36 +22,17 @@ from budgetguard import Budget, BudgetExceededError, BudgetManager, PriceBook
 from budgetguard.calls import Host
 from budgetguard.guards.settings import Settings
 from budgetguard.process.state import PROCESS
-from budgetguard.testing import FakeProvider
-from tests.support.sdk_shapes import each, enter, run, wait
+from tests.support.in_memory import HI
+from tests.support.sdk_shapes import each, enter, wait
 
 MODEL = "a-model"
 TOKENS = 100
 WHOLE = TOKENS * 1_000_000
 """What 100 tokens of output cost at $1,000 per million, in nano-dollars: a tenth of a dollar. Input is free."""
-HI = [{"role": "user", "content": "hi"}]
 DOLLAR = 10**9
 
 
-@pytest.fixture
-def endpoint() -> Iterator[FakeProvider]:
-    with FakeProvider(tokens=TOKENS, prices={MODEL: (0, 1000)}) as made:
-        yield made
-
-
-@pytest.fixture(params=["sync", "async"])
-def go(request: pytest.FixtureRequest, endpoint: FakeProvider) -> Iterator[Callable[..., Any]]:
-    """Run an async function of a client, that is the sync one or the async one."""
-    if request.param == "sync":
-        with endpoint.client() as client:
-            yield lambda work: run(work(client), None)
-        return
-    loop = asyncio.new_event_loop()
-    client = endpoint.async_client()
-    yield lambda work: run(work(client), loop)
-    loop.run_until_complete(client.close())
-    loop.run_until_complete(loop.shutdown_asyncgens())
-    loop.close()
+pytestmark = pytest.mark.provider(tokens=TOKENS, prices={MODEL: (0, 1000)})
 
 
 def manager(limit: float = 1, enforce: Any = "hard", **settings: Any) -> BudgetManager:
@@ -113,7 +93,7 @@ async def _closed(client: Any, _kept: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("leave", [_unread, _kept_open, _one_chunk, _raw, _raw_line, _closed])
-def test_streams_that_nobody_reads_on_cost_no_more_than_the_budget(leave, endpoint, go):
+def test_streams_that_nobody_reads_on_cost_no_more_than_the_budget(leave, provider, go):
     """15 of them would be billed at $1.50."""
     made = manager()
     kept: list[Any] = []
@@ -135,7 +115,7 @@ def test_streams_that_nobody_reads_on_cost_no_more_than_the_budget(leave, endpoi
             go(_breathe)
         assert costs(made) == [WHOLE] * 10
     assert refused == 5
-    assert endpoint.billed.nano <= DOLLAR
+    assert provider.billed.nano <= DOLLAR
 
 
 async def _breathe(client: Any) -> None:
@@ -212,12 +192,12 @@ def test_at_a_host_that_stops_a_closed_stream_costs_what_was_heard(way, whole, g
 
 
 @pytest.mark.parametrize("stops", [True, False])
-async def test_a_stream_whose_task_is_cancelled_is_left(stops, endpoint, request):
+async def test_a_stream_whose_task_is_cancelled_is_left(stops, provider, request):
     """As a web framework cancels the handler whose client went away. It waits for a chunk, which the SDK closes for."""
     if stops:
         request.getfixturevalue("stopping")
-    endpoint.plan = type(endpoint.plan)(tokens=TOKENS, stall="stream", drop_after=8)
-    client = endpoint.async_client()
+    provider.plan = type(provider.plan)(tokens=TOKENS, stall="stream", drop_after=8)
+    client = provider.async_client()
 
     async def read() -> None:
         async for _ in await create(client):
@@ -235,16 +215,16 @@ async def test_a_stream_whose_task_is_cancelled_is_left(stops, endpoint, request
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError])
-def test_a_stream_whose_reader_is_interrupted_while_it_waits_is_left(error, endpoint):
+def test_a_stream_whose_reader_is_interrupted_while_it_waits_is_left(error, provider):
     """By ctrl-C, or by a time limit of its own."""
-    endpoint.plan = type(endpoint.plan)(tokens=TOKENS, stall="stream", drop_after=8)
+    provider.plan = type(provider.plan)(tokens=TOKENS, stall="stream", drop_after=8)
 
     def strike(*_: Any) -> None:
         raise error
 
     before = signal.signal(signal.SIGALRM, strike)
     try:
-        with manager() as made, endpoint.client() as client:
+        with manager() as made, provider.client() as client:
             stream = create(client)
             signal.setitimer(signal.ITIMER_REAL, 0.3)
             with pytest.raises((error, openai.APIConnectionError)):
@@ -254,9 +234,9 @@ def test_a_stream_whose_reader_is_interrupted_while_it_waits_is_left(error, endp
         signal.signal(signal.SIGALRM, before)
 
 
-def test_a_stream_that_was_read_to_its_end_costs_what_was_heard_though_its_host_tells_no_usage(endpoint, go):
+def test_a_stream_that_was_read_to_its_end_costs_what_was_heard_though_its_host_tells_no_usage(provider, go):
     """Nobody left it. The same where its reader leaves as soon as the model says that it has stopped."""
-    endpoint.plan = type(endpoint.plan)(tokens=4)
+    provider.plan = type(provider.plan)(tokens=4)
 
     async def read_all(client: Any) -> None:
         async for _ in each(await wait(create(client))):
@@ -283,11 +263,11 @@ def test_a_stream_that_was_read_to_its_end_costs_what_was_heard_though_its_host_
         assert costs(made) == [pytest.approx(HEARD, rel=0.5)] * 3
 
 
-def test_a_stream_read_while_an_error_is_handled_is_whole(endpoint):
+def test_a_stream_read_while_an_error_is_handled_is_whole(provider):
     """A program that asks again after another stream broke off."""
-    with manager(limit=5) as made, endpoint.client() as client:
-        endpoint.fail_next(drop="stream", drop_after=3)
-        endpoint.plan = type(endpoint.plan)(tokens=4)
+    with manager(limit=5) as made, provider.client() as client:
+        provider.fail_next(drop="stream", drop_after=3)
+        provider.plan = type(provider.plan)(tokens=4)
         try:
             list(create(client))
         except (openai.OpenAIError, Exception):
@@ -297,9 +277,9 @@ def test_a_stream_read_while_an_error_is_handled_is_whole(endpoint):
     assert second == pytest.approx(HEARD, rel=0.5)
 
 
-def test_an_unread_stream_that_is_dropped_is_closed(endpoint, go):
+def test_an_unread_stream_that_is_dropped_is_closed(provider, go):
     """So that its provider can stop, whether or not the SDK's own generator was begun."""
-    endpoint.plan = type(endpoint.plan)(tokens=TOKENS, stall="stream", drop_after=2)
+    provider.plan = type(provider.plan)(tokens=TOKENS, stall="stream", drop_after=2)
 
     async def call(client: Any) -> None:
         stream = await wait(create(client))
@@ -310,12 +290,12 @@ def test_an_unread_stream_that_is_dropped_is_closed(endpoint, go):
         gc.collect()
         assert costs(made) == [WHOLE]
         go(_breathe)
-        endpoint.wait()  # until no request is being answered: it stalls until its client goes away
+        provider.wait()  # until no request is being answered: it stalls until its client goes away
 
 
-def test_the_limit_of_a_scope_is_a_hard_budget_too(endpoint):
+def test_the_limit_of_a_scope_is_a_hard_budget_too(provider):
     """No store is needed for it."""
-    with budgetguard.budget(limit=1) as scope, endpoint.client() as client:
+    with budgetguard.budget(limit=1) as scope, provider.client() as client:
         guarded = BudgetManager("left", store="memory://", prices=manager().guard.prices)
         with guarded:
             create(client).close()

@@ -28,26 +28,6 @@ PLAIN_COST = 1000 * 30e-6 + 100 * 60e-6
 """gpt-4 is $30 and $60 per million tokens."""
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def url(request, tmp_path):
-    """Every claim holds on both stores."""
-    return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/budgets.db"
-
-
-@pytest.fixture
-def clock():
-    """Stands at noon of 1 January 2027."""
-    return StoppedClock()
-
-
-@pytest.fixture
-def manager(url, clock):
-    """A project without users."""
-    made = BudgetManager("shop", store=url, clock=clock)
-    yield made
-    made.close()
-
-
 class ModelResponse(BaseModel):
     """Shaped as LiteLLM's: a pydantic object that can be indexed too."""
 

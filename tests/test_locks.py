@@ -27,17 +27,13 @@ from budgetguard.process.leases import Leases
 from budgetguard.process.state import PROCESS
 from budgetguard.sdks.watches import Watch
 from budgetguard.testing import FakeProvider
+from tests.support.in_memory import HI, MODEL
 
-MODEL = "gpt-4o-mini"
-HI = [{"role": "user", "content": "hi"}]
 HELD = 1000 * 600
 """What 1,000 tokens of output cost, in nano-dollars: the least that a stream holds here."""
 
 
-@pytest.fixture
-def provider() -> Iterator[FakeProvider]:
-    with FakeProvider(tokens=20) as own:
-        yield own
+pytestmark = pytest.mark.provider(tokens=20)
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ from budgetguard import (
 )
 from budgetguard.ledger import Query
 from budgetguard.process.state import PROCESS
-from budgetguard.testing import FakeProvider, StoppedClock
 
 MODEL = "gpt-4"
 MESSAGES = [{"role": "user", "content": "Hey, how's it going"}]
@@ -33,40 +32,6 @@ ANSWER_COST = 0.03
 def at(text):
     """A moment in ISO 8601, in seconds since the epoch."""
     return datetime.fromisoformat(text).timestamp()
-
-
-@pytest.fixture(scope="module")
-def provider():
-    """Answers of 8 tokens."""
-    with FakeProvider() as started:
-        yield started
-
-
-@pytest.fixture
-def client(provider):
-    """An ordinary client of the SDK."""
-    with openai.OpenAI(api_key="none", base_url=provider.base_url, max_retries=0) as made:
-        yield made
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def url(request, tmp_path):
-    """Every claim holds on both stores."""
-    return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/budgets.db"
-
-
-@pytest.fixture
-def clock():
-    """Stands still."""
-    return StoppedClock()
-
-
-@pytest.fixture
-def manager(url, clock):
-    """A project without users."""
-    made = BudgetManager("shop", store=url, clock=clock)
-    yield made
-    made.close()
 
 
 def ask(client):
@@ -238,15 +203,15 @@ def test_the_requests_own_user_counts_where_no_scope_names_one(manager, client):
     assert manager.get_current_cost("ann") == manager.get_current_cost("bob") > 0
 
 
-def test_a_user_without_room_is_refused_before_the_call(manager, client, provider):
+def test_a_user_without_room_is_refused_before_the_call(manager, client, shared_provider):
     """The refusal says who, how much, and when it begins again."""
     manager.create_budget(0.0001, "ann", "monthly")
     budgetguard.patch(manager)
-    sent = len(provider.requests)
+    sent = len(shared_provider.requests)
     with budgetguard.budget(user="ann"), pytest.raises(BudgetExceededError, match="users/ann/2027-01: ") as caught:
         ask(client)
 
-    assert len(provider.requests) == sent
+    assert len(shared_provider.requests) == sent
     assert (caught.value.user, caught.value.max_budget) == ("ann", 0.0001)
     assert caught.value.resets_at.isoformat() == "2027-02-01T00:00:00+00:00"
     assert manager.store.holds() == []
@@ -281,7 +246,7 @@ def test_a_new_period_gives_a_refused_user_room_again(manager, client, clock):
         ask(client)
 
 
-def test_the_cost_of_a_model_counts_in_the_period_of_its_call(manager, client, clock, provider):
+def test_the_cost_of_a_model_counts_in_the_period_of_its_call(manager, client, clock, shared_provider):
     """What a call costs, and on which model, is in one and the same period."""
     manager.create_budget(1, "ann", "daily")
     budgetguard.patch(manager)
@@ -411,14 +376,14 @@ def test_the_inner_manager_counts_and_the_outer_one_comes_back(url, client):
     inner.close()
 
 
-async def test_tasks_have_managers_of_their_own(url, provider):
+async def test_tasks_have_managers_of_their_own(url, shared_provider):
     """A context-local manager does not leak into a task beside it; one manager may be entered by many tasks."""
     managers = [BudgetManager(name, store=url) for name in ("one", "two")]
     for each in managers:
         each.create_budget(1, "ann")
 
     async def serve(manager):
-        async with openai.AsyncOpenAI(api_key="none", base_url=provider.base_url) as client, manager:
+        async with openai.AsyncOpenAI(api_key="none", base_url=shared_provider.base_url) as client, manager:
             await asyncio.sleep(0)
             with budgetguard.budget(user="ann"):
                 await client.chat.completions.create(model=MODEL, messages=MESSAGES, max_tokens=10)
@@ -480,10 +445,10 @@ def test_carry_scope_is_for_plain_functions(no_function):
         carry_scope(no_function)
 
 
-async def test_a_coroutine_that_another_thread_hands_to_the_loop_has_that_threads_scope(provider):
+async def test_a_coroutine_that_another_thread_hands_to_the_loop_has_that_threads_scope(shared_provider):
     """`run_coroutine_threadsafe` takes the context along by itself."""
     loop = asyncio.get_running_loop()
-    async with openai.AsyncOpenAI(api_key="none", base_url=provider.base_url) as client:
+    async with openai.AsyncOpenAI(api_key="none", base_url=shared_provider.base_url) as client:
 
         def in_thread():
             with budgetguard.budget() as scope:
@@ -507,10 +472,10 @@ def test_what_carry_scope_made_can_run_in_many_threads_at_once(manager, client):
     assert manager.get_current_cost("ann") == float(scope.spent)
 
 
-def test_many_calls_at_once_never_pass_the_limit(manager, client, provider):
+def test_many_calls_at_once_never_pass_the_limit(manager, client, shared_provider):
     """The reason for all of this."""
     manager.create_budget(0.01, "ann")
-    billed = len(provider.ledger)
+    billed = len(shared_provider.ledger)
 
     def call(_):
         try:
@@ -522,7 +487,7 @@ def test_many_calls_at_once_never_pass_the_limit(manager, client, provider):
         answers = list(pool.map(carry_scope(call), range(60)))
 
     assert 5 < len([answer for answer in answers if answer is not None]) < 60
-    assert len(provider.ledger) - billed == len([answer for answer in answers if answer is not None])
+    assert len(shared_provider.ledger) - billed == len([answer for answer in answers if answer is not None])
     assert manager.get_current_cost("ann") <= 0.01
     assert manager.store.holds() == []
     assert manager.store.check() == []

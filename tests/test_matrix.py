@@ -27,6 +27,8 @@ from budgetguard.testing import FakeProvider
 from tests.support.books import PRICES, bill, entries, manager
 from tests.support.sdk_shapes import HI, MODEL, SHAPES, Fruit, Shape, each, run, seen, wait
 
+pytestmark = pytest.mark.provider(prices=bill)
+
 
 class Tap:
     """A running provider, seen from now on."""
@@ -44,26 +46,20 @@ class Tap:
         return self._provider.wait().ledger[self._bills :]
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[FakeProvider]:
-    with FakeProvider(prices=bill) as provider:
-        yield provider
-
-
 @pytest.fixture
-def tap(running: FakeProvider) -> Tap:
-    return Tap(running)
+def tap(shared_provider: FakeProvider) -> Tap:
+    return Tap(shared_provider)
 
 
 @pytest.fixture(scope="module", params=["sync", "async"])
-def stack(request: pytest.FixtureRequest, running: FakeProvider) -> Iterator[tuple[Any, Any]]:
+def stack(request: pytest.FixtureRequest, shared_provider: FakeProvider) -> Iterator[tuple[Any, Any]]:
     """A client, and the loop that it lives on (`None` for the sync one)."""
     if request.param == "sync":
-        with running.client() as client:
+        with shared_provider.client() as client:
             yield client, None
         return
     loop = asyncio.new_event_loop()
-    client = running.async_client()
+    client = shared_provider.async_client()
     yield client, loop
     loop.run_until_complete(client.close())
     loop.run_until_complete(loop.shutdown_asyncgens())
@@ -198,11 +194,11 @@ def test_every_kind_of_client_is_guarded(make, call: Shape, stack, tap):
     assert [entry.cost for entry in entries(made)] == [tap.bills[-1].amount]
 
 
-def test_the_module_itself_is_a_client(running, tap):
+def test_the_module_itself_is_a_client(shared_provider, tap):
     """`openai.chat.completions.create` needs no client object."""
     made = manager()
     budgetguard.patch(made)
-    openai.api_key, openai.base_url = "none", f"{running.base_url}/"
+    openai.api_key, openai.base_url = "none", f"{shared_provider.base_url}/"
     try:
         with budgetguard.budget(user="ann"):
             openai.chat.completions.create(model=MODEL, messages=HI)
@@ -214,9 +210,9 @@ def test_the_module_itself_is_a_client(running, tap):
     assert [entry.cost for entry in entries(made)] == [charged.amount for charged in tap.bills]
 
 
-def test_methods_bound_before_the_patch_are_guarded(running, tap):
+def test_methods_bound_before_the_patch_are_guarded(shared_provider, tap):
     """Programs keep `client.chat.completions.create` in a variable."""
-    with running.client() as client:
+    with shared_provider.client() as client:
         bound = [
             client.chat.completions.create,
             client.chat.completions.with_raw_response.create,
@@ -237,34 +233,6 @@ def test_methods_bound_before_the_patch_are_guarded(running, tap):
 
 def _chat(client: Any, **options: Any) -> Any:
     return client.chat.completions.create(model=MODEL, messages=HI, **options)
-
-
-@pytest.fixture
-def provider() -> Iterator[FakeProvider]:
-    with FakeProvider(prices=bill) as own:
-        yield own
-
-
-@pytest.fixture(params=["sync", "async"])
-def go(request, provider) -> Iterator[Callable[..., Any]]:
-    """Run a function of a client of this test's own provider, sync or async."""
-    if request.param == "sync":
-        with provider.client() as client:
-            yield lambda work, **options: run(work(client.with_options(**options)), None)
-        return
-    loop = asyncio.new_event_loop()
-    client = provider.async_client()
-    yield lambda work, **options: run(work(client.with_options(**options)), loop)
-    loop.run_until_complete(client.close())
-    loop.run_until_complete(loop.shutdown_asyncgens())
-    loop.close()
-
-
-@pytest.fixture
-def made() -> Iterator[BudgetManager]:
-    ours = manager()
-    with ours, budgetguard.budget(user="ann"):
-        yield ours
 
 
 async def _plain(client: Any) -> Any:
@@ -415,13 +383,13 @@ def test_a_reply_that_strict_validation_refuses_is_counted_exactly(provider, go,
 # -- what a caller may not notice --------------------------------------------------------------------------------------
 
 
-def test_the_callers_own_objects_are_not_written_to(running, tap):
+def test_the_callers_own_objects_are_not_written_to(shared_provider, tap):
     """A dict that is used for two calls must not carry ours into the second."""
     budgetguard.patch(manager())
     options = {"include_obfuscation": False}
     body: dict[str, Any] = {"model": MODEL, "messages": HI, "stream": True, "stream_options": options}
     before = copy.deepcopy(body)
-    with budgetguard.budget(user="ann"), running.client() as client:
+    with budgetguard.budget(user="ann"), shared_provider.client() as client:
         list(client.chat.completions.create(**body))
         list(client.chat.completions.create(model=MODEL, messages=HI, stream=True, extra_body=body))
 
@@ -431,14 +399,14 @@ def test_the_callers_own_objects_are_not_written_to(running, tap):
     ] * 2
 
 
-def test_options_that_are_used_again_are_as_they_were(running, tap):
+def test_options_that_are_used_again_are_as_they_were(shared_provider, tap):
     """`client.request` takes the SDK's own options object, and the caller may keep it."""
     budgetguard.patch(manager())
     body = {"model": MODEL, "messages": HI, "stream": True}
     options = FinalRequestOptions.construct(method="post", url="/chat/completions", json_data=body)
     before = options.json_data
     kind = openai.Stream[ChatCompletionChunk]
-    with budgetguard.budget(user="ann"), running.client() as client:
+    with budgetguard.budget(user="ann"), shared_provider.client() as client:
         for _ in range(2):
             list(client.request(ChatCompletionChunk, options, stream=True, stream_cls=kind))
 
@@ -447,23 +415,23 @@ def test_options_that_are_used_again_are_as_they_were(running, tap):
     assert all(request.body["stream_options"] == {"include_usage": True} for request in tap.requests)
 
 
-def test_a_caller_who_wants_no_usage_gets_none_and_is_not_asked_for(running, tap):
+def test_a_caller_who_wants_no_usage_gets_none_and_is_not_asked_for(shared_provider, tap):
     """An explicit False is a decision; the stream is then counted by what arrives."""
     made = manager()
     budgetguard.patch(made)
-    with budgetguard.budget(user="ann"), running.client() as client:
+    with budgetguard.budget(user="ann"), shared_provider.client() as client:
         list(_chat(client, stream=True, stream_options={"include_usage": False}))
 
     assert tap.requests[0].body["stream_options"] == {"include_usage": False}
     assert "estimated" in entries(made)[0].flags
 
 
-def test_usage_is_not_asked_for_where_it_might_not_be_understood(running, tap):
+def test_usage_is_not_asked_for_where_it_might_not_be_understood(shared_provider, tap):
     """A server on this machine, at a port that says nothing, may be anything."""
     made = BudgetManager("matrix", store="memory://", prices=PriceBook(overrides=PRICES))
     made.create_budget(1, "ann")
     budgetguard.patch(made)
-    with budgetguard.budget(user="ann"), running.client() as client:
+    with budgetguard.budget(user="ann"), shared_provider.client() as client:
         chunks = list(_chat(client, stream=True))
 
     assert "stream_options" not in tap.requests[0].body
@@ -473,7 +441,9 @@ def test_usage_is_not_asked_for_where_it_might_not_be_understood(running, tap):
     assert seen(chunks[0])
 
 
-def test_errors_of_ours_after_the_answer_do_not_reach_the_caller(running, go, provider, made, monkeypatch, caplog):
+def test_errors_of_ours_after_the_answer_do_not_reach_the_caller(
+    shared_provider, go, provider, made, monkeypatch, caplog
+):
     """The caller has paid for the answer: whatever breaks in the books is logged."""
 
     async def call(client: Any) -> list[Any]:
@@ -513,10 +483,10 @@ def test_a_reader_that_breaks_does_not_reach_the_caller(part, go, provider, made
     assert "estimated" in entry.flags
 
 
-def test_a_guarded_client_can_be_copied_as_any_other(running):
+def test_a_guarded_client_can_be_copied_as_any_other(shared_provider):
     """`copy.copy` keeps working, and the copy stays guarded; pickling fails or works as before."""
     made = manager()
-    with running.client() as client:
+    with shared_provider.client() as client:
         before = _pickled(client)
         budgetguard.guard(client, made)
         twin = copy.copy(client)

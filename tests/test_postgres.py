@@ -28,6 +28,7 @@ from budgetguard.stores.postgres.schema import schema_sql
 from budgetguard.stores.postgres.store import RESERVE, PostgresStore
 from budgetguard.testing.clock import StoppedClock
 from budgetguard.testing.contract import StoreContract, together
+from tests.support.children import ends, fork
 from tests.support.servers import running, start
 
 
@@ -253,22 +254,16 @@ def test_a_forked_child_has_connections_of_its_own():
     """Two processes that speak on one socket hear each other's answers."""
     store = PostgresStore(url(), namespace=uuid4().hex, reserve_s=5, settle_s=5)
     pay(store)
-    pids = []
-    for _ in range(3):
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                for _ in range(10):
-                    pay(store)
-                store.close()
-                status = 0
-            finally:
-                os._exit(status)
-        pids.append(pid)
+
+    def use() -> None:
+        for _ in range(10):
+            pay(store)
+        store.close()
+
+    children = [fork(use) for _ in range(3)]
     for _ in range(10):
         pay(store)
-    assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0, 0]
+    assert ends(*children) == [0, 0, 0]
     pay(store)
     assert store.balances(["a"])[0].settled == 420
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import openai
 import pytest
 
 import budgetguard
@@ -18,8 +17,8 @@ from budgetguard.adapters.openai.requests import chat, completions, responses
 from budgetguard.calls import Call, Tools
 from budgetguard.guards.projection import Projection
 from budgetguard.prices.hosts import host_of
+from tests.support.in_memory import HTTP, client_of
 
-HTTP: Any = openai._base_client.__dict__.get("httpx2") or openai._base_client.__dict__["httpx"]
 OPENAI = host_of("api.openai.com")
 DOLLAR = 10**9
 SEARCH = {"type": "web_search"}
@@ -53,8 +52,7 @@ class Provider:
     def __init__(self, base_url: str = "https://api.openai.com/v1") -> None:
         self.bodies: list[dict[str, Any]] = []
         self.usage: dict[str, Any] = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
-        http = HTTP.Client(transport=HTTP.MockTransport(self.answer))
-        self.client = openai.OpenAI(api_key="k", base_url=base_url, max_retries=0, http_client=http)
+        self.client = client_of(self.answer, base_url=base_url)
 
     def answer(self, request: Any) -> Any:
         body = json.loads(request.content)

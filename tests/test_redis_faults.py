@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 import signal
 import threading
@@ -36,22 +35,11 @@ from budgetguard.stores.redis.replay import Recent
 from budgetguard.stores.redis.store import RedisStore
 from budgetguard.stores.remote import FAILURES
 from tests.support import servers
+from tests.support.children import ends, fork
 from tests.support.endpoint import MODEL, USER, Books, Caller, Endpoint
+from tests.support.ledger import ACCOUNT, hold, spend
 from tests.support.servers.proxy import Proxy
 from tests.support.servers.redis import RedisServer, free_port
-
-ACCOUNT = Account("team/2027-01", limit=10**12)
-
-
-def hold(amount: int = 10, **fields: Any) -> Hold:
-    return Hold(new_id(), (ACCOUNT,), amount, **fields)
-
-
-def spend(store: RedisStore, cost: int = 7) -> str:
-    held = hold()
-    assert isinstance(store.reserve(held), Admitted)
-    assert isinstance(store.settle(held, Entry(held.id, cost)), Settled)
-    return held.id
 
 
 @pytest.fixture
@@ -624,20 +612,7 @@ def test_parent_and_child_use_the_store_after_a_fork():
 
         thread = threading.Thread(target=loop)
         thread.start()
-        children = []
-        for _ in range(4):
-            child = os.fork()
-            if child == 0:
-                signal.alarm(20)
-                status = 1
-                try:
-                    for _ in range(10):
-                        spend(store)
-                    status = 0
-                finally:
-                    os._exit(status)
-            children.append(child)
-        statuses = [os.waitpid(child, 0)[1] for child in children]
+        statuses = ends(*[fork(lambda: [spend(store) for _ in range(10)]) for _ in range(4)])
         busy.set()
         thread.join()
         assert statuses == [0] * 4

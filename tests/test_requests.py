@@ -13,10 +13,8 @@ import pytest
 
 import budgetguard
 from budgetguard import Budget, BudgetExceededError, BudgetManager, PriceBook, UnpricedModelError
-from tests.support.in_memory import HTTP
+from tests.support.in_memory import HI, HTTP, MODEL
 
-MODEL = "gpt-4o-mini"
-HI = [{"role": "user", "content": "hi"}]
 RAW = json.dumps({"model": MODEL, "messages": HI}).encode()
 REPLY = {
     "id": "c",

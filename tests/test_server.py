@@ -36,11 +36,6 @@ ACCOUNT = Account("team/2027-01", limit=100)
 
 
 @pytest.fixture
-def clock() -> StoppedClock:
-    return StoppedClock()
-
-
-@pytest.fixture
 def server(clock: StoppedClock) -> Iterator[Hosted]:
     """In open mode, in memory."""
     hosted = Hosted("memory://", clock=clock)

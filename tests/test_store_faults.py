@@ -14,7 +14,6 @@ import random
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -28,8 +27,7 @@ import pytest
 from budgetguard.errors import StoreError
 from budgetguard.ledger import Account, Admitted, Entry, Hold, Refusal, Settled, new_id
 from budgetguard.stores.sqlite.store import SQLiteStore
-
-ACCOUNT = Account("team/2027-01", limit=10**12)
+from tests.support.ledger import ACCOUNT, integrity
 
 
 def start(program: str, *arguments: object) -> subprocess.Popen[str]:
@@ -37,16 +35,6 @@ def start(program: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", program, *map(str, arguments)], stdin=pipe, stdout=pipe, text=True, bufsize=1
     )
-
-
-def integrity(path: Path) -> str:
-    with closing(sqlite3.connect(path)) as connection:
-        return str(connection.execute("PRAGMA integrity_check").fetchone()[0])
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "budgets.db"
 
 
 # Kills and stops.

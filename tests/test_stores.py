@@ -26,6 +26,8 @@ from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing.clock import StoppedClock
 from budgetguard.testing.contract import StoreContract, together
+from tests.support.children import ends, fork
+from tests.support.ledger import ACCOUNT, hold, integrity, spend
 
 
 class TestMemoryStore(StoreContract):
@@ -46,8 +48,6 @@ class TestSQLiteStore(StoreContract):
 
 # What only a file can suffer.
 
-
-ACCOUNT = Account("team/2027-01", limit=10**12)
 
 WORKER = """
 import sys, time
@@ -81,26 +81,10 @@ def start_workers(url: str, count: int, seconds: float) -> list[subprocess.Popen
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "budgets.db"
-
-
-@pytest.fixture
 def store(path: Path) -> Iterator[SQLiteStore]:
     with closing(SQLiteStore(path)) as store:
         yield store
         assert store.check() == []
-
-
-def hold(amount: int = 10, **fields: object) -> Hold:
-    return Hold(new_id(), (ACCOUNT,), amount, **fields)
-
-
-def spend(store: Store, cost: int = 7) -> str:
-    held = hold()
-    assert isinstance(store.reserve(held), Admitted)
-    assert isinstance(store.settle(held, Entry(held.id, cost)), Settled)
-    return held.id
 
 
 def spend_until_it_fails(store: SQLiteStore) -> None:
@@ -211,19 +195,9 @@ def test_parent_and_child_use_the_store_after_a_fork(path: Path) -> None:
             thread.start()
         children = []
         for _ in range(5):
-            child = os.fork()
-            if child == 0:
-                signal.alarm(20)
-                status = 1
-                try:
-                    for _ in range(10):
-                        spend(store)
-                    status = 0
-                finally:
-                    os._exit(status)
-            children.append(child)
+            children.append(fork(lambda: [spend(store) for _ in range(10)]))
             spend(store)
-        statuses = [os.waitpid(child, 0)[1] for child in children]
+        statuses = ends(*children)
         busy.set()
         for thread in threads:
             thread.join()
@@ -436,11 +410,6 @@ def test_a_relative_url_is_below_the_working_directory(tmp_path: Path, monkeypat
         monkeypatch.chdir("/")
         spend(store)
         assert (tmp_path / "my budgets.db").exists()
-
-
-def integrity(path: Path) -> str:
-    with closing(sqlite3.connect(path)) as connection:
-        return str(connection.execute("PRAGMA integrity_check").fetchone()[0])
 
 
 def test_a_child_forked_during_a_long_report_does_not_touch_the_file(

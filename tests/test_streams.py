@@ -10,7 +10,6 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import openai
@@ -23,41 +22,13 @@ from budgetguard.guards.settings import Settings
 from budgetguard.prices.book import PriceBook
 from budgetguard.process.state import PROCESS
 from budgetguard.testing import FakeProvider
-from tests.support.books import PRICES, bill, entries, manager
-from tests.support.sdk_shapes import HI, MODEL, each, enter, run, wait
+from tests.support.books import PRICES, bill, entries
+from tests.support.sdk_shapes import HI, MODEL, each, enter, wait
 
 TOKENS = 20
 
 
-@pytest.fixture
-def provider() -> Iterator[FakeProvider]:
-    with FakeProvider(prices=bill, tokens=TOKENS) as own:
-        yield own
-
-
-@pytest.fixture(params=["sync", "async"])
-def go(request: pytest.FixtureRequest, provider: FakeProvider) -> Iterator[Callable[..., Any]]:
-    """Run an async function of a client, that is the sync one or the async one."""
-    if request.param == "sync":
-        with provider.client() as client:
-            yield lambda work, **options: run(work(client.with_options(**options)), None)
-        return
-    loop = asyncio.new_event_loop()
-    complaints: list[Any] = []
-    loop.set_exception_handler(lambda _loop, context: complaints.append(context))
-    client = provider.async_client()
-    yield lambda work, **options: run(work(client.with_options(**options)), loop)
-    loop.run_until_complete(client.close())
-    loop.run_until_complete(loop.shutdown_asyncgens())
-    loop.close()
-    assert complaints == []
-
-
-@pytest.fixture
-def made() -> Iterator[BudgetManager]:
-    ours = manager()
-    with ours, budgetguard.budget(user="ann"):
-        yield ours
+pytestmark = pytest.mark.provider(prices=bill, tokens=TOKENS)
 
 
 async def _chat(client: Any, **options: Any) -> Any:

@@ -17,9 +17,9 @@ from pydantic import BaseModel
 
 from budgetguard.testing import FakeProvider, Plan, Request
 from budgetguard.testing.provider.words import input_tokens
+from tests.support.in_memory import MODEL
 
 HI = [{"role": "user", "content": "hi there"}]
-MODEL = "gpt-4o-mini"
 HTTP = import_module(openai._base_client.SyncHttpxClientWrapper.__mro__[-2].__module__.partition(".")[0])
 """The HTTP library that this SDK sits on."""
 
@@ -27,15 +27,12 @@ BROKEN = (openai.APIError, ValueError, HTTP.TransportError)
 """What a caller may see of a broken stream: before openai 3.14 it was the HTTP library's own error."""
 
 
+pytestmark = pytest.mark.provider(prices={MODEL: (0.15, 0.60)})
+
+
 class Step(BaseModel):
     title: str
     number: int
-
-
-@pytest.fixture
-def provider():
-    with FakeProvider(prices={MODEL: (0.15, 0.60)}) as running:
-        yield running
 
 
 @pytest.fixture

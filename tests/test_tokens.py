@@ -187,7 +187,7 @@ def test_a_picture_in_a_message_is_bounded_by_its_model_not_by_its_base64():
 
 
 def test_tool_calls_are_counted_with_room_for_their_framing():
-    """How they are framed is not published: the count has room for all of it, as what is held must not be too little."""
+    """How they are framed is not published: the count has room for it all, as what is held must not be too little."""
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"city":"Paris"}'}}
     message = {"role": "assistant", "content": None, "tool_calls": [call]}
     assert tokens.count_messages([message], "gpt-4o") > tokens.count_text(str(call), "gpt-4o")

@@ -19,13 +19,11 @@ import pytest
 import budgetguard
 from budgetguard import Budget, BudgetManager, PriceBook
 from budgetguard.ledger import Entry
+from tests.support.in_memory import HI, HTTP, client_of
 from tests.support.usages import END, ERROR, alone, said, text
 
-HI = [{"role": "user", "content": "hi"}]
 SENT = 8
 """The tokens of HI for a model of OpenAI: 1, and 7 for the format."""
-
-STACK = openai._base_client.__dict__.get("httpx2") or openai._base_client.__dict__["httpx"]
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -43,17 +41,13 @@ def ask(request: pytest.FixtureRequest) -> Iterator[Callable[..., Entry]]:
             kind = "text/event-stream" if streamed else "application/json"
 
             def serve(_request: Any) -> Any:
-                return STACK.Response(200, stream=Body(data), headers={"content-type": kind})
+                return HTTP.Response(200, stream=Body(data), headers={"content-type": kind})
 
             call = {"model": model, "messages": HI, "stream": streamed, "max_completion_tokens": 1_000, **body}
             if request.param == "sync":
-                client = openai.OpenAI(
-                    api_key="x", max_retries=0, http_client=STACK.Client(transport=STACK.MockTransport(serve))
-                )
-                _read(budgetguard.guard(client, manager), call, items)
+                _read(budgetguard.guard(client_of(serve), manager), call, items)
             else:
-                http = STACK.AsyncClient(transport=STACK.MockTransport(serve))
-                client = openai.AsyncOpenAI(api_key="x", max_retries=0, http_client=http)
+                client = client_of(serve, asynchronous=True)
                 asyncio.run(_read_async(budgetguard.guard(client, manager), call, items))
             assert manager.flush()
             assert manager.store.holds() == []
@@ -62,7 +56,7 @@ def ask(request: pytest.FixtureRequest) -> Iterator[Callable[..., Entry]]:
         yield once
 
 
-class Body(STACK.SyncByteStream, STACK.AsyncByteStream):  # type: ignore[name-defined,misc]
+class Body(HTTP.SyncByteStream, HTTP.AsyncByteStream):  # type: ignore[name-defined,misc]
     """A body that comes from a network, an event at a time."""
 
     def __init__(self, data: str) -> None:
@@ -226,7 +220,7 @@ def test_an_earlier_error_is_not_taken_for_this_streams(ask: Any) -> None:
     """A fallback is often begun while the first error is being handled."""
 
     def fail() -> None:
-        raise openai.APIError("no", STACK.Request("POST", "http://x"), body={"message": "no"})
+        raise openai.APIError("no", HTTP.Request("POST", "http://x"), body={"message": "no"})
 
     try:
         fail()

@@ -20,7 +20,6 @@ from budgetguard.ledger import Account, Entry, Hold, new_id
 from budgetguard.process import tally
 from budgetguard.process.state import PROCESS
 from budgetguard.stores import open_store
-from budgetguard.testing import FakeProvider
 from tests.support.endpoint import INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTPUT_PRICE, USER, bill, guarded
 
 DIME = 100_000_000
@@ -29,15 +28,7 @@ COST = ANSWER * OUTPUT_PRICE * 1000 + 10 * INPUT_PRICE * 1000
 """What a call truly costs; the cap that it states is projected at a dime."""
 
 
-@pytest.fixture
-def endpoint() -> Iterator[FakeProvider]:
-    with FakeProvider(tokens=ANSWER, prices=bill, latency_s=0.03) as provider:
-        yield provider
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path) -> str:
-    return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/budgets.db"
+pytestmark = pytest.mark.provider(tokens=ANSWER, prices=bill, latency_s=0.03)
 
 
 @pytest.fixture
@@ -100,14 +91,14 @@ def loop_thread() -> Iterator[asyncio.AbstractEventLoop]:
 # -- in order of arrival -----------------------------------------------------------------------------------------------
 
 
-def test_threads_and_tasks_go_in_order_of_arrival(endpoint, manager):
+def test_threads_and_tasks_go_in_order_of_arrival(provider, manager):
     """Whoever came first is served first: a busy program would otherwise starve its oldest requests."""
     with (
         held(manager) as release,
-        endpoint.client() as client,
+        provider.client() as client,
         loop_thread() as loop,
     ):
-        async_client = endpoint.async_client()
+        async_client = provider.async_client()
 
         async def in_task(number: int) -> None:
             async with budgetguard.budget(wait=20):
@@ -125,7 +116,7 @@ def test_threads_and_tasks_go_in_order_of_arrival(endpoint, manager):
                 threads.append(threading.Thread(target=in_thread, args=(number,)))
                 threads[-1].start()
             until(lambda number=number: in_line() == number + 1)
-        assert endpoint.requests == []
+        assert provider.requests == []
         release()
         for thread in threads:
             thread.join()
@@ -133,7 +124,7 @@ def test_threads_and_tasks_go_in_order_of_arrival(endpoint, manager):
             task.result(timeout=10)
         asyncio.run_coroutine_threadsafe(async_client.close(), loop).result(timeout=5)
 
-    assert [request.headers["x-number"] for request in endpoint.requests] == [str(number) for number in range(10)]
+    assert [request.headers["x-number"] for request in provider.requests] == [str(number) for number in range(10)]
 
 
 def test_one_who_comes_later_does_not_overtake_those_in_line():
@@ -196,7 +187,7 @@ def test_one_whose_thread_is_gone_does_not_stop_the_line():
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_wait_ends_with_the_call_that_was_in_the_way(endpoint, manager, monkeypatch, asynchronous):
+def test_a_wait_ends_with_the_call_that_was_in_the_way(provider, manager, monkeypatch, asynchronous):
     """Not at the next look: with the looks put off, the end of the call is what wakes the waiting one."""
     monkeypatch.setattr(waiting, "POLL_S", 60.0)
     began = time.monotonic()
@@ -206,27 +197,27 @@ def test_a_wait_ends_with_the_call_that_was_in_the_way(endpoint, manager, monkey
             ask(client)
 
     async def both() -> None:
-        async with endpoint.async_client() as client, budgetguard.budget(wait=30):
+        async with provider.async_client() as client, budgetguard.budget(wait=30):
             await asyncio.gather(ask(client), ask(client), ask(client))
 
     if asynchronous:
         asyncio.run(both())
     else:
-        with endpoint.client() as client:
+        with provider.client() as client:
             threads = [threading.Thread(target=one, args=(client,)) for _ in range(3)]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
 
-    assert len(endpoint.requests) == 3
+    assert len(provider.requests) == 3
     assert time.monotonic() - began < 20
 
 
-def test_room_that_another_process_gives_back_is_found(endpoint, tmp_path):
+def test_room_that_another_process_gives_back_is_found(provider, tmp_path):
     """Nobody here is told of it, so the first in line looks again and again."""
     url = f"sqlite:///{tmp_path}/budgets.db"
-    with guarded(url) as manager, endpoint.client() as client:
+    with guarded(url) as manager, provider.client() as client:
         manager.create_budget(0.15, USER)
         with held(manager):
             [hold] = manager.store.holds()
@@ -239,23 +230,23 @@ def test_room_that_another_process_gives_back_is_found(endpoint, tmp_path):
             later.join()
             other.close()
 
-    assert len(endpoint.requests) == 1
+    assert len(provider.requests) == 1
     assert time.monotonic() - began < 8
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_wait_that_was_in_vain_is_refused_as_busy(endpoint, manager, asynchronous):
+def test_a_wait_that_was_in_vain_is_refused_as_busy(provider, manager, asynchronous):
     """It may pass in a moment, says the error; the caller waited as long as it said it would."""
 
     async def in_task() -> None:
-        async with endpoint.async_client() as client:
+        async with provider.async_client() as client:
             await ask(client)
 
     def one() -> None:
         if asynchronous:
             asyncio.run(in_task())
         else:
-            with endpoint.client() as client:
+            with provider.client() as client:
                 ask(client)
 
     began = time.monotonic()
@@ -263,23 +254,23 @@ def test_a_wait_that_was_in_vain_is_refused_as_busy(endpoint, manager, asynchron
         one()
 
     assert 0.15 <= time.monotonic() - began < 2
-    assert endpoint.requests == []
+    assert provider.requests == []
 
 
-def test_a_spent_budget_is_not_waited_for(endpoint, manager):
+def test_a_spent_budget_is_not_waited_for(provider, manager):
     """Waiting could not help: the refusal comes at once, and does not say that it may pass."""
-    with endpoint.client() as client, budgetguard.budget(wait=30, limit=0.05), pytest.raises(BudgetExceededError) as no:
+    with provider.client() as client, budgetguard.budget(wait=30, limit=0.05), pytest.raises(BudgetExceededError) as no:
         ask(client)
 
     assert type(no.value) is BudgetExceededError
 
 
-def test_a_spent_budget_behind_a_busy_one_is_not_waited_for(endpoint, manager):
+def test_a_spent_budget_behind_a_busy_one_is_not_waited_for(provider, manager):
     """Room on the busy one would be of no use: the error names the one that stands in the way for good."""
     [account] = manager.guard.coverage.cover({"user": USER}).accounts
     spent = Hold(new_id(), (account,), 0)
     manager.store.settle(spent, Entry(spent.id, DIME))
-    with budgetguard.budget(limit=0.12) as busy, endpoint.client() as client:
+    with budgetguard.budget(limit=0.12) as busy, provider.client() as client:
         tally.reserve((busy._tally,), Hold("of another call", (), DIME))
         with budgetguard.budget(wait=30), pytest.raises(BudgetExceededError) as no:
             ask(client)
@@ -289,32 +280,32 @@ def test_a_spent_budget_behind_a_busy_one_is_not_waited_for(endpoint, manager):
     assert (no.value.budget, no.value.spent) == ("users", 0.10)
 
 
-def test_one_that_waits_does_not_take_the_scraps(endpoint, manager):
+def test_one_that_waits_does_not_take_the_scraps(provider, manager):
     """Cut to a handful of tokens its answer would be useless: it waits for the room of a useful one."""
-    with held(manager, 149_000_000) as release, endpoint.client() as client:
+    with held(manager, 149_000_000) as release, provider.client() as client:
         later = threading.Thread(target=once_in_line, args=(release,))
         later.start()
         with budgetguard.budget(wait=10):
             ask(client, max_tokens=None)
         later.join()
 
-    assert endpoint.requests[0].body["max_tokens"] >= 64
+    assert provider.requests[0].body["max_tokens"] >= 64
 
 
-def test_one_that_does_not_wait_takes_what_is_left(endpoint, manager):
+def test_one_that_does_not_wait_takes_what_is_left(provider, manager):
     """Down to the last token: it is for the caller to say that it would rather wait."""
-    with held(manager, 149_000_000), endpoint.client() as client:
+    with held(manager, 149_000_000), provider.client() as client:
         ask(client, max_tokens=None)
 
-    assert endpoint.requests[0].body["max_tokens"] < 10
+    assert provider.requests[0].body["max_tokens"] < 10
 
 
 # -- nothing is left behind --------------------------------------------------------------------------------------------
 
 
-async def test_a_cancelled_waiter_leaves_the_line_to_the_next(endpoint, manager):
+async def test_a_cancelled_waiter_leaves_the_line_to_the_next(provider, manager):
     """It holds nothing, stands nowhere, and the one behind it is not stuck."""
-    async with endpoint.async_client() as client:
+    async with provider.async_client() as client:
         with held(manager) as release:
 
             async def one(number: int) -> None:
@@ -333,10 +324,10 @@ async def test_a_cancelled_waiter_leaves_the_line_to_the_next(endpoint, manager)
             release()
             await tasks[2]
 
-    assert [request.headers["x-number"] for request in endpoint.requests] == ["2"]
+    assert [request.headers["x-number"] for request in provider.requests] == ["2"]
 
 
-def test_an_interrupted_waiter_leaves_the_line(endpoint, manager, monkeypatch):
+def test_an_interrupted_waiter_leaves_the_line(provider, manager, monkeypatch):
     """As Ctrl-C does to a thread that waits."""
 
     def interrupted(*_: object) -> None:
@@ -345,7 +336,7 @@ def test_an_interrupted_waiter_leaves_the_line(endpoint, manager, monkeypatch):
     monkeypatch.setattr(Turn, "wait", interrupted)
     with (
         held(manager),
-        endpoint.client() as client,
+        provider.client() as client,
         budgetguard.budget(wait=10),
         pytest.raises(KeyboardInterrupt),
     ):
@@ -354,10 +345,10 @@ def test_an_interrupted_waiter_leaves_the_line(endpoint, manager, monkeypatch):
     assert in_line() == 0
 
 
-def test_a_waiter_whose_loop_was_thrown_away_leaves_the_line(endpoint, manager):
+def test_a_waiter_whose_loop_was_thrown_away_leaves_the_line(provider, manager):
     """A loop that is closed without cancelling its tasks, as some servers do when they reload."""
     loop = asyncio.new_event_loop()
-    client = endpoint.async_client()
+    client = provider.async_client()
 
     async def one() -> None:
         async with budgetguard.budget(wait=10):
@@ -389,14 +380,14 @@ def test_a_forked_child_does_not_wait_behind_its_parent():
         LINE.leave(turn)
 
 
-def test_a_line_that_nobody_stands_in_costs_nothing(endpoint, manager, monkeypatch):
+def test_a_line_that_nobody_stands_in_costs_nothing(provider, manager, monkeypatch):
     """A call that need not wait takes no lock of the line, whether it may wait or not."""
     monkeypatch.setattr(LINE, "_lock", None)
 
-    with endpoint.client() as client:
+    with provider.client() as client:
         ask(client)
 
-    assert len(endpoint.requests) == 1
+    assert len(provider.requests) == 1
 
 
 def test_a_call_to_a_turn_is_never_lost():
@@ -421,12 +412,12 @@ def test_an_account_of_one_store_is_not_that_of_another():
 
 
 @pytest.mark.parametrize("freed", [True, False])
-def test_a_call_waits_under_trio_too(freed, endpoint, manager):
+def test_a_call_waits_under_trio_too(freed, provider, manager):
     """The SDK runs there, by anyio: a call waits for room, or says that it is busy."""
     trio = pytest.importorskip("trio")
 
     async def main() -> None:
-        client = endpoint.async_client()
+        client = provider.async_client()
         with budgetguard.budget(wait=5 if freed else 0.2):
             if freed:
                 await ask(client)
@@ -442,7 +433,7 @@ def test_a_call_waits_under_trio_too(freed, endpoint, manager):
             until(in_line)
         thread.join(timeout=10)
         assert not thread.is_alive()
-        assert [entry.cost for entry in manager.store.entries()] == [endpoint.billed.nano]
+        assert [entry.cost for entry in manager.store.entries()] == [provider.billed.nano]
     else:
         with held(manager):
             trio.run(main)

@@ -57,6 +57,14 @@ async def enter(manager: Any) -> AsyncIterator[Any]:
             yield value
 
 
+async def plain(client: Any, body: dict[str, Any]) -> Any:
+    return await wait(client.chat.completions.create(**body))
+
+
+async def streamed(client: Any, body: dict[str, Any]) -> list[Any]:
+    return [item async for item in each(await wait(client.chat.completions.create(**body, stream=True)))]
+
+
 def run(work: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop | None) -> Any:
     """Run a shape: on a loop, or, with the sync client, straight through."""
     if loop is not None:
