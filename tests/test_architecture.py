@@ -238,7 +238,7 @@ def test_only_seams_set_attributes_of_other_peoples_modules() -> None:
 
 
 def test_every_lock_is_made_in_one_place() -> None:
-    """There they can be listed, and asked for their owner: `tests/test_locks.py` walks through them."""
+    """There they can be listed, and asked for their owner: `tests/concurrency/test_locks.py` walks through them."""
     made = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "allocate_lock"}
     elsewhere = [
         f"{name}: {ast.unparse(node)}"

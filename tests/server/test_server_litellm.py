@@ -14,6 +14,7 @@ import pytest
 from budgetguard.errors import StoreError
 from budgetguard.server.api.litellm.merge import LATE_MS, Known, Seen, carried, change
 from budgetguard.testing.clock import StoppedClock
+from tests.support import ROOT
 from tests.support.hosting import Hosted
 
 DAY_S = 86_400
@@ -417,7 +418,7 @@ one.update_budget_all_users()
 
 def test_litellms_own_client_works_against_this_server(server: Hosted) -> None:
     """A pinned release, in an environment of its own: three copies of it, whose spend adds up."""
-    python = Path(__file__).parent.parent / ".cache/litellm-hosted/bin/python"
+    python = ROOT / ".cache/litellm-hosted/bin/python"
     if not python.exists():
         pytest.skip("`make test` installs LiteLLM in an environment of its own")
     done = subprocess.run([python, "-c", PROGRAM, server.url], capture_output=True, text=True, timeout=120)

