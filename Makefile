@@ -43,12 +43,12 @@ serve: .venv/bin/uv
 	@.venv/bin/budgetguard serve --open --store $(or $(STORE),sqlite:///budgetguard.db) --port $(or $(PORT),8080)
 
 fuzz: setup
-	BUDGETGUARD_FUZZ=500 $(RUN) -m pytest -n 2 tests/test_server_fuzz.py
+	BUDGETGUARD_FUZZ=500 $(RUN) -m pytest -n 2 tests/server/test_server_fuzz.py
 
 load: setup
-	BUDGETGUARD_LOAD_S=60 $(RUN) -m pytest -s tests/test_server_load.py
+	BUDGETGUARD_LOAD_S=60 $(RUN) -m pytest -s tests/server/test_server_load.py
 
-# LiteLLM's own hosted client, a release that is known to work, for tests/test_server_litellm.py.
+# LiteLLM's own hosted client, a release that is known to work, for tests/server/test_server_litellm.py.
 .cache/litellm-hosted/ready: .venv/bin/uv
 	$(UV) venv --quiet --allow-existing --python .venv/bin/python .cache/litellm-hosted
 	$(UV) pip install --quiet --python .cache/litellm-hosted/bin/python "litellm==1.80.0"

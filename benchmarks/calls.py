@@ -17,34 +17,17 @@ import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import openai
-from openai import _base_client
-
 import budgetguard
 from budgetguard.ledger import Account, Entry, Hold, new_id
 from budgetguard.stores import open_store
+from tests.support.plain_calls import async_client, guarded, sync_client
 
 from .floors import Floors
 
-REPLY = {
-    "id": "chatcmpl-1",
-    "object": "chat.completion",
-    "created": 1,
-    "model": "gpt-4o-mini-2024-07-18",
-    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Fine, thank you."}, "finish_reason": "stop"}],
-    "usage": {
-        "prompt_tokens": 14,
-        "completion_tokens": 6,
-        "total_tokens": 20,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
-    },
-}
 MESSAGES = [{"role": "user", "content": "Hey, how's it going?"}]
 MEMORY = "memory store, sync"
 MOST_GROWTH = 1.2
@@ -76,31 +59,6 @@ class Row:
         return not self.floor or self.added_us <= memory_us + float(most)
 
 
-def http() -> Any:
-    """The HTTP stack that the installed SDK stands on: httpx2, or httpx before 3.0."""
-    import importlib
-
-    name = "httpx2" if hasattr(_base_client, "httpx2") else "httpx"
-    return importlib.import_module(name)
-
-
-def transport(body: bytes, content_type: str = "application/json") -> Any:
-    stack = http()
-    return stack.MockTransport(
-        lambda request: stack.Response(200, headers={"content-type": content_type}, content=body)
-    )
-
-
-def sync_client(body: bytes = json.dumps(REPLY).encode(), content_type: str = "application/json") -> openai.OpenAI:
-    return openai.OpenAI(api_key="-", http_client=http().Client(transport=transport(body, content_type)))
-
-
-def async_client() -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(
-        api_key="-", http_client=http().AsyncClient(transport=transport(json.dumps(REPLY).encode()))
-    )
-
-
 def batch(call: Callable[[], Any], calls: int) -> float:
     """Seconds for one call, over a batch."""
     started = time.perf_counter()
@@ -114,23 +72,6 @@ async def batch_async(call: Callable[[], Awaitable[Any]], calls: int) -> float:
     for _ in range(calls):
         await call()
     return (time.perf_counter() - started) / calls
-
-
-@contextmanager
-def guarded(url: str | None, budgets: bool = True) -> Iterator[budgetguard.BudgetManager | None]:
-    """A patched SDK, with a manager on this store whose user "ann" has a budget."""
-    manager = None
-    if url is not None:
-        manager = budgetguard.BudgetManager("bench", store=url)
-        if budgets:
-            manager.create_budget(1_000_000, "ann", "monthly")
-    budgetguard.patch(manager)
-    try:
-        yield manager
-    finally:
-        budgetguard.unpatch()
-        if manager is not None:
-            manager.close()
 
 
 def compare(

@@ -24,8 +24,8 @@ from budgetguard.guards.guard import Guard
 from budgetguard.guards.settings import Settings
 from budgetguard.ledger import Account, Entry, Hold, Store, new_id
 from budgetguard.stores import open_store
+from tests.support import servers
 
-from . import servers
 from .floors import Floors
 from .redis import TAGS, USAGE, Row, pair, seconds
 

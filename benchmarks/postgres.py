@@ -20,9 +20,9 @@ import psycopg
 
 from budgetguard.ledger import Account, Admitted, Entry, Hold, Settled, new_id
 from budgetguard.stores.postgres.store import PostgresStore
+from tests.support.servers import start
 
 from .floors import Floors
-from .servers import start
 
 MOST_RATIO = 2.0
 """A reserve and a settle on one account cost at most so many times the two bare updates."""

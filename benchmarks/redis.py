@@ -24,8 +24,8 @@ import redis
 
 from budgetguard.ledger import Account, Admitted, Entry, Hold, Store, new_id
 from budgetguard.stores import open_store
+from tests.support import servers
 
-from . import servers
 from .floors import Floors
 
 LIMIT = 10**15

@@ -3,7 +3,7 @@ The simulation with many more seeds than the tests have time for.
 
     python -m benchmarks.soak [--seconds 300] [--first 1000000] [--processes N] [--store memory|sqlite|both]
 
-Every promise of the ledger is checked at every step (`tests/simulation.py`). A seed that fails is printed, and
+Every promise of the ledger is checked at every step (`tests/support/simulation.py`). A seed that fails is printed, and
 fails again:
 
     python -m benchmarks.soak --first SEED --seeds 1 --store memory
@@ -23,7 +23,7 @@ from pathlib import Path
 from budgetguard.ledger import Clock, Store
 from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.stores.sqlite.store import SQLiteStore
-from tests.simulation import World
+from tests.support.simulation import World
 
 BATCH = 20
 

@@ -34,7 +34,7 @@ def main() -> int:
             subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, home], check=True)
         wanted = [f"openai=={version}", "-e", f"{ROOT}[redis,postgres]", *NEEDED]  # conftest.py knows all stores
         subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *wanted], check=True)
-        tests = [str(ROOT / "tests" / name) for name in TESTS]
+        tests = [str(ROOT / "tests/sdks" / name) for name in TESTS]
         options = ["-n", "2", "-p", "no:cacheprovider", "--tb=short"]
         done = subprocess.run(
             [python, "-m", "pytest", *options, *tests], cwd=ROOT, capture_output=True, text=True, check=False

@@ -278,7 +278,7 @@ def test_nobody_asks_a_store_whether_it_can() -> None:
 
 
 def test_every_lock_is_made_in_one_place() -> None:
-    """There they can be listed, and asked for their owner: `tests/test_locks.py` walks through them."""
+    """There they can be listed, and asked for their owner: `tests/concurrency/test_locks.py` walks through them."""
     made = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "allocate_lock"}
     elsewhere = [
         f"{name}: {ast.unparse(node)}"

@@ -12,6 +12,7 @@ import budgetguard
 from budgetguard import Budget, BudgetManager, ConfigError, PriceBook, Settings
 from budgetguard.config import Config, configured_guard, forms, load_config, variable, variables
 from budgetguard.sdks.install import default_guard
+from tests.support import ROOT
 
 FILE = """
 store = "sqlite:///budgets.db"
@@ -214,7 +215,7 @@ def test_a_field_of_settings_is_a_setting_outside():
     """One that is added is known in the file, the environment and the command line at once."""
     assert set(forms()) == {field.name for field in fields(Settings)} | {"auto_tier"}
     assert {variable(name) for name in forms()} <= set(variables())
-    table = (Path(__file__).parents[1] / "docs/settings.md").read_text("utf-8")
+    table = (ROOT / "docs/settings.md").read_text("utf-8")
     assert [name for name in forms() if f"| `{variable(name)}` | `{name} = " not in table] == []
 
 

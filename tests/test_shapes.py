@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import shapes
-from benchmarks.shapes import Row
 from budgetguard.money import DOLLAR
+from tests.support import shapes
+from tests.support.shapes import Row
 
 NOT_STATED, STATED = False, True
 

@@ -1,8 +1,8 @@
 """
 What goes over the wire between a hosted store and its client, as plain JSON values.
 
-The native API (`budgetguard/server`) reads and writes the same with typed structs; `tests/test_http_wire.py` holds
-both to one form. Amounts are whole nano-dollars, times milliseconds.
+The native API (`budgetguard/server`) reads and writes the same with typed structs; `tests/stores/test_http_wire.py`
+holds both to one form. Amounts are whole nano-dollars, times milliseconds.
 
 JSON text carries any character but a lone surrogate (U+D800 to U+DFFF), which file names and bad input bring. One is
 written as U+001A and its four hexadecimal digits; U+001A itself is written as "\\u001a001a".

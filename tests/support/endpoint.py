@@ -1,0 +1,136 @@
+"""
+An endpoint that bills every answer and keeps its own ledger, a caller that counts what becomes of its calls, and books.
+
+The endpoint speaks OpenAI's protocol on loopback, writes as many tokens as it is asked for, 999 at most, and bills ten
+cents for an answer of 999.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import openai
+
+import budgetguard
+from budgetguard import BudgetBusyError, BudgetExceededError, BudgetManager, PriceBook, StoreError
+from budgetguard.guards.settings import Settings
+from budgetguard.money import Nano
+from budgetguard.testing import FakeProvider, Plan, Request
+
+MODEL = "gpt-4o-mini"
+USER = "ann"
+MESSAGES = [{"role": "user", "content": "count the money"}]
+INPUT = 10
+"""The input tokens of MESSAGES, by the tokenizer and by the endpoint's own count alike."""
+
+LONGEST = 999
+INPUT_PRICE, OUTPUT_PRICE = 10, 100
+"""Dollars per million tokens: INPUT and LONGEST tokens come to ten cents."""
+
+ANSWER = " ".join("a" * (1 + number % 2) for number in range(LONGEST))
+HEARD = 40
+"""Items of a stream after which its reader goes away; the endpoint, which writes on demand, stops there too."""
+
+LATENCY_S = 0.05
+BURST = 50
+
+GOES_ON = {"extra_headers": {"x-endpoint": "stops with its reader"}}
+SAYS_NOTHING = {"extra_headers": {"x-endpoint": "says nothing"}}
+
+
+class Endpoint(FakeProvider):
+    """The fake provider with this price list, this latency, and answers as long as they are asked for."""
+
+    def __init__(self) -> None:
+        self.latency_s = LATENCY_S
+        super().__init__(self._plan_of, prices=bill)
+
+    def _plan_of(self, request: Request) -> Plan:
+        wish = request.headers.get("x-endpoint")
+        stall = {"stops with its reader": "stream", "says nothing": "headers"}.get(wish or "")
+        return Plan(text=ANSWER, latency_s=self.latency_s, drop_after=HEARD, stall=stall)  # type: ignore[arg-type]
+
+
+def bill(_model: str, usage: Mapping[str, Any]) -> Nano:
+    """The endpoint's price list, written apart from ours: nano-dollars."""
+    return int(usage["prompt_tokens"]) * INPUT_PRICE * 1000 + int(usage["completion_tokens"]) * OUTPUT_PRICE * 1000
+
+
+@contextmanager
+def guarded(url: Any, project: str = "shapes") -> Iterator[BudgetManager]:
+    """A patched SDK, and the books that it writes to."""
+    prices = {MODEL: {"input": INPUT_PRICE, "output": OUTPUT_PRICE, "max_output": LONGEST}}
+    # The endpoint writes on demand, and stops where its reader does.
+    settings = Settings(abandoned="observed")
+    manager = BudgetManager(project, store=url, prices=PriceBook(overrides=prices), settings=settings)
+    budgetguard.patch(manager)
+    try:
+        yield manager
+    finally:
+        budgetguard.unpatch()
+        manager.close()
+
+
+class Books(NamedTuple):
+    """Which books: the URL of the store, and the project in it."""
+
+    url: str
+    project: str
+
+
+class Caller:
+    """What every shape calls with: how it states a cap, and what became of its calls."""
+
+    def __init__(self, base_url: str, stated: bool, books: Books, burst: int = BURST) -> None:
+        self.base_url = base_url
+        self.stated = stated
+        self.books = books
+        self.burst = burst
+        self.outcomes: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._options = {"base_url": base_url, "api_key": "none", "max_retries": 0}
+
+    def request(self, **more: Any) -> dict[str, Any]:
+        """The arguments of one call."""
+        cap = {"max_tokens": LONGEST} if self.stated else {}
+        return {"model": MODEL, "messages": MESSAGES, "user": USER, **cap, **more}
+
+    @contextmanager
+    def outcome(self) -> Iterator[None]:
+        """Count how a call ends."""
+        try:
+            yield
+        except BudgetExceededError as error:
+            self.count("busy" if isinstance(error, BudgetBusyError) else "refused")
+        except (openai.APITimeoutError, TimeoutError, asyncio.CancelledError, GoneAwayError):
+            self.count("broken off")
+        except StoreError:
+            self.count("late")
+        except Exception as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            self.count("error")
+        else:
+            self.count("answered")
+
+    def count(self, outcome: str, times: int = 1) -> None:
+        """Add to the outcomes, from any thread."""
+        with self._lock:
+            self.outcomes[outcome] += times
+
+    def client(self, **options: Any) -> openai.OpenAI:
+        """A client of its own for this caller."""
+        return openai.OpenAI(**{**self._options, **options})
+
+    def async_client(self, **options: Any) -> openai.AsyncOpenAI:
+        """The async one."""
+        return openai.AsyncOpenAI(**{**self._options, **options})
+
+
+class GoneAwayError(Exception):
+    """The caller of a stream does not want the rest of it."""
