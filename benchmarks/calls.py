@@ -24,6 +24,7 @@ from typing import Any
 import budgetguard
 from budgetguard.ledger import Account, Entry, Hold, new_id
 from budgetguard.stores import open_store
+from tests.support.in_memory import REPLY
 from tests.support.plain_calls import async_client, guarded, sync_client
 
 from .floors import Floors
