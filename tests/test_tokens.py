@@ -293,7 +293,7 @@ def test_counting_needs_no_network(tmp_path):
 import socket
 def refuse(*args, **kwargs): raise AssertionError("network")
 socket.socket = socket.create_connection = socket.getaddrinfo = refuse
-from budgetguard import tokens
+from budgetguard.prices import tokens
 print(tokens.count_text("hello world", "gpt-4o"), tokens.count_text("hello world", "gpt-4"))
 """
     assert run(program, TIKTOKEN_CACHE_DIR=str(tmp_path)) == "2 2"
@@ -304,7 +304,7 @@ def test_importing_and_bounding_do_not_import_tiktoken():
     """Most processes never need it: it costs 200 ms and 80 MB."""
     program = """
 import sys
-from budgetguard import tokens
+from budgetguard.prices import tokens
 from budgetguard.calls import Call
 assert tokens.bound(Call(model="gpt-4o", texts=["hi"])) == 2
 print("tiktoken" in sys.modules)
@@ -346,7 +346,7 @@ def test_a_child_forked_while_another_thread_builds_can_still_count():
     """The lock is held by a thread that the child does not have."""
     program = """
 import os
-from budgetguard import tokens
+from budgetguard.prices import tokens
 tokens._building.acquire()
 child = os.fork()
 if child == 0:
