@@ -56,8 +56,8 @@ class UserDict(Mapping[str, dict[str, Any]]):
 
 def records(users: Users, budgets: Collection[UserBudget], now_ms: Millis) -> dict[str, dict[str, Any]]:
     """The records of users by name, of what the store says now."""
+    standings = users.standings(budgets, now_ms)  # before the models: what no model accounts for looks imported
     costs = users.spent_by_model(budgets, now_ms)
-    standings = users.standings(budgets, now_ms)
     return {
         own.user: _record(own, now_ms, each.spent, costs[own.user])
         for own, each in zip(budgets, standings, strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,7 +15,8 @@ from budgetguard.budgets.accounts import Coverage
 from budgetguard.budgets.rules import Budget, UserBudget, user_rule
 from budgetguard.budgets.users import Users, is_budget_of
 from budgetguard.errors import ConfigError, ContendedError, UnknownUserError
-from budgetguard.ledger import Conflict, Hold, Settled, Store, Terms, new_id
+from budgetguard.ledger import Balance, Conflict, Hold, Settled, Store, Terms, new_id
+from budgetguard.litellm.records import read_record, records
 from budgetguard.stores import open_store
 from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.testing.clock import StoppedClock
@@ -232,6 +233,34 @@ def test_spend_by_model_is_that_of_the_period(users: Users, clock: StoppedClock,
     assert found["ann"] == {"gpt-4o": 3, "org/model#1": 4}
     assert [found[f"user{number}"] for number in range(others)] == [{"gpt-4o": number} for number in range(others)]
     assert users.spent_by_model(budgets[:1], users.store.now_ms()) == {"ann": found["ann"]}
+
+
+class Busy(MemoryStore):
+    """A store in which a call is settled right after anything was read."""
+
+    users: Users
+
+    def balances(self, keys: Sequence[str]) -> list[Balance]:
+        """And then it is more."""
+        found = super().balances(keys)
+        self.users.book(self.users.get("ann"), DOLLAR, model="m")
+        return found
+
+    def accounts(self, prefix: str = "", *, after: str | None = None) -> Iterator[Balance]:
+        """And then it is more."""
+        found = list(super().accounts(prefix, after=after))
+        self.users.book(self.users.get("ann"), DOLLAR, model="m")
+        return iter(found)
+
+
+def test_a_record_has_no_spend_without_its_model(clock: StoppedClock) -> None:
+    """What is settled while it is read may be on a model already, and not in the sum: never the other way round."""
+    store = Busy(clock=clock)
+    users = store.users = Users(store, clock=clock)
+    users.book(users.put("ann", user_rule(10, "monthly")), DOLLAR, model="m")
+    record = records(users, [users.get("ann")], users.coverage.now_ms())["ann"]
+    assert (record["current_cost"], record["model_cost"]) == (1, {"m": 2})
+    assert read_record("ann", "ann", record).model_cost == {"m": 2 * DOLLAR}
 
 
 # -- spend that no guard saw -------------------------------------------------------------------------------------------
