@@ -267,8 +267,8 @@ class Combiner:
             self._lead.release()
         return True
 
-    def _batch(self) -> None:
-        """Run what is queued, inside the gate."""
+    def _batch(self) -> list[Operation]:
+        """Run what is queued, inside the gate; what was run."""
         with self._mutex:
             batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
         try:
@@ -278,8 +278,7 @@ class Combiner:
             with self._mutex:
                 self._queue.extendleft([operation for operation in reversed(batch) if not operation.finished])
             raise
-        for operation in batch:
-            operation.finish(operation.error)
+        return batch
 
     def _wait(self, operation: Operation, timeout_s: float) -> None:
         """Queue an operation, and wait until it is finished, or its deadline."""
@@ -356,6 +355,8 @@ class Combiner:
                     self._fail(error)
                     return
                 try:
-                    self._batch()
+                    batch = self._batch()
                 finally:
                     self._gate.leave()
+            for operation in batch:  # who is woken finds the way free for what comes next
+                operation.finish(operation.error)
