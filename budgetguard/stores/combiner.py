@@ -12,7 +12,7 @@ one sync to the disk (flat combining).
 
 An event loop must not wait. Its operation runs in its thread only where that is prompt: nobody is in line or inside,
 and the store knows of nothing that would take long (its first use, a sync to the disk). What turns out to take long
-all the same is the last one for a while (`PROMPT_S`, `REST_S`). All else is queued, and answered by a future.
+all the same is the last one for a while (`PROMPT_S`, `REST`). All else is queued, and answered by a future.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ HELPER_IDLE_S = 1.0
 """How long the helper thread stays when there is nothing to do."""
 
 PROMPT_S = 0.005
-"""An operation that kept an event loop for longer is the last one there for `REST_S`."""
+"""An operation that kept an event loop for longer is the last one there for a while."""
 
-REST_S = 1.0
-"""How long the operations of event loops go to the helper thread after a slow one."""
+REST = 50
+"""For so many times as long as that took: all slow ones together keep a loop for 2 % of the time."""
 
 BUSY = "the store was busy for {seconds}: another process keeps it locked, or is stopped; nothing was done"
 SLOW = "the store did not finish within {seconds}, because its disk is slow; it may still do so"
@@ -237,7 +237,7 @@ class Combiner:
         if operation.prompt:
             now_s = time.monotonic()
             if now_s - begun_s > PROMPT_S:
-                self._rests_until_s = now_s + REST_S
+                self._rests_until_s = now_s + REST * (now_s - begun_s)
             if isinstance(operation.error, WouldWait):
                 operation.error, operation.finished = None, False
             operation.prompt = False
@@ -267,8 +267,8 @@ class Combiner:
             self._lead.release()
         return True
 
-    def _batch(self) -> None:
-        """Run what is queued, inside the gate."""
+    def _batch(self) -> list[Operation]:
+        """Run what is queued, inside the gate; what was run."""
         with self._mutex:
             batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
         try:
@@ -278,8 +278,7 @@ class Combiner:
             with self._mutex:
                 self._queue.extendleft([operation for operation in reversed(batch) if not operation.finished])
             raise
-        for operation in batch:
-            operation.finish(operation.error)
+        return batch
 
     def _wait(self, operation: Operation, timeout_s: float) -> None:
         """Queue an operation, and wait until it is finished, or its deadline."""
@@ -356,6 +355,8 @@ class Combiner:
                     self._fail(error)
                     return
                 try:
-                    self._batch()
+                    batch = self._batch()
                 finally:
                     self._gate.leave()
+            for operation in batch:  # who is woken finds the way free for what comes next
+                operation.finish(operation.error)
