@@ -56,8 +56,7 @@ def read(kind: type[T], data: Mapping[str, Any]) -> T:
     return made
 
 
-@cache
-def _members(kind: Any) -> tuple[_Member, ...]:
+def _compiled(kind: Any) -> tuple[_Member, ...]:
     """The fields that a value of this type is made of."""
     hints = get_type_hints(kind)
     if is_dataclass(kind):
@@ -66,6 +65,9 @@ def _members(kind: Any) -> tuple[_Member, ...]:
         )
     row: Any = kind
     return tuple([_Member(name, row._field_defaults.get(name, _NEEDED), _codec(hints[name])) for name in row._fields])
+
+
+_members: Callable[[Any], tuple[_Member, ...]] = cache(_compiled)
 
 
 def _default(field: Field[Any]) -> Any:

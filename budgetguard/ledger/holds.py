@@ -159,7 +159,7 @@ class Entry(NamedTuple):
         units = self.units
         if not units:
             return {"dollars": self.cost, "tokens": 0, "requests": 1}
-        return {"dollars": self.cost, **USUAL, **units}
+        return {**USUAL, **units, "dollars": self.cost}
 
 
 class Balance(NamedTuple):

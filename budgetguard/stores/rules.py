@@ -39,7 +39,21 @@ from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from ..errors import AmountError, ConfigError, StoreError
-from ..ledger import Account, Balance, Carried, Entry, Hold, Millis, Query, Refusal, Unit, grant, show_amount, unit_of
+from ..ledger import (
+    Account,
+    Balance,
+    Carried,
+    Entry,
+    Hold,
+    Millis,
+    Query,
+    Refusal,
+    Unit,
+    Wanted,
+    grant,
+    show_amount,
+    unit_of,
+)
 from ..money import MAX_AMOUNT, Nano, format_nano
 
 Sums: TypeAlias = tuple[int, int]
@@ -186,9 +200,10 @@ def granted(hold: Hold, standings: Iterable[Stand]) -> dict[Unit, int] | Refusal
     amounts: dict[Unit, int] = {"dollars": hold.amount}
     for account, settled, held in standings:
         unit, limit = account.unit, account.limit
-        wanted = hold if unit == "dollars" else hold.wanted(unit)
-        if unit not in amounts:
-            amounts[unit] = wanted.amount
+        wanted: Hold | Wanted = hold
+        if unit != "dollars":
+            wanted = hold.wanted(unit)
+            amounts.setdefault(unit, wanted.amount)
         if limit is None or account.enforce == "observe":
             continue
         if account.enforce == "soft":

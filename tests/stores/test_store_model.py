@@ -16,10 +16,12 @@ from budgetguard.ledger import Store
 from budgetguard.stores import open_store
 from budgetguard.stores.sqlite.store import SQLiteStore
 from tests.support import servers
-from tests.support.store_model import Stores
+from tests.support.store_model import OnRequests, OnTokens, Stores
 
 
 class OnSQLite(Stores):
+    units = False
+
     def make(self) -> Store:
         self.directory = tempfile.mkdtemp(prefix="budgetguard-test-")
         return SQLiteStore(f"{self.directory}/a.db", clock=self.clock, durable=False, reserve_s=5)
@@ -31,6 +33,7 @@ class OnSQLite(Stores):
 
 class OnValkey(Stores):
     server = "valkey"
+    units = False
 
     def make(self) -> Store:
         return open_store(servers.running(self.server), namespace=uuid.uuid4().hex, clock=self.clock)
@@ -44,7 +47,7 @@ class OnPostgres(OnValkey):
     server = "postgres"
 
 
-for machine in (OnSQLite, OnValkey, OnRedis, OnPostgres):
+for machine in (OnTokens, OnRequests, OnSQLite, OnValkey, OnRedis, OnPostgres):
     machine.TestCase.settings = settings(
         max_examples=50,
         stateful_step_count=40,
@@ -56,3 +59,4 @@ for machine in (OnSQLite, OnValkey, OnRedis, OnPostgres):
     )
 TestSQLite, TestValkey, TestRedis = OnSQLite.TestCase, OnValkey.TestCase, OnRedis.TestCase
 TestPostgres = OnPostgres.TestCase
+TestTokens, TestRequests = OnTokens.TestCase, OnRequests.TestCase

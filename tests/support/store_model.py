@@ -7,12 +7,34 @@ must add up.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from budgetguard.ledger import KEEP_ENDED_MS, Account, Carried, Entry, Hold, Query, Store, Terms
+from budgetguard.ledger import (
+    KEEP_ENDED_MS,
+    USUAL,
+    Account,
+    Admitted,
+    Balance,
+    Carried,
+    Clock,
+    Conflict,
+    Entry,
+    Hold,
+    Query,
+    Refusal,
+    Settled,
+    Store,
+    Terms,
+    Unit,
+    Wanted,
+    key_in,
+)
+from budgetguard.stores.memory.reports import add_up
 from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.testing.clock import START_S, StoppedClock
 
@@ -44,6 +66,26 @@ holds = st.builds(
     model=st.sampled_from(["", "m"]),
     leases=st.sampled_from([(), (), (IDS[0],), (IDS[1], IDS[2], IDS[1])]),
 )
+unit_accounts = st.builds(
+    Account,
+    st.sampled_from(["t#tokens", "r#requests"]),
+    limit=st.sampled_from([None, 0, 1, 3, 50]),
+    enforce=st.sampled_from(["hard", "hard", "soft", "observe"]),
+    share=st.sampled_from([1, 4]),
+)
+tokens = st.builds(Wanted, amounts, st.sampled_from([None, None, 0, 5]), st.sampled_from([0, 20]))
+used_units = st.fixed_dictionaries({}, optional={"tokens": amounts, "requests": st.sampled_from([0, 1, 2])})
+
+
+def in_units(hold: Hold, more: list[Account], wanted: Wanted, requests: int) -> Hold:
+    """A hold on accounts in other units, too."""
+    said = {"tokens": wanted} if requests == 1 else {"tokens": wanted, "requests": Wanted(requests)}
+    return hold._replace(accounts=(*hold.accounts, *more), units=said)
+
+
+unit_holds = st.builds(
+    in_units, holds, st.lists(unit_accounts, min_size=1, max_size=2), tokens, st.sampled_from([1, 1, 0, 3])
+)
 flags = st.sampled_from([frozenset[str](), frozenset({"manual"}), frozenset({"estimated", "cut"})])
 steps_ms = st.sampled_from([1, 1_000, 10_000, 60_000, KEEP_ENDED_MS, -1, -10_000, -60_000, -KEEP_ENDED_MS])
 
@@ -62,11 +104,15 @@ copied_entries = st.builds(
     model=st.text(),
     usage=st.dictionaries(st.text(), st.integers(-(2**63) + 1, 2**63 - 1)),
     flags=st.sampled_from([frozenset[str](), frozenset({"expired"}), frozenset({"late", "cut"})]),
+    units=st.just({}),
 )
 
 
 class Stores(RuleBasedStateMachine):
     """One ledger kept twice."""
+
+    units = True
+    """False for a store that counts dollars only as yet."""
 
     def make(self) -> Store:
         raise NotImplementedError
@@ -84,6 +130,8 @@ class Stores(RuleBasedStateMachine):
         specified, answer = [getattr(store, operation)(*args, **named) for store in self.stores]
         assert type(answer) is type(specified)
         assert answer == specified
+        if self.units:
+            assert carried_balances(answer) == carried_balances(specified)
         return answer
 
     @rule(hold=holds)
@@ -94,6 +142,22 @@ class Stores(RuleBasedStateMachine):
     @rule(hold=holds, entry_flags=flags, cost=amounts)
     def settle(self, hold: Hold, entry_flags: frozenset[str], cost: int) -> None:
         self.both("settle", hold, Entry(hold.id, cost, tags=hold.tags, model=hold.model, flags=entry_flags))
+
+    @precondition(lambda self: self.units)
+    @rule(hold=unit_holds)
+    def reserve_in_units(self, hold: Hold) -> None:
+        self.placed.setdefault(hold.id, hold)
+        self.both("reserve", hold)
+
+    @precondition(lambda self: self.units)
+    @rule(hold=unit_holds, cost=amounts, used=used_units, more=st.sampled_from([(), ("t#tokens", "e#requests")]))
+    def settle_in_units(self, hold: Hold, cost: int, used: dict[Unit, int], more: tuple[str, ...]) -> None:
+        self.both("settle", self.placed.get(hold.id, hold), Entry(hold.id, cost, more, units=used))
+
+    @precondition(lambda self: self.units)
+    @rule(hold=unit_holds)
+    def renew_in_units(self, hold: Hold) -> None:
+        self.both("renew", [hold])
 
     @rule(hold_id=st.sampled_from(IDS), cost=amounts, more=st.sampled_from([(), ("a",), ("e", "c/\udcff")]))
     def settle_what_was_reserved(self, hold_id: str, cost: int, more: tuple[str, ...]) -> None:
@@ -151,9 +215,115 @@ class Stores(RuleBasedStateMachine):
 
     @invariant()
     def all_that_can_be_read_is_the_same(self) -> None:
-        self.both("balances", [*KEYS, "never"])
+        self.both("balances", [*KEYS, "t#tokens", "r#requests", "never"])
         self.both("holds")
         assert self.both("check") == []
         for operation in ("entries", "accounts", "carried", "all_terms"):
             specified, answer = [list(getattr(store, operation)()) for store in self.stores]
             assert answer == specified
+
+
+def carried_balances(answer: Any) -> Any:
+    """The balances that outcomes carry, which are compared without them."""
+    if isinstance(answer, list):
+        return [carried_balances(each) for each in answer]
+    return answer.balances if isinstance(answer, Admitted | Settled) else None
+
+
+class InAnotherUnit:
+    """A memory store in which all that is said in dollars is counted in another unit; and said in dollars again."""
+
+    def __init__(self, unit: Unit, clock: Clock) -> None:
+        self.unit = unit
+        self.store = MemoryStore(clock=clock)
+        for name in ("release", "put_terms", "all_terms", "close", "prune", "check"):
+            setattr(self, name, getattr(self.store, name))
+
+    def account(self, account: Account) -> Account:
+        window = tuple([key_in(self.unit, key) for key in account.window])
+        return replace(account, key=key_in(self.unit, account.key), window=window)
+
+    def hold(self, hold: Hold) -> Hold:
+        accounts = tuple([self.account(each) for each in hold.accounts])
+        wanted = {self.unit: Wanted(hold.amount, hold.least, hold.useful)}
+        return hold._replace(accounts=accounts, amount=0, least=None, useful=0, units=wanted)
+
+    def entry(self, entry: Entry) -> Entry:
+        keys = tuple([key_in(self.unit, key) for key in entry.accounts])
+        return entry._replace(cost=0, accounts=keys, units={self.unit: entry.cost})
+
+    def told(self, hold: Hold, answer: Any) -> Any:
+        if isinstance(answer, Admitted):
+            return Admitted(answer.units[self.unit], {}, self.plain(answer.balances))
+        if isinstance(answer, Settled):
+            return Settled(answer.cost, answer.late, self.plain(answer.balances))
+        if isinstance(answer, Conflict):
+            return Conflict(answer.units.get(self.unit, USUAL[self.unit]))
+        if isinstance(answer, Refusal):
+            place = self.hold(hold).accounts.index(answer.account)
+            return Refusal(hold.accounts[place], *self.plain([answer.balance]), answer.busy)
+        return answer
+
+    def plain(self, balances: Iterable[Balance]) -> tuple[Balance, ...]:
+        return tuple([each._replace(key=each.key.removesuffix(f"#{self.unit}")) for each in balances])
+
+    def reserve(self, hold: Hold) -> Any:
+        return self.told(hold, self.store.reserve(self.hold(hold)))
+
+    def settle(self, hold: Hold, entry: Entry) -> Any:
+        answer = self.told(hold, self.store.settle(self.hold(hold), self.entry(entry)))
+        return replace(answer, cost=entry.cost) if isinstance(answer, Settled) else answer
+
+    def settle_many(self, settlements: list[tuple[Hold, Entry]]) -> Any:
+        return [self.settle(*each) for each in settlements]
+
+    def renew(self, holds: list[Hold]) -> Any:
+        return self.store.renew([self.hold(each) for each in holds])
+
+    def load(self, *, terms: Any, accounts: list[Carried], entries: list[Entry]) -> None:
+        carried = [each._replace(key=key_in(self.unit, each.key)) for each in accounts]
+        self.store.load(terms=terms, accounts=carried, entries=[self.entry(each) for each in entries])
+
+    def balances(self, keys: list[str]) -> Any:
+        return list(self.plain(self.store.balances([key_in(self.unit, key) for key in keys])))
+
+    def accounts(self) -> Any:
+        return self.plain(self.store.accounts())
+
+    def carried(self) -> Any:
+        return [each._replace(key=each.key.removesuffix(f"#{self.unit}")) for each in self.store.carried()]
+
+    def holds(self) -> Any:
+        found = self.store.holds()
+        keys = [tuple([key.removesuffix(f"#{self.unit}") for key in each.accounts]) for each in found]
+        pairs = zip(found, keys, strict=True)
+        return [replace(each, amount=each.units[self.unit], accounts=said, units={}) for each, said in pairs]
+
+    def entries(self, query: Query = Query()) -> Any:  # noqa: B008
+        for each in self.store.entries(query):
+            keys = tuple([key.removesuffix(f"#{self.unit}") for key in each.accounts])
+            yield each._replace(cost=each.units.get(self.unit, USUAL[self.unit]), accounts=keys, units={})
+
+    def totals(self, by: list[str], query: Query) -> Any:
+        return add_up(by, self.entries(query))
+
+
+class OnTokens(Stores):
+    """What is true of dollars is true of tokens: the store has no second set of rules."""
+
+    unit: Unit = "tokens"
+    units = False
+
+    def make(self) -> Any:
+        return InAnotherUnit(self.unit, self.clock)
+
+    def both(self, operation: str, *args: Any, **named: Any) -> Any:
+        answer = super().both(operation, *args, **named)
+        assert self.stores[1].store.check() == []  # type: ignore[attr-defined]
+        return answer
+
+
+class OnRequests(OnTokens):
+    """And of requests."""
+
+    unit: Unit = "requests"

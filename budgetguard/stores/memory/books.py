@@ -10,13 +10,13 @@ Every account is booked in its own unit: `amounts[account.unit]`.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from heapq import heapify, heappop, heappush
 from itertools import islice, takewhile
 
 from ...ledger import KEEP_ENDED_MS, Account, Balance, Carried, Entry, Hold, Millis, Unit
-from ..rules import Stand, Sums, last_end
+from ..rules import Stand, Sums, last_end, require_sums
 from .rows import AccountRow, EndedRow, EntryRow, OpenRow, counted
 
 _balance = partial(tuple.__new__, Balance)
@@ -93,6 +93,11 @@ class MemoryBooks:
         found = [_balance((account.key, settled, held)) for account, settled, held in self.standings(accounts)]
         found += [Balance(key) if (row := self.accounts.get(key)) is None else row.balance() for key in keys]
         return tuple(found)
+
+    def require_sums(self, used: Mapping[Unit, int], accounts: Iterable[AccountRow]) -> None:
+        """Raise `AmountError` if what is used, added to one of these, is more than can be counted."""
+        for account in accounts:
+            require_sums(used[account.unit], [account.settled])
 
     def balance(self, key: str, expired: Mapping[AccountRow, Sums]) -> Balance:
         """What is to be read of an account, less what is due."""

@@ -14,6 +14,7 @@ from ...concurrency.locks import mutex
 from ...ledger import (
     KEEP_ENDED_MS,
     Admitted,
+    Amounts,
     Balance,
     Carried,
     Clock,
@@ -31,6 +32,7 @@ from ...ledger import (
     Store,
     Terms,
     Total,
+    Unit,
     beside_dollars,
     nothing_lives,
 )
@@ -47,13 +49,13 @@ from ..rules import (
     require_entry,
     require_hold,
     require_rows,
-    require_sums,
 )
 from .books import MemoryBooks
 from .reports import add_up, differences, entries_in_order, terms_in_order
-from .rows import EndedRow, EntryRow, OpenRow
+from .rows import NONE_BESIDE, EndedRow, EntryRow, OpenRow
 
 EVERYTHING = Query()
+NOTHING: Amounts = {"dollars": 0, "tokens": 0, "requests": 0}
 
 
 class MemoryStore:
@@ -92,7 +94,7 @@ class MemoryStore:
             if hold_id in books.open or hold_id in books.entries or hold_id in books.ended:
                 known = books.known(hold_id, now)
                 if known is not None:
-                    return self._admitted(known, hold) if isinstance(known, OpenRow) else Ended()
+                    return self._again(known, hold) if isinstance(known, OpenRow) else Ended()
             if hold.terms or off_clock(accounts, now):
                 stale = self._stale(hold, now)
                 if stale is not None:
@@ -112,38 +114,42 @@ class MemoryStore:
             except BaseException:
                 books.add_up()
                 raise
-            return self._admitted(row, hold)
+            beside = NONE_BESIDE if len(amounts) == 1 else row.beside()
+            return Admitted(amounts["dollars"], beside, books.told(accounts, charged))
 
     def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
         """End a hold at its true cost and record the entry, once."""
         hold_id, cost, flags, books = hold.id, entry.cost, entry.flags, self._books
         if not 0 <= cost <= MAX_AMOUNT or entry.units:
             require_entry(entry)
-        used = entry.amounts()
+        used: dict[Unit, int] = entry.amounts() if entry.units else {"dollars": cost, "tokens": 0, "requests": 1}
         with self._lock:
             now = int(self._clock() * 1000)
-            known: OpenRow | EntryRow | EndedRow | None = books.open.get(hold_id)
-            if not isinstance(known, OpenRow) or known.due <= now:
-                known = books.known(hold_id, now)
-            if isinstance(known, EntryRow) and "expired" not in known.flags:
-                return self._repeated(known, hold, entry)
-            if isinstance(known, OpenRow | EntryRow):
-                charged, late = known.accounts, isinstance(known, EntryRow)
+            known = books.known(hold_id, now)
+            late, held, booked = False, NOTHING, NOTHING
+            if isinstance(known, OpenRow):
+                charged, held = known.accounts, known.amounts
+            elif isinstance(known, EntryRow):
+                if "expired" not in known.flags:
+                    return self._repeated(known, hold, entry)
+                late, charged, booked = True, known.accounts, known.amounts
             else:
                 late = known is not None or (bool(hold.accounts) and "manual" not in flags)
                 charged = books.charged(hold)
             more = books.beside(hold, entry, charged) if entry.accounts else []
             if cost > LARGE or entry.units:
-                for account in (*charged, *more):
-                    require_sums(used[account.unit], [account.settled])
+                books.require_sums(used, (*charged, *more))
             if late or "expired" in flags:
                 flags = final_flags(entry, late)
             try:
                 books.entries[hold_id] = EntryRow(hold_id, entry, used, [*more, *charged], now, flags)
                 books.open.pop(hold_id, None)
                 books.ended.pop(hold_id, None)
-                books.give_back(known)
-                for account in (*charged, *more) if more else charged:
+                for account in charged:
+                    unit = account.unit
+                    account.settled += used[unit] - booked[unit]
+                    account.held -= held[unit]
+                for account in more:
                     account.settled += used[account.unit]
                 for lease_id in hold.leases:
                     books.draw(lease_id, used, now)
@@ -278,10 +284,12 @@ class MemoryStore:
 
     # Everything below runs under the lock.
 
-    def _admitted(self, row: OpenRow, hold: Hold) -> Admitted:
-        return Admitted(row.amounts["dollars"], row.beside(), self._books.told(hold.accounts, row.accounts))
+    def _again(self, row: OpenRow, hold: Hold) -> Admitted:
+        """The answer to a reserve of a hold that is open."""
+        return Admitted(row.amounts["dollars"], row.beside(), self._books.told(hold.accounts, ()))
 
     def _repeated(self, known: EntryRow, hold: Hold, entry: Entry) -> Settled | Conflict:
+        """The answer to a settlement of a hold that was settled."""
         if known.amounts != entry.amounts():
             return Conflict(known.amounts["dollars"], beside_dollars(known.amounts))
         return Settled(entry.cost, "late" in known.flags, self._books.told(hold.accounts, (), entry.accounts))
