@@ -60,11 +60,7 @@ OWED_FUNCTIONS = {
 
 OWED_IMPORTS = {
     ("litellm.records", "manager"),
-    ("process.state", "guards.charge"),
-    ("process.state", "guards.guard"),
-    ("process.state", "sdks.watches"),
     ("sdks.install", "manager"),
-    ("guards.scope", "guards.guard"),
 }
 """Imports for type checkers that still point up. Nothing is added here."""
 
