@@ -62,7 +62,7 @@ class Charge:
 
     __slots__ = ("answer", "asked", "beside", "bounds", "call", "held", "parts", "plan", "projection", "state")
 
-    missed = False
+    unread = missed = False
     """Whoever made the call has its charge ended, however it leaves."""
 
     def __init__(self, parts: Parts, asked: Asked, call: Call, tallies: Sequence[Tally] = ()) -> None:

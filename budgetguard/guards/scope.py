@@ -14,18 +14,24 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from ..errors import BudgetExceededError, ConfigError
+from ..ledger import Account, Balance
 from ..process.tally import Tally
-
-if TYPE_CHECKING:
-    from .guard import Guard
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
+
+
+class Accountant(Protocol):
+    """What a scope asks of the guard that calls in it are put to."""
+
+    def balances(self, tags: Mapping[str, str], scope: Scope | None) -> list[tuple[Account, Balance]]:
+        """Every account that a call with these tags touches now, and what it has taken."""
+        ...
 
 
 @dataclass(slots=True)
@@ -35,7 +41,7 @@ class Scope:
     tags: Mapping[str, str] = field(default_factory=lambda: NO_TAGS)
     tallies: tuple[Tally, ...] = ()
     """What these scopes may spend and have, the outermost first."""
-    guard: Guard | None = None
+    guard: Accountant | None = None
     """The guard of the context-local `BudgetManager`; `None`: the process's default."""
     wait_s: float = 0.0
     """How long a call waits for room that is only held."""

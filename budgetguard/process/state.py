@@ -1,5 +1,5 @@
 """
-What one process shares: its `max_budget`, its default guard, and the ends of abandoned calls.
+What one process shares: its `max_budget`, the calls that are open, and the ends of abandoned ones.
 
 With `REAPER`, this is the only module-level state beside the `ContextVar` of the scope. A
 forked child starts with the money its parent had spent, but none of its holds:
@@ -13,7 +13,7 @@ import gc
 import os
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ..budgets.rules import DEFAULT_IN_FLIGHT
 from ..concurrency.reaper import REAPER, run_quietly
@@ -24,24 +24,40 @@ from .keeper import NEVER_MS, Keeper, Living
 from .leases import close_all, living_leases
 from .tally import Tally
 
-if TYPE_CHECKING:
-    from ..guards.charge import Charge
-    from ..guards.guard import Guard
-    from ..sdks.watches import Watch
-
 SWEEP_S = 1.0
 """How often the garbage collector is asked, at most, for streams that were dropped."""
+
+
+class Open(Protocol):
+    """What has not ended: a call under way, or an answer that took it over and is unread."""
+
+    @property
+    def unread(self) -> bool:
+        """Whether it is such an answer, which nobody may have any more."""
+        ...
+
+    @property
+    def missed(self) -> bool:
+        """Whether it is known to be over, though nobody could say so."""
+        ...
+
+    def living(self) -> Living | None:
+        """What is to be kept while it lives: its hold, and where that is."""
+        ...
+
+    def abandon(self) -> None:
+        """End it here and now."""
+        ...
 
 
 class Process:
     """The state of this process."""
 
     def __init__(self) -> None:
-        self.guard: Guard | None = None
         self.tally: Tally | None = None
         """What counts under `max_budget`; `None` while there is none."""
-        self.open: dict[int, Charge | Watch] = {}
-        """What has not ended, by its id(): charges, and unread answers that took over theirs."""
+        self.open: dict[int, Open] = {}
+        """What has not ended, by its id()."""
         self.reaper = REAPER
         self.keeper = Keeper(self.living, self.has_open)
         self.pid = os.getpid()
@@ -61,7 +77,7 @@ class Process:
     def sweep_due(self) -> bool:
         """Whether there are unread answers, which may be garbage, and nobody looked a moment ago."""
         now = time.monotonic()
-        if now - self._swept_s < SWEEP_S or not any(hasattr(each, "charge") for each in list(self.open.values())):
+        if now - self._swept_s < SWEEP_S or not any(each.unread for each in list(self.open.values())):
             return False
         self._swept_s = now
         return True

@@ -26,9 +26,9 @@ from .exchange import (
     body_of,
     files_of,
     http_response,
-    is_async,
     read_body,
 )
+from .places import is_async
 from .streams import watch
 
 log = logging.getLogger("budgetguard")

@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..adapters.openai import cap_field
 from ..adapters.openai.errors import (
@@ -25,13 +25,14 @@ from ..adapters.openai.errors import (
 from ..adapters.openai.usage import stated_cost
 from ..calls import NOTHING, Answer, Endpoint, Host, Reply
 from ..concurrency.interrupts import raise_interruption
-from ..errors import BudgetExceededError, UnpricedModelError
+from ..errors import BudgetExceededError
 from ..guards.admission import NO_BOUNDS
 from ..guards.charge import Charge
 from ..guards.guard import Guard
 from ..guards.scope import Scope
 from ..money import Nano
 from ..prices.hosts import CAPS, Server, host_of, learn, trust, trusted, without
+from .places import PLACE, Place, dearer, is_async, place_of
 from .streams import watch
 
 log = logging.getLogger("budgetguard")
@@ -43,9 +44,6 @@ _RAW_HEADER = "X-Stainless-Raw-Response"
 _STREAMED = "stream"
 _PARSED = "openai.types"
 """Where the classes of bodies are that the SDK parsed, the common case."""
-
-_PLACE = "_budgetguard_place"
-"""Where the place of a client is found in its `__dict__`."""
 
 _MISSING = object()
 
@@ -142,7 +140,7 @@ class Exchange:
             body = body_of(options)
         self.body = {} if body is None else body
         self.added = NOTHING
-        place: Place | None = client.__dict__.get(_PLACE)
+        place: Place | None = client.__dict__.get(PLACE)
         if place is None or place.url is not client.base_url or place.query != client._custom_query:
             place = place_of(client)
         self.place = place
@@ -156,7 +154,7 @@ class Exchange:
             self.endpoint, self.body, files, guard.prices.provider(place.name), scope, host=host
         )
         if place.deployment and place.deployment != charge.call.model:
-            charge.call = charge.call._replace(model=_dearer(charge, place.deployment))
+            charge.call = charge.call._replace(model=dearer(charge, place.deployment))
         if body is None:
             charge.call = charge.call._replace(
                 unread=True, unknown_input=True, cap=None, max_output=None, default_output=None
@@ -325,51 +323,6 @@ def is_passing(options: Any) -> bool:
     return PASSING.get(id(options)) is options
 
 
-class Place(NamedTuple):
-    """Where a client sends to."""
-
-    url: Any
-    query: Mapping[str, Any]
-    name: str
-    """The host, without a port."""
-    version: str | None
-    """The API version: an Azure client names it, another one may have it in its query."""
-    port: int | None
-    azure: bool
-    deployment: str
-    """The one in the URL of an Azure client, which answers whatever model the body names; "" if none is."""
-
-    def server(self, model: Any) -> Server:
-        """Who answers when this model is asked for."""
-        return Server(self.name, self.version, self.port, model if isinstance(model, str) else "", self.azure)
-
-
-def place_of(client: Any) -> Place:
-    """Where a client sends to. It is kept: its URL works out every part of it each time."""
-    fields, url, query = client.__dict__, client.base_url, client._custom_query
-    version, deployment = fields.get("_api_version"), ""
-    azure = isinstance(version, str)
-    if query and not azure and b"/deployments/" in url.raw_path:
-        azure, version = True, query.get("api-version")
-    if azure:
-        deployment = url.raw_path.partition(b"/deployments/")[2].partition(b"/")[0].decode("ascii")
-    place = fields[_PLACE] = Place(url, dict(query), url.host, version, url.port, azure, deployment)
-    return place
-
-
-def _dearer(charge: Charge, other: str) -> str:
-    """The dearer of the model that was asked for and another: a deployment's name need not say which model it has."""
-
-    def most(model: str) -> Nano:
-        try:
-            quote = charge.parts.plans.prices.quote(charge.asked.provider, model, charge.call.tier)
-        except UnpricedModelError:
-            return -1
-        return quote.cost({"input_tokens": 1_000, "output_tokens": 1_000})
-
-    return max(charge.call.model, other, key=most)
-
-
 def _stated(header: str | None) -> Nano:
     """The cost that a proxy states; 0 if it states none."""
     cost, _fee = stated_cost({"cost": header}) if header else (None, 0)
@@ -438,13 +391,6 @@ def _read_text(answer: Reply, text: str) -> Answer:
     except ValueError:
         return answer(None)
     return answer(data)
-
-
-def is_async(client: Any) -> bool:
-    """Whether a client of the SDK is the async one."""
-    from openai._base_client import AsyncAPIClient
-
-    return isinstance(client, AsyncAPIClient)
 
 
 def files_of(files: Any) -> Sequence[Any]:

@@ -27,7 +27,6 @@ from ..guards.charge import Charge
 from ..guards.guard import Guard
 from ..guards.scope import Scope, current
 from ..prices.hosts import host_of
-from ..process.state import PROCESS
 from .asides import after, before, is_aside
 from .exchange import PASSING, Exchange, current_exchange, is_passing
 from .streams import listen, listen_async
@@ -53,6 +52,8 @@ class _State:
     """What is installed, and for whom it acts."""
 
     everywhere = False
+    guard: ClassVar[Guard | None] = None
+    """The default: that of the manager which `patch` was given."""
     wanted: ClassVar[list[bool]] = []
     """Not empty while the wrappers are to act: `wrapt` asks for its truth, and would call a function."""
     hooked: ClassVar[set[str]] = set()
@@ -70,9 +71,9 @@ def patch(manager: HasGuard | Guard | None = None) -> None:
     changes the default and nothing else.
     """
     if manager is not None:
-        PROCESS.guard = _guard_in(manager)
-    elif PROCESS.guard is None:
-        PROCESS.guard = configured_guard()
+        _State.guard = _guard_in(manager)
+    elif _State.guard is None:
+        _State.guard = configured_guard()
     _State.wanted.clear()  # look again: another tool may have taken ours out since
     install()
     _State.everywhere = True
@@ -82,7 +83,7 @@ def unpatch() -> None:
     """Undo `patch`: the SDK's classes are what they were, and the process has no default manager."""
     _State.everywhere = False
     _State.wanted.clear()
-    PROCESS.guard = None
+    _State.guard = None
     for (owner, name), wrapper in list(_State.patched.items()):
         if owner.__dict__.get(name) is wrapper:
             setattr(owner, name, wrapper.__wrapped__)
@@ -92,7 +93,7 @@ def unpatch() -> None:
 
 def default_guard() -> Guard:
     """The process's default guard; without a default manager it has no store and knows the process's limits only."""
-    return PROCESS.guard or _bare_guard()
+    return _State.guard or _bare_guard()
 
 
 def guard_client(client: Any, manager: HasGuard | Guard | None = None) -> Any:
@@ -189,14 +190,14 @@ def _guard_in(manager: HasGuard | Guard) -> Guard:
 
 def _guard_of(client: Any, scope: Scope | None) -> Guard | None:
     """The guard of a call: the manager entered here, the client's own, or the process's default."""
-    if scope is not None and scope.guard is not None:
+    if scope is not None and isinstance(scope.guard, Guard):
         return scope.guard
     mark = client.__dict__.get(_MARK)
     if mark is not None:
         return mark[0] or default_guard()
     if not (_State.everywhere or scope is not None):
         return None
-    return PROCESS.guard or _bare_guard()
+    return _State.guard or _bare_guard()
 
 
 _bare: list[Guard] = []
@@ -316,7 +317,7 @@ def _begin(wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, A
     if endpoint.free_at_home and host_of(client.base_url.host).openai:
         return None
     scope = current.get()
-    guard = PROCESS.guard if scope is None and _State.everywhere and _MARK not in client.__dict__ else None
+    guard = _State.guard if scope is None and _State.everywhere and _MARK not in client.__dict__ else None
     if guard is None:
         guard = _guard_of(client, scope)
     if guard is None or (guard.store is None and not guard.covers(scope)):

@@ -52,6 +52,8 @@ class Watch:
         "whole",
     )
 
+    unread = True
+
     def __init__(self, charge: Charge | Follow, response: Any, *, read: bool = False, ask_usage: bool = False) -> None:
         self.charge = charge
         self._ask_usage = ask_usage

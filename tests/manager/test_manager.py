@@ -21,7 +21,7 @@ from budgetguard import (
     carry_scope,
 )
 from budgetguard.ledger import Query
-from budgetguard.process.state import PROCESS
+from budgetguard.sdks.install import default_guard
 
 MODEL = "gpt-4"
 MESSAGES = [{"role": "user", "content": "Hey, how's it going"}]
@@ -406,7 +406,7 @@ def test_a_plain_thread_has_the_default_manager_of_the_process(manager, client):
     thread.join()
 
     assert manager.get_current_cost("ann") > 0
-    assert PROCESS.guard is manager.guard
+    assert default_guard() is manager.guard
 
 
 async def _in_executor(function):

@@ -1,0 +1,68 @@
+"""
+Where a client of the SDK sends to: its host, and what of it decides which models answer there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..errors import UnpricedModelError
+from ..guards.charge import Charge
+from ..money import Nano
+from ..prices.hosts import Server
+
+PLACE = "_budgetguard_place"
+"""Where the place of a client is found in its `__dict__`."""
+
+
+class Place(NamedTuple):
+    """Where a client sends to."""
+
+    url: Any
+    query: Mapping[str, Any]
+    name: str
+    """The host, without a port."""
+    version: str | None
+    """The API version: an Azure client names it, another one may have it in its query."""
+    port: int | None
+    azure: bool
+    deployment: str
+    """The one in the URL of an Azure client, which answers whatever model the body names; "" if none is."""
+
+    def server(self, model: Any) -> Server:
+        """Who answers when this model is asked for."""
+        return Server(self.name, self.version, self.port, model if isinstance(model, str) else "", self.azure)
+
+
+def place_of(client: Any) -> Place:
+    """Where a client sends to. It is kept: its URL works out every part of it each time."""
+    fields, url, query = client.__dict__, client.base_url, client._custom_query
+    version, deployment = fields.get("_api_version"), ""
+    azure = isinstance(version, str)
+    if query and not azure and b"/deployments/" in url.raw_path:
+        azure, version = True, query.get("api-version")
+    if azure:
+        deployment = url.raw_path.partition(b"/deployments/")[2].partition(b"/")[0].decode("ascii")
+    place = fields[PLACE] = Place(url, dict(query), url.host, version, url.port, azure, deployment)
+    return place
+
+
+def dearer(charge: Charge, other: str) -> str:
+    """The dearer of the model that was asked for and another: a deployment's name need not say which model it has."""
+
+    def most(model: str) -> Nano:
+        try:
+            quote = charge.parts.plans.prices.quote(charge.asked.provider, model, charge.call.tier)
+        except UnpricedModelError:
+            return -1
+        return quote.cost({"input_tokens": 1_000, "output_tokens": 1_000})
+
+    return max(charge.call.model, other, key=most)
+
+
+def is_async(client: Any) -> bool:
+    """Whether a client of the SDK is the async one."""
+    from openai._base_client import AsyncAPIClient
+
+    return isinstance(client, AsyncAPIClient)
