@@ -4,7 +4,8 @@ What a leased budget costs a process: pairs a second served from memory, and how
     python -m benchmarks.leases [--store valkey|redis|postgres|sqlite] [--quick] [--json]
 
 A burst is what is served while settlements wait to be sent, ten thousand pairs; sustained is what is served and
-booked, call by call, until all of it is on the books. Beside it stand pairs without a lease on the same store.
+booked, call by call, until all of it is on the books. Beside it stand pairs without a lease on the same store, and,
+what both are compared with, the pairs of a store in memory in the same run.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from budgetguard.guards.guard import Guard
 from budgetguard.guards.settings import Settings
 from budgetguard.ledger import Account, Entry, Hold, Store, new_id
 from budgetguard.stores import open_store
+from budgetguard.stores.memory.store import MemoryStore
 from tests.support import servers
 
 from .floors import Floors
@@ -91,6 +93,8 @@ def measure(name: str, *, quick: bool) -> list[Row]:
         call = leased(guard, account)
         seconds(call, 2000)
         guard.flush()
+        memory = MemoryStore()
+        beside = 1 / seconds(lambda: pair(memory, (account,)), BURST)
         burst = 1 / seconds(call, BURST)
         guard.flush()
         before, began = store.asked.total(), time.perf_counter()
@@ -105,6 +109,9 @@ def measure(name: str, *, quick: bool) -> list[Row]:
         Row("without a lease, pairs a second", plain, ""),
         Row("a burst, pairs a second", burst, ">= 100000"),
         Row("sustained and booked, pairs a second", sustained, ""),
+        Row("a pair in memory, pairs a second", beside, ""),
+        Row("a burst, over pairs in memory", beside / burst, "<= 1.5"),
+        Row("sustained and booked, over pairs in memory", beside / sustained, "<= 3.0"),
         Row("round trips saved, times fewer", 2 * times / asked, ">= 20"),
     ]
 
@@ -122,7 +129,9 @@ def main() -> None:
     floors = Floors()
     for row in rows:
         mark = floors.bound(row.value, row.floor)
-        print(f"{asked.store:8} leased: {row.name:40} {row.value:10,.0f}   {row.floor}{mark}")
+        print(
+            f"{asked.store:8} leased: {row.name:40} {row.value:12,.{0 if row.value > 100 else 2}f}   {row.floor}{mark}"
+        )
     floors.leave()
 
 

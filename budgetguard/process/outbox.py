@@ -62,8 +62,14 @@ class Post:
 
     def put(self, hold: Hold, entry: Entry, line: str) -> None:
         """Have a settlement sent."""
-        if self.files:
+        file = self.file
+        if file is None:
             self.write(line)
+        else:
+            try:
+                file.append(line, sync=False)
+            except OSError as error:
+                self._failed(error)
         self.waiting.append((hold, entry))
 
     def owing(self) -> set[str]:
@@ -123,13 +129,16 @@ class Post:
                 self.file = JournalFile.make(directory, self._journal.name)
             self.file.append(line, sync=False)
         except OSError as error:
-            raise_interruption(error)
-            self.files = False
-            log.error(  # noqa: TRY400 - the error says it all; a traceback would only hide it
-                "the file of leases cannot be written (%s): should this process die, its slices count as spent", error
-            )
-            # It does not tell of all calls from here on, so nobody may give the slices back by it.
-            self.close()
+            self._failed(error)
+
+    def _failed(self, error: OSError) -> None:
+        raise_interruption(error)
+        self.files = False
+        log.error(
+            "the file of leases cannot be written (%s): should this process die, its slices count as spent", error
+        )
+        # It does not tell of all calls from here on, so nobody may give the slices back by it.
+        self.close()
 
     def shorten(self, opened: Sequence[Hold]) -> None:
         """Take out of the file what is on the books; `opened` are the holds of the leases that are not over."""

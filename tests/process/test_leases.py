@@ -98,6 +98,24 @@ def test_a_leased_call_costs_a_twentieth_of_the_store(store):
     assert store.asked.total() * 20 <= 2 * 2000
 
 
+def test_a_leased_call_takes_eight_functions(store, tmp_path):
+    """Of what a process holds: taking, naming and settling, with a line in a file. It is on the path of every call."""
+    process = Process(store, tmp_path)
+    process.leases._sender.thread = threading.current_thread()  # as if it were sending
+    assert process.spend(100, 60)
+    hold, called = Hold(new_id(), (), 100), []
+
+    def note(frame: Any, event: str, _: object) -> None:
+        if event == "call" and "/process/" in frame.f_code.co_filename:
+            called.append(frame.f_code.co_name)
+
+    sys.setprofile(note)
+    process.leases.take(hold, (FLEET,))
+    process.settle(hold._replace(leases=process.leases.ids(hold.id)), 60)
+    sys.setprofile(None)
+    assert called == ["take", "ids", "settle", "line", "line_of", "put", "append", "_end"]
+
+
 def test_a_slice_is_held_like_any_other_money(store):
     """So no other process can spend it, with a lease or without."""
     process = Process(store)

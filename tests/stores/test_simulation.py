@@ -355,8 +355,14 @@ class NeverDraws(Careless):
         self._books.draw = lambda lease_id, used, now: None
 
 
-def uses_full_slices(leases: Leases, key: str, want: int, now_s: float) -> Any:
-    return next(iter(leases._leases.get(key, ())), None)
+LEASES_TAKE = Leases.take
+
+
+def uses_full_slices(leases: Leases, hold: Hold, accounts: Any, final: Any = ()) -> Any:
+    for account in accounts:
+        for lease in leases._leases.get(account.key, ()):
+            lease.room = max(lease.room, hold.amount)
+    return LEASES_TAKE(leases, hold, accounts, final)
 
 
 def forgets_what_it_sends(post: Post, batch: Any) -> Any:
@@ -370,7 +376,7 @@ def parts_with_what_it_owes(leases: Leases, spare: str | None, everything: bool)
 
 
 LEASES = {
-    "uses slices that are used up": (Leases, "_find", uses_full_slices),
+    "uses slices that are used up": (Leases, "take", uses_full_slices),
     "does not send": (Post, "_send", forgets_what_it_sends),
     "writes no file": (Post, "write", lambda post, line: None),
     "gives slices back under its calls": (Leases, "_part_with_idle", parts_with_what_it_owes),
