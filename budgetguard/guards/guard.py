@@ -54,12 +54,7 @@ class Guard:
         settings: Settings | None = None,
         process: Process = PROCESS,
     ) -> None:
-        if isinstance(budgets, Budget) or not all(isinstance(budget, Budget) for budget in budgets):
-            raise ConfigError(f"budgets={budgets!r}: a sequence of Budget(...) is needed")
-        names = [budget.name for budget in budgets]
-        for name in names:
-            if names.count(name) > 1 or name in {"users", "models", "max_budget", "scope"}:
-                raise ConfigError(f"budgets: the name {name!r} is taken: give every budget a name of its own")
+        _require_budgets(budgets)
         self.store = store
         timed: object = store
         if isinstance(timed, OwnTime):
@@ -70,12 +65,7 @@ class Guard:
         self.clock = clock
         self.settings = settings or Settings()
         self.process = process
-        spare = self.settings.spare()
-        journal = None if store is None else Journal.of(store, self._land, self.settings.journal)
-        leases: Leases | None = None
-        if store is not None and journal is not None and any(budget.lease for budget in budgets):
-            leases = Leases(store, journal, self.settings.ttl_ms)
-        self.ledger = Ledger(store, journal, leases, spare, self.settings.allowance)
+        self.ledger = self._ledger(store)
         self.shell = Shell()
         self.async_shell = AsyncShell()
         self.background = Background(store)
@@ -90,6 +80,13 @@ class Guard:
             async_shell=self.async_shell,
             clock=clock,
         )
+
+    def _ledger(self, store: Store | None) -> Ledger:
+        settings, leases = self.settings, None
+        journal = None if store is None else Journal.of(store, self._land, settings.journal)
+        if store is not None and journal is not None and any(budget.lease for budget in self.budgets):
+            leases = Leases(store, journal, settings.ttl_ms)
+        return Ledger(store, journal, leases, settings.spare(), settings.allowance)
 
     @property
     def journal(self) -> Journal | None:
@@ -189,3 +186,13 @@ class Guard:
         outcome = self.store.settle(hold, entry)
         if isinstance(outcome, Conflict):
             log.error("call %s was settled at %d before, now at %d", hold.id, outcome.recorded, entry.cost)
+
+
+def _require_budgets(budgets: Sequence[Budget]) -> None:
+    """Raise `ConfigError` for what are no budgets, or share a name."""
+    if isinstance(budgets, Budget) or not all(isinstance(budget, Budget) for budget in budgets):
+        raise ConfigError(f"budgets={budgets!r}: a sequence of Budget(...) is needed")
+    names = [budget.name for budget in budgets]
+    for name in names:
+        if names.count(name) > 1 or name in {"users", "models", "max_budget", "scope"}:
+            raise ConfigError(f"budgets: the name {name!r} is taken: give every budget a name of its own")

@@ -55,7 +55,12 @@ call was interrupted before it could be taken out.
 
 
 class Exchange:
-    """One call of `request`: its arguments, read once."""
+    """
+    One call of `request`: its arguments, read once.
+
+    The SDK tries again by itself. Each request is lost until its end is seen: a connection that was never made and an
+    error status cost nothing; one that broke off, or that nobody waited for, may have been answered.
+    """
 
     __slots__ = (
         "added",
@@ -104,12 +109,7 @@ class Exchange:
         self.billed: Collection[int] = ()
         """The error statuses that the host bills."""
         self.lost: int | None = None
-        """
-        How many requests may have been billed without an answer; `None`: none was seen going out.
-
-        The SDK tries again by itself. Each request is lost until its end is seen: a connection that was never made and
-        an error status cost nothing; one that broke off, or that nobody waited for, may have been answered.
-        """
+        """How many requests may have been billed without an answer; `None`: none was seen going out."""
         self.response: Any = None
         """The last response, if the last request had one."""
         self.body: Mapping[str, Any] = NOTHING

@@ -57,10 +57,11 @@ def listen(items: Iterator[Any], response: Any) -> Iterator[Any]:
         yield from items
         return
     seen.decoder = items.gi_code  # type: ignore[attr-defined]  # the SDK's own generator
+    listener = seen.listener
     try:
         for item in items:
             hide = seen.hear(item)
-            if seen.last_word:
+            if listener is not None and listener.done and seen.last_word:
                 seen.finish()
             if not hide:
                 yield item
@@ -79,10 +80,11 @@ async def listen_async(items: AsyncIterator[Any], response: Any) -> AsyncIterato
             yield item
         return
     seen.decoder = items.ag_code  # type: ignore[attr-defined]  # the SDK's own generator
+    listener = seen.listener
     try:
         async for item in items:
             hide = seen.hear(item)
-            if seen.last_word:
+            if listener is not None and listener.done and seen.last_word:
                 await _finish(seen)
             if not hide:
                 yield item

@@ -266,11 +266,11 @@ def _forget_null_usage(item: Any) -> None:
         if item.get("usage", item) is None:
             del item["usage"]
         return
-    if getattr(item, "__dict__", {}).get("usage", item) is None:
-        given: Any = getattr(item, "__pydantic_fields_set__", None)
-        if given is None:  # pydantic 1
-            given = getattr(item, "__fields_set__", set())
-        given.discard("usage")
+    try:
+        if item.__dict__.get("usage", item) is None:
+            item.__pydantic_fields_set__.discard("usage")
+    except AttributeError:  # of pydantic 1, or no SDK object at all
+        getattr(item, "__fields_set__", set()).discard("usage")
 
 
 def _inflater(encoding: str) -> Callable[[bytes], bytes] | None:

@@ -87,11 +87,8 @@ def chat(reply: Any) -> Answer:
     if counts is None and (elsewhere := usage_beside(said, choices)) is not None:
         usage = fields(elsewhere)
         counts = token_usage(usage)
-    if counts is not None and model is not None:
-        if SEARCHES in model:
-            counts["web_searches"] = 1
-        elif _RESEARCH in model:
-            _add_research(usage, counts)
+    if counts is not None and model is not None and (SEARCHES in model or _RESEARCH in model):
+        _add_searches(model, usage, counts)
     cost, fee = (None, 0) if COSTS.isdisjoint(usage) else stated_cost(usage)
     free = cost is None and not counts and not choices and is_error(said)
     tier, id_ = said.get("service_tier"), said.get("id")
@@ -141,7 +138,10 @@ def is_error(said: Any) -> bool:
     )
 
 
-def _add_research(usage: Mapping[str, Any], counts: dict[str, int]) -> None:
+def _add_searches(model: str, usage: Mapping[str, Any], counts: dict[str, int]) -> None:
+    if SEARCHES in model:
+        counts["web_searches"] = 1
+        return
     for name, kind in _RESEARCH_OUTPUT.items():
         if number := number_of(usage, name):
             counts[kind] = number
