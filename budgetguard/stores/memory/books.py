@@ -90,8 +90,12 @@ class MemoryBooks:
             there = charged[0]  # the common call: what it was charged to is what it names
             if there.key == accounts[0].key:
                 return (_balance((there.key, there.settled, there.held)),)
-        found = [_balance((account.key, settled, held)) for account, settled, held in self.standings(accounts)]
-        found += [Balance(key) if (row := self.accounts.get(key)) is None else row.balance() for key in keys]
+        found = []  # loops: a comprehension is a function of its own
+        for account, settled, held in self.standings(accounts):
+            found.append(_balance((account.key, settled, held)))
+        for key in keys:
+            row = self.accounts.get(key)
+            found.append(Balance(key) if row is None else _balance((key, row.settled, row.held)))
         return tuple(found)
 
     def require_sums(self, used: Mapping[Unit, int], accounts: Iterable[AccountRow]) -> None:

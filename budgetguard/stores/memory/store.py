@@ -95,10 +95,12 @@ class MemoryStore:
                 known = books.known(hold_id, now)
                 if known is not None:
                     return self._again(known, hold) if isinstance(known, OpenRow) else Ended()
-            if hold.terms or off_clock(accounts, now):
-                stale = self._stale(hold, now)
-                if stale is not None:
-                    return stale
+            for key, version in hold.terms:
+                there = self._terms.get(key)
+                if version != (0 if there is None else there.version):
+                    return self._stale(hold, now)
+            if off_clock(accounts, now):
+                return self._stale(hold, now)
             amounts = granted(hold, books.standings(accounts))
             while isinstance(amounts, Refusal):
                 if not books.reap(now, REAP_MORE):
@@ -125,7 +127,8 @@ class MemoryStore:
         used: dict[Unit, int] = entry.amounts() if entry.units else {"dollars": cost, "tokens": 0, "requests": 1}
         with self._lock:
             now = int(self._clock() * 1000)
-            known = books.known(hold_id, now)
+            row = books.open.get(hold_id)
+            known = row if row is not None and row.due > now else books.known(hold_id, now)
             late, held, booked = False, NOTHING, NOTHING
             if isinstance(known, OpenRow):
                 charged, held = known.accounts, known.amounts
@@ -146,9 +149,8 @@ class MemoryStore:
                 books.open.pop(hold_id, None)
                 books.ended.pop(hold_id, None)
                 for account in charged:
-                    unit = account.unit
-                    account.settled += used[unit] - booked[unit]
-                    account.held -= held[unit]
+                    account.settled += used[account.unit] - booked[account.unit]
+                    account.held -= held[account.unit]
                 for account in more:
                     account.settled += used[account.unit]
                 for lease_id in hold.leases:
@@ -294,13 +296,13 @@ class MemoryStore:
             return Conflict(known.amounts["dollars"], beside_dollars(known.amounts))
         return Settled(entry.cost, "late" in known.flags, self._books.told(hold.accounts, (), entry.accounts))
 
-    def _stale(self, hold: Hold, now: Millis) -> Stale | None:
+    def _stale(self, hold: Hold, now: Millis) -> Stale:
         newer = []
         for key, version in hold.terms:
             there = self._terms.get(key)
             if (0 if there is None else there.version) != version:
                 newer.append(there or Terms(key, 0, None))
-        return Stale(now, tuple(newer)) if newer or off_clock(hold.accounts, now) else None
+        return Stale(now, tuple(newer))
 
     def _after_fork(self) -> None:
         """In a forked child: open holds were the parent's; what was settled still counts here."""
