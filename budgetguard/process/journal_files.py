@@ -254,7 +254,9 @@ def _sync_directory(path: str) -> None:
 def line_of(hold: Hold, entry: Entry, at_ms: Millis = 0, asked: str | None = None) -> str:
     """A settlement as a line: what is its own, and what many calls have in common; see `Kept`."""
     accounts, entry_at_ms, tags, provider, model, usage, flags, units = entry[2:]
-    counts = "".join([f",{_quoted(kind)}:{count:d}" for kind, count in usage.items()])
+    counts = ""  # a loop: a comprehension is a function of its own, on the path of every leased call
+    for kind, count in usage.items():
+        counts += f",{_quoted(kind)}:{count:d}"
     used = "".join([f",{_quoted(unit)}:{count:d}" for unit, count in units.items()]) if units else ""
     alike = _alike(
         (hold.accounts, hold.leases, (accounts, entry_at_ms, tuple(tags.items()), provider, model), flags, asked)
