@@ -232,9 +232,11 @@ def _request(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[st
             if not request.again(error):
                 raise
         finally:
-            current_exchange.set(above)  # by no token: a coroutine that is thrown away may end in another context
-            PASSING.pop(request.passing, None)
-            request.response = None
+            try:  # each of both, whatever interrupts the other: a response that is kept keeps its call open
+                current_exchange.set(above)  # by no token: a coroutine that is thrown away may end in another context
+            finally:
+                PASSING.pop(request.passing, None)
+                request.response = None
 
 
 async def _request_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -259,9 +261,11 @@ async def _request_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwa
             if not request.again(error):
                 raise
         finally:
-            current_exchange.set(above)  # by no token: a coroutine that is thrown away may end in another context
-            PASSING.pop(request.passing, None)
-            request.response = None
+            try:  # each of both, whatever interrupts the other: a response that is kept keeps its call open
+                current_exchange.set(above)  # by no token: a coroutine that is thrown away may end in another context
+            finally:
+                PASSING.pop(request.passing, None)
+                request.response = None
 
 
 def _attempt(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:

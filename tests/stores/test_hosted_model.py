@@ -15,6 +15,8 @@ from tests.support.store_model import Stores
 class HostedStores(Stores):
     """One ledger kept twice, once behind a server."""
 
+    units = False
+
     @initialize()
     def open(self) -> None:
         self.clock = StoppedClock()
