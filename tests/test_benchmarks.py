@@ -24,18 +24,19 @@ def test_a_row_that_misses_is_marked_and_the_next_ones_are_still_there() -> None
 
 
 @pytest.mark.parametrize(
-    ("floor", "guarded_us", "kept"),
+    ("floor", "text", "guarded_us", "kept"),
     [
-        ("+5 %", 105, True),
-        ("+5 %", 106, False),
-        ("+30 us more", 139, True),
-        ("+30 us more", 141, False),
-        ("", 900, True),
+        ({"most_percent": 5}, "+5 %", 210, True),
+        ({"most_percent": 5}, "+5 %", 211, False),
+        ({"most_us": 40}, "+40 us", 240, True),
+        ({"most_us": 40}, "+40 us", 241, False),
+        ({}, "", 900, True),
     ],
 )
-def test_a_floor_is_read_as_it_is_printed(floor: str, guarded_us: float, kept: bool) -> None:
-    """Percent of the bare call, or microseconds beside what the memory store adds (10 here)."""
-    assert Row("a call", 100, guarded_us, floor).keeps(10) is kept
+def test_a_floor_is_kept_as_it_is_printed(floor: dict[str, float], text: str, guarded_us: float, kept: bool) -> None:
+    """In parts of the bare call, or in microseconds."""
+    row = Row("a call", 200, guarded_us, **floor)
+    assert (row.floor, row.kept) == (text, kept)
 
 
 def test_one_benchmark_that_misses_or_breaks_does_not_stop_the_others(capfd: pytest.CaptureFixture[str]) -> None:
