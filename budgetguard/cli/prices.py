@@ -12,7 +12,8 @@ import typer
 from ..budgets.rules import require_text
 from ..errors import UnpricedModelError
 from ..money import PICO_PER_NANO, format_nano
-from ..prices.tariffs import TOKEN_KINDS, UNIT_KINDS, Tariff, declared_key, words
+from ..prices.kinds import TOKEN_KINDS, UNIT_KINDS, declared_key, words
+from ..prices.tariffs import Tariff
 from .options import JsonOption
 from .show import Column, console, dollars, print_json, table
 

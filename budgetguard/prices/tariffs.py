@@ -17,13 +17,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from functools import cache
 from math import lcm
 from typing import TypeAlias
 
 from ..calls import Usage
 from ..errors import UnpricedModelError
 from ..money import PICO_PER_NANO, Nano
+from .kinds import unpriced_kind, words
 
 PriceSteps: TypeAlias = tuple[tuple[int, Fraction], ...]
 """
@@ -41,43 +41,8 @@ BASE = -1
 _MANY = 1000
 """Kinds remembered by one tariff: a provider's kinds are few, a caller's inventions need not be."""
 
-_MODES = ("", "text_", "audio_", "image_", "video_")
-_CACHE = ("read", "write", "write_5m", "write_1h", "write_12h")
-
-TOKEN_KINDS = frozenset(
-    f"{name}_tokens"
-    for mode in _MODES
-    for name in (
-        *(f"{way}_{mode}".rstrip("_") for way in ("input", "output")),
-        *(f"cache_{mode}{what}" for what in _CACHE),
-        f"input_{mode}tool",
-        f"output_{mode}reasoning",
-        f"output_{mode}citation",
-    )
-)
-"""Kinds of tokens: those of genai-prices, and writes to a cache that keeps twelve hours."""
-
-TOOL_KINDS = frozenset({"web_searches", "social_searches", "storage_searches", "code_executions"})
-"""Kinds of use of a tool: fees beside the price of a model."""
-
-UNIT_KINDS = TOOL_KINDS | frozenset(
-    {
-        "input_characters",
-        "input_text_messages",
-        "audio_seconds",
-        "input_audio_seconds",
-        "output_audio_seconds",
-        "input_pixels",
-        "input_document_pages",
-        "input_annotated_document_pages",
-        "rerank_searches",
-        "requests",
-    }
-)
-"""Kinds of everything else. `requests` is charged once a call, stated or not."""
-
-FAMILIES = ("images", "video_seconds")
-"""Kinds of the form "images/hd/1024x1024": one that is not listed costs what the model's dearest listed one does."""
+_TOTALS = frozenset({"input_tokens", "output_tokens"})
+"""What a plain call counts."""
 
 _PLAIN_INPUT = tuple(
     f"{name}_tokens"
@@ -90,22 +55,12 @@ def flat(pico: Fraction) -> PriceSteps:
     return ((BASE, pico),)
 
 
-@cache
-def words(kind: str) -> frozenset[str]:
-    """
-    What a kind's name says. A kind is a part of another if it says all that the other does, and more.
-
-    This is the same order as that of the dimensions of genai-prices' units (a test compares them).
-    """
-    said = set(kind.split("_"))
-    return frozenset(said | {"input"} if "cache" in said else said)
-
-
 class Tariff:
     """What one model's usage costs, at one time and service tier."""
 
     __slots__ = (
         "_denominator",
+        "_flat",
         "_input",
         "_least",
         "_order",
@@ -155,6 +110,7 @@ class Tariff:
         self._input = frozenset(kind for kind in kinds if {"input", "tokens"} <= words(kind))
         self._request = "requests" in prices
         self._whole_of = {kind: kind for kind in kinds}
+        self._flat = self._two_rates()
 
     def cost(self, usage: Usage, *, longest: int | None = None) -> Nano:
         """
@@ -166,6 +122,11 @@ class Tariff:
         """
         if self.free:
             return 0
+        if self._flat is not None and usage.keys() == _TOTALS:
+            asked, written = usage["input_tokens"], usage["output_tokens"]
+            if asked >= 0 and written >= 0:
+                read, wrote, pico = self._flat
+                return -(-(asked * read + written * wrote) // pico)
         priced = self._rates[0]
         for kind in usage:
             if kind not in priced and self._stands_out(kind, usage):
@@ -188,6 +149,17 @@ class Tariff:
         if self._request:
             total += max(usage.get("requests", 1), 1) * rates["requests"]
         return -(-total // (self._denominator * PICO_PER_NANO))
+
+    def _two_rates(self) -> tuple[int, int, int] | None:
+        """
+        The prices of an input and an output token, and what to divide by to have nano-dollars.
+
+        `None` where there is more to the cost of a plain call.
+        """
+        rates = self._rates[0]
+        if self._starts or self._least or self._request or not rates.keys() >= _TOTALS:
+            return None
+        return rates["input_tokens"], rates["output_tokens"], self._denominator * PICO_PER_NANO
 
     def rates(self) -> Iterator[tuple[str, int, Fraction]]:
         """Every price: the kind, the input tokens above which it holds (-1: always), pico-dollars for one."""
@@ -335,30 +307,6 @@ def worst(lists: Sequence[Prices]) -> Prices:
                 steps.append((start, price))
         result[kind] = tuple(steps)
     return result
-
-
-def unpriced_kind(provider: str, model: str, kind: str) -> str:
-    """The text of the error about a kind without a price, with the lines to add."""
-    key, unit = declared_key(kind)
-    where = f", provider={provider!r}" if provider else ""
-    return (
-        f"no price is known for {kind!r} of model {model!r} ({provider or 'any provider'}). Add it to the price file "
-        f"({unit}):\n\n    [models.{quoted(model)}]\n    {quoted(key)} = 0.00\n\nor in code: "
-        f"prices.add({model!r}{where}, **{{{key!r}: '0.00'}})"
-    )
-
-
-def declared_key(kind: str) -> tuple[str, str]:
-    """How a price file calls a kind, and in what its price is given."""
-    if kind in TOKEN_KINDS:
-        return kind.removesuffix("_tokens"), "dollars per million tokens"
-    return kind, "dollars per million characters" if kind == "input_characters" else "dollars each"
-
-
-def quoted(text: str) -> str:
-    """A text as TOML writes it."""
-    plain = (sign.isprintable() and sign not in '"\\' for sign in text)
-    return '"' + "".join(sign if ok else f"\\U{ord(sign):08x}" for sign, ok in zip(text, plain, strict=True)) + '"'
 
 
 def _effective(prices: Prices, kind: str, input_tokens: int) -> Fraction:

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from budgetguard.errors import ConfigError, UnpricedModelError
 from budgetguard.prices.book import PriceBook
-from budgetguard.prices.tariffs import TOKEN_KINDS, UNIT_KINDS, Quote, Tariff, flat, words, worst
+from budgetguard.prices.kinds import TOKEN_KINDS, UNIT_KINDS, words
+from budgetguard.prices.tariffs import Quote, Tariff, flat, worst
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 NOON_MS = int(NOON.timestamp() * 1000)
@@ -536,6 +537,20 @@ def test_the_shipped_limits_are_of_models_on_the_list() -> None:
 
 
 # -- caching ---------------------------------------------------------------------------------------------------------
+
+
+@given(
+    asked=st.integers(-5, 10**12),
+    written=st.integers(-5, 10**12),
+    rates=st.tuples(st.fractions(0, 10**9), st.fractions(0, 10**9)),
+)
+def test_a_plain_call_costs_what_the_sum_over_its_kinds_is(asked: int, written: int, rates: Any) -> None:
+    """It is priced without a look at the kinds that it does not have."""
+    prices = {"input_tokens": flat(rates[0]), "output_tokens": flat(rates[1]), "cache_read_tokens": flat(Fraction(1))}
+    tariff = Tariff(prices, provider="p", model="m")
+    plain = {"input_tokens": asked, "output_tokens": written}
+    exact = (max(asked, 0) * rates[0] + max(written, 0) * rates[1]) / 1000
+    assert tariff.cost(plain) == tariff.cost({**plain, "cache_read_tokens": 0}) == ceil(exact)
 
 
 def test_cards_are_compiled_once() -> None:

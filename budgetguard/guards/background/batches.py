@@ -20,7 +20,7 @@ from ...concurrency.steps import Steps
 from ...errors import BudgetExceededError, StoreError, UnpricedModelError
 from ...money import Nano
 from ...prices.book import PriceBook, Quote
-from ...prices.tariffs import TOOL_KINDS
+from ...prices.kinds import TOOL_KINDS
 from ..admission import NO_BOUNDS, Admission, Bounds, Planned
 from ..charge import Charge
 from ..costs.projection import Projection, Wish

@@ -49,7 +49,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ...errors import ConfigError
-from ..tariffs import FAMILIES, MILLION, PICO, TOKEN_KINDS, UNIT_KINDS, Prices, flat
+from ..kinds import FAMILIES, TOKEN_KINDS, UNIT_KINDS
+from ..tariffs import MILLION, PICO, Prices, flat
 from ..tiers import ANY, Multiples, tier_name
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})

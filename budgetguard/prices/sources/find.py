@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import UnpricedModelError
-from ..tariffs import quoted
+from ..kinds import quoted
 from . import list as pricelist
 from .file import PriceEntry
 from .shipped import shipped

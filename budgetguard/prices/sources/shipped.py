@@ -12,7 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..tariffs import Prices, PriceSteps, words
+from ..kinds import words
+from ..tariffs import Prices, PriceSteps
 from ..tiers import Multiples
 from .file import (
     PriceEntry,
