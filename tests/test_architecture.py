@@ -207,6 +207,8 @@ def test_an_adapter_reads_plain_data_and_does_no_io(name: str) -> None:
     """So that the SDK's hook and a gateway can share one reader, and recordings can test it."""
     path = MODULES[name]
     assert {room_of(other) for other in GRAPH[name]} <= {"calls", "adapters"}
+    api = name.split(".")[1:2]
+    assert {other for other in GRAPH[name] if other.split(".")[1:2] not in (api, [], ["common"])} == set()
     packages = {each.partition(".")[0] for each in imported(path)}
     assert not packages & {"openai", "httpx", "httpx2", "socket", "os", "io"}
     assert "open(" not in path.read_text("utf-8").replace("def open(", "")

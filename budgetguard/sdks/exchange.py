@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..adapters.common.numbers import stated_cost
 from ..adapters.openai import cap_field
 from ..adapters.openai.errors import (
     filtered,
@@ -21,7 +22,6 @@ from ..adapters.openai.errors import (
     paid_reply,
     refused_fields,
 )
-from ..adapters.openai.usage import stated_cost
 from ..calls import NOTHING, Answer, Endpoint, Host, Reply
 from ..concurrency.interrupts import raise_interruption
 from ..errors import BudgetExceededError, UnpricedModelError
