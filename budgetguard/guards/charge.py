@@ -75,8 +75,16 @@ class Charge(Admission):
         """Take in that the answer's stream ended: with its usage, or before that was seen."""
         answer = _end_of(listener, self.id)
         if "output_tokens" in answer.lacks and not self._costs_what_was_heard(ending):
-            answer = answer._replace(usage=None, lacks=())
+            answer = self._at_most(answer)._replace(lacks=())
         self.answer = answer
+
+    def _at_most(self, answer: Answer) -> Answer:
+        """An answer of unknown length: all that was asked for, where the input is known, else all that was held."""
+        most = self.call.max_output
+        if not answer.exact or most is None:
+            return answer._replace(usage=None)
+        self.estimated = True
+        return answer._replace(usage={**(answer.usage or {}), "output_tokens": most * self.call.choices}, lacks=())
 
     def living(self) -> Living | None:
         """What is to be kept while the call lives: its hold, if the store has it."""
@@ -222,7 +230,7 @@ class Charge(Admission):
             return answer._replace(usage={**usage, "output_tokens": usage.get("output_tokens", 0)})
         self.estimated = True
         if "output_tokens" in lacks and call.thinks and total is None and not heard.running:
-            return answer._replace(usage=None)
+            return self._at_most(answer)
         if "input_tokens" in lacks:
             yield from self._count()
             if self.projection is not None:

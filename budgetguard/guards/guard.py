@@ -26,7 +26,7 @@ from ..ledger import (
     Store,
 )
 from ..money import Nano
-from ..prices.book import PriceBook
+from ..prices.book import PriceBook, in_region
 from ..process.journal import Journal
 from ..process.journal_files import Kept
 from ..process.leases import Leases
@@ -114,6 +114,8 @@ class Guard:
         tags = scope.tags if scope is not None else NO_TAGS
         if call.user is not None and "user" not in tags:
             tags = {**tags, "user": call.user}
+        if call.region:
+            provider = in_region(provider, call.region)
         made = Charge if call.file is None else BatchCharge
         return made(self, endpoint, call, provider=provider, scope=scope, tags=tags, host=host)
 
@@ -150,6 +152,8 @@ class Guard:
     def true_cost(self, provider: str | None, asked: str, answer: Answer) -> Nano | None:
         """The price of an answer by the model that answered, else by the one asked for; `None` if it is not known."""
         at_ms = self.coverage.now_ms()
+        if answer.region is not None:
+            provider = in_region(provider, answer.region)
         try:
             tariff = self.prices.settlement(provider, asked, answer.model, answer.tier, at_ms)
             cost = tariff.cost(answer.usage or NOTHING)

@@ -171,6 +171,8 @@ class Projection:
         self._add(usage, call.fixed, 1)
         if call.tools is not None:
             self._add(usage, call.tools.fees, self.tool_calls)
+        if call.kept:
+            usage[call.kept] = usage["input_tokens"]
         return usage
 
     def _add(self, usage: dict[str, int], more: Mapping[str, int], times: int) -> None:
@@ -189,7 +191,7 @@ class Projection:
 
     def _own_base_pico(self) -> int:
         call, tools = self._call, self._call.tools
-        if not call.fixed and not call.also and tools is None:
+        if not (call.fixed or call.also or call.kept) and tools is None:
             pico = self.quote.input_pico(self.input_tokens)
             if pico is not None:
                 return pico

@@ -104,7 +104,9 @@ class _Found(NamedTuple):
     """What is shipped: the whole price, or what the list lacks."""
     listed: pricelist.Listed | None = None
     factor: Fraction = Fraction(1)
-    """The discount, and the surcharge of a region."""
+    """The discount."""
+    surcharge: Fraction = Fraction(1)
+    """That of a region, on tokens."""
     max_output: int | None = None
     context: int | None = None
 
@@ -386,7 +388,8 @@ class PriceBook:
         prices = in_tier(standard, multiple.factor) if special is None else special
         lacking = shipped().beside(found.host, found.provider, found.shipped, prices)
         beside = in_tier(lacking, multiple.factor)
-        return {**scaled({**prices, **beside}, found.factor), **own}, multiple.assumed and special is None
+        whole = in_tier({**prices, **beside}, found.surcharge)
+        return {**scaled(whole, found.factor), **own}, multiple.assumed and special is None
 
     def _named(self, auto_tier: str | Iterable[str]) -> frozenset[str | None]:
         """The tiers that `auto_tier` names."""
@@ -431,7 +434,8 @@ class PriceBook:
             own=own,
             shipped=more,
             listed=listed,
-            factor=left * shipped().surcharge(host, region),
+            factor=left,
+            surcharge=shipped().surcharge(host, region),
             max_output=_first((own, more), "max_output") or shipped().limit(seller, name, id_),
             context=_first((own, more), "context") or (listed.context if listed is not None else None),
         )
@@ -447,6 +451,14 @@ class PriceBook:
             if name in seen:  # a pattern matches the name that it is an alias of: that name is meant
                 return name, None
             seen.add(name)
+
+
+def in_region(provider: str | None, region: str) -> str | None:
+    """A provider whose prices count, where a request is processed in a region; "": in one without a surcharge."""
+    if provider is None:
+        return None
+    place = provider.partition("/")[0]
+    return f"{place}/{region}" if region else place
 
 
 def _no_list() -> None:

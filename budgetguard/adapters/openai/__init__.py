@@ -7,17 +7,14 @@ passes through untouched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from ...calls import Call, Endpoint, Host, Reply
+from ...calls import Dialect, Endpoint, Host, ReadRequest, Reply
 from ..common.paths import finder
 from . import batches, media, replies, requests, streams
 from .jobs import job
-
-ReadRequest: TypeAlias = Callable[[Mapping[str, Any], Sequence[Any], Host], Call]
-"""Reads a body and the files of a multipart one, for a host."""
 
 
 def cap_field(endpoint: Endpoint, host: Host) -> str | None:
@@ -262,3 +259,7 @@ def may_cost(method: str, path: str) -> bool:
     if method.upper() != "POST" or any(name in path for name in _BESIDE):
         return False
     return _ROOTS.isdisjoint(path.split("/"))
+
+
+DIALECT: Final = Dialect(find, may_cost, cap_field)
+"""As whoever guards calls uses it."""
