@@ -66,7 +66,6 @@ OWED_IMPORTS = {
     ("process.state", "guards.charge"),
     ("process.state", "guards.guard"),
     ("process.state", "sdks.watches"),
-    ("sdks.install", "manager"),
     ("guards.admission", "guards.guard"),
     ("guards.background.background", "guards.guard"),
     ("guards.background.batches", "guards.guard"),

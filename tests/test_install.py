@@ -218,9 +218,9 @@ def test_two_layers_of_ours_hear_each_item_once(client):
 
 
 def test_nothing_is_kept_of_a_call_that_is_over(provider, client):
-    """Not its options either: their id may be another call's next."""
+    """What is asked for next is no part of it."""
     from budgetguard.process.state import PROCESS
-    from budgetguard.sdks import exchange as request
+    from budgetguard.sdks.exchange import charging
 
     budgetguard.patch(manager())
     with budgetguard.budget(user="ann"):
@@ -230,7 +230,7 @@ def test_nothing_is_kept_of_a_call_that_is_over(provider, client):
         with pytest.raises(openai.InternalServerError):
             ask(client)
 
-    assert not request._passing
+    assert charging.get() is None
     assert PROCESS.open == {}
 
 

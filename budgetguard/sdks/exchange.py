@@ -1,28 +1,21 @@
 """
-One call of the SDK's `request`: what it asks for, how it is amended, what came back.
+One call, as every seam gives it: what it asks for, how it is amended, what came back.
 
-Everything here reads or copies. The caller's own objects, the options of a call
-among them, are left as they are.
+What one kind of SDK has of its own is behind `Sent`. Everything here reads: the caller's own objects are left as they
+are.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, Protocol
 
+from ..adapters.common.errors import filtered, is_unexplained, refused_fields
 from ..adapters.common.numbers import stated_cost
-from ..adapters.openai import cap_field
-from ..adapters.openai.errors import (
-    filtered,
-    free_failure,
-    is_unexplained,
-    paid_reply,
-    refused_fields,
-)
-from ..calls import NOTHING, Answer, Endpoint, Host, Reply
+from ..calls import NOTHING, Answer, Dialect, Endpoint, Host, Reply
 from ..concurrency.interrupts import raise_interruption
 from ..errors import BudgetExceededError, UnpricedModelError
 from ..guards.charge import Charge
@@ -30,7 +23,7 @@ from ..guards.guard import Guard
 from ..guards.scope import Scope
 from ..money import Nano
 from ..prices.hosts import CAPS, Server, host_of, learn, trust, trusted, without
-from .attempts import Attempts
+from .attempts import Attempts, free_failure, paid_reply
 from .streams import watch
 
 log = logging.getLogger("budgetguard")
@@ -38,77 +31,85 @@ log = logging.getLogger("budgetguard")
 _COST_HEADER = "x-litellm-response-cost"
 """In which a LiteLLM proxy states what a call cost."""
 
-_RAW_HEADER = "X-Stainless-Raw-Response"
-_STREAMED = "stream"
 _MISSING = object()
 
-_passing: dict[int, Any] = {}
-"""
-The options of every call on its way, by their id(). They are kept, so that no other object gets the id of one whose
-call was interrupted before it could be taken out.
-"""
+
+class Sent(Protocol):
+    """One request, as the seam has it that saw it."""
+
+    client: Any
+    given: Any
+    """The SDK's own object for it."""
+    is_async: bool
+    """Whether its reply is awaited."""
+    carried: Any
+    """What was handed on to the SDK; `None` before that."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """The API that it speaks."""
+
+    @property
+    def at_home(self) -> bool:
+        """Whether the client may have answered it by itself, without any request: a middleware with a cache."""
+
+    @property
+    def unread(self) -> bool:
+        """Whether the reply comes back with its body unread. Read from the request: every reply can be iterated."""
+
+    @property
+    def decoded(self) -> bool:
+        """Whether the SDK decodes its stream, if it is one: nobody then sees an item that is taken out."""
+
+    @property
+    def path(self) -> str:
+        """What it asks for, below the URL of its client."""
+
+    def body(self) -> Mapping[str, Any] | None:
+        """The JSON that will be sent; `None` for a body that is no JSON object, or not read yet."""
+
+    def files(self) -> Sequence[Any]:
+        """The files of a multipart form, with their names."""
+
+    def url(self) -> Any:
+        """Where its client's requests go: an object with `host`, `port` and `raw_path`."""
+
+    def server(self, url: Any, model: Any) -> Server:
+        """Whom it asks there, for this model."""
+
+    def http(self, response: Any) -> Any:
+        """The HTTP response inside what the SDK returned; `None` for a parsed body."""
 
 
 class Exchange:
-    """One call of `request`: its arguments, read once."""
+    """One call: its request, read once, and its charge."""
 
-    __slots__ = (
-        "added",
-        "args",
-        "attempts",
-        "body",
-        "charge",
-        "client",
-        "dropped",
-        "endpoint",
-        "guard",
-        "guessed",
-        "kwargs",
-        "options",
-        "passing",
-        "raw",
-        "server",
-    )
+    __slots__ = ("added", "attempts", "body", "charge", "dropped", "endpoint", "guard", "guessed", "sent", "server")
 
-    def __init__(
-        self, client: Any, guard: Guard, endpoint: Endpoint, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        self.client = client
+    def __init__(self, sent: Sent, guard: Guard, endpoint: Endpoint) -> None:
+        self.sent = sent
         self.guard = guard
         self.endpoint = endpoint
-        self.args = args
-        self.kwargs = kwargs
-        self.options = args[1] if len(args) > 1 else kwargs["options"]
-        """The SDK's options of the call: method, path, body, headers."""
-        headers = self.options.headers
-        self.raw = headers.get(_RAW_HEADER) if headers else None
-        self.attempts = Attempts(client, ())
+        self.attempts = Attempts(sent.client, ())
         self.body: Mapping[str, Any] = NOTHING
         self.charge: Charge | None = None
-        self.passing = 0
         self.added: Mapping[str, Any] = NOTHING
         """The fields that only we sent."""
         self.dropped: Mapping[str, int] = NOTHING
         """Those that this call is sent again without, as `Host.refuses` has them."""
         self.guessed = False
 
-    @property
-    def unread(self) -> bool:
-        """Whether the reply comes back with its body unread. Read from the request: every reply can be iterated."""
-        return bool(self.kwargs.get("stream")) or self.raw == _STREAMED
-
     def open(self, scope: Scope | None) -> Charge:
         """Read the request, and make its charge."""
-        options, guard = self.options, self.guard
-        body = body_of(options)
+        sent, guard = self.sent, self.guard
+        body = sent.body()
         self.body = {} if body is None else body
-        url = self.client.base_url  # asked once: the SDK works it out each time
-        server = self.server = _server(self.client, url, self.body.get("model"))
+        url = sent.url()  # asked once: the SDK works it out each time
+        server = self.server = sent.server(url, self.body.get("model"))
         host = without(host_of(*server), self.dropped)
-        self.attempts = Attempts(self.client, host.billed)
-        files = files_of(options.files) if options.files else ()
+        self.attempts = Attempts(sent.client, host.billed)
         charge = self.charge = guard.charge(
-            self.endpoint, self.body, files, guard.prices.provider(url.host), scope, host=host
+            self.endpoint, self.body, sent.files(), guard.prices.provider(url.host), scope, host=host
         )
         if server.azure and (deployment := _deployment(url)) not in {"", charge.call.model}:
             charge.call = charge.call._replace(model=_dearer(charge, deployment))
@@ -116,32 +117,33 @@ class Exchange:
             charge.call = charge.call._replace(
                 unread=True, unknown_input=True, cap=None, max_output=None, default_output=None
             )
-        elif host.refuses and charge.call.cap is not None and cap_field(self.endpoint, host) is None:
+        elif host.refuses and charge.call.cap is not None and sent.dialect.cap_field(self.endpoint, host) is None:
             charge.call = charge.call._replace(cap=None)
-        if charge.call.stream and self.raw != _STREAMED and self.endpoint.amend is not None:
+        if charge.call.stream and sent.decoded and self.endpoint.amend is not None:
             charge.ask_usage = self._asks_usage()
         return charge
 
     def place(self) -> tuple[str | None, Host]:
         """Where the request goes: the provider whose prices count there, and what is known of the host."""
-        url = self.client.base_url
-        return self.guard.prices.provider(url.host), host_of(*_server(self.client, url, None))
-
-    def amended(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments, with the cap and the wish for usage that the charge decided on. The caller's stay as is."""
-        options = self._amended_options()
-        self.passing = id(options)
-        _passing[self.passing] = options
-        if options is self.options:
-            return self.args, self.kwargs
-        if len(self.args) > 1:
-            return (self.args[0], options, *self.args[2:]), self.kwargs
-        return self.args, {**self.kwargs, "options": options}
+        url = self.sent.url()
+        return self.guard.prices.provider(url.host), host_of(*self.sent.server(url, None))
 
     def passed(self) -> None:
         """Note that the call is over."""
-        _passing.pop(self.passing, None)
+        self.sent.carried = None
         self.attempts.response = None
+
+    def is_above(self, other: Sent) -> bool:
+        """
+        Whether a request that is made while this one is on its way has its charge already: it is this one, seen by a
+        second wrapper beneath, or another SDK asks by it for the same model on behalf of this one.
+        """
+        if other.given is self.sent.carried:
+            return True
+        if other.dialect is self.sent.dialect:
+            return False
+        body = other.body() or NOTHING
+        return _plain_name(body.get("model")) == _plain_name(self.body.get("model"))
 
     def again(self, error: Exception) -> bool:
         """
@@ -168,6 +170,9 @@ class Exchange:
         assert charge is not None
         if charge.answer is not None:  # the parser showed it
             return
+        if self.attempts.lost is None and self.sent.at_home:
+            charge.failed(free=True)
+            return
         try:
             self._understood(charge)
             self._observe(charge, response)
@@ -186,7 +191,7 @@ class Exchange:
             self.observe(paid)
             return
         if attempts.lost is None:
-            charge.failed(free=not self.passing or free_failure(error))
+            charge.failed(free=self.sent.carried is None or free_failure(error))
         elif 400 in charge.host.billed and filtered(error):
             charge.lost = attempts.lost
             charge.refused()
@@ -212,9 +217,9 @@ class Exchange:
             charge.stated = _stated(attempts.response.headers.get(_COST_HEADER))
 
     def _observe(self, charge: Charge, response: Any) -> None:
-        http = http_response(response)
-        if http is not None and (self.unread or "event-stream" in http.headers.get("content-type", "")):
-            watch(charge, http, is_async=is_async(self.client))
+        http = self.sent.http(response)
+        if http is not None and (self.sent.unread or "event-stream" in http.headers.get("content-type", "")):
+            watch(charge, http, is_async=self.sent.is_async)
             return
         answer = self.endpoint.answer
         if answer is None:
@@ -226,8 +231,9 @@ class Exchange:
         else:
             charge.observe(answer(response))
 
-    def _amended_options(self) -> Any:
-        charge, amend, original = self.charge, self.endpoint.amend, self.options
+    def changes(self) -> Mapping[str, Any]:
+        """The fields of the body that are sent otherwise: the cap and the wish for usage that the charge decided on."""
+        charge, amend = self.charge, self.endpoint.amend
         assert charge is not None
         changed: dict[str, Any] = {}
         if amend is not None and (charge.cap is not None or charge.ask_usage):
@@ -242,44 +248,12 @@ class Exchange:
             if charge.host.takes(name, value):
                 changed[name] = value
         self.added = changed
-        parse = original.post_parser
-        shows = callable(parse) and self.raw is None and not self.unread
-        if not changed and not shows:
-            return original
-        options = copy.copy(original)
-        if shows:
-            options.post_parser = self._shown(parse)
-        if changed:
-            _change(options, self.body, changed)
-        return options
-
-    def _shown(self, parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """The SDK's parser, with the reply observed before: one that it refuses was billed as well."""
-
-        def shown(reply: Any) -> Any:
-            self.observe(reply)
-            return parse(reply)
-
-        return shown
+        return changed
 
     def _asks_usage(self) -> bool:
         assert self.charge is not None
         server, hosts = self.server, self.guard.settings.usage_hosts
         return self.charge.host.usage or server.name in hosts or f"{server.name}:{server.port}" in hosts
-
-
-def is_passing(options: Any) -> bool:
-    """Whether a call with these options is on its way: a second wrapper of ours beneath the first lets it pass."""
-    return _passing.get(id(options)) is options
-
-
-def _server(client: Any, url: Any, model: Any) -> Server:
-    """Whom a client asks: an Azure client names its API version, another one may have it in its query."""
-    version, query = client.__dict__.get("_api_version"), client._custom_query
-    azure = isinstance(version, str)
-    if query and not azure and b"/deployments/" in url.raw_path:
-        azure, version = True, query.get("api-version")
-    return Server(url.host, version, url.port, model if isinstance(model, str) else "", azure)
 
 
 def _deployment(url: Any) -> str:
@@ -307,52 +281,6 @@ def _stated(header: str | None) -> Nano:
     return cost or 0
 
 
-def body_of(options: Any) -> Mapping[str, Any] | None:
-    """The JSON that will be sent, as the SDK merges it; `None` for a body that is no JSON object, or not read yet."""
-    data, extra = options.json_data, options.extra_json
-    if type(data) is dict and not extra:
-        return data
-    if isinstance(data, Mapping):
-        if not extra:
-            return data
-        return {name: value for name, value in {**data, **extra}.items() if type(value).__name__ != "Omit"}
-    raw = data if data is not None else getattr(options, "content", None)
-    if raw is None:
-        return extra if isinstance(extra, Mapping) else {}
-    try:
-        parsed = json.loads(raw) if isinstance(raw, bytes | bytearray | str) else None
-    except (ValueError, RecursionError):
-        return None
-    return parsed if isinstance(parsed, dict) else None
-
-
-def _change(options: Any, body: Mapping[str, Any], changed: Mapping[str, Any]) -> None:
-    """Change fields of the JSON that will be sent, in a copy of the caller's options."""
-    if isinstance(options.json_data, Mapping):
-        options.json_data = {**options.json_data, **changed}
-        if options.extra_json:
-            options.extra_json = {name: value for name, value in options.extra_json.items() if name not in changed}
-    elif options.json_data is None and options.extra_json:
-        options.extra_json = {**options.extra_json, **changed}
-    else:
-        options.json_data = {**body, **changed}
-        if getattr(options, "content", None) is not None:
-            options.content = None
-
-
-def http_response(response: Any) -> Any:
-    """The HTTP response inside what `request` returned; `None` for a parsed body."""
-    if type(response).__module__.startswith("openai.types"):  # a parsed body, the common case
-        return None
-    # Not `getattr`: it is slow for what a pydantic model does not have.
-    fields = getattr(response, "__dict__", None) or {}
-    for name in ("http_response", "response"):
-        inner = fields.get(name)
-        if inner is not None and hasattr(type(inner), "iter_raw"):
-            return inner
-    return response if hasattr(type(response), "iter_raw") else None
-
-
 def read_body(answer: Reply, http: Any) -> Answer:
     """The answer in a body that was read: JSON, or one that says nothing (audio, subtitles)."""
     if "json" not in http.headers.get("content-type", "json"):
@@ -371,13 +299,13 @@ def _read_text(answer: Reply, text: str) -> Answer:
     return answer(data)
 
 
-def is_async(client: Any) -> bool:
-    """Whether a client of the SDK is the async one."""
-    from openai._base_client import AsyncAPIClient
-
-    return isinstance(client, AsyncAPIClient)
+def _plain_name(model: Any) -> str:
+    """A model's name without what stands before it, as gateways have it: "anthropic/claude-opus-5"."""
+    return model.rpartition("/")[2] if isinstance(model, str) else ""
 
 
-def files_of(files: Any) -> Sequence[Any]:
-    """The files of a multipart form, with their names."""
-    return list(files.items()) if isinstance(files, Mapping) else list(files)
+charging: ContextVar[Exchange | None] = ContextVar("budgetguard_exchange", default=None)
+"""
+The call that is on its way here, and has its charge. SDKs go on in threads and tasks of their own, which have a copy of
+the context.
+"""
