@@ -624,6 +624,20 @@ def test_claude_on_vertex_is_priced_as_google_does() -> None:
     assert (entry.provider, entry.cost) == ("google", 1_000 * 3_000 + 100 * 15_000)
 
 
+@pytest.mark.parametrize(
+    ("asked", "cost"),
+    [
+        ("global.anthropic.claude-sonnet-4-5-20250929-v1:0", 1_000 * 3_000 + 100 * 15_000),
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", 1_000 * 3_300 + 100 * 16_500),
+    ],
+)
+def test_a_place_of_bedrocks_has_its_own_price(asked: str, cost: int) -> None:
+    """The answer names the model without its place: 10 % more in a region than anywhere."""
+    usage = {"input_tokens": 1_000, "output_tokens": 100}
+    settled = PriceBook().settlement("aws", asked, "claude-sonnet-4-5-20250929", None, 1_795_000_000_000)
+    assert settled.cost(usage) == cost
+
+
 def test_a_batch_is_gated_and_warned_of(provider: FakeProvider, client: Any, caplog: pytest.LogCaptureFixture) -> None:
     """What it costs is not in its reply: it needs room, and passes with a word about it."""
     params: Any = ASKED

@@ -294,12 +294,13 @@ class PriceBook:
     def _settlement(
         self, provider: str | None, asked: str, answered: str | None, tier: str | None, at_ms: int
     ) -> tuple[int, int, Tariff]:
-        if answered is not None and answered != asked and not self.declares(provider, asked):
-            try:
-                return self._tariff(provider, answered, tier, at_ms)
-            except UnpricedModelError:
-                pass  # a dated or deployed name that the list does not have: its family was priced before the call
-        return self._tariff(provider, asked, tier, at_ms)
+        if answered is None or answered == asked or self.declares(provider, asked):
+            return self._tariff(provider, asked, tier, at_ms)
+        first, second = (asked, answered) if _is_profile(asked, answered) else (answered, asked)
+        try:
+            return self._tariff(provider, first, tier, at_ms)
+        except UnpricedModelError:  # a dated or deployed name that the list does not have
+            return self._tariff(provider, second, tier, at_ms)  # whose family was priced before the call
 
     def _cards(self) -> _Cards:
         """The compiled cards; new ones when the list has changed (it can be updated in a running program)."""
@@ -451,6 +452,15 @@ class PriceBook:
             if name in seen:  # a pattern matches the name that it is an alias of: that name is meant
                 return name, None
             seen.add(name)
+
+
+def _is_profile(asked: str, answered: str) -> bool:
+    """
+    Whether the name asked for is that of the answer's model in a place, as Bedrock's are, which may have a price of its
+    own: global.anthropic.claude-opus-5-v1:0.
+    """
+    _place, dot, rest = asked.partition(f".{answered}")
+    return bool(dot) and (not rest or rest.startswith(("-v", ":", "@")))
 
 
 def in_region(provider: str | None, region: str) -> str | None:
