@@ -598,30 +598,51 @@ def test_an_sdk_that_calls_another_beneath_charges_once(model: str, calls: int, 
 # --- clouds, and what is done later
 
 
-def _vertex(answer: Mapping[str, Any]) -> tuple[Any, list[httpx2.Request]]:
+CLOUDS: dict[str, tuple[Callable[..., Any], str, str, str, int]] = {
+    "google": (
+        lambda inner: anthropic.AnthropicVertex(region="us-east5", project_id="p", access_token="-", http_client=inner),
+        "claude-sonnet-4-5@20250929",
+        ":rawPredict",
+        "google",
+        1_000 * 3_000 + 100 * 15_000,
+    ),
+    "aws": (
+        lambda inner: anthropic.AnthropicBedrock(aws_region="us-east-1", api_key="-", http_client=inner),
+        "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        "/invoke",
+        "aws",
+        1_000 * 3_300 + 100 * 16_500,
+    ),
+    "azure": (
+        lambda inner: anthropic.AnthropicFoundry(resource="r", api_key="-", http_client=inner),
+        "claude-sonnet-4-5-20250929",
+        "/anthropic/v1/messages",
+        "azure",
+        1_000 * 3_000 + 100 * 15_000,
+    ),
+}
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+@pytest.mark.filterwarnings("ignore:The model:DeprecationWarning")
+def test_claude_in_a_cloud_is_priced_as_its_host_does(cloud: str) -> None:
+    """Its client rewrites the path beneath us: the operation, the model and the host are the same."""
+    make, model, path, provider, cost = CLOUDS[cloud]
+    usage = {"input_tokens": 1_000, "output_tokens": 100}
+    said = {"id": "m", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5-20250929", "content": []}
     seen: list[httpx2.Request] = []
 
     def handle(request: httpx2.Request) -> httpx2.Response:
         seen.append(request)
-        return httpx2.Response(200, json=answer)
+        return httpx2.Response(200, json={**said, "stop_reason": "end_turn", "usage": usage})
 
-    inner = httpx2.Client(transport=httpx2.MockTransport(handle))
-    client = anthropic.AnthropicVertex(region="us-east5", project_id="p", access_token="-", http_client=inner)
-    return client, seen
-
-
-def test_claude_on_vertex_is_priced_as_google_does() -> None:
-    """The client rewrites the path beneath us: the operation, the model and the host are the same."""
-    said = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5-20250929"}
-    usage = {"input_tokens": 1_000, "output_tokens": 100}
-    client, seen = _vertex({**said, "content": [], "stop_reason": "end_turn", "usage": usage})
     made = managed()
-    budgetguard.guard(client, made)
-    client.messages.create(**{**ASKED, "model": "claude-sonnet-4-5@20250929"})
+    with httpx2.Client(transport=httpx2.MockTransport(handle)) as inner:
+        budgetguard.guard(make(inner), made).messages.create(**{**ASKED, "model": model})
 
     [entry] = entries(made)
-    assert ":rawPredict" in str(seen[0].url)
-    assert (entry.provider, entry.cost) == ("google", 1_000 * 3_000 + 100 * 15_000)
+    assert path in str(seen[0].url)
+    assert (entry.provider, entry.cost) == (provider, cost)
 
 
 @pytest.mark.parametrize(
