@@ -213,8 +213,10 @@ def _request(package: Package, wrapped: Any, instance: Any, args: tuple[Any, ...
             if not request.again(error):
                 raise
         finally:
-            charging.set(above)  # by no token: a coroutine that is thrown away may end in another context
-            request.carried = request.response = None
+            try:  # each of both, whatever interrupts the other: a response that is kept keeps its call open
+                charging.set(above)  # by no token: a coroutine that is thrown away may end in another context
+            finally:
+                request.carried = request.response = None
 
 
 async def _request_async(
@@ -243,8 +245,10 @@ async def _request_async(
             if not request.again(error):
                 raise
         finally:
-            charging.set(above)  # by no token: a coroutine that is thrown away may end in another context
-            request.carried = request.response = None
+            try:  # each of both, whatever interrupts the other: a response that is kept keeps its call open
+                charging.set(above)  # by no token: a coroutine that is thrown away may end in another context
+            finally:
+                request.carried = request.response = None
 
 
 def _attempt(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
