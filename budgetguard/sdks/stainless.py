@@ -317,7 +317,9 @@ def _begin(
         return None
     request = GeneratedCall(package, wrapped, client, args, kwargs, guard=guard, endpoint=endpoint, is_async=is_async)
     above = charging.get()
-    return None if above is not None and above.is_above(request) else request
+    if above is not None and above.carried is not None and above.is_above(request):  # one that is over has no request
+        return None
+    return request
 
 
 def _say_uncounted(client: Any, path: str) -> None:

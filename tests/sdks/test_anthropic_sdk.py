@@ -593,6 +593,23 @@ def test_an_sdk_that_calls_another_beneath_charges_once(model: str, calls: int, 
     assert len(entries(made)) == calls + (model == MODEL)
 
 
+def test_a_call_that_is_over_charges_for_no_other(provider: FakeProvider) -> None:
+    """A task that it began, or an interruption in its last line, may leave it in the context."""
+    made = managed()
+    budgetguard.patch(made)
+    left: list[Any] = []
+    inner = httpx2.Client(transport=_Beneath(lambda: left.append(charging.get())))
+    with anthropic.Anthropic(api_key="-", http_client=inner) as above:
+        above.messages.create(**ASKED)
+    with provider.client() as other:
+        before = charging.set(left[0])
+        try:
+            other.chat.completions.create(model=MODEL, messages=HI, max_tokens=5)
+        finally:
+            charging.reset(before)
+    assert len(entries(made)) == 2
+
+
 # --- clouds, and what is done later
 
 
