@@ -102,6 +102,10 @@ class Call(NamedTuple):
     stream: bool = False
     tier: str | None = None
     """The service tier asked for."""
+    region: str = ""
+    """Where it asks to be processed, if that has a price of its own."""
+    kept: str = ""
+    """The kind of its input where it asks for a cache that keeps longer: all of it may be written there."""
     user: str | None = None
     """The end user that the request itself names."""
     background: bool = False
@@ -149,6 +153,8 @@ class Answer(NamedTuple):
     """`None`: the reply did not say."""
     tier: str | None = None
     """The service tier that was used."""
+    region: str | None = None
+    """Where it was processed: "" has no price of its own, `None` is not said."""
     cost: int | None = None
     """The cost in nano-dollars where the provider itself states one (OpenRouter, xAI, a LiteLLM proxy); never 0."""
     id: str | None = None
@@ -172,6 +178,8 @@ class Answer(NamedTuple):
     """
     heard: Heard = Heard()
     """What was written, to estimate the output."""
+    exact: bool = False
+    """Whether the input in the usage is the bill's, though the output is not known."""
 
 
 class Listener(Protocol):
@@ -191,6 +199,9 @@ class Listener(Protocol):
 
 Reply: TypeAlias = Callable[[Any], Answer]
 
+ReadRequest: TypeAlias = Callable[[Mapping[str, Any], Sequence[Any], Host], Call]
+"""Reads a body (a mapping) and the files of a multipart one, for a host."""
+
 Ending: TypeAlias = Literal["whole", "left", "dropped"]
 """How a stream ended: read to its end; closed or broken off before; or forgotten, and found by the collector."""
 
@@ -205,11 +216,8 @@ class Endpoint:
     """In upper case."""
     path: str
     """The path below the API's root; `{id}` stands for one segment."""
-    request: Callable[[Mapping[str, Any], Sequence[Any], Host], Call] | None
-    """
-    Reads the body (a mapping) and the multipart files for a host; `None` for an operation that is free, or a look at
-    another.
-    """
+    request: ReadRequest | None
+    """Reads its request; `None` for an operation that is free, or a look at another."""
     answer: Reply | None = None
     """Reads a reply: a mapping or an SDK object."""
     listener: Callable[[], Listener] | None = None
@@ -233,6 +241,18 @@ class Endpoint:
     opaque: bool = False
     """Whether its reply cannot settle it (jobs, realtime sessions): refused where there is no room, else warned of."""
     tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The API that the bytes speak: its operations, wherever they are served."""
+
+    find: Callable[[str, str], Endpoint | None]
+    """The endpoint of a request, by its method and path; `None` if it costs nothing, as far as is known."""
+    may_cost: Callable[[str, str], bool]
+    """Whether a request that is not in the table may cost something all the same."""
+    cap_field: Callable[[Endpoint, Host], str | None]
+    """The request's field for an output cap, as a host understands it; `None` if there is none."""
 
 
 def read(item: Any, name: str) -> Any:

@@ -180,15 +180,19 @@ def test_an_adapter_reads_plain_data_and_does_no_io(name: str) -> None:
     """So that the SDK's hook and a gateway can share one reader, and recordings can test it."""
     path = MODULES[name]
     assert {room_of(other) for other in GRAPH[name]} <= {"calls", "adapters"}
+    api = name.split(".")[1:2]
+    assert {other for other in GRAPH[name] if other.split(".")[1:2] not in (api, [], ["common"])} == set()
     packages = {each.partition(".")[0] for each in imported(path)}
-    assert not packages & {"openai", "httpx", "httpx2", "socket", "os", "io"}
+    assert not packages & {"openai", "anthropic", "httpx", "httpx2", "socket", "os", "io"}
     assert "open(" not in path.read_text("utf-8").replace("def open(", "")
 
 
 def test_the_guard_names_no_engine_and_no_sdk() -> None:
     """It would work as well with others."""
     names = {each for name, path in MODULES.items() if room_of(name) == "guards" for each in imported(path)}
-    assert {name for name in names if name.startswith(("budgetguard.stores", "budgetguard.sdks", "openai"))} == set()
+    assert {
+        name for name in names if name.startswith(("budgetguard.stores", "budgetguard.sdks", "openai", "anthropic"))
+    } == set()
 
 
 def reached(name: str) -> set[str]:
@@ -331,8 +335,8 @@ def test_importing_the_package_brings_nothing_heavy() -> None:
     """A program that imports us for one function must not pay for an SDK, a tokenizer or a driver."""
     program = (
         "import sys; import budgetguard; "
-        "print([name for name in ('openai', 'tiktoken', 'pydantic', 'genai_prices', 'httpx', 'httpx2', 'sqlite3', "
-        "'wrapt', 'asyncio', 'typer', 'rich') if name in sys.modules])"
+        "print([name for name in ('openai', 'anthropic', 'tiktoken', 'pydantic', 'genai_prices', 'httpx', 'httpx2', "
+        "'sqlite3', 'wrapt', 'asyncio', 'typer', 'rich') if name in sys.modules])"
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"

@@ -80,6 +80,7 @@ from budgetguard.testing import FakeProvider
 page, blocks = json.load(sys.stdin)
 with FakeProvider() as provider:
     os.environ |= {"OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": "none"}
+    os.environ |= {"ANTHROPIC_BASE_URL": provider.root_url, "ANTHROPIC_API_KEY": "none"}
     space = {"__name__": "__main__"}
     for line, text in blocks:
         exec(compile("\\n" * line + text, page, "exec"), space)
@@ -88,7 +89,7 @@ with FakeProvider() as provider:
 
 def run(arguments, directory, *, text=None):
     """What a Python program prints, run in a directory as a user would, with no key and no settings around it."""
-    hidden = ("OPENAI_", "BUDGETGUARD_")
+    hidden = ("OPENAI_", "ANTHROPIC_", "BUDGETGUARD_")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     done = subprocess.run(
         [sys.executable, "-W", "error", *arguments],

@@ -45,7 +45,7 @@ from .admission import (
     project,
     require_price,
 )
-from .costs.bill import NOTHING_BESIDE, completed, within_bounds
+from .costs.bill import NOTHING_BESIDE, at_most, completed, within_bounds
 from .costs.projection import Projection, plain_wish
 from .parts import Parts
 from .plan import NO_PLAN, CallPlan
@@ -163,7 +163,8 @@ class Charge:
         """Take in that the answer's stream ended: with its usage, or before that was seen."""
         answer = end_of(listener, self.id)
         if "output_tokens" in answer.lacks and not self._costs_what_was_heard(ending):
-            answer = answer._replace(usage=None, lacks=())
+            answer, self.beside = at_most(self.call, answer, self.beside)
+            answer = answer._replace(lacks=())
         self.answer = answer
 
     def reopen(self, answer: Answer) -> None:

@@ -16,7 +16,7 @@ from ..budgets.rules import Budget
 from ..calls import UNKNOWN_HOST, Endpoint, Host
 from ..errors import ConfigError
 from ..ledger import Account, Balance, Clock, Conflict, OwnTime, Store
-from ..prices.book import PriceBook
+from ..prices.book import PriceBook, in_region
 from ..process.journal import Journal
 from ..process.journal_files import Kept
 from ..process.layers import Ledger
@@ -138,6 +138,8 @@ class Guard:
         tags = scope.tags if scope is not None else NO_TAGS
         if call.user is not None and "user" not in tags:
             tags = {**tags, "user": call.user}
+        if call.region:
+            provider = in_region(provider, call.region)
         asked = Asked(endpoint, provider, host, tags, scope)
         tallies: Sequence[Tally] = () if scope is None and self.process.tally is None else self.tallies(scope)
         return (Charge if call.file is None else BatchCharge)(self.parts, asked, call, tallies)

@@ -16,6 +16,7 @@ from ..calls import NOTHING, Answer
 from ..errors import UnpricedModelError
 from ..ledger import Account, Balance, Clock, Stale
 from ..money import Nano
+from ..prices.book import in_region
 from ..process.layers import Ledger
 from ..process.tally import Tally
 from .plan import Plans
@@ -146,6 +147,8 @@ class Parts:
         """The price of an answer by the model that answered, else by the one asked for; `None` if it is not known."""
         prices, coverage = self.plans.prices, self.plans.coverage
         at_ms = int(coverage.clock() * 1000) + coverage.skew_ms
+        if answer.region is not None:
+            provider = in_region(provider, answer.region)
         try:
             tariff = prices.settlement(provider, asked, answer.model, answer.tier, at_ms)
             cost = tariff.cost(answer.usage or NOTHING)

@@ -238,12 +238,13 @@ class PriceBook:
     def _settlement(
         self, provider: str | None, asked: str, answered: str | None, tier: str | None, at_ms: int
     ) -> tuple[int, int, Tariff]:
-        if answered is not None and answered != asked and not self.declares(provider, asked):
-            try:
-                return self._tariff(provider, answered, tier, at_ms)
-            except UnpricedModelError:
-                pass  # a dated or deployed name that the list does not have: its family was priced before the call
-        return self._tariff(provider, asked, tier, at_ms)
+        if answered is None or answered == asked or self.declares(provider, asked):
+            return self._tariff(provider, asked, tier, at_ms)
+        first, second = (asked, answered) if _is_profile(asked, answered) else (answered, asked)
+        try:
+            return self._tariff(provider, first, tier, at_ms)
+        except UnpricedModelError:  # a dated or deployed name that the list does not have
+            return self._tariff(provider, second, tier, at_ms)  # whose family was priced before the call
 
     def _cards(self) -> _Cards:
         """The compiled cards; new ones when the list has changed (it can be updated in a running program)."""
@@ -332,7 +333,8 @@ class PriceBook:
         prices = in_tier(standard, multiple.factor) if special is None else special
         lacking = shipped().beside(found.host, found.provider, found.shipped, prices)
         beside = in_tier(lacking, multiple.factor)
-        return {**scaled({**prices, **beside}, found.factor), **own}, multiple.assumed and special is None
+        whole = in_tier({**prices, **beside}, found.surcharge)
+        return {**scaled(whole, found.factor), **own}, multiple.assumed and special is None
 
     def _named(self, auto_tier: str | Iterable[str]) -> frozenset[str | None]:
         """The tiers that `auto_tier` names."""
@@ -352,6 +354,23 @@ class PriceBook:
 
     def _find(self, provider: str | None, model: str) -> FoundPrice:
         return find(provider, model, self._entries, self._discounts, self._list)
+
+
+def _is_profile(asked: str, answered: str) -> bool:
+    """
+    Whether the name asked for is that of the answer's model in a place, as Bedrock's are, which may have a price of its
+    own: global.anthropic.claude-opus-5-v1:0.
+    """
+    _place, dot, rest = asked.partition(f".{answered}")
+    return bool(dot) and (not rest or rest.startswith(("-v", ":", "@")))
+
+
+def in_region(provider: str | None, region: str) -> str | None:
+    """A provider whose prices count, where a request is processed in a region; "": in one without a surcharge."""
+    if provider is None:
+        return None
+    place = provider.partition("/")[0]
+    return f"{place}/{region}" if region else place
 
 
 def _no_list() -> None:

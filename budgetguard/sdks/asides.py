@@ -21,14 +21,7 @@ from ..errors import StoreError
 from ..guards.background.background import Follow
 from ..guards.background.batches import BatchFile, FileReader
 from ..guards.background.pieces import Piece, put_together, read_piece
-from .exchange import (
-    Exchange,
-    body_of,
-    files_of,
-    http_response,
-    read_body,
-)
-from .places import is_async
+from .exchange import Exchange, files_of, http_response, read_body
 from .streams import watch
 
 log = logging.getLogger("budgetguard")
@@ -75,7 +68,7 @@ def _follow(request: Exchange, response: Any) -> Steps[None]:
     try:
         http = http_response(response)
         if request.unread and http is not None:
-            watch(look, http, is_async=is_async(request.client))
+            watch(look, http, is_async=request.is_async)
             return
         look.observe(*_answers(request.endpoint, response, http))
     except Exception as error:
@@ -94,12 +87,11 @@ def _answers(endpoint: Endpoint, response: Any, http: Any) -> Sequence[Answer]:
 
 def _reading(request: Exchange, way: str) -> Callable[[], SeenAnswers] | None:
     """What reads the file or the part that a request uploads; `None` if that is not for a batch."""
-    options = request.options
     if way == "part":
         wanted, field = request.guard.background.uploads.begun(_upload_id(request)), "data"
     else:
-        wanted, field = way == "file" and is_batch_file(body_of(options) or {}), "file"
-    found = [file for name, file in files_of(options.files) if name == field] if wanted and options.files else ()
+        wanted, field = way == "file" and is_batch_file(request.body), "file"
+    found = [file for name, file in files_of(request.form) if name == field] if wanted and request.form else ()
     return partial(_read, request, found[-1], read_piece if way == "part" else FileReader.read) if found else None
 
 
@@ -112,19 +104,19 @@ def _note(request: Exchange, response: Any, seen: SeenAnswers) -> Steps[None]:
     [answer] = _answers(request.endpoint, response, http)
     if answer.id is None:
         return
-    if way == "begin" and is_batch_file(body_of(request.options) or {}):
+    if way == "begin" and is_batch_file(request.body):
         uploads.begin(answer.id)
     elif way == "part":
         uploads.note(_upload_id(request), answer.id, seen if isinstance(seen, Piece) else None)
     elif way == "complete":
-        pieces = uploads.end(_upload_id(request), part_ids(body_of(request.options) or {}))
+        pieces = uploads.end(_upload_id(request), part_ids(request.body))
         seen = None if pieces is None else put_together(FileReader(guard.parts, *request.asked()), pieces)
     if isinstance(seen, BatchFile):
         yield from guard.background.note_file(answer.id, seen, guard.coverage.now_ms())
 
 
 def _upload_id(request: Exchange) -> str:
-    return str(request.options.url).partition("?")[0].rstrip("/").split("/")[-2]
+    return request.path.partition("?")[0].rstrip("/").split("/")[-2]
 
 
 def _read(request: Exchange, file: Any, read: Callable[[FileReader, IO[bytes]], SeenAnswers]) -> SeenAnswers:

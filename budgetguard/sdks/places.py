@@ -59,10 +59,3 @@ def dearer(charge: Charge, other: str) -> str:
         return quote.cost({"input_tokens": 1_000, "output_tokens": 1_000})
 
     return max(charge.call.model, other, key=most)
-
-
-def is_async(client: Any) -> bool:
-    """Whether a client of the SDK is the async one."""
-    from openai._base_client import AsyncAPIClient
-
-    return isinstance(client, AsyncAPIClient)

@@ -8,17 +8,18 @@ warned of once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..adapters.openai.jobs import job
 from ..calls import Endpoint
 from ..guards.charge import Charge
+from ..guards.scope import Scope, current
+from .hooks import guard_of, unbound, wrap
 
 if TYPE_CHECKING:
     from ..guards.guard import Guard
-    from ..guards.scope import Scope
 
 SOCKETS: Final[Mapping[str, Endpoint]] = {
     f"openai.resources.{module}": Endpoint(f"{name}.connect", "GET", "", request=job, opaque=True)
@@ -66,3 +67,43 @@ def gate(guard: Guard, manager: Any, scope: Scope | None) -> Charge:
 
 def _private(manager: Any, name: str) -> Any:
     return next((value for key, value in vars(manager).items() if key.endswith(f"Manager__{name}")), None)
+
+
+def _install_gates(module: ModuleType) -> None:
+    for owner, name, is_async in entrances(module):
+        wrap(owner, name, _enter_async if is_async else _enter)
+
+
+def _enter(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    if instance is None:
+        return unbound(_enter, wrapped, args, kwargs)
+    guard, charge = _gate(instance)
+    if guard is not None and charge is not None:
+        guard.shell.send(charge, lambda: None, lambda _: None, lambda _: None)
+    return wrapped(*args, **kwargs)
+
+
+async def _enter_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    if instance is None:
+        return await unbound(_enter_async, wrapped, args, kwargs)
+    guard, charge = _gate(instance)
+    if guard is not None and charge is not None:
+        await guard.async_shell.send(charge, _nothing, lambda _: None, lambda _: None)
+    return await wrapped(*args, **kwargs)
+
+
+async def _nothing() -> None:
+    """What is sent for a gate."""
+
+
+def _gate(manager: Any) -> tuple[Guard | None, Charge | None]:
+    """The guard and the charge of a WebSocket connection, if some ledger covers it."""
+    scope = current.get()
+    guard = guard_of(client_of(manager), scope)
+    if guard is None or not guard.covers(scope):
+        return None, None
+    return guard, gate(guard, manager, scope)
+
+
+HOOKS: Final[Mapping[str, Callable[[ModuleType], None]]] = dict.fromkeys(SOCKETS, _install_gates)
+"""What is patched in which module."""

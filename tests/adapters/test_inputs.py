@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from budgetguard.adapters.common.pages import pages
 from budgetguard.adapters.openai.input import sound
-from budgetguard.adapters.openai.input.pages import pages
 from budgetguard.adapters.openai.media import transcription
 from budgetguard.adapters.openai.requests import chat, completions, embeddings, moderations, responses
 from budgetguard.calls import UNREAD, Call

@@ -22,8 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budgetguard.adapters import openai as adapter
+from budgetguard.adapters.common.written import KEPT, PIECES, size
 from budgetguard.adapters.openai.usage import TEXT_TOTALS
-from budgetguard.adapters.openai.written import KEPT, PIECES, size
 from budgetguard.calls import UNKNOWN_HOST, Answer, Call, Endpoint, Heard
 from budgetguard.money import MAX_AMOUNT
 from budgetguard.prices.hosts import host_of

@@ -13,7 +13,8 @@ import openai
 import pytest
 
 from budgetguard.adapters import openai as adapter
-from budgetguard.adapters.openai.usage import media_usage, merged, stated_cost, token_usage
+from budgetguard.adapters.common.numbers import merged, stated_cost
+from budgetguard.adapters.openai.usage import media_usage, token_usage
 from budgetguard.calls import Answer, Heard
 from budgetguard.prices.estimates import count_heard
 from tests.support.usages import END, ERROR, alone, said, text

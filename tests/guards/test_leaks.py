@@ -33,8 +33,7 @@ from budgetguard.ledger import Admitted, Hold, new_id
 from budgetguard.money import DOLLAR
 from budgetguard.process import state as process
 from budgetguard.process.state import PROCESS
-from budgetguard.sdks import exchange as request
-from budgetguard.sdks.exchange import Exchange
+from budgetguard.sdks.exchange import Exchange, charging
 from budgetguard.stores import open_store
 from budgetguard.testing import FakeProvider, Plan
 from tests.support import ENVIRONMENT
@@ -253,14 +252,18 @@ def test_a_call_that_was_sent_and_whose_end_nobody_took_in_is_not_free(manager, 
     assert booked(manager) > 0
 
 
-def test_a_leftover_of_an_interrupted_call_lets_no_other_pass():
-    """Another object may get the id() of one that is gone."""
-    options = object()
-    request.PASSING[id(options)] = object()
-    try:
-        assert not request.is_passing(options)
-    finally:
-        del request.PASSING[id(options)]
+def test_a_leftover_of_an_interrupted_call_lets_no_other_pass(manager):
+    """A call that is marked as charged vouches for its own request alone."""
+    left = []
+    with Wire(lambda: left.append(charging.get())).client() as client:
+        ask(client)
+        before = charging.set(left[0])
+        try:
+            ask(client)
+        finally:
+            charging.reset(before)
+
+    assert booked(manager) == 2 * BILL
 
 
 # -- interruptions -----------------------------------------------------------------------------------------------------

@@ -7,19 +7,14 @@ passes through untouched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any, Final, TypeAlias
-from urllib.parse import unquote
+from typing import Any, Final
 
-from ...calls import Call, Endpoint, Host, Reply
+from ...calls import Dialect, Endpoint, Host, ReadRequest, Reply
+from ..common.paths import finder
 from . import batches, media, replies, requests, streams
 from .jobs import job
-
-_CACHED_PATHS = 2_048
-
-ReadRequest: TypeAlias = Callable[[Mapping[str, Any], Sequence[Any], Host], Call]
-"""Reads a body and the files of a multipart one, for a host."""
 
 
 def cap_field(endpoint: Endpoint, host: Host) -> str | None:
@@ -208,52 +203,20 @@ ENDPOINTS: Sequence[Endpoint] = (*_TEXT, *_MEDIA, *_BATCHES, *_OPAQUE)
 _HOLDERS = frozenset({"agents", "containers", "skills", "vector_stores"})
 """What has files of its own, which are no requests of a batch."""
 
-_LONGEST_FIRST = sorted(ENDPOINTS, key=lambda endpoint: (-endpoint.path.count("/"), "{id}" in endpoint.path))
+
+def _takes(endpoint: Endpoint, segments: Sequence[str]) -> bool:
+    return not endpoint.uploads or _HOLDERS.isdisjoint(segments)
+
 
 _cache: dict[tuple[str, str], Endpoint | None] = {}
 
+find = finder(ENDPOINTS, _cache, _takes)
+"""
+The endpoint of a request by its method and path, or `None` if it costs nothing.
 
-def find(method: str, path: str) -> Endpoint | None:
-    """
-    The endpoint of a request, or `None` if it costs nothing.
-
-    `path` is the SDK's `options.url`: "/chat/completions", with a query ("?beta=true"), below "/v1", Azure's
-    "/deployments/{name}" or anything else, or an absolute URL.
-    """
-    try:
-        return _cache[method, path]
-    except KeyError:
-        pass
-    if len(_cache) >= _CACHED_PATHS:
-        _cache.clear()
-    endpoint = _cache[method, path] = _find(method.upper(), path)
-    return endpoint
-
-
-def _find(method: str, path: str) -> Endpoint | None:
-    """
-    The operation that a path ends in: what stands before it is a version, a deployment, or a proxy's own.
-
-    Written as servers read it: escapes, doubled slashes, dots and capitals make no difference.
-    """
-    path = path.partition("?")[0].partition("#")[0]
-    _, absolute, rest = path.partition("://")
-    segments: list[str] = []
-    for segment in unquote(rest if absolute else path).lower().split("/"):
-        if segment == "..":
-            del segments[-1:]
-        elif segment not in {"", "."}:
-            segments.append(segment)
-    for endpoint in _LONGEST_FIRST:
-        if endpoint.method == method and _ends_in(segments[1:] if absolute else segments, endpoint.path):
-            return endpoint if not endpoint.uploads or _HOLDERS.isdisjoint(segments) else None
-    return None
-
-
-def _ends_in(segments: Sequence[str], template: str) -> bool:
-    parts = template[1:].split("/")
-    tail = segments[-len(parts) :]
-    return len(parts) == len(tail) and all(part in (segment, "{id}") for part, segment in zip(parts, tail, strict=True))
+The path is the SDK's `options.url`: "/chat/completions", with a query ("?beta=true"), below "/v1", Azure's
+"/deployments/{name}" or anything else, or an absolute URL.
+"""
 
 
 # What is known to cost nothing, beside the table: keeping files, settings and conversations, and ending what runs.
@@ -296,3 +259,7 @@ def may_cost(method: str, path: str) -> bool:
     if method.upper() != "POST" or any(name in path for name in _BESIDE):
         return False
     return _ROOTS.isdisjoint(path.split("/"))
+
+
+DIALECT: Final = Dialect(find, may_cost, cap_field)
+"""As whoever guards calls uses it."""

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...calls import UNKNOWN_HOST, Answer, Call, Host, read
-from .input.messages import fields, text
+from ..common.bodies import fields, text
+from ..common.numbers import number_of, stated_cost
 from .requests import user
-from .usage import number_of, stated_cost, token_usage
+from .usage import token_usage
 
 TIER = "batch"
 """The service tier in which every request of a batch is billed, whatever it asks for."""

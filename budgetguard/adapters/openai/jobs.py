@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...calls import UNKNOWN_HOST, Call, Host
-from .input.messages import fields, text
+from ..common.bodies import fields, text
 from .requests import user
 
 _HOLDERS = ("session", "agent", "data_source", "grader")

@@ -18,9 +18,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...calls import NOTHING, UNKNOWN_HOST, Call, Host, Usage
+from ..common.bodies import fields, given, text, whole
 from .input import sound
 from .input.images import image_tokens
-from .input.messages import AUDIO_TOKENS_A_SECOND, fields, given, text, whole
+from .input.messages import AUDIO_TOKENS_A_SECOND
 from .requests import user
 
 INPUT_IMAGE_TOKENS = 8_000

@@ -13,18 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ...calls import Answer, Heard, Usage, read
-from . import written
-from .input.messages import text
+from ..common import written
+from ..common.bodies import text
+from ..common.numbers import COSTS, fields, number_of, stated_cost
 from .input.tools import IMAGE_MODEL, SEARCHES, gigabytes
-from .usage import (
-    COSTS,
-    TEXT_TOTALS,
-    fields,
-    media_usage,
-    number_of,
-    stated_cost,
-    token_usage,
-)
+from .usage import TEXT_TOTALS, media_usage, token_usage
 
 Others: TypeAlias = tuple[tuple[str, Usage], ...]
 """What other models used: (model, usage)."""

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...calls import NOTHING, UNKNOWN_HOST, UNREAD, Call, Host
-from .input.messages import MOST, Input, given, is_body, items, text, whole
+from ..common.bodies import MOST, given, is_body, items, text, whole
+from .input.messages import Input
 from .input.reasoning import WISHES, reasons, thinks
 from .input.tools import ROUTING, added, hosted, is_hosted, others, searches
 

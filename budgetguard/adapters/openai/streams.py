@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...calls import Answer, Reply, read
-from . import replies, written
-from .usage import TEXT_TOTALS, merged, token_usage
-from .usage import fields as all_fields
-from .written import LONG, PIECES
+from ..common import written
+from ..common.numbers import fields as all_fields
+from ..common.numbers import merged
+from ..common.written import LONG, PIECES
+from . import replies
+from .usage import TEXT_TOTALS, token_usage
 
 _PLAIN_CHUNK = frozenset(
     {

@@ -50,7 +50,7 @@ def completed(
         return answer._replace(usage={**usage, "output_tokens": usage.get("output_tokens", 0)}), beside
     beside = beside._replace(estimated=True)
     if "output_tokens" in lacks and call.thinks and total is None and not heard.running:
-        return answer._replace(usage=None), beside
+        return at_most(call, answer, beside)
     if "input_tokens" in lacks:
         if projection is not None:
             if not projection.exact:
@@ -71,6 +71,15 @@ def completed(
         else:
             usage["output_tokens"] = said + written if heard.running else max(said, written)
     return answer._replace(usage=usage), beside
+
+
+def at_most(call: Call, answer: Answer, beside: Beside) -> tuple[Answer, Beside]:
+    """An answer of unknown length: all that was asked for, where the input is known, else all that was held."""
+    most = call.max_output
+    if not answer.exact or most is None:
+        return answer._replace(usage=None), beside
+    usage = {**(answer.usage or {}), "output_tokens": most * call.choices}
+    return answer._replace(usage=usage, lacks=()), beside._replace(estimated=True)
 
 
 def within_bounds(cost: Nano, most: Nano, call_id: str, model: str) -> Nano:

@@ -166,6 +166,8 @@ class Projection:
         self._add(usage, call.fixed, 1)
         if call.tools is not None:
             self._add(usage, call.tools.fees, self.tool_calls)
+        if call.kept:
+            usage[call.kept] = usage["input_tokens"]
         return usage
 
     def _add(self, usage: dict[str, int], more: Mapping[str, int], times: int) -> None:
@@ -184,7 +186,7 @@ class Projection:
 
     def _own_base_pico(self) -> int:
         call, tools = self._call, self._call.tools
-        if not call.fixed and not call.also and tools is None:
+        if not (call.fixed or call.also or call.kept) and tools is None:
             pico = self.quote.input_pico(self.input_tokens)
             if pico is not None:
                 return pico
@@ -219,7 +221,7 @@ def plain_wish(call: Call, plan: CallPlan, hard: bool, output_guess: int) -> Wis
 
     It is worked out without an object, and the input is bounded, never counted.
     """
-    if plan.flat is None or call.fixed or call.also or call.tools or call.others or call.unknown_input:
+    if plan.flat is None or call.fixed or call.also or call.kept or call.tools or call.others or call.unknown_input:
         return None
     rate, output_rate, divisor = plan.flat
     input_tokens = tokens.bound(call)

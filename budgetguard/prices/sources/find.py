@@ -38,7 +38,9 @@ class FoundPrice(NamedTuple):
     """What is shipped: the whole price, or what the list lacks."""
     listed: pricelist.Listed | None = None
     factor: Fraction = Fraction(1)
-    """The discount, and the surcharge of a region."""
+    """The discount."""
+    surcharge: Fraction = Fraction(1)
+    """That of a region, on tokens."""
     max_output: int | None = None
     context: int | None = None
 
@@ -92,7 +94,8 @@ def find(
         own=own,
         shipped=more,
         listed=listed,
-        factor=left * shipped().surcharge(host, region),
+        factor=left,
+        surcharge=shipped().surcharge(host, region),
         max_output=_first((own, more), "max_output") or shipped().limit(seller, name, id_),
         context=_first((own, more), "context") or (listed.context if listed is not None else None),
     )

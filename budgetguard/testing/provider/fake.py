@@ -1,5 +1,5 @@
 """
-A provider to test against: OpenAI's HTTP API on loopback, that keeps its own bill.
+A provider to test against: OpenAI's and Anthropic's HTTP APIs on loopback, that keeps its own bill.
 
     with FakeProvider(tokens=20, prices={"gpt-4o-mini": (0.15, 0.60)}) as provider:
         client = OpenAI(base_url=provider.base_url, api_key="none")
@@ -15,17 +15,17 @@ needs nothing outside the standard library.
 
 from __future__ import annotations
 
-import argparse
 import re
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeAlias
 
 from ...money import Money, Nano, nano_from_pico
+from . import anthropic
 from .batches import FakeBatches
 from .plan import BadRequestError, Bill, Event, FakeReply, Plan, Request
 from .replies import ENDPOINTS, as_json
@@ -158,6 +158,18 @@ class FakeProvider:
 
         return AsyncOpenAI(**{"base_url": self.base_url, "api_key": "none", "max_retries": 0, **options})
 
+    def anthropic(self, **options: Any) -> Any:
+        """An `anthropic.Anthropic` for this provider, as `client`."""
+        from anthropic import Anthropic
+
+        return Anthropic(**{"base_url": self.root_url, "api_key": "none", "max_retries": 0, **options})
+
+    def async_anthropic(self, **options: Any) -> Any:
+        """An `anthropic.AsyncAnthropic` for this provider, as `client`."""
+        from anthropic import AsyncAnthropic
+
+        return AsyncAnthropic(**{"base_url": self.root_url, "api_key": "none", "max_retries": 0, **options})
+
     def _serve(self, connection: Connection) -> None:
         with self._lock:
             self._busy += 1
@@ -288,6 +300,12 @@ class FakeProvider:
             raise ConnectionAbortedError("as planned")
         if plan.stall == "stream":
             self._stall(connection)
+        if plan.error_event is not None:
+            connection.send_piece(
+                _item(Event(anthropic.error(plan.error_event, "This failure was asked for."), "error"))
+            )
+            connection.end_stream()
+            raise ConnectionAbortedError("as planned")
         if plan.malformed is not None:
             connection.send_piece(b'data: {"id": "cut off\n\n')
 
@@ -322,11 +340,13 @@ class FakeProvider:
     ) -> None:
         kinds = {401: "authentication_error", 404: "invalid_request_error", 429: "rate_limit_error"}
         kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
-        error = {"message": message, "type": kind, "param": None, "code": None}
+        error = {"error": {"message": message, "type": kind, "param": None, "code": None}}
+        if connection.path.partition("?")[0].startswith("/v1/messages"):
+            error = anthropic.error(status, message)
         headers = {"content-type": "application/json", "x-request-id": key}
         if retry_after_ms is not None:
             headers["retry-after-ms"] = str(retry_after_ms)
-        connection.send(status, headers, as_json({"error": error}), squeeze=False)
+        connection.send(status, headers, as_json(error), squeeze=False)
 
     def _pause(self, seconds: float) -> None:
         if seconds > 0 and self._server is not None:
@@ -338,24 +358,6 @@ class FakeProvider:
                 break
         connection.close_connection = True
         raise ConnectionAbortedError("the client went away, as planned")
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """`python -m budgetguard.testing.provider`: serve until interrupted."""
-    parser = argparse.ArgumentParser(description="An OpenAI-compatible provider on loopback, for tests and demos.")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8089)
-    parser.add_argument("--tokens", type=int, default=8, help="output tokens an answer wants")
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds before an answer begins")
-    parser.add_argument("--chunk", type=float, default=0.0, help="seconds before each item of a stream")
-    options = parser.parse_args(argv)
-    plan = Plan(tokens=options.tokens, latency_s=options.latency, chunk_s=options.chunk)
-    with FakeProvider(plan, host=options.host, port=options.port) as provider:
-        print(f"serving {provider.base_url}", flush=True)
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            print(f"answered {len(provider.requests)} requests", flush=True)
 
 
 def _read(connection: Connection) -> Request:
@@ -390,4 +392,5 @@ def _lowered(usage: Mapping[str, Any], output_tokens: int) -> dict[str, Any]:
     """A usage with fewer output tokens, in either of the API's vocabularies."""
     name = "completion_tokens" if "completion_tokens" in usage else "output_tokens"
     missing = usage.get(name, 0) - output_tokens
-    return {**usage, name: output_tokens, "total_tokens": usage.get("total_tokens", 0) - missing}
+    total = {"total_tokens": usage["total_tokens"] - missing} if "total_tokens" in usage else {}
+    return {**usage, name: output_tokens, **total}

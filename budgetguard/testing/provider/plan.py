@@ -26,6 +26,8 @@ class Plan:
     """Hidden output tokens before the answer: billed, never shown, and counted against the cap."""
     cached: int = 0
     """Input tokens that are reported as read from the cache (never more than there are)."""
+    cache_written: int = 0
+    """Input tokens that Anthropic's API reports as written to the cache, for an hour where the request says so."""
     tools: bool = True
     """Call the first tool that is offered, until the conversation holds a tool's result."""
     model: str | None = None
@@ -60,6 +62,8 @@ class Plan:
     Say nothing more, before the headers or after `drop_after` items, until the client goes away. A stall before
     the headers bills the whole answer, as a drop there does.
     """
+    error_event: int | None = None
+    """Break a stream of Anthropic's API off after `drop_after` items, by an event that says this error status."""
     malformed: Literal["body", "stream"] | None = None
     """Send what is no JSON: as the body, or as one item of a stream."""
     omit_usage: bool = False
@@ -132,7 +136,8 @@ class FakeReply:
     @property
     def input_tokens(self) -> int:
         """The billed input, whatever the endpoint calls it."""
-        return int(self.usage.get("prompt_tokens", self.usage.get("input_tokens", 0)))
+        cached = sum(self.usage.get(f"cache_{way}_input_tokens", 0) for way in ("read", "creation"))
+        return int(self.usage.get("prompt_tokens", self.usage.get("input_tokens", 0) + cached))
 
     @property
     def output_tokens(self) -> int:

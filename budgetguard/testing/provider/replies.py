@@ -2,8 +2,8 @@
 The fake provider's answers: chat, legacy completions, embeddings, moderations, models.
 
 Pure functions from a request and a plan to a reply, in the shapes of OpenAI's
-API. `ENDPOINTS` is the table of all of them, the Responses API and the media
-endpoints included.
+API. `ENDPOINTS` is the table of all of them, the Responses API, the media
+endpoints and Anthropic's messages included.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Any, TypeAlias
 
+from . import anthropic
 from .media import edit_image, generate_image, image_variation, speech, transcription, translation
 from .plan import BadRequestError, Event, FakeReply, Plan, Request
 from .responses import count_input, respond
@@ -139,6 +140,9 @@ ENDPOINTS: Mapping[tuple[str, str], Answering] = {
     ("POST", "/audio/translations"): translation,
     ("POST", "/moderations"): moderate,
     ("GET", "/models"): models,
+    ("POST", "/messages"): anthropic.message,
+    ("POST", "/messages/count_tokens"): anthropic.count_tokens,
+    ("POST", "/messages/batches"): anthropic.batch,
 }
 
 

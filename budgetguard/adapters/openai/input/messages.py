@@ -11,21 +11,21 @@ Bounds that rest on an assumption, not on a count:
 * Tools and schemas: their compact JSON and 16 tokens cover every recorded request; the API shows the model a
   shorter rendering.
 * Sound: 10 tokens a second at OpenAI (1 per 100 ms, for what users say), 32 elsewhere (Gemini's, the most that is
-  known); how long it lasts is in `openai_sound`.
+  known); how long it lasts is in `sound`.
 * A file that is plain text is that text. What has no bound in its bytes, or is only pointed at, makes the input
-  unknown (`openai_files`), and each page of a PDF is a picture beside (`openai_pages`).
+  unknown (`common.files`), and each page of a PDF is a picture beside (`common.pages`).
 """
 
 from __future__ import annotations
 
 import binascii
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from ....calls import Host, read
+from ...common.bodies import compact, is_json, items, plain
+from ...common.files import file, points
 from . import sound
-from .files import file, points
 
 EARLIER_ANSWER_TOKENS = 2
 """What an earlier answer takes more than another message (recorded bills of gpt-5 to gpt-6: the cassettes in the
@@ -40,12 +40,6 @@ ITEM_TOKENS = 8
 
 AUDIO_TOKENS_A_SECOND = 10
 _MOST_AUDIO_TOKENS_A_SECOND = 32
-
-_JSON = (str, dict, list, int, float, tuple, Mapping)
-_PLAIN = frozenset({str, dict, list, int, float, bool, tuple})
-
-MOST = 10_000_000
-"""Above every number of tokens, answers or tool calls that an API takes; keeps costs within 64 bits."""
 
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 _IMAGES = frozenset({"image_url", "input_image", "image", "computer_screenshot", "image_file"})
@@ -84,7 +78,7 @@ class Input:
     def json(self, value: Any, overhead: int = SCHEMA_TOKENS) -> None:
         """Take a value as compact JSON."""
         try:
-            self.texts.append(_compact(value))
+            self.texts.append(compact(value))
         except (TypeError, ValueError, RecursionError):
             self.unknown = True
         self.overhead += overhead
@@ -101,7 +95,7 @@ class Input:
                 else:
                     self._message(message)
                 continue
-            fields = _plain(message)
+            fields = plain(message)
             if isinstance(fields, Mapping):
                 self._message(fields)
             else:
@@ -150,7 +144,7 @@ class Input:
         if type(part) is str:
             self.texts.append(part)
             return
-        fields = part if type(part) is dict else _plain(part)
+        fields = part if type(part) is dict else plain(part)
         if type(fields) is not dict and not isinstance(fields, Mapping):
             self.text(fields)
             return
@@ -244,77 +238,3 @@ class Input:
             self.unknown = True
         else:
             self.texts.append(text)
-
-
-def items(value: object) -> list[Any] | tuple[Any, ...]:
-    """A list as it is, one text or mapping as a list of it, nothing otherwise."""
-    if isinstance(value, (list, tuple)):
-        return value
-    return [value] if isinstance(value, str | Mapping) else ()
-
-
-def is_json(value: object) -> bool:
-    """Whether a value is one that JSON can hold; the SDK's sentinels for "not given" are not."""
-    return type(value) in _PLAIN or value is None or isinstance(value, _JSON) or hasattr(value, "model_dump")
-
-
-def given(body: Mapping[str, Any], name: str) -> Any:
-    """A field of the body, `None` where it is absent or a sentinel for "not given"."""
-    value = body.get(name)
-    return value if is_json(value) else None
-
-
-def text(body: Mapping[str, Any], name: str) -> str | None:
-    """A field that is a text with something in it, else `None`."""
-    value = body.get(name)
-    if type(value) is str:
-        return value or None
-    return value if value is not None and isinstance(value, str) and value else None
-
-
-def whole(body: Mapping[str, Any], name: str) -> int | None:
-    """
-    A field that is a whole number of at least 0, else `None`; what is above `MOST` is as good as that.
-
-    A number in a text counts: many servers read it as one.
-    """
-    value = body.get(name)
-    if type(value) is not int:
-        if isinstance(value, str):
-            value = _number(value)
-        if not isinstance(value, float) or not value.is_integer():
-            return None
-        value = int(value)
-    if value < 0:
-        return None
-    return value if value < MOST else MOST
-
-
-def _number(value: str) -> float | None:
-    try:
-        return float(value)
-    except ValueError:
-        return None
-
-
-def is_body(body: object) -> bool:
-    """Whether a body can be read: a mapping."""
-    return type(body) is dict or isinstance(body, Mapping)
-
-
-def fields(body: object) -> Mapping[str, Any]:
-    """The body, or nothing where it is no mapping."""
-    return body if type(body) is dict or isinstance(body, Mapping) else {}
-
-
-def _plain(value: Any) -> Any:
-    """An SDK object as plain data; what JSON cannot hold (a sentinel) as nothing."""
-    if value is None or isinstance(value, _JSON):
-        return dict(value) if isinstance(value, Mapping) else value
-    try:
-        return value.model_dump(mode="json", exclude_unset=True)
-    except Exception:  # no SDK object, or one that cannot be shown
-        return None
-
-
-_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_plain).encode

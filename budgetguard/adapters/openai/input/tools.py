@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Any
 
 from ....calls import NOTHING, Host, Tools, Usage
+from ...common.bodies import fields, given, items, text, whole
 from .images import image_tokens
-from .messages import fields, given, items, text, whole
 
 TOOL_CALLS = 10
 """Assumed most calls of hosted tools in one response without `max_tool_calls`."""

@@ -1,0 +1,151 @@
+"""
+The requests of Anthropic's API, read as the most that they can use.
+
+Pure functions of the JSON body. They never raise: a field of the wrong type counts as absent, for the API will refuse
+it. `max_tokens` is required and has thinking inside, so an output cap is always stated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from ...calls import NOTHING, UNKNOWN_HOST, UNREAD, Call, Host
+from ..common.bodies import fields, given, is_body, items, text, whole
+from . import tools
+from .prompt import Prompt
+
+KEPT_AN_HOUR = "cache_write_1h_tokens"
+
+COMPACTION_OUTPUT = 32_000
+"""Assumed most output tokens of a summary that the server makes of a long conversation by itself, and bills beside."""
+
+_SCHEMA_PROMPT = 700
+"""Allowed for what the server tells the model of an output format."""
+
+_SURCHARGED = frozenset({"us"})
+"""Values of `inference_geo` that have a price of their own ("global" and "not_available" have not)."""
+
+_ONLY_ASKED = ("claude-2", "claude-3", "claude-instant", "opus-4", "sonnet-4", "haiku-4")
+"""
+Models that think only where a request says so; later ones do by themselves (platform.claude.com, "Thinking" and "What's
+new in Claude Opus 5", read 2026-11-28).
+"""
+
+_RARE = frozenset(
+    {
+        "cache_control",
+        "compaction",
+        "container",
+        "context_management",
+        "fallbacks",
+        "mcp_servers",
+        "output_config",
+        "output_format",
+        "thread",
+        "tool_choice",
+        "tools",
+    }
+)
+
+
+def messages(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
+    """`messages.create`, `parse` and `stream`, those of `beta` included."""
+    if not is_body(body):
+        return UNREAD
+    seen = Prompt()
+    if "system" in body:
+        seen.content(given(body, "system"))
+    seen.messages(given(body, "messages"))
+    model = text(body, "model") or ""
+    geo = text(body, "inference_geo") if "inference_geo" in body else None
+    thinking = fields(given(body, "thinking")) if "thinking" in body else NOTHING
+    capped = whole(body, "max_tokens")
+    if capped is not None:  # with interleaved thinking, the budget of that may be more
+        capped = max(capped, whole(thinking, "budget_tokens") or 0)
+    call = Call(
+        model=model,
+        texts=seen.texts,
+        overhead=seen.overhead,
+        images=seen.images,
+        max_output=capped,
+        stream="stream" in body and body["stream"] is True,
+        tier=_tier(body),
+        region=geo if geo in _SURCHARGED else "",
+        user=text(fields(body["metadata"]), "user_id") if "metadata" in body else None,
+        unknown_input=seen.unknown,
+        thinks=_thinks(thinking, model),
+    )
+    if not _RARE.isdisjoint(body):
+        call = _rare(call, body, seen)
+    return call._replace(kept=KEPT_AN_HOUR) if seen.hour else call
+
+
+def _rare(call: Call, body: Mapping[str, Any], seen: Prompt) -> Call:
+    """The same with what few requests say: tools, schemas, what the server is to add, other models that may answer."""
+    seen.mark(body)
+    seen.tools(given(body, "tools"))
+    for name in ("tool_choice", "mcp_servers", "compaction", "context_management"):
+        if name in body:
+            seen.json(given(body, name))
+    for form in (fields(given(body, "output_config")).get("format"), given(body, "output_format")):
+        if form is not None:
+            seen.json(form, _SCHEMA_PROMPT)
+    hosted = tools.hosted(body, call.model)
+    caps = [whole(entry, "max_tokens") or 0 for entry in map(fields, items(given(body, "fallbacks")))]
+    capped = call.max_output
+    return call._replace(
+        overhead=seen.overhead,
+        images=seen.images,
+        max_output=None if capped is None else max(capped, *caps, 0),
+        tools=hosted.tools,
+        also=hosted.also,
+        fixed={**hosted.fees, **({"output_tokens": COMPACTION_OUTPUT} if hosted.compacts else {})},
+        unknown_input=seen.unknown or _stored(body),
+        others=_others(body),
+        thinks=call.thinks or "fallbacks" in body,
+    )
+
+
+def job(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
+    """What is done later, or elsewhere: a batch's first model, or that of the body or the agent that it names."""
+    body = fields(body)
+    first = next((fields(fields(entry).get("params")) for entry in items(body.get("requests"))), NOTHING)
+    named = (text(part, "model") for part in (body, first, fields(body.get("agent"))))
+    return Call(model=next(filter(None, named), ""), unknown_input=True, user=_user(body))
+
+
+def _user(body: Mapping[str, Any]) -> str | None:
+    return text(fields(body.get("metadata")), "user_id")
+
+
+def _tier(body: Mapping[str, Any]) -> str | None:
+    """Fast mode is a tier here: it has prices of its own. `service_tier` is of capacity that was bought."""
+    if "speed" in body and text(body, "speed") == "fast":
+        return "fast"
+    return text(body, "service_tier") if "service_tier" in body else None
+
+
+def _thinks(thinking: Mapping[str, Any], model: str) -> bool:
+    """Whether a model may think: what it thinks is billed, and streamed in part or not at all."""
+    kind = text(thinking, "type")
+    return kind != "disabled" and (kind is not None or thinks_unasked(model))
+
+
+@lru_cache(maxsize=1024)
+def thinks_unasked(model: str) -> bool:
+    """Whether a model thinks where a request says nothing of it, as its name says; one that is not known may."""
+    return not any(name in model.lower() for name in _ONLY_ASKED)
+
+
+def _stored(body: Mapping[str, Any]) -> bool:
+    """Whether input is billed that stands elsewhere: a conversation that the server keeps, a container's skills."""
+    thread = fields(given(body, "thread"))
+    return text(thread, "type") == "continue" or given(body, "container") is not None
+
+
+def _others(body: Mapping[str, Any]) -> Sequence[str]:
+    """Other models that may answer instead, as far as the body names them ("default" leaves them to the server)."""
+    named = (text(fields(entry), "model") for entry in items(given(body, "fallbacks")))
+    return tuple(dict.fromkeys(filter(None, named)))

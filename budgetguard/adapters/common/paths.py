@@ -1,0 +1,71 @@
+"""Which operation of an API a request asks for, by its method and path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+from urllib.parse import unquote
+
+from ...calls import Endpoint
+
+_CACHED_PATHS = 2_048
+
+Finder: TypeAlias = Callable[[str, str], Endpoint | None]
+"""`find(method, path)`: the endpoint of a request, or `None` if it is not in the table."""
+
+
+def any_place(_endpoint: Endpoint, _segments: Sequence[str]) -> bool:
+    """Wherever a path has it, an operation is the one that it ends in."""
+    return True
+
+
+def finder(
+    endpoints: Sequence[Endpoint],
+    cache: dict[tuple[str, str], Endpoint | None],
+    takes: Callable[[Endpoint, Sequence[str]], bool] = any_place,
+) -> Finder:
+    """What looks requests up in a table, and remembers them; `takes` has a last look at the path of what was found."""
+    longest_first = sorted(endpoints, key=lambda endpoint: (-endpoint.path.count("/"), "{id}" in endpoint.path))
+
+    def look(method: str, path: str) -> Endpoint | None:
+        segments, below = _segments(path)
+        for endpoint in longest_first:
+            if endpoint.method == method and _ends_in(below, endpoint.path):
+                return endpoint if takes(endpoint, segments) else None
+        return None
+
+    def find(method: str, path: str) -> Endpoint | None:
+        try:
+            return cache[method, path]
+        except KeyError:
+            pass
+        if len(cache) >= _CACHED_PATHS:
+            cache.clear()
+        endpoint = cache[method, path] = look(method.upper(), path)
+        return endpoint
+
+    return find
+
+
+def _segments(path: str) -> tuple[Sequence[str], Sequence[str]]:
+    """
+    The segments of a path, and those without the host of an absolute URL.
+
+    Written as servers read it: escapes, doubled slashes, dots and capitals make no difference.
+    """
+    path = path.partition("?")[0].partition("#")[0]
+    _, absolute, rest = path.partition("://")
+    segments: list[str] = []
+    for segment in unquote(rest if absolute else path).lower().split("/"):
+        if segment == "..":
+            del segments[-1:]
+        elif segment not in {"", "."}:
+            segments.append(segment)
+    return segments, segments[1:] if absolute else segments
+
+
+def _ends_in(segments: Sequence[str], template: str) -> bool:
+    """Whether a path ends in an operation: what stands before it is a version, a deployment, or a proxy's own."""
+    parts = template[1:].split("/")
+    tail = segments[-len(parts) :]
+    return len(parts) == len(tail) and all(part in (segment, "{id}") for part, segment in zip(parts, tail, strict=True))
