@@ -299,21 +299,21 @@ def _begin(
     package: Package, wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_async: bool
 ) -> GeneratedCall | None:
     """The request, if it costs money or tells of what does, some ledger covers it, and no call above has its charge."""
-    options = args[1] if len(args) > 1 else kwargs["options"]
-    endpoint = package.dialect.find(options.method, options.url)
-    if endpoint is None:
-        if package.dialect.may_cost(options.method, options.url):
-            _say_uncounted(client, options.url)
-        return None
-    if endpoint.request is None and not is_aside(endpoint):
-        return None
-    if endpoint.free_at_home and host_of(client.base_url.host).openai:
-        return None
     scope = current.get()
     guard = Patches.guard if scope is None and Patches.everywhere and MARK not in client.__dict__ else None
     if guard is None:
         guard = guard_of(client, scope)
     if guard is None or (guard.store is None and not guard.covers(scope)):
+        return None
+    options = args[1] if len(args) > 1 else kwargs["options"]
+    endpoint = package.dialect.find(options.method, options.url)
+    if endpoint is None:
+        if package.dialect.may_cost(options.method, options.url):
+            _say_uncounted(options.url)
+        return None
+    if endpoint.request is None and not is_aside(endpoint):
+        return None
+    if endpoint.free_at_home and host_of(client.base_url.host).openai:
         return None
     request = GeneratedCall(package, wrapped, client, args, kwargs, guard=guard, endpoint=endpoint, is_async=is_async)
     above = charging.get()
@@ -322,12 +322,10 @@ def _begin(
     return request
 
 
-def _say_uncounted(client: Any, path: str) -> None:
+def _say_uncounted(path: str) -> None:
     """Say of an operation that nobody knows that it passes uncounted, once a path."""
-    scope = current.get()
-    guard = guard_of(client, scope)
     path = path.partition("?")[0]
-    if path in _uncounted or len(_uncounted) >= _KEPT_PATHS or guard is None or not guard.covers(scope):
+    if path in _uncounted or len(_uncounted) >= _KEPT_PATHS:
         return
     _uncounted.add(path)
     log.warning(

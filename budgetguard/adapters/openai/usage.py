@@ -170,7 +170,9 @@ def _add(
         if not value:
             continue
         if name in inner:
-            _add(fields(value), inner[name], _INNER, counts)
+            details = fields(value)
+            if any(details.values()):
+                _add(details, inner[name], _INNER, counts)
         elif name in kinds and (counted := number(value) or 0) > 0:
             kind = kinds[name]
             counts[kind] = max(counts.get(kind, 0), counted)
