@@ -14,8 +14,6 @@ from tests.support import servers
 
 
 class _OnServer(StoreContract):
-    units = False
-
     server = ""
 
     @pytest.fixture(autouse=True)
