@@ -168,16 +168,14 @@ def load_args(terms: Sequence[Terms], accounts: Sequence[Carried], entries: Sequ
 
 
 def _noted(said: Hold | Entry) -> str:
-    tags = tuple(said.tags.items()) if said.tags else ()
-    usage = tuple(said.usage.items()) if isinstance(said, Entry) and said.usage else ()
-    return _noted_once(tags, said.provider, said.model, usage)
+    if isinstance(said, Entry) and said.usage:
+        return ledger_json.text(Noted(said.tags, said.provider, said.model, said.usage))
+    return _noted_often(tuple(said.tags.items()), said.provider, said.model)
 
 
 @lru_cache(_CACHED)
-def _noted_once(
-    tags: tuple[tuple[str, str], ...], provider: str, model: str, usage: tuple[tuple[str, int], ...]
-) -> str:
-    return ledger_json.text(Noted(dict(tags), provider, model, dict(usage)))
+def _noted_often(tags: tuple[tuple[str, str], ...], provider: str, model: str) -> str:
+    return ledger_json.text(Noted(dict(tags), provider, model))
 
 
 def reserved(hold: Hold, answer: Row) -> Admitted | Refusal | Stale | Ended | None:
