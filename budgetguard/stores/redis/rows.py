@@ -132,13 +132,18 @@ def _windows(hold: Hold) -> Sequence[str]:
 
 def _used(entry: Entry, accounts: Sequence[Account] = ()) -> str:
     """What an entry used beside dollars; "": what is usual, and no account counts it."""
-    units = entry.units
-    if not units:
-        counting = [account for account in accounts if account.unit != "dollars"]
-        if not counting and not [key for key in entry.accounts if unit_of(key) != "dollars"]:
-            return ""
+    if not entry.units and not _counts_more(accounts, entry.accounts):
+        return ""
     used = entry.amounts()
     return f"t{used['tokens']}r{used['requests']}"
+
+
+def _counts_more(accounts: Sequence[Account], keys: Sequence[str]) -> bool:
+    """Whether one of these counts more than dollars."""
+    for account in accounts:
+        if account.unit != "dollars":
+            return True
+    return bool(keys) and any(unit_of(key) != "dollars" for key in keys)
 
 
 def renew_args(holds: Sequence[Hold]) -> Row:
@@ -196,14 +201,15 @@ def reserved(hold: Hold, answer: Row) -> Admitted | Refusal | Stale | Ended | No
 
 def _standing(hold: Hold, sums: Sequence[Any], amount: Nano, units: Amounts) -> tuple[Balance, ...]:
     """How the accounts of a hold stand that stood so, windows included, before this much was placed on each."""
-    accounts = hold.accounts
-    if len(accounts) == 1 and not accounts[0].window and not units:
-        return (Balance(accounts[0].key, _whole(sums[0]), _whole(sums[1]) + amount),)
-    placed = {each.key: amount if each.unit == "dollars" else units.get(each.unit, 0) for each in accounts}
-    found = []
-    for account, settled, held in zip(accounts, sums[::2], sums[1::2], strict=True):
-        more = placed[account.key] + sum([placed.get(key, 0) for key in account.window])
-        found.append(Balance(account.key, _whole(settled), _whole(held) + more))
+    placed = {"dollars": amount, **units} if units else {"dollars": amount}
+    found, at = [], 0
+    for account in hold.accounts:
+        more = placed.get(account.unit, 0)
+        for key in account.window:
+            if any(key == each.key for each in hold.accounts):
+                more += placed.get(account.unit, 0)
+        found.append(Balance(account.key, _whole(sums[at]), _whole(sums[at + 1]) + more))
+        at += 2
     return tuple(found)
 
 
@@ -216,12 +222,15 @@ def _settled(answer: Row, hold: Hold, entry: Entry) -> Settled | Conflict:
     kind, cost, *sums = answer
     if kind == 2:
         return Conflict(cost, beside_dollars(_told(sums)))
-    accounts = hold.accounts
-    if len(accounts) == 1 and len(sums) == 2:
-        return Settled(cost, kind == 1, (Balance(accounts[0].key, _whole(sums[0]), _whole(sums[1])),))
-    keys = (*ends_of(hold), *entry.accounts, *_windows(hold))
+    windows = _windows(hold)
+    if not (windows or entry.accounts) and len(sums) == 2 * len(hold.accounts):  # each account once, and no other
+        told = []
+        for at, account in enumerate(hold.accounts):
+            told.append(Balance(account.key, _whole(sums[2 * at]), _whole(sums[2 * at + 1])))
+        return Settled(cost, kind == 1, tuple(told))
+    keys = (*ends_of(hold), *entry.accounts, *windows)
     stood = {key: Balance(key, _whole(sums[2 * at]), _whole(sums[2 * at + 1])) for at, key in enumerate(keys)}
-    named = [_summed([stood[key] for key in (each.key, *each.window)]) for each in accounts]
+    named = [_summed([stood[key] for key in (each.key, *each.window)]) for each in hold.accounts]
     return Settled(cost, kind == 1, (*named, *[stood[key] for key in entry.accounts]))
 
 

@@ -7,13 +7,9 @@
 -- Answers, for a hold that is there: 1 (placed by this) or 6 (before), its amount, of each account what is settled and
 -- held with its window (before this was placed), and what it holds in other units.
 local REAP, REAP_MORE, REAP_MOST = 4, 64, 2048
-local id, amount, least, useful = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local id, dollars = ARGV[1], {tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])}
 local now, lib, wanted = clock(ARGV[2]), nil, nil
 local accounts_at = 12 + 2 * ARGV[10]
-
-local function is_due(from, to)
-  return #call('ZRANGEBYSCORE', DUE, from, format('%d', to), 'LIMIT', 0, 1) > 0
-end
 
 -- What an account and those of its window have settled and held; and whether it is there.
 local function standing(at)
@@ -34,25 +30,22 @@ local function told(sum, at, field)
   return parts
 end
 
-local function all_told()
-  local at, sums = accounts_at, {}
-  for _ = 1, ARGV[11] do
-    local settled, held = standing(at)
-    sums[#sums + 1] = told(settled, at, 's')
-    sums[#sums + 1] = told(held, at, 'h')
-    at = at + 8 + ARGV[at + 7]
-  end
-  return sums
-end
-
-if is_due('-inf', now) or is_due(format('%d', LATER), LATER + now) then
+if call('ZCOUNT', DUE, '-inf', format('%d', now)) + call('ZCOUNT', DUE, '4503599627370496', format('%d', LATER + now)) > 0 then
   lib = library()
   lib.reap(now, REAP)
 end
 if call('EXISTS', HOLD .. id) == 1 then
   lib = lib or library()
   local row = lib.known(id, now)
-  if row and row[1] == 'O' then return {6, row[3], all_told(), lib.told(row[8])} end
+  if row and row[1] == 'O' then
+    local at, sums = accounts_at, {}
+    for number = 1, ARGV[11] do
+      local settled, held = standing(at)
+      sums[2 * number - 1], sums[2 * number] = told(settled, at, 's'), told(held, at, 'h')
+      at = at + 8 + ARGV[at + 7]
+    end
+    return {6, row[3], sums, lib.told(row[8])}
+  end
   if row then return {4} end
 end
 
@@ -72,8 +65,8 @@ if ARGV[9] ~= '' then
   end
 end
 
-local function grant(most, fewest, enough, limit, share, settled, held)
-  local available = limit - settled - held
+local function grant(want, limit, share, settled, held)
+  local most, fewest, enough, available = want[1], want[2], want[3], limit - settled - held
   if not fewest then return most <= available and most or nil end
   if fewest > available then return nil end
   local unspent = limit - settled
@@ -82,15 +75,10 @@ local function grant(most, fewest, enough, limit, share, settled, held)
   return math.min(most, math.max(part, enough, fewest), available)
 end
 
-local function room(unit, ...)
-  if unit then return grant(wanted[unit][1], wanted[unit][2], wanted[unit][3], ...) end
-  return grant(amount, least, useful, ...)
-end
-
 -- The amount that the hold may take and what beside it, or the refusal of the first account without room; the accounts,
 -- how they stand, and which are to be made.
 local function admit(at)
-  local granted, beside, keys, sums, new = amount, nil, {}, {}, nil
+  local granted, beside, keys, sums, new = dollars[1], nil, {}, {}, nil
   if wanted then
     beside = {}
     for unit, each in pairs(wanted) do beside[unit] = each[1] end
@@ -104,14 +92,16 @@ local function admit(at)
       new[key] = new[key] or ARGV[at + 6]
     end
     keys[number] = key
-    sums[2 * number - 1], sums[2 * number] = told(settled, at, 's'), told(held, at, 'h')
+    sums[2 * number - 1] = settled < EXACT and settled or told(settled, at, 's')
+    sums[2 * number] = held < EXACT and held or told(held, at, 'h')
     if limit and enforce ~= 'observe' then
       if enforce == 'soft' then
         if settled + held >= limit then return nil, {3, number - 1, settled, held, settled < limit and 1 or 0} end
       else
         local share, unit = tonumber(ARGV[at + 3]), wanted and lib.unit(key)
-        local most = room(unit, limit, share, settled, held)
-        if not most then return nil, {3, number - 1, settled, held, room(unit, limit, share, settled, 0) and 1 or 0} end
+        local want = unit and wanted[unit] or dollars
+        local most = grant(want, limit, share, settled, held)
+        if not most then return nil, {3, number - 1, settled, held, grant(want, limit, share, settled, 0) and 1 or 0} end
         if unit then beside[unit] = math.min(beside[unit], most) elseif most < granted then granted = most end
       end
     end

@@ -7,19 +7,43 @@
 -- Answers, for each, 0 or 1 (late), the cost, and what each of these accounts has settled and held then, each as a
 -- number or as a list whose sum it is; or 2, and the cost and what beside it that stand.
 local now, place, answers, lib = clock(ARGV[1]), 2, {}, nil
-local at_ms, LARGE, USUAL = format('%d', now), 1e15, {t = 0, r = 1}
+local at_ms, LARGE = format('%d', now), 1e15
+
+-- A call like most: alone, with an open hold, and nothing but dollars on the accounts that were held.
+if ARGV[4] == '' and #ARGV == 12 + 2 * ARGV[9] and tonumber(ARGV[3]) <= LARGE then
+  local id, cost = ARGV[2], tonumber(ARGV[3])
+  local packed = call('GET', HOLD .. id)
+  local row = packed and unpacked(packed)
+  if row and row[1] == 'O' and row[2] > now and not row[8] then
+    local held, settled, left, answer = format('%d', 0 - row[3]), {}, {}, {0, cost}
+    call('ZREM', DUE, id)
+    call('SET', HOLD .. id, pack({'S', now, cost, ARGV[5], row[6], ARGV[7]}))
+    call('ZADD', ENTRIES, at_ms, id)
+    for _, key in ipairs(row[6]) do
+      settled[key] = call('HINCRBY', ACCOUNT .. key, 's', ARGV[3])
+      left[key] = call('HINCRBY', ACCOUNT .. key, 'h', held)
+    end
+    for at = 13, #ARGV, 2 do
+      local sum, rest = settled[ARGV[at]], left[ARGV[at]]
+      if not sum or sum >= EXACT or rest >= EXACT then
+        local sums = call('HMGET', ACCOUNT .. ARGV[at], 's', 'h')
+        sum, rest = {sums[1] or '0'}, {sums[2] or '0'}
+      end
+      answer[at - 10], answer[at - 9] = sum, rest
+    end
+    return {answer}
+  end
+end
 
 -- What many settlements change together is changed once, at the end: accounts, and the leases that they draw on. And
--- how an account stood before is read once.
+-- how an account stood before is read once: {settled, held}, in digits.
 local spent, given, drawn_on, stood = {}, {}, {}, {}
 
 local function book(sums, key)
+  local field, amount = 's', spent[key]
+  if sums == given then field, amount = 'h', 0 - given[key] end
+  call('HINCRBY', ACCOUNT .. key, field, format('%d', amount))
   stood[key] = nil
-  if sums == spent then
-    call('HINCRBY', ACCOUNT .. key, 's', format('%d', spent[key]))
-  else
-    call('HINCRBY', ACCOUNT .. key, 'h', format('%d', 0 - given[key]))
-  end
 end
 
 local function add(sums, key, amount)
@@ -47,11 +71,8 @@ end
 local function tell(answer, from, to, step)
   for at = from, to, step do
     local key = ARGV[at]
-    local sums = stood[key]
-    if not sums then
-      sums = call('HMGET', ACCOUNT .. key, 's', 'h')
-      stood[key] = sums
-    end
+    local sums = stood[key] or call('HMGET', ACCOUNT .. key, 's', 'h')
+    stood[key] = sums
     answer[#answer + 1] = total(sums[1] or '0', spent[key] or 0)
     answer[#answer + 1] = total(sums[2] or '0', 0 - (given[key] or 0))
   end
@@ -70,22 +91,18 @@ local function expired(id, row)
   return lib.expire(id, row, now)
 end
 
-local function is_due(row)
-  return row and row[1] ~= 'S' and row[2] <= now
-end
-
 -- Make a lease smaller by what one of its calls used.
 local function draw(id, cost, used)
   lib = lib or library()
   local row = drawn_on[id] or lib.read(id)
-  if is_due(row) then row = expired(id, row) end
+  if row and row[1] ~= 'S' and row[2] <= now then row = expired(id, row) end
   local kind = row and row[1]
   if kind ~= 'O' and (kind ~= 'S' or row[4] ~= 'expired') then return end
   local keys, beside = lib.parts(row)
   local drawn, more = math.min(cost, row[3]), lib.counted(keys, beside)
   row[3] = row[3] - drawn
   for unit, amount in pairs(more or {}) do
-    more[unit] = math.min((used or USUAL)[unit], amount)
+    more[unit] = math.min(used and used[unit] or (unit == 'r' and 1 or 0), amount)
     beside[unit] = amount - more[unit]
   end
   if kind == 'O' then count(given, keys, 1, drawn, more) else count(spent, keys, -1, drawn, more) end
@@ -116,20 +133,6 @@ local function is_full(from, to, step, cost, used)
   return false
 end
 
-local function is_large(cost, used)
-  return cost > LARGE or (used and (used.t > LARGE or used.r > LARGE))
-end
-
--- What stands, where a settlement is repeated: whether it says the same, and what it answers.
-local function standing(row, cost, used)
-  local beside = row[7] or USUAL
-  local tokens, requests = beside.t or 0, beside.r or 1
-  if row[3] ~= cost or tokens ~= (used or USUAL).t or requests ~= (used or USUAL).r then
-    return false, {2, row[3], 't', tokens, 'r', requests}
-  end
-  return true, {string.find(' ' .. row[4] .. ' ', ' late ', 1, true) and 1 or 0, cost}
-end
-
 while place <= #ARGV do
   local id, cost, used, flags, manual, said = ARGV[place], tonumber(ARGV[place + 1]), nil, ARGV[place + 3], ARGV[place + 4], ARGV[place + 5]
   local beside_end, charged, beside = ARGV[place + 6], tonumber(ARGV[place + 7]), tonumber(ARGV[place + 8])
@@ -145,8 +148,8 @@ while place <= #ARGV do
   put(id)
   local packed = call('GET', HOLD .. id)
   local row = packed and unpacked(packed) or nil
-  if is_due(row) then row = expired(id, row) end
-  if is_large(cost, used) and not (row and row[1] == 'S') then
+  if row and row[1] ~= 'S' and row[2] <= now then row = expired(id, row) end
+  if (cost > LARGE or used and (used.t > LARGE or used.r > LARGE)) and not (row and row[1] == 'S') then
     if is_full(first, more - 1, 2, cost, used) or is_full(more, more + beside - 1, 1, cost, used) then
       finish()
       return redis.error_reply('AMOUNT an account has taken all that it can count')
@@ -154,7 +157,12 @@ while place <= #ARGV do
   end
   local late, keys, stands, answer = false, nil, true, nil
   if row and row[1] == 'S' and row[4] ~= 'expired' then
-    stands, answer = standing(row, cost, used)
+    local usual = {t = 0, r = 1}
+    local said, booked = used or usual, row[7] or usual
+    local tokens, requests = booked.t or 0, booked.r or 1
+    stands = row[3] == cost and tokens == said.t and requests == said.r
+    answer = stands and {string.find(' ' .. row[4] .. ' ', ' late ', 1, true) and 1 or 0, cost}
+      or {2, row[3], 't', tokens, 'r', requests}
   else
     if row and row[1] ~= 'E' then
       late, keys = row[1] == 'S', row[1] == 'O' and row[6] or row[5]
