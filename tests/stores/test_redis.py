@@ -89,7 +89,7 @@ class _OnServer(StoreContract):
         begin = f"budgetguard:{{{self.namespace}}}:"
         assert " ".join([f"{name} {key.removeprefix(begin)}" for name, key, *_ in own]) == (
             "ZCOUNT d ZCOUNT d EXISTS h:call HMGET a:account HINCRBY a:account SET h:call ZADD d "
-            "GET h:call ZREM d SET h:call ZADD e HINCRBY a:account HINCRBY a:account"
+            "GET h:call HINCRBY a:account HINCRBY a:account ZREM d SET h:call ZADD e"
         )
 
     def test_any_text_is_the_id_of_a_hold(self, store: Store) -> None:

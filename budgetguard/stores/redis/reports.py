@@ -75,9 +75,8 @@ def all_terms(read: Read, prefix: str, after: str | None) -> Iterator[Terms]:
 
 def holds(read: Read, now_ms: Millis) -> Iterator[OpenHold]:
     """Those that are open and not due; the ones in other units than dollars have later places."""
-    for first, last in ((now_ms, LATER), (LATER + now_ms, "+inf")):
-        found = _open_holds(read, f"({first}", f"({last}" if last == LATER else str(last))
-        yield from [hold for hold in found if hold is not None]
+    for first, last in ((f"({now_ms}", f"({LATER}"), (f"({LATER + now_ms}", "+inf")):
+        yield from [hold for hold in _open_holds(read, first, last) if hold is not None]
 
 
 def _open_holds(read: Read, first: str, last: str) -> Iterator[OpenHold | None]:

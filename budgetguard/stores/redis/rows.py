@@ -43,7 +43,11 @@ _UNITS: dict[bytes, Unit] = {b"t": "tokens", b"r": "requests"}
 
 
 class Noted(NamedTuple):
-    """What a hold or an entry tells people, and scripts do not look at. Its names are short, as there are many."""
+    """
+    What a hold or an entry tells people, and scripts do not look at. Its names are short, as there are many of them.
+
+    The version before reads the first three always.
+    """
 
     t: Mapping[str, str]
     """Tags."""
@@ -201,7 +205,9 @@ def reserved(hold: Hold, answer: Row) -> Admitted | Refusal | Stale | Ended | No
 
 def _standing(hold: Hold, sums: Sequence[Any], amount: Nano, units: Amounts) -> tuple[Balance, ...]:
     """How the accounts of a hold stand that stood so, windows included, before this much was placed on each."""
-    placed = {"dollars": amount, **units} if units else {"dollars": amount}
+    if len(hold.accounts) == 1 and not units and not hold.accounts[0].window:
+        return (Balance(hold.accounts[0].key, _whole(sums[0]), _whole(sums[1]) + amount),)
+    placed = {"dollars": amount, **units}
     found, at = [], 0
     for account in hold.accounts:
         more = placed.get(account.unit, 0)
@@ -219,15 +225,13 @@ def settled(answers: Sequence[Row], settlements: Iterable[tuple[Hold, Entry]]) -
 
 
 def _settled(answer: Row, hold: Hold, entry: Entry) -> Settled | Conflict:
+    if len(answer) == 4 and len(hold.accounts) == 1:  # one account, and nothing more to tell
+        key, [kind, cost, spent, left] = hold.accounts[0].key, answer
+        return Settled(cost, kind == 1, (Balance(key, _whole(spent), _whole(left)),))
     kind, cost, *sums = answer
     if kind == 2:
         return Conflict(cost, beside_dollars(_told(sums)))
     windows = _windows(hold)
-    if not (windows or entry.accounts) and len(sums) == 2 * len(hold.accounts):  # each account once, and no other
-        told = []
-        for at, account in enumerate(hold.accounts):
-            told.append(Balance(account.key, _whole(sums[2 * at]), _whole(sums[2 * at + 1])))
-        return Settled(cost, kind == 1, tuple(told))
     keys = (*ends_of(hold), *entry.accounts, *windows)
     stood = {key: Balance(key, _whole(sums[2 * at]), _whole(sums[2 * at + 1])) for at, key in enumerate(keys)}
     named = [_summed([stood[key] for key in (each.key, *each.window)]) for each in hold.accounts]

@@ -4,9 +4,9 @@
 --   <prefix>t:<key>  hash: v version, b body                              <prefix>t  zset of the keys, by name
 --   <prefix>h:<id>   what became of a hold, packed (below)                <prefix>d  zset of ids by due_ms
 --                                                                         <prefix>e  zset of ids by the entry's at_ms
---   {"O", due, amount, placed, charge, keys, said, beside}    open
---   {"E", due, lapsed}                                        ended without an entry, if 1 by itself; forgotten when due
---   {"S", at, cost, flags, keys, said, beside}                its entry
+--   {"O", due, amount, placed, charge, keys, said, beside}   open
+--   {"E", due, lapsed}                       ended without an entry, if 1 by itself; forgotten when due
+--   {"S", at, cost, flags, keys, said, beside}               its entry
 --
 -- Amount and cost are dollars, keys those of the accounts in dollars. `beside` is there if there is more to say:
 -- {t = tokens, r = requests, k = all keys in their order, with 0 for the next of those in dollars}; without an account

@@ -2,8 +2,8 @@
 --{common}
 local lib = library()
 -- ARGV: now, how many terms, how many accounts; terms: key, version, whether there is a body, body; accounts: key,
--- end_ms or '', pruned; then for every entry: id, at_ms, cost, what it used beside dollars ('' or as in 't520r1'), flags,
--- what was said, how many keys, keys.
+-- end_ms or '', pruned; then for every entry: id, at_ms, cost, what it used beside dollars ('' or as in 't520r1'),
+-- flags, what was said, how many keys, keys.
 local now, terms, accounts, place = clock(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), 4
 
 local function need(key)

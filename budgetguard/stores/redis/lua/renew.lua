@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 --{common}
--- ARGV: now, and for every hold: id, amount, what it holds beside dollars ('' or as in 't520r1'), ttl, charge, said, how
--- many accounts; then for each of them: key, end_ms.
+-- ARGV: now, and for every hold: id, amount, what it holds beside dollars ('' or as in 't520r1'), ttl, charge, said,
+-- how many accounts; then for each of them: key, end_ms.
 -- Answers 1 for each that counts for its ttl from now, 0 for one that has ended.
 local now, place, answers, lib = clock(ARGV[1]), 2, {}, library()
 

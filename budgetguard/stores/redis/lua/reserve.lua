@@ -1,8 +1,9 @@
 #!lua
 --{common}
--- ARGV: id, now, amount, least, useful, ttl, charge, said, what is wanted in other units of the accounts, terms, accounts;
--- then for every one of the terms: key, version; for every account: key, limit, enforce, share, start_ms, end_ms,
--- over_ms, windows, the keys of its window. Other units: '' or 't5000:100:0r1::0', each with amount, least, useful.
+-- ARGV: id, now, amount, least, useful, ttl, charge, said, what is wanted in other units of the accounts, terms,
+-- accounts; then for every one of the terms: key, version; for every account: key, limit, enforce, share, start_ms,
+-- end_ms, over_ms, windows, the keys of its window. Other units: '' or 't5000:100:0r1::0', each with amount, least (or
+-- nothing) and useful.
 -- All checks come before the first write, but for what is reaped.
 -- Answers, for a hold that is there: 1 (placed by this) or 6 (before), its amount, of each account what is settled and
 -- held with its window (before this was placed), and what it holds in other units.
@@ -26,11 +27,14 @@ end
 local function told(sum, at, field)
   if sum < EXACT then return sum end
   local parts = {call('HGET', ACCOUNT .. ARGV[at], field) or '0'}
-  for each = at + 8, at + 7 + ARGV[at + 7] do parts[#parts + 1] = call('HGET', ACCOUNT .. ARGV[each], field) or '0' end
+  for each = at + 8, at + 7 + ARGV[at + 7] do
+    parts[#parts + 1] = call('HGET', ACCOUNT .. ARGV[each], field) or '0'
+  end
   return parts
 end
 
-if call('ZCOUNT', DUE, '-inf', format('%d', now)) + call('ZCOUNT', DUE, '4503599627370496', format('%d', LATER + now)) > 0 then
+local due = call('ZCOUNT', DUE, '-inf', format('%d', now))
+if due > 0 or call('ZCOUNT', DUE, format('%d', LATER), format('%d', LATER + now)) > 0 then
   lib = library()
   lib.reap(now, REAP)
 end
@@ -101,7 +105,9 @@ local function admit(at)
         local share, unit = tonumber(ARGV[at + 3]), wanted and lib.unit(key)
         local want = unit and wanted[unit] or dollars
         local most = grant(want, limit, share, settled, held)
-        if not most then return nil, {3, number - 1, settled, held, grant(want, limit, share, settled, 0) and 1 or 0} end
+        if not most then
+          return nil, {3, number - 1, settled, held, grant(want, limit, share, settled, 0) and 1 or 0}
+        end
         if unit then beside[unit] = math.min(beside[unit], most) elseif most < granted then granted = most end
       end
     end
@@ -149,7 +155,7 @@ if #keys > 1 then -- an account that is named twice is charged once
   end
   keys = once
 end
-local due = now + tonumber(ARGV[6])
+due = now + tonumber(ARGV[6])
 local row = {'O', due, granted, now, tonumber(ARGV[7]), keys, ARGV[8]}
 if beside then
   lib.fill(row, keys, beside)

@@ -1,37 +1,56 @@
 #!lua flags=allow-oom
 --{common}
--- ARGV: now, and for every settlement: id, cost, what was used beside dollars ('' or as in 't520r1'), flags, manual, said,
--- end_ms of the accounts beside, charged, beside, told, leases; then for every account that is charged: key, end_ms; the
--- keys of those beside; those of others of which the caller wants to be told; the ids of the leases.
+-- ARGV: now, and for every settlement: id, cost, what was used beside dollars ('' or as in 't520r1'), flags, manual,
+-- said, end_ms of the accounts beside, charged, beside, told, leases; then for every account that is charged: key,
+-- end_ms; the keys of those beside; those of others of which the caller wants to be told; the ids of the leases.
 -- What was spent is booked also when the server has no room for more.
 -- Answers, for each, 0 or 1 (late), the cost, and what each of these accounts has settled and held then, each as a
 -- number or as a list whose sum it is; or 2, and the cost and what beside it that stand.
 local now, place, answers, lib = clock(ARGV[1]), 2, {}, nil
 local at_ms, LARGE = format('%d', now), 1e15
 
--- A call like most: alone, with an open hold, and nothing but dollars on the accounts that were held.
-if ARGV[4] == '' and #ARGV == 12 + 2 * ARGV[9] and tonumber(ARGV[3]) <= LARGE then
-  local id, cost = ARGV[2], tonumber(ARGV[3])
-  local packed = call('GET', HOLD .. id)
+-- A call like most: alone, with an open hold, and dollars only. What its commands answer is nearly all that is told.
+local function settle_alone(id, cost, row, first, last)
+  local held, settled, left, keys = format('%d', 0 - row[3]), {}, {}, row[6]
+  for _, key in ipairs(keys) do
+    settled[key] = call('HINCRBY', ACCOUNT .. key, 's', ARGV[3])
+    left[key] = call('HINCRBY', ACCOUNT .. key, 'h', held)
+  end
+  if first <= last then -- accounts beside
+    keys = {}
+    for at = first, last do
+      local key = ARGV[at]
+      if not settled[key] then
+        if call('EXISTS', ACCOUNT .. key) == 0 then library().make(key, ARGV[8]) end
+        settled[key] = call('HINCRBY', ACCOUNT .. key, 's', ARGV[3])
+        left[key] = tonumber(call('HGET', ACCOUNT .. key, 'h') or 0)
+        keys[#keys + 1] = key
+      end
+    end
+    for _, key in ipairs(row[6]) do keys[#keys + 1] = key end
+  end
+  call('ZREM', DUE, id)
+  call('SET', HOLD .. id, pack({'S', now, cost, ARGV[5], keys, ARGV[7]}))
+  call('ZADD', ENTRIES, at_ms, id)
+  local answer, at = {0, cost}, 13
+  while at <= last do
+    local sum, rest = settled[ARGV[at]], left[ARGV[at]]
+    if not sum or sum >= EXACT or rest >= EXACT then
+      local sums = call('HMGET', ACCOUNT .. ARGV[at], 's', 'h')
+      sum, rest = {sums[1] or '0'}, {sums[2] or '0'}
+    end
+    answer[#answer + 1] = sum
+    answer[#answer + 1] = rest
+    at = at + (at < first and 2 or 1)
+  end
+  return {answer}
+end
+
+if ARGV[4] == '' and #ARGV == 12 + 2 * ARGV[9] + ARGV[10] and tonumber(ARGV[3]) <= LARGE then
+  local packed = call('GET', HOLD .. ARGV[2])
   local row = packed and unpacked(packed)
   if row and row[1] == 'O' and row[2] > now and not row[8] then
-    local held, settled, left, answer = format('%d', 0 - row[3]), {}, {}, {0, cost}
-    call('ZREM', DUE, id)
-    call('SET', HOLD .. id, pack({'S', now, cost, ARGV[5], row[6], ARGV[7]}))
-    call('ZADD', ENTRIES, at_ms, id)
-    for _, key in ipairs(row[6]) do
-      settled[key] = call('HINCRBY', ACCOUNT .. key, 's', ARGV[3])
-      left[key] = call('HINCRBY', ACCOUNT .. key, 'h', held)
-    end
-    for at = 13, #ARGV, 2 do
-      local sum, rest = settled[ARGV[at]], left[ARGV[at]]
-      if not sum or sum >= EXACT or rest >= EXACT then
-        local sums = call('HMGET', ACCOUNT .. ARGV[at], 's', 'h')
-        sum, rest = {sums[1] or '0'}, {sums[2] or '0'}
-      end
-      answer[at - 10], answer[at - 9] = sum, rest
-    end
-    return {answer}
+    return settle_alone(ARGV[2], tonumber(ARGV[3]), row, 13 + 2 * ARGV[9], #ARGV)
   end
 end
 
@@ -134,7 +153,8 @@ local function is_full(from, to, step, cost, used)
 end
 
 while place <= #ARGV do
-  local id, cost, used, flags, manual, said = ARGV[place], tonumber(ARGV[place + 1]), nil, ARGV[place + 3], ARGV[place + 4], ARGV[place + 5]
+  local id, cost, used = ARGV[place], tonumber(ARGV[place + 1]), nil
+  local flags, manual, said = ARGV[place + 3], ARGV[place + 4], ARGV[place + 5]
   local beside_end, charged, beside = ARGV[place + 6], tonumber(ARGV[place + 7]), tonumber(ARGV[place + 8])
   local others, leases = tonumber(ARGV[place + 9]), tonumber(ARGV[place + 10])
   if ARGV[place + 2] ~= '' then
@@ -165,13 +185,10 @@ while place <= #ARGV do
       or {2, row[3], 't', tokens, 'r', requests}
   else
     if row and row[1] ~= 'E' then
-      late, keys = row[1] == 'S', row[1] == 'O' and row[6] or row[5]
-      local held = nil
-      if row[1] == 'O' and row[8] or late and row[7] then
-        lib = lib or library()
-        keys, held = lib.parts(row)
-        if held.k then used = used or {t = 0, r = 1} end
-      end
+      lib, late = lib or library(), row[1] == 'S'
+      local held
+      keys, held = lib.parts(row)
+      if held and held.k then used = used or {t = 0, r = 1} end
       if late then count(spent, keys, -1, row[3], held) else count(given, keys, 1, row[3], held) end
       call('ZREM', late and ENTRIES or DUE, id)
     else

@@ -1,8 +1,8 @@
 #!lua flags=no-writes,allow-oom
 --{common}
 local lib = library()
--- ARGV: the first due_ms and the last, in the way of ZRANGEBYSCORE, how many to pass over, how many. For each id: due_ms,
--- and of an open hold also amount, placed_ms, what was said, keys, what it holds beside dollars.
+-- ARGV: the first place and the last, in the way of ZRANGEBYSCORE, how many to pass over, how many. For each id:
+-- due_ms, and of an open hold also amount, placed_ms, what was said, keys, what it holds beside dollars.
 local found = {}
 for _, id in ipairs(call('ZRANGEBYSCORE', DUE, ARGV[1], ARGV[2], 'LIMIT', ARGV[3], ARGV[4])) do
   local row = lib.read(id)
