@@ -18,6 +18,9 @@ T = TypeVar("T")
 
 _Change = Callable[[Any], Any]
 
+_line = json.JSONEncoder(separators=(",", ":")).encode
+"""One for all: `json.dumps` makes one each time, which takes as long as its work."""
+
 _NEEDED: Any = object()
 """The default of a field that has none."""
 
@@ -46,7 +49,7 @@ def plain(value: Any) -> dict[str, Any]:
 
 def text(value: Any) -> str:
     """The same as one line of ASCII."""
-    return json.dumps(plain(value), separators=(",", ":"))
+    return _line(plain(value))
 
 
 def read(kind: type[T], data: Mapping[str, Any]) -> T:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import uuid
+from itertools import takewhile
+from typing import Any
 
 import pytest
+import redis
 
-from budgetguard.ledger import Account, Admitted, Balance, Entry, Hold, Store, new_id
+from budgetguard.ledger import Account, Admitted, Balance, Carried, Entry, Hold, Store, Wanted, new_id
 from budgetguard.stores import open_store
+from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.testing.clock import StoppedClock
 from budgetguard.testing.contract import StoreContract
 from tests.support import servers
 
 
 class _OnServer(StoreContract):
-    units = False
-
     server = ""
 
     @pytest.fixture(autouse=True)
@@ -43,6 +45,52 @@ class _OnServer(StoreContract):
         clock.advance(1)
         assert store.balances(["account"]) == [Balance("account", 2 * total, 0)]
         assert list(store.accounts("account")) == [Balance("account", 2 * total, 0)]
+
+    def test_balances_of_outcomes_are_exact_beyond_that(self, store: Store, clock: StoppedClock) -> None:
+        """Also with a window, and where many are settled together."""
+        memory = MemoryStore(clock=clock)
+        account = Account("account", window=("earlier", "account"))
+        tokens = Account("roll/2#tokens", window=("roll/1#tokens",))
+        for books in (store, memory):
+            books.load(accounts=[Carried("earlier", None, 2**60 + 1), Carried("roll/1#tokens", None, 2**60 + 1)])
+        amounts = [8 * 10**15 + 1, 2 * 10**15, 7 * 10**15]
+        holds = [Hold(new_id(), (account, tokens), each, units={"tokens": Wanted(each)}) for each in amounts]
+        plain = [Hold(new_id(), (Account("account"),), each) for each in amounts]
+        more = ("account", "beside", "beside")
+        settlements = [(each, Entry(each.id, each.amount, more, units={"tokens": 7})) for each in holds]
+
+        def same(operation: str, *args: Any) -> None:
+            told, specified = [getattr(books, operation)(*args) for books in (store, memory)]
+            pairs = zip(told, specified, strict=True) if isinstance(told, list) else [(told, specified)]
+            for one, other in pairs:
+                assert (one, one.balances) == (other, other.balances)
+
+        for each in [*holds, *holds, *plain]:
+            same("reserve", each)
+        same("settle", *settlements[0])
+        same("settle_many", settlements)
+        for each in [*plain, *plain]:
+            same("settle", each, Entry(each.id, min(each.amount, 10**15)))
+
+    def test_a_plain_call_is_two_steps_of_a_few_commands(self, store: Store) -> None:
+        """What outcomes say of balances takes none, and other units have no key of their own."""
+        url = servers.running(self.server).replace("valkey://", "redis://")
+        account = Account("account", limit=100)
+        assert isinstance(store.reserve(Hold(new_id(), (account,), 10)), Admitted)
+        held = Hold("call", (account,), 10)
+        with redis.Redis.from_url(url) as client, client.monitor() as monitor:
+            store.reserve(held)
+            store.settle(held, Entry("call", 7))
+            client.echo("over")
+            seen = list(takewhile(lambda each: each["command"] != "ECHO over", monitor.listen()))
+        steps = [each for each in seen if each["command"].startswith("EVALSHA")]
+        own = [each["command"].split() for each in seen if each["client_type"] == "lua"]
+        assert len(steps) == 2
+        begin = f"budgetguard:{{{self.namespace}}}:"
+        assert " ".join([f"{name} {key.removeprefix(begin)}" for name, key, *_ in own]) == (
+            "ZCOUNT d ZCOUNT d EXISTS h:call HMGET a:account HINCRBY a:account SET h:call ZADD d "
+            "GET h:call HINCRBY a:account HINCRBY a:account ZREM d SET h:call ZADD e"
+        )
 
     def test_any_text_is_the_id_of_a_hold(self, store: Store) -> None:
         """Lone surrogates among it, which have no place in UTF-8."""

@@ -33,7 +33,6 @@ class OnSQLite(Stores):
 
 class OnValkey(Stores):
     server = "valkey"
-    units = False
 
     def make(self) -> Store:
         return open_store(servers.running(self.server), namespace=uuid.uuid4().hex, clock=self.clock)
@@ -44,6 +43,7 @@ class OnRedis(OnValkey):
 
 
 class OnPostgres(OnValkey):
+    units = False
     server = "postgres"
 
 

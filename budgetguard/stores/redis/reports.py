@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from ...ledger import (
+    Amounts,
     Balance,
     Carried,
     Difference,
@@ -19,6 +20,7 @@ from ...ledger import (
     OpenHold,
     Query,
     Terms,
+    unit_of,
 )
 from ..encoding import from_raw, key_range, raw
 from ..rules import matches
@@ -26,6 +28,9 @@ from .rows import entry_of, open_hold_of, terms_of
 
 PAGE = 500
 """Rows read at a time."""
+
+LATER = 2**52
+"""How much later than they are due holds stand that count more than dollars: see `common.lua`."""
 
 CHECKS = 3
 """How often what differs is looked at."""
@@ -68,11 +73,17 @@ def all_terms(read: Read, prefix: str, after: str | None) -> Iterator[Terms]:
             yield terms
 
 
-def open_holds(read: Read, first: str) -> Iterator[OpenHold | None]:
-    """The holds that are due from a time on, in ZRANGEBYSCORE's way; `None` for an id that has ended."""
+def holds(read: Read, now_ms: Millis) -> Iterator[OpenHold]:
+    """Those that are open and not due; the ones in other units than dollars have later places."""
+    for first, last in ((f"({now_ms}", f"({LATER}"), (f"({LATER + now_ms}", "+inf")):
+        yield from [hold for hold in _open_holds(read, first, last) if hold is not None]
+
+
+def _open_holds(read: Read, first: str, last: str) -> Iterator[OpenHold | None]:
+    """The holds in places from the first to the last, in ZRANGEBYSCORE's way; `None` for an id that has ended."""
     passed = 0
     while True:
-        rows = read("reports/holds", first, passed, PAGE)
+        rows = read("reports/holds", first, last, passed, PAGE)
         for row in rows:
             yield open_hold_of(row) if len(row) > 2 else None
         if len(rows) < PAGE:
@@ -111,11 +122,14 @@ def check(read: Read) -> list[Difference]:
 def _differences(read: Read) -> list[Difference]:
     sums: dict[str, list[int]] = {}
     for entry in _entries(read, Query(), 0):
+        used = entry.amounts()
         for key in entry.accounts:
-            sums.setdefault(key, [0, 0])[0] += entry.cost
-    for hold in open_holds(read, "-inf"):
-        for key in () if hold is None else hold.accounts:
-            sums.setdefault(key, [0, 0])[1] += hold.amount if hold is not None else 0
+            sums.setdefault(key, [0, 0])[0] += used[unit_of(key)]
+    for hold in _open_holds(read, "-inf", "+inf"):
+        if hold is not None:
+            amounts: Amounts = {**hold.units, "dollars": hold.amount}
+            for key in hold.accounts:
+                sums.setdefault(key, [0, 0])[1] += amounts[unit_of(key)]
     books = {}
     for key, settled, _, held, _, _, pruned in _keyed("", None, lambda a, b: read("reports/accounts", "0", a, b, PAGE)):
         books[from_raw(key)] = int(settled) - int(pruned), int(held), int(pruned)

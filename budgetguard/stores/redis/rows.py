@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
+from ... import ledger_json
 from ...ledger import (
+    NO_USAGE,
     Account,
     Admitted,
+    Amounts,
     Balance,
     Carried,
     Conflict,
@@ -22,13 +25,37 @@ from ...ledger import (
     Settled,
     Stale,
     Terms,
+    Unit,
+    Wanted,
+    beside_dollars,
+    unit_of,
 )
-from ..encoding import from_raw, raw, tags_json, usage_json
+from ...money import Nano
+from ..encoding import from_raw, raw
 from ..rules import ends_of, final_flags, last_end
 
 Row = list[Any]
 
 _CACHED = 4096
+
+_UNITS: dict[bytes, Unit] = {b"t": "tokens", b"r": "requests"}
+"""What a script calls the units beside dollars: by their first letters."""
+
+
+class Noted(NamedTuple):
+    """
+    What a hold or an entry tells people, and scripts do not look at. Its names are short, as there are many of them.
+
+    The version before reads the first three always.
+    """
+
+    t: Mapping[str, str]
+    """Tags."""
+    p: str
+    """Provider."""
+    m: str
+    """Model."""
+    u: Mapping[str, int] = NO_USAGE
 
 
 def id_arg(hold_id: str) -> str | bytes:
@@ -38,15 +65,30 @@ def id_arg(hold_id: str) -> str | bytes:
 
 def reserve_args(hold: Hold, now: str) -> Row:
     """A hold as `reserve.lua` reads it."""
-    least, said = "" if hold.least is None else hold.least, _said(hold)
+    least, noted = "" if hold.least is None else hold.least, _noted(hold)
     charge = 1 if hold.on_expire == "charge" else 0
+    wanted = "".join([_wanted(unit, hold.wanted(unit)) for unit in _units(hold)])
     counts = (len(hold.terms), len(hold.accounts))
-    args: Row = [id_arg(hold.id), now, hold.amount, least, hold.useful, hold.ttl_ms, charge, said, *counts]
+    args: Row = [id_arg(hold.id), now, hold.amount, least, hold.useful, hold.ttl_ms, charge, noted, wanted, *counts]
     for key, version in hold.terms:
         args += (raw(key), version)
     for account in hold.accounts:
         args += _account(account)
     return args
+
+
+def _units(hold: Hold) -> Iterable[Unit]:
+    """What the accounts of a hold count beside dollars."""
+    found: Iterable[Unit] = ()
+    for account in hold.accounts:
+        if account.unit != "dollars":
+            found = dict.fromkeys([*found, account.unit])
+    return found
+
+
+def _wanted(unit: Unit, wanted: Wanted) -> str:
+    least = "" if wanted.least is None else wanted.least
+    return f"{unit[0]}{wanted.amount}:{least}:{wanted.useful}"
 
 
 @lru_cache(_CACHED)
@@ -69,17 +111,43 @@ def settle_args(hold: Hold, entry: Entry) -> Row:
     """A settlement as `settle.lua` reads it."""
     flags = final_flags(entry, late=False) if "expired" in entry.flags else entry.flags
     manual = 1 if "manual" in flags else 0
-    ends = ends_of(hold)
+    ends, windows = ends_of(hold), _windows(hold)
     end_ms = last_end(hold) if entry.accounts else None
-    counts = ("" if end_ms is None else end_ms, len(ends), len(entry.accounts), len(hold.leases))
-    args: Row = [id_arg(hold.id), entry.cost, " ".join(sorted(flags)), manual, _said_of(entry), *counts]
+    said = (_used(entry, hold.accounts), " ".join(sorted(flags)), manual, _noted(entry))
+    counts = ("" if end_ms is None else end_ms, len(ends), len(entry.accounts), len(windows), len(hold.leases))
+    args: Row = [id_arg(hold.id), entry.cost, *said, *counts]
     for key, end in ends.items():
         args += (raw(key), "" if end is None else end)
-    if entry.accounts:
-        args += map(raw, entry.accounts)
+    if entry.accounts or windows:
+        args += map(raw, (*entry.accounts, *windows))
     if hold.leases:
         args += map(id_arg, hold.leases)
     return args
+
+
+def _windows(hold: Hold) -> Sequence[str]:
+    """The keys that are in the windows of a hold's accounts."""
+    found: Sequence[str] = ()
+    for account in hold.accounts:
+        if account.window:
+            found = (*found, *account.window)
+    return found
+
+
+def _used(entry: Entry, accounts: Sequence[Account] = ()) -> str:
+    """What an entry used beside dollars; "": what is usual, and no account counts it."""
+    if not entry.units and not _counts_more(accounts, entry.accounts):
+        return ""
+    used = entry.amounts()
+    return f"t{used['tokens']}r{used['requests']}"
+
+
+def _counts_more(accounts: Sequence[Account], keys: Sequence[str]) -> bool:
+    """Whether one of these counts more than dollars."""
+    for account in accounts:
+        if account.unit != "dollars":
+            return True
+    return bool(keys) and any(unit_of(key) != "dollars" for key in keys)
 
 
 def renew_args(holds: Sequence[Hold]) -> Row:
@@ -87,7 +155,8 @@ def renew_args(holds: Sequence[Hold]) -> Row:
     args: Row = []
     for hold in holds:
         ends, charge = ends_of(hold), 1 if hold.on_expire == "charge" else 0
-        args += (id_arg(hold.id), hold.amount, hold.ttl_ms, charge, _said(hold), len(ends))
+        beside = "".join([f"{unit[0]}{hold.wanted(unit).amount}" for unit in _units(hold)])
+        args += (id_arg(hold.id), hold.amount, beside, hold.ttl_ms, charge, _noted(hold), len(ends))
         for key, end in ends.items():
             args += (raw(key), "" if end is None else end)
     return args
@@ -102,29 +171,30 @@ def load_args(terms: Sequence[Terms], accounts: Sequence[Carried], entries: Sequ
         args += (raw(account.key), "" if account.end_ms is None else account.end_ms, account.pruned)
     for entry in entries:
         keys, flags = dict.fromkeys(entry.accounts), " ".join(sorted(entry.flags))
-        args += (id_arg(entry.hold_id), entry.at_ms, entry.cost, flags, _said_of(entry), len(keys), *map(raw, keys))
+        args += (id_arg(entry.hold_id), entry.at_ms, entry.cost, _used(entry), flags, _noted(entry))
+        args += (len(keys), *map(raw, keys))
     return args
 
 
-def _said(hold: Hold) -> str:
-    return f'{{"t":{tags_json(hold.tags)},{_names(hold.provider, hold.model)}}}'
-
-
-def _said_of(entry: Entry) -> str:
-    usage = usage_json(entry.usage) if entry.usage else "{}"
-    return f'{{"t":{tags_json(entry.tags)},{_names(entry.provider, entry.model)},"u":{usage}}}'
+def _noted(said: Hold | Entry) -> str:
+    if isinstance(said, Entry) and said.usage:
+        return ledger_json.text(Noted(said.tags, said.provider, said.model, said.usage))
+    return _noted_often(tuple(said.tags.items()), said.provider, said.model)
 
 
 @lru_cache(_CACHED)
-def _names(provider: str, model: str) -> str:
-    return f'"p":{json.dumps(provider)},"m":{json.dumps(model)}'
+def _noted_often(tags: tuple[tuple[str, str], ...], provider: str, model: str) -> str:
+    return ledger_json.text(Noted(dict(tags), provider, model))
 
 
 def reserved(hold: Hold, answer: Row) -> Admitted | Refusal | Stale | Ended | None:
     """What `reserve.lua` answers; `None`: ask again."""
     kind = answer[0]
     if kind == 1:
-        return Admitted(answer[1])
+        amount, units = answer[1], _told(answer[3]) if len(answer) > 3 else {}
+        return Admitted(amount, units, _standing(hold, answer[2], amount, units))
+    if kind == 6:
+        return Admitted(answer[1], _told(answer[3]), _standing(hold, answer[2], 0, {}))
     if kind == 2:
         return Stale(answer[1], tuple(map(terms_of, answer[2])))
     if kind == 3:
@@ -133,10 +203,56 @@ def reserved(hold: Hold, answer: Row) -> Admitted | Refusal | Stale | Ended | No
     return Ended() if kind == 4 else None
 
 
-def settled(answers: Sequence[int]) -> list[Settled | Conflict]:
+def _standing(hold: Hold, sums: Sequence[Any], amount: Nano, units: Amounts) -> tuple[Balance, ...]:
+    """How the accounts of a hold stand that stood so, windows included, before this much was placed on each."""
+    if len(hold.accounts) == 1 and not units and not hold.accounts[0].window:
+        return (Balance(hold.accounts[0].key, _whole(sums[0]), _whole(sums[1]) + amount),)
+    placed = {"dollars": amount, **units}
+    found, at = [], 0
+    for account in hold.accounts:
+        more = placed.get(account.unit, 0)
+        for key in account.window:
+            if any(key == each.key for each in hold.accounts):
+                more += placed.get(account.unit, 0)
+        found.append(Balance(account.key, _whole(sums[at]), _whole(sums[at + 1]) + more))
+        at += 2
+    return tuple(found)
+
+
+def settled(answers: Sequence[Row], settlements: Iterable[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
     """What `settle.lua` answers."""
-    pairs = zip(answers[::2], answers[1::2], strict=True)
-    return [Conflict(cost) if kind == 2 else Settled(cost, kind == 1) for kind, cost in pairs]
+    return [_settled(answer, *each) for answer, each in zip(answers, settlements, strict=True)]
+
+
+def _settled(answer: Row, hold: Hold, entry: Entry) -> Settled | Conflict:
+    if len(answer) == 4 and len(hold.accounts) == 1:  # one account, and nothing more to tell
+        key, [kind, cost, spent, left] = hold.accounts[0].key, answer
+        return Settled(cost, kind == 1, (Balance(key, _whole(spent), _whole(left)),))
+    kind, cost, *sums = answer
+    if kind == 2:
+        return Conflict(cost, beside_dollars(_told(sums)))
+    windows = _windows(hold)
+    keys = (*ends_of(hold), *entry.accounts, *windows)
+    stood = {key: Balance(key, _whole(sums[2 * at]), _whole(sums[2 * at + 1])) for at, key in enumerate(keys)}
+    named = [_summed([stood[key] for key in (each.key, *each.window)]) for each in hold.accounts]
+    return Settled(cost, kind == 1, (*named, *[stood[key] for key in entry.accounts]))
+
+
+def _summed(balances: Sequence[Balance]) -> Balance:
+    """The first, with the others in its window."""
+    if len(balances) == 1:
+        return balances[0]
+    return Balance(balances[0].key, sum([each.settled for each in balances]), sum([each.held for each in balances]))
+
+
+def _whole(sum_: Any) -> int:
+    """A sum as scripts answer it: a number, or its parts, where it is more than Lua keeps exact."""
+    return sum_ if isinstance(sum_, int) else sum(map(int, sum_))
+
+
+def _told(told: Sequence[Any]) -> dict[Unit, int]:
+    """What a script tells of units beside dollars."""
+    return {_UNITS[unit]: amount for unit, amount in zip(told[::2], told[1::2], strict=True)}
 
 
 def terms_of(row: Row) -> Terms:
@@ -146,18 +262,21 @@ def terms_of(row: Row) -> Terms:
 
 def entry_of(row: Row) -> Entry:
     """A row of `entries.lua`."""
-    hold_id, at_ms, cost, flags, said, keys = row
-    told = json.loads(said)
-    accounts = tuple(map(from_raw, keys))
-    words = frozenset(flags.decode().split())
-    return Entry(from_raw(hold_id), cost, accounts, at_ms, told["t"], told["p"], told["m"], told.get("u", {}), words)
+    hold_id, at_ms, cost, flags, said, keys, used = row
+    noted, words = _read(said), frozenset(flags.decode().split())
+    accounts, units = tuple(map(from_raw, keys)), beside_dollars(_told(used))
+    return Entry(from_raw(hold_id), cost, accounts, at_ms, noted.t, noted.p, noted.m, noted.u, words, units)
 
 
 def open_hold_of(row: Row) -> OpenHold:
     """A row of `holds.lua` that is an open hold."""
-    hold_id, due, amount, placed, said, keys = row
-    told = json.loads(said)
-    return OpenHold(from_raw(hold_id), amount, tuple(map(from_raw, keys)), placed, due, told["t"], told["p"], told["m"])
+    hold_id, due, amount, placed, said, keys, held = row
+    noted, accounts = _read(said), tuple(map(from_raw, keys))
+    return OpenHold(from_raw(hold_id), amount, accounts, placed, due, noted.t, noted.p, noted.m, _told(held))
+
+
+def _read(said: bytes) -> Noted:
+    return ledger_json.read(Noted, json.loads(said))
 
 
 def time_arg(now_ms: Millis | None) -> str:

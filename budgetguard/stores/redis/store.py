@@ -41,7 +41,7 @@ from ..deadlines import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, Deadlines
 from ..encoding import raw
 from ..memory.reports import add_up
 from ..remote import journal_home
-from ..rules import dollars_only, require_amount, require_amounts, require_rows
+from ..rules import require_amounts, require_entry, require_hold, require_rows
 from . import reports
 from .lane import Elsewhere, Lane
 from .link import (
@@ -128,8 +128,7 @@ class RedisStore:
 
     def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
         """Place a hold on all of its accounts, or on none."""
-        require_amount(hold.amount, "a hold")
-        dollars_only((hold,))
+        require_hold(hold)
         args, until_s = reserve_args(hold, self._now()), 0.0
         while True:
             outcome = reserved(hold, self._call("reserve", args, self._reserve_s))
@@ -142,14 +141,15 @@ class RedisStore:
     def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
         """End a hold at its true cost and record the entry, once."""
         args = (self._now(), *self._settle_args(hold, entry))
-        answer = settled(self._call("settle", args, self._settle_s))[0]
+        [answer] = settled(self._call("settle", args, self._settle_s), [(hold, entry)])
         self._recent.add(args[1:])
         return answer
 
     def settle_many(self, settlements: Sequence[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
         """`settle` for each of these, in this order, in one step."""
         args = [arg for hold, entry in settlements for arg in self._settle_args(hold, entry)]
-        answers = settled(self._step(self._clients.change, "settle", (self._now(), *args))) if args else []
+        said = self._step(self._clients.change, "settle", (self._now(), *args)) if args else []
+        answers = settled(said, settlements)
         self._confirm()
         self._recent.add(args, len(settlements))
         return answers
@@ -161,7 +161,6 @@ class RedisStore:
     def renew(self, holds: Sequence[Hold]) -> list[bool]:
         """Have these holds count for another ttl, in one step; whether each does."""
         require_amounts(holds)
-        dollars_only(holds)
         if not holds:
             return []
         answers = self._step(self._clients.change, "renew", (self._now(), *renew_args(holds)))
@@ -199,9 +198,7 @@ class RedisStore:
 
     def holds(self) -> list[OpenHold]:
         """Holds that are open and not expired, the oldest first."""
-        now = self.now_ms()
-        found = [hold for hold in reports.open_holds(self._read, f"({now}") if hold is not None]
-        return sorted(found, key=lambda hold: (hold.placed_ms, hold.id))
+        return sorted(reports.holds(self._read, self.now_ms()), key=lambda hold: (hold.placed_ms, hold.id))
 
     def entries(self, query: Query = EVERYTHING) -> Iterator[Entry]:
         """The history, the oldest first: in the order of (time, hold id)."""
@@ -238,7 +235,6 @@ class RedisStore:
     ) -> None:
         """Put these rows on the books as they are, in one step."""
         require_rows(accounts, entries)
-        dollars_only((), [*[each.key for each in accounts], *[key for entry in entries for key in entry.accounts]])
         self._step(self._clients.change, "load", (self._now(), *load_args(terms, accounts, entries)))
 
     def examine(self) -> list[str]:
@@ -260,8 +256,7 @@ class RedisStore:
         return self._step(self._clients.read, name, args, READ_S)
 
     def _settle_args(self, hold: Hold, entry: Entry) -> list[Any]:
-        require_amount(entry.cost, "a cost")
-        dollars_only((hold,), entry.accounts)
+        require_entry(entry)
         return settle_args(hold, entry)
 
     def _call(self, name: str, args: Sequence[Any], timeout_s: float) -> Any:

@@ -4,13 +4,19 @@
 --   <prefix>t:<key>  hash: v version, b body                              <prefix>t  zset of the keys, by name
 --   <prefix>h:<id>   what became of a hold, packed (below)                <prefix>d  zset of ids by due_ms
 --                                                                         <prefix>e  zset of ids by the entry's at_ms
---   {"O", due, amount, placed, charge, keys, said}    open
---   {"E", due, lapsed}                                ended without an entry, if 1 by itself; forgotten when due
---   {"S", at, cost, flags, keys, said}                its entry
+--   {"O", due, amount, placed, charge, keys, said, beside}   open
+--   {"E", due, lapsed}                       ended without an entry, if 1 by itself; forgotten when due
+--   {"S", at, cost, flags, keys, said, beside}               its entry
+--
+-- Amount and cost are dollars, keys those of the accounts in dollars. `beside` is there if there is more to say:
+-- {t = tokens, r = requests, k = all keys in their order, with 0 for the next of those in dollars}; without an account
+-- that counts them there is no `k`. A hold with one is in <prefix>d LATER than it is due. So scripts of versions that
+-- knew dollars only, which may run beside these, find what they know where they know it, and end no hold of which they
+-- know a part.
 --
 -- Lua has doubles, exact to 2^53: amounts and times are below that, and sums are kept in parts that are. They are
 -- written with %d, for Lua's own way of writing a number has 14 digits, and a "-0".
-local P, KEEP_MS, EXACT = KEYS[1], 86400000, 2 ^ 53
+local P, KEEP_MS, EXACT, LATER = KEYS[1], 86400000, 2 ^ 53, 2 ^ 52
 local call, pack, unpacked, format = redis.call, cmsgpack.pack, cmsgpack.unpack, string.format
 local HOLD, ACCOUNT, DUE, ENTRIES = P .. 'h:', P .. 'a:', P .. 'd', P .. 'e'
 
@@ -40,10 +46,96 @@ local function library()
     call('ZADD', DUE, format('%d', due), id)
   end
 
-  function it.add(keys, settled, held)
+  function it.write_open(id, row)
+    it.write(id, row)
+    call('ZADD', DUE, format('%d', row[8] and row[2] + LATER or row[2]), id)
+  end
+
+  -- What an account counts beside dollars, by its key: 't', 'r', or nil.
+  function it.unit(key)
+    if string.sub(key, -7) == '#tokens' then return 't' end
+    return string.sub(key, -9) == '#requests' and 'r' or nil
+  end
+
+  -- The amount that an account counts, of dollars and what is beside them.
+  function it.amount(key, dollars, beside)
+    local unit = beside and it.unit(key)
+    return unit and beside[unit] or dollars
+  end
+
+  -- What a caller says of other units, such as 't520r1'; '': nothing.
+  function it.said(text)
+    if text == '' then return nil end
+    local beside = {}
+    for unit, amount in string.gmatch(text, '(%a)(%d+)') do beside[unit] = tonumber(amount) end
+    return beside
+  end
+
+  -- And how it is told: {'t', 520, 'r', 1}.
+  function it.told(beside)
+    local told = {}
+    for _, unit in ipairs({'t', 'r'}) do
+      if beside and beside[unit] then
+        told[#told + 1] = unit
+        told[#told + 1] = beside[unit]
+      end
+    end
+    return told
+  end
+
+  -- The keys of an open hold or an entry, in their order, and what it counts beside dollars.
+  function it.parts(row)
+    local at = row[1] == 'O' and 6 or 5
+    local keys, beside = row[at], row[at + 2]
+    if not (beside and beside.k) then return keys, beside end
+    local all, place = {}, 0
+    for number, key in ipairs(beside.k) do
+      if key == 0 then
+        place = place + 1
+        key = keys[place]
+      end
+      all[number] = key
+    end
+    return all, beside
+  end
+
+  -- Put keys, and what is counted beside dollars, into an open hold or an entry.
+  function it.fill(row, keys, beside)
+    local dollars, order = {}, {}
+    for number, key in ipairs(keys) do
+      order[number] = it.unit(key) and key or 0
+      if order[number] == 0 then dollars[#dollars + 1] = key end
+    end
+    if #dollars < #keys then
+      beside.k = order
+    elseif beside and (row[1] == 'O' or (beside.t == 0 and beside.r == 1)) then
+      beside = nil
+    end
+    local at = row[1] == 'O' and 6 or 5
+    row[at], row[at + 2] = dollars, beside
+    return row
+  end
+
+  -- Of what is beside dollars: what some of these accounts count, or nil.
+  function it.counted(keys, beside)
+    local found = nil
+    for _, key in ipairs(beside and beside.k and keys or {}) do
+      local unit = it.unit(key)
+      if unit then
+        found = found or {}
+        found[unit] = beside[unit]
+      end
+    end
+    return found
+  end
+
+  -- Add what an open hold or an entry counts for, so many times each, to what its accounts have settled and hold.
+  function it.add(row, settled, held)
+    local keys, beside = it.parts(row)
     for _, key in ipairs(keys) do
-      if settled ~= 0 then call('HINCRBY', ACCOUNT .. key, 's', format('%d', settled)) end
-      if held ~= 0 then call('HINCRBY', ACCOUNT .. key, 'h', format('%d', held)) end
+      local amount = it.amount(key, row[3], beside)
+      if settled * amount ~= 0 then call('HINCRBY', ACCOUNT .. key, 's', format('%d', settled * amount)) end
+      if held * amount ~= 0 then call('HINCRBY', ACCOUNT .. key, 'h', format('%d', held * amount)) end
     end
   end
 
@@ -60,11 +152,11 @@ local function library()
   function it.expire(id, row, now)
     local due = row[2]
     if row[1] == 'O' then
-      local amount, keys = row[3], row[6]
-      local charge = row[5] == 1 and amount > 0
-      it.add(keys, charge and amount or 0, 0 - amount)
+      local beside = row[8] or {}
+      local charge = row[5] == 1 and (row[3] > 0 or (beside.t or 0) > 0 or (beside.r or 0) > 0)
+      it.add(row, charge and 1 or 0, -1)
       if charge then
-        row = {'S', due, amount, 'expired', keys, row[7]}
+        row = {'S', due, row[3], 'expired', row[6], row[7], row[8]}
         it.write(id, row)
         call('ZREM', DUE, id)
         call('ZADD', ENTRIES, format('%d', due), id)
@@ -87,9 +179,30 @@ local function library()
     return row
   end
 
+  -- Up to so many ids that are due (-1: all), in the order of (due, id).
+  function it.due(now, most)
+    local ids = call('ZRANGEBYSCORE', DUE, '-inf', format('%d', now), 'LIMIT', 0, most)
+    local more = call('ZRANGEBYSCORE', DUE, format('%d', LATER), format('%d', LATER + now), 'LIMIT', 0, most)
+    if #more == 0 then return ids end
+    local due = {}
+    for _, id in ipairs(ids) do due[id] = tonumber(call('ZSCORE', DUE, id)) end
+    for _, id in ipairs(more) do
+      due[id] = call('ZSCORE', DUE, id) - LATER
+      ids[#ids + 1] = id
+    end
+    table.sort(ids, function(one, other)
+      if due[one] ~= due[other] then return due[one] < due[other] end
+      return one < other
+    end)
+    if most >= 0 then
+      for at = #ids, most + 1, -1 do ids[at] = nil end
+    end
+    return ids
+  end
+
   -- Clear away up to so many of what is due; how many there were.
   function it.reap(now, most)
-    local ids = call('ZRANGEBYSCORE', DUE, '-inf', format('%d', now), 'LIMIT', 0, most)
+    local ids = it.due(now, most)
     for _, id in ipairs(ids) do
       local row = it.read(id)
       if row then it.expire(id, row, now) else call('ZREM', DUE, id) end
@@ -104,14 +217,15 @@ local function library()
       local sum = parts[#parts] + amount
       if sum < EXACT then parts[#parts] = sum else parts[#parts + 1] = amount end
     end
-    for _, id in ipairs(call('ZRANGEBYSCORE', DUE, '-inf', format('%d', now))) do
+    for _, id in ipairs(it.due(now, -1)) do
       local row = it.read(id)
       if row and row[1] == 'O' then
-        local charge = row[5] == 1 and row[3] or 0
-        for _, key in ipairs(row[6]) do
+        local keys, beside = it.parts(row)
+        for _, key in ipairs(keys) do
+          local amount = it.amount(key, row[3], beside)
           found[key] = found[key] or {{0}, {0}}
-          add(found[key][1], charge)
-          add(found[key][2], row[3])
+          add(found[key][1], row[5] == 1 and amount or 0)
+          add(found[key][2], amount)
         end
       end
     end

@@ -2,7 +2,8 @@
 --{common}
 local lib = library()
 -- ARGV: now, how many terms, how many accounts; terms: key, version, whether there is a body, body; accounts: key,
--- end_ms or '', pruned; then for every entry: id, at_ms, cost, flags, what was said, how many keys, keys.
+-- end_ms or '', pruned; then for every entry: id, at_ms, cost, what it used beside dollars ('' or as in 't520r1'),
+-- flags, what was said, how many keys, keys.
 local now, terms, accounts, place = clock(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), 4
 
 local function need(key)
@@ -37,27 +38,29 @@ local function give_way(id)
   if not row then return true end
   if row[1] == 'S' then
     if row[4] ~= 'expired' then return false end
-    lib.add(row[5], 0 - row[3], 0)
+    lib.add(row, -1, 0)
     call('ZREM', ENTRIES, id)
     return true
   end
-  if row[1] == 'O' then lib.add(row[6], 0, 0 - row[3]) end
+  if row[1] == 'O' then lib.add(row, 0, -1) end
   call('ZREM', DUE, id)
   return true
 end
 
 while place <= #ARGV do
-  local id, at_ms, cost, count = ARGV[place], ARGV[place + 1], ARGV[place + 2], tonumber(ARGV[place + 5])
+  local id, at_ms, cost, count = ARGV[place], ARGV[place + 1], tonumber(ARGV[place + 2]), tonumber(ARGV[place + 6])
   if give_way(id) then
     local keys = {}
-    for at = place + 6, place + 5 + count do
+    for at = place + 7, place + 6 + count do
       need(ARGV[at])
-      call('HINCRBY', ACCOUNT .. ARGV[at], 's', cost)
       keys[#keys + 1] = ARGV[at]
     end
-    lib.write(id, {'S', tonumber(at_ms), tonumber(cost), ARGV[place + 3], keys, ARGV[place + 4]})
+    local row = {'S', tonumber(at_ms), cost, ARGV[place + 4], keys, ARGV[place + 5]}
+    lib.fill(row, keys, lib.said(ARGV[place + 3]))
+    lib.add(row, 1, 0)
+    lib.write(id, row)
     call('ZADD', ENTRIES, at_ms, id)
   end
-  place = place + 6 + count
+  place = place + 7 + count
 end
 return 1

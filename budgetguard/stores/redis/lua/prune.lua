@@ -5,8 +5,11 @@ local lib = library()
 local ids = call('ZRANGEBYSCORE', ENTRIES, '-inf', '(' .. ARGV[1], 'LIMIT', 0, ARGV[2])
 for _, id in ipairs(ids) do
   local row = lib.read(id)
-  for _, key in ipairs(row[5]) do
-    if call('EXISTS', ACCOUNT .. key) == 1 then call('HINCRBY', ACCOUNT .. key, 'p', format('%d', row[3])) end
+  local keys, beside = lib.parts(row)
+  for _, key in ipairs(keys) do
+    if call('EXISTS', ACCOUNT .. key) == 1 then
+      call('HINCRBY', ACCOUNT .. key, 'p', format('%d', lib.amount(key, row[3], beside)))
+    end
   end
   call('DEL', HOLD .. id)
   call('ZREM', ENTRIES, id)

@@ -7,7 +7,7 @@ local needed = {}
 for _, id in ipairs(call('ZRANGE', DUE, 0, -1)) do
   local row = lib.read(id)
   if row and row[1] == 'O' then
-    for _, key in ipairs(row[6]) do needed[key] = true end
+    for _, key in ipairs((lib.parts(row))) do needed[key] = true end
   end
 end
 local before, last = tonumber(ARGV[1]), false

@@ -10,10 +10,10 @@ if row and row[1] == 'E' then
 end
 if row and row[1] == 'S' then
   if row[4] ~= 'expired' then return 0 end
-  lib.add(row[5], 0 - row[3], 0)
+  lib.add(row, -1, 0)
   call('ZREM', ENTRIES, id)
 elseif row then
-  lib.add(row[6], 0, 0 - row[3])
+  lib.add(row, 0, -1)
 end
 lib.forget_at(id, now + KEEP_MS, 0)
 return 1

@@ -2,7 +2,7 @@
 --{common}
 local lib = library()
 -- ARGV: since_ms, until_ms, after_ms, after_id (or ''), how many.
--- For each, in the order of (at_ms, id): id, at_ms, cost, flags, what was said, keys.
+-- For each, in the order of (at_ms, id): id, at_ms, cost, flags, what was said, keys, what it used beside dollars.
 local all, first = ENTRIES, 0
 if ARGV[4] ~= '' then
   local rank = call('ZRANK', all, ARGV[4])
@@ -22,6 +22,7 @@ local found = {}
 for _, id in ipairs(call('ZRANGE', all, first, first + tonumber(ARGV[5]) - 1)) do
   local row = lib.read(id)
   if last and row[2] >= last then break end
-  found[#found + 1] = {id, row[2], row[3], row[4], row[6], row[5]}
+  local keys, beside = lib.parts(row)
+  found[#found + 1] = {id, row[2], row[3], row[4], row[6], keys, lib.told(beside)}
 end
 return found
