@@ -11,9 +11,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from urllib.parse import unquote, urlsplit
 
 from ...concurrency.interrupts import interruption
@@ -40,6 +39,7 @@ from ...ledger import (
     Total,
     nothing_lives,
 )
+from ..base import know_resting
 from ..combiner import Combiner, Gate, Operation, WouldWait
 from ..deadlines import (
     CHANGE_S,
@@ -67,6 +67,9 @@ EVERYTHING = Query()
 
 BUSY_S = 0.005
 """How long to wait for a program that does not use the gate before one looks again."""
+
+FORK_S = 10.0
+"""How long a fork waits for a store's transaction or report to end, in seconds."""
 
 
 class SQLiteStore:
@@ -98,8 +101,10 @@ class SQLiteStore:
         """The directory where settlements wait while this file cannot be reached."""
         self.living: Callable[[Store], Sequence[Hold]] = nothing_lives
         """The holds whose calls live, whatever the clock says."""
+        self._forking: ExitStack | None = None
+        """While the process forks: what has locked the connections, which are closed."""
         self._start()
-        _stores.add(self)
+        know_resting(self)
 
     @classmethod
     def from_url(cls, url: str, *, namespace: str = "default", clock: Clock = time.time) -> SQLiteStore:
@@ -241,6 +246,28 @@ class SQLiteStore:
         self._combiner = Combiner(self._gate, self._run, self._is_prompt)
         self._books: SQLiteBooks | None = None
 
+    # A connection must not be there while the process forks: the child would think that it holds the parent's locks on
+    # the file. So they are closed first, and both sides open new ones when they need them.
+
+    def _before_fork(self) -> None:
+        with ExitStack() as stack, suppress(StoreError):  # one that is in use all the same is told of in the child
+            stack.enter_context(self._file.all_locked(FORK_S))
+            self._file.close()
+            self._forking = stack.pop_all()
+
+    def _after_fork_in_parent(self) -> None:
+        if self._forking is not None:
+            self._forking.close()
+            self._forking = None
+
+    def _after_fork(self) -> None:
+        """In a forked child: what is open or locked is the parent's."""
+        if self._forking is None:
+            self._file.abandon()
+        self._after_fork_in_parent()
+        self._gate.drop()
+        self._start()
+
     def _is_prompt(self, durable: bool) -> bool:
         """Whether an operation would neither wait for the disk nor open, free or copy anything first."""
         file = self._file
@@ -324,44 +351,3 @@ def _begin_later(execute: Execute, batch: list[Operation], error: sqlite3.Operat
         else:
             return
     raise error
-
-
-# A connection must not be there while the process forks: the child would think that it holds the parent's locks on
-# the file. So every store closes its connections first, and both sides open new ones when they need them.
-
-_stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
-
-_forking: list[tuple[SQLiteStore, ExitStack, bool]] = []
-
-FORK_S = 10.0
-"""How long a fork waits for a store's transaction or report to end, in seconds."""
-
-
-def _before_fork() -> None:
-    for store in list(_stores):
-        stack = ExitStack()
-        try:
-            stack.enter_context(store._file.all_locked(FORK_S))
-        except StoreError:
-            _forking.append((store, stack, False))
-        else:
-            store._file.close()
-            _forking.append((store, stack, True))
-
-
-def _after_in_parent() -> None:
-    while _forking:
-        _forking.pop()[1].close()
-
-
-def _after_in_child() -> None:
-    while _forking:
-        store, stack, closed = _forking.pop()
-        stack.close()
-        if not closed:
-            store._file.abandon()
-        store._gate.drop()
-        store._start()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
