@@ -51,10 +51,10 @@ from ..deadlines import (
 )
 from ..permissions import UNSETTLED
 from ..rules import (
-    dollars_only,
-    require_amount,
     require_amounts,
     require_costs,
+    require_entry,
+    require_hold,
     require_rows,
 )
 from . import reports
@@ -136,22 +136,18 @@ class SQLiteStore:
     @askable
     def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
         """Place a hold on all of its accounts, or on none."""
-        require_amount(hold.amount, "a hold")
-        dollars_only((hold,))
+        require_hold(hold)
         return self._combiner.submit(SQLiteBooks.reserve, (hold,), durable=False, timeout_s=self._reserve_s)
 
     @askable
     def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
         """End a hold at its true cost and record the entry, once."""
-        require_amount(entry.cost, "a cost")
-        dollars_only((hold,), entry.accounts)
+        require_entry(entry)
         return self._combiner.submit(SQLiteBooks.settle, (hold, entry), durable=True, timeout_s=self._settle_s)
 
     def settle_many(self, settlements: Sequence[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
         """`settle` for each of these, in this order, in one transaction."""
         require_costs(entry for _, entry in settlements)
-        for hold, entry in settlements:
-            dollars_only((hold,), entry.accounts)
         return self._combiner.submit(SQLiteBooks.settle_many, (settlements,), durable=True, timeout_s=CHANGE_S)
 
     @askable
@@ -171,7 +167,6 @@ class SQLiteStore:
     def renew(self, holds: Sequence[Hold]) -> list[bool]:
         """Have these holds count for another ttl, in one transaction; whether each does."""
         require_amounts(holds)
-        dollars_only(holds)
         return self._combiner.submit(SQLiteBooks.renew, (holds,), durable=False, timeout_s=CHANGE_S)
 
     def balances(self, keys: Sequence[str]) -> list[Balance]:
@@ -229,7 +224,6 @@ class SQLiteStore:
     ) -> None:
         """Put these rows on the books as they are, in one transaction."""
         require_rows(accounts, entries)
-        dollars_only((), [*[each.key for each in accounts], *[key for entry in entries for key in entry.accounts]])
         self._combiner.submit(load, (terms, accounts, entries), durable=True, timeout_s=READ_S)
 
     def close(self) -> None:
@@ -310,7 +304,7 @@ class SQLiteStore:
                 _begin_later(books.execute, batch, error)
             books.now = int(self._clock() * 1000)
             for operation in batch:
-                books.operation = operation
+                books.begin(operation)
                 operation.result = operation.work(books, *operation.args)
             books.execute("COMMIT")
         except BaseException as error:
