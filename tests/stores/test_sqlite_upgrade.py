@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -33,6 +35,7 @@ from budgetguard.ledger import (
 from budgetguard.stores.sqlite import schema
 from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing.clock import StoppedClock
+from tests.support.children import ends, fork
 from tests.support.ledger import integrity, spend
 
 VERSION_1 = """
@@ -226,6 +229,27 @@ def test_an_upgrade_that_fails_has_done_nothing(old: Path, store: SQLiteStore, m
     assert store.balances(["team"]) == [Balance("team", 170, 70)]
     store.put_terms("bob", "his")
     assert version(old) == schema.VERSION
+
+
+def test_a_process_that_is_killed_while_it_upgrades_leaves_the_old_file(old: Path, store: SQLiteStore) -> None:
+    """What it had done is undone by whoever opens the file next."""
+
+    statements = schema.UPGRADES[2][:4]
+
+    def killed() -> Iterator[str]:
+        yield from statements
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def upgrade() -> None:
+        schema.UPGRADES[2] = killed()  # type: ignore[assignment]
+        SQLiteStore(old).put_terms("bob", "his")
+
+    assert ends(fork(upgrade)) == [signal.SIGKILL]
+    assert version(old) == 1
+    assert list(store.entries()) == ENTRIES
+    store.put_terms("bob", "his")
+    assert version(old) == schema.VERSION
+    assert list(store.entries()) == ENTRIES
 
 
 def test_who_reads_while_another_process_upgrades_goes_on(old: Path, store: SQLiteStore) -> None:

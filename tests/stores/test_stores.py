@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
@@ -156,6 +156,23 @@ def test_a_program_that_locks_the_file_is_named_as_the_cause(store: SQLiteStore,
             store.reserve(hold())
         other.execute("ROLLBACK")
     spend(store)
+
+
+def test_a_plain_call_takes_few_statements(store: SQLiteStore) -> None:
+    """What is left of its budget comes with what is read anyway; a settlement looks up each account that it names."""
+    spend(store)
+    said: list[str] = []
+
+    def changes(work: Callable[[], object]) -> list[str]:
+        said.clear()
+        work()
+        return [sql.split()[0] for sql in said if not sql.startswith("PRAGMA")]
+
+    store._file.writer.connection.set_trace_callback(said.append)
+    held = hold()
+    assert changes(lambda: store.reserve(held)) == ["BEGIN", "SELECT", "INSERT", "INSERT", "COMMIT"]
+    settle = ["BEGIN", "SELECT", "DELETE", "INSERT", "REPLACE", "INSERT", "SELECT", "COMMIT"]
+    assert changes(lambda: store.settle(held, Entry(held.id, 7))) == settle
 
 
 def test_threads_share_a_transaction(store: SQLiteStore) -> None:
