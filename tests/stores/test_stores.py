@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
@@ -23,6 +23,7 @@ from budgetguard.stores import open_store
 from budgetguard.stores.combiner import Gate
 from budgetguard.stores.memory.rows import AccountRow
 from budgetguard.stores.memory.store import MemoryStore
+from budgetguard.stores.sqlite.schema import VERSION
 from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing.clock import StoppedClock
 from budgetguard.testing.contract import StoreContract, together
@@ -36,8 +37,6 @@ class TestMemoryStore(StoreContract):
 
 
 class TestSQLiteStore(StoreContract):
-    units = False
-
     @pytest.fixture(autouse=True)
     def _file(self, tmp_path: Path) -> None:
         self.url = f"sqlite:///{tmp_path}/budgets.db"
@@ -157,6 +156,23 @@ def test_a_program_that_locks_the_file_is_named_as_the_cause(store: SQLiteStore,
             store.reserve(hold())
         other.execute("ROLLBACK")
     spend(store)
+
+
+def test_a_plain_call_takes_few_statements(store: SQLiteStore) -> None:
+    """What is left of its budget comes with what is read anyway; a settlement looks up each account that it names."""
+    spend(store)
+    said: list[str] = []
+
+    def changes(work: Callable[[], object]) -> list[str]:
+        said.clear()
+        work()
+        return [sql.split()[0] for sql in said if not sql.startswith("PRAGMA")]
+
+    store._file.writer.connection.set_trace_callback(said.append)
+    held = hold()
+    assert changes(lambda: store.reserve(held)) == ["BEGIN", "SELECT", "INSERT", "INSERT", "COMMIT"]
+    settle = ["BEGIN", "SELECT", "DELETE", "INSERT", "REPLACE", "INSERT", "SELECT", "COMMIT"]
+    assert changes(lambda: store.settle(held, Entry(held.id, 7))) == settle
 
 
 def test_threads_share_a_transaction(store: SQLiteStore) -> None:
@@ -337,7 +353,7 @@ def test_a_newer_schema_is_left_alone(store: SQLiteStore, path: Path) -> None:
     with pytest.raises(StoreError, match=r"schema 99.*upgrade budgetguard"):
         store.reserve(hold())
     with closing(sqlite3.connect(path, isolation_level=None)) as newer:
-        newer.execute("PRAGMA user_version=1")
+        newer.execute(f"PRAGMA user_version={VERSION}")
 
 
 def test_a_damaged_file_is_an_error_of_ours(path: Path) -> None:

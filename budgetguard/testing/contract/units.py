@@ -308,6 +308,21 @@ class UnitsContract(StoreTests):
         assert [(item.key, item.pruned) for item in counting.carried()] == [(keys[2], 1), (keys[0], 7), (keys[1], 320)]
         assert counting.check() == []
 
+    def test_an_account_of_which_an_open_hold_has_nothing_is_not_pruned(
+        self, counting: Store, clock: StoppedClock
+    ) -> None:
+        """Its period is over, and the call that names it is not."""
+        end_ms = counting.now_ms() + 1_000
+        over = Account(TOKENS.key, 1_000, end_ms=end_ms)
+        held = call(40, 0, DOLLARS, over)
+        assert counting.reserve(held) == Admitted(40, {"tokens": 0})
+        clock.advance(2)
+        assert counting.prune(end_ms) == 0
+        assert [item.key for item in counting.accounts()] == [DOLLARS.key, TOKENS.key]
+        counting.release(held.id)
+        counting.prune(end_ms)
+        assert [item.key for item in counting.accounts()] == [DOLLARS.key]
+
     def test_tokens_that_are_counted_must_be_said(self, counting: Store) -> None:
         """Unknown is never free."""
         for ask in (counting.reserve, lambda held: counting.renew([held])):
