@@ -45,6 +45,7 @@ class OnRedis(OnValkey):
 
 class OnPostgres(OnValkey):
     server = "postgres"
+    units = True
 
 
 for machine in (OnTokens, OnRequests, OnSQLite, OnValkey, OnRedis, OnPostgres):

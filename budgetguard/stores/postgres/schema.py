@@ -11,7 +11,7 @@ from psycopg import errors
 from ...errors import StoreError
 from .link import PostgresBooks, extend
 
-VERSION = 3
+VERSION = 4
 """Of the tables and functions that this program needs."""
 
 FUNCTIONS = (
@@ -19,9 +19,12 @@ FUNCTIONS = (
     "reserve.sql",
     "renew.sql",
     "settle.sql",
+    "release.sql",
     "load.sql",
+    "prune.sql",
+    "before.sql",
 )
-TABLES = {1: "tables.sql"}
+TABLES = {1: "tables.sql", 4: "units.sql"}
 """What each version adds to the tables."""
 
 SETUP_S = 20.0
