@@ -181,7 +181,7 @@ class PostgresStore:
             answer: str = row[0] if row else ""
             return answer
 
-        return self._link.run(work, timeout_s).split(" ")
+        return self._link.run(work, timeout_s).split()
 
     def _stale(self, hold: Hold, now: Millis) -> Stale | None:
         """What has changed; `None` if it is as the hold says again."""

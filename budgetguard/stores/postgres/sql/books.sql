@@ -38,6 +38,9 @@ $$;
 CREATE OR REPLACE FUNCTION budgetguard.amounts(p_entry budgetguard.entries) RETURNS bigint[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT ARRAY[p_entry.cost, p_entry.tokens, p_entry.requests] $$;
 
+CREATE OR REPLACE FUNCTION budgetguard.negative(p_amounts bigint[]) RETURNS bigint[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT ARRAY[-p_amounts[1], -p_amounts[2], -p_amounts[3]] $$;
+
 -- What is to be added to each of these accounts: in its unit, so much and less so much.
 CREATE OR REPLACE FUNCTION budgetguard.changes(p_keys bytea[], p_more bigint[], p_less bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
@@ -67,6 +70,30 @@ BEGIN
             ) AS a ON true
             GROUP BY 1
         ) AS s);
+END $$;
+
+-- Lock accounts, in the order of their keys.
+CREATE OR REPLACE FUNCTION budgetguard.lock(p_ns integer, p_keys bytea[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF cardinality(p_keys) > 1 THEN  -- one is locked by whoever changes it
+        PERFORM FROM budgetguard.accounts WHERE ns = p_ns AND key = ANY (p_keys) ORDER BY key FOR UPDATE;
+    END IF;
+END $$;
+
+-- Add so much of each unit to accounts that are there and are locked; what `budgetguard.told` says of them then.
+CREATE OR REPLACE FUNCTION budgetguard.book(p_ns integer, p_keys bytea[], p_settled bigint[], p_held bigint[])
+RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    v_sums text;
+BEGIN
+    WITH booked AS (
+        UPDATE budgetguard.accounts
+        SET settled = settled + p_settled[budgetguard.unit(key)], held = held + p_held[budgetguard.unit(key)]
+        WHERE ns = p_ns AND key = ANY (p_keys) RETURNING key, settled, held
+    )
+    SELECT string_agg(b.settled || ' ' || b.held, ' ' ORDER BY k.place) INTO v_sums
+    FROM unnest(p_keys) WITH ORDINALITY AS k (key, place) JOIN booked AS b ON b.key = k.key;
+    RETURN v_sums;
 END $$;
 
 -- Add to accounts, in the order of their keys; those that are not there are made, with the

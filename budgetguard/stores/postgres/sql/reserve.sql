@@ -16,10 +16,57 @@ DECLARE
     v_id CONSTANT bytea := p_texts[1];
     v_now bigint := p_said[1];
     v_amount CONSTANT bigint := p_said[5];
-    v_count CONSTANT integer := cardinality(p_keys);
     v_dummy text;
+    v_stale boolean := false;
+    v_settled bigint;
+    v_held bigint;
+BEGIN
+    v_dummy := pg_catalog.set_config('synchronous_commit', 'off', true);
+    v_dummy := pg_catalog.pg_advisory_xact_lock(
+        pg_catalog.hashtextextended(pg_catalog.encode(v_id, 'hex'), p_ns))::text;
+    IF v_now < 0 THEN
+        v_now := (EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()) * 1000)::bigint;
+    END IF;
+    IF cardinality(p_term_keys) > 0 THEN
+        SELECT bool_or(coalesce(there.version, 0) <> t.version) INTO v_stale
+        FROM unnest(p_term_keys, p_term_versions) AS t (key, version)
+        LEFT JOIN budgetguard.terms AS there ON there.ns = p_ns AND there.key = t.key;
+    END IF;
+
+    -- The common hold, straight: one account in dollars, a fixed amount, nothing due, and room.
+    IF cardinality(p_keys) = 1 AND p_said[6] < 0 AND cardinality(p_said) = 7 AND cardinality(p_windows) = 0
+        AND p_rules[4] <= v_now AND v_now < p_rules[5] AND NOT v_stale THEN
+        UPDATE budgetguard.accounts SET held = held + v_amount
+        WHERE ns = p_ns AND key = p_keys[1]
+            AND CASE p_rules[1] WHEN 2 THEN settled + held + v_amount <= p_rules[2]
+                                WHEN 1 THEN settled + held < p_rules[2] ELSE true END
+            AND NOT EXISTS (SELECT FROM budgetguard.holds WHERE ns = p_ns AND due_ms <= v_now)
+            AND NOT EXISTS (SELECT FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = v_id)
+            AND NOT EXISTS (SELECT FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = v_id)
+        RETURNING settled, held INTO v_settled, v_held;
+        IF FOUND THEN
+            INSERT INTO budgetguard.holds
+                (ns, ended, charge, due_ms, placed_ms, amount, id, provider, model, accounts, tag_names, tag_values)
+            VALUES (p_ns, false, p_said[3] = 1 AND v_amount > 0, v_now + p_said[2], v_now, v_amount, v_id, p_texts[2],
+                    p_texts[3], p_keys, p_tag_names, p_tag_values);
+            RETURN 'a ' || v_amount || ' ' || v_settled || ' ' || v_held;
+        END IF;
+    END IF;
+    RETURN budgetguard.reserve_in_steps(
+        p_ns, v_now, v_stale, p_texts, p_said, p_keys, p_rules, p_windows, p_window_of, p_tag_names, p_tag_values);
+END $$;
+
+-- The same of any other hold: its id is locked, the time is known, and whether its terms are old.
+CREATE OR REPLACE FUNCTION budgetguard.reserve_in_steps(
+    p_ns integer, p_now bigint, p_stale boolean, p_texts bytea[], p_said bigint[], p_keys bytea[], p_rules bigint[],
+    p_windows bytea[], p_window_of bigint[], p_tag_names bytea[], p_tag_values bytea[]
+) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    v_id CONSTANT bytea := p_texts[1];
+    v_now CONSTANT bigint := p_now;
+    v_amount CONSTANT bigint := p_said[5];
+    v_count CONSTANT integer := cardinality(p_keys);
     v_known boolean;
-    v_stale boolean;
     v_due boolean;
     v_limit bigint;
     v_settled bigint;
@@ -29,52 +76,14 @@ DECLARE
     v_found_settled bigint[];
     v_found_held bigint[];
     v_granted bigint[] := ARRAY[v_amount, NULL, NULL];  -- of each unit; null: no account counts it
-    v_sums_settled bigint[] := '{}';                    -- of each account and its window, before this hold
-    v_sums_held bigint[] := '{}';
-    v_times integer[] := '{}';                          -- how often this hold counts there
     v_place integer;
     v_unit integer;
     v_wanted bigint;
     v_least bigint;
     v_claims bytea[];
     v_sums text := '';
+    v_none CONSTANT bigint[] := '{0, 0, 0}';
 BEGIN
-    v_dummy := pg_catalog.set_config('synchronous_commit', 'off', true);
-    v_dummy := pg_catalog.pg_advisory_xact_lock(
-        pg_catalog.hashtextextended(pg_catalog.encode(v_id, 'hex'), p_ns))::text;
-    IF v_now < 0 THEN
-        v_now := (EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()) * 1000)::bigint;
-    END IF;
-
-    -- The common hold: one account in dollars, a fixed amount, nothing due, and room.
-    IF v_count = 1 AND p_said[6] < 0 AND cardinality(p_said) = 7 AND cardinality(p_windows) = 0
-        AND p_rules[4] <= v_now AND v_now < p_rules[5] THEN
-        WITH taken AS (
-            UPDATE budgetguard.accounts SET held = held + v_amount
-            WHERE ns = p_ns AND key = p_keys[1]
-                AND CASE p_rules[1] WHEN 2 THEN settled + held + v_amount <= p_rules[2]
-                                    WHEN 1 THEN settled + held < p_rules[2] ELSE true END
-                AND NOT EXISTS (SELECT FROM budgetguard.holds WHERE ns = p_ns AND due_ms <= v_now)
-                AND NOT EXISTS (SELECT FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = v_id)
-                AND NOT EXISTS (SELECT FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = v_id)
-                AND (cardinality(p_term_keys) = 0 OR NOT EXISTS (
-                    SELECT FROM unnest(p_term_keys, p_term_versions) AS t (key, version)
-                    LEFT JOIN budgetguard.terms AS there ON there.ns = p_ns AND there.key = t.key
-                    WHERE coalesce(there.version, 0) <> t.version))
-            RETURNING settled, held
-        ), placed AS (
-            INSERT INTO budgetguard.holds
-                (ns, ended, charge, due_ms, placed_ms, amount, id, provider, model, accounts, tag_names, tag_values)
-            SELECT p_ns, false, p_said[3] = 1 AND v_amount > 0, v_now + p_said[2], v_now, v_amount, v_id, p_texts[2],
-                   p_texts[3], p_keys, p_tag_names, p_tag_values
-            FROM taken
-        )
-        SELECT settled, held INTO v_settled, v_held FROM taken;
-        IF FOUND THEN
-            RETURN 'a ' || v_amount || ' ' || v_settled || ' ' || v_held;
-        END IF;
-    END IF;
-
     IF v_count > 1 THEN
         SELECT array_agg(d.key ORDER BY d.place) INTO v_distinct FROM (
             SELECT k.key, min(k.place) AS place FROM unnest(p_keys) WITH ORDINALITY AS k (key, place) GROUP BY k.key
@@ -103,8 +112,8 @@ BEGIN
         IF FOUND AND v_known THEN
             RETURN 'e';
         ELSIF FOUND THEN
-            RETURN budgetguard.admitted(v_granted, ' ' || budgetguard.told(
-                p_ns, p_keys || p_windows, ARRAY(SELECT generate_series(1, v_count)::bigint) || p_window_of));
+            RETURN budgetguard.admitted(v_granted, budgetguard.told(
+                p_ns, p_keys || p_windows, budgetguard.items(v_count, p_window_of)));
         END IF;
         IF EXISTS (SELECT FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = v_id) THEN
             RETURN 'e';
@@ -117,13 +126,8 @@ BEGIN
             RETURN 's ' || v_now;
         END IF;
     END LOOP;
-    IF cardinality(p_term_keys) > 0 THEN
-        SELECT bool_or(coalesce(there.version, 0) <> t.version) INTO v_stale
-        FROM unnest(p_term_keys, p_term_versions) AS t (key, version)
-        LEFT JOIN budgetguard.terms AS there ON there.ns = p_ns AND there.key = t.key;
-        IF v_stale THEN
-            RETURN 's ' || v_now;
-        END IF;
+    IF p_stale THEN
+        RETURN 's ' || v_now;
     END IF;
 
     PERFORM budgetguard.claim(p_ns, v_claims);
@@ -137,17 +141,13 @@ BEGIN
         v_place := array_position(v_found, p_keys[i]);
         v_settled := coalesce(v_found_settled[v_place], 0);
         v_held := coalesce(v_found_held[v_place], 0);
-        v_times[i] := 1;
         FOR j IN 1..cardinality(p_windows) LOOP
             IF p_window_of[j] = i THEN
                 v_place := array_position(v_found, p_windows[j]);
                 v_settled := v_settled + coalesce(v_found_settled[v_place], 0);
                 v_held := v_held + coalesce(v_found_held[v_place], 0);
-                v_times[i] := v_times[i] + (p_windows[j] = ANY (p_keys))::integer;
             END IF;
         END LOOP;
-        v_sums_settled[i] := v_settled;
-        v_sums_held[i] := v_held;
         v_unit := p_rules[7 * i];
         v_wanted := p_said[3 * v_unit + 2];
         v_least := p_said[3 * v_unit + 3];
@@ -172,14 +172,13 @@ BEGIN
         END CASE;
     END LOOP;
 
-    IF (SELECT count(*) FROM unnest(v_distinct) AS d (key) WHERE d.key = ANY (v_found)) = cardinality(v_distinct) THEN
+    IF v_distinct <@ v_found THEN
         UPDATE budgetguard.accounts SET held = held + v_granted[budgetguard.unit(key)]
         WHERE ns = p_ns AND key = ANY (v_distinct);
     ELSE
         PERFORM budgetguard.add(
-            p_ns, v_distinct, array_fill(0::bigint, ARRAY[cardinality(v_distinct)]),
-            (SELECT array_agg(v_granted[budgetguard.unit(d.key)] ORDER BY d.place)
-             FROM unnest(v_distinct) WITH ORDINALITY AS d (key, place)),
+            p_ns, v_distinct, budgetguard.changes(v_distinct, v_none, v_none),
+            budgetguard.changes(v_distinct, v_granted, v_none),
             (SELECT array_agg(p_rules[7 * array_position(p_keys, d.key) - 1] ORDER BY d.place)
              FROM unnest(v_distinct) WITH ORDINALITY AS d (key, place)));
     END IF;
@@ -189,17 +188,26 @@ BEGIN
     VALUES (p_ns, false, p_said[3] = 1 AND greatest(v_granted[1], v_granted[2], v_granted[3]) > 0, v_now + p_said[2],
             v_now, v_granted[1], v_id, p_texts[2], p_texts[3], v_distinct, p_tag_names, p_tag_values, v_granted[2],
             v_granted[3]);
-    FOR i IN 1..v_count LOOP
-        v_sums := v_sums || ' ' || v_sums_settled[i] || ' '
-            || v_sums_held[i] + v_times[i] * v_granted[p_rules[7 * i]];
-    END LOOP;
+    IF cardinality(p_windows) = 0 AND v_distinct <@ v_found THEN
+        FOR i IN 1..v_count LOOP
+            v_place := array_position(v_found, p_keys[i]);
+            v_sums := v_sums || v_found_settled[v_place] || ' '
+                || v_found_held[v_place] + v_granted[p_rules[7 * i]] || ' ';
+        END LOOP;
+    ELSE
+        v_sums := budgetguard.told(p_ns, p_keys || p_windows, budgetguard.items(v_count, p_window_of));
+    END IF;
     RETURN budgetguard.admitted(v_granted, v_sums);
 END $$;
+
+-- Which account, counted from one, each of its keys and then of the windows is a part of.
+CREATE OR REPLACE FUNCTION budgetguard.items(p_count integer, p_window_of bigint[]) RETURNS bigint[]
+LANGUAGE sql IMMUTABLE AS $$ SELECT ARRAY(SELECT generate_series(1, p_count)::bigint) || p_window_of $$;
 
 -- The answer to a hold that counts: what it holds of each unit, and what its accounts have settled and held.
 CREATE OR REPLACE FUNCTION budgetguard.admitted(p_granted bigint[], p_sums text) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT 'a ' || p_granted[1] || coalesce(p_sums, '') || coalesce(' t' || p_granted[2], '')
+    SELECT 'a ' || p_granted[1] || coalesce(' ' || p_sums, '') || coalesce(' t' || p_granted[2], '')
         || coalesce(' r' || p_granted[3], '')
 $$;
 

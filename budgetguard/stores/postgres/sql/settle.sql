@@ -13,11 +13,67 @@ CREATE OR REPLACE FUNCTION budgetguard.settle(
 ) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     v_now bigint := p_now;
-    v_count CONSTANT integer := cardinality(p_texts) / 5;
-    v_ids bytea[];
-    v_answers text[] := '{}';
+    v_id CONSTANT bytea := p_texts[1];
     v_dummy text;
-    v_id bytea := p_texts[1];
+    v_unit integer;
+    v_taken bigint[];
+    v_sums text;
+BEGIN
+    IF cardinality(p_texts) = 5 THEN
+        v_dummy := pg_catalog.pg_advisory_xact_lock(
+            pg_catalog.hashtextextended(pg_catalog.encode(v_id, 'hex'), p_ns))::text;
+    ELSE
+        PERFORM pg_catalog.pg_advisory_xact_lock(o.lock) FROM (
+            SELECT DISTINCT budgetguard.id_lock(p_ns, p_texts[5 * i - 4]) AS lock
+            FROM generate_series(1, cardinality(p_texts) / 5) AS i ORDER BY 1
+        ) AS o;
+    END IF;
+    IF v_now < 0 THEN
+        v_now := (EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()) * 1000)::bigint;
+    END IF;
+
+    -- The common settlement, straight: of an open hold, on its accounts and no others. (The 0 keeps the index on due_ms, which would be
+    -- read whole, out of it. The accounts are changed last, as others wait for them.)
+    IF cardinality(p_said) = 13 AND p_said[9] > 0 AND p_said[10] = 0 AND p_said[12] = 0 THEN
+        DELETE FROM budgetguard.holds
+        WHERE ns + 0 = p_ns AND id = v_id AND NOT ended AND due_ms + 0 > v_now AND accounts = p_keys
+        RETURNING ARRAY[amount, tokens, requests] INTO v_taken;
+        IF FOUND THEN
+            INSERT INTO budgetguard.entries
+                (ns, late, expired, estimated, at_ms, cost, input, output, id, provider, model, flags, usage, accounts,
+                 tag_names, tag_values, tokens, requests)
+            VALUES (p_ns, p_said[5] = 1, false, p_said[6] = 1, v_now, p_said[1], p_said[7], p_said[8], v_id,
+                    p_texts[2], p_texts[3], p_texts[4], p_texts[5], p_keys, p_tag_names, p_tag_values, p_said[2],
+                    p_said[3]);
+            IF p_said[9] = 1 THEN
+                v_unit := budgetguard.unit(p_keys[1]);
+                UPDATE budgetguard.accounts SET settled = settled + p_said[v_unit], held = held - v_taken[v_unit]
+                WHERE ns = p_ns AND key = p_keys[1] RETURNING settled || ' ' || held INTO v_sums;
+            ELSE
+                PERFORM budgetguard.lock(p_ns, p_keys);
+                v_sums := budgetguard.book(p_ns, p_keys, p_said, budgetguard.negative(v_taken));
+            END IF;
+            IF cardinality(p_told) > 0 THEN
+                v_sums := budgetguard.told(p_ns, p_told, p_told_of);
+            END IF;
+            RETURN '0;' || v_sums;
+        END IF;
+    END IF;
+    RETURN budgetguard.settle_in_steps(
+        p_ns, v_now, p_texts, p_said, p_keys, p_ends, p_told, p_told_of, p_tag_names, p_tag_values, p_leases);
+END $$;
+
+-- The same of any others: their ids are locked, and the time is known.
+CREATE OR REPLACE FUNCTION budgetguard.settle_in_steps(
+    p_ns integer, p_now bigint, p_texts bytea[], p_said bigint[], p_keys bytea[], p_ends bigint[], p_told bytea[],
+    p_told_of bigint[], p_tag_names bytea[], p_tag_values bytea[], p_leases bytea[]
+) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    v_now CONSTANT bigint := p_now;
+    v_count CONSTANT integer := cardinality(p_texts) / 5;
+    v_ids CONSTANT bytea[] := ARRAY(SELECT p_texts[5 * i - 4] FROM generate_series(1, v_count) AS i);
+    v_answers text[] := '{}';
+    v_id bytea;
     v_hold budgetguard.holds;
     v_known boolean;
     v_entry budgetguard.entries;
@@ -26,7 +82,6 @@ DECLARE
     v_booked bigint[];
     v_taken bigint[];
     v_none CONSTANT bigint[] := '{0, 0, 0}';
-    v_unit integer;
     v_keys bytea[];
     v_ends bigint[];                -- of accounts that may not be there yet; null: they are
     v_more bytea[];
@@ -37,62 +92,19 @@ DECLARE
     v_d_steps integer[] := '{}';    -- by which settlement
     v_steps integer[] := '{}';      -- after which settlement a key is told
     v_never CONSTANT bigint := 9223372036854775807;
-    v_settled bigint;
-    v_held bigint;
     n integer;                      -- where the numbers of an id begin, and its texts, keys, tags and leases
     t integer;
     k integer := 0;
     g integer := 0;
     l integer := 0;
-    n_keys integer := p_said[9];
-    n_more integer := p_said[10];
+    n_keys integer;
+    n_more integer;
     n_tags integer;
-    n_leases integer := p_said[12];
+    n_leases integer;
 BEGIN
-    IF v_count = 1 THEN
-        v_dummy := pg_catalog.pg_advisory_xact_lock(
-            pg_catalog.hashtextextended(pg_catalog.encode(v_id, 'hex'), p_ns))::text;
-    ELSE
-        v_ids := ARRAY(SELECT p_texts[5 * i - 4] FROM generate_series(1, v_count) AS i);
-        PERFORM pg_catalog.pg_advisory_xact_lock(o.lock) FROM (
-            SELECT DISTINCT budgetguard.id_lock(p_ns, i.id) AS lock FROM unnest(v_ids) AS i (id) ORDER BY 1
-        ) AS o;
+    IF v_count > 1 OR cardinality(p_leases) > 0 THEN  -- in order
+        PERFORM FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = ANY (v_ids || p_leases) ORDER BY id FOR UPDATE;
     END IF;
-    IF v_now < 0 THEN
-        v_now := (EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()) * 1000)::bigint;
-    END IF;
-
-    -- The common settlement, of an open hold on one account. (The 0 keeps the index on due_ms, which would be read
-    -- whole, out of it.)
-    IF v_count = 1 AND n_keys = 1 AND n_more = 0 AND n_leases = 0 THEN
-        v_unit := budgetguard.unit(p_keys[1]);
-        WITH open AS (
-            DELETE FROM budgetguard.holds
-            WHERE ns + 0 = p_ns AND id = v_id AND NOT ended AND due_ms + 0 > v_now AND accounts = p_keys
-            RETURNING CASE v_unit WHEN 2 THEN tokens WHEN 3 THEN requests ELSE amount END AS held
-        ), booked AS (
-            UPDATE budgetguard.accounts AS a
-            SET settled = a.settled + p_said[v_unit], held = a.held - open.held
-            FROM open WHERE a.ns = p_ns AND a.key = p_keys[1]
-            RETURNING a.settled, a.held
-        ), noted AS (
-            INSERT INTO budgetguard.entries
-                (ns, late, expired, estimated, at_ms, cost, input, output, id, provider, model, flags, usage, accounts,
-                 tag_names, tag_values, tokens, requests)
-            SELECT p_ns, p_said[5] = 1, false, p_said[6] = 1, v_now, p_said[1], p_said[7], p_said[8], v_id,
-                   p_texts[2], p_texts[3], p_texts[4], p_texts[5], p_keys, p_tag_names, p_tag_values, p_said[2],
-                   p_said[3]
-            FROM open
-        )
-        SELECT settled, held INTO v_settled, v_held FROM booked;
-        IF FOUND THEN
-            RETURN '0;' || CASE WHEN cardinality(p_told) = 0 THEN v_settled || ' ' || v_held
-                                ELSE budgetguard.told(p_ns, p_told, p_told_of) END;
-        END IF;
-    END IF;
-
-    v_ids := coalesce(v_ids, ARRAY[v_id]);
-    PERFORM FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = ANY (v_ids || p_leases) ORDER BY id FOR UPDATE;
     IF cardinality(p_leases) > 0 THEN
         PERFORM FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = ANY (v_ids || p_leases) AND expired
             ORDER BY id FOR UPDATE;
