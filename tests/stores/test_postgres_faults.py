@@ -287,7 +287,7 @@ def test_a_transaction_that_the_server_undid_is_repeated(code):
 
 
 def test_crossing_holds_settlements_and_expiries_do_not_deadlock():
-    """Accounts are named in every order, holds expire under the feet of others, and leases are drawn on, in all units."""
+    """Accounts are named in every order, holds expire under others, leases are drawn on, in all units."""
     namespace = uuid4().hex
     stores = [PostgresStore(running("postgres"), namespace=namespace, reserve_s=10, settle_s=10) for _ in range(2)]
     keys = ["a", key_in("tokens", "b"), "c", key_in("requests", "d"), "e", key_in("tokens", "f")]
