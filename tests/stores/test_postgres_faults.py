@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 from budgetguard.errors import StoreError
-from budgetguard.ledger import Account, Admitted, Ended, Entry, Hold, Settled, new_id
+from budgetguard.ledger import Account, Admitted, Ended, Entry, Hold, Settled, Wanted, key_in, new_id
 from budgetguard.stores.deadlines import RESERVE_S, SETTLE_S
 from budgetguard.stores.postgres.store import BATCH, PostgresStore
 from budgetguard.stores.remote import FAILURES
@@ -29,6 +29,8 @@ from tests.support.servers import postgres, running
 from tests.support.servers.proxy import Mode, Proxy
 
 LIMIT = 10**12
+TOKENS = key_in("tokens", "shared")
+REQUESTS = key_in("requests", "shared")
 
 
 class Client:
@@ -44,8 +46,10 @@ class Client:
         self.failures = 0
 
     def pay(self) -> None:
-        """One call on an account of its own and on one that all share."""
-        held = Hold(new_id(), (Account(f"own/{self.place}", limit=LIMIT), Account("shared", limit=LIMIT)), 5)
+        """One call on an account of its own and on those that all share, one in each unit."""
+        keys = (f"own/{self.place}", "shared", TOKENS, REQUESTS)
+        accounts = tuple([Account(key, limit=LIMIT) for key in keys])
+        held = Hold(new_id(), accounts, 5, units={"tokens": Wanted(90)})
         begin = time.perf_counter()
         try:
             answer = self.store.reserve(held)
@@ -55,7 +59,7 @@ class Client:
         finally:
             self.slowest = max(self.slowest, time.perf_counter() - begin)
         assert isinstance(answer, Admitted)
-        entry = Entry(held.id, 3, usage={"input_tokens": 1})
+        entry = Entry(held.id, 3, usage={"input_tokens": 1}, units={"tokens": 70})
         try:
             assert self.store.settle(held, entry) == Settled(3)
         except StoreError:
@@ -122,6 +126,8 @@ def audit(url: str, namespace: str, clients: list[Client]) -> None:
     for client in clients:
         assert found.get(f"own/{client.place}", (0, 0)) == (sum(client.settled.values()), 0)
     assert found["shared"] == (sum(known.values()), 0)
+    assert found[TOKENS] == (70 * len(known), 0)
+    assert found[REQUESTS] == (len(known), 0)
     assert store.check() == []
     for client in clients:
         client.store.close()
@@ -281,10 +287,11 @@ def test_a_transaction_that_the_server_undid_is_repeated(code):
 
 
 def test_crossing_holds_settlements_and_expiries_do_not_deadlock():
-    """Accounts are named in every order, holds expire under the feet of others, and leases are drawn on."""
+    """Accounts are named in every order, holds expire under others, leases are drawn on, in all units."""
     namespace = uuid4().hex
     stores = [PostgresStore(running("postgres"), namespace=namespace, reserve_s=10, settle_s=10) for _ in range(2)]
-    keys = "abcdef"
+    keys = ["a", key_in("tokens", "b"), "c", key_in("requests", "d"), "e", key_in("tokens", "f")]
+    tokens = {"tokens": Wanted(20)}
     errors: list[BaseException] = []
 
     def deadlocks() -> int:
@@ -299,11 +306,13 @@ def test_crossing_holds_settlements_and_expiries_do_not_deadlock():
                 store = stores[place % 2]
                 order = keys[(place + number) % 6 :] + keys[: (place + number) % 6]
                 accounts = tuple(Account(key, limit=LIMIT) for key in (order if number % 2 else reversed(order)))[:4]
-                lease = Hold(new_id(), accounts[:2], 50, ttl_ms=5, on_expire="charge" if number % 3 else "release")
-                call = Hold(new_id(), accounts, 5, leases=(lease.id,), ttl_ms=1 if number % 5 == 0 else 60_000)
+                on_expire, ttl_ms = "charge" if number % 3 else "release", 1 if number % 5 == 0 else 60_000
+                lease = Hold(new_id(), accounts[:2], 50, ttl_ms=5, on_expire=on_expire, units=tokens)
+                call = Hold(new_id(), accounts, 5, leases=(lease.id,), ttl_ms=ttl_ms, units=tokens)
                 store.reserve(lease)
                 store.reserve(call)
-                store.settle_many([(call, Entry(call.id, 3, ("x", order[0]))), (lease, Entry(lease.id, 1))])
+                entry = Entry(call.id, 3, ("x", order[0]), units={"tokens": 7})
+                store.settle_many([(call, entry), (lease, Entry(lease.id, 1))])
         except BaseException as error:
             errors.append(error)
 

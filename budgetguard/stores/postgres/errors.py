@@ -18,7 +18,7 @@ AGAIN = (errors.SerializationFailure, errors.DeadlockDetected)
 MOVED = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.TooManyConnections)
 """The server ends, starts, or is full."""
 
-GONE = (errors.UndefinedFunction, errors.UndefinedTable, errors.InvalidSchemaName)
+GONE = (errors.UndefinedFunction, errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName)
 """Somebody removed the tables, or restored an older backup."""
 
 NOT_KEPT = (errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement, errors.ProtocolViolation)

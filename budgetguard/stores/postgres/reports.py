@@ -19,10 +19,11 @@ from ...ledger import (
     Query,
     Terms,
     Total,
+    beside_dollars,
 )
 from ..encoding import KeyRange, day_text, flags_of_text, from_raw, key_range, raw
 from ..rules import MS_PER_DAY
-from .rows import texts
+from .rows import counted, texts
 
 PAGE = 1000
 """Rows read at a time."""
@@ -34,20 +35,26 @@ NOW = "budgetguard.now_ms(%s)"
 
 # What is due and not yet reaped: to add to settled, and to take from held.
 EXPIRED = """
-SELECT k.key, sum(CASE WHEN h.charge THEN h.amount ELSE 0 END)::bigint AS settled, sum(h.amount)::bigint AS held
-FROM budgetguard.holds AS h CROSS JOIN LATERAL unnest(h.accounts) AS k (key)
-WHERE h.ns = %s AND h.due_ms <= (SELECT budgetguard.now_ms(%s)) AND NOT h.ended GROUP BY k.key"""
+SELECT each.key, sum(CASE WHEN each.charge THEN each.amount ELSE 0 END)::bigint AS settled,
+       sum(each.amount)::bigint AS held
+FROM (
+    SELECT k.key, h.charge, (budgetguard.amounts(h))[budgetguard.unit(k.key)] AS amount
+    FROM budgetguard.holds AS h CROSS JOIN LATERAL unnest(h.accounts) AS k (key)
+    WHERE h.ns = %s AND h.due_ms <= (SELECT budgetguard.now_ms(%s)) AND NOT h.ended
+) AS each GROUP BY each.key"""
 
 BALANCES = f"""
 SELECT a.key, a.settled + coalesce(x.settled, 0), a.held - coalesce(x.held, 0)
 FROM budgetguard.accounts AS a LEFT JOIN ({EXPIRED}) AS x ON x.key = a.key WHERE a.ns = %s"""
 
 HOLDS = """
-SELECT id, amount, accounts, placed_ms, due_ms, tag_names, tag_values, provider, model FROM budgetguard.holds
+SELECT id, amount, accounts, placed_ms, due_ms, tag_names, tag_values, provider, model, tokens, requests
+FROM budgetguard.holds
 WHERE ns = %s AND due_ms > (SELECT budgetguard.now_ms(%s)) AND NOT ended ORDER BY placed_ms, id"""
 
 ENTRIES = """
-SELECT id, cost, accounts, at_ms, tag_names, tag_values, provider, model, usage, flags, late, expired
+SELECT id, cost, accounts, at_ms, tag_names, tag_values, provider, model, usage, flags, late, expired, tokens,
+       requests
 FROM budgetguard.entries WHERE"""
 
 CHECK = """
@@ -56,10 +63,10 @@ SELECT key, coalesce(a.settled, 0), coalesce(a.held, 0), coalesce(s.settled, 0) 
 FROM (SELECT * FROM budgetguard.accounts WHERE ns = %s) AS a
 FULL JOIN (
     SELECT key, sum(settled)::bigint AS settled, sum(held)::bigint AS held FROM (
-        SELECT k.key, e.cost AS settled, 0 AS held
+        SELECT k.key, (budgetguard.amounts(e))[budgetguard.unit(k.key)] AS settled, 0 AS held
         FROM budgetguard.entries AS e CROSS JOIN LATERAL unnest(e.accounts) AS k (key) WHERE e.ns = %s
         UNION ALL
-        SELECT k.key, 0, h.amount
+        SELECT k.key, 0, (budgetguard.amounts(h))[budgetguard.unit(k.key)]
         FROM budgetguard.holds AS h CROSS JOIN LATERAL unnest(h.accounts) AS k (key) WHERE h.ns = %s AND NOT h.ended
     ) AS each GROUP BY key
 ) AS s USING (key)
@@ -106,10 +113,13 @@ def find_terms(ask: Select, ns: int, keys: Sequence[str]) -> list[Terms]:
 
 def holds(ask: Select, ns: int, now: int) -> list[OpenHold]:
     """See `Store.holds`."""
-    return [
-        OpenHold(from_raw(id_), amount, _keys(keys), placed, due, _tags(names, values), from_raw(by), from_raw(model))
-        for id_, amount, keys, placed, due, names, values, by, model in ask(HOLDS, (ns, now))
-    ]
+    return [_open_hold(row) for row in ask(HOLDS, (ns, now))]
+
+
+def _open_hold(row: tuple[Any, ...]) -> OpenHold:
+    id_, amount, keys, placed, due, names, values, by, model, tokens, requests = row
+    tags, units = _tags(names, values), counted(tokens, requests)
+    return OpenHold(from_raw(id_), amount, _keys(keys), placed, due, tags, from_raw(by), from_raw(model), units)
 
 
 def entries(ask: Select, ns: int, query: Query) -> Iterator[Entry]:
@@ -213,11 +223,19 @@ def _pages(ask: Select, where: str, values: list[Any], limit: int | None) -> Ite
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    hold_id, cost, keys, at_ms, names, values, provider, model, usage, flags, late, expired = row
+    hold_id, cost, keys, at_ms, names, values, provider, model, usage, flags, late, expired, tokens, requests = row
     said = flags_of_text(from_raw(flags)) | ({"late"} if late else set()) | ({"expired"} if expired else set())
-    tags, counts = _tags(names, values), json.loads(usage)
     return Entry(
-        from_raw(hold_id), cost, _keys(keys), at_ms, tags, from_raw(provider), from_raw(model), counts, frozenset(said)
+        from_raw(hold_id),
+        cost,
+        _keys(keys),
+        at_ms,
+        _tags(names, values),
+        from_raw(provider),
+        from_raw(model),
+        json.loads(usage),
+        frozenset(said),
+        beside_dollars({"tokens": tokens, "requests": requests}),
     )
 
 

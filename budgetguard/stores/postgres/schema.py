@@ -1,9 +1,13 @@
 """
 The tables and functions of PostgreSQL, in versions: made once, however many processes start together.
+
+Tables are changed while others are at work on them, and nobody waits long for it. Programs that were connected before
+go on with the functions that they know (`sql/before.sql`); one of an older version that connects later is refused.
 """
 
 from __future__ import annotations
 
+import time
 from importlib.resources import files
 
 from psycopg import errors
@@ -11,7 +15,7 @@ from psycopg import errors
 from ...errors import StoreError
 from .link import PostgresBooks, extend
 
-VERSION = 3
+VERSION = 4
 """Of the tables and functions that this program needs."""
 
 FUNCTIONS = (
@@ -19,13 +23,22 @@ FUNCTIONS = (
     "reserve.sql",
     "renew.sql",
     "settle.sql",
+    "release.sql",
     "load.sql",
+    "prune.sql",
+    "before.sql",
 )
-TABLES = {1: "tables.sql"}
+TABLES = {1: "tables.sql", 4: "units.sql"}
 """What each version adds to the tables."""
 
 SETUP_S = 20.0
 """How long the tables may take to be made, once, in seconds."""
+
+TABLES_MS = 100
+"""How long a change waits for a table, and all who come after it behind it. Then it lets them pass, and tries again."""
+
+PAUSE_S = 0.1
+"""Between two such tries."""
 
 LOCK = 0x62756467
 """The advisory lock of those who migrate."""
@@ -80,25 +93,37 @@ def need(books: PostgresBooks, name: str) -> None:
 
 def migrate(books: PostgresBooks, name: str) -> list[str]:
     """Apply what is missing, in one transaction; what was applied."""
+    last_try = time.monotonic() + SETUP_S / 2
+    while True:
+        try:
+            with books.connection.transaction():
+                return _migrate(books, name)
+        except (errors.LockNotAvailable, errors.DeadlockDetected):
+            if time.monotonic() > last_try:
+                raise
+            time.sleep(PAUSE_S)
+
+
+def _migrate(books: PostgresBooks, name: str) -> list[str]:
+    books.execute(f"SET LOCAL lock_timeout = {round(SETUP_S * 1000)}".encode())
+    books.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+    there = find_version_inside(books)
+    if there > VERSION:
+        raise _newer(name, there)
+    if there == VERSION:
+        return []
+    books.execute(f"SET LOCAL lock_timeout = {TABLES_MS}".encode())
+    books.execute(HEAD)
     done = []
-    with books.connection.transaction():
-        books.execute(f"SET LOCAL lock_timeout = {round(SETUP_S * 1000)}")
-        books.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-        there = find_version_inside(books)
-        if there > VERSION:
-            raise _newer(name, there)
-        if there == VERSION:
-            return []
-        books.execute(HEAD)
-        for version, file in TABLES.items():
-            if version > there:
-                books.execute(_text(file).encode())
-                done.append(f"tables, version {version}")
-        for file in FUNCTIONS:
+    for version, file in TABLES.items():
+        if version > there:
             books.execute(_text(file).encode())
-        done.append(f"functions, version {VERSION}")
-        books.execute("DELETE FROM budgetguard.schema_version")
-        books.execute(f"INSERT INTO budgetguard.schema_version (version) VALUES ({VERSION})".encode())
+            done.append(f"tables, version {version}")
+    for file in FUNCTIONS:
+        books.execute(_text(file).encode())
+    done.append(f"functions, version {VERSION}")
+    books.execute("DELETE FROM budgetguard.schema_version")
+    books.execute(f"INSERT INTO budgetguard.schema_version (version) VALUES ({VERSION})".encode())
     return done
 
 

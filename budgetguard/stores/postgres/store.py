@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from typing import Any, TypeVar
 
 import psycopg
@@ -48,11 +47,10 @@ from ..remote import journal_home
 from ..rules import (
     REAP,
     REAP_MORE,
-    dollars_only,
     off_clock,
-    require_amount,
     require_amounts,
-    require_costs,
+    require_entry,
+    require_hold,
     require_rows,
 )
 from . import reports, schema
@@ -60,15 +58,14 @@ from .address import POOL_SIZE, address, options_of
 from .examine import examine
 from .link import PostgresBooks, PostgresLink, PostgresPool, make_pool
 from .rows import (
+    admitted,
     millis,
-    numbers,
-    pack_accounts,
+    pack_hold,
     pack_renewals,
     pack_rows,
     pack_settlements,
-    pack_tags,
-    pack_terms,
     refused,
+    settled,
 )
 
 T = TypeVar("T")
@@ -87,10 +84,10 @@ LAST_TRY = 0.25
 PRUNE_ROWS = 2000
 """Entries deleted in one transaction."""
 
-RESERVE = "SELECT budgetguard.reserve(%s::integer, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
-SETTLE = "CALL budgetguard.settle_durably(%s::integer, %s::bigint, %b, %b, %b, %b, %b, %b, %b, %b, NULL)"
-LOAD = f"SELECT budgetguard.load(%s::integer, %s::bigint, {', '.join(['%b'] * 13)})"
-RENEW = f"SELECT budgetguard.renew(%s::integer, %s::bigint, {', '.join(['%b'] * 7)})"
+RESERVE = f"SELECT budgetguard.reserve(%s::integer, {', '.join(['%b'] * 10)})"
+SETTLE = f"CALL budgetguard.settle_durably(%s::integer, %s::bigint, {', '.join(['%b'] * 9)}, NULL)"
+LOAD = f"SELECT budgetguard.load(%s::integer, %s::bigint, {', '.join(['%b'] * 12)})"
+RENEW = f"SELECT budgetguard.renew(%s::integer, %s::bigint, {', '.join(['%b'] * 6)})"
 RELEASE = "SELECT budgetguard.release(%s::integer, %s::bigint, %b)"
 
 
@@ -156,15 +153,14 @@ class PostgresStore:
 
     def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
         """Place a hold on all of its accounts, or on none. Near the deadline it reaps no further and refuses."""
-        require_amount(hold.amount, "a hold")
-        dollars_only((hold,))
+        require_hold(hold)
         end = time.monotonic() + self._reserve_s
         last = end - LAST_TRY * self._reserve_s
         reap = REAP
         while True:
             answer, *said = self._reserve(hold, reap, max(end - time.monotonic(), 0.001))
             if answer == "a":
-                return Admitted(int(said[0]))
+                return admitted(hold, said)
             if answer == "e":
                 return Ended()
             if answer == "s":
@@ -178,32 +174,14 @@ class PostgresStore:
                 time.sleep(REAP_PAUSE_S)
 
     def _reserve(self, hold: Hold, reap: int, timeout_s: float) -> list[str]:
-        keys, rules, windows, window_of = pack_accounts(hold.accounts)
-        term_keys, versions = pack_terms(hold.terms)
-        names, values = pack_tags(hold.tags)
-        least = -1 if hold.least is None else hold.least
-        said = (self._now(), hold.amount, least, hold.useful, hold.ttl_ms, hold.on_expire == "charge", reap)
-        behind = (
-            raw(hold.id),
-            numbers(*said),
-            keys,
-            rules,
-            windows,
-            window_of,
-            term_keys,
-            versions,
-            names,
-            values,
-            raw(hold.provider),
-            raw(hold.model),
-        )
+        packed = pack_hold(hold, self._now(), reap)
 
         def work(books: PostgresBooks) -> str:
-            row = books.execute(RESERVE, (self._ns, *behind), prepare=True).fetchone()
+            row = books.execute(RESERVE, (self._ns, *packed), prepare=True).fetchone()
             answer: str = row[0] if row else ""
             return answer
 
-        return self._link.run(work, timeout_s).split(" ")
+        return self._link.run(work, timeout_s).split()
 
     def _stale(self, hold: Hold, now: Millis) -> Stale | None:
         """What has changed; `None` if it is as the hold says again."""
@@ -225,25 +203,21 @@ class PostgresStore:
         return self._settle(settlements, CHANGE_S) if settlements else []
 
     def _settle(self, settlements: Sequence[tuple[Hold, Entry]], timeout_s: float) -> list[Settled | Conflict]:
-        require_costs(entry for _, entry in settlements)
-        for hold, entry in settlements:
-            dollars_only((hold,), entry.accounts)
-        waiting, now = iter(settlements), self._now()
-        packed = []
-        while batch := list(islice(waiting, BATCH)):
-            packed.append(pack_settlements(batch))
+        for _, entry in settlements:
+            require_entry(entry)
+        now = self._now()
+        batches = [settlements[place : place + BATCH] for place in range(0, len(settlements), BATCH)]
+        packed = [pack_settlements(batch) for batch in batches]
 
-        def work(books: PostgresBooks) -> list[int]:
-            answers: list[int] = []
+        def work(books: PostgresBooks) -> list[str]:
+            answers: list[str] = []
             for some in packed:
                 row = books.execute(SETTLE, (self._ns, now, *some), prepare=True).fetchone()
-                answers += row[0] if row else []
+                answers.append(row[0] if row else "")
             return answers
 
-        said = iter(self._link.run(work, timeout_s))
-        return [
-            Conflict(cost) if kind == 2 else Settled(cost, kind == 1) for kind, cost in zip(said, said, strict=True)
-        ]
+        answers = self._link.run(work, timeout_s)
+        return [end for batch, said in zip(batches, answers, strict=True) for end in settled(batch, said)]
 
     def release(self, hold_id: str) -> None:
         """Give a hold back; a release of an unknown hold is remembered."""
@@ -253,7 +227,6 @@ class PostgresStore:
     def renew(self, holds: Sequence[Hold]) -> list[bool]:
         """Have these holds count for another ttl; whether each does."""
         require_amounts(holds)
-        dollars_only(holds)
         if not holds:
             return []
         said = (self._now(), *pack_renewals(holds))
@@ -317,7 +290,6 @@ class PostgresStore:
     ) -> None:
         """Put these rows on the books as they are, all of them or none: for copies and restores."""
         require_rows(accounts, entries)
-        dollars_only((), [*[each.key for each in accounts], *[key for entry in entries for key in entry.accounts]])
         said = (self._now(), *pack_rows(terms, accounts, entries))
         self._link.run(lambda books: books.execute(LOAD, (self._ns, *said)), READ_S)
 

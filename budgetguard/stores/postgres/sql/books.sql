@@ -17,6 +17,85 @@ LANGUAGE sql VOLATILE AS $$
                 ELSE (EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()) * 1000)::bigint END
 $$;
 
+-- What the account with this key counts: 1 dollars, 2 tokens, 3 requests.
+CREATE OR REPLACE FUNCTION budgetguard.unit(p_key bytea) RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN p_key LIKE '%#tokens'::bytea THEN 2 WHEN p_key LIKE '%#requests'::bytea THEN 3 ELSE 1 END
+$$;
+
+-- Whether one of these accounts counts a unit.
+CREATE OR REPLACE FUNCTION budgetguard.counts(p_keys bytea[], p_unit integer) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM unnest(p_keys) AS k (key) WHERE budgetguard.unit(k.key) = p_unit);
+END $$;
+
+-- What is held, or booked, of each unit.
+CREATE OR REPLACE FUNCTION budgetguard.amounts(p_hold budgetguard.holds) RETURNS bigint[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT ARRAY[p_hold.amount, coalesce(p_hold.tokens, 0), coalesce(p_hold.requests, 0)]
+$$;
+CREATE OR REPLACE FUNCTION budgetguard.amounts(p_entry budgetguard.entries) RETURNS bigint[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT ARRAY[p_entry.cost, p_entry.tokens, p_entry.requests] $$;
+
+CREATE OR REPLACE FUNCTION budgetguard.negative(p_amounts bigint[]) RETURNS bigint[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT ARRAY[-p_amounts[1], -p_amounts[2], -p_amounts[3]] $$;
+
+-- What is to be added to each of these accounts: in its unit, so much and less so much.
+CREATE OR REPLACE FUNCTION budgetguard.changes(p_keys bytea[], p_more bigint[], p_less bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    v_changes bigint[] := '{}';
+    v_unit integer;
+BEGIN
+    FOR i IN 1..cardinality(p_keys) LOOP
+        v_unit := budgetguard.unit(p_keys[i]);
+        v_changes[i] := p_more[v_unit] - p_less[v_unit];
+    END LOOP;
+    RETURN v_changes;
+END $$;
+
+-- What accounts have settled and held: "<settled> <held> ...", one pair for each item that is asked, whose keys are
+-- added up. Without p_items each key is one.
+CREATE OR REPLACE FUNCTION budgetguard.told(p_ns integer, p_keys bytea[], p_items bigint[]) RETURNS text
+LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (
+        SELECT string_agg(s.settled || ' ' || s.held, ' ' ORDER BY s.item) FROM (
+            SELECT coalesce(t.item, t.place) AS item,
+                   coalesce(sum(a.settled), 0) AS settled, coalesce(sum(a.held), 0) AS held
+            FROM unnest(p_keys, p_items) WITH ORDINALITY AS t (key, item, place)
+            LEFT JOIN LATERAL (
+                SELECT settled, held FROM budgetguard.accounts WHERE ns = p_ns AND key = t.key LIMIT 1
+            ) AS a ON true
+            GROUP BY 1
+        ) AS s);
+END $$;
+
+-- Lock accounts, in the order of their keys.
+CREATE OR REPLACE FUNCTION budgetguard.lock(p_ns integer, p_keys bytea[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF cardinality(p_keys) > 1 THEN  -- one is locked by whoever changes it
+        PERFORM FROM budgetguard.accounts WHERE ns = p_ns AND key = ANY (p_keys) ORDER BY key FOR UPDATE;
+    END IF;
+END $$;
+
+-- Add so much of each unit to accounts that are there and are locked; what `budgetguard.told` says of them then.
+CREATE OR REPLACE FUNCTION budgetguard.book(p_ns integer, p_keys bytea[], p_settled bigint[], p_held bigint[])
+RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    v_sums text;
+BEGIN
+    WITH booked AS (
+        UPDATE budgetguard.accounts
+        SET settled = settled + p_settled[budgetguard.unit(key)], held = held + p_held[budgetguard.unit(key)]
+        WHERE ns = p_ns AND key = ANY (p_keys) RETURNING key, settled, held
+    )
+    SELECT string_agg(b.settled || ' ' || b.held, ' ' ORDER BY k.place) INTO v_sums
+    FROM unnest(p_keys) WITH ORDINALITY AS k (key, place) JOIN booked AS b ON b.key = k.key;
+    RETURN v_sums;
+END $$;
+
 -- Add to accounts, in the order of their keys; those that are not there are made, with the
 -- end that is said first.
 CREATE OR REPLACE FUNCTION budgetguard.add(
@@ -41,12 +120,14 @@ BEGIN
         DELETE FROM budgetguard.holds WHERE ns + 0 = p_row.ns AND id = p_row.id;
         INSERT INTO budgetguard.entries
             (ns, late, expired, estimated, at_ms, cost, input, output, id, provider, model, flags, usage, accounts,
-             tag_names, tag_values)
+             tag_names, tag_values, tokens, requests)
         VALUES (p_row.ns, false, true, false, p_row.due_ms, p_row.amount, 0, 0, p_row.id, p_row.provider, p_row.model,
-                '', '{}', p_row.accounts, p_row.tag_names, p_row.tag_values);
+                '', '{}', p_row.accounts, p_row.tag_names, p_row.tag_values, coalesce(p_row.tokens, 0),
+                coalesce(p_row.requests, 1));
     ELSIF NOT p_row.ended AND p_row.due_ms + keep_ended > p_now THEN
         UPDATE budgetguard.holds SET ended = true, charge = false, due_ms = p_row.due_ms + keep_ended, amount = 0,
-            provider = '', model = '', accounts = '{}', tag_names = '{}', tag_values = '{}'
+            provider = '', model = '', accounts = '{}', tag_names = '{}', tag_values = '{}', tokens = NULL,
+            requests = NULL
         WHERE ns + 0 = p_row.ns AND id = p_row.id;
     ELSE
         DELETE FROM budgetguard.holds WHERE ns + 0 = p_row.ns AND id = p_row.id;
@@ -60,5 +141,24 @@ LANGUAGE sql AS $$
         (ns, ended, charge, due_ms, placed_ms, amount, id, provider, model, accounts, tag_names, tag_values)
     VALUES (p_ns, true, false, p_when, 0, 0, p_id, '', '', '{}', '{}', '{}')
     ON CONFLICT (id, ns) DO UPDATE SET ended = true, charge = false, due_ms = excluded.due_ms, placed_ms = 0,
-        amount = 0, provider = '', model = '', accounts = '{}', tag_names = '{}', tag_values = '{}'
+        amount = 0, provider = '', model = '', accounts = '{}', tag_names = '{}', tag_values = '{}', tokens = NULL,
+        requests = NULL
 $$;
+
+-- The next version of some terms, or nothing if the version there is not the expected one (-1: any).
+CREATE OR REPLACE FUNCTION budgetguard.put_terms(p_ns integer, p_key bytea, p_body bytea, p_expected bigint)
+RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    v_version bigint;
+BEGIN
+    PERFORM pg_catalog.pg_advisory_xact_lock(
+        pg_catalog.hashtextextended(pg_catalog.encode(p_key, 'hex'), -1000000000 - p_ns));
+    SELECT version INTO v_version FROM budgetguard.terms WHERE ns = p_ns AND key = p_key;
+    v_version := coalesce(v_version, 0);
+    IF p_expected >= 0 AND p_expected <> v_version THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO budgetguard.terms (ns, key, version, body) VALUES (p_ns, p_key, 1, p_body)
+    ON CONFLICT (ns, key) DO UPDATE SET version = v_version + 1, body = excluded.body;
+    RETURN v_version + 1;
+END $$;

@@ -1,21 +1,25 @@
 -- Have holds whose calls live count for their ttl from now: those that expired are placed again, whatever the limit.
 --
--- p_said, five for each id: amount, ttl, charge (1), how many keys and how many tags it has in the arrays that follow.
--- p_texts, two for each: provider, model. Answers 1 for each that counts, 0 for one that has ended.
+-- p_texts, three for each: id, provider, model.
+-- p_said, seven for each: amount; tokens and requests (-1: no account of it counts them); ttl; charge (1); how many keys
+-- and how many tags it has in the arrays that follow. Answers 1 for each that counts, 0 for one that has ended.
 CREATE OR REPLACE FUNCTION budgetguard.renew(
-    p_ns integer, p_now bigint, p_ids bytea[], p_said bigint[], p_texts bytea[], p_keys bytea[], p_ends bigint[],
+    p_ns integer, p_now bigint, p_texts bytea[], p_said bigint[], p_keys bytea[], p_ends bigint[],
     p_tag_names bytea[], p_tag_values bytea[]
 ) RETURNS bigint[] LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     v_now bigint := p_now;
+    v_ids CONSTANT bytea[] := ARRAY(
+        SELECT p_texts[3 * i - 2] FROM generate_series(1, cardinality(p_texts) / 3) AS i);
     v_answers bigint[] := '{}';
     v_dummy text;
     v_id bytea;
     v_hold budgetguard.holds;
     v_entry budgetguard.entries;
     v_due bigint;
-    v_amount bigint;
-    v_settled bigint;
+    v_amounts bigint[];             -- of each unit; null: no account counts it
+    v_booked bigint[];
+    v_none CONSTANT bigint[] := '{0, 0, 0}';
     v_keys bytea[];
     v_ends bigint[];
     v_d_keys bytea[] := '{}';       -- what is to be added to accounts
@@ -31,23 +35,23 @@ DECLARE
 BEGIN
     v_dummy := pg_catalog.set_config('synchronous_commit', 'off', true);
     PERFORM pg_catalog.pg_advisory_xact_lock(o.lock) FROM (
-        SELECT DISTINCT budgetguard.id_lock(p_ns, i.id) AS lock FROM unnest(p_ids) AS i (id) ORDER BY 1
+        SELECT DISTINCT budgetguard.id_lock(p_ns, i.id) AS lock FROM unnest(v_ids) AS i (id) ORDER BY 1
     ) AS o;
     IF v_now < 0 THEN
         v_now := (EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()) * 1000)::bigint;
     END IF;
-    PERFORM FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = ANY (p_ids) ORDER BY id FOR UPDATE;
+    PERFORM FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = ANY (v_ids) ORDER BY id FOR UPDATE;
 
-    FOR i IN 1..cardinality(p_ids) LOOP
-        n := 5 * (i - 1);
-        v_id := p_ids[i];
-        v_amount := p_said[n + 1];
-        v_due := v_now + p_said[n + 2];
-        n_keys := p_said[n + 4];
-        n_tags := p_said[n + 5];
+    FOR i IN 1..cardinality(v_ids) LOOP
+        n := 7 * (i - 1);
+        v_id := v_ids[i];
+        v_amounts := ARRAY[p_said[n + 1], nullif(p_said[n + 2], -1), nullif(p_said[n + 3], -1)];
+        v_due := v_now + p_said[n + 4];
+        n_keys := p_said[n + 6];
+        n_tags := p_said[n + 7];
         v_keys := p_keys[k + 1 : k + n_keys];
         v_ends := p_ends[k + 1 : k + n_keys];
-        v_settled := 0;
+        v_booked := v_none;
         k := k + n_keys;
         g := g + n_tags;
         SELECT * INTO v_hold FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = v_id;
@@ -69,17 +73,20 @@ BEGIN
             DELETE FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = v_id;
             v_keys := v_entry.accounts;
             v_ends := array_fill(v_never, ARRAY[cardinality(v_keys)]);
-            v_amount := v_entry.cost;
-            v_settled := -v_entry.cost;
+            v_booked := budgetguard.amounts(v_entry);
+            v_amounts := ARRAY[v_entry.cost, CASE WHEN budgetguard.counts(v_keys, 2) THEN v_entry.tokens END,
+                               CASE WHEN budgetguard.counts(v_keys, 3) THEN v_entry.requests END];
         END IF;
         DELETE FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = v_id;
         INSERT INTO budgetguard.holds
-            (ns, ended, charge, due_ms, placed_ms, amount, id, provider, model, accounts, tag_names, tag_values)
-        VALUES (p_ns, false, p_said[n + 3] = 1 AND v_amount > 0, v_due, v_now, v_amount, v_id, p_texts[2 * i - 1],
-                p_texts[2 * i], v_keys, p_tag_names[g - n_tags + 1 : g], p_tag_values[g - n_tags + 1 : g]);
+            (ns, ended, charge, due_ms, placed_ms, amount, id, provider, model, accounts, tag_names, tag_values, tokens,
+             requests)
+        VALUES (p_ns, false, p_said[n + 5] = 1 AND greatest(v_amounts[1], v_amounts[2], v_amounts[3]) > 0, v_due, v_now,
+                v_amounts[1], v_id, p_texts[3 * i - 1], p_texts[3 * i], v_keys, p_tag_names[g - n_tags + 1 : g],
+                p_tag_values[g - n_tags + 1 : g], v_amounts[2], v_amounts[3]);
         v_d_keys := v_d_keys || v_keys;
-        v_d_settled := v_d_settled || array_fill(v_settled, ARRAY[cardinality(v_keys)]);
-        v_d_held := v_d_held || array_fill(v_amount, ARRAY[cardinality(v_keys)]);
+        v_d_settled := v_d_settled || budgetguard.changes(v_keys, v_none, v_booked);
+        v_d_held := v_d_held || budgetguard.changes(v_keys, v_amounts, v_none);
         v_d_ends := v_d_ends || v_ends;
         v_answers := v_answers || 1::bigint;
     END LOOP;

@@ -1,74 +1,89 @@
 -- Place a hold on all of its accounts, or on none.
 --
--- p_said: now (-1: the server's clock), amount, least (-1: the amount or nothing), useful, ttl, charge (1), how many
--- due holds to reap.
--- p_rules, six for each key of p_keys: 0 counts only, 1 soft, 2 hard; limit; share; start; end; when it is over.
+-- p_texts: id, provider, model.
+-- p_said: now (-1: the server's clock), ttl, charge (1), how many due holds to reap; and of dollars amount, least (-1:
+-- the amount or nothing) and useful; the same of tokens and of requests, unless all accounts count dollars.
+-- p_rules, seven for each key of p_keys: 0 counts only, 1 soft, 2 hard; limit; share; start; end; when it is over; unit.
 -- p_windows: earlier keys that count too; p_window_of: on which place of p_keys.
--- Answers "a <amount>" admitted, "e" ended, "s <now>" stale, "r <place> <settled> <held> <due>" refused, with whether
--- anything was left to reap, here or by another session that is about it.
+-- Answers "a <amount> <settled> <held> ..." admitted, with a pair for each key, its window included, and where accounts
+-- count them "t<tokens>" and "r<requests>"; "e" ended; "s <now>" stale; "r <place> <settled> <held> <due>" refused, with
+-- whether anything was left to reap, here or by another session that is about it.
 CREATE OR REPLACE FUNCTION budgetguard.reserve(
-    p_ns integer, p_id bytea, p_said bigint[], p_keys bytea[], p_rules bigint[], p_windows bytea[],
-    p_window_of bigint[], p_term_keys bytea[], p_term_versions bigint[], p_tag_names bytea[], p_tag_values bytea[],
-    p_provider bytea, p_model bytea
+    p_ns integer, p_texts bytea[], p_said bigint[], p_keys bytea[], p_rules bigint[], p_windows bytea[],
+    p_window_of bigint[], p_term_keys bytea[], p_term_versions bigint[], p_tag_names bytea[], p_tag_values bytea[]
 ) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
-    v_lock bigint := pg_catalog.hashtextextended(pg_catalog.encode(p_id, 'hex'), p_ns);
+    v_id CONSTANT bytea := p_texts[1];
     v_now bigint := p_said[1];
-    v_amount bigint := p_said[2];
-    v_least CONSTANT bigint := p_said[3];
-    v_useful CONSTANT bigint := p_said[4];
-    v_count CONSTANT integer := cardinality(p_keys);
-    v_off text;
+    v_amount CONSTANT bigint := p_said[5];
     v_dummy text;
-    v_known boolean;
-    v_stale boolean;
-    v_due boolean;
-    v_missing integer;
-    v_limit bigint;
-    v_share bigint;
+    v_stale boolean := false;
     v_settled bigint;
     v_held bigint;
-    v_granted bigint;
+BEGIN
+    v_dummy := pg_catalog.set_config('synchronous_commit', 'off', true);
+    v_dummy := pg_catalog.pg_advisory_xact_lock(
+        pg_catalog.hashtextextended(pg_catalog.encode(v_id, 'hex'), p_ns))::text;
+    IF v_now < 0 THEN
+        v_now := (EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()) * 1000)::bigint;
+    END IF;
+    IF cardinality(p_term_keys) > 0 THEN
+        SELECT bool_or(coalesce(there.version, 0) <> t.version) INTO v_stale
+        FROM unnest(p_term_keys, p_term_versions) AS t (key, version)
+        LEFT JOIN budgetguard.terms AS there ON there.ns = p_ns AND there.key = t.key;
+    END IF;
+
+    -- The common hold, straight: one account in dollars, a fixed amount, nothing due, and room.
+    IF cardinality(p_keys) = 1 AND p_said[6] < 0 AND cardinality(p_said) = 7 AND cardinality(p_windows) = 0
+        AND p_rules[4] <= v_now AND v_now < p_rules[5] AND NOT v_stale THEN
+        UPDATE budgetguard.accounts SET held = held + v_amount
+        WHERE ns = p_ns AND key = p_keys[1]
+            AND CASE p_rules[1] WHEN 2 THEN settled + held + v_amount <= p_rules[2]
+                                WHEN 1 THEN settled + held < p_rules[2] ELSE true END
+            AND NOT EXISTS (SELECT FROM budgetguard.holds WHERE ns = p_ns AND due_ms <= v_now)
+            AND NOT EXISTS (SELECT FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = v_id)
+            AND NOT EXISTS (SELECT FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = v_id)
+        RETURNING settled, held INTO v_settled, v_held;
+        IF FOUND THEN
+            INSERT INTO budgetguard.holds
+                (ns, ended, charge, due_ms, placed_ms, amount, id, provider, model, accounts, tag_names, tag_values)
+            VALUES (p_ns, false, p_said[3] = 1 AND v_amount > 0, v_now + p_said[2], v_now, v_amount, v_id, p_texts[2],
+                    p_texts[3], p_keys, p_tag_names, p_tag_values);
+            RETURN 'a ' || v_amount || ' ' || v_settled || ' ' || v_held;
+        END IF;
+    END IF;
+    RETURN budgetguard.reserve_in_steps(
+        p_ns, v_now, v_stale, p_texts, p_said, p_keys, p_rules, p_windows, p_window_of, p_tag_names, p_tag_values);
+END $$;
+
+-- The same of any other hold: its id is locked, the time is known, and whether its terms are old.
+CREATE OR REPLACE FUNCTION budgetguard.reserve_in_steps(
+    p_ns integer, p_now bigint, p_stale boolean, p_texts bytea[], p_said bigint[], p_keys bytea[], p_rules bigint[],
+    p_windows bytea[], p_window_of bigint[], p_tag_names bytea[], p_tag_values bytea[]
+) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    v_id CONSTANT bytea := p_texts[1];
+    v_now CONSTANT bigint := p_now;
+    v_amount CONSTANT bigint := p_said[5];
+    v_count CONSTANT integer := cardinality(p_keys);
+    v_known boolean;
+    v_due boolean;
+    v_limit bigint;
+    v_settled bigint;
+    v_held bigint;
     v_distinct bytea[] := p_keys;
     v_found bytea[];
     v_found_settled bigint[];
     v_found_held bigint[];
+    v_granted bigint[] := ARRAY[v_amount, NULL, NULL];  -- of each unit; null: no account counts it
     v_place integer;
-    v_of integer;
+    v_unit integer;
+    v_wanted bigint;
+    v_least bigint;
     v_claims bytea[];
+    v_sums text := '';
+    v_none CONSTANT bigint[] := '{0, 0, 0}';
 BEGIN
-    v_off := pg_catalog.set_config('synchronous_commit', 'off', true);
-    v_dummy := pg_catalog.pg_advisory_xact_lock(v_lock)::text;
-    IF v_now < 0 THEN
-        v_now := (EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()) * 1000)::bigint;
-    END IF;
-
-    -- The common hold, in one statement: one account, a fixed amount, nothing due, and room.
-    IF v_count = 1 AND v_least < 0 AND cardinality(p_windows) = 0 AND p_rules[4] <= v_now AND v_now < p_rules[5] THEN
-        WITH taken AS (
-            UPDATE budgetguard.accounts SET held = held + v_amount
-            WHERE ns = p_ns AND key = p_keys[1]
-                AND CASE p_rules[1] WHEN 2 THEN settled + held + v_amount <= p_rules[2]
-                                    WHEN 1 THEN settled + held < p_rules[2] ELSE true END
-                AND NOT EXISTS (SELECT FROM budgetguard.holds WHERE ns = p_ns AND due_ms <= v_now)
-                AND NOT EXISTS (SELECT FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = p_id)
-                AND NOT EXISTS (SELECT FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = p_id)
-                AND (cardinality(p_term_keys) = 0 OR NOT EXISTS (
-                    SELECT FROM unnest(p_term_keys, p_term_versions) AS t (key, version)
-                    LEFT JOIN budgetguard.terms AS there ON there.ns = p_ns AND there.key = t.key
-                    WHERE coalesce(there.version, 0) <> t.version))
-            RETURNING 1
-        )
-        INSERT INTO budgetguard.holds
-            (ns, ended, charge, due_ms, placed_ms, amount, id, provider, model, accounts, tag_names, tag_values)
-        SELECT p_ns, false, p_said[6] = 1 AND v_amount > 0, v_now + p_said[5], v_now, v_amount, p_id, p_provider,
-               p_model, p_keys, p_tag_names, p_tag_values
-        FROM taken;
-        IF FOUND THEN
-            RETURN 'a ' || v_amount;
-        END IF;
-    END IF;
-
     IF v_count > 1 THEN
         SELECT array_agg(d.key ORDER BY d.place) INTO v_distinct FROM (
             SELECT k.key, min(k.place) AS place FROM unnest(p_keys) WITH ORDINALITY AS k (key, place) GROUP BY k.key
@@ -82,37 +97,37 @@ BEGIN
         END IF;
     END LOOP;
     SELECT EXISTS (SELECT FROM budgetguard.holds WHERE ns = p_ns AND due_ms <= v_now),
-           EXISTS (SELECT FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = p_id)
-               OR EXISTS (SELECT FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = p_id)
+           EXISTS (SELECT FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = v_id)
+               OR EXISTS (SELECT FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = v_id)
     INTO v_due, v_known;
     IF v_due THEN
-        PERFORM budgetguard.reap(p_ns, p_id, v_now, p_said[7]::integer, v_claims, p_keys || p_windows);
+        PERFORM budgetguard.reap(p_ns, v_id, v_now, p_said[4]::integer, v_claims, p_keys || p_windows);
         -- Asked before the accounts are read: what is gone by now is in them.
         v_due := EXISTS (SELECT FROM budgetguard.holds WHERE ns = p_ns AND due_ms <= v_now);
         v_known := true;
     END IF;
     IF v_known THEN
-        SELECT ended, amount INTO v_known, v_granted FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = p_id;
-        IF FOUND THEN
-            RETURN CASE WHEN v_known THEN 'e' ELSE 'a ' || v_granted END;
+        SELECT ended, ARRAY[amount, tokens, requests] INTO v_known, v_granted
+        FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = v_id;
+        IF FOUND AND v_known THEN
+            RETURN 'e';
+        ELSIF FOUND THEN
+            RETURN budgetguard.admitted(v_granted, budgetguard.told(
+                p_ns, p_keys || p_windows, budgetguard.items(v_count, p_window_of)));
         END IF;
-        IF EXISTS (SELECT FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = p_id) THEN
+        IF EXISTS (SELECT FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = v_id) THEN
             RETURN 'e';
         END IF;
+        v_granted := ARRAY[v_amount, NULL, NULL];
     END IF;
 
     FOR i IN 1..v_count LOOP
-        IF v_now < p_rules[6 * i - 2] OR v_now >= p_rules[6 * i - 1] THEN
+        IF v_now < p_rules[7 * i - 3] OR v_now >= p_rules[7 * i - 2] THEN
             RETURN 's ' || v_now;
         END IF;
     END LOOP;
-    IF cardinality(p_term_keys) > 0 THEN
-        SELECT bool_or(coalesce(there.version, 0) <> t.version) INTO v_stale
-        FROM unnest(p_term_keys, p_term_versions) AS t (key, version)
-        LEFT JOIN budgetguard.terms AS there ON there.ns = p_ns AND there.key = t.key;
-        IF v_stale THEN
-            RETURN 's ' || v_now;
-        END IF;
+    IF p_stale THEN
+        RETURN 's ' || v_now;
     END IF;
 
     PERFORM budgetguard.claim(p_ns, v_claims);
@@ -122,52 +137,79 @@ BEGIN
         WHERE ns = p_ns AND key = ANY (p_keys || p_windows) ORDER BY key FOR UPDATE
     ) AS a;
 
-    v_granted := v_amount;
     FOR i IN 1..v_count LOOP
         v_place := array_position(v_found, p_keys[i]);
         v_settled := coalesce(v_found_settled[v_place], 0);
         v_held := coalesce(v_found_held[v_place], 0);
         FOR j IN 1..cardinality(p_windows) LOOP
             IF p_window_of[j] = i THEN
-                v_of := array_position(v_found, p_windows[j]);
-                v_settled := v_settled + coalesce(v_found_settled[v_of], 0);
-                v_held := v_held + coalesce(v_found_held[v_of], 0);
+                v_place := array_position(v_found, p_windows[j]);
+                v_settled := v_settled + coalesce(v_found_settled[v_place], 0);
+                v_held := v_held + coalesce(v_found_held[v_place], 0);
             END IF;
         END LOOP;
-        v_limit := p_rules[6 * i - 4];
-        v_share := p_rules[6 * i - 3];
-        CASE p_rules[6 * i - 5]
+        v_unit := p_rules[7 * i];
+        v_wanted := p_said[3 * v_unit + 2];
+        v_least := p_said[3 * v_unit + 3];
+        v_granted[v_unit] := coalesce(v_granted[v_unit], v_wanted);
+        v_limit := p_rules[7 * i - 5];
+        CASE p_rules[7 * i - 6]
             WHEN 1 THEN
                 IF v_settled + v_held >= v_limit THEN
                     RETURN 'r ' || i || ' ' || v_settled || ' ' || v_held || ' ' || v_due::integer;
                 END IF;
             WHEN 2 THEN
-                IF (CASE WHEN v_least < 0 THEN v_amount ELSE v_least END) > v_limit - v_settled - v_held THEN
+                IF (CASE WHEN v_least < 0 THEN v_wanted ELSE v_least END) > v_limit - v_settled - v_held THEN
                     RETURN 'r ' || i || ' ' || v_settled || ' ' || v_held || ' ' || v_due::integer;
                 END IF;
                 IF v_least >= 0 THEN
-                    v_granted := least(v_granted, greatest((v_limit - v_settled) / v_share, v_useful, v_least),
-                                       v_limit - v_settled - v_held);
+                    v_granted[v_unit] := least(
+                        v_granted[v_unit],
+                        greatest((v_limit - v_settled) / p_rules[7 * i - 4], p_said[3 * v_unit + 4], v_least),
+                        v_limit - v_settled - v_held);
                 END IF;
             ELSE NULL;
         END CASE;
     END LOOP;
 
-    IF (SELECT count(*) FROM unnest(v_distinct) AS d (key) WHERE d.key = ANY (v_found)) = cardinality(v_distinct) THEN
-        UPDATE budgetguard.accounts SET held = held + v_granted WHERE ns = p_ns AND key = ANY (v_distinct);
+    IF v_distinct <@ v_found THEN
+        UPDATE budgetguard.accounts SET held = held + v_granted[budgetguard.unit(key)]
+        WHERE ns = p_ns AND key = ANY (v_distinct);
     ELSE
         PERFORM budgetguard.add(
-            p_ns, v_distinct, array_fill(0::bigint, ARRAY[cardinality(v_distinct)]),
-            array_fill(v_granted, ARRAY[cardinality(v_distinct)]),
-            (SELECT array_agg(p_rules[6 * array_position(p_keys, d.key)] ORDER BY d.place)
+            p_ns, v_distinct, budgetguard.changes(v_distinct, v_none, v_none),
+            budgetguard.changes(v_distinct, v_granted, v_none),
+            (SELECT array_agg(p_rules[7 * array_position(p_keys, d.key) - 1] ORDER BY d.place)
              FROM unnest(v_distinct) WITH ORDINALITY AS d (key, place)));
     END IF;
     INSERT INTO budgetguard.holds
-        (ns, ended, charge, due_ms, placed_ms, amount, id, provider, model, accounts, tag_names, tag_values)
-    VALUES (p_ns, false, p_said[6] = 1 AND v_granted > 0, v_now + p_said[5], v_now, v_granted, p_id, p_provider,
-            p_model, v_distinct, p_tag_names, p_tag_values);
-    RETURN 'a ' || v_granted;
+        (ns, ended, charge, due_ms, placed_ms, amount, id, provider, model, accounts, tag_names, tag_values, tokens,
+         requests)
+    VALUES (p_ns, false, p_said[3] = 1 AND greatest(v_granted[1], v_granted[2], v_granted[3]) > 0, v_now + p_said[2],
+            v_now, v_granted[1], v_id, p_texts[2], p_texts[3], v_distinct, p_tag_names, p_tag_values, v_granted[2],
+            v_granted[3]);
+    IF cardinality(p_windows) = 0 AND v_distinct <@ v_found THEN
+        FOR i IN 1..v_count LOOP
+            v_place := array_position(v_found, p_keys[i]);
+            v_sums := v_sums || v_found_settled[v_place] || ' '
+                || v_found_held[v_place] + v_granted[p_rules[7 * i]] || ' ';
+        END LOOP;
+    ELSE
+        v_sums := budgetguard.told(p_ns, p_keys || p_windows, budgetguard.items(v_count, p_window_of));
+    END IF;
+    RETURN budgetguard.admitted(v_granted, v_sums);
 END $$;
+
+-- Which account, counted from one, each of its keys and then of the windows is a part of.
+CREATE OR REPLACE FUNCTION budgetguard.items(p_count integer, p_window_of bigint[]) RETURNS bigint[]
+LANGUAGE sql IMMUTABLE AS $$ SELECT ARRAY(SELECT generate_series(1, p_count)::bigint) || p_window_of $$;
+
+-- The answer to a hold that counts: what it holds of each unit, and what its accounts have settled and held.
+CREATE OR REPLACE FUNCTION budgetguard.admitted(p_granted bigint[], p_sums text) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT 'a ' || p_granted[1] || coalesce(' ' || p_sums, '') || coalesce(' t' || p_granted[2], '')
+        || coalesce(' r' || p_granted[3], '')
+$$;
 
 -- Reap up to so many due holds, and the hold of this id if it is due: all accounts that the caller will need are
 -- locked with theirs, in order. Whether anything was reaped.
@@ -198,9 +240,10 @@ BEGIN
         ORDER BY key FOR UPDATE;
     UPDATE budgetguard.accounts AS a SET settled = a.settled + d.settled, held = a.held - d.held
     FROM (
-        SELECT k.key, sum(r.amount) AS held, sum(CASE WHEN r.charge THEN r.amount ELSE 0 END) AS settled
-        FROM unnest(v_rows) AS r CROSS JOIN LATERAL unnest(r.accounts) AS k (key)
-        WHERE NOT r.ended GROUP BY k.key
+        SELECT k.key, sum(k.amount) AS held, sum(CASE WHEN k.charge THEN k.amount ELSE 0 END) AS settled FROM (
+            SELECT each.key, r.charge, (budgetguard.amounts(r))[budgetguard.unit(each.key)] AS amount
+            FROM unnest(v_rows) AS r CROSS JOIN LATERAL unnest(r.accounts) AS each (key) WHERE NOT r.ended
+        ) AS k GROUP BY k.key
     ) AS d
     WHERE a.ns = p_ns AND a.key = d.key;
     FOR i IN 1..cardinality(v_rows) LOOP
