@@ -21,7 +21,7 @@ _Change = Callable[[Any], Any]
 _line = json.JSONEncoder(separators=(",", ":")).encode
 """One for all: `json.dumps` makes one each time, which takes as long as its work."""
 
-_NEEDED: Any = object()
+NEEDED: Any = object()
 """The default of a field that has none."""
 
 
@@ -32,10 +32,11 @@ class _Codec(NamedTuple):
     read: _Change | None
 
 
-class _Member(NamedTuple):
+class Member(NamedTuple):
     """One field of a type."""
 
     name: str
+    hint: Any
     default: Any
     codec: _Codec
 
@@ -43,8 +44,17 @@ class _Member(NamedTuple):
 def plain(value: Any) -> dict[str, Any]:
     """A value of one of the ledger's types as JSON values."""
     kind: Any = type(value)
-    written: dict[str, Any] = _write(_members(kind), value)
+    written: dict[str, Any] = _write(members(kind), value)
     return written
+
+
+def whole(value: Any) -> dict[str, Any]:
+    """The same with its fields that are at their defaults, for those who do not know these."""
+    kind: Any = type(value)
+    return {
+        name: item if write is None else write(item)
+        for name, item, write in [(each.name, getattr(value, each.name), each.codec.write) for each in members(kind)]
+    }
 
 
 def text(value: Any) -> str:
@@ -55,45 +65,46 @@ def text(value: Any) -> str:
 def read(kind: type[T], data: Mapping[str, Any]) -> T:
     """A value of this type from JSON values; raises `KeyError`, `TypeError` or `ValueError` for what is none."""
     key: Any = kind
-    made: T = _read(kind, _members(key), data)
+    made: T = _read(kind, members(key), data)
     return made
 
 
-def _compiled(kind: Any) -> tuple[_Member, ...]:
+def _compiled(kind: Any) -> tuple[Member, ...]:
     """The fields that a value of this type is made of."""
     hints = get_type_hints(kind)
     if is_dataclass(kind):
-        return tuple(
-            [_Member(each.name, _default(each), _codec(hints[each.name])) for each in fields(kind) if each.init]
-        )
-    row: Any = kind
-    return tuple([_Member(name, row._field_defaults.get(name, _NEEDED), _codec(hints[name])) for name in row._fields])
+        usual = {each.name: _default(each) for each in fields(kind) if each.init}
+    else:
+        row: Any = kind
+        usual = {name: row._field_defaults.get(name, NEEDED) for name in row._fields}
+    return tuple([Member(name, hints[name], default, _codec(hints[name])) for name, default in usual.items()])
 
 
-_members: Callable[[Any], tuple[_Member, ...]] = cache(_compiled)
+members: Callable[[Any], tuple[Member, ...]] = cache(_compiled)
+"""The fields of a type, once."""
 
 
 def _default(field: Field[Any]) -> Any:
     if field.default is not MISSING:
         return field.default
-    return _NEEDED if field.default_factory is MISSING else field.default_factory()
+    return NEEDED if field.default_factory is MISSING else field.default_factory()
 
 
-def _write(members: tuple[_Member, ...], value: Any) -> dict[str, Any]:
+def _write(members: tuple[Member, ...], value: Any) -> dict[str, Any]:
     written = {}
-    for name, default, (write, _) in members:
+    for name, _, default, (write, _) in members:
         item = getattr(value, name)
         if item is not default and item != default:
             written[name] = item if write is None else write(item)
     return written
 
 
-def _read(kind: type, members: tuple[_Member, ...], data: Mapping[str, Any]) -> Any:
+def _read(kind: type, members: tuple[Member, ...], data: Mapping[str, Any]) -> Any:
     made = {}
-    for name, default, (_, read_) in members:
+    for name, _, default, (_, read_) in members:
         if name in data:
             made[name] = data[name] if read_ is None else read_(data[name])
-        elif default is _NEEDED:
+        elif default is NEEDED:
             raise KeyError(name)
     return kind(**made)
 
@@ -119,8 +130,8 @@ def _codec(hint: Any) -> _Codec:
     if origin is Mapping:
         item = _codec(args[1])
         return _Codec(partial(_values, item.write), partial(_values, item.read))
-    members = _members(hint)
-    return _Codec(partial(_write, members), partial(_read, hint, members))
+    inner = members(hint)
+    return _Codec(partial(_write, inner), partial(_read, hint, inner))
 
 
 def _checked(kind: type, item: Any) -> Any:

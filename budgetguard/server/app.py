@@ -40,8 +40,8 @@ THREADS = 16
 """How many requests ask the store at once; the others wait."""
 MOST_WAITING = 1_000
 _NATIVE = (API_HEADER.encode(), b"v1")
-LINES, LINES_OF_A_FILE = 8, 1
-"""How many batches of one project are with the store at once; a file has one writer."""
+LINES = 8
+"""How many batches of one project are with its server at once."""
 
 
 class App:
@@ -63,8 +63,7 @@ class App:
         self.keys = Keys(self.projects.own, open_mode=open_mode)
         self.metrics = Metrics()
         deadlines, _ = take_deadlines(urlsplit(store).query, Deadlines())
-        lines = LINES_OF_A_FILE if store.startswith("sqlite:") else LINES
-        self.runner = Runner(threads, most_waiting, lines, deadlines.reserve_s)
+        self.runner = Runner(threads, most_waiting, LINES, deadlines.reserve_s)
         table = [*ledger.ENDPOINTS, *budgets.ENDPOINTS, *spend.ENDPOINTS, *litellm_endpoints.ENDPOINTS]
         self.endpoints = status.endpoints(self.projects, self.metrics, table)
         routes = [Route("/health", endpoint=_Plain(_health), methods=["GET"])]

@@ -11,7 +11,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from ..budgets.rules import MODELS, unescape
 from ..concurrency.locks import mutex
-from ..ledger import Admitted, Conflict, Ended, Entry, Hold, OpenHold, Refusal, Settled, Stale
+from ..ledger import Admitted, Conflict, Ended, Entry, Hold, OpenHold, Refusal, Settled, Stale, Unit, unit_of
 from ..money import DOLLAR, Nano
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -37,6 +37,8 @@ class Meter:
         self._refused: dict[str, tuple[str, str] | None] = {}
         """By the id of its hold, where a call was refused; `None` once that is counted."""
         self.spend: dict[str, Nano] = defaultdict(int)
+        self.used: dict[tuple[str, Unit], int] = defaultdict(int)
+        """By budget and unit: what was settled of units that are no dollars."""
         self.placed: dict[str, int] = defaultdict(int)
         self._refusals: dict[tuple[str, str], int] = defaultdict(int)
         self.conflicts = 0
@@ -75,8 +77,13 @@ class Meter:
                 return
             self.late += outcome.late
             for key in {*[account.key for account in hold.accounts], *entry.accounts}:
-                if not key.startswith(MODELS):
+                if key.startswith(MODELS):
+                    continue
+                unit = unit_of(key)
+                if unit == "dollars":
                     self.spend[self._budget(key)] += entry.cost
+                else:
+                    self.used[self._budget(key), unit] += entry.amounts()[unit]
 
     def released(self) -> None:
         """Count a release."""
@@ -135,7 +142,9 @@ class _Projects:
             "budgetguard_refusals", "Calls refused: the room was spent, or held.", labels=[*labels, "room"]
         )
         open_ = GaugeMetricFamily("budgetguard_open_holds", "Holds that have not ended.", labels=labels)
+        used = CounterMetricFamily("budgetguard_used", "What was settled in other units.", labels=[*labels, "unit"])
         held = GaugeMetricFamily("budgetguard_held_dollars", "What these hold.", labels=labels)
+        held_units = GaugeMetricFamily("budgetguard_held", "What these hold in other units.", labels=[*labels, "unit"])
         ends = CounterMetricFamily("budgetguard_ends", "Other ends of holds.", labels=["project", "end"])
         for name, meter, holds in self._projects:
             for budget, nano in list(meter.spend.items()):
@@ -144,18 +153,32 @@ class _Projects:
                 placed.add_metric([name, _shown(budget)], count)
             for (budget, room), count in meter.refusals().items():
                 refused.add_metric([name, _shown(budget), room], count)
-            counts: dict[str, list[int]] = {}
-            for hold in holds:
-                for key in hold.accounts:
-                    sums = counts.setdefault(key.partition("/")[0], [0, 0])
-                    sums[0] += 1
-                    sums[1] += hold.amount
-            for budget, (count, nano) in counts.items():
+            for (budget, unit), count in list(meter.used.items()):
+                used.add_metric([name, _shown(budget), unit], count)
+            counts, sums = _held(holds)
+            for budget, count in counts.items():
                 open_.add_metric([name, _shown(budget)], count)
-                held.add_metric([name, _shown(budget)], nano / DOLLAR)
+            for (budget, unit), amount in sums.items():
+                if unit == "dollars":
+                    held.add_metric([name, _shown(budget)], amount / DOLLAR)
+                else:
+                    held_units.add_metric([name, _shown(budget), unit], amount)
             for end, count in (("late", meter.late), ("conflict", meter.conflicts), ("released", meter.releases)):
                 ends.add_metric([name, end], count)
-        return iter((spend, placed, refused, open_, held, ends))
+        return iter((spend, used, placed, refused, open_, held, held_units, ends))
+
+
+def _held(holds: Iterable[OpenHold]) -> tuple[dict[str, int], dict[tuple[str, Unit], int]]:
+    """By budget: how many holds are open, and what they hold in each unit."""
+    counts: dict[str, int] = defaultdict(int)
+    sums: dict[tuple[str, Unit], int] = defaultdict(int)
+    for hold in holds:
+        amounts: dict[Unit, int] = {**hold.units, "dollars": hold.amount}
+        for key in hold.accounts:
+            budget, unit = key.partition("/")[0], unit_of(key)
+            counts[budget] += 1
+            sums[budget, unit] += amounts.get(unit, 0)
+    return counts, sums
 
 
 def _shown(budget: str) -> str:

@@ -20,7 +20,7 @@ import pytest
 from budgetguard import cli
 from budgetguard.budgets.rules import user_rule
 from budgetguard.errors import ConfigError, StoreError
-from budgetguard.ledger import Account, Admitted, Entry, Hold, Refusal, Settled, new_id
+from budgetguard.ledger import Account, Admitted, Entry, Hold, Refusal, Settled, Wanted, new_id
 from budgetguard.litellm.records import UserDict
 from budgetguard.server import keys, metrics, projects, protocol
 from budgetguard.server.api import requests
@@ -267,6 +267,38 @@ def test_without_keys_a_page_in_a_browser_is_refused(server: Hosted, headers: di
         ("/v1/reserve", b'{"id": "a", "accounts": [], "amount": -1}', 422),
         ("/v1/reserve", b'{"id": "a", "accounts": [], "amount": 99999999999999999}', 422),
         ("/v1/reserve", b'{"id": "a", "accounts": [], "amount": 1, "surprise": 1}', 422),
+        *[
+            ("/v1/reserve", b'{"id": "a", "accounts": [{"key": "t#tokens"}], "amount": 1, "units": %s}' % units, 422)
+            for units in (
+                b"{}",
+                b"7",
+                b'{"tokens": 7}',
+                b'{"tokens": {}}',
+                b'{"tokens": {"amount": -1}}',
+                b'{"tokens": {"amount": 1.0}}',
+                b'{"tokens": {"amount": 1e3}}',
+                b'{"tokens": {"amount": true}}',
+                b'{"tokens": {"amount": "1"}}',
+                b'{"tokens": {"amount": 9000000000000001}}',
+                b'{"tokens": {"amount": 1e400}}',
+                b'{"tokens": {"amount": 1, "most": 2}}',
+                b'{"tokens": {"amount": 1, "least": false}}',
+                b'{"tokens": {"amount": 1}, "words": {"amount": 1}}',
+            )
+        ],
+        ("/v1/reserve", b'{"id": "a", "accounts": [{"key": "t#tokens"}], "amount": 1, "units": {"tokens": NaN}}', 400),
+        ("/v1/reserve", b'{"id": "a", "accounts": [{"key": "a#tokens", "window": ["b"]}], "amount": 1}', 422),
+        ("/v1/renew", b'{"holds": [{"id": "a", "accounts": [{"key": "t#tokens"}], "amount": 1}]}', 422),
+        *[
+            (
+                "/v1/settle",
+                b'{"hold": {"id": "a", "accounts": [], "amount": 1}, "entry": {"hold_id": "a", "cost": 1, "units": %s}}'
+                % units,
+                422,
+            )
+            for units in (b'{"tokens": -1}', b'{"tokens": 1.5}', b'{"tokens": {"amount": 1}}', b'{"tokens": null}')
+        ],
+        ("/v1/ledger/load", b'{"accounts": [{"key": "a#tokens", "unit": "requests"}]}', 422),
         (
             "/v1/settle",
             b'{"hold": {"id": "a", "accounts": [], "amount": 1}, "entry": {"hold_id": "b", "cost": 1}}',
@@ -292,6 +324,7 @@ def test_bad_input_gets_an_error_that_says_so(server: Hosted, path: str, body: b
     error = answer[1]["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert error["message"]
+    assert " " not in (error["param"] or "")
     assert "Traceback" not in json.dumps(answer[1])
 
 
@@ -574,10 +607,10 @@ def test_an_upgrade_is_ignored(server: Hosted, upgrade: str, at_once: bool) -> N
                 time.sleep(0.05)
                 raw.sendall(body)
             answer = b""
-            while not answer.endswith(b"}"):
+            while not answer.endswith(b"}]}"):
                 answer += raw.recv(1000)
             assert answer.startswith(b"HTTP/1.1 200")
-            assert answer.endswith(b'{"admitted":10}')
+            assert answer.partition(b"\r\n\r\n")[2].startswith(b'{"admitted":10,"balances":[')
         raw.sendall(f"GET /health HTTP/1.1\r\nHost: localhost\r\n{asked}\r\n".encode() * 2)
         while answer.count(b'"ok"') < 2:
             answer += raw.recv(1000)
@@ -625,6 +658,34 @@ def test_a_store_that_is_away_is_an_error_of_its_own(
         open_store(server.url, namespace="shop").reserve(hold())
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_a_store_is_not_made_for_reaches_the_client_as_that(
+    url: str, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    """It is for people to mend, and does not pass with time: no 500, and no store that is away."""
+    hosted = Hosted(url if waits else "memory://")
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise ConfigError("this store counts dollars only as yet")
+
+    placed = hosted.app.projects.open("shop").store
+    for name in ("reserve", "settle", "settle_many", "renew", "load"):
+        monkeypatch.setattr(placed, name, refused)
+    store, held = open_store(f"{hosted.url}?reserve_s=5&settle_s=5", namespace="shop"), hold()
+    entry = Entry(held.id, 1)
+    for ask in (
+        lambda: store.reserve(held),
+        lambda: store.settle(held, entry),
+        lambda: store.settle_many([(held, entry)]),
+        lambda: store.renew([held]),
+        lambda: store.load(entries=[entry]),
+    ):
+        with pytest.raises(ConfigError, match=r"^this store counts dollars only as yet$"):
+            ask()
+    store.close()
+    hosted.stop()
+
+
 def test_no_secret_is_in_any_log_line(url: str, ring: KeyRing) -> None:
     """Neither the key of a request that went well, nor one that was wrong, nor a body, nor a query."""
     _, text = ring.create("shop", ADMIN)
@@ -658,7 +719,8 @@ def test_a_server_is_ready_soon_and_finishes_what_it_is_at(url: str) -> None:
             process.terminate()
             time.sleep(0.3)
             raw.sendall(body[10:])
-            assert b"".join(iter(lambda: raw.recv(1000), b"")).endswith(b'{"admitted":10}')
+            answer = b"".join(iter(lambda: raw.recv(1000), b""))
+            assert json.loads(answer.partition(b"\r\n\r\n")[2])["admitted"] == 10
         assert process.wait() == 0
         assert "OPEN MODE" in process.log()
 
@@ -911,6 +973,30 @@ def test_metrics_tell_spend_holds_and_refusals_by_budget(server: Hosted) -> None
         'budgetguard_request_seconds_count{path="/v1/reserve",status="200"} 4.0',
     ):
         assert line in text
+
+
+def test_metrics_tell_tokens_and_requests_apart_from_dollars(server: Hosted) -> None:
+    """Each budget in its own unit: 700 tokens are not $0.0000007."""
+    store = open_store(server.url, namespace="shop")
+    counted = (Account("tokens//2027#tokens", 1_000), Account("calls/ann/1#requests", 3))
+    first, second = [hold(60)._replace(accounts=counted, units={"tokens": Wanted(300)}) for _ in range(2)]
+    for held in (first, second):
+        assert isinstance(store.reserve(held), Admitted)
+    store.settle(first, Entry(first.id, 55, ("team",), units={"tokens": 210}))
+    store.close()
+    text = server.ask("GET", "/metrics")[1].decode()
+    told = [line for line in text.splitlines() if 'project="shop"' in line and not line.startswith("budgetguard_ends")]
+    assert sorted(told) == [
+        'budgetguard_held{budget="calls",project="shop",unit="requests"} 1.0',
+        'budgetguard_held{budget="tokens",project="shop",unit="tokens"} 300.0',
+        'budgetguard_holds_placed_total{budget="calls",project="shop"} 2.0',
+        'budgetguard_holds_placed_total{budget="tokens",project="shop"} 2.0',
+        'budgetguard_open_holds{budget="calls",project="shop"} 1.0',
+        'budgetguard_open_holds{budget="tokens",project="shop"} 1.0',
+        'budgetguard_spend_dollars_total{budget="team",project="shop"} 5.5e-08',
+        'budgetguard_used_total{budget="calls",project="shop",unit="requests"} 1.0',
+        'budgetguard_used_total{budget="tokens",project="shop",unit="tokens"} 210.0',
+    ]
 
 
 def test_the_names_that_metrics_remember_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

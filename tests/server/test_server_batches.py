@@ -1,21 +1,32 @@
-"""Operations reach a store in batches: each gets its own answer, whatever happens to the others."""
+"""
+Operations reach a store in batches: each gets its own answer, whatever happens to the others.
+
+Those for a file are batches of its own combiner; those for a server are the batches of the line in front of it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from budgetguard.errors import StoreError
 from budgetguard.ledger import Account, Admitted, Conflict, Ended, Entry, Hold, Settled, new_id
-from budgetguard.server.api.batches import Batches, Release, Reserve, Settle
-from budgetguard.server.api.endpoint import batches
+from budgetguard.server.api import batches
+from budgetguard.server.api.batches import Batches, LedgerStep, Release, Reserve, Settle
 from budgetguard.server.problems import Refused
+from budgetguard.stores import combiner
+from budgetguard.stores.combiner import Gate, Operation
 from budgetguard.stores.sqlite.store import SQLiteStore
+from tests.support.hosting import Hosted
 
 ACCOUNT = Account("team", limit=10**9)
 
@@ -62,7 +73,7 @@ def hold(amount: int = 10, **fields: object) -> Hold:
     return Hold(new_id(), (ACCOUNT,), amount, **fields)  # type: ignore[arg-type]
 
 
-async def behind_a_slow_one(line: Batches, store: Slow, *operations: batches.Operation) -> list[asyncio.Task[object]]:
+async def behind_a_slow_one(line: Batches, store: Slow, *operations: LedgerStep) -> list[asyncio.Task[object]]:
     """Tasks for these operations, all of which wait while another is under way."""
     first = asyncio.create_task(line.do(Release("slow")))
     while not store.begun.is_set():
@@ -164,3 +175,122 @@ async def test_a_line_ends_its_threads_and_starts_new_ones(store: Slow, threads:
     await asyncio.sleep(0.05)
     assert (len(line), line._running) == (0, 0)
     assert store.balances(["team"])[0].settled == 7 * 480
+
+
+# What asks a file, which makes the batches itself.
+
+
+class Seen(NamedTuple):
+    """A server before a file, and the transactions of that: where each ran, and of how many operations."""
+
+    server: Hosted
+    store: SQLiteStore
+    gate: Gate
+    ran: list[tuple[str, int]]
+
+
+@pytest.fixture
+def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Seen]:
+    monkeypatch.setattr(combiner, "PROMPT_S", 2.0)  # a busy machine is not a slow store
+    path = tmp_path / "budgets.db"
+    server = Hosted(f"sqlite:///{path}?reserve_s=5&settle_s=5")
+    store = server.app.projects.open("shop").store
+    assert isinstance(store, SQLiteStore)
+    assert server.post("/v1/reserve", said(hold()))[0] == 200  # the file is there, and open
+    ran: list[tuple[str, int]] = []
+    run = store._combiner._run
+
+    def watched(batch: list[Operation]) -> None:
+        ran.append((threading.current_thread().name, len(batch)))
+        run(batch)
+
+    monkeypatch.setattr(store._combiner, "_run", watched)
+    yield Seen(server, store, Gate(str(path)), ran)
+    server.stop()
+
+
+def said(held: Hold) -> dict[str, object]:
+    return {"id": held.id, "accounts": [{"key": ACCOUNT.key, "limit": ACCOUNT.limit}], "amount": held.amount}
+
+
+def settles(held: Hold, cost: int) -> dict[str, object]:
+    return {"hold": said(held), "entry": {"hold_id": held.id, "cost": cost}}
+
+
+def queued(store: SQLiteStore, count: int) -> None:
+    """Wait until so many operations are in line."""
+    while len(store._combiner._queue) < count:
+        time.sleep(0.001)
+
+
+def test_what_is_prompt_is_done_where_the_request_is_read(seen: Seen) -> None:
+    """A thread would cost more than the store does; what waits for the disk has the one of the store."""
+    held = hold()
+    assert seen.server.post("/v1/reserve", said(held))[0] == 200
+    assert seen.server.post("/v1/settle", settles(held, 7))[0] == 200
+    assert seen.server.post("/v1/release", {"id": held.id})[0] == 200
+    here = seen.server._thread.name
+    assert seen.ran == [(here, 1), ("budgetguard-store", 1), (here, 1)]
+
+
+def test_requests_that_wait_for_a_file_share_a_transaction(seen: Seen, threads: ThreadPoolExecutor) -> None:
+    """Whatever they ask: one write to the disk for all; each has its own answer, a conflict included."""
+    placed, other = [hold() for _ in range(3)], hold()
+    seen.gate.enter()
+    asked = [threads.submit(seen.server.post, "/v1/settle", settles(each, 7)) for each in placed]
+    asked.append(threads.submit(seen.server.post, "/v1/reserve", said(other)))
+    queued(seen.store, 4)
+    assert seen.server.ask("GET", "/health")[0] == 200  # nobody else waits
+    seen.gate.leave()
+    answers = [each.result(10) for each in asked]
+    assert [(status, body.get("settled"), body.get("admitted")) for status, body in answers] == [
+        *[(200, 7, None)] * 3,
+        (200, None, 10),
+    ]
+    assert seen.ran == [("budgetguard-store", 4)]
+    assert seen.server.post("/v1/settle", settles(placed[0], 8))[1]["conflict"] == 7
+    seen.gate.drop()
+
+
+def test_a_file_that_stays_locked_costs_a_deadline(seen: Seen) -> None:
+    """And nothing was held, so nothing is in the way of others."""
+    seen.store._reserve_s = 0.2
+    seen.gate.enter()
+    status, body = seen.server.post("/v1/reserve", said(hold(77)))
+    seen.gate.leave()
+    assert (status, body["error"]["type"]) == (503, "store_error")
+    assert seen.server.post("/v1/reserve", said(hold(5)))[0] == 200
+    assert sorted(each.amount for each in seen.store.holds()) == [5, 10]
+    seen.gate.drop()
+
+
+def test_a_client_that_left_disturbs_nobody_in_the_line(seen: Seen, threads: ThreadPoolExecutor) -> None:
+    """What it asked for may be done; its release ends it."""
+    gone, other = hold(), hold()
+    body = json.dumps(said(gone)).encode()
+    seen.gate.enter()
+    with socket.create_connection(("127.0.0.1", seen.server.port)) as raw:
+        head = "POST /v1/reserve HTTP/1.1\r\nHost: localhost\r\nbudgetguard-project: shop\r\n"
+        raw.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        queued(seen.store, 1)
+    asked = threads.submit(seen.server.post, "/v1/reserve", said(other))
+    queued(seen.store, 2)
+    seen.gate.leave()
+    assert asked.result(10)[1]["admitted"] == 10
+    assert seen.server.post("/v1/release", {"id": gone.id})[0] == 200
+    assert seen.server.post("/v1/reserve", said(gone))[1] == {"ended": True}
+    assert seen.store.check() == []
+    seen.gate.drop()
+
+
+def test_the_line_of_a_file_is_bounded(seen: Seen, threads: ThreadPoolExecutor) -> None:
+    """Who would wait beyond patience is told so at once."""
+    seen.server.app.runner._most = 2
+    seen.gate.enter()
+    asked = [threads.submit(seen.server.post, "/v1/reserve", said(hold())) for _ in range(2)]
+    queued(seen.store, 2)
+    status, body = seen.server.post("/v1/reserve", said(hold()))
+    seen.gate.leave()
+    assert (status, body["error"]["code"]) == (503, "busy")
+    assert [each.result(10)[0] for each in asked] == [200, 200]
+    seen.gate.drop()

@@ -15,13 +15,14 @@ from tests.support.store_model import Stores
 class HostedStores(Stores):
     """One ledger kept twice, once behind a server."""
 
-    units = False
-
     @initialize()
     def open(self) -> None:
         self.clock = StoppedClock()
         self.server = Hosted("memory://", clock=self.clock)
-        self.stores = [MemoryStore(clock=self.clock), open_store(self.server.url, namespace="shop")]
+        self.stores = [
+            MemoryStore(clock=self.clock),
+            open_store(f"{self.server.url}?reserve_s=5&settle_s=5", namespace="shop"),
+        ]
         self.placed = {}
 
     def teardown(self) -> None:

@@ -34,8 +34,6 @@ PATIENT = "reserve_s=5&settle_s=5"
 class HostedContract(StoreContract):
     """The contract, over HTTP."""
 
-    units = False
-
     @pytest.fixture(autouse=True)
     def _server(self, tmp_path: Path, clock: StoppedClock) -> Iterator[None]:
         self.server = Hosted(self.store_url(tmp_path), clock=clock)
@@ -58,16 +56,22 @@ class TestBeforeMemory(HostedContract):
 
 
 class TestBeforeSQLite(HostedContract):
+    units = False
+
     def store_url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/budgets.db?{PATIENT}"
 
 
 class TestBeforePostgres(HostedContract):
+    units = False
+
     def store_url(self, tmp_path: Path) -> str:
         return f"{servers.running('postgres')}?{PATIENT}"
 
 
 class TestBeforeValkey(HostedContract):
+    units = False
+
     def store_url(self, tmp_path: Path) -> str:
         return f"{servers.running('valkey')}?{PATIENT}"
 

@@ -1,9 +1,12 @@
 """
-How the operations of calls reach a store that waits for a disk or a network: in batches, by few threads.
+How the operations of calls reach a store behind a network: in batches, by few threads.
 
 A thread for each request would cost more than the store itself, and settle one by one. Here whoever arrives while a
 batch is under way is in the next one: its reserves and releases go first, and all of its settlements are one step of
 the store, so one write to its disk.
+
+A store that event loops may ask (`concurrency.loops`) needs none of it: its own combiner makes the batches, and lets
+one through at a time, as a file wants it. A server takes several at once, each of which waits for it alone.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import time
 from collections import deque
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from ...ledger import Entry, Hold, Store
@@ -45,13 +49,13 @@ class Release(NamedTuple):
 LedgerStep = Reserve | Settle | Release
 
 
-def do(store: Store, operation: LedgerStep) -> Any:
-    """One operation, at once."""
+def asked_of(store: Store, operation: LedgerStep) -> partial[Any]:
+    """The call of a store that an operation is."""
     if isinstance(operation, Reserve):
-        return store.reserve(operation.hold)
+        return partial(store.reserve, *operation)
     if isinstance(operation, Settle):
-        return store.settle(operation.hold, operation.entry)
-    return store.release(operation.hold_id)
+        return partial(store.settle, *operation)
+    return partial(store.release, *operation)
 
 
 @dataclass(slots=True, eq=False)
@@ -129,7 +133,7 @@ class Batches:
             return
         waiting.error = None
         try:
-            waiting.result = do(self._store, operation)
+            waiting.result = asked_of(self._store, operation)()
         except Exception as error:
             waiting.error = error
 

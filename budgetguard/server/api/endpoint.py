@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 import msgspec
 
+from ...concurrency.loops import ask, can_ask
 from ...errors import (
     AmountError,
     BudgetGuardError,
@@ -30,9 +31,8 @@ from ..keys import ADMIN, KNOWN, Caller, Keys
 from ..metrics import Metrics
 from ..problems import INVALID, NOT_FOUND, ErrorOut, Problem, Refused, busy
 from ..projects import Project, Projects
-from . import batches
 from .action import Action, Ask, Raw
-from .batches import Batches
+from .batches import Batches, LedgerStep, asked_of
 from .requests import field_of, project_named, read_body, read_query, rest_of_path
 
 ASGI: TypeAlias = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
@@ -62,15 +62,29 @@ class Runner:
         """The result of `work(*args)`; raises `Refused` (503) when too many wait already."""
         if not blocking:
             return work(*args)
+        with self._place():
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+
+    async def do(self, project: Project, operation: LedgerStep) -> Any:
+        """What the project's store, which blocks, answers to an operation; raises `Refused` (503) as `run` does."""
+        asked = asked_of(project.store, operation)
+        if not can_ask(asked):
+            return await self._line(project).do(operation)
+        with self._place():
+            return await ask(asyncio.get_running_loop(), asked)
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """A place among those that wait."""
         if self._waiting >= self._most:
             raise busy("too many requests wait for the store")
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+            yield
         finally:
             self._waiting -= 1
 
-    def line(self, project: Project) -> Batches:
+    def _line(self, project: Project) -> Batches:
         """The line in front of a project's store; raises `Refused` (503) when it is too long."""
         found = self._line_of.get(project)
         if found is None:
@@ -170,8 +184,8 @@ class Served:
             return await self._runner.run(endpoint.handler, ask, blocking=endpoint.slow or blocking)
         operation = endpoint.handler(ask)
         if not blocking:
-            return endpoint.finish(ask, operation, batches.do(project.store, operation))
-        return endpoint.finish(ask, operation, await self._runner.line(project).do(operation))
+            return endpoint.finish(ask, operation, asked_of(project.store, operation)())
+        return endpoint.finish(ask, operation, await self._runner.do(project, operation))
 
     def _decode(self, raw: bytes) -> Any:
         if self._decoder is None:

@@ -9,17 +9,21 @@ from typing import Any
 
 from ...budgets.rules import MODELS, USERS
 from ...budgets.users import is_budget_of
-from ...errors import StoreError
+from ...errors import ConfigError, StoreError
 from ...ledger import (
     Admitted,
     Carried,
     Conflict,
     Ended,
+    Hold,
+    Query,
     Refusal,
     Settled,
     Stale,
     Terms,
+    unit_of,
 )
+from ...ledger_json import whole
 from ...stores.rules import require_amounts, require_entry, require_hold, require_rows
 from ..keys import ADMIN, READ, SPEND
 from ..problems import Refused
@@ -34,12 +38,12 @@ _OF_CALLS = ("responses/", "batches/", "files/")
 
 def reserve(ask: Ask) -> Reserve:
     """Place a hold on all of its accounts, or on none."""
-    held = wire.hold(ask.body)
+    held = _hold(ask.body)
     _refuse(require_hold, held)
     return Reserve(held)
 
 
-def reserved(ask: Ask, asked: Reserve, outcome: Admitted | Refusal | Stale | Ended) -> s.Reserved:
+def reserved(ask: Ask, asked: Reserve, outcome: Admitted | Refusal | Stale | Ended) -> Any:
     """The answer to it."""
     ask.project.meter.reserved(asked.hold, outcome)
     return wire.reserved(outcome, asked.hold)
@@ -50,7 +54,7 @@ def settle(ask: Ask) -> Settle:
     return _settlement(ask.body)
 
 
-def settled(ask: Ask, asked: Settle, outcome: Settled | Conflict) -> s.SettledOut:
+def settled(ask: Ask, asked: Settle, outcome: Settled | Conflict) -> Any:
     """The answer to it."""
     ask.project.meter.settled(asked.hold, asked.entry, outcome)
     return wire.settled(outcome)
@@ -69,87 +73,94 @@ def released(ask: Ask, asked: Release, outcome: None) -> s.Done:
 
 def renew(ask: Ask) -> s.Renewed:
     """Have holds whose calls live count for another ttl, also those that have expired; not those that have ended."""
-    held = [wire.hold(each) for each in ask.body.holds]
+    held = [_hold(each) for each in ask.body.holds]
     _refuse(require_amounts, held)
     return s.Renewed(ask.project.store.renew(held))
 
 
-def settle_many(ask: Ask) -> s.SettledMany:
+def settle_many(ask: Ask) -> Any:
     """Settle each of these, in their order."""
     settlements = [_settlement(each) for each in ask.body.settlements]
     outcomes = ask.project.store.settle_many(settlements)
     return s.SettledMany([settled(ask, *pair) for pair in zip(settlements, outcomes, strict=True)])
 
 
-def _settlement(said: s.SettlementIn) -> Settle:
-    held, entry = wire.hold(said.hold), wire.entry(said.entry)
+def _hold(said: Any) -> Hold:
+    try:
+        return wire.hold(said)
+    except ConfigError as error:  # a window in another unit
+        raise Refused(422, str(error), "config_error", param="accounts") from None
+
+
+def _settlement(said: Any) -> Settle:
+    held, entry = _hold(said.hold), wire.entry(said.entry)
     _refuse(require_entry, entry)
     if held.id != entry.hold_id:
         raise Refused(422, f"entry.hold_id={entry.hold_id!r} is not hold.id={held.id!r}", param="entry.hold_id")
     return Settle(held, entry)
 
 
-def balances(ask: Ask) -> s.Balances:
+def balances(ask: Ask) -> Any:
     """What these accounts have taken, in the order asked."""
-    return s.Balances(wire.balances(ask.project.store.balances(ask.body.keys)))
+    return s.Balances(wire.all_of(ask.project.store.balances(ask.body.keys)))
 
 
-def accounts(ask: Ask) -> s.Balances:
+def accounts(ask: Ask) -> Any:
     """All accounts whose key begins with a prefix, by key, page by page."""
     asked: s.PrefixIn = ask.body
     if ask.caller.scope == SPEND and not asked.prefix.startswith(MODELS):  # which `update_cost` returns
         raise Refused(403, f"this key is for spend only; it may list what begins with {MODELS}", "permission_error")
-    return s.Balances(wire.balances(islice(ask.project.store.accounts(asked.prefix, after=asked.after), asked.limit)))
+    return s.Balances(wire.all_of(islice(ask.project.store.accounts(asked.prefix, after=asked.after), asked.limit)))
 
 
-def terms(ask: Ask) -> s.FoundTerms:
+def terms(ask: Ask) -> Any:
     """The stored terms under a key."""
     found = ask.project.store.terms(ask.body.key)
-    return s.FoundTerms(None if found is None else wire.terms(found))
+    return s.FoundTerms(None if found is None else whole(found))
 
 
-def put_terms(ask: Ask) -> s.FoundTerms:
+def put_terms(ask: Ask) -> Any:
     """Store terms with the next version; null if another version than the expected one is there."""
     body: s.PutTermsIn = ask.body
     if ask.caller.scope == SPEND and not body.key.startswith(_OF_CALLS):
         raise Refused(403, "this key is for spend only; a budget is changed with an admin key", "permission_error")
     _require_budget(body.key, body.body)
     put = ask.project.store.put_terms(body.key, body.body, expected=body.expected)
-    return s.FoundTerms(None if put is None else wire.terms(put))
+    return s.FoundTerms(None if put is None else whole(put))
 
 
-def all_terms(ask: Ask) -> s.TermsPage:
+def all_terms(ask: Ask) -> Any:
     """All stored terms whose key begins with a prefix, by key, page by page."""
     asked: s.PrefixIn = ask.body
     if ask.caller.scope == SPEND and not asked.prefix.startswith(_OF_CALLS):
         names = ", ".join(_OF_CALLS)
         raise Refused(403, f"this key is for spend only; it may list what begins with {names}", "permission_error")
     found = islice(ask.project.store.all_terms(asked.prefix, after=asked.after), asked.limit)
-    return s.TermsPage([wire.terms(each) for each in found])
+    return s.TermsPage(wire.all_of(found))
 
 
-def holds(ask: Ask) -> s.OpenHolds:
+def holds(ask: Ask) -> Any:
     """Holds that are open and not expired."""
-    return s.OpenHolds([wire.open_hold(each) for each in ask.project.store.holds()])
+    return s.OpenHolds(wire.all_of(ask.project.store.holds()))
 
 
-def entries(ask: Ask) -> s.EntriesPage:
+def entries(ask: Ask) -> Any:
     """The history, a page of it: `after` the hold id of the last one."""
-    asked = wire.query(ask.body)
+    asked = wire.taken(Query, ask.body)
     most = s.MOST_PAGE if asked.limit is None else min(asked.limit, s.MOST_PAGE)
     found = ask.project.store.entries(replace(asked, limit=most))
-    return s.EntriesPage([wire.entry_out(each) for each in found])
+    return s.EntriesPage(wire.all_of(found))
 
 
-def totals(ask: Ask) -> s.Totals:
+def totals(ask: Ask) -> Any:
     """Entries, added up in groups."""
-    found = ask.project.store.totals(ask.body.by, wire.query(ask.body.query))
-    return s.Totals([wire.total(each) for each in found])
+    found = ask.project.store.totals(ask.body.by, wire.taken(Query, ask.body.query))
+    return s.Totals(wire.all_of(found))
 
 
-def check(ask: Ask) -> s.Differences:
+def check(ask: Ask) -> Any:
     """Add up every account from its holds and entries again."""
-    return s.Differences([wire.difference(each) for each in ask.project.store.check()])
+    return s.Differences(wire.all_of(ask.project.store.check()))
 
 
 def prune(ask: Ask) -> s.Pruned:
@@ -157,24 +168,25 @@ def prune(ask: Ask) -> s.Pruned:
     return s.Pruned(ask.project.store.prune(ask.body.before_ms))
 
 
-def carried(ask: Ask) -> s.CarriedPage:
+def carried(ask: Ask) -> Any:
     """All accounts with what their entries do not tell, by key, page by page."""
     asked: s.AfterIn = ask.body
     found = islice(ask.project.store.carried(after=asked.after), asked.limit)
-    return s.CarriedPage([s.CarriedOut(*each) for each in found])
+    return s.CarriedPage(wire.all_of(found))
 
 
 def load(ask: Ask) -> s.Done:
     """Put rows of other books on these as they are, all of them or none: for copies and restores."""
-    body: s.LoadIn = ask.body
-    rows = [Carried(each.key, each.end_ms, each.pruned) for each in body.accounts]
-    entries_ = [wire.entry(each.entry)._replace(at_ms=each.at_ms) for each in body.entries]
+    body = ask.body
+    for each in body.accounts:
+        if each.unit not in {None, unit_of(each.key)}:
+            raise Refused(422, f"key={each.key!r} does not count {each.unit}, as its end says", param="accounts")
+    rows = [wire.taken(Carried, each) for each in body.accounts]
+    entries_ = [wire.entry(each.entry, each.at_ms) for each in body.entries]
     _refuse(require_rows, rows, entries_)
     for each in body.terms:
         _require_budget(each.key, each.body)
-    ask.project.store.load(
-        terms=[Terms(each.key, each.version, each.body) for each in body.terms], accounts=rows, entries=entries_
-    )
+    ask.project.store.load(terms=[wire.taken(Terms, each) for each in body.terms], accounts=rows, entries=entries_)
     return s.Done()
 
 

@@ -85,8 +85,8 @@ def rest_of_path(scope: Mapping[str, Any], before: str) -> str:
 
 def field_of(error: Exception) -> str | None:
     """The field that a validation error is about: msgspec ends its text in ` - at `$.path``."""
-    place = str(error).rpartition(" - at `$")[2]
-    return place.strip("`.") or None if "`" in place else None
+    _, found, place = str(error).rpartition(" - at `$")
+    return place.strip("`.") or None if found else None
 
 
 def _too_long(most: int) -> Refused:

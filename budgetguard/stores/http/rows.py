@@ -1,8 +1,9 @@
 """
-What goes over the wire between a hosted store and its client, as plain JSON values.
+What goes over the wire between a hosted store and its client: the ledger's types as `ledger_json` has them, but for
+what a client and a server of different versions need to understand each other, or to say that they do not.
 
-The native API (`budgetguard/server`) reads and writes the same with typed structs; `tests/stores/test_http_wire.py`
-holds both to one form. Amounts are whole nano-dollars, times milliseconds.
+The native API (`budgetguard/server`) reads and writes the same: `tests/stores/test_http_wire.py` holds both to one
+form, and `test_http_versions.py` to what the version before said.
 
 JSON text carries any character but a lone surrogate (U+D800 to U+DFFF), which file names and bad input bring. One is
 written as U+001A and its four hexadecimal digits; U+001A itself is written as "\\u001a001a".
@@ -13,27 +14,26 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ...ledger import (
-    Account,
+    USUAL,
     Admitted,
     Balance,
     Carried,
     Conflict,
-    Difference,
     Ended,
     Entry,
     Hold,
-    OpenHold,
-    Query,
     Refusal,
     Settled,
     Stale,
     Terms,
-    Total,
+    unit_of,
 )
-from ..rules import dollars_only
+from ...ledger_json import plain, read
+
+T = TypeVar("T")
 
 PROJECT_HEADER = "budgetguard-project"
 """Names the project, percent-encoded; it may be left out with a key, which belongs to one."""
@@ -49,8 +49,6 @@ _WRITTEN = re.compile("\x1a([0-9a-f]{4})")
 
 _MOST = 2**63 - 1
 """Of a count: the integers of the server's store."""
-
-_EMPTY: dict[str, Any] = {"least": None, "useful": 0, "on_expire": "release"}
 
 
 # -- text ------------------------------------------------------------------------------------------------------------
@@ -110,81 +108,57 @@ def _texts(value: Any, change: Callable[[str], str]) -> Any:
 
 
 # -- what a client says ----------------------------------------------------------------------------------------------
-
-
-def say_account(account: Account) -> dict[str, Any]:
-    """An account with the rules that a store needs; what is as usual is left out."""
-    said: dict[str, Any] = {"key": account.key, "limit": account.limit}
-    if account.enforce != "hard":
-        said["enforce"] = account.enforce
-    if account.share != 1:
-        said["share"] = account.share
-    if account.start_ms is not None:
-        said["start_ms"] = account.start_ms
-    if account.end_ms is not None:
-        said["end_ms"] = account.end_ms
-    if account.window:
-        said["window"] = account.window
-    return said
+#
+# As the version before could say it, which names the terms of a hold. It refuses fields that it does not know: so what
+# is asked of an account in another unit than dollars says units in every case, and never counts as dollars there.
 
 
 def say_hold(hold: Hold) -> dict[str, Any]:
-    """A hold; what is as usual is left out."""
-    dollars_only((hold,))
-    said: dict[str, Any] = {
-        "id": hold.id,
-        "amount": hold.amount,
-        "accounts": [say_account(account) for account in hold.accounts],
-        "ttl_ms": hold.ttl_ms,
-    }
-    for name, usual in _EMPTY.items():
-        value = getattr(hold, name)
-        if value != usual:
-            said[name] = value
-    if hold.terms:
-        said["terms"] = [{"key": key, "version": version} for key, version in hold.terms]
-    if hold.tags:
-        said["tags"] = dict(hold.tags)
-    more = {"provider": hold.provider, "model": hold.model, "leases": hold.leases}
-    said.update({name: value for name, value in more.items() if value})
-    return said
-
-
-def say_entry(entry: Entry) -> dict[str, Any]:
-    """An entry to be settled; what is empty is left out."""
-    dollars_only((), entry.accounts)
-    said: dict[str, Any] = {"hold_id": entry.hold_id, "cost": entry.cost}
-    if entry.accounts:
-        said["accounts"] = entry.accounts
-    if entry.tags:
-        said["tags"] = dict(entry.tags)
-    if entry.provider:
-        said["provider"] = entry.provider
-    if entry.model:
-        said["model"] = entry.model
-    if entry.usage:
-        said["usage"] = {name: max(-_MOST, min(count, _MOST)) for name, count in entry.usage.items()}
-    if entry.flags:
-        said["flags"] = sorted(entry.flags)
-    return said
+    """A hold. Raises `AmountError` if an account counts a unit of which it says nothing."""
+    for unit in {account.unit for account in hold.accounts} - {"dollars", *hold.units}:
+        hold = hold._replace(units={**hold.units, unit: hold.wanted(unit)})
+    return _said(hold)
 
 
 def say_settlement(hold: Hold, entry: Entry) -> dict[str, Any]:
-    """A hold and the entry that ends it."""
-    return {"hold": say_hold(hold), "entry": say_entry(entry)}
+    """An entry, and of the hold that it ends what counts then."""
+    in_units = any(account.unit != "dollars" for account in hold.accounts)
+    ended = Hold(hold.id, hold.accounts, 0, leases=hold.leases)
+    return {"hold": _said(ended), "entry": say_entry(entry, in_units)}
 
 
-def say_query(query: Query) -> dict[str, Any]:
-    """A query; what is not set is left out."""
-    said = {
-        "since_ms": query.since_ms,
-        "until_ms": query.until_ms,
-        "tags": dict(query.tags) or None,
-        "model": query.model,
-        "after": query.after,
-        "limit": query.limit,
+def _said(hold: Hold) -> dict[str, Any]:
+    said = plain(hold)
+    for account in said["accounts"]:
+        account.pop("lease", None)  # the client's own affair
+    if hold.terms:
+        said["terms"] = [{"key": key, "version": version} for key, version in hold.terms]
+    return said
+
+
+def say_entry(entry: Entry, in_units: bool = False) -> dict[str, Any]:
+    """An entry, without its time; `in_units`: its hold is on an account in another unit than dollars."""
+    said = plain(entry)
+    said.pop("at_ms", None)
+    if entry.usage:
+        said["usage"] = {name: max(-_MOST, min(count, _MOST)) for name, count in entry.usage.items()}
+    if in_units or any(unit_of(key) != "dollars" for key in entry.accounts):
+        said["units"] = {**USUAL, **entry.units}
+    return said
+
+
+def say_rows(terms: Sequence[Terms], accounts: Sequence[Carried], entries: Sequence[Entry]) -> dict[str, Any]:
+    """Rows of other books."""
+    return {
+        "terms": [plain(each) for each in terms],
+        "accounts": [_say_carried(each) for each in accounts],
+        "entries": [{"entry": say_entry(each), "at_ms": each.at_ms} for each in entries],
     }
-    return {name: value for name, value in said.items() if value is not None}
+
+
+def _say_carried(account: Carried) -> dict[str, Any]:
+    unit = unit_of(account.key)
+    return plain(account) if unit == "dollars" else {**plain(account), "unit": unit}
 
 
 # -- what a server answers -------------------------------------------------------------------------------------------
@@ -192,16 +166,14 @@ def say_query(query: Query) -> dict[str, Any]:
 
 def hear_reserved(said: Mapping[str, Any], hold: Hold) -> Admitted | Refusal | Stale | Ended:
     """The answer to a reserve; a refusal names the account by its place in the hold."""
-    admitted = said.get("admitted")
-    if admitted is not None:
-        return Admitted(admitted)
-    refusal = said.get("refusal")
-    if refusal is not None:
+    if "admitted" in said:
+        return read(Admitted, {**said, "amount": said["admitted"]})
+    if "refusal" in said:
+        refusal = said["refusal"]
         account = hold.accounts[refusal["place"]]
-        return Refusal(account, Balance(account.key, refusal["settled"], refusal["held"]), refusal["busy"])
-    stale = said.get("stale")
-    if stale is not None:
-        return Stale(stale["now_ms"], tuple(hear_terms(terms) for terms in stale["terms"]))
+        return Refusal(account, read(Balance, {**refusal, "key": account.key}), refusal["busy"])
+    if "stale" in said:
+        return read(Stale, said["stale"])
     if said["ended"] is not True:
         raise ValueError("a reserve was answered by nothing")
     return Ended()
@@ -209,81 +181,11 @@ def hear_reserved(said: Mapping[str, Any], hold: Hold) -> Admitted | Refusal | S
 
 def hear_settled(said: Mapping[str, Any]) -> Settled | Conflict:
     """The answer to a settlement."""
-    recorded = said.get("conflict")
-    return Settled(said["settled"], said["late"]) if recorded is None else Conflict(recorded)
+    if "conflict" in said:
+        return read(Conflict, {**said, "recorded": said["conflict"]})
+    return read(Settled, {**said, "cost": said["settled"]})
 
 
-def hear_terms(said: Mapping[str, Any]) -> Terms:
-    """Terms of a subject."""
-    return Terms(said["key"], said["version"], said["body"])
-
-
-def say_rows(terms: Sequence[Terms], accounts: Sequence[Carried], entries: Sequence[Entry]) -> dict[str, Any]:
-    """Rows of other books."""
-    dollars_only((), [each.key for each in accounts])
-    return {
-        "terms": [{"key": each.key, "version": each.version, "body": each.body} for each in terms],
-        "accounts": [{"key": each.key, "end_ms": each.end_ms, "pruned": each.pruned} for each in accounts],
-        "entries": [{"entry": say_entry(entry), "at_ms": entry.at_ms} for entry in entries],
-    }
-
-
-def hear_carried(said: Mapping[str, Any]) -> Carried:
-    """An account with what its entries do not tell."""
-    return Carried(said["key"], said["end_ms"], said["pruned"])
-
-
-def hear_balance(said: Mapping[str, Any]) -> Balance:
-    """What an account has taken."""
-    return Balance(said["key"], said["settled"], said["held"])
-
-
-def hear_entry(said: Mapping[str, Any]) -> Entry:
-    """A line of the history."""
-    return Entry(
-        said["hold_id"],
-        said["cost"],
-        tuple(said["accounts"]),
-        said["at_ms"],
-        said["tags"],
-        said["provider"],
-        said["model"],
-        said["usage"],
-        frozenset(said["flags"]),
-    )
-
-
-def hear_open_hold(said: Mapping[str, Any]) -> OpenHold:
-    """A hold that has not ended."""
-    return OpenHold(
-        said["id"],
-        said["amount"],
-        tuple(said["accounts"]),
-        said["placed_ms"],
-        said["expires_ms"],
-        said["tags"],
-        said["provider"],
-        said["model"],
-    )
-
-
-def hear_total(said: Mapping[str, Any]) -> Total:
-    """What a group of entries adds up to."""
-    return Total(
-        tuple(said["group"]),
-        said["cost"],
-        said["calls"],
-        said["input_tokens"],
-        said["output_tokens"],
-        said["estimated"],
-    )
-
-
-def hear_difference(said: Mapping[str, Any]) -> Difference:
-    """An account whose books do not add up."""
-    return Difference(said["key"], said["kind"], said["booked"], said["summed"])
-
-
-def hear_all(said: Sequence[Mapping[str, Any]], hear: Callable[[Mapping[str, Any]], Any]) -> list[Any]:
-    """A list of any of these."""
-    return [hear(item) for item in said]
+def hear_all(said: Sequence[Mapping[str, Any]], kind: type[T]) -> list[T]:
+    """A list of values of one of the ledger's types."""
+    return [read(kind, item) for item in said]

@@ -37,6 +37,7 @@ from ...ledger import (
     Terms,
     Total,
 )
+from ...ledger_json import plain, read
 from ..base import know
 from ..deadlines import (
     CHANGE_S,
@@ -61,6 +62,9 @@ BATCH = 1_000
 """How many settlements, or keys, go into one request."""
 _AWAY = {502, 503, 504}
 """What a proxy, or a server whose store is away, answers."""
+
+_NOT_UNDERSTOOD = {404, 422}
+"""What a server of an earlier version answers to an operation, or to a field, that it does not know."""
 
 
 class NoNativeApiError(StoreError):
@@ -146,7 +150,7 @@ class HttpStore:
                 "settle_many",
                 {"settlements": said},
                 CHANGE_S,
-                lambda said: wire.hear_all(said["answers"], wire.hear_settled),
+                lambda said: [wire.hear_settled(each) for each in said["answers"]],
             )
         return answers
 
@@ -167,14 +171,12 @@ class HttpStore:
         found: list[Balance] = []
         for start in range(0, len(keys), PAGE):
             asked = {"keys": list(keys[start : start + PAGE])}
-            found += self._ask(
-                "balances", asked, READ_S, lambda said: wire.hear_all(said["balances"], wire.hear_balance)
-            )
+            found += self._ask("balances", asked, READ_S, lambda said: wire.hear_all(said["balances"], Balance))
         return found
 
     def accounts(self, prefix: str = "", *, after: str | None = None) -> Iterator[Balance]:
         """All accounts whose key starts with `prefix`, in the order of their keys."""
-        return self._by_key("ledger/accounts", "balances", {"prefix": prefix}, after, wire.hear_balance)
+        return self._by_key("ledger/accounts", "balances", {"prefix": prefix}, after, Balance)
 
     def terms(self, key: str) -> Terms | None:
         """The terms under a key; `None` if there never were any."""
@@ -187,11 +189,11 @@ class HttpStore:
 
     def all_terms(self, prefix: str = "", *, after: str | None = None) -> Iterator[Terms]:
         """All terms that were not removed whose key starts with `prefix`, in the order of their keys."""
-        return self._by_key("ledger/all_terms", "terms", {"prefix": prefix}, after, wire.hear_terms)
+        return self._by_key("ledger/all_terms", "terms", {"prefix": prefix}, after, Terms)
 
     def holds(self) -> list[OpenHold]:
         """Holds that are open and not expired, the oldest first."""
-        return self._ask("ledger/holds", {}, READ_S, lambda said: wire.hear_all(said["holds"], wire.hear_open_hold))
+        return self._ask("ledger/holds", {}, READ_S, lambda said: wire.hear_all(said["holds"], OpenHold))
 
     def entries(self, query: Query = EVERYTHING) -> Iterator[Entry]:
         """The history, the oldest first: in the order of (time, hold id), read page by page."""
@@ -200,18 +202,16 @@ class HttpStore:
 
     def totals(self, by: Sequence[str], query: Query = EVERYTHING) -> list[Total]:
         """Entries summed by "model", "provider", "day" (UTC) or the name of a tag, in the order of the groups."""
-        said = {"by": list(by), "query": wire.say_query(query)}
-        return self._ask("ledger/totals", said, READ_S, lambda said: wire.hear_all(said["totals"], wire.hear_total))
+        said = {"by": list(by), "query": plain(query)}
+        return self._ask("ledger/totals", said, READ_S, lambda said: wire.hear_all(said["totals"], Total))
 
     def check(self) -> list[Difference]:
         """Add up every account from its holds and entries again; what differs from the books."""
-        return self._ask(
-            "ledger/check", {}, READ_S, lambda said: wire.hear_all(said["differences"], wire.hear_difference)
-        )
+        return self._ask("ledger/check", {}, READ_S, lambda said: wire.hear_all(said["differences"], Difference))
 
     def carried(self, *, after: str | None = None) -> Iterator[Carried]:
         """All accounts, in the order of their keys, each with what its entries do not tell."""
-        return self._by_key("ledger/carried", "accounts", {}, after, wire.hear_carried)
+        return self._by_key("ledger/carried", "accounts", {}, after, Carried)
 
     def load(
         self, *, terms: Sequence[Terms] = (), accounts: Sequence[Carried] = (), entries: Sequence[Entry] = ()
@@ -250,23 +250,21 @@ class HttpStore:
 
     # -- pages -------------------------------------------------------------------------------------------------------
 
-    def _by_key(
-        self, path: str, name: str, where: dict[str, str], after: str | None, hear: Callable[[Mapping[str, Any]], T]
-    ) -> Iterator[T]:
+    def _by_key(self, path: str, name: str, where: dict[str, str], after: str | None, kind: type[T]) -> Iterator[T]:
         while True:
             said = {**where, "after": after, "limit": PAGE}
-            raw = self._ask(path, said, READ_S, lambda answer: list(answer[name]))
-            yield from [hear(item) for item in raw]
-            if len(raw) < PAGE:
+            page = self._ask(
+                path, said, READ_S, lambda answer: [(each["key"], read(kind, each)) for each in answer[name]]
+            )
+            yield from [found for _, found in page]
+            if len(page) < PAGE:
                 return
-            after = raw[-1]["key"]
+            after = page[-1][0]
 
     def _entries_page(self, query: Query, after: str | None, left: int | None) -> list[Entry]:
         size = ENTRIES_PAGE if left is None else min(ENTRIES_PAGE, left)
-        said = {**wire.say_query(query), "after": after, "limit": size}
-        return self._ask(
-            "ledger/entries", said, READ_S, lambda answer: wire.hear_all(answer["entries"], wire.hear_entry)
-        )
+        said = {**plain(query), "after": after, "limit": size}
+        return self._ask("ledger/entries", said, READ_S, lambda answer: wire.hear_all(answer["entries"], Entry))
 
     def _entries(self, query: Query, page: list[Entry]) -> Iterator[Entry]:
         left = query.limit
@@ -329,12 +327,12 @@ class HttpStore:
             raise NoNativeApiError(
                 f"{self.name} answered {answer.status}, which no server of budgetguard does: check the URL"
             ) from None
-        if answer.status == 404:
-            raise StoreError(f"{self.name}: {message}; if this client is newer than that server, upgrade the server")
         if problem.get("code") == "absurd_amount":
             raise AmountError(message)
         if kind == "config_error":
             raise ConfigError(message)
+        if answer.status in _NOT_UNDERSTOOD:
+            raise StoreError(f"{self.name}: {message}; if this client is newer than that server, upgrade the server")
         raise StoreError(f"{self.name}: {message}" if answer.status in {401, 403, 429} else message)
 
     def _new_pool(self) -> urllib3.HTTPConnectionPool:
@@ -380,7 +378,7 @@ def _cause(error: BaseException) -> str:
 
 
 def _found_terms(said: Mapping[str, Any]) -> Terms | None:
-    return None if said["terms"] is None else wire.hear_terms(said["terms"])
+    return None if said["terms"] is None else read(Terms, said["terms"])
 
 
 def _nothing(said: Any) -> None:

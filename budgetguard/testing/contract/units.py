@@ -68,11 +68,11 @@ class UnitsContract(StoreTests):
         if self.units:
             return
         for account, key in ((TOKENS, TOKENS.key), (REQUESTS, REQUESTS.key)):
-            held = call(1, 1, account)
+            held, plain = call(1, 1, account), hold(1)
             for ask in (
                 lambda held=held: store.reserve(held),
                 lambda held=held: store.settle(held, entry(held, 1)),
-                lambda key=key: store.settle_many([(hold(1), Entry(new_id(), 1, (key,)))]),
+                lambda key=key, plain=plain: store.settle_many([(plain, entry(plain, 1, accounts=(key,)))]),
                 lambda held=held: store.renew([held]),
                 lambda key=key: store.load(accounts=[Carried(key)]),
                 lambda key=key: store.load(entries=[Entry(new_id(), 1, (key,), 1_000)]),

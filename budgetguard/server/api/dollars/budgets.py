@@ -14,7 +14,8 @@ from ....money import DOLLAR, Money
 from ...keys import ADMIN
 from ...problems import Refused
 from ..action import Action, Ask
-from ..schemas import Done, Text
+from ..schemas import Done
+from ..wire import Text
 from .fields import READERS, PageQuery, dollars, iso
 
 Limit = float | str | None

@@ -19,7 +19,7 @@ from ....money import Nano
 from ...keys import ADMIN, READ
 from ...projects import Project
 from ..action import MOST_BYTES_OF_MANY, Action, Ask
-from ..schemas import Text
+from ..wire import Text
 from . import merge as litellm
 from .merge import Known, Seen
 
