@@ -8,7 +8,7 @@ ledger, a price, or the network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
@@ -113,7 +113,9 @@ class Call(NamedTuple):
     runs_ms: int = 0
     """How long that work may take, in milliseconds; 0: as long as a background response."""
     file: str | None = None
-    """The id of an uploaded file with the requests that this one has done (a batch)."""
+    """The id of an uploaded file with the requests that this one has done (a batch); "" if it names none."""
+    requests: Iterable[Call] | None = None
+    """The requests of a batch that has them in its body, each read as it is asked for; they are gone through once."""
     unknown_input: bool = False
     """Whether input that the body does not show is billed too (a stored conversation, a film behind a URL):
     the model's whole context is then the bound of the input."""
@@ -143,6 +145,18 @@ class Heard(NamedTuple):
     """Items of a stream that carried text: each is at least one token."""
     running: bool = False
     """Whether this came after a running total, which has counted all before it."""
+
+
+class Share(NamedTuple):
+    """What those of a batch's answers used that have the same prices."""
+
+    model: str | None
+    usage: Usage
+    """In all; `requests` is how many answers that is."""
+    longest: int
+    """The most input tokens of one of them."""
+    region: str | None = None
+    """As in an answer."""
 
 
 class Answer(NamedTuple):
@@ -180,6 +194,8 @@ class Answer(NamedTuple):
     """What was written, to estimate the output."""
     exact: bool = False
     """Whether the input in the usage is the bill's, though the output is not known."""
+    shares: Sequence[Share] = ()
+    """The parts of a batch's usage, as each is to be priced; of answers that said none, there is none."""
 
 
 class Listener(Protocol):
@@ -229,6 +245,8 @@ class Endpoint:
     """
     follows: str = ""
     """The operation whose work in the background this is a look at (a retrieve, a cancel), which settles its hold."""
+    lines: bool = False
+    """Whether its reply is lines of JSON, which its listener hears: a look that is at its end with the last of them."""
     items: Callable[[Any], Sequence[Any]] | None = None
     """The replies in a reply to a look at several; `answer` reads each."""
     uploads: Literal["", "file", "begin", "part", "complete"] = ""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
 from typing import Literal, TypeAlias
 
 import typer
@@ -20,12 +21,15 @@ from .options import JsonOption, ProjectOption, StoreOption, opened
 from .show import Column, console, print_json, table
 
 State = Literal["ok", "warn", "fail"]
+_OTHERS = ("OPENAI_BASE_URL", "OPENAI_API_KEY", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY")
+"""Variables of the SDKs; their values are not shown."""
 COLOURS: dict[State, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 Checked: TypeAlias = "tuple[State, str] | Iterator[Finding]"
 
 OLDEST_PYTHON = (3, 11)
 OPENAI_MAJORS = (2, 3)
+ANTHROPIC_MAJORS = (1, 2)
 CLOCKS_APART_S = 2.0
 TRIPS = 5
 """The fastest of so many round trips is shown: the first one connects."""
@@ -60,6 +64,7 @@ def examine(store: str | None, name: str | None) -> Iterator[Finding]:
         "python": _python,
         "openai": _openai,
         "patch": _patch,
+        "anthropic": _anthropic,
         "prices": _prices,
         "tokens": _tokens,
         "store": lambda: _store(store, name),
@@ -99,16 +104,37 @@ def _openai() -> tuple[State, str]:
 def _patch() -> tuple[State, str]:
     from openai import _base_client, _streaming
 
-    places = [
-        (_base_client.SyncAPIClient, "request"),
-        (_base_client.AsyncAPIClient, "request"),
-        (_streaming.Stream, "__stream__"),
-        (_streaming.AsyncStream, "__stream__"),
-    ]
-    missing = [f"{owner.__name__}.{place}" for owner, place in places if not hasattr(owner, place)]
+    missing = _missing(_base_client, _streaming)
     if missing:
-        return "fail", f"this openai has no {', '.join(missing)}: patch() cannot guard it"
+        return "fail", f"this openai has no {missing}: patch() cannot guard it"
     return "ok", "calls and streams of the SDK can be guarded"
+
+
+def _anthropic() -> tuple[State, str]:
+    """The same of the other SDK, which nobody has to have."""
+    try:
+        found = version("anthropic")
+    except PackageNotFoundError:
+        return "ok", "not installed: there is nothing of it to guard"
+    from anthropic import _base_client, _streaming
+
+    missing = _missing(_base_client, _streaming)
+    if missing:
+        return "fail", f"{found} has no {missing}: patch() cannot guard it"
+    if int(found.partition(".")[0]) not in ANTHROPIC_MAJORS:
+        return "warn", f"{found}: only 1.x and 2.x are tested"
+    return "ok", f"{found}: its calls and streams can be guarded"
+
+
+def _missing(base_client: ModuleType, streaming: ModuleType) -> str:
+    """Which of the methods that are patched an SDK does not have; "" if it has all."""
+    places = [
+        (base_client.SyncAPIClient, "request"),
+        (base_client.AsyncAPIClient, "request"),
+        (streaming.Stream, "__stream__"),
+        (streaming.AsyncStream, "__stream__"),
+    ]
+    return ", ".join(f"{owner.__name__}.{place}" for owner, place in places if not hasattr(owner, place))
 
 
 def _prices() -> tuple[State, str]:
@@ -183,7 +209,7 @@ def _environment() -> tuple[State, str]:
     unknown = [name for name in ours if name not in known]
     if unknown:
         return "warn", f"{', '.join(unknown)}: no such setting; there are {', '.join(known)}"
-    others = [name for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY") if os.environ.get(name)]
+    others = [name for name in _OTHERS if os.environ.get(name)]
     return "ok", f"{', '.join([*ours, *others])} set" if ours or others else "nothing set"
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import typer
 from rich.progress import Progress
 
+from ..adapters.anthropic.batches import ResultsListener, batch
 from ..adapters.openai import find
+from ..calls import Answer
 from ..errors import ConfigError
 from ..guards.background.background import Job
 from ..ledger import Millis
@@ -21,11 +23,12 @@ from .options import JsonOption, ProjectOption, StoreOption, project
 from .show import Column, console, dollars, iso, moment, money, print_json, table
 
 if TYPE_CHECKING:
-    from openai import OpenAI
-
     from ..guards.guard import Guard
 
 AT_ONCE = 8
+
+MESSAGE_BATCHES = "messages.batches"
+"""The kind of job that is Anthropic's."""
 
 State: TypeAlias = Literal["open", "settled", "running", "elsewhere", "unknown", "failed"]
 
@@ -38,6 +41,24 @@ class Found(NamedTuple):
     cost: Nano | None = None
     text: str = ""
     """What went wrong, and what to do about it."""
+
+
+class Provider(NamedTuple):
+    """Whom to ask for jobs of a kind."""
+
+    client: Any
+    error: type[Exception]
+    """What its calls raise."""
+    answer: Callable[[Any, Job], Answer]
+    """What it says of a job."""
+    url: str
+    """By what another of its kind is named."""
+    key: str
+    """The variable with its key."""
+
+    def close(self) -> None:
+        """Close its client."""
+        self.client.close()
 
 
 def jobs(
@@ -63,6 +84,7 @@ def jobs(
     \b
     budgetguard jobs
     OPENAI_API_KEY=sk-... budgetguard jobs --settle
+    ANTHROPIC_API_KEY=sk-... budgetguard jobs --settle
     budgetguard jobs --settle --base-url https://api.groq.com/openai/v1
     """
     with project(store, name) as manager:
@@ -70,8 +92,7 @@ def jobs(
         found = [Found(job) for job in sorted(guard.background.jobs(), key=lambda job: job.hold)]
         now_ms = manager.store.now_ms()
         if settle:
-            with _client(base_url) as client, _bar(len(found), silent=as_json) as advance:
-                found = list(_settled(guard, client, [each.job for each in found], advance))
+            found = list(_settled(guard, [each.job for each in found], base_url, silent=as_json))
             manager.flush()
     if as_json:
         print_json([_as_json(each, now_ms) for each in found])
@@ -81,49 +102,93 @@ def jobs(
         raise typer.Exit(1)
 
 
-def _settled(guard: Guard, client: OpenAI, jobs: Sequence[Job], advance: Any) -> Iterator[Found]:
+def _settled(guard: Guard, jobs: Sequence[Job], base_url: str | None, *, silent: bool) -> Iterator[Found]:
     """Each job, asked for and settled if it has ended; several at a time."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for found in pool.map(partial(_ask, guard, client), jobs):
+    kinds = {job.kind for job in jobs}
+    with (
+        _providers(kinds, base_url) as asked,
+        _bar(len(jobs), silent=silent) as advance,
+        ThreadPoolExecutor(AT_ONCE) as pool,
+    ):
+        for found in pool.map(lambda job: _ask(guard, asked(job), job), jobs):
             advance()
             yield found
 
 
-def _ask(guard: Guard, client: OpenAI, job: Job) -> Found:
-    from openai import APIError, AuthenticationError, NotFoundError, PermissionDeniedError
-
-    host = client.base_url.host
+def _ask(guard: Guard, provider: Provider, job: Job) -> Found:
+    host = provider.client.base_url.host
     if job.host not in {"", host.lower()}:
-        return Found(job, "elsewhere", text=f"it was sent to {job.host}: name that by --base-url")
-    endpoint = find("GET", f"/{job.kind}/{job.id}")
-    assert endpoint is not None
-    assert endpoint.answer is not None
+        return Found(job, "elsewhere", text=f"it was sent to {job.host}: name that by {provider.url}")
     try:
-        reply: Any = (client.batches if job.kind == "batches" else client.responses).retrieve(job.id)
-    except (AuthenticationError, PermissionDeniedError):
-        raise ConfigError(f"{host} refuses the key: set OPENAI_API_KEY to one of the project that sent it") from None
-    except NotFoundError:
-        until = (
-            f"what it holds is booked as spent at {moment(job.expires_ms)}" if job.expires_ms else "it holds nothing"
-        )
-        return Found(job, "unknown", text=f"{host} does not know it (any more), or not with this key; {until}")
-    except APIError as error:
-        return Found(job, "failed", text=f"{type(error).__name__} of {host}: try again")
-    answer = endpoint.answer(reply)
+        answer = provider.answer(provider.client, job)
+    except provider.error as error:
+        return _failed(job, error, host, provider.key)
     if not answer.final:
         return Found(job, "running")
     return Found(job, "settled", guard.shell.run(guard.background.follow(guard.parts, job.kind, answer)))
 
 
-def _client(base_url: str | None) -> OpenAI:
+def _failed(job: Job, error: Exception, host: str, key: str) -> Found:
+    status = getattr(error, "status_code", None)  # of an error that the provider answered with
+    if status in {401, 403}:
+        raise ConfigError(f"{host} refuses the key: set {key} to one of the project that sent it") from None
+    if status == 404:
+        until = (
+            f"what it holds is booked as spent at {moment(job.expires_ms)}" if job.expires_ms else "it holds nothing"
+        )
+        return Found(job, "unknown", text=f"{host} does not know it (any more), or not with this key; {until}")
+    return Found(job, "failed", text=f"{type(error).__name__} of {host}: try again")
+
+
+def _answer(client: Any, job: Job) -> Answer:
+    endpoint = find("GET", f"/{job.kind}/{job.id}")
+    assert endpoint is not None
+    assert endpoint.answer is not None
+    return endpoint.answer((client.batches if job.kind == "batches" else client.responses).retrieve(job.id))
+
+
+def _results(client: Any, job: Job) -> Answer:
+    """How a batch of Anthropic's stands; if it has ended, what its results say."""
+    reply = client.messages.batches.retrieve(job.id)
+    answer = batch(reply)
+    if answer.final or reply.processing_status != "ended":
+        return answer
+    listener = ResultsListener()
+    for line in client.messages.batches.results(job.id):
+        listener.hear(line)
+    return listener.end()._replace(id=job.id)
+
+
+@contextmanager
+def _providers(kinds: Collection[str], base_url: str | None) -> Iterator[Callable[[Job], Provider]]:
+    """Whom to ask for a job; clients are made of what the kinds of jobs need."""
+    with ExitStack() as stack:
+        made = {
+            make: stack.enter_context(closing(make(base_url)))
+            for make in {_anthropic if kind == MESSAGE_BATCHES else _openai for kind in kinds}
+        }
+        yield lambda job: made[_anthropic if job.kind == MESSAGE_BATCHES else _openai]
+
+
+def _openai(base_url: str | None) -> Provider:
     try:
-        from openai import OpenAI, OpenAIError
+        from openai import APIError, OpenAI, OpenAIError
     except ModuleNotFoundError:
         raise ConfigError("--settle needs the openai package: pip install openai") from None
     try:
-        return OpenAI(base_url=base_url)
+        return Provider(OpenAI(base_url=base_url), APIError, _answer, "--base-url", "OPENAI_API_KEY")
     except OpenAIError:
         raise ConfigError("--settle asks the provider: set OPENAI_API_KEY to its key") from None
+
+
+def _anthropic(_base_url: str | None) -> Provider:
+    try:
+        from anthropic import Anthropic, AnthropicError
+    except ModuleNotFoundError:
+        raise ConfigError("--settle needs the anthropic package: pip install anthropic") from None
+    if not (os.environ.get("ANTHROPIC_API_KEY") or os.environ.get("ANTHROPIC_AUTH_TOKEN")):
+        raise ConfigError("--settle asks the provider: set ANTHROPIC_API_KEY to its key")
+    return Provider(Anthropic(), AnthropicError, _results, "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY")
 
 
 @contextmanager

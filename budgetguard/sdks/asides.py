@@ -64,16 +64,19 @@ def after(request: Exchange, response: Any, seen: SeenAnswers) -> Steps[None]:
 
 
 def _follow(request: Exchange, response: Any) -> Steps[None]:
-    look = Follow(request.guard.parts, request.guard.background, request.endpoint)
+    endpoint = request.endpoint
+    look = Follow(request.guard.parts, request.guard.background, endpoint, _owner(request) if endpoint.lines else "")
     try:
         http = http_response(response)
         if request.unread and http is not None:
             watch(look, http, is_async=request.is_async)
-            return
-        look.observe(*_answers(request.endpoint, response, http))
+            if not http.is_closed:
+                return
+        else:
+            look.observe(*_answers(endpoint, response, http))
     except Exception as error:
         raise_interruption(error)
-        log.exception("what %s showed could not be read", request.endpoint.name)
+        log.exception("what %s showed could not be read", endpoint.name)
     yield from look.close()
 
 
@@ -88,7 +91,7 @@ def _answers(endpoint: Endpoint, response: Any, http: Any) -> Sequence[Answer]:
 def _reading(request: Exchange, way: str) -> Callable[[], SeenAnswers] | None:
     """What reads the file or the part that a request uploads; `None` if that is not for a batch."""
     if way == "part":
-        wanted, field = request.guard.background.uploads.begun(_upload_id(request)), "data"
+        wanted, field = request.guard.background.uploads.begun(_owner(request)), "data"
     else:
         wanted, field = way == "file" and is_batch_file(request.body), "file"
     found = [file for name, file in files_of(request.form) if name == field] if wanted and request.form else ()
@@ -107,15 +110,16 @@ def _note(request: Exchange, response: Any, seen: SeenAnswers) -> Steps[None]:
     if way == "begin" and is_batch_file(request.body):
         uploads.begin(answer.id)
     elif way == "part":
-        uploads.note(_upload_id(request), answer.id, seen if isinstance(seen, Piece) else None)
+        uploads.note(_owner(request), answer.id, seen if isinstance(seen, Piece) else None)
     elif way == "complete":
-        pieces = uploads.end(_upload_id(request), part_ids(request.body))
+        pieces = uploads.end(_owner(request), part_ids(request.body))
         seen = None if pieces is None else put_together(FileReader(guard.parts, *request.asked()), pieces)
     if isinstance(seen, BatchFile):
         yield from guard.background.note_file(answer.id, seen, guard.coverage.now_ms())
 
 
-def _upload_id(request: Exchange) -> str:
+def _owner(request: Exchange) -> str:
+    """The id before the last segment of its path: the upload of a part, the batch of results."""
     return request.path.partition("?")[0].rstrip("/").split("/")[-2]
 
 

@@ -40,6 +40,7 @@ def watch(charge: Charge | Follow, response: Any, *, is_async: bool, ask_usage: 
     response.extensions[EXTENSION] = seen
     if response.is_closed:  # as a mock transport gives it
         seen.take(response.content)
+        seen.whole = True
         seen.conclude()
         return
     PROCESS.reaper.start()

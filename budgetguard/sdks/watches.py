@@ -47,6 +47,7 @@ class Watch:
         "deaf",
         "decoder",
         "dropped",
+        "lines",
         "listener",
         "sse",
         "whole",
@@ -69,8 +70,10 @@ class Watch:
         """Whether the body cannot be understood: it is then settled as held."""
         kind = response.headers.get("content-type", "")
         self.sse = "event-stream" in kind or (charge.call.stream and "json" not in kind)
+        self.lines = charge.asked.endpoint.lines
+        """Whether it is lines of JSON."""
         make = charge.asked.endpoint.listener
-        self.listener = make() if make is not None and self.sse else None
+        self.listener = make() if make is not None and (self.sse or self.lines) else None
         self._inflate = bytes if read else _inflater(response.headers.get("content-encoding", "identity"))
         self._buffer = bytearray()
         self._last: Any = None
@@ -121,7 +124,7 @@ class Watch:
             return
         try:
             self._buffer += self._inflate(chunk)
-            if self.sse and b"\n" in self._buffer:
+            if (self.sse or self.lines) and b"\n" in self._buffer:
                 self._events()
         except zlib.error:
             self.deaf = True
@@ -217,13 +220,15 @@ class Watch:
 
     def _event(self, line: bytes | bytearray) -> None:
         line = line.rstrip(b"\r")
-        if not line.startswith(b"data:"):
+        if line.startswith(b"data:"):
+            line = line[5:]
+        elif not self.lines or not line:
             return
         if line.endswith(b"[DONE]"):
             self.whole = True
             return
         try:
-            self.hear(json.loads(line[5:]))
+            self.hear(json.loads(line))
         except ValueError:
             log.debug("an event of call %s is no JSON", self.charge.id)
 

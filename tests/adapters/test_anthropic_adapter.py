@@ -13,7 +13,7 @@ from anthropic.types import Message
 from anthropic.types.beta import BetaMessage
 
 from budgetguard import PriceBook
-from budgetguard.adapters.anthropic import DIALECT, MESSAGES
+from budgetguard.adapters.anthropic import DIALECT, MESSAGES, batches
 from budgetguard.adapters.anthropic.replies import message as read_message
 from budgetguard.adapters.anthropic.requests import COMPACTION_OUTPUT, job, messages
 from budgetguard.adapters.anthropic.streams import MessageListener
@@ -67,8 +67,11 @@ def heard(*events: Any) -> tuple[Answer, bool]:
         ("POST", "https://gateway.example/anthropic/v1/messages", "messages"),
         ("POST", "/v1/messages/count_tokens", "messages.count_tokens"),
         ("POST", "/v1/messages/batches", "messages.batches"),
-        ("POST", "/v1/messages/batches/msgbatch_1/cancel", None),
-        ("GET", "/v1/messages/batches/msgbatch_1/results", None),
+        ("GET", "/v1/messages/batches?beta=true", "messages.batches.list"),
+        ("GET", "/v1/messages/batches/msgbatch_1", "messages.batches.retrieve"),
+        ("DELETE", "/v1/messages/batches/msgbatch_1", None),
+        ("POST", "/v1/messages/batches/msgbatch_1/cancel", "messages.batches.cancel"),
+        ("GET", "https://api.anthropic.com/v1/messages/batches/msgbatch_1/results", "messages.batches.results"),
         ("POST", "/v1/complete", "completions"),
         ("POST", "/v1/sessions?beta=true", "beta.sessions"),
         ("POST", "/v1/sessions/sesn_1/events", "beta.sessions.events"),
@@ -251,9 +254,32 @@ def test_fields_of_the_wrong_type_are_read_without_an_error(junk: Any) -> None:
     assert job({"requests": junk, "agent": junk}).model == ""
 
 
-def test_a_batch_names_the_model_of_its_first_request() -> None:
-    """It is gated by that."""
-    assert job({"requests": [{"custom_id": "1", "params": {"model": "claude-opus-5"}}]}).model == "claude-opus-5"
+def test_a_batch_has_the_calls_of_its_requests() -> None:
+    """Each as if it were asked alone; whom they are for, if they agree on it."""
+
+    def params(model: str, user: str) -> dict[str, Any]:
+        return {"params": {"model": model, "max_tokens": 9, "metadata": {"user_id": user}}}
+
+    call = batches.create({"requests": [params("claude-opus-5", "ann"), params("claude-haiku-4-5", "ann")]})
+    assert (call.user, call.tier, call.background, call.file) == ("ann", "batch", True, "")
+    assert [(each.model, each.max_output) for each in call.requests or ()] == [
+        ("claude-opus-5", 9),
+        ("claude-haiku-4-5", 9),
+    ]
+    assert batches.create({"requests": [params("claude-opus-5", "ann"), params("claude-opus-5", "bob")]}).user is None
+
+
+@pytest.mark.parametrize("junk", [None, 1, "x", [], [None], {"a": None}, [{"params": 3}]])
+def test_a_batch_of_the_wrong_type_is_read_without_an_error(junk: Any) -> None:
+    """Where it has no requests that can be read, it is not known to be free."""
+    calls = batches.create({"requests": junk}).requests
+    assert calls is None or all(call.model == "" for call in calls)
+    assert not batches.batch({"id": "b", "request_counts": junk, "processing_status": "ended"}).final
+    listener = batches.ResultsListener()
+    listener.hear(junk)
+    listener.hear({"result": junk})
+    listener.hear({"result": {"type": "succeeded", "message": junk}})
+    assert (listener.end().requests, listener.end().usage, listener.end().shares) == (1, None, ())
 
 
 @pytest.mark.parametrize(

@@ -226,8 +226,32 @@ def test_doctor_finds_a_healthy_installation_healthy(manager, cli):
     found = {finding["check"]: finding["state"] for finding in json.loads(out)}
 
     assert code == 0
-    checks = ["python", "openai", "patch", "prices", "tokens", "store", "journal", "environment", "settings"]
+    checks = [
+        "python",
+        "openai",
+        "patch",
+        "anthropic",
+        "prices",
+        "tokens",
+        "store",
+        "journal",
+        "environment",
+        "settings",
+    ]
     assert found == dict.fromkeys(checks, "ok")
+
+
+def test_doctor_says_which_anthropic_is_guarded(manager, cli, monkeypatch):
+    """Nobody has to have it; one that lacks what is patched would pass uncounted."""
+    from anthropic import __version__, _streaming
+
+    def found() -> tuple[str, str]:
+        [finding] = [each for each in json.loads(cli("doctor", "--json")[1]) if each["check"] == "anthropic"]
+        return finding["state"], finding["text"]
+
+    assert found() == ("ok", f"{__version__}: its calls and streams can be guarded")
+    monkeypatch.delattr(_streaming.Stream, "__stream__")
+    assert found() == ("fail", f"{__version__} has no Stream.__stream__: patch() cannot guard it")
 
 
 def test_doctor_says_how_far_the_store_is_and_what_waits_for_it(manager, cli, tmp_path, monkeypatch):

@@ -156,6 +156,27 @@ def test_what_the_provider_does_not_know_is_said(cli, made, begun, provider, mon
     assert len(made.store.holds()) == 2
 
 
+def test_batches_of_anthropics_are_settled_by_their_results(cli, made, provider, monkeypatch):
+    """Which only their results show; no key of OpenAI's is needed for them."""
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    params = {"model": "claude-opus-4-8", "max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
+    with provider.anthropic() as client, made, budgetguard.budget(user="ann"):
+        budgetguard.guard(client).messages.batches.create(requests=[{"custom_id": "1", "params": params}])
+    made.guard.background._charges.clear()
+
+    assert cli("--settle")[2] == "error: --settle asks the provider: set ANTHROPIC_API_KEY to its key\n"
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "none")
+    assert "name that by ANTHROPIC_BASE_URL" in cli("--settle")[1]
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", provider.root_url)
+    provider.fail_next(401)
+    assert "set ANTHROPIC_API_KEY to one of the project" in cli("--settle")[2]
+    code, out, _ = cli("--settle")
+    assert (code, out.splitlines()[-1]) == (0, "1 settled.")
+    [entry] = made.store.entries()
+    assert entry.cost == entry.usage["input_tokens"] * 2_500 + 20 * 12_500  # half of $5 and $25 a million
+    assert made.store.holds() == []
+
+
 def test_what_others_wrote_into_the_store_is_passed_over(cli, begun, made, caplog):
     """A hosted store takes what spenders write."""
     made.store.put_terms("batches/batch_x", "garbage")

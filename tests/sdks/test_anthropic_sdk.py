@@ -674,18 +674,17 @@ def test_a_place_of_bedrocks_has_its_own_price(asked: str, cost: int) -> None:
     assert settled.cost(usage) == cost
 
 
-def test_a_batch_is_gated_and_warned_of(provider: FakeProvider, client: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_agents_work_is_gated_and_warned_of(provider: FakeProvider, client: Any, caplog: Any) -> None:
     """What it costs is not in its reply: it needs room, and passes with a word about it."""
-    params: Any = ASKED
-    requests: Any = [{"custom_id": "1", "params": params}]
     budgetguard.patch(managed(0.0))
     with pytest.raises(BudgetExceededError):
-        client.messages.batches.create(requests=requests)
+        client.beta.sessions.create(agent="agent_1", environment_id="env_1")
     assert provider.requests == []
 
     budgetguard.patch(managed())
-    client.messages.batches.create(requests=requests)
-    assert "messages.batches: its cost cannot be read from its reply" in caplog.text
+    with pytest.raises(anthropic.NotFoundError):  # which this provider does not have
+        client.beta.sessions.create(agent="agent_1", environment_id="env_1")
+    assert "beta.sessions: its cost cannot be read from its reply" in caplog.text
 
 
 def test_fast_mode_and_regions_have_their_prices() -> None:

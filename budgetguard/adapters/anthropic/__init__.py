@@ -14,7 +14,7 @@ from typing import Final
 
 from ...calls import Dialect, Endpoint, Host
 from ..common.paths import finder
-from . import replies, requests, streams
+from . import batches, replies, requests, streams
 
 MESSAGES: Final = Endpoint(
     "messages",
@@ -25,10 +25,32 @@ MESSAGES: Final = Endpoint(
     listener=streams.MessageListener,
 )
 
+_BATCHES = (
+    Endpoint("messages.batches", "POST", "/messages/batches", request=batches.create, answer=batches.batch),
+    *(
+        Endpoint(
+            f"messages.batches.{name}",
+            method,
+            path,
+            request=None,
+            answer=batches.batch,
+            listener=batches.ResultsListener if name == "results" else None,
+            lines=name == "results",
+            items=batches.batch_list if name == "list" else None,
+            follows="messages.batches",
+        )
+        for name, method, path in (
+            ("retrieve", "GET", "/messages/batches/{id}"),
+            ("cancel", "POST", "/messages/batches/{id}/cancel"),
+            ("list", "GET", "/messages/batches"),
+            ("results", "GET", "/messages/batches/{id}/results"),
+        )
+    ),
+)
+
 _OPAQUE = tuple(
     Endpoint(name, "POST", path, request=requests.job, opaque=True)
     for name, path in (
-        ("messages.batches", "/messages/batches"),
         ("completions", "/complete"),
         ("beta.sessions", "/sessions"),
         ("beta.sessions.events", "/sessions/{id}/events"),
@@ -38,11 +60,12 @@ _OPAQUE = tuple(
         ("beta.dreams", "/dreams"),
     )
 )
-"""Batches, agents that work by themselves, the old completions: what they cost is seen later, or only in the bill."""
+"""Agents that work by themselves, the old completions: what they cost is seen later, or only in the bill."""
 
 ENDPOINTS: Sequence[Endpoint] = (
     MESSAGES,
     Endpoint("messages.count_tokens", "POST", "/messages/count_tokens", request=None),
+    *_BATCHES,
     *_OPAQUE,
 )
 

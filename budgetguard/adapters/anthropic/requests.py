@@ -109,10 +109,9 @@ def _rare(call: Call, body: Mapping[str, Any], seen: Prompt) -> Call:
 
 
 def job(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
-    """What is done later, or elsewhere: a batch's first model, or that of the body or the agent that it names."""
+    """What is done later, or elsewhere: the model of the body, or of the agent that it names."""
     body = fields(body)
-    first = next((fields(fields(entry).get("params")) for entry in items(body.get("requests"))), NOTHING)
-    named = (text(part, "model") for part in (body, first, fields(body.get("agent"))))
+    named = (text(part, "model") for part in (body, fields(body.get("agent"))))
     return Call(model=next(filter(None, named), ""), unknown_input=True, user=_user(body))
 
 

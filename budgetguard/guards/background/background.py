@@ -29,7 +29,7 @@ from .pieces import Uploads
 log = logging.getLogger("budgetguard")
 _V = TypeVar("_V")
 
-KINDS = ("responses", "batches")
+KINDS = ("responses", "batches", "messages.batches")
 """The operations that go on in the background. What the store keeps of one is under "responses/resp_123"."""
 
 FILES = "files"
@@ -216,7 +216,7 @@ def _charge(parts: Parts, text: str) -> Charge:
 class Follow:
     """A look at earlier work in the background: it holds nothing itself, and settles that work's hold."""
 
-    def __init__(self, parts: Parts, background: Background, endpoint: Endpoint) -> None:
+    def __init__(self, parts: Parts, background: Background, endpoint: Endpoint, job: str) -> None:
         self.parts = parts
         self.asked = Asked(endpoint, None, UNKNOWN_HOST)
         self.call = Call("", stream=False)
@@ -224,14 +224,20 @@ class Follow:
         self.state: ChargeState = "sent"
         self.answers: Sequence[Answer] = ()
         self._background = background
+        self._job = job
+        """The id of that work, where its reply does not have it."""
 
     def observe(self, *answers: Answer) -> None:
         """Take in how the work stands."""
         self.answers = answers
 
-    def interrupted(self, listener: Listener | None, _ending: Ending) -> None:
+    def interrupted(self, listener: Listener | None, ending: Ending) -> None:
         """Take in what its stream said of it, if that was its last word."""
-        if listener is not None and listener.done:
+        if listener is None:
+            return
+        if self.asked.endpoint.lines and ending == "whole":
+            self.answers = (end_of(listener, self.id)._replace(id=self._job),)
+        elif listener.done:
             self.answers = (end_of(listener, self.id),)
 
     def living(self) -> None:

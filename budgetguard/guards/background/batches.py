@@ -1,28 +1,30 @@
 """
-Batches: what the requests in an uploaded file can cost, and the charge of the batch that is made of it.
+Batches: what their requests can cost, be they in an uploaded file or in the body, and the charge of such a batch.
 
-The file is read line by line as it is uploaded, each request by the reader of its own operation, and projected in the
+A file is read line by line as it is uploaded, each request by the reader of its own operation, and projected in the
 batch tier. What is remembered of it are sums for each model. A cap on its output cannot be added to a file: a request
 that states none counts with the model's maximum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from time import thread_time
 from typing import IO, Any, NamedTuple
 
 from ...adapters.openai import find
 from ...adapters.openai.batches import TIER, line
-from ...calls import Answer, Call, Host, Usage
-from ...concurrency.steps import Steps
+from ...calls import Answer, Call, Host, Share, Usage
+from ...concurrency.steps import Step, Steps
 from ...errors import BudgetExceededError, StoreError, UnpricedModelError
-from ...money import Nano
-from ...prices.book import PriceBook, Quote
+from ...money import MAX_AMOUNT, Nano
+from ...prices.book import PriceBook, Quote, in_region
 from ...prices.kinds import TOOL_KINDS
 from ..admission import NO_BOUNDS, Admission, Bounds, Planned
 from ..charge import Charge
+from ..costs.bill import within_bounds
 from ..costs.projection import Projection, Wish
 from ..parts import Parts
 from ..plan import CallPlan
@@ -63,7 +65,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BatchFile:
-    """What the requests of an uploaded file come to, for each model. It holds nothing of what they say."""
+    """What the requests of a batch come to, for each model. It holds nothing of what they say."""
 
     parts: Mapping[str, Part]
     uncapped: int = 0
@@ -133,6 +135,14 @@ class FileReader:
                 return None
         return self.file()
 
+    def sums(self, calls: Iterable[Call]) -> BatchFile | None:
+        """The sums of requests that are in no file; `None` if there are too many models among them."""
+        for call in calls:
+            self._project(call)
+            if len(self._parts) > MOST_MODELS:
+                return None
+        return self.file()
+
     def add(self, raw: bytes) -> bool:
         """Take in a line."""
         if not raw.strip():
@@ -172,17 +182,19 @@ class FileReader:
             self._uncapped += 1
 
     def _one(self, call: Call) -> Part:
-        prices, settings = self._prices, self._settings
-        quote = prices.quote(self._provider, call.model, TIER, sure=True)
+        prices, settings, provider = self._prices, self._settings, self._provider
+        if call.region:
+            provider = in_region(provider, call.region)
+        quote = prices.quote(provider, call.model, TIER, sure=True)
         projection = Projection(
             call,
             quote,
             prices,
-            provider=self._provider,
+            provider=provider,
             output_guess=settings.output_guess,
             context_guess=settings.context_guess,
             sure=self._host.openai,
-            others=[prices.quote(self._provider, model, TIER, sure=True) for model in call.others],
+            others=[prices.quote(provider, model, TIER, sure=True) for model in call.others],
         )
         if thread_time() < self._until_s:
             projection.count()
@@ -211,25 +223,32 @@ class BatchCharge(Charge):
 
     def admit(self) -> Steps[None]:
         """Hold what all requests of the file can cost, or raise; afterwards the batch may be made."""
-        parts, file_id = self.parts, self.call.file or ""
+        asked, calls = self.asked, self.call.requests
+        if calls is not None:
+            reader = FileReader(self.parts, asked.provider, asked.host)
+            self.know((yield Step(partial(reader.sums, calls), blocking=True)))
+        else:
+            yield from self._find_file(self.call.file or "")
+        yield from super().admit()
+
+    def _find_file(self, file_id: str) -> Steps[None]:
         try:
-            self.know((yield from parts.later.file(file_id)))
+            self.know((yield from self.parts.later.file(file_id)))
         except StoreError:  # its own reserve says so, if it is still away
             self.know(None)
-        if self.file is None:
-            parts.notices.warn_once(
+        if self.file is None and not self.call.unread:
+            self.parts.notices.warn_once(
                 self.asked.endpoint.name,
                 "batches: file %s was not read here as it was uploaded, so what its batch costs is not counted, and "
                 "budgets only gate it: upload it by files.create where the same budgets hold",
                 file_id,
             )
-        yield from super().admit()
 
     def know(self, file: BatchFile | None) -> None:
         """Take in what is known of the file."""
         self.file = file
         if file is not None:
-            self.call = self.call._replace(model=file.model)
+            self.call = self.call._replace(model=file.model, requests=None)
             self.beside = self.beside._replace(estimated=len(file.parts) > 1 or file.beside > 0)
         else:
             self.asked = self.asked._replace(endpoint=replace(self.asked.endpoint, opaque=True))
@@ -253,6 +272,8 @@ class BatchCharge(Charge):
         if answer.cost is not None:
             return answer.cost
         most = self.file.most(answer.requests)
+        if answer.shares:
+            return self._cost_of(answer, most)
         if answer.usage is None:
             return most
         usage = {**answer.usage, "requests": answer.requests or 1}
@@ -265,6 +286,27 @@ class BatchCharge(Charge):
             return most
         cost = costs[0] if len(costs) == 1 else min(max(costs, default=most), most)
         return cost + self.file.beside
+
+    def _cost_of(self, answer: Answer, most: Nano) -> Nano:
+        """What an answer's shares come to, and the dearest of the requests for each answer that has no share."""
+        assert self.file is not None
+        cost, unsaid = 0, answer.requests or 0
+        for share in answer.shares:
+            try:
+                cost += self._cost_of_share(share)
+                unsaid -= share.usage["requests"]
+            except UnpricedModelError:
+                self.parts.notices.warn_unpriced(share.model or self.call.model)
+        self.beside = self.beside._replace(estimated=unsaid > 0)
+        cost += self.file.most(unsaid)
+        return cost if cost <= MAX_AMOUNT else within_bounds(cost, most, self.id, self.call.model)
+
+    def _cost_of_share(self, share: Share) -> Nano:
+        plans, provider, model = self.parts.plans, self.asked.provider, share.model or self.call.model
+        if share.region is not None:
+            provider = in_region(provider, share.region)
+        tariff = plans.prices.settlement(provider, model, None, TIER, plans.coverage.now_ms())
+        return tariff.cost(share.usage, longest=share.longest)
 
     def _cost(self, model: str, answered: str | None, usage: Mapping[str, int]) -> Nano:
         assert self.file is not None

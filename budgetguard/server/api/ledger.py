@@ -32,7 +32,7 @@ from . import wire
 from .action import MOST_BYTES_OF_MANY, MOST_BYTES_OF_SEVERAL, Action, Ask
 from .batches import Release, Reserve, Settle
 
-_OF_CALLS = ("responses/", "batches/", "files/")
+_OF_CALLS = ("responses/", "batches/", "messages.batches/", "files/")
 """The keys of terms that a spender writes: what it remembers of work in the background, and of files for it."""
 
 

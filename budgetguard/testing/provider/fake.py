@@ -26,6 +26,7 @@ from typing import Any, TypeAlias
 
 from ...money import Money, Nano, nano_from_pico
 from . import anthropic
+from .anthropic.batches import FakeMessageBatches
 from .batches import FakeBatches
 from .plan import BadRequestError, Bill, Event, FakeReply, Plan, Request
 from .replies import ENDPOINTS, as_json
@@ -81,6 +82,7 @@ class FakeProvider:
         self._stored: dict[str, dict[str, Any]] = {}
         self._polls: dict[str, int] = {}
         self._batches = FakeBatches(self._cost, self._book_batch)
+        self._message_batches = FakeMessageBatches(self._cost, self._book_batch)
         self._server: FakeServer | None = None
 
     def __enter__(self) -> FakeProvider:
@@ -206,7 +208,7 @@ class FakeProvider:
         answering = ENDPOINTS.get((request.method, request.endpoint))
         if answering is None:
             with self._lock:
-                found = self._batches.reply(request, plan, key)
+                found = self._batches.reply(request, plan, key) or self._message_batches.reply(request, plan, key)
             return self._stored_reply(request, key) if found is None else found
         reply = answering(request, plan, key)
         if request.endpoint != "/responses":

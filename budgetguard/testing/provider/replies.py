@@ -142,7 +142,6 @@ ENDPOINTS: Mapping[tuple[str, str], Answering] = {
     ("GET", "/models"): models,
     ("POST", "/messages"): anthropic.message,
     ("POST", "/messages/count_tokens"): anthropic.count_tokens,
-    ("POST", "/messages/batches"): anthropic.batch,
 }
 
 

@@ -59,14 +59,6 @@ def count_tokens(request: Request, _plan: Plan, _key: str) -> FakeReply:
     return FakeReply(body={"input_tokens": _input_tokens(request.body)}, billed=False)
 
 
-def batch(_request: Request, _plan: Plan, key: str) -> FakeReply:
-    """POST /messages/batches: it begins, and is never worked on."""
-    counts = {"processing": 1, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
-    begun = {"id": f"msgbatch_{key}", "type": "message_batch", "processing_status": "in_progress"}
-    times = {"created_at": "2026-01-01T00:00:00Z", "expires_at": "2026-01-02T00:00:00Z", "ended_at": None}
-    return FakeReply(body={**begun, **times, "request_counts": counts, "results_url": None}, billed=False)
-
-
 def error(status: int, text: str) -> dict[str, Any]:
     """What an error status says; also, as an event, what breaks a stream off."""
     return {"type": "error", "error": {"type": ERRORS.get(status, "api_error"), "message": text}, "request_id": "req_1"}
