@@ -81,6 +81,7 @@ class Exchange:
         "place",
         "raw",
         "response",
+        "sent",
         "wrapped",
     )
     place: Place
@@ -110,6 +111,7 @@ class Exchange:
         """The error statuses that the host bills."""
         self.lost: int | None = None
         """How many requests may have been billed without an answer; `None`: none was seen going out."""
+        self.sent = 0  # how many were seen going out
         self.response: Any = None
         """The last response, if the last request had one."""
         self.body: Mapping[str, Any] = NOTHING
@@ -148,7 +150,7 @@ class Exchange:
         host = host_of(place.name, place.version, place.port, model if isinstance(model, str) else "", place.azure)
         if self.dropped:
             host = without(host, self.dropped)
-        self.billed, self.lost, self.response = host.billed, None, None
+        self.billed, self.lost, self.response, self.sent = host.billed, None, None, 0
         files = files_of(options.files) if options.files else ()
         charge = self.charge = guard.charge(
             self.endpoint, self.body, files, guard.prices.provider(place.name), scope, host=host
@@ -210,7 +212,7 @@ class Exchange:
         if charge.answer is not None:  # the parser showed it
             return
         try:
-            if self.lost or self.dropped or not charge.asked.host.known:
+            if self.sent > 1 or self.dropped or not charge.asked.host.known:
                 self._understood(charge)
             answer = self.endpoint.answer
             if answer is not None and type(response).__module__.startswith(_PARSED):
@@ -232,21 +234,21 @@ class Exchange:
             self.observe(paid)
             return
         if lost is None:
-            charge.failed(free=not self.passing or free_failure(error))
+            charge.failed(free=not self.passing or free_failure(error), sent=int(bool(self.passing)))
         elif 400 in charge.asked.host.billed and filtered(error):
-            charge.note(lost=lost)
+            charge.note(lost=lost, attempts=self.sent)
             charge.refused()
         elif self.response is not None and 200 <= self.response.status_code < 300:
-            charge.note(lost=lost)
+            charge.note(lost=lost, attempts=self.sent)
             charge.failed(free=False)
         else:
-            charge.note(lost=max(lost - 1, 0))
-            charge.failed(free=lost == 0)
+            charge.note(lost=max(lost - 1, 0), attempts=self.sent)
+            charge.failed(free=lost == 0, sent=self.sent)
 
     def _understood(self, charge: Charge) -> None:
         """Take in what a successful answer says beside its body: of earlier attempts, of the host, of the cost."""
-        if self.lost:
-            charge.note(lost=self.lost)
+        if self.sent > 1:
+            charge.note(lost=self.lost, attempts=self.sent)
         if self.dropped:
             learn(self._server, self.dropped)
         if charge.asked.host.known:

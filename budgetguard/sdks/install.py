@@ -276,11 +276,13 @@ def _attempt(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         return wrapped(*args, **kwargs)
     lost = request.lost or 0
     request.lost, request.response = lost + 1, None
+    request.sent += 1
     try:
         response = wrapped(*args, **kwargs)
     except BaseException as error:
         if never_sent(error):
             request.lost = lost
+            request.sent -= 1
         raise
     request.response = response
     if response.status_code != 408 or 408 not in request.billed:  # a time-out there is as one here
@@ -296,11 +298,13 @@ async def _attempt_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) ->
         return await wrapped(*args, **kwargs)
     lost = request.lost or 0
     request.lost, request.response = lost + 1, None
+    request.sent += 1
     try:
         response = await wrapped(*args, **kwargs)
     except BaseException as error:
         if never_sent(error):
             request.lost = lost
+            request.sent -= 1
         raise
     request.response = response
     if response.status_code != 408 or 408 not in request.billed:  # a time-out there is as one here
