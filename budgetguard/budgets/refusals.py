@@ -24,7 +24,8 @@ def refuse(refusal: Refusal, tags: Mapping[str, str], projected: int, why: str =
     if window != "all" and not length:
         label = f"{label}/{window}"
     text = f"{label}: call projected at {show_amount(projected, unit)}, "
-    text += f"{show_amount(available, unit)} of {show_amount(limit, unit)}{length} available"
+    room = show_amount(available, unit) if unit == "dollars" else f"{available:,}"
+    text += f"{room} of {show_amount(limit, unit)}{length} available"
     if balance.held:
         text += f", {show_amount(balance.held, unit)} held by calls in flight"
     text += why
