@@ -279,13 +279,12 @@ FORK_HOOKS = {
     "process.state",
     "process.tally",
     "stores.base",
-    "stores.sqlite.store",
 }
 """Where a forked child lets go of what is its parent's."""
 
 
 def test_every_fork_hook_is_listed() -> None:
-    """They run in the order of imports, so each stands alone. Stores share one, but for the connections to a file."""
+    """They run in the order of imports, so each stands alone. All stores share one."""
     found = {
         name
         for name, path in MODULES.items()

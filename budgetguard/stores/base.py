@@ -15,16 +15,45 @@ class Forked(Protocol):
     """A store that a forked child inherits."""
 
     def _after_fork(self) -> None:
-        """Let go of what is the parent's."""
+        """In the child: let go of what is the parent's."""
+        ...
+
+
+class Resting(Forked, Protocol):
+    """A store that nobody may be using at the moment of a fork."""
+
+    def _before_fork(self) -> None:
+        """Keep everybody out."""
+        ...
+
+    def _after_fork_in_parent(self) -> None:
+        """Let them in again, also where the store was made in between."""
         ...
 
 
 _stores: WeakSet[Forked] = WeakSet()
+_resting: WeakSet[Resting] = WeakSet()
 
 
 def know(store: Forked) -> None:
     """Have a store told of a fork, in the child."""
     _stores.add(store)
+
+
+def know_resting(store: Resting) -> None:
+    """Have a store told of a fork before it, and after it on both sides."""
+    know(store)
+    _resting.add(store)
+
+
+def _before() -> None:
+    for store in list(_resting):
+        store._before_fork()
+
+
+def _after_in_parent() -> None:
+    for store in list(_resting):
+        store._after_fork_in_parent()
 
 
 def _after_in_child() -> None:
@@ -33,4 +62,4 @@ def _after_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_in_child)
+    os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -20,8 +20,6 @@ from tests.support.store_model import OnRequests, OnTokens, Stores
 
 
 class OnSQLite(Stores):
-    units = False
-
     def make(self) -> Store:
         self.directory = tempfile.mkdtemp(prefix="budgetguard-test-")
         return SQLiteStore(f"{self.directory}/a.db", clock=self.clock, durable=False, reserve_s=5)

@@ -23,6 +23,7 @@ from budgetguard.stores import open_store
 from budgetguard.stores.combiner import Gate
 from budgetguard.stores.memory.rows import AccountRow
 from budgetguard.stores.memory.store import MemoryStore
+from budgetguard.stores.sqlite.schema import VERSION
 from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing.clock import StoppedClock
 from budgetguard.testing.contract import StoreContract, together
@@ -36,8 +37,6 @@ class TestMemoryStore(StoreContract):
 
 
 class TestSQLiteStore(StoreContract):
-    units = False
-
     @pytest.fixture(autouse=True)
     def _file(self, tmp_path: Path) -> None:
         self.url = f"sqlite:///{tmp_path}/budgets.db"
@@ -337,7 +336,7 @@ def test_a_newer_schema_is_left_alone(store: SQLiteStore, path: Path) -> None:
     with pytest.raises(StoreError, match=r"schema 99.*upgrade budgetguard"):
         store.reserve(hold())
     with closing(sqlite3.connect(path, isolation_level=None)) as newer:
-        newer.execute("PRAGMA user_version=1")
+        newer.execute(f"PRAGMA user_version={VERSION}")
 
 
 def test_a_damaged_file_is_an_error_of_ours(path: Path) -> None:

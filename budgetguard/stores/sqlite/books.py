@@ -9,12 +9,11 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from ...ledger import (
     KEEP_ENDED_MS,
-    Account,
     Admitted,
+    Amounts,
     Conflict,
     Ended,
     Entry,
@@ -24,27 +23,33 @@ from ...ledger import (
     Settled,
     Stale,
     Terms,
+    Unit,
+    beside_dollars,
+    unit_of,
 )
-from ...money import Nano
 from ..combiner import Operation, WouldWait
-from ..encoding import flags_text, tags_json, usage_json
 from ..rules import (
-    LARGE,
     REAP,
     REAP_MORE,
-    Sums,
-    admit,
     final_flags,
+    granted,
     off_clock,
-    require_sums,
 )
+from .accounts import SQLiteAccounts
 from .rows import (
+    HOLD_LINE,
     Charged,
+    EntryLine,
+    HoldLine,
+    amounts_held,
+    beside_of_hold,
     charged,
     due_key,
-    find_sums,
+    entry_row,
+    find_entry,
+    find_hold,
     find_terms,
-    keys_json,
+    hold_row,
     keys_of_json,
     text,
 )
@@ -57,30 +62,20 @@ SELECT EXISTS (SELECT 1 FROM holds WHERE ns = ?1 AND key BETWEEN x'' AND ?3),
 FROM (SELECT 1) LEFT JOIN accounts AS account ON account.ns = ?1 AND account.key = CAST(?5 AS TEXT)"""
 
 FIND_OPEN = """
-SELECT due_ms, amount, CASE WHEN accounts <> ? THEN accounts END FROM holds
+SELECT due_ms, CASE WHEN accounts <> ? THEN accounts END, dollars, tokens, requests FROM holds
 WHERE ns = ? AND key = ? AND id = '' AND NOT ended AND due_ms > ?"""
 
-FIND_HOLD = """
-SELECT due_ms, at_ms, ended, amount, charge, accounts, tags, provider, model FROM holds
-WHERE ns = ? AND key = ? AND id = ''"""
-
-FIND_ENTRY = "SELECT cost, flags, accounts FROM entries WHERE ns = ? AND at_ms = ? AND id = ?"
-
-FIND_DUE = """
-SELECT due.id, hold.due_ms, hold.at_ms, hold.ended, hold.amount, hold.charge, hold.accounts, hold.tags,
-       hold.provider, hold.model
+FIND_DUE = f"""
+SELECT due.id, {HOLD_LINE}
 FROM (SELECT ns, key, id FROM holds WHERE ns = ? AND key BETWEEN x'' AND ? ORDER BY key, id LIMIT ?) AS due
 CROSS JOIN holds AS hold ON hold.ns = due.ns AND hold.key = due.id AND hold.id = ''
 ORDER BY due.key, due.id"""
 
-ADD = """
-INSERT INTO accounts (ns, key, settled, held, end_ms) VALUES (?1, CAST(?2 AS TEXT), ?3, ?4, ?5)
-ON CONFLICT DO UPDATE SET settled = settled + ?3, held = held + ?4"""
-
 PLACE = """
-INSERT INTO holds (ns, key, id, due_ms, ended, amount, placed_ms, charge, accounts, tags, provider, model)
-VALUES (?1, ?2, '', ?4, 0, ?5, ?6, ?7, ?8, ?9, CAST(?10 AS TEXT), CAST(?11 AS TEXT)),
-       (?1, ?3, ?2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)"""
+INSERT INTO holds (ns, key, id, due_ms, ended, dollars, tokens, requests, placed_ms, charge, accounts, tags,
+                   provider, model)
+VALUES (?1, ?2, '', ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, CAST(?12 AS TEXT), CAST(?13 AS TEXT)),
+       (?1, ?3, ?2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)"""
 
 ENTER = "REPLACE INTO holds (ns, key, id, ended, at_ms) VALUES (?, ?, '', 1, ?)"
 
@@ -98,15 +93,26 @@ FIND_BY_DUE = "INSERT INTO holds (ns, key, id) VALUES (?, ?, ?)"
 DELETE_HOLD = "DELETE FROM holds WHERE ns = ? AND key = ? AND id = ?"
 
 RECORD = """
-INSERT INTO entries (ns, id, at_ms, cost, flags, accounts, tags, provider, model, usage)
-VALUES (?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?)"""
+INSERT INTO entries (ns, id, at_ms, dollars, tokens, requests, flags, accounts, tags, provider, model, usage)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?)"""
+
+CHARGE = """
+INSERT INTO entries (ns, id, at_ms, dollars, tokens, requests, flags, accounts, tags, provider, model, usage)
+SELECT ns, key, due_ms, dollars, coalesce(tokens, 0), coalesce(requests, 1), ' expired ', accounts, tags, provider,
+       model, '{}'
+FROM holds WHERE ns = ? AND key = ? AND id = ''"""
 
 DELETE_ENTRY = "DELETE FROM entries WHERE ns = ? AND at_ms = ? AND id = ?"
 
 LOWER_HOLD = """
-UPDATE holds SET amount = amount - ?1, charge = charge AND amount > ?1 WHERE ns = ?2 AND key = ?3 AND id = ''"""
+UPDATE holds SET dollars = dollars - ?, tokens = tokens - ?, requests = requests - ?, charge = charge AND ?
+WHERE ns = ? AND key = ? AND id = ''"""
 
-LOWER_ENTRY = "UPDATE entries SET cost = cost - ? WHERE ns = ? AND at_ms = ? AND id = ?"
+LOWER_ENTRY = """
+UPDATE entries SET dollars = dollars - ?, tokens = tokens - ?, requests = requests - ?
+WHERE ns = ? AND at_ms = ? AND id = ?"""
+
+NOTHING: Amounts = {"dollars": 0, "tokens": 0, "requests": 0}
 
 
 class SQLiteBooks:
@@ -116,6 +122,7 @@ class SQLiteBooks:
         self.cursor = cursor
         self.execute = cursor.execute
         self.ns = ns
+        self.accounts = SQLiteAccounts(cursor.execute, ns)
         self.now: Millis = 0
         """The time of this transaction."""
         self.operation: Operation | None = None
@@ -123,6 +130,11 @@ class SQLiteBooks:
         self._who_lives = who_lives
         self.living: dict[str, Hold] | None = None
         """By their ids, once somebody asked in this transaction."""
+
+    def begin(self, operation: Operation) -> None:
+        """This operation runs from now on."""
+        self.operation = operation
+        self.accounts.begin()
 
     def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
         """See `Store.reserve`. At the deadline it reaps no further and refuses."""
@@ -137,22 +149,24 @@ class SQLiteBooks:
             _, ended, version, settled, held = execute(LOOK, look).fetchone()
         if ended:
             return Ended()
-        if ended is not None:
-            return Admitted(execute(FIND_HOLD, (ns, hold.id)).fetchone()[3])
+        if accounts:
+            self.accounts.note(accounts[0].key, (settled or 0, held or 0))
+        if ended is not None and (row := find_hold(execute, ns, hold.id)) is not None:
+            return self._admitted(hold, row.amounts())
         if (terms and (len(terms) > 1 or terms[0][1] != (version or 0))) or off_clock(accounts, now):
             stale = self._stale(hold)
             if stale is not None:
                 return stale
-        if len(accounts) == 1 and not accounts[0].window:
-            granted = admit(hold, ((settled or 0, held or 0),))
-        else:
-            granted = admit(hold, self._sums(accounts))
-        while isinstance(granted, Refusal):
+        amounts = granted(hold, self.accounts.standings(accounts))
+        while isinstance(amounts, Refusal):
             if not self._reap(REAP_MORE) or self._is_late():
-                return granted
-            granted = admit(hold, self._sums(accounts))
-        self._place(hold, granted)
-        return Admitted(granted)
+                return amounts
+            amounts = granted(hold, self.accounts.standings(accounts))
+        self._place(hold, amounts)
+        return self._admitted(hold, amounts)
+
+    def _admitted(self, hold: Hold, amounts: Amounts) -> Admitted:
+        return Admitted(amounts["dollars"], beside_of_hold(amounts), self.accounts.told(hold.accounts))
 
     def _is_late(self) -> bool:
         """Whether no more may be done for the operation that runs. Raises `WouldWait` if it was to be prompt."""
@@ -163,18 +177,11 @@ class SQLiteBooks:
             raise WouldWait
         return time.monotonic() > operation.deadline
 
-    def _place(self, hold: Hold, amount: Nano) -> None:
-        execute, ns, named = self.execute, self.ns, charged(hold.accounts)
-        for key, end_ms in named.ends:
-            execute(ADD, (ns, key, 0, amount, end_ms))
-        self._write(hold, amount, named.keys_json)
-
-    def _write(self, hold: Hold, amount: Nano, keys: str) -> None:
-        """Write the rows of an open hold, whose accounts hold it."""
-        now, due = self.now, self.now + hold.ttl_ms
-        charge = hold.on_expire == "charge" and amount > 0
-        said = (keys, tags_json(hold.tags), text(hold.provider), text(hold.model))
-        self.execute(PLACE, (self.ns, hold.id, due_key(due), due, amount, now, charge, *said))
+    def _place(self, hold: Hold, amounts: Amounts) -> None:
+        named = charged(hold.accounts)
+        for key, unit, end_ms in named.ends:
+            self.accounts.add(key, 0, amounts[unit], end_ms)
+        self.execute(PLACE, hold_row(self.ns, hold, self.now, amounts, named.keys_json))
 
     def renew(self, holds: Sequence[Hold]) -> list[bool]:
         """See `Store.renew`."""
@@ -183,9 +190,9 @@ class SQLiteBooks:
     def _keep(self, hold: Hold) -> bool:
         """Have a hold count for its ttl from now, unless it has ended; whether it counts."""
         execute, ns = self.execute, self.ns
-        row = execute(FIND_HOLD, (ns, hold.id)).fetchone()
+        row = find_hold(execute, ns, hold.id)
         if row is None:
-            self._place(hold, hold.amount)
+            self._place(hold, hold.amounts())
             return True
         due, at_ms, ended = row[:3]
         if at_ms is None and not ended:
@@ -200,133 +207,135 @@ class SQLiteBooks:
                 return False
             execute(DELETE_HOLD, (ns, due_key(due), hold.id))
             execute(DELETE_HOLD, (ns, hold.id, ""))
-            self._place(hold, hold.amount)
+            self._place(hold, hold.amounts())
             return True
-        cost, flags, keys = execute(FIND_ENTRY, (ns, at_ms, hold.id)).fetchone()
-        if " expired " not in flags:
+        entry = find_entry(execute, ns, hold.id, at_ms)
+        if " expired " not in entry.flags:
             return False
         execute(DELETE_ENTRY, (ns, at_ms, hold.id))
         execute(DELETE_HOLD, (ns, hold.id, ""))
-        self.add(keys_of_json(keys), -cost, cost)
-        self._write(hold, cost, keys)
+        amounts = entry.counted()
+        self.accounts.move(keys_of_json(entry.accounts), amounts, settled=-1, held=1)
+        execute(PLACE, hold_row(ns, hold, self.now, amounts, entry.accounts))
         return True
 
     def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
         """See `Store.settle`."""
-        execute, ns, now, cost = self.execute, self.ns, self.now, entry.cost
+        execute, ns, now, used = self.execute, self.ns, self.now, entry.amounts()
         named = charged(hold.accounts)
-        keys, settled, taken, late = named.keys, cost, 0, False
+        keys, held, booked, late = named.keys, NOTHING, NOTHING, False
         look = (named.keys_json, ns, hold.id, now)
-        held = execute(FIND_OPEN, look).fetchone()
-        if held is None and self.find(hold.id) is not None:  # its call lives, whatever the clock says
-            held = execute(FIND_OPEN, look).fetchone()
-        if held is not None:
-            due, taken, other = held
+        row = execute(FIND_OPEN, look).fetchone()
+        if row is None and self.find(hold.id) is not None:  # its call lives, whatever the clock says
+            row = execute(FIND_OPEN, look).fetchone()
+        if row is not None:
+            due, other, *amounts = row
+            held = amounts_held(*amounts)
             if other is not None:
                 keys = tuple(keys_of_json(other))
             execute(DELETE_HOLD, (ns, due_key(due), hold.id))
         elif not (known := self._ended(hold.id)):
             late = known is not None or (bool(hold.accounts) and "manual" not in entry.flags)
-        elif " expired " in known[1]:
-            late, settled, keys = True, cost - known[0], tuple(keys_of_json(known[2]))
-            execute(DELETE_ENTRY, (ns, known[3], hold.id))
-        elif known[0] != cost:
-            return Conflict(known[0])
+        elif " expired " in known.flags:
+            late, booked, keys = True, known.amounts(), tuple(keys_of_json(known.accounts))
+            execute(DELETE_ENTRY, (ns, known.at_ms, hold.id))
+        elif known.amounts() != used:
+            return Conflict(known.dollars, beside_dollars(known.amounts()))
         else:
-            return Settled(cost, " late " in known[1])
-        keys = self._charge(named, keys, settled, taken, entry)
+            return self._settled(hold, entry, " late " in known.flags)
+        keys = self._charge(named, keys, (used, booked, held), entry.accounts)
         flags = entry.flags
         if late or "expired" in flags:
             flags = final_flags(entry, late)
         execute(ENTER, (ns, hold.id, now))
-        self.record(entry, now, flags, keys)
+        execute(RECORD, entry_row(ns, entry, now, flags, keys))
         for lease_id in hold.leases:
-            self._draw(lease_id, cost)
-        return Settled(cost, late)
+            self._draw(lease_id, used)
+        return self._settled(hold, entry, late)
+
+    def _settled(self, hold: Hold, entry: Entry, late: bool) -> Settled:
+        return Settled(entry.cost, late, self.accounts.told(hold.accounts, entry.accounts))
 
     def _charge(
-        self, named: Charged, keys: tuple[str, ...], settled: Nano, taken: Nano, entry: Entry
+        self, named: Charged, keys: tuple[str, ...], change: tuple[Amounts, Amounts, Amounts], more: Sequence[str]
     ) -> tuple[str, ...]:
-        """Charge an entry to the accounts that held it, and to those beside them; the keys of all."""
-        execute, ns, cost = self.execute, self.ns, entry.cost
+        """Charge what was used to the accounts that held it or were charged, and to more beside; the keys of all."""
+        used, booked, held = change
         ends = named.ends
         if keys is not named.keys:  # it was held on others
-            known = dict(zip(named.keys, named.ends, strict=True))
-            ends = tuple(known.get(key, (text(key), None)) for key in keys)
-        beside = [key for key in dict.fromkeys(entry.accounts) if key not in keys] if entry.accounts else ()
-        if cost > LARGE:
-            require_sums(cost, [find_sums(execute, ns, key)[0] for key in (*beside, *keys)])
-        for text_key, end_ms in ends:
-            execute(ADD, (ns, text_key, settled, -taken, end_ms))
+            known = {key: end_ms for key, _, end_ms in named.ends}
+            ends = tuple([(key, unit_of(key), known.get(key)) for key in keys])
+        beside = [key for key in dict.fromkeys(more) if key not in keys] if more else ()
+        self.accounts.require_sums(used, (*beside, *keys))
+        for key, unit, end_ms in ends:
+            self.accounts.add(key, used[unit] - booked[unit], -held[unit], end_ms)
         for key in beside:
-            execute(ADD, (ns, text(key), cost, 0, named.last_end))
+            self.accounts.add(key, used[unit_of(key)], 0, named.last_end)
         return (*beside, *keys) if beside else keys
-
-    def record(self, entry: Entry, at_ms: Millis, flags: frozenset[str], keys: tuple[str, ...]) -> None:
-        """Write an entry."""
-        said = (tags_json(entry.tags), text(entry.provider), text(entry.model), usage_json(entry.usage))
-        written = flags_text(flags) if flags else ""
-        self.execute(RECORD, (self.ns, entry.hold_id, at_ms, entry.cost, written, keys_json(keys), *said))
 
     def settle_many(self, settlements: Sequence[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
         """See `Store.settle_many`."""
         return [self.settle(hold, entry) for hold, entry in settlements]
 
-    def _draw(self, lease_id: str, cost: Nano) -> None:
-        """Make a lease smaller by what one of its calls cost."""
-        execute, ns = self.execute, self.ns
+    def _draw(self, lease_id: str, used: Amounts) -> None:
+        """Make a lease smaller by what one of its calls used."""
         lease = self.find(lease_id)
         if lease is None:
             return
-        _, at_ms, ended, amount, _, accounts, *_ = lease
-        if at_ms is not None:
-            charged, flags, keys = execute(FIND_ENTRY, (ns, at_ms, lease_id)).fetchone()
-            if " expired " in flags:
-                drawn = min(cost, charged)
-                execute(LOWER_ENTRY, (drawn, ns, at_ms, lease_id))
-                self.add(keys_of_json(keys), -drawn, 0)
-        elif not ended:
-            drawn = min(cost, amount)
-            execute(LOWER_HOLD, (drawn, ns, lease_id))
-            self.add(keys_of_json(accounts), 0, -drawn)
+        if lease.at_ms is None:
+            if not lease.ended:
+                amounts = lease.amounts()
+                drawn = _least(used, amounts)
+                self.execute(LOWER_HOLD, (*_in_order(drawn), drawn != amounts, self.ns, lease_id))
+                self.accounts.move(keys_of_json(lease.accounts), drawn, held=-1)
+            return
+        entry = find_entry(self.execute, self.ns, lease_id, lease.at_ms)
+        if " expired " in entry.flags:
+            drawn = _least(used, entry.counted())
+            self.execute(LOWER_ENTRY, (*_in_order(drawn), self.ns, lease.at_ms, lease_id))
+            self.accounts.move(keys_of_json(entry.accounts), drawn, settled=-1)
 
-    def _ended(self, hold_id: str) -> tuple[Any, ...] | None:
+    def _ended(self, hold_id: str) -> EntryLine | tuple[()] | None:
         """The entry of a hold that is not open; () for one that ended without, and is forgotten; `None`: never seen."""
         held = self.find(hold_id)
         if held is None:
             return None
-        due, at_ms = held[:2]
-        if at_ms is None:
-            self.execute(DELETE_HOLD, (self.ns, due_key(due), hold_id))
+        if held.at_ms is None:
+            self.execute(DELETE_HOLD, (self.ns, due_key(held.due_ms), hold_id))
             return ()
-        return (*self.execute(FIND_ENTRY, (self.ns, at_ms, hold_id)).fetchone(), at_ms)
+        return find_entry(self.execute, self.ns, hold_id, held.at_ms)
 
     def release(self, hold_id: str) -> None:
         """See `Store.release`."""
-        execute, ns = self.execute, self.ns
         held = self.find(hold_id)
         if held is not None:
-            due, at_ms, ended, amount, _, accounts, *_ = held
-            if at_ms is not None:
-                cost, flags, charged = execute(FIND_ENTRY, (ns, at_ms, hold_id)).fetchone()
-                if " expired " not in flags:
-                    return
-                self.add(keys_of_json(charged), -cost, 0)
-                execute(DELETE_ENTRY, (ns, at_ms, hold_id))
-            elif ended:
-                execute(RELEASE_LAPSED, (ns, hold_id))
+            if held.at_ms is None and held.ended:
+                self.execute(RELEASE_LAPSED, (self.ns, hold_id))
                 return
-            else:
-                self.add(keys_of_json(accounts), 0, -amount)
-                execute(DELETE_HOLD, (ns, due_key(due), hold_id))
+            if not self.take_back(hold_id, held):
+                return
         self._forget_at(hold_id, self.now + KEEP_ENDED_MS, RELEASED)
 
-    def find(self, hold_id: str) -> tuple[Any, ...] | None:
+    def take_back(self, hold_id: str, held: HoldLine) -> bool:
+        """Take off the accounts what a hold, or the charge for one that expired, has put; `False`: it stands."""
+        if held.at_ms is None:
+            self.execute(DELETE_HOLD, (self.ns, due_key(held.due_ms), hold_id))
+            if not held.ended:
+                self.accounts.move(keys_of_json(held.accounts), held.amounts(), held=-1)
+            return True
+        entry = find_entry(self.execute, self.ns, hold_id, held.at_ms)
+        if " expired " not in entry.flags:
+            return False
+        self.execute(DELETE_ENTRY, (self.ns, held.at_ms, hold_id))
+        self.accounts.move(keys_of_json(entry.accounts), entry.amounts(), settled=-1)
+        return True
+
+    def find(self, hold_id: str) -> HoldLine | None:
         """The row of a hold, if there is one after it has expired if it is due."""
-        row: tuple[Any, ...] | None = self.execute(FIND_HOLD, (self.ns, hold_id)).fetchone()
-        if row is not None and row[0] is not None and row[0] <= self.now:
+        row = find_hold(self.execute, self.ns, hold_id)
+        if row is not None and row.at_ms is None and row.due_ms <= self.now:
             self._expire(hold_id, row)
-            row = self.execute(FIND_HOLD, (self.ns, hold_id)).fetchone()
+            row = find_hold(self.execute, self.ns, hold_id)
         return row
 
     def _forget_at(self, hold_id: str, when: Millis, how: int) -> None:
@@ -336,24 +345,24 @@ class SQLiteBooks:
         """Clear away up to `most` of what is due; how many there were."""
         rows = self.execute(FIND_DUE, (self.ns, due_key(self.now), most)).fetchall()
         for hold_id, *held in rows:
-            self._expire(hold_id, tuple(held))
+            self._expire(hold_id, HoldLine(*held))
         return len(rows)
 
-    def _expire(self, hold_id: str, row: tuple[Any, ...]) -> None:
+    def _expire(self, hold_id: str, row: HoldLine) -> None:
         """Expire an open hold that is due, unless its call lives: then the clock was set; or forget an ended one."""
-        due, _, ended, amount, charge, accounts, tags, provider, model = row
-        execute, ns = self.execute, self.ns
-        if not ended and (alive := self._alive(hold_id)) is not None:
+        execute, ns, due = self.execute, self.ns, row.due_ms
+        if not row.ended and (alive := self._alive(hold_id)) is not None:
             self._keep(alive)
             return
         execute(DELETE_HOLD, (ns, due_key(due), hold_id))
-        if not ended:
-            self.add(keys_of_json(accounts), amount if charge else 0, -amount)
-        if charge and not ended:
-            said = (accounts, tags, text(provider), text(model), "{}")
-            execute(RECORD, (ns, hold_id, due, amount, " expired ", *said))
+        if row.ended:
+            execute(DELETE_HOLD, (ns, hold_id, ""))
+            return
+        self.accounts.move(keys_of_json(row.accounts), row.amounts(), settled=1 if row.charge else 0, held=-1)
+        if row.charge:
+            execute(CHARGE, (ns, hold_id))
             execute(ENTER, (ns, hold_id, due))
-        elif not ended and due + KEEP_ENDED_MS > self.now:
+        elif due + KEEP_ENDED_MS > self.now:
             self._forget_at(hold_id, due + KEEP_ENDED_MS, LAPSED)
         else:
             execute(DELETE_HOLD, (ns, hold_id, ""))
@@ -374,18 +383,11 @@ class SQLiteBooks:
             return Stale(self.now, tuple(newer))
         return None
 
-    def add(self, keys: Sequence[str], settled: Nano, held: Nano) -> None:
-        """Add to what accounts, which are there, have settled and held."""
-        for key in keys:
-            self.execute(ADD, (self.ns, text(key), settled, held, None))
 
-    def _sums(self, accounts: Sequence[Account]) -> list[Sums]:
-        found = []
-        for account in accounts:
-            settled, held = find_sums(self.execute, self.ns, account.key)
-            for key in account.window:
-                earlier = find_sums(self.execute, self.ns, key)
-                settled += earlier[0]
-                held += earlier[1]
-            found.append((settled, held))
-        return found
+def _least(used: Amounts, amounts: Amounts) -> dict[Unit, int]:
+    """What is drawn: what was used, in the units that there are, as far as it is there."""
+    return {unit: min(used[unit], amount) for unit, amount in amounts.items()}
+
+
+def _in_order(amounts: Amounts) -> tuple[int, int, int]:
+    return amounts["dollars"], amounts.get("tokens", 0), amounts.get("requests", 0)

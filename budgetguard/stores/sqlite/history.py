@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...ledger import Carried, Entry, Millis, Terms
-from ...money import Nano
-from .books import ADD, DELETE_ENTRY, DELETE_HOLD, ENTER, FIND_ENTRY, SQLiteBooks
-from .rows import due_key, find_terms, keys_of_json, text
+from ...ledger import Carried, Entry, Millis, Terms, unit_of
+from .accounts import ADD
+from .books import DELETE_ENTRY, DELETE_HOLD, ENTER, RECORD, SQLiteBooks
+from .rows import EntryLine, entry_row, find_terms, keys_of_json, text
 
 PRUNE_ROWS = 2000
 """Entries deleted in one transaction: others wait for it."""
@@ -29,7 +29,8 @@ DELETE FROM accounts WHERE ns = ?1 AND end_ms <= ?2 AND settled = pruned AND hel
     SELECT each.value
     FROM holds AS due CROSS JOIN holds AS hold ON hold.ns = due.ns AND hold.key = due.id AND hold.id = '',
          json_each(hold.accounts) AS each
-    WHERE due.ns = ?1 AND due.key >= x'' AND hold.amount = 0 AND NOT hold.ended)"""
+    WHERE due.ns = ?1 AND due.key >= x'' AND NOT hold.ended
+          AND (hold.dollars = 0 OR hold.tokens = 0 OR hold.requests = 0))"""
 
 
 def put_terms(books: SQLiteBooks, key: str, body: str | None, expected: int | None) -> Terms | None:
@@ -53,48 +54,33 @@ def load(books: SQLiteBooks, terms: Sequence[Terms], accounts: Sequence[Carried]
         [(ns, text(each.key), each.version, None if each.body is None else text(each.body)) for each in terms],
     )
     books.cursor.executemany(CARRY, [(ns, text(account.key), account.pruned, account.end_ms) for account in accounts])
-    sums: dict[str, Nano] = {}
+    sums: dict[str, int] = {}
     for entry in entries:
-        if give_way(books, entry.hold_id):
-            keys = tuple(dict.fromkeys(entry.accounts))
+        held = books.find(entry.hold_id)
+        if held is None or books.take_back(entry.hold_id, held):
+            keys, used = tuple(dict.fromkeys(entry.accounts)), entry.amounts()
             books.execute(ENTER, (ns, entry.hold_id, entry.at_ms))
-            books.record(entry, entry.at_ms, entry.flags, keys)
+            books.execute(RECORD, entry_row(ns, entry, entry.at_ms, entry.flags, keys))
             for key in keys:
-                sums[key] = sums.get(key, 0) + entry.cost
-    books.cursor.executemany(ADD, [(ns, text(key), cost, 0, None) for key, cost in sums.items()])
-
-
-def give_way(books: SQLiteBooks, hold_id: str) -> bool:
-    """Take away what there is of an id, for an entry of other books; `False`: it has an entry that stands."""
-    held = books.find(hold_id)
-    if held is None:
-        return True
-    due, at_ms, ended, amount, _, accounts, *_ = held
-    if at_ms is None:
-        books.execute(DELETE_HOLD, (books.ns, due_key(due), hold_id))
-        if not ended:
-            books.add(keys_of_json(accounts), 0, -amount)
-        return True
-    cost, flags, charged = books.execute(FIND_ENTRY, (books.ns, at_ms, hold_id)).fetchone()
-    if " expired " not in flags:
-        return False
-    books.execute(DELETE_ENTRY, (books.ns, at_ms, hold_id))
-    books.add(keys_of_json(charged), -cost, 0)
-    return True
+                sums[key] = sums.get(key, 0) + used[unit_of(key)]
+    books.cursor.executemany(ADD, [(ns, text(key), sum_, 0, None) for key, sum_ in sums.items()])
 
 
 def prune(books: SQLiteBooks, before_ms: Millis) -> int:
     """A part of `Store.prune`: at most `PRUNE_ROWS` entries, and the accounts once fewer than that are left."""
     execute, ns = books.execute, books.ns
     rows = execute(
-        "SELECT id, at_ms, cost, accounts FROM entries WHERE ns = ? AND at_ms < ? ORDER BY at_ms, id LIMIT ?",
+        "SELECT id, at_ms, flags, accounts, dollars, tokens, requests FROM entries WHERE ns = ? AND at_ms < ? "
+        "ORDER BY at_ms, id LIMIT ?",
         (ns, before_ms, PRUNE_ROWS),
     ).fetchall()
-    for hold_id, at_ms, cost, accounts in rows:
-        for key in keys_of_json(accounts):
+    for hold_id, *row in rows:
+        entry = EntryLine(*row)
+        booked, at_ms = entry.amounts(), entry.at_ms
+        for key in keys_of_json(entry.accounts):
             execute(
                 "UPDATE accounts SET pruned = pruned + ? WHERE ns = ? AND key = CAST(? AS TEXT)",
-                (cost, ns, text(key)),
+                (booked[unit_of(key)], ns, text(key)),
             )
         execute(DELETE_ENTRY, (ns, at_ms, hold_id))
         execute(DELETE_HOLD, (ns, hold_id, ""))

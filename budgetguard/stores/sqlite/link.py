@@ -12,7 +12,6 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from importlib.resources import files
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import quote
@@ -22,14 +21,10 @@ from ...concurrency.locks import Latch, Mutex, latch, mutex
 from ...errors import ConfigError, StoreError
 from ..encoding import from_raw
 from ..permissions import OWNER, access_of, open_file
+from . import schema
 from .rows import text
 
 log = logging.getLogger("budgetguard")
-
-APPLICATION_ID = 0x62676C64
-""" "bgld" in a file's header: a budgetguard ledger."""
-
-SCHEMA_VERSION = 1
 
 BALLAST_BYTES = 1 << 20
 """Disk space kept back, so that settlements still land when the disk is full."""
@@ -64,6 +59,8 @@ class Slot:
         """Of the connection that writes: one for all statements, because each costs time to make."""
         self.opened: FileIdentity | None = None
         """The file that the connection leads to, whatever became of its path."""
+        self.version = 0
+        """Of the tables, as a connection that reads takes them."""
 
     def close(self) -> None:
         """Close the connection; the next use opens another."""
@@ -145,11 +142,10 @@ class SQLiteFile:
             if slot.connection is not None and not self.is_there(slot):
                 slot.leave()
             try:
-                connection = slot.connection or self._open_reader(slot)
+                connection = self._begin_reading(slot)
                 if connection is None:
                     yield None
                     return
-                connection.execute("BEGIN")
                 try:
                     self.ns = self.ns or self._find_namespace(connection)
                     yield connection if self.ns else None
@@ -279,44 +275,34 @@ class SQLiteFile:
         connection = self._connect()
         try:
             connection.execute("PRAGMA wal_autocheckpoint=0")
+            slot.version = schema.find_version(connection, self.path)
+            schema.read_as_new(connection, slot.version)
             connection.execute("PRAGMA query_only=1")
-            ours = self._is_ours(connection)
         except BaseException:
             connection.close()
             raise
-        if not ours:
+        if not slot.version:
             connection.close()
             return None
         slot.connection = connection
         return connection
 
-    def _is_ours(self, connection: sqlite3.Connection) -> bool:
-        """`False` for an empty database; raises `StoreError` for one that we must not touch."""
-        connection.execute("BEGIN")  # one look: another process may be making the tables at this moment
-        try:
-            application = _number(connection, "PRAGMA application_id")
-            version = _number(connection, "PRAGMA user_version")
-            tables = _number(connection, "SELECT count(*) FROM sqlite_master")
-        finally:
-            connection.execute("ROLLBACK")
-        if application == APPLICATION_ID:
-            if version > SCHEMA_VERSION:
-                raise StoreError(
-                    f"store {self.path} was made by a newer version of budgetguard (schema {version}; this version "
-                    f"knows {SCHEMA_VERSION}): upgrade budgetguard, or use another file"
-                )
-            return True
-        if application or version or tables:
-            raise StoreError(f"store {self.path} is a database of another program: use another file")
-        return False
+    def _begin_reading(self, slot: Slot) -> sqlite3.Connection | None:
+        """A connection in a transaction that reads tables which are as they were when it was opened."""
+        while (connection := slot.connection or self._open_reader(slot)) is not None:
+            connection.execute("BEGIN")
+            if slot.version == schema.VERSION or slot.version == schema.version_now(connection):
+                break
+            slot.close()  # somebody has brought the file up to date
+        return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         try:
-            ours = self._is_ours(connection)
+            version = schema.find_version(connection, self.path)
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute(f"PRAGMA wal_autocheckpoint={TOO_LONG * LOG_PAGES}")
             self.syncs = False
-            if not ours:
+            if not version:
                 connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
                 mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
                 if mode != "wal":
@@ -324,9 +310,9 @@ class SQLiteFile:
                 # The rollback journal that made the file so is gone; should it come back after a power cut, it would
                 # undo the file, and all that was settled in between.
                 _sync_directory(os.path.dirname(self.path))
-                schema = (files(__package__) / "schema.sql").read_text("utf-8")
-                known_by = f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION};"
-                connection.executescript(f"BEGIN IMMEDIATE; {schema} {known_by} COMMIT;")
+                schema.make(connection)
+            elif version < schema.VERSION:
+                schema.upgrade(connection)
             self.ns = self._find_namespace(connection)
             if not self.ns:
                 connection.execute("INSERT INTO namespaces (name) VALUES (CAST(? AS TEXT))", (text(self.namespace),))
@@ -394,7 +380,3 @@ def is_busy(error: BaseException) -> bool:
 
 def _name(error: BaseException) -> str:
     return getattr(error, "sqlite_errorname", None) or ""
-
-
-def _number(connection: sqlite3.Connection, sql: str) -> int:
-    return int(connection.execute(sql).fetchone()[0])

@@ -22,33 +22,42 @@ from ...ledger import (
     Query,
     Terms,
     Total,
+    Unit,
+    beside_dollars,
+    unit_of,
 )
 from ..encoding import KeyRange, day_text, flags_of_text, key_range, raw
 from ..rules import MS_PER_DAY, Sums
 from .link import SQLiteFile
-from .rows import due_key, keys_of_json, tag_json, tag_path, text
+from .rows import amounts_held, beside_of_hold, due_key, keys_of_json, tag_json, tag_path, text
 
 PAGE = 1000
 """Rows read at a time."""
 
+UNITS: tuple[Unit, ...] = ("dollars", "tokens", "requests")
+"""The columns of amounts."""
+
 EXPIRED = """
-SELECT hold.accounts, hold.amount, hold.charge
+SELECT hold.accounts, hold.charge, hold.dollars, hold.tokens, hold.requests
 FROM holds AS due CROSS JOIN holds AS hold ON hold.ns = due.ns AND hold.key = due.id AND hold.id = ''
 WHERE due.ns = ? AND due.key BETWEEN x'' AND ? AND NOT hold.ended"""
 
 OPEN = """
-SELECT hold.key, hold.amount, hold.accounts, hold.placed_ms, hold.due_ms, hold.tags, hold.provider, hold.model
+SELECT hold.key, hold.accounts, hold.placed_ms, hold.due_ms, hold.tags, hold.provider, hold.model,
+       hold.dollars, hold.tokens, hold.requests
 FROM holds AS due CROSS JOIN holds AS hold ON hold.ns = due.ns AND hold.key = due.id AND hold.id = ''
 WHERE due.ns = ? AND due.key > ? AND NOT hold.ended ORDER BY hold.placed_ms, hold.key"""
 
-COLUMNS = "id, cost, accounts, at_ms, tags, provider, model, usage, flags"
+COLUMNS = "id, dollars, accounts, at_ms, tags, provider, model, usage, flags, tokens, requests"
 
 
 def expired(connection: sqlite3.Connection, ns: int, now: Millis) -> dict[str, Sums]:
     """What is due and not yet reaped, by account: what to add to settled, and to take from held."""
     found: dict[str, Sums] = {}
-    for accounts, amount, charge in connection.execute(EXPIRED, (ns, due_key(now))):
+    for accounts, charge, *held in connection.execute(EXPIRED, (ns, due_key(now))):
+        amounts = amounts_held(*held)
         for key in keys_of_json(accounts):
+            amount = amounts[unit_of(key)]
             settled, taken = found.get(key, (0, 0))
             found[key] = (settled + (amount if charge else 0), taken + amount)
     return found
@@ -80,10 +89,14 @@ def holds(file: SQLiteFile, now: Millis) -> list[OpenHold]:
         if connection is None:
             return []
         rows = connection.execute(OPEN, (file.ns, due_key(now))).fetchall()
-    return [
-        OpenHold(hold_id, amount, tuple(keys_of_json(keys)), placed, due, json.loads(tags), provider, model)
-        for hold_id, amount, keys, placed, due, tags, provider, model in rows
-    ]
+    return [_open_hold(*row) for row in rows]
+
+
+def _open_hold(hold_id: str, keys: str, placed: Millis, due: Millis, tags: str, *said: Any) -> OpenHold:
+    provider, model, *held = said
+    amounts, named = amounts_held(*held), tuple(keys_of_json(keys))
+    units = beside_of_hold(amounts)
+    return OpenHold(hold_id, amounts["dollars"], named, placed, due, json.loads(tags), provider, model, units)
 
 
 def entries(file: SQLiteFile, query: Query) -> Iterator[Entry]:
@@ -108,8 +121,8 @@ def totals(file: SQLiteFile, by: Sequence[str], query: Query) -> list[Total]:
     names = ", ".join([f"g{place}" for place in range(len(columns))])
     page = "" if query.limit is None else f" ORDER BY at_ms, id LIMIT {max(0, query.limit):d}"
     sql = (
-        f"SELECT {names + ', ' if names else ''}sum(cost), count(*), sum(estimated), {_halves('input')}, "
-        f"{_halves('output')} FROM (SELECT {groups}cost, usage ->> '$.input_tokens' AS input, "
+        f"SELECT {names + ', ' if names else ''}sum(dollars), count(*), sum(estimated), {_halves('input')}, "
+        f"{_halves('output')} FROM (SELECT {groups}dollars, usage ->> '$.input_tokens' AS input, "
         "usage ->> '$.output_tokens' AS output, instr(flags, ' estimated ') > 0 AS estimated "
         f"FROM entries WHERE {where}{page}) {'GROUP BY ' + names if names else 'HAVING count(*) > 0'}"
     )
@@ -123,9 +136,14 @@ def _halves(column: str) -> str:
     return f"coalesce(sum({column} >> 32), 0), coalesce(sum({column} & 4294967295), 0)"
 
 
+def _wholes(halves: Sequence[int]) -> list[int]:
+    """The sums of which these are the halves."""
+    return [(upper << 32) + lower for upper, lower in zip(halves[::2], halves[1::2], strict=True)]
+
+
 def _total(by: Sequence[str], row: Sequence[Any]) -> Total:
     cost, calls, estimated, *halves = row[len(by) :]
-    input_tokens, output_tokens = [(halves[place] << 32) + halves[place + 1] for place in (0, 2)]
+    input_tokens, output_tokens = _wholes(halves)
     return Total(tuple(map(_group, by, row[: len(by)])), cost, calls, input_tokens, output_tokens, estimated)
 
 
@@ -138,15 +156,14 @@ def check(file: SQLiteFile) -> list[Difference]:
             "SELECT key, settled, held, pruned FROM accounts WHERE ns = ?", (file.ns,)
         ).fetchall()
         sums: dict[str, list[int]] = {}
-        for place, sql in enumerate(
-            (
-                "SELECT accounts, sum(cost) FROM entries WHERE ns = ? GROUP BY accounts",
-                "SELECT accounts, sum(amount) FROM holds WHERE ns = ? AND NOT ended GROUP BY accounts",
-            )
-        ):
-            for keys, amount in connection.execute(sql, (file.ns,)):
+        for place, table in enumerate(("entries WHERE ns = ?", "holds WHERE ns = ? AND NOT ended")):
+            halves = ", ".join([_halves(unit) for unit in UNITS])
+            for keys, *summed in connection.execute(
+                f"SELECT accounts, {halves} FROM {table} GROUP BY accounts", (file.ns,)
+            ):
+                amounts = dict(zip(UNITS, _wholes(summed), strict=True))
                 for key in keys_of_json(keys):
-                    sums.setdefault(key, [0, 0])[place] += amount
+                    sums.setdefault(key, [0, 0])[place] += amounts[unit_of(key)]
     found = []
     missing = [(key, 0, 0, 0) for key in sums.keys() - {row[0] for row in books}]
     for key, settled, held, pruned in sorted([*books, *missing]):
@@ -228,9 +245,10 @@ def _pages(file: SQLiteFile, where: str, values: list[Any], limit: int | None) -
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    hold_id, cost, keys, at_ms, tags, provider, model, usage, flags = row
+    hold_id, cost, keys, at_ms, tags, provider, model, usage, flags, tokens, requests = row
     charged, counts = tuple(keys_of_json(keys)), json.loads(usage)
-    return Entry(hold_id, cost, charged, at_ms, json.loads(tags), provider, model, counts, flags_of_text(flags))
+    units = beside_dollars({"tokens": tokens, "requests": requests})
+    return Entry(hold_id, cost, charged, at_ms, json.loads(tags), provider, model, counts, flags_of_text(flags), units)
 
 
 def _group(name: str, value: Any) -> str:

@@ -1,4 +1,5 @@
--- The tables of a budgetguard file. Amounts are nano-dollars, times milliseconds since the epoch.
+-- The tables of a budgetguard file. Dollars are nano-dollars, times milliseconds since the epoch. Every account counts
+-- in its own unit, which the end of its key says: "#tokens", "#requests", or else dollars.
 -- application_id and user_version are set with them, in the same transaction.
 
 CREATE TABLE namespaces (
@@ -27,13 +28,15 @@ CREATE TABLE holds (
     due_ms INTEGER,                    -- when it expires; when its id is forgotten; NULL once it has an entry
     at_ms INTEGER,                     -- of its entry
     ended INTEGER,                     -- 0: open; 1: released, or it has an entry; 2: it expired
-    amount INTEGER,
+    dollars INTEGER,
     placed_ms INTEGER,
     charge INTEGER,                    -- whether it is booked when it expires
     accounts TEXT,                     -- JSON, as are tags, usage and the accounts of an entry: ASCII only
     tags TEXT,
     provider TEXT,
     model TEXT,
+    tokens INTEGER,                    -- NULL: none of its accounts counts these
+    requests INTEGER,
     PRIMARY KEY (ns, key, id)
 ) WITHOUT ROWID;
 
@@ -42,13 +45,15 @@ CREATE TABLE entries (
     ns INTEGER NOT NULL,
     at_ms INTEGER NOT NULL,
     id TEXT NOT NULL,
-    cost INTEGER NOT NULL,
+    dollars INTEGER NOT NULL,
     flags TEXT NOT NULL,               -- in order, between spaces: ' capped estimated '
     accounts TEXT NOT NULL,
     tags TEXT NOT NULL,
     provider TEXT NOT NULL,
     model TEXT NOT NULL,
     usage TEXT NOT NULL,
+    tokens INTEGER NOT NULL DEFAULT 0,
+    requests INTEGER NOT NULL DEFAULT 1,
     PRIMARY KEY (ns, at_ms, id)
 ) WITHOUT ROWID;
 

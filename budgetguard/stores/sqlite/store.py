@@ -11,9 +11,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from urllib.parse import unquote, urlsplit
 
 from ...concurrency.interrupts import interruption
@@ -40,6 +39,7 @@ from ...ledger import (
     Total,
     nothing_lives,
 )
+from ..base import know_resting
 from ..combiner import Combiner, Gate, Operation, WouldWait
 from ..deadlines import (
     CHANGE_S,
@@ -51,10 +51,10 @@ from ..deadlines import (
 )
 from ..permissions import UNSETTLED
 from ..rules import (
-    dollars_only,
-    require_amount,
     require_amounts,
     require_costs,
+    require_entry,
+    require_hold,
     require_rows,
 )
 from . import reports
@@ -67,6 +67,9 @@ EVERYTHING = Query()
 
 BUSY_S = 0.005
 """How long to wait for a program that does not use the gate before one looks again."""
+
+FORK_S = 10.0
+"""How long a fork waits for a store's transaction or report to end, in seconds."""
 
 
 class SQLiteStore:
@@ -98,8 +101,10 @@ class SQLiteStore:
         """The directory where settlements wait while this file cannot be reached."""
         self.living: Callable[[Store], Sequence[Hold]] = nothing_lives
         """The holds whose calls live, whatever the clock says."""
+        self._forking: ExitStack | None = None
+        """While the process forks: what has locked the connections, which are closed."""
         self._start()
-        _stores.add(self)
+        know_resting(self)
 
     @classmethod
     def from_url(cls, url: str, *, namespace: str = "default", clock: Clock = time.time) -> SQLiteStore:
@@ -131,22 +136,18 @@ class SQLiteStore:
     @askable
     def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
         """Place a hold on all of its accounts, or on none."""
-        require_amount(hold.amount, "a hold")
-        dollars_only((hold,))
+        require_hold(hold)
         return self._combiner.submit(SQLiteBooks.reserve, (hold,), durable=False, timeout_s=self._reserve_s)
 
     @askable
     def settle(self, hold: Hold, entry: Entry) -> Settled | Conflict:
         """End a hold at its true cost and record the entry, once."""
-        require_amount(entry.cost, "a cost")
-        dollars_only((hold,), entry.accounts)
+        require_entry(entry)
         return self._combiner.submit(SQLiteBooks.settle, (hold, entry), durable=True, timeout_s=self._settle_s)
 
     def settle_many(self, settlements: Sequence[tuple[Hold, Entry]]) -> list[Settled | Conflict]:
         """`settle` for each of these, in this order, in one transaction."""
         require_costs(entry for _, entry in settlements)
-        for hold, entry in settlements:
-            dollars_only((hold,), entry.accounts)
         return self._combiner.submit(SQLiteBooks.settle_many, (settlements,), durable=True, timeout_s=CHANGE_S)
 
     @askable
@@ -166,7 +167,6 @@ class SQLiteStore:
     def renew(self, holds: Sequence[Hold]) -> list[bool]:
         """Have these holds count for another ttl, in one transaction; whether each does."""
         require_amounts(holds)
-        dollars_only(holds)
         return self._combiner.submit(SQLiteBooks.renew, (holds,), durable=False, timeout_s=CHANGE_S)
 
     def balances(self, keys: Sequence[str]) -> list[Balance]:
@@ -224,7 +224,6 @@ class SQLiteStore:
     ) -> None:
         """Put these rows on the books as they are, in one transaction."""
         require_rows(accounts, entries)
-        dollars_only((), [*[each.key for each in accounts], *[key for entry in entries for key in entry.accounts]])
         self._combiner.submit(load, (terms, accounts, entries), durable=True, timeout_s=READ_S)
 
     def close(self) -> None:
@@ -240,6 +239,28 @@ class SQLiteStore:
         self._gate = Gate(self._file.path)
         self._combiner = Combiner(self._gate, self._run, self._is_prompt)
         self._books: SQLiteBooks | None = None
+
+    # A connection must not be there while the process forks: the child would think that it holds the parent's locks on
+    # the file. So they are closed first, and both sides open new ones when they need them.
+
+    def _before_fork(self) -> None:
+        with ExitStack() as stack, suppress(StoreError):  # one that is in use all the same is told of in the child
+            stack.enter_context(self._file.all_locked(FORK_S))
+            self._file.close()
+            self._forking = stack.pop_all()
+
+    def _after_fork_in_parent(self) -> None:
+        if self._forking is not None:
+            self._forking.close()
+            self._forking = None
+
+    def _after_fork(self) -> None:
+        """In a forked child: what is open or locked is the parent's."""
+        if self._forking is None:
+            self._file.abandon()
+        self._after_fork_in_parent()
+        self._gate.drop()
+        self._start()
 
     def _is_prompt(self, durable: bool) -> bool:
         """Whether an operation would neither wait for the disk nor open, free or copy anything first."""
@@ -283,7 +304,7 @@ class SQLiteStore:
                 _begin_later(books.execute, batch, error)
             books.now = int(self._clock() * 1000)
             for operation in batch:
-                books.operation = operation
+                books.begin(operation)
                 operation.result = operation.work(books, *operation.args)
             books.execute("COMMIT")
         except BaseException as error:
@@ -324,44 +345,3 @@ def _begin_later(execute: Execute, batch: list[Operation], error: sqlite3.Operat
         else:
             return
     raise error
-
-
-# A connection must not be there while the process forks: the child would think that it holds the parent's locks on
-# the file. So every store closes its connections first, and both sides open new ones when they need them.
-
-_stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
-
-_forking: list[tuple[SQLiteStore, ExitStack, bool]] = []
-
-FORK_S = 10.0
-"""How long a fork waits for a store's transaction or report to end, in seconds."""
-
-
-def _before_fork() -> None:
-    for store in list(_stores):
-        stack = ExitStack()
-        try:
-            stack.enter_context(store._file.all_locked(FORK_S))
-        except StoreError:
-            _forking.append((store, stack, False))
-        else:
-            store._file.close()
-            _forking.append((store, stack, True))
-
-
-def _after_in_parent() -> None:
-    while _forking:
-        _forking.pop()[1].close()
-
-
-def _after_in_child() -> None:
-    while _forking:
-        store, stack, closed = _forking.pop()
-        stack.close()
-        if not closed:
-            store._file.abandon()
-        store._gate.drop()
-        store._start()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
