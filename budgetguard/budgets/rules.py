@@ -286,7 +286,9 @@ def parse_limit(value: object, unit: Unit, *, name: str = "limit") -> int:
     """A limit in its unit: nano-dollars of dollars, else a whole number, also as text; raises `ConfigError`."""
     if unit == "dollars":
         return parse_dollars(value, name=name)
-    if isinstance(value, str) and value.isascii() and value.isdigit():
+    if (isinstance(value, str) and value.isascii() and value.isdigit()) or (
+        isinstance(value, float) and value.is_integer()
+    ):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_AMOUNT:
         shown = show_amount(MAX_AMOUNT, unit)

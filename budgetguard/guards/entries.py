@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
-from ..calls import NOTHING, Answer, Call
+from ..calls import NOTHING, Answer, Call, tokens_in
 from ..ledger import NOTHING_SAID, Amounts, Entry, Unit
 from ..money import MAX_AMOUNT
 from ..process.tally import Held
 from .admission import Asked, Bounds
 from .costs.bill import NOTHING_BESIDE, Beside
-from .costs.projection import Projection, tokens_in
+from .costs.projection import Projection
 from .parts import Parts
 from .plan import CallPlan
 

@@ -56,7 +56,8 @@ def books(url: str, clock: StoppedClock) -> Iterator[Books]:
     with ExitStack() as stack:
 
         def make(*rules: Budget) -> BudgetManager:
-            made = BudgetManager("units", store=url, budgets=rules, clock=clock, prices=prices)
+            where = url if url == "memory://" else f"{url}?reserve_s=10"  # where tests share two processors
+            made = BudgetManager("units", store=where, budgets=rules, clock=clock, prices=prices)
             stack.callback(made.close)
             stack.enter_context(made)
             stack.enter_context(budgetguard.budget(user="ann"))

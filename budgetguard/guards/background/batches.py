@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple
 
 from ...adapters.openai import find
 from ...adapters.openai.batches import TIER, line
-from ...calls import Answer, Call, Host, Usage
+from ...calls import Answer, Call, Host, Usage, tokens_in
 from ...concurrency.steps import Steps
 from ...errors import BudgetExceededError, StoreError, UnpricedModelError
 from ...ledger import Amounts, Unit, Wanted
@@ -24,7 +24,7 @@ from ...prices.book import PriceBook, Quote
 from ...prices.tariffs import TOOL_KINDS
 from ..admission import NO_BOUNDS, UNPRICED, Admission, Bounds, Planned
 from ..charge import Charge
-from ..costs.projection import Projection, Wish, tokens_in
+from ..costs.projection import Projection, Wish
 from ..parts import Parts
 from ..plan import CallPlan
 

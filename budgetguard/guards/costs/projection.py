@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ...calls import Call, Usage
+from ...calls import Call, Usage, tokens_in
 from ...ledger import NOTHING_WANTED, Unit, Wanted
 from ...ledger.units import ONE_REQUEST
 from ...money import PICO_PER_NANO, Nano, nano_from_pico
@@ -302,11 +302,6 @@ def _open(call: Call, counted: int, output: int, hard: bool) -> Mapping[Unit, Wa
         return _fixed(call, counted, output)
     amount, least, useful = [counted + call.choices * each for each in (output, *_least(call, output))]
     return {"tokens": Wanted(amount, least, useful)}
-
-
-def tokens_in(usage: Usage) -> int:
-    """The tokens of a usage: input and output, of which all other kinds of tokens are parts."""
-    return usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
 
 
 def _most_read(call: Call, context: int) -> int:
