@@ -27,6 +27,11 @@ included; `output_tokens` is all output, reasoning included.
 NOTHING: Usage = MappingProxyType({})
 
 
+def tokens_in(usage: Usage) -> int:
+    """The tokens of a usage: input and output, of which all other kinds of tokens are parts."""
+    return usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
+
+
 class Host(NamedTuple):
     """What is known of the host that a request goes to, for the model it asks for; the default: nothing is."""
 

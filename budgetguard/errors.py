@@ -41,8 +41,9 @@ class BudgetExceededError(BudgetGuardError):
     """
     A call was refused, before anything was sent: a budget has no room for it.
 
-    `budget`, `user`, `window` name the budget; `spent`, `held`, `limit`, `projected` are `Money`; `resets_at`
-    is when the window ends, or `None`. `current_cost` and `max_budget` are LiteLLM's, in dollars.
+    `budget`, `user`, `window` name the budget, `unit` says what it counts: "dollars", "tokens" or "requests".
+    `spent`, `held`, `limit`, `projected` are `Money`, or whole numbers of another unit; `resets_at` is when the window
+    ends, or `None`. `current_cost` and `max_budget` are LiteLLM's: dollars, or as many of the budget's unit.
     """
 
     def __init__(
@@ -54,11 +55,12 @@ class BudgetExceededError(BudgetGuardError):
         budget: str = "",
         user: str | None = None,
         window: str | None = None,
-        spent: Amount | None = None,
-        held: Amount | None = None,
-        limit: Amount | None = None,
-        projected: Amount | None = None,
+        spent: Amount | int | None = None,
+        held: Amount | int | None = None,
+        limit: Amount | int | None = None,
+        projected: Amount | int | None = None,
         resets_at: datetime | None = None,
+        unit: str = "dollars",
     ) -> None:
         self.current_cost = current_cost
         self.max_budget = max_budget
@@ -70,6 +72,7 @@ class BudgetExceededError(BudgetGuardError):
         self.limit = limit
         self.projected = projected
         self.resets_at = resets_at
+        self.unit = unit
         self.message = message or (f"Budget has been exceeded! Current cost: {current_cost}, Max budget: {max_budget}")
         super().__init__(self.message)
 

@@ -5,8 +5,10 @@
     manager.create_budget(total_budget=10, user="ann", duration="monthly")
 
 Costs are dollars as floats, records are dicts, and errors are of the types that
-LiteLLM documents. Behind the names is the ledger: nothing is saved by a thread
-later, nothing is lost between processes, and periods renew by themselves.
+LiteLLM documents. A budget in tokens or requests, which `set_budget` can give a
+user, is told in these instead, and its record says so ("unit"). Behind the names
+is the ledger: nothing is saved by a thread later, nothing is lost between
+processes, and periods renew by themselves.
 """
 
 from __future__ import annotations
@@ -14,20 +16,29 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from .budgets.periods import Period
-from .budgets.rules import DEFAULT_IN_FLIGHT, Budget, UserBudget, require_moment, require_text, user_rule
+from .budgets.rules import (
+    DEFAULT_IN_FLIGHT,
+    Budget,
+    UserBudget,
+    parse_limit,
+    require_choice,
+    require_moment,
+    require_text,
+    user_rule,
+)
 from .budgets.users import Users
 from .config import DEFAULT_STORE, load_config
 from .errors import ConfigError, UnpricedModelError
 from .guards.guard import Guard
 from .guards.scope import Scope, current, leave
 from .guards.settings import Settings
-from .ledger import Clock, Enforce, OnExpire
+from .ledger import Clock, Enforce, OnExpire, Unit
 from .litellm import records
 from .litellm.answers import read_answer
-from .money import DOLLAR, Money, Nano, parse_dollars
+from .money import DOLLAR, Money, Nano
 from .prices.book import PriceBook
 from .prices.estimates import count_heard
 from .prices.tokens import count_messages, count_text
@@ -106,15 +117,18 @@ class BudgetManager:
 
     def projected_cost(self, model: str, messages: Sequence[Mapping[str, Any]], user: str) -> float:
         """What the user will have spent after sending these messages, their answer not counted, in dollars."""
+        own = self.users.get(user)
         current_cost = self.get_current_cost(user)
         tokens = count_messages(messages, model)
+        if own.rule.unit != "dollars":
+            return current_cost + (tokens if own.rule.unit == "tokens" else 1)
         tariff = self.guard.prices.tariff(None, model, None, self.guard.coverage.now_ms())
         return current_cost + tariff.cost({"input_tokens": tokens}) / DOLLAR
 
     def get_total_budget(self, user: str) -> float:
         """The user's budget for a period, in dollars. Raises `KeyError` for an unknown user, as do all below."""
-        limit = self.users.get(user).rule.limit
-        return float("inf") if limit is None else limit / DOLLAR
+        rule = self.users.get(user).rule
+        return float("inf") if rule.limit is None else rule.limit / _scale(rule)
 
     def update_cost(
         self,
@@ -157,7 +171,8 @@ class BudgetManager:
 
     def get_current_cost(self, user: str) -> float:
         """What the user spent in this period, in dollars."""
-        return self.users.standing(self.users.get(user), self.guard.coverage.now_ms()).spent / DOLLAR
+        own = self.users.get(user)
+        return self.users.standing(own, self.guard.coverage.now_ms()).spent / _scale(own.rule)
 
     def get_model_cost(self, user: str) -> dict[str, float] | int:
         """What the user spent in this period on each model, in dollars; 0 if nothing was ever spent."""
@@ -208,16 +223,21 @@ class BudgetManager:
         on_expire: OnExpire = "release",
         in_flight: int = DEFAULT_IN_FLIGHT,
         created_at: float | None = None,
+        unit: Unit = "dollars",
     ) -> dict[str, Any]:
         """
         `create_budget` with everything that can be said of a budget (see `Budget`); returns the user's record.
 
-        A changed limit holds from the very next call, in every process. A changed period begins with nothing
+        A changed limit holds from the very next call, in every process. A changed period or unit begins with nothing
         spent.
         """
-        limit = None if total_budget is None else Money(parse_dollars(total_budget, name="total_budget"))
+        require_choice(unit, get_args(Unit), "unit")
+        limit: Money | int | None = None
+        if total_budget is not None:
+            limit = parse_limit(total_budget, unit, name="total_budget")
+            limit = Money(limit) if unit == "dollars" else limit
         period = Period.parse(duration, timezone, name="duration")
-        rule = user_rule(limit, period, enforce=enforce, on_expire=on_expire, in_flight=in_flight)
+        rule = user_rule(limit, period, enforce=enforce, on_expire=on_expire, in_flight=in_flight, unit=unit)
         given_s = None if created_at is None else require_moment(created_at, "created_at")
         return self._record(self.users.put(user, rule, created_s=given_s))
 
@@ -234,7 +254,7 @@ class BudgetManager:
         return records.import_file(self.users, path)
 
     def export_litellm(self, path: str) -> int:
-        """Write the users, budgets and spend as a LiteLLM `user_cost.json`; how many users there were."""
+        """Write the users with a budget in dollars, and their spend, as a LiteLLM `user_cost.json`; how many it has."""
         return records.export_file(self.users, path)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
@@ -280,3 +300,8 @@ class BudgetManager:
 
     def _record(self, own: UserBudget) -> dict[str, Any]:
         return records.records(self.users, [own], self.guard.coverage.now_ms())[own.user]
+
+
+def _scale(rule: Budget) -> int:
+    """How many of what a ledger counts make one of what people do."""
+    return DOLLAR if rule.unit == "dollars" else 1

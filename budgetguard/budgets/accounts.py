@@ -12,13 +12,15 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..ledger import Account, Balance, Clock, Millis, OnExpire, Stale, Store
+from ..ledger import Account, Balance, Clock, Millis, OnExpire, Stale, Store, Unit
 from .rules import USERS, Budget, UserBudget, model_keys, terms_key, unescape
 
 _CACHED_USERS = 100_000
 _CACHED_COVERS = 10_000
 _CACHED_TAGS = 1_000
 _FOREVER: Millis = 1 << 62
+
+DOLLARS_ALONE: frozenset[Unit] = frozenset()
 
 
 @dataclass(slots=True)
@@ -31,20 +33,27 @@ class Cover:
     on_expire: OnExpire
     """What becomes of a hold if its process dies: the strictest rule wins."""
     hard: bool
-    """Whether an account may refuse a call by its projected cost."""
+    """Whether an account may refuse a call by its projected cost, in dollars."""
     start_ms: Millis
     end_ms: Millis
     leased: tuple[Account, ...] = ()
     """Those of the accounts that this process may hold a part of."""
     plain: tuple[Account, ...] = ()
     """The others."""
+    units: frozenset[Unit] = DOLLARS_ALONE
+    """What its accounts count beside dollars: most calls need no more than to see that this is nothing."""
+    tokens: bool | None = None
+    """Whether an account may refuse a call by its projected tokens; `None`: none counts them."""
     plans: dict[Hashable, Any] = field(default_factory=dict, compare=False)
     """What was worked out for calls that have this cover: it is void with it (`guards/plan.py`)."""
     _counters: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     def with_accounts(self, accounts: tuple[Account, ...]) -> Cover:
         """The same for other accounts."""
-        return replace(self, accounts=accounts, plain=accounts, leased=(), plans={}, _counters={})
+        units, tokens = _units(accounts), _tokens(accounts)
+        return replace(
+            self, accounts=accounts, plain=accounts, leased=(), units=units, tokens=tokens, plans={}, _counters={}
+        )
 
     def counters(self, model: str) -> tuple[str, ...]:
         """Keys of the accounts that a hold does not name: the leased, and what the user spends on this model."""
@@ -134,12 +143,27 @@ class Coverage:
             tuple(accounts),
             terms,
             "charge" if any(rule.on_expire == "charge" for rule in rules) else "release",
-            any(account.enforce == "hard" and account.limit is not None for account in accounts),
+            _is_hard(accounts, "dollars"),
             max((account.start_ms for account in accounts if account.start_ms is not None), default=0),
             min((account.end_ms for account in accounts if account.end_ms is not None), default=_FOREVER),
             tuple(account for account in accounts if account.lease is not None),
             tuple(account for account in accounts if account.lease is None),
+            _units(accounts),
+            _tokens(accounts),
         )
+
+
+def _units(accounts: Sequence[Account]) -> frozenset[Unit]:
+    return DOLLARS_ALONE.union(account.unit for account in accounts if account.unit != "dollars")
+
+
+def _tokens(accounts: Sequence[Account]) -> bool | None:
+    counted = any(each.unit == "tokens" for each in accounts)
+    return _is_hard(accounts, "tokens") if counted else None
+
+
+def _is_hard(accounts: Sequence[Account], unit: Unit) -> bool:
+    return any(each.unit == unit and each.enforce == "hard" and each.limit is not None for each in accounts)
 
 
 def read_balances(store: Store, accounts: Sequence[Account]) -> list[Balance]:

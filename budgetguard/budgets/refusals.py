@@ -7,38 +7,59 @@ from datetime import UTC, datetime
 
 from ..calls import Call, Host
 from ..errors import BudgetBusyError, BudgetExceededError, UnpricedModelError
-from ..ledger import Refusal
-from ..money import DOLLAR, Money, Nano, format_nano
+from ..ledger import Account, Refusal, show_amount
+from ..money import DOLLAR, Money
+
+_LENGTHS_MS = {"week": 604_800_000, "day": 86_400_000, "hour": 3_600_000, "minute": 60_000}
 
 
-def refuse(refusal: Refusal, tags: Mapping[str, str], projected: Nano, why: str = "") -> BudgetExceededError:
-    """The error for a refusal of a call that was projected at this cost, or at least at this cost."""
-    account, balance = refusal.account, refusal.balance
+def refuse(refusal: Refusal, tags: Mapping[str, str], projected: int, why: str = "") -> BudgetExceededError:
+    """The error for a refusal of a call that was projected at this much, or at least at this much, in its unit."""
+    account, balance, unit = refusal.account, refusal.balance, refusal.account.unit
     limit = account.limit or 0
-    budget, _, window = account.key.rpartition("/")
+    budget, _, window = account.key.removesuffix(f"#{unit}").rpartition("/")
     available = max(limit - balance.settled - balance.held, 0)
     resets_at = None if account.end_ms is None else datetime.fromtimestamp(account.end_ms / 1000, UTC)
-    label = budget.rstrip("/") if window == "all" else f"{budget.rstrip('/')}/{window}"
-    room = f"{format_nano(available)} of {format_nano(limit)} available"
-    text = f"{label}: call projected at {format_nano(projected)}, {room}"
+    label, length = budget.rstrip("/"), _rolling_length(account) if unit != "dollars" else ""
+    if window != "all" and not length:
+        label = f"{label}/{window}"
+    text = f"{label}: call projected at {show_amount(projected, unit)}, "
+    room = show_amount(available, unit) if unit == "dollars" else f"{available:,}"
+    text += f"{room} of {show_amount(limit, unit)}{length} available"
     if balance.held:
-        text += f", {format_nano(balance.held)} held by calls in flight"
+        text += f", {show_amount(balance.held, unit)} held by calls in flight"
     text += why
-    if resets_at is not None:
+    if resets_at is not None and length:
+        text += f"; some of it may be free again at {resets_at:%Y-%m-%d %H:%M:%S} UTC"
+    elif resets_at is not None:
         text += f"; it begins again at {resets_at:%Y-%m-%d %H:%M} UTC"
+    scale, amount = (DOLLAR, Money) if unit == "dollars" else (1, int)
     return (BudgetBusyError if refusal.busy else BudgetExceededError)(
-        balance.settled / DOLLAR,
-        limit / DOLLAR,
+        balance.settled / scale,
+        limit / scale,
         text,
         budget=budget.partition("/")[0],
         user=tags.get("user"),
         window=window,
-        spent=Money(balance.settled),
-        held=Money(balance.held),
-        limit=Money(limit),
-        projected=Money(projected),
+        spent=amount(balance.settled),
+        held=amount(balance.held),
+        limit=amount(limit),
+        projected=amount(projected),
         resets_at=resets_at,
+        unit=unit,
     )
+
+
+def _rolling_length(account: Account) -> str:
+    """Of what the limit is one, for people: " in a rolling minute"; "" for a period that is not a rolling one."""
+    if not account.window or account.start_ms is None or account.end_ms is None:
+        return ""
+    length_ms = len(account.window) * (account.end_ms - account.start_ms)
+    for name, unit_ms in _LENGTHS_MS.items():
+        number, rest = divmod(length_ms, unit_ms)
+        if not rest:
+            return f" in a rolling {name}" if number == 1 else f" in rolling {number} {name}s"
+    return " in a rolling period"
 
 
 def why_so_much(call: Call, host: Host) -> str:
@@ -51,6 +72,20 @@ def why_so_much(call: Call, host: Host) -> str:
     return (
         f"; {host.name} refuses the output cap that would lower it ({', '.join(caps)}), so the model's maximum is "
         "assumed: state a cap that it understands, or make the budget soft"
+    )
+
+
+def unbounded(call: Call) -> UnpricedModelError:
+    """The error for a call whose tokens have no bound, under a budget that counts them."""
+    if call.unread:
+        return UnpricedModelError(
+            "the body of this call is no JSON object that can be read, so its tokens have no bound: send it as a JSON "
+            "object (body={...})"
+        )
+    return UnpricedModelError(
+        f"nothing is known of {call.model!r}, and no output cap can be added to the call, so its tokens have no bound: "
+        f"state a cap, or declare the model (PriceBook.add({call.model!r}, max_output=..., input=..., output=...))",
+        model=call.model,
     )
 
 

@@ -17,8 +17,8 @@ from typing import Any, get_args
 from urllib.parse import quote, unquote
 
 from ..errors import ConfigError
-from ..ledger import Account, Enforce, Millis, OnExpire
-from ..money import Money, Nano, parse_dollars
+from ..ledger import Account, Enforce, Millis, OnExpire, Unit, key_in, show_amount
+from ..money import MAX_AMOUNT, Money, parse_dollars
 from .periods import Period, Window
 
 DEFAULT_IN_FLIGHT = 50
@@ -42,9 +42,9 @@ class _Now:
 @dataclass(frozen=True, slots=True, init=False)
 class Budget:
     """
-    A limit in dollars on the calls that match, for each subject and each period.
+    A limit in dollars, tokens or requests on the calls that match, for each subject and each period.
 
-    * `limit`: dollars; `None` counts without a limit.
+    * `limit`: dollars, or a whole number of the `unit`; `None` counts without a limit.
     * `period`: "daily", "weekly", "monthly", "yearly", "rolling 7d", or `None` for ever; in `timezone`.
     * `match`: a glob for every tag that must fit, `{"team": "search*"}`; a call without that tag does not match.
     * `per`: tags of which every combination has the limit for itself; a call that lacks one is not covered.
@@ -53,12 +53,15 @@ class Budget:
     * `in_flight`: how many calls at once should find room when none of them states an output cap.
     * `lease`: whether a process may hold a part of the budget and serve calls from it without asking the store, for a
       hard budget that every call of many processes touches (docs/stores.md).
+    * `unit`: "dollars"; "tokens", of input and output together; or "requests", each attempt that was sent
+      (docs/costs.md).
 
     Raises `ConfigError` for anything else.
     """
 
     name: str
-    limit: Nano | None
+    limit: int | None
+    """In whole nano-dollars, tokens or requests."""
     period: Period
     match: Mapping[str, str]
     per: tuple[str, ...]
@@ -66,6 +69,7 @@ class Budget:
     on_expire: OnExpire
     in_flight: int
     lease: bool
+    unit: Unit
     _now: _Now = field(repr=False, compare=False)
 
     def __init__(
@@ -81,10 +85,12 @@ class Budget:
         in_flight: int = DEFAULT_IN_FLIGHT,
         timezone: str | None = None,
         lease: bool = False,
+        unit: Unit = "dollars",
     ) -> None:
         set_ = object.__setattr__
         set_(self, "name", require_text(name, "name"))
-        set_(self, "limit", None if limit is None else parse_dollars(limit, name="limit"))
+        set_(self, "unit", require_choice(unit, get_args(Unit), "unit"))
+        set_(self, "limit", None if limit is None else parse_limit(limit, self.unit))
         set_(self, "period", period if isinstance(period, Period) else Period.parse(period, timezone))
         set_(self, "match", _match(match))
         set_(self, "per", _per(per))
@@ -132,15 +138,15 @@ class Budget:
         return now
 
     def _account(self, subject: str, window: Window) -> Account:
-        stem = f"{escape(self.name)}/{subject}"
+        stem, unit = f"{escape(self.name)}/{subject}", self.unit
         return Account(
-            key=f"{stem}/{window.label}",
+            key=key_in(unit, f"{stem}/{window.label}"),
             limit=self.limit,
             enforce=self.enforce,
             share=self.in_flight,
             start_ms=window.start_ms,
             end_ms=window.end_ms,
-            window=tuple(f"{stem}/{label}" for label in window.earlier),
+            window=tuple(key_in(unit, f"{stem}/{label}") for label in window.earlier),
             lease=self.on_expire if self.lease else None,
         )
 
@@ -179,6 +185,7 @@ class UserBudget:
         rule = self.rule
         return json.dumps(
             {
+                **({} if rule.unit == "dollars" else {"unit": rule.unit}),
                 "user": escape(self.user),  # JSON would read two lone surrogates as one character
                 "limit": rule.limit,
                 "period": rule.period.name,
@@ -196,12 +203,14 @@ class UserBudget:
     def from_text(cls, text: str, version: int) -> UserBudget:
         """Read stored terms."""
         data: dict[str, Any] = json.loads(text)
+        limit, unit = data["limit"], data.get("unit", "dollars")
         rule = user_rule(
-            None if data["limit"] is None else Money(data["limit"]),
+            Money(limit) if unit == "dollars" and limit is not None else limit,
             Period(data["period"], data["timezone"]),
             enforce=data["enforce"],
             on_expire=data["on_expire"],
             in_flight=data["in_flight"],
+            unit=unit,
         )
         return cls(unescape(data["user"]), rule, data["created"], data["updated"], data["epoch"], version)
 
@@ -214,6 +223,7 @@ def user_rule(
     enforce: Enforce = "hard",
     on_expire: OnExpire = "release",
     in_flight: int = DEFAULT_IN_FLIGHT,
+    unit: Unit = "dollars",
 ) -> Budget:
     """The rule of one user's own budget."""
     return Budget(
@@ -225,6 +235,7 @@ def user_rule(
         enforce=enforce,
         on_expire=on_expire,
         in_flight=in_flight,
+        unit=unit,
     )
 
 
@@ -237,7 +248,8 @@ def model_keys(keys: Iterable[str], model: str) -> tuple[str, ...]:
     """
     Keys of the accounts, without a limit, that count what users spend on one model.
 
-    `keys` are those of the accounts that a call is charged to; only users' own have such an account.
+    `keys` are those of the accounts that a call is charged to; only users' own have such an account. It counts dollars,
+    whatever the user's budget does.
     """
     return tuple([f"{MODELS}{key[len(USERS) :]}/{escape(model)}" for key in keys if key.startswith(USERS)])
 
@@ -267,6 +279,20 @@ def require_text(value: object, name: str) -> str:
     """A text that is not empty, or `ConfigError` naming the argument."""
     if not isinstance(value, str) or not value.strip():
         raise ConfigError(f"{name}={value!r}: a text that is not empty is needed")
+    return value
+
+
+def parse_limit(value: object, unit: Unit, *, name: str = "limit") -> int:
+    """A limit in its unit: nano-dollars of dollars, else a whole number, also as text; raises `ConfigError`."""
+    if unit == "dollars":
+        return parse_dollars(value, name=name)
+    if (isinstance(value, str) and value.isascii() and value.isdigit()) or (
+        isinstance(value, float) and value.is_integer()
+    ):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_AMOUNT:
+        shown = show_amount(MAX_AMOUNT, unit)
+        raise ConfigError(f"{name}={value!r}, unit={unit!r}: a whole number from 0 to {shown} is needed")
     return value
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from ..calls import tokens_in
 from ..errors import ContendedError, UnknownUserError
 from ..ledger import NO_USAGE, Clock, Conflict, Entry, Hold, Millis, Settled, Stale, Store, new_id
 from ..money import MAX_AMOUNT, Nano
@@ -29,15 +30,15 @@ _MOST_RESETS = 10**15
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One user's budget and its books in this period."""
+    """One user's budget and its books in this period, in the budget's unit."""
 
     budget: UserBudget
-    spent: Nano
-    held: Nano
+    spent: int
+    held: int
     resets_ms: Millis | None
 
     @property
-    def left(self) -> Nano | None:
+    def left(self) -> int | None:
         """What may still be spent; `None` without a limit."""
         limit = self.budget.rule.limit
         return None if limit is None else max(limit - self.spent - self.held, 0)
@@ -176,6 +177,7 @@ class Users:
             model=model,
             usage=usage,
             flags=frozenset({"manual"}),
+            units={"tokens": tokens} if (tokens := tokens_in(usage)) else {},
         )
         return self.store.settle(Hold(entry.hold_id, accounts, cost, tags=tags, model=model), entry)
 

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from ..ledger import OpenHold, unit_of
 from .options import JsonOption, ProjectOption, StoreOption, project
-from .show import Column, console, dollars, iso, moment, money, print_json, table
+from .show import Column, console, dollars, figure, iso, moment, money, print_json, shown, table
 
 FileArgument = Annotated[Path, typer.Argument(help="A user_cost.json, as LiteLLM's BudgetManager writes it.")]
 
@@ -21,7 +22,7 @@ def import_(file: FileArgument, store: StoreOption = None, name: ProjectOption =
 
 
 def export(file: FileArgument, store: StoreOption = None, name: ProjectOption = None) -> None:
-    """Write the users and spend for LiteLLM."""
+    """Write the users with a budget in dollars, and their spend, for LiteLLM."""
     with project(store, name) as manager:
         users = manager.export_litellm(str(file))
     console().print(f"{_users(users)} written to {file}.")
@@ -37,6 +38,7 @@ def holds(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOp
                 {
                     "id": hold.id,
                     "amount": dollars(hold.amount),
+                    "units": dict(hold.units),
                     "model": hold.model,
                     "tags": dict(hold.tags),
                     "accounts": list(hold.accounts),
@@ -51,7 +53,7 @@ def holds(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOp
     else:
         columns = [Column("amount", number=True), Column("user"), Column("model"), Column("since"), Column("until")]
         rows = [
-            [money(h.amount), h.tags.get("user", "-"), h.model or "-", moment(h.placed_ms), moment(h.expires_ms)]
+            [_held(h), h.tags.get("user", "-"), h.model or "-", moment(h.placed_ms), moment(h.expires_ms)]
             for h in found
         ]
         console().print(table(columns, rows))
@@ -65,7 +67,13 @@ def check(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOp
     if as_json:
         print_json(
             [
-                {"account": d.key, "kind": d.kind, "booked": dollars(d.booked), "summed": dollars(d.summed)}
+                {
+                    "account": d.key,
+                    "kind": d.kind,
+                    "unit": unit_of(d.key),
+                    "booked": figure(d.booked, unit_of(d.key)),
+                    "summed": figure(d.summed, unit_of(d.key)),
+                }
                 for d in found
             ]
         )
@@ -73,9 +81,14 @@ def check(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOp
         console().print(f"The books add up: {accounts} accounts.")
     else:
         columns = [Column("account"), Column("kind"), Column("booked", number=True), Column("summed", number=True)]
-        console().print(table(columns, [[d.key, d.kind, money(d.booked), money(d.summed)] for d in found]))
+        rows = [[d.key, d.kind, *[shown(sum_, unit_of(d.key)) for sum_ in (d.booked, d.summed)]] for d in found]
+        console().print(table(columns, rows))
     if found:
         raise typer.Exit(1)
+
+
+def _held(hold: OpenHold) -> str:
+    return ", ".join([money(hold.amount), *[shown(amount, unit) for unit, amount in hold.units.items()]])
 
 
 def _users(count: int) -> str:

@@ -8,9 +8,9 @@ import typer
 
 from ..budgets.users import Standing
 from ..errors import UnknownUserError
-from ..ledger import Enforce
+from ..ledger import Enforce, Unit
 from .options import JsonOption, ProjectOption, StoreOption, project
-from .show import Column, console, dollars, iso, moment, money, print_json, table
+from .show import Column, console, figure, iso, moment, print_json, shown, table
 
 if TYPE_CHECKING:
     from ..manager import BudgetManager
@@ -34,10 +34,11 @@ def _as_json(standing: Standing) -> dict[str, Any]:
     rule = standing.budget.rule
     return {
         "user": standing.budget.user,
-        "spent": dollars(standing.spent),
-        "held": dollars(standing.held),
-        "limit": dollars(rule.limit),
-        "left": dollars(standing.left),
+        "unit": rule.unit,
+        "spent": figure(standing.spent, rule.unit),
+        "held": figure(standing.held, rule.unit),
+        "limit": figure(rule.limit, rule.unit),
+        "left": figure(standing.left, rule.unit),
         "period": rule.period.name,
         "timezone": rule.period.timezone,
         "enforce": rule.enforce,
@@ -50,7 +51,7 @@ def as_row(standing: Standing) -> list[str]:
     rule = standing.budget.rule
     period = rule.period.name if rule.period.timezone == "UTC" else f"{rule.period.name}, {rule.period.timezone}"
     period += "" if rule.enforce == "hard" else f" ({rule.enforce})"
-    amounts = [money(amount) for amount in (standing.spent, standing.held, rule.limit, standing.left)]
+    amounts = [shown(amount, rule.unit) for amount in (standing.spent, standing.held, rule.limit, standing.left)]
     return [standing.budget.user, *amounts, period, moment(standing.resets_ms)]
 
 
@@ -71,20 +72,22 @@ def users(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOp
 @budget_app.command("set")
 def set_(
     user: UserArgument,
-    limit: Annotated[str, typer.Argument(help="Dollars, such as 5 or 0.25.")],
+    limit: Annotated[str, typer.Argument(help="Dollars, such as 5 or 0.25; or a whole number of --unit.")],
     period: Annotated[
         str | None, typer.Argument(help="daily, weekly, monthly, yearly, 'rolling 7d'; none: for ever.")
     ] = None,
     *,
     timezone: Annotated[str | None, typer.Option(help="Where a day begins, such as Europe/Berlin.")] = None,
     enforce: Annotated[str, typer.Option(help="hard, soft or observe.")] = "hard",
+    unit: Annotated[str, typer.Option(help="dollars, tokens or requests.")] = "dollars",
     store: StoreOption = None,
     name: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Give a user a budget, or change it; the spend stays."""
+    """Give a user a budget, or change it; the spend stays, unless it is counted in another unit."""
     with project(store, name) as manager:
-        manager.set_budget(user, limit, duration=period, timezone=timezone, enforce=cast(Enforce, enforce))
+        said = cast(Enforce, enforce), cast(Unit, unit)
+        manager.set_budget(user, limit, duration=period, timezone=timezone, enforce=said[0], unit=said[1])
         _print(_standing(manager, user), as_json=as_json)
 
 

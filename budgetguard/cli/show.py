@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..ledger import Millis
+from ..ledger import Millis, Unit, show_amount
 from ..money import DOLLAR, Nano, format_nano
 
 BAR_CELLS = 40
@@ -68,6 +68,16 @@ def dollars(amount: Nano | None) -> float | None:
 def money(amount: Nano | None) -> str:
     """An amount for people; "-" where there is none."""
     return "-" if amount is None else format_nano(amount)
+
+
+def figure(amount: int | None, unit: Unit) -> float | None:
+    """An amount for JSON in its unit: dollars, or a whole number."""
+    return dollars(amount) if unit == "dollars" else amount
+
+
+def shown(amount: int | None, unit: Unit) -> str:
+    """An amount for people, with its unit; "-" where there is none."""
+    return "-" if amount is None else show_amount(amount, unit)
 
 
 def moment(at_ms: Millis | None) -> str:

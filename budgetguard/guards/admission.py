@@ -11,16 +11,15 @@ from collections.abc import Hashable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from ..budgets.refusals import refuse, unreadable, why_so_much
+from ..budgets.refusals import refuse, unbounded, unreadable, why_so_much
 from ..calls import Call, Endpoint, Host
 from ..concurrency.queue import LINE, Turn
 from ..concurrency.steps import Step, Steps
 from ..errors import StoreError
-from ..ledger import NO_TAGS, Account, Hold, Millis, Refusal, Stale, grant
-from ..money import Nano
+from ..ledger import NO_TAGS, Account, Hold, Millis, Refusal, Stale, Wanted, grant
 from ..prices.book import Quote
-from ..process.layers import Held
 from ..process.state import PROCESS
+from ..process.tally import Held
 from .costs.projection import USEFUL_OUTPUT, Projection, Wish
 from .parts import Parts
 from .plan import CallPlan
@@ -34,8 +33,11 @@ _TRIES = 8
 _TIER_FIELD, _STANDARD = "service_tier", "default"
 """How a request says that it wants OpenAI's standard tier, whatever its project is set to."""
 
-ANY_ROOM = Wish(1, None, 0, 0)
+ANY_ROOM = Wish(1, None, 0, 0, {"tokens": Wanted(1)})
 """The least there is, to ask whether a budget has any room."""
+
+UNPRICED = Quote({}, provider="", model="", free=True)
+"""What is said of a model without a price, where no budget asks for one, but tokens or requests are counted."""
 
 
 class Asked(NamedTuple):
@@ -93,33 +95,39 @@ def hold_of(it: Planned, wish: Wish) -> tuple[Hold, tuple[Account, ...]]:
         asked.tags,
         asked.provider or "",
         call.model,
+        (),
+        wish.units,
     )
     return hold, leased
 
 
 def require_price(it: Planned) -> None:
     """
-    Raise `UnpricedModelError` if a budget has to know a price and cannot.
+    Raise `UnpricedModelError` if a budget has to know a price, or a bound of the tokens, and cannot.
 
-    Terms: the user may have a budget that this process has not seen yet.
+    Terms: the user may have a budget that this process has not seen yet. Where something is held in other units, that
+    hold will tell.
     """
-    plan = it.plan
+    plan, call = it.plan, it.call
     if plan.error is None:
         return
     accounts = [*plan.cover.accounts, *[own.account for own in it.held.tallies]]
-    if plan.cover.terms or any(account.limit is not None for account in accounts):
-        if it.call.unread:
+    limited = {account.unit for account in accounts if account.limit is not None}
+    if "dollars" in limited or (plan.cover.terms and not plan.cover.units):
+        if call.unread:
             raise unreadable() from plan.error
         raise plan.error
+    open_ = call.output and call.cap is None and call.max_output is None and call.default_output is None
+    if "tokens" in limited and plan.unpriced and open_ and call.file is None:
+        raise unbounded(call) from plan.error
 
 
 def project(it: Planned) -> Projection:
-    """What a call that has a price can cost."""
-    parts, asked, quote = it.parts, it.asked, it.plan.quote
-    assert quote is not None
+    """What a call can cost."""
+    parts, asked = it.parts, it.asked
     return Projection(
         it.call,
-        quote,
+        it.plan.quote or UNPRICED,
         parts.plans.prices,
         provider=asked.provider,
         output_guess=parts.settings.output_guess,
@@ -130,8 +138,13 @@ def project(it: Planned) -> Projection:
 
 
 def is_hard(it: Planned) -> bool:
-    """Whether a budget or a limit may refuse the call by its projected cost."""
+    """Whether a budget or a limit may refuse the call by its projected cost, in dollars."""
     return it.plan.cover.hard or any(own.hard for own in it.held.tallies)
+
+
+def is_bounded(it: Planned) -> bool:
+    """Whether one may refuse it by its projected cost, or its projected tokens."""
+    return bool(it.plan.cover.tokens) or is_hard(it)
 
 
 def keys_of(it: Planned) -> Iterator[Hashable]:
@@ -156,31 +169,43 @@ class Admission:
         self.more: dict[str, Any] = {}
 
     def gate(self) -> Steps[None]:
-        """For what cannot be priced from its reply: only ask whether there is any room at all."""
+        """For what cannot be priced from its reply: only ask whether there is any room at all. It is a request."""
         yield from self.place()
-        yield from self.parts.ledger.release(self.held)
+        if "requests" not in self.plan.cover.units:
+            yield from self.parts.ledger.release(self.held)
         self.parts.notices.warn_opaque(self.asked.endpoint.name)
 
     def hold(self) -> Steps[Bounds]:
         """Hold the projected cost, or raise; how the request is to be amended."""
-        quote = self.plan.quote
-        assert quote is not None
         projection = self.projection = project(self)
         if self.held.hold is None:
             wish = yield from self.place()
         else:  # at once, as far as that could be done
-            wish = projection.wish(is_hard(self))
+            wish = self._wish(projection)
             self._date()
         self._bound_tools(projection)
-        if wish.least is None:
+        if not is_open(wish):
             return Bounds(more=self.more) if self.more else NO_BOUNDS
         cap = wish.output
-        if self.held.amount < wish.amount:
-            self._leave_tier()
-            cap = min(projection.cap(self.held.amount), wish.output)
+        if is_cut(wish, self.held):
+            if self.held.amount < wish.amount:
+                self._leave_tier()
+            cap = self._cap(projection, wish)
             if cap < USEFUL_OUTPUT and (yield from self._count()):
-                cap = projection.cap(self.held.amount)
+                cap = self._cap(projection, wish)
         return Bounds(cap, wish.output, self.more)
+
+    def _wish(self, projection: Projection) -> Wish:
+        return projection.wish(is_hard(self), self.plan.cover.tokens)
+
+    def _cap(self, projection: Projection, wish: Wish) -> int:
+        """The most output that what was admitted is enough for, of dollars and of tokens."""
+        cap, held = wish.output, self.held
+        if held.amount < wish.amount:
+            cap = min(cap, projection.cap(held.amount))
+        if wish.units and held.units["tokens"] < wish.units["tokens"].amount:
+            cap = min(cap, projection.cap_in(held.units["tokens"]))
+        return cap
 
     def _leave_tier(self) -> bool:
         """
@@ -203,7 +228,7 @@ class Admission:
     def _bound_tools(self, projection: Projection) -> None:
         """Have the request say how often hosted tools may be called, where a hard budget holds for that."""
         tools = self.call.tools
-        if tools is None or tools.cap is None or not is_hard(self):
+        if tools is None or tools.cap is None or not is_bounded(self):
             return
         self.more[tools.cap] = projection.tool_calls
         if projection.tool_calls < tools.calls:
@@ -224,7 +249,7 @@ class Admission:
             if turn is not None and LINE.queues:
                 yield from self._stand(turn, LINE.first_busy(keys_of(self)))
             while stale < _TRIES:
-                wish = ANY_ROOM if projection is None else projection.wish(is_hard(self))
+                wish = ANY_ROOM if projection is None else self._wish(projection)
                 outcome = yield from self._reserve(wish if turn is None or not turn.patient else _useful(wish))
                 if outcome is None:
                     return wish
@@ -233,14 +258,21 @@ class Admission:
                     plans = self.parts.plans
                     plans.coverage.learn(outcome)
                     self.plan = plans.find(self.asked.provider, self.call, self.asked.tags)
-                elif outcome.account.enforce != "hard" or not (
-                    (yield from self._count()) or self._leave_tier() or self._fewer(outcome, turn)
-                ):
+                    if projection is not None:
+                        require_price(self)
+                elif not (yield from self._lower(outcome, turn)):
                     yield from self._refused(wish, outcome, turn)
         finally:
             if turn is not None:
                 LINE.leave(turn)
         raise StoreError("the budgets of this call change faster than they can be read: try again")
+
+    def _lower(self, refusal: Refusal, turn: Turn | None) -> Steps[bool]:
+        """Plan with less of what there was no room for; whether there can be less."""
+        unit = refusal.account.unit
+        if refusal.account.enforce != "hard" or unit == "requests":
+            return False
+        return (yield from self._count()) or (unit == "dollars" and self._leave_tier()) or self._fewer(refusal, turn)
 
     def _reserve(self, wish: Wish) -> Steps[Refusal | Stale | None]:
         """Hold on every layer; `None`: it is held on all."""
@@ -260,8 +292,8 @@ class Admission:
         """CallPlan with fewer calls of hosted tools, unless the call would rather wait; whether there can be fewer."""
         if self.projection is None or (refusal.busy and turn is not None and turn.patient):
             return False
-        balance = refusal.balance
-        return self.projection.fewer((refusal.account.limit or 0) - balance.settled - balance.held)
+        account, balance = refusal.account, refusal.balance
+        return self.projection.fewer((account.limit or 0) - balance.settled - balance.held, account.unit)
 
     def _refused(self, wish: Wish, refusal: Refusal, turn: Turn | None) -> Steps[None]:
         """Wait for room if it is only held, and the call may wait; else raise the refusal."""
@@ -276,9 +308,12 @@ class Admission:
             else:
                 turn.patient = False  # a last try, for whatever is left
             return
-        projected = wish.amount if wish.least is None else wish.least
-        advice = "" if self.projection is None else self.projection.advice()
-        error = refuse(refusal, self.asked.tags, projected, why_so_much(self.call, self.asked.host) + advice)
+        unit = refusal.account.unit
+        wanted = wish.wanted(unit)
+        why = "" if unit == "requests" else why_so_much(self.call, self.asked.host)
+        if self.projection is not None and unit != "requests":
+            why += self.projection.advice()
+        error = refuse(refusal, self.asked.tags, wanted.amount if wanted.least is None else wanted.least, why)
         note_refusal(self.asked.scope, error)
         raise error
 
@@ -288,9 +323,8 @@ class Admission:
         if len(held.tallies) + len(self.plan.cover.accounts) < 2:
             return refusal
         read = partial(self.parts.balances, self.asked.tags, held.tallies)
-        hold = Hold(held.id, (), wish.amount, wish.least, wish.useful)
         for account, balance in (yield Step(read, store is not None and store.blocking)):
-            if not _fits_alone(hold, account, balance.settled):
+            if not _fits_alone(wish.wanted(account.unit), account, balance.settled):
                 return Refusal(account, balance, busy=False)
         return refusal
 
@@ -312,17 +346,30 @@ class Admission:
 
 def _useful(wish: Wish) -> Wish:
     """The same for a call that rather waits for useful room than take the scraps."""
-    return wish if wish.least is None else wish._replace(least=wish.useful)
+    units = {unit: w if w.least is None else w._replace(least=w.useful) for unit, w in wish.units.items()}
+    return wish._replace(least=None if wish.least is None else wish.useful, units=units)
 
 
-def _fits_alone(hold: Hold, account: Account, settled: Nano) -> bool:
+def is_open(wish: Wish) -> bool:
+    """Whether a cap that is added to the request makes it use no more than is held."""
+    return wish.least is not None or any(wanted.least is not None for wanted in wish.units.values())
+
+
+def is_cut(wish: Wish, held: Held) -> bool:
+    """Whether less was admitted than is wanted."""
+    if held.amount < wish.amount:
+        return True
+    return any(held.units[unit] < wanted.amount for unit, wanted in wish.units.items())
+
+
+def _fits_alone(wanted: Wanted, account: Account, settled: int) -> bool:
     """Whether an account would have room for a hold if nothing else were held on it."""
     limit = account.limit
     if limit is None or account.enforce == "observe":
         return True
     if account.enforce == "soft":
         return settled < limit
-    return grant(hold, limit, settled, 0, account.share) is not None
+    return grant(wanted, limit, settled, 0, account.share) is not None
 
 
 def _nothing() -> None:

@@ -21,18 +21,18 @@ from contextlib import suppress
 from functools import partial
 from typing import Literal, TypeAlias
 
-from ..calls import NOTHING, Answer, Call, Ending, Listener
+from ..calls import Answer, Call, Ending, Listener
 from ..concurrency.interrupts import interruption, raise_interruption
 from ..concurrency.queue import LINE
 from ..concurrency.steps import Step, Steps
 from ..errors import StoreError
-from ..ledger import Entry, Hold, Stale, Store, new_id
+from ..ledger import Admitted, Amounts, Hold, Stale, Store, new_id
 from ..money import MAX_AMOUNT, Nano
 from ..prices.tiers import leaves_open
 from ..process import tally
-from ..process.layers import Held, is_stored
+from ..process.layers import is_stored
 from ..process.state import PROCESS
-from ..process.tally import Tally
+from ..process.tally import Held, Tally
 from .admission import (
     BACKGROUND_TTL_MS,
     NO_BOUNDS,
@@ -40,21 +40,23 @@ from .admission import (
     Asked,
     Bounds,
     hold_of,
+    is_bounded,
+    is_cut,
     is_hard,
+    is_open,
     keys_of,
     project,
     require_price,
 )
 from .costs.bill import NOTHING_BESIDE, at_most, completed, within_bounds
-from .costs.projection import Projection, plain_wish
+from .costs.projection import Projection, Wish, plain_wish
+from .entries import entry_of, used_by
 from .parts import Parts
 from .plan import NO_PLAN, CallPlan
 
 log = logging.getLogger("budgetguard")
 
 ChargeState: TypeAlias = Literal["planned", "sent", "watched", "ended"]
-
-NO_FLAGS: frozenset[str] = frozenset()
 
 
 class Charge:
@@ -105,11 +107,23 @@ class Charge:
             if isinstance(outcome, Stale):
                 parts.plans.coverage.learn(outcome)
             return False
-        if wish.least is not None:
+        if wish.units:
+            if not self._capped(wish):
+                return False
+        elif wish.least is not None:
             if held.amount < wish.amount:
                 return False
             self.bounds = Bounds(wish.output, wish.output)
         self.state = "sent"
+        return True
+
+    def _capped(self, wish: Wish) -> bool:
+        """Have the request capped if need be; whether all that is wanted was admitted, so that this is all there is."""
+        if not is_open(wish):
+            return True
+        if is_cut(wish, self.held):
+            return False
+        self.bounds = Bounds(wish.output, wish.output)
         return True
 
     def admit(self) -> Steps[None]:
@@ -117,6 +131,9 @@ class Charge:
         PROCESS.open[id(self)] = self
         parts, asked = self.parts, self.asked
         plan = self.plan = self._planned()
+        if plan.cover.terms and (plan.free or plan.error is not None) and not asked.endpoint.opaque:
+            yield from self._ask_terms()  # there may be no hold that tells of the user's own budget
+            plan = self.plan = self._planned()
         if not asked.endpoint.opaque and plan.error is not None:
             require_price(self)
             self.call = self.call._replace(others=())
@@ -126,7 +143,7 @@ class Charge:
         try:
             if asked.endpoint.opaque:
                 yield from admission.gate()
-            elif plan.quote is not None and not plan.free:
+            elif not plan.unheld:
                 self.bounds = yield from admission.hold()
         finally:
             self.plan, self.projection = admission.plan, admission.projection
@@ -142,18 +159,23 @@ class Charge:
         """Take in the answer."""
         self.answer = answer
 
-    def failed(self, free: bool) -> None:
-        """Take in that the call failed; `free` if the provider cannot have billed it."""
-        if free:
-            self.state = "planned"
-        else:
+    def failed(self, free: bool, *, sent: int = 0) -> None:
+        """Take in that the call failed; `free` if the provider cannot have billed it; how many requests were `sent`."""
+        if not free:
             self.answer = Answer()
+        elif sent and "requests" in self.plan.cover.units and self.call.file is None:
+            self.answer = Answer(free=True)
+        else:
+            self.state = "planned"
 
-    def note(self, *, lost: int | None = None, stated: Nano | None = None) -> None:
+    def note(self, *, lost: int | None = None, stated: Nano | None = None, attempts: int | None = None) -> None:
         """Take in what is known of the bill beside the answer."""
         before = self.beside
-        lost, stated = before.lost if lost is None else lost, before.stated if stated is None else stated
-        self.beside = before._replace(lost=lost, stated=stated)
+        self.beside = before._replace(
+            lost=before.lost if lost is None else lost,
+            stated=before.stated if stated is None else stated,
+            attempts=before.attempts if attempts is None else attempts,
+        )
 
     def refused(self) -> None:
         """Take in that the provider read the input, refused to answer, and bills what it read."""
@@ -177,14 +199,14 @@ class Charge:
         hold = held.hold
         if hold is None or store is None or self.state not in {"sent", "watched"} or held.spared is not None:
             return None
-        return (store, hold._replace(amount=held.amount)) if is_stored(hold) else None
+        return (store, hold.admitted(Admitted(held.amount, held.units))) if is_stored(hold) else None
 
     def _costs_what_was_heard(self, ending: Ending) -> bool:
         """Whether a stream without a last word costs what was heard of it, or all that was held."""
         abandoned = self.parts.settings.abandoned
         if abandoned != "auto":
             return abandoned == "observed"
-        if ending == "whole" or not is_hard(self):
+        if ending == "whole" or not is_bounded(self):
             return True
         return ending == "left" and self.asked.host.stops
 
@@ -203,7 +225,7 @@ class Charge:
         if held.pid != PROCESS.pid or (not blocks and ledger.blocking and not hold.leases):
             return False
         try:
-            entry = self._entry(answer, self.cost(answer))
+            entry = entry_of(self, answer, self.cost(answer))
             if not ledger.settled(held, entry, blocks):
                 return False
             if answer.id is not None:
@@ -251,7 +273,8 @@ class Charge:
         if self.state == "planned":
             yield from self.parts.ledger.release(held)
         elif self.asked.endpoint.opaque:
-            return
+            if held.hold is not None:
+                yield from self._settle(Answer(free=True))
         elif answer is None or answer.final:  # sent, and nothing heard: unknown is not free
             yield from self._settle(answer or Answer())
         else:
@@ -261,9 +284,9 @@ class Charge:
             yield from self.parts.later.keep(self, answer)
 
     def _settle(self, answer: Answer) -> Steps[None]:
-        unheld = self.plan.free or self.plan.unpriced
+        unheld = self.plan.unheld
         if answer.lacks:
-            projection = self._projected()
+            projection = self.projected()
             answer, self.beside = yield from completed(self.call, answer, projection, self.beside, unheld=unheld)
         cost = self.cost(answer)
         if unheld:
@@ -271,7 +294,7 @@ class Charge:
         if answer.id is not None:
             self.parts.notices.note_settled(answer.id, self.asked.tags)
         self._note(answer)
-        yield from self.parts.ledger.settle(self.held, self._entry(answer, cost))
+        yield from self.parts.ledger.settle(self.held, entry_of(self, answer, cost))
 
     def _note(self, answer: Answer) -> None:
         """Take in what an answer says for later calls: of the tier they are answered in, of the caps that we add."""
@@ -292,65 +315,30 @@ class Charge:
         if not cost:
             return
         tally.book(tallies, cost)
-        store = parts.ledger.books.store
-        if store is not None:
-            with suppress(StoreError):  # then it is booked, by the journal, on the budgets that are known here
-                yield Step(partial(parts.read_terms, self.asked.tags), store.blocking)
+        if parts.ledger.books.store is not None:
+            yield from self._ask_terms()
             self.plan = parts.plans.covered_anew(self.plan, self.call.model, self.asked.tags)
 
-    def _projected(self) -> Projection | None:
-        """What the call can cost, where it has a price and is not free."""
-        if self.projection is None and self.plan.quote is not None and not self.plan.free:
+    def _ask_terms(self) -> Steps[None]:
+        """Ask for the user's budget; where that fails, what is known of it here has to do."""
+        store = self.parts.ledger.books.store
+        if store is not None:
+            with suppress(StoreError):
+                yield Step(partial(self.parts.read_terms, self.asked.tags), store.blocking)
+
+    def projected(self) -> Projection | None:
+        """What the call can cost, where something was to be held for it."""
+        if self.projection is None and not self.plan.unheld:
             self.projection = project(self)
         return self.projection
 
-    def _entry(self, answer: Answer, cost: Nano) -> Entry:
-        call, asked, keys = self.call, self.asked, self.plan.counters
-        if self.held.hold is None and cost:
-            keys = (*[account.key for account in self.plan.cover.plain], *keys)
-        plain = answer.usage is not None and answer.tier is None and self.beside is NOTHING_BESIDE
-        flags = NO_FLAGS if plain and not (self.bounds.cap or self.plan.unpriced) else self._flags(answer, cost)
-        return Entry(
-            self.held.id,
-            cost,
-            keys,
-            0,
-            asked.tags,
-            asked.provider or "",
-            answer.model or call.model,
-            answer.usage or NOTHING,
-            flags,
-        )
-
-    def _flags(self, answer: Answer, cost: Nano) -> frozenset[str]:
-        flags, beside = [], self.beside
-        if self.plan.unpriced and not cost:
-            flags.append("unpriced")
-        unsaid = answer.usage is None and answer.cost is None and not beside.stated
-        if beside.estimated or beside.lost or (unsaid and not (self.plan.free or answer.free)):
-            flags.append("estimated")
-        if self.bounds.capped:
-            flags.append("capped")
-            if answer.cut:
-                flags.append("cut")
-        if answer.tier is not None and answer.cost is None and self._assumes(answer.model, answer.tier):
-            flags.append("tier")
-        return frozenset(flags) if flags else NO_FLAGS
-
-    def _assumes(self, answered: str | None, tier: str) -> bool:
-        """Whether the answer's service tier is one of which nothing is known; it is said once."""
-        parts, asked = self.parts, self.call.model
-        if self.plan.free or not parts.plans.prices.assumes(self.asked.provider, asked, answered, tier):
-            return False
-        text = (
-            "nothing is known of service tier %r, of model %r: it is priced above standard; say what it is in [tiers]"
-        )
-        parts.notices.warn_once(f"tier {tier}", text, tier, asked)
-        return True
+    def used(self, answer: Answer) -> Amounts:
+        """What it used beside dollars."""
+        return used_by(self, answer)
 
     def _most(self) -> Nano:
         """The most that the call can have cost: what was held, or less if the cap does not come to all of it."""
-        if not self.bounds.capped or self.bounds.cap is None or (projection := self._projected()) is None:
+        if not self.bounds.capped or self.bounds.cap is None or (projection := self.projected()) is None:
             return self.held.amount
         return min(self.held.amount, projection.cost(self.bounds.cap))
 

@@ -47,6 +47,11 @@ class CallPlan:
     counters: tuple[str, ...] = ()
     """See `Cover.counters`."""
 
+    @property
+    def unheld(self) -> bool:
+        """Whether nothing is held for the call: it costs nothing that is known, and no budget counts anything else."""
+        return (self.free or self.quote is None) and not self.cover.units
+
 
 NO_PLAN = CallPlan(NO_COVER)
 """That of a call for which nothing was looked up yet."""
@@ -92,9 +97,9 @@ class Plans:
         return CallPlan(cover, quote, others, None, flat, most, context, edition, until_ms, free, counters=counters)
 
     def free(self, model: str, tags: Mapping[str, str]) -> CallPlan:
-        """That of a call which costs nothing, whatever its model."""
+        """That of a call which costs nothing, whatever its model, and is no request to one."""
         cover = self.coverage.cover(tags) if self._stored else self._bare
-        return CallPlan(cover, free=True, counters=cover.counters(model))
+        return CallPlan(cover.with_accounts(()), free=True, counters=cover.counters(model))
 
     def covered_anew(self, plan: CallPlan, model: str, tags: Mapping[str, str]) -> CallPlan:
         """The same price, and the accounts that these tags touch as far as is known now."""

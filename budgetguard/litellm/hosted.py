@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ..budgets.rules import UserBudget
+from ..budgets.rules import USERS, UserBudget
 from ..budgets.users import Users
 from ..concurrency.locks import mutex
 from ..errors import ConfigError, StoreError
@@ -39,7 +39,7 @@ from ..ledger import (
 from ..stores.deadlines import CHANGE_S, READ_S, SETTLE_S
 from ..stores.http.store import HttpStore, NoNativeApiError
 from ..stores.memory.store import MemoryStore
-from .records import read_record, records
+from .records import read_record, records, require_dollars
 
 T = TypeVar("T")
 
@@ -157,7 +157,13 @@ class HostedStore:
 
     def put_terms(self, key: str, body: str | None, *, expected: int | None = None) -> Terms | None:
         """Store (`None`: remove) the terms under a key, with the next version; only over `expected` if given."""
-        return self._do(lambda store: store.put_terms(key, body, expected=expected), CHANGE_S)
+
+        def put(store: Store) -> Terms | None:
+            if store is not self._server and body is not None and key.startswith(USERS):
+                require_dollars(UserBudget.from_text(body, 0))
+            return store.put_terms(key, body, expected=expected)
+
+        return self._do(put, CHANGE_S)
 
     def all_terms(self, prefix: str = "", *, after: str | None = None) -> Iterator[Terms]:
         """All terms that were not removed whose key starts with `prefix`, in the order of their keys."""

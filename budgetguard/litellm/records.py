@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -64,14 +64,18 @@ def records(users: Users, budgets: Collection[UserBudget], now_ms: Millis) -> di
     }
 
 
-def _record(own: UserBudget, now_ms: Millis, spent: Nano, costs: Mapping[str, Nano]) -> dict[str, Any]:
+def _record(own: UserBudget, now_ms: Millis, spent: int, costs: Mapping[str, Nano]) -> dict[str, Any]:
     """
     A record of what was spent in this period, in all and on each model.
 
-    Like LiteLLM's, it has times only with a duration, and costs only once there were some.
+    Like LiteLLM's, it has times only with a duration, and costs only once there were some. One that does not count
+    dollars says its `unit`, in which the budget and the cost then are, while those of models are dollars.
     """
-    limit = own.rule.limit
-    made: dict[str, Any] = {"total_budget": float("inf") if limit is None else limit / DOLLAR}
+    limit, unit = own.rule.limit, own.rule.unit
+    scale = DOLLAR if unit == "dollars" else 1
+    made: dict[str, Any] = {"total_budget": float("inf") if limit is None else limit / scale}
+    if unit != "dollars":
+        made["unit"] = unit
     start_s = (own.rule.window(now_ms).start_ms or 0) / 1000
     length = days(own.rule)
     if length is not None:
@@ -80,7 +84,7 @@ def _record(own: UserBudget, now_ms: Millis, spent: Nano, costs: Mapping[str, Na
     begun = start_s > 0 and start_s >= own.updated_s
     if spent or own.epoch or begun:  # zeros after a reset, by hand or by the calendar
         made |= {
-            "current_cost": spent / DOLLAR,
+            "current_cost": spent / scale,
             "model_cost": {model: nano / DOLLAR for model, nano in costs.items()},
         }
     return made
@@ -101,8 +105,8 @@ def import_file(users: Users, path: str | os.PathLike[str]) -> int:
 
 
 def export_file(users: Users, path: str | os.PathLike[str]) -> int:
-    """Write the users as a `user_cost.json`: whole, or not at all."""
-    found = records(users, list(users.all()), users.coverage.now_ms())
+    """Write the users whose budget is in dollars as a `user_cost.json`: whole, or not at all."""
+    found = records(users, list(in_dollars(users.all())), users.coverage.now_ms())
     target = Path(path)
     try:
         with tempfile.TemporaryDirectory(dir=target.parent) as beside:
@@ -112,6 +116,20 @@ def export_file(users: Users, path: str | os.PathLike[str]) -> int:
     except OSError as error:
         raise ConfigError(f"{target}: cannot be written ({error.strerror}): give another file") from error
     return len(found)
+
+
+def in_dollars(budgets: Iterable[UserBudget]) -> Iterator[UserBudget]:
+    """Those that LiteLLM can know of."""
+    return (own for own in budgets if own.rule.unit == "dollars")
+
+
+def require_dollars(own: UserBudget) -> None:
+    """Raise `ConfigError` for a budget that LiteLLM cannot know of."""
+    if own.rule.unit != "dollars":
+        raise ConfigError(
+            f"user={own.user!r}, unit={own.rule.unit!r}: LiteLLM's two endpoints keep budgets in dollars only; use a "
+            "server of budgetguard (`budgetguard serve`)"
+        )
 
 
 def days(rule: Budget) -> int | None:

@@ -10,94 +10,33 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from ..concurrency.interrupts import raise_interruption
 from ..concurrency.steps import Step, Steps
 from ..errors import StoreError
-from ..ledger import Account, Admitted, Conflict, Ended, Entry, Hold, Millis, Refusal, Stale, Store
+from ..ledger import (
+    NOTHING_SAID,
+    Account,
+    Admitted,
+    Amounts,
+    Conflict,
+    Ended,
+    Entry,
+    Hold,
+    Refusal,
+    Stale,
+    Store,
+)
 from ..money import Nano
 from . import tally
 from .journal import Journal
 from .journal_files import Kept
 from .leases import Leases
 from .state import PROCESS
-from .tally import Tally
+from .tally import Held, Layer, Limits, Tally
 
 log = logging.getLogger("budgetguard")
-
-
-@dataclass(slots=True, eq=False)
-class Held:
-    """What one call holds, on every layer."""
-
-    id: str
-    pid: int
-    """The process whose call it is."""
-    tallies: Sequence[Tally] = ()
-    """The limits of this process that the call is under."""
-    hold: Hold | None = None
-    """What leases and the store are asked for."""
-    amount: Nano = 0
-    """What was admitted."""
-    spared: Nano | None = None
-    """What is held on the allowance, while the store is away."""
-    spared_ms: Millis = 0
-    """When that was."""
-    owed: bool = False
-    """Whether the store failed to settle it, so that the journal has to."""
-
-
-class Layer(Protocol):
-    """One layer of the ledger. Every verb may be repeated; a layer that the call does not touch does nothing."""
-
-    def reserve(self, held: Held, leased: Sequence[Account]) -> Steps[Refusal | Stale | None]:
-        """Hold here what the layers above admitted; or say why not, with nothing held here."""
-        ...
-
-    def settle(self, held: Held, entry: Entry) -> Steps[bool]:
-        """End the hold here at its true cost; whether the layers below hear of it from this one."""
-        ...
-
-    def release(self, held: Held) -> Steps[None]:
-        """Give back what is held here."""
-        ...
-
-
-class Limits:
-    """The tallies of this process: `max_budget`, and the scopes that a call is made in."""
-
-    def reserve(self, held: Held, leased: Sequence[Account]) -> Steps[Refusal | Stale | None]:
-        """Hold on all of them, or on none."""
-        yield from ()
-        hold = held.hold
-        assert hold is not None
-        if held.tallies:
-            granted = tally.reserve(held.tallies, hold)
-            if isinstance(granted, Refusal):
-                return granted
-            held.hold = hold._replace(amount=granted)
-            held.amount = granted
-        return None
-
-    def settle(self, held: Held, entry: Entry) -> Steps[bool]:
-        """Book the cost."""
-        yield from ()
-        if held.tallies:
-            tally.settle(held.tallies, held.id, entry.cost)
-        return False
-
-    def release(self, held: Held) -> Steps[None]:
-        """End the holds at nothing."""
-        yield from ()
-        self.undo(held)
-
-    def undo(self, held: Held) -> None:
-        """`release`, which never waits."""
-        if held.tallies:
-            tally.settle(held.tallies, held.id, 0)
 
 
 class Slices:
@@ -116,9 +55,19 @@ class Slices:
         filled = taken if isinstance(taken, int) else (yield from leases.fill(hold, leased))
         if not isinstance(filled, int):
             return filled
-        held.hold = hold._replace(amount=filled, leases=leases.ids(held.id))
+        hold = held.hold = hold._replace(amount=filled, leases=leases.ids(held.id))
         held.amount = filled
+        if hold.units:
+            self.in_units(held, hold)
         return None
+
+    def in_units(self, held: Held, hold: Hold) -> Hold:
+        """Have a call hold of other units what leases gave it of them."""
+        assert self.leases is not None
+        held.units = {**held.units, **self.leases.beside(held.id)}
+        wanted = {unit: each._replace(amount=held.units[unit]) for unit, each in hold.units.items()}
+        held.hold = hold = hold._replace(units=wanted)
+        return hold
 
     def settle(self, held: Held, entry: Entry) -> Steps[bool]:
         """Have a call that only leases paid for settled with others; else say that the store is about to settle it."""
@@ -129,7 +78,7 @@ class Slices:
         if not is_stored(hold):
             leases.settle(hold, entry)
             return True
-        leases.settled(hold.id, entry.cost)
+        leases.settled(hold.id, entry)
         return False
 
     def release(self, held: Held) -> Steps[None]:
@@ -142,10 +91,10 @@ class Slices:
         if self.leases is not None:
             self.leases.give_back(held.id)
 
-    def lower(self, held: Held, amount: Nano) -> None:
-        """Give back what was taken above an amount: the store admitted less."""
+    def lower(self, held: Held, amount: Nano, units: Amounts = NOTHING_SAID) -> None:
+        """Give back what was taken above these amounts: the store admitted less."""
         if self.leases is not None and held.hold is not None and held.hold.leases:
-            self.leases.lower(held.id, amount)
+            self.leases.lower(held.id, amount, units)
 
     def landed(self, held: Held) -> None:
         """The store has settled it."""
@@ -182,7 +131,9 @@ class Books:
         """What the store says to a hold."""
         if isinstance(outcome, Admitted):
             held.amount = outcome.amount
-            self._slices.lower(held, outcome.amount)
+            if outcome.units:
+                held.units = {**held.units, **outcome.units}
+            self._slices.lower(held, outcome.amount, outcome.units)
             return None
         if isinstance(outcome, Ended):
             raise StoreError("the call had already ended when its money was to be held")
@@ -297,7 +248,7 @@ class Ledger:
 
         `hold` is at what is wanted. It names the accounts that are for the store; `leased` are those that are not.
         """
-        held.hold, held.amount = hold, hold.amount
+        held.hold, held.amount, held.units = hold, hold.amount, _said(hold)
         if (leased or is_stored(hold)) and hold.ttl_ms < PROCESS.keeper.pace_ms:
             PROCESS.keeper.watch(hold.ttl_ms)
         try:
@@ -315,7 +266,7 @@ class Ledger:
         """`reserve`, if that is done at once; else nothing is held. `blocks`: the caller may wait for a store."""
         store, leases = self.books.store, self.slices.leases
         stored = store is not None and (hold.accounts or hold.terms)
-        held.hold = hold
+        held.hold, held.units = hold, _said(hold) if hold.units else NOTHING_SAID
         if (stored or leased) and hold.ttl_ms < PROCESS.keeper.pace_ms:
             PROCESS.keeper.watch(hold.ttl_ms)
         if leases is not None and leased:  # first, as it is they that may have to be filled
@@ -324,6 +275,7 @@ class Ledger:
                 held.hold = None
                 return False
             hold = held.hold = hold._replace(amount=taken, leases=leases.ids(held.id))
+            hold = self.slices.in_units(held, hold) if hold.units else hold
         if held.tallies:
             granted = tally.reserve(held.tallies, hold)
             if isinstance(granted, Refusal):
@@ -345,8 +297,8 @@ class Ledger:
                 return True
         if type(outcome) is Admitted:
             held.amount = outcome.amount
-            if leased:
-                self.slices.lower(held, outcome.amount)
+            if leased or outcome.units:
+                self.books.take_in(held, outcome)
             return True
         self._undo(held)
         return outcome if isinstance(outcome, Stale) else False
@@ -391,6 +343,11 @@ class Ledger:
         self.limits.undo(held)
         self.slices.undo(held)
         held.hold = None
+
+
+def _said(hold: Hold) -> Amounts:
+    """What a hold says that it wants beside dollars."""
+    return {unit: wanted.amount for unit, wanted in hold.units.items()} if hold.units else NOTHING_SAID
 
 
 def is_stored(hold: Hold) -> bool:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import time
 from collections.abc import Callable, Collection, Hashable, Sequence
 from functools import partial
@@ -33,17 +32,20 @@ from ..errors import StoreError
 from ..ledger import (
     Account,
     Admitted,
+    Amounts,
     Entry,
     Hold,
     Millis,
     Refusal,
     Stale,
     Store,
+    Unit,
+    Wanted,
     new_id,
 )
 from ..money import Nano
 from .outbox import Post, Sender, opened_line, over_line
-from .slices import Lease, Pace, Short, sliced, wanted
+from .slices import Lease, Pace, Short, slice_of, wanted
 
 if TYPE_CHECKING:
     from .journal import Journal
@@ -60,10 +62,10 @@ EXIT_S = 1.0
 """How long the end of the process waits for a store that does not answer."""
 
 
-Taken: TypeAlias = tuple[tuple[Lease, ...], Nano]
-"""What one call took: from which leases, and how much from each."""
+Taken: TypeAlias = tuple[tuple[Lease, ...], Amounts]
+"""What one call took: from which leases, and how much from each, by its unit."""
 
-NOTHING: Taken = ((), 0)
+NOTHING: Taken = ((), {})
 
 
 class Leases:
@@ -109,36 +111,39 @@ class Leases:
 
     def take(self, hold: Hold, accounts: Sequence[Account], final: Collection[str] = ()) -> Nano | Short:
         """
-        Take what a hold wants from every account's leases, or nothing; how much, or the account without room.
+        Take what a hold wants from every account's leases, or nothing; how many dollars, or the account without room.
 
         Where nothing more can be had, which `final` has the keys of, the least of what it wants is enough.
         """
-        granted, least, now_s = hold.amount, hold.least, self._clock()
-        found = []
+        amounts: dict[Unit, int] = {"dollars": hold.amount}
+        found, now_s = [], self._clock()
         with self._lock:
             taken = self._taken.get(hold.id)
             if taken is not None:
-                return taken[1]
+                return taken[1]["dollars"]
             for account in accounts:
-                key, want = account.key, granted
-                if least is not None:
-                    wish = wanted(hold, account, self._paces.get(key))
-                    want = least if key in final else wish
+                key, unit = account.key, account.unit
+                asked = hold if unit == "dollars" else hold.wanted(unit)
+                want = most = amounts.setdefault(unit, asked.amount)
+                if asked.least is not None:
+                    most = wanted(asked, account, self._paces.get(key))
+                    want = asked.least if key in final else most
                 for lease in self._leases.get(key, ()):
                     if lease.room >= want and now_s < lease.old_s:
                         break
                 else:
                     return Short(account)
-                if least is not None:
-                    granted = min(granted, wish, lease.room)
+                if asked.least is not None:
+                    amounts[unit] = min(amounts[unit], most, lease.room)
                 found.append(lease)
             for lease in found:
-                lease.room -= granted
+                amount = amounts[lease.unit]
+                lease.room -= amount
                 lease.holds += 1
                 lease.used_s = now_s
-                lease.pace.taken += granted
-            self._taken[hold.id] = tuple(found), granted
-        return granted
+                lease.pace.taken += amount
+            self._taken[hold.id] = tuple(found), amounts
+        return amounts["dollars"]
 
     def fill(self, hold: Hold, accounts: Sequence[Account]) -> Steps[Nano | Refusal | Stale]:
         """`take`, and ask the store for slices until there is enough; raises `StoreError`."""
@@ -151,12 +156,12 @@ class Leases:
             if not isinstance(taken, Short):
                 return taken
             account = taken.account
-            key = account.key
+            key, asked = account.key, hold.wanted(account.unit)
             if key in final:
                 return refused[key]
-            if hold.least is not None:
+            if asked.least is not None:
                 yield from self._look(account)
-            outcome = yield from self._ask(account, wanted(hold, account, self._paces.get(key)), hold.least)
+            outcome = yield from self._ask(account, wanted(asked, account, self._paces.get(key)), asked.least)
             if isinstance(outcome, Stale):
                 return outcome
             if isinstance(outcome, Refusal):
@@ -167,13 +172,18 @@ class Leases:
                 else:
                     final.add(key)  # what is left in the leases that there are, then
 
-    def lower(self, hold_id: str, amount: Nano) -> None:
-        """Give back what a call took above an amount: another budget gave it less."""
+    def lower(self, hold_id: str, amount: Nano, units: Amounts) -> None:
+        """Give back what a call took above these amounts: other budgets gave it less."""
         with self._lock:
             leases, taken = self._taken[hold_id]
-            self._taken[hold_id] = leases, amount
+            less: Amounts = {**taken, **units, "dollars": amount} if units else {**taken, "dollars": amount}
+            self._taken[hold_id] = leases, less
             for lease in leases:
-                lease.room += taken - amount
+                lease.room += taken[lease.unit] - less[lease.unit]
+
+    def beside(self, hold_id: str) -> Amounts:
+        """What a call was given beside dollars."""
+        return {unit: amount for unit, amount in self._taken[hold_id][1].items() if unit != "dollars"}
 
     def ids(self, hold_id: str) -> tuple[str, ...]:
         """The leases that a call took from."""
@@ -186,7 +196,7 @@ class Leases:
             leases, taken = self._taken.pop(hold_id, NOTHING)
             for lease in leases:
                 lease.holds -= 1
-                lease.room += taken
+                lease.room += taken[lease.unit]
 
     def settle(self, hold: Hold, entry: Entry) -> None:
         """Have a call that only leases paid for settled with the next batch. Never raises for a disk or a store."""
@@ -195,17 +205,17 @@ class Leases:
             if hold.id not in self._taken:
                 return
             self._post.put(hold, entry, line)
-            self._end(hold.id, entry.cost)
+            self._end(hold.id, entry)
         if self._sender.thread is None:
             self._start()
 
-    def settled(self, hold_id: str, cost: Nano) -> None:
+    def settled(self, hold_id: str, entry: Entry) -> None:
         """A call that the store holds for, too, has ended; `landed` says when the store has settled it."""
         with self._lock:
             taken = self._taken.get(hold_id)
             if taken is not None:
                 self._landing[hold_id] = taken[0]
-                self._end(hold_id, cost)
+                self._end(hold_id, entry)
 
     def landed(self, hold_id: str) -> None:
         """The store has settled a call: its leases may go back."""
@@ -274,13 +284,14 @@ class Leases:
 
     # -- everything below runs under the lock --------------------------------------------------------------------
 
-    def _end(self, hold_id: str, cost: Nano) -> None:
+    def _end(self, hold_id: str, entry: Entry) -> None:
         """A call has ended at this cost. Interrupted in here, a slice is not given back: it counts as spent."""
         leases, taken = self._taken.pop(hold_id)
         for lease in leases:
-            lease.room += taken - cost
+            used = entry.cost if lease.unit == "dollars" else entry.amounts()[lease.unit]
+            lease.room += taken[lease.unit] - used
             lease.holds -= 1
-            lease.pace.unspent -= cost
+            lease.pace.unspent -= used
 
     def _part_with_idle(self, spare: str | None, everything: bool) -> None:
         now_s = self._clock()
@@ -314,14 +325,14 @@ class Leases:
         with self._lock:
             self._pace(account).unspent = account.limit - settled
 
-    def _ask(self, account: Account, want: Nano, least: Nano | None) -> Steps[Admitted | Refusal | Stale]:
+    def _ask(self, account: Account, want: int, least: int | None) -> Steps[Admitted | Refusal | Stale]:
         """Ask for a slice that is enough for one call, or more if this process is fast."""
         with self._lock:
             pace = self._pace(account)
             first, pace.asking = not pace.asking, True
             size = pace.size(want, self._clock()) if first else want
         need = want if least is None else min(least, want)
-        hold = Hold(new_id(), (sliced(account),), size, need, want, self._ttl_ms, "charge", tags={"lease": _holder()})
+        hold = slice_of(account, new_id(), Wanted(size, need, want), self._ttl_ms)
         try:
             if self._post.files and self._post.file is None:
                 yield Step(partial(self._post.open, self._lock), blocking=True)
@@ -335,7 +346,7 @@ class Leases:
                 pace.asking = False
         if isinstance(outcome, Admitted):
             now_s = self._clock()
-            lease = Lease(hold._replace(amount=outcome.amount), account, pace, now_s)
+            lease = Lease(hold.admitted(outcome), account, pace, now_s)
             with self._lock:
                 self._post.write(opened_line(lease.hold))
                 self._leases.setdefault(account.key, []).append(lease)
@@ -363,11 +374,6 @@ class Leases:
         post = self._post
         self._begin()
         post.drop()
-
-
-def _holder() -> str:
-    """Whose a slice is, for people who look at what is held."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def living_leases() -> list[tuple[Store, Hold]]:

@@ -6,10 +6,12 @@ Arithmetic only: `leases.py` asks the store for slices, and has calls take from 
 
 from __future__ import annotations
 
+import os
+import socket
 from dataclasses import dataclass, replace
 
-from ..ledger import Account, Hold
-from ..money import MAX_AMOUNT, Nano
+from ..ledger import Account, Hold, Millis, Wanted
+from ..money import MAX_AMOUNT
 
 SLICES = 16
 """A slice is at most one part in so many of what is unspent, if that is enough for the call that asks."""
@@ -29,34 +31,35 @@ IDLE_S = 1.0
 
 @dataclass(slots=True)
 class Pace:
-    """How fast the calls of this process take from one account."""
+    """How fast the calls of this process take from one account, in its unit."""
 
     since_s: float
-    taken: Nano = 0
-    unspent: Nano = 0
+    taken: int = 0
+    unspent: int = 0
     """What was left of the account's limit when last looked at, less what was spent here since then."""
     asking: bool = False
     """Whether a call is asking for a slice already: others, meanwhile, ask for what they need and no more."""
 
-    def size(self, want: Nano, now_s: float) -> Nano:
+    def size(self, want: int, now_s: float) -> int:
         """How large the next slice should be, for a call that wants so much of it."""
         lasting = int(self.taken * HORIZON_S / max(now_s - self.since_s, SPAN_S)) if self.taken else want * FIRST_CALLS
         return max(want, min(lasting, MAX_AMOUNT))
 
 
 class Lease:
-    """A slice of one account."""
+    """A slice of one account, in the account's unit."""
 
-    __slots__ = ("account", "amount", "hold", "holds", "id", "old_s", "pace", "room", "used_s")
+    __slots__ = ("account", "amount", "hold", "holds", "id", "old_s", "pace", "room", "unit", "used_s")
 
     def __init__(self, hold: Hold, account: Account, pace: Pace, now_s: float) -> None:
         self.id = hold.id
         self.hold = hold
         """At the amount that was admitted."""
         self.account = account
+        self.unit = account.unit
         self.pace = pace
-        self.amount = hold.amount
-        self.room = hold.amount
+        self.amount = hold.wanted(account.unit).amount
+        self.room = self.amount
         """What no call has taken."""
         self.holds = 0
         """Calls in flight that took from it."""
@@ -76,14 +79,17 @@ class Short:
     account: Account
 
 
-def wanted(hold: Hold, account: Account, pace: Pace | None) -> Nano:
+def wanted(asked: Hold | Wanted, account: Account, pace: Pace | None) -> int:
     """What a call should get: the amount; without a cap of its own, its share of what is unspent (`grant`)."""
-    if hold.least is None:
-        return hold.amount
+    if asked.least is None:
+        return asked.amount
     unspent = 0 if pace is None else pace.unspent
-    return min(hold.amount, max(unspent // account.share, hold.useful, hold.least))
+    return min(asked.amount, max(unspent // account.share, asked.useful, asked.least))
 
 
-def sliced(account: Account) -> Account:
-    """An account as a slice is asked of it."""
-    return replace(account, share=SLICES)
+def slice_of(account: Account, lease_id: str, size: Wanted, ttl_ms: Millis) -> Hold:
+    """The hold by which a slice is asked of the store; whose it is, for people who look at what is held."""
+    sliced, tags = (replace(account, share=SLICES),), {"lease": f"{socket.gethostname()}:{os.getpid()}"}
+    if account.unit == "dollars":
+        return Hold(lease_id, sliced, *size, ttl_ms, "charge", tags=tags)
+    return Hold(lease_id, sliced, 0, ttl_ms=ttl_ms, on_expire="charge", tags=tags, units={account.unit: size})

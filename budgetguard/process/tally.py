@@ -6,15 +6,20 @@ process alone. So it needs no expiry and no journal: the charge of a call takes
 from it once and gives back once, under one lock, in about a microsecond. Admission
 follows the same rule as in every store (`ledger.grant`), and a hold ends once here
 too: an end that was interrupted (a `KeyboardInterrupt`) may be repeated.
+
+They count dollars. `Limits` is what they are as a `Layer` of a ledger (`layers.py`), `Held` what a call has of all.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from ..concurrency.locks import mutex
-from ..ledger import Account, Balance, Clock, Hold, Refusal, grant
+from ..concurrency.steps import Steps
+from ..ledger import Account, Amounts, Balance, Clock, Entry, Hold, Millis, Refusal, Stale, grant
 from ..money import Nano
 
 _MOST_EXPIRED = 10_000
@@ -148,6 +153,79 @@ def book(tallies: Sequence[Tally], cost: Nano) -> None:
     with _Shared.lock:
         for tally in tallies:
             tally._settled += cost
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """What one call holds, on every layer."""
+
+    id: str
+    pid: int
+    """The process whose call it is."""
+    tallies: Sequence[Tally] = ()
+    """The limits of this process that the call is under."""
+    hold: Hold | None = None
+    """What leases and the store are asked for."""
+    amount: Nano = 0
+    """The dollars that were admitted."""
+    units: Amounts = field(default_factory=dict)
+    """What was admitted beside dollars."""
+    spared: Nano | None = None
+    """What is held on the allowance, while the store is away."""
+    spared_ms: Millis = 0
+    """When that was."""
+    owed: bool = False
+    """Whether the store failed to settle it, so that the journal has to."""
+
+
+class Layer(Protocol):
+    """One layer of the ledger. Every verb may be repeated; a layer that the call does not touch does nothing."""
+
+    def reserve(self, held: Held, leased: Sequence[Account]) -> Steps[Refusal | Stale | None]:
+        """Hold here what the layers above admitted; or say why not, with nothing held here."""
+        ...
+
+    def settle(self, held: Held, entry: Entry) -> Steps[bool]:
+        """End the hold here at its true cost; whether the layers below hear of it from this one."""
+        ...
+
+    def release(self, held: Held) -> Steps[None]:
+        """Give back what is held here."""
+        ...
+
+
+class Limits:
+    """The tallies of this process: `max_budget`, and the scopes that a call is made in."""
+
+    def reserve(self, held: Held, leased: Sequence[Account]) -> Steps[Refusal | Stale | None]:
+        """Hold on all of them, or on none."""
+        yield from ()
+        hold = held.hold
+        assert hold is not None
+        if held.tallies:
+            granted = reserve(held.tallies, hold)
+            if isinstance(granted, Refusal):
+                return granted
+            held.hold = hold._replace(amount=granted)
+            held.amount = granted
+        return None
+
+    def settle(self, held: Held, entry: Entry) -> Steps[bool]:
+        """Book the cost."""
+        yield from ()
+        if held.tallies:
+            settle(held.tallies, held.id, entry.cost)
+        return False
+
+    def release(self, held: Held) -> Steps[None]:
+        """End the holds at nothing."""
+        yield from ()
+        self.undo(held)
+
+    def undo(self, held: Held) -> None:
+        """`release`, which never waits."""
+        if held.tallies:
+            settle(held.tallies, held.id, 0)
 
 
 def _forked() -> None:

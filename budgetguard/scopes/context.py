@@ -122,12 +122,12 @@ class budget:
 
     @property
     def remaining(self) -> Money | None:
-        """The room left in the tightest budget over this scope, calls in flight taken off; `None` without a limit."""
+        """Dollars left in the tightest budget over this scope, calls in flight taken off; `None` without a limit."""
         return self._tightest()[0]
 
     @property
     def resets_at(self) -> datetime | None:
-        """When the tightest budget over this scope begins again (aware, UTC); `None` if it never does."""
+        """When the tightest budget in dollars over this scope begins again (aware, UTC); `None` if it never does."""
         return self._tightest()[1]
 
     def _tightest(self) -> tuple[Money | None, datetime | None]:
@@ -135,7 +135,7 @@ class budget:
         rooms = [
             (account.limit - balance.settled - balance.held, account.end_ms)
             for account, balance in (scope.guard or default_guard()).balances(scope.tags, scope)
-            if account.limit is not None
+            if account.limit is not None and account.unit == "dollars"
         ]
         if not rooms:
             return None, None

@@ -69,6 +69,8 @@ class Exchange:
     """The error statuses that the host bills."""
     lost: int | None = None
     """How many requests may have been billed without an answer; `None`: none was seen going out."""
+    sent: int = 0
+    """How many requests were seen going out."""
     response: Any = None
     """The last response, if the last request had one."""
     charge: Charge | None = None
@@ -116,7 +118,7 @@ class Exchange:
         host = host_of(place.name, place.version, place.port, model if isinstance(model, str) else "", place.azure)
         if self.dropped:
             host = without(host, self.dropped)
-        self.billed, self.lost, self.response = host.billed, None, None
+        self.billed, self.lost, self.response, self.sent = host.billed, None, None, 0
         files = files_of(self.form) if self.form else ()
         charge = self.charge = guard.charge(
             self.endpoint, self.body, files, guard.prices.provider(place.name), scope, host=host
@@ -178,7 +180,7 @@ class Exchange:
             charge.failed(free=True)
             return
         try:
-            if self.lost or self.dropped or not charge.asked.host.known:
+            if self.sent > 1 or self.dropped or not charge.asked.host.known:
                 self._understood(charge)
             answer = self.endpoint.answer
             if answer is not None and _PARSED in type(response).__module__:
@@ -200,21 +202,21 @@ class Exchange:
             self.observe(paid)
             return
         if lost is None:
-            charge.failed(free=self.carried is None or free_failure(error))
+            charge.failed(free=self.carried is None or free_failure(error), sent=int(self.carried is not None))
         elif 400 in charge.asked.host.billed and filtered(error):
-            charge.note(lost=lost)
+            charge.note(lost=lost, attempts=self.sent)
             charge.refused()
         elif self.response is not None and 200 <= self.response.status_code < 300:
-            charge.note(lost=lost)
+            charge.note(lost=lost, attempts=self.sent)
             charge.failed(free=False)
         else:
-            charge.note(lost=max(lost - 1, 0))
-            charge.failed(free=lost == 0)
+            charge.note(lost=max(lost - 1, 0), attempts=self.sent)
+            charge.failed(free=lost == 0, sent=self.sent)
 
     def _understood(self, charge: Charge) -> None:
         """Take in what a successful answer says beside its body: of earlier attempts, of the host, of the cost."""
-        if self.lost:
-            charge.note(lost=self.lost)
+        if self.sent > 1:
+            charge.note(lost=self.lost, attempts=self.sent)
         if self.dropped:
             learn(self._server, self.dropped)
         if charge.asked.host.known:

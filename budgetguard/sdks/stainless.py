@@ -261,11 +261,13 @@ def _attempt(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     if last is not None and 200 <= last.status_code < 300:  # a good answer that is not the last
         lost += 1
     request.lost, request.response = lost + 1, None
+    request.sent += 1
     try:
         response = wrapped(*args, **kwargs)
     except BaseException as error:
         if cannot_have_arrived(error):
             request.lost = lost
+            request.sent -= 1
         raise
     request.response = last = response[0] if type(response) is tuple else response
     if last.status_code != 408 or 408 not in request.billed:  # a time-out there is as one here
@@ -283,11 +285,13 @@ async def _attempt_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) ->
     if last is not None and 200 <= last.status_code < 300:  # a good answer that is not the last
         lost += 1
     request.lost, request.response = lost + 1, None
+    request.sent += 1
     try:
         response = await wrapped(*args, **kwargs)
     except BaseException as error:
         if cannot_have_arrived(error):
             request.lost = lost
+            request.sent -= 1
         raise
     request.response = last = response[0] if type(response) is tuple else response
     if last.status_code != 408 or 408 not in request.billed:  # a time-out there is as one here

@@ -14,9 +14,9 @@ from budgetguard.errors import StoreError
 from budgetguard.guards.shells import Shell
 from budgetguard.ledger import Account, Entry, Hold, Refusal, Stale, Terms
 from budgetguard.process.journal import Journal
-from budgetguard.process.layers import Books, Held, Ledger, Limits, Slices
+from budgetguard.process.layers import Books, Ledger, Slices
 from budgetguard.process.leases import Leases
-from budgetguard.process.tally import Tally
+from budgetguard.process.tally import Held, Limits, Tally
 from budgetguard.stores.memory.store import MemoryStore
 
 LIMIT = 1_000

@@ -23,10 +23,10 @@ from budgetguard.guards.charge import Charge
 from budgetguard.ledger import Account, Clock, Entry, Hold, Refusal, Settled, Store
 from budgetguard.process.journal import Journal
 from budgetguard.process.journal_files import JournalFile
-from budgetguard.process.layers import Books, Held, is_stored
+from budgetguard.process.layers import Books, is_stored
 from budgetguard.process.leases import Leases
 from budgetguard.process.outbox import Post
-from budgetguard.process.tally import Tally
+from budgetguard.process.tally import Held, Tally
 from budgetguard.stores.http.store import HttpStore
 from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.stores.postgres.store import PostgresStore

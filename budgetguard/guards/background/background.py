@@ -17,7 +17,7 @@ from ...budgets.accounts import NO_COVER
 from ...calls import UNKNOWN_HOST, Answer, Call, Ending, Endpoint, Listener
 from ...concurrency.interrupts import raise_interruption
 from ...concurrency.steps import Step, Steps
-from ...ledger import Account, Hold, Millis, Store, Terms
+from ...ledger import Account, Hold, Millis, Store, Terms, Wanted
 from ...money import Nano
 from ..admission import BACKGROUND_TTL_MS, Asked
 from ..charge import Charge, ChargeState, end_of
@@ -185,6 +185,7 @@ def _charge_text(charge: Charge) -> str:
         "host": asked.host.name,
         "model": charge.call.model,
         "amount": charge.held.amount,
+        "units": charge.held.units,
         "accounts": [account.key for account in charge.plan.cover.accounts],
         "held": hold is not None,
         "ttl_ms": None if hold is None else hold.ttl_ms,
@@ -202,14 +203,15 @@ def _charge(parts: Parts, text: str) -> Charge:
     call = Call(data["model"], background=True)
     charge = (BatchCharge if "file" in data else Charge)(parts, asked, call)
     held, accounts = charge.held, tuple(Account(key) for key in data["accounts"])
-    held.id, held.amount = data["hold"], data["amount"]
+    held.id, held.amount, held.units = data["hold"], data["amount"], data.get("units", {})
     charge.state = "sent"
     if isinstance(charge, BatchCharge):
         charge.know(BatchFile.from_json(data["file"]))
     cover = NO_COVER.with_accounts(accounts)
     charge.plan = CallPlan(cover, counters=cover.counters(call.model))
     if data["held"]:
-        held.hold = Hold(charge.id, accounts, held.amount, tags=asked.tags, model=call.model)
+        units = {unit: Wanted(amount) for unit, amount in held.units.items()}
+        held.hold = Hold(charge.id, accounts, held.amount, tags=asked.tags, model=call.model, units=units)
     return charge
 
 

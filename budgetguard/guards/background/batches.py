@@ -16,13 +16,14 @@ from typing import IO, Any, NamedTuple
 
 from ...adapters.openai import find
 from ...adapters.openai.batches import TIER, line
-from ...calls import Answer, Call, Host, Share, Usage
+from ...calls import Answer, Call, Host, Share, Usage, tokens_in
 from ...concurrency.steps import Step, Steps
 from ...errors import BudgetExceededError, StoreError, UnpricedModelError
+from ...ledger import Amounts, Unit, Wanted
 from ...money import MAX_AMOUNT, Nano
 from ...prices.book import PriceBook, Quote, in_region
 from ...prices.kinds import TOOL_KINDS
-from ..admission import NO_BOUNDS, Admission, Bounds, Planned
+from ..admission import NO_BOUNDS, UNPRICED, Admission, Bounds, Planned
 from ..charge import Charge
 from ..costs.bill import within_bounds
 from ..costs.projection import Projection, Wish
@@ -51,6 +52,10 @@ class Part(NamedTuple):
     """The most input tokens of one of them."""
     beside: Nano = 0
     """The part of `amount` that no count of tokens shows: fees of hosted tools, what their own models use."""
+    tokens: int = 0
+    """The most that they can use."""
+    widest: int = 0
+    """The most that one of them can."""
 
     def plus(self, other: Part) -> Part:
         """Together with others."""
@@ -60,6 +65,8 @@ class Part(NamedTuple):
             max(self.dearest, other.dearest),
             max(self.longest, other.longest),
             self.beside + other.beside,
+            self.tokens + other.tokens,
+            max(self.widest, other.widest),
         )
 
 
@@ -102,6 +109,17 @@ class BatchFile:
         if answered is None:
             return self.amount
         return min(self.amount, answered * max((part.dearest for part in self.parts.values()), default=0))
+
+    @property
+    def tokens(self) -> int:
+        """The most tokens that all of them can use."""
+        return sum(part.tokens for part in self.parts.values())
+
+    def most_tokens(self, answered: int | None) -> int:
+        """The most tokens that so many of the requests can have used; `None`: all of them."""
+        if answered is None:
+            return self.tokens
+        return min(self.tokens, answered * max((part.widest for part in self.parts.values()), default=0))
 
     def as_json(self) -> dict[str, Any]:
         """As it is kept in a store."""
@@ -175,36 +193,43 @@ class FileReader:
             one = self._one(call)
         except UnpricedModelError:
             self._unpriced = call.model
-            one = Part(1)
+            one = self._projected(call._replace(others=()), UNPRICED, (), self._provider)
         self._parts[call.model] = self._parts.get(call.model, Part()).plus(one)
         self._pictures |= "output_image_tokens" in call.fixed
         if call.output and call.max_output is None and call.default_output is None:
             self._uncapped += 1
 
     def _one(self, call: Call) -> Part:
-        prices, settings, provider = self._prices, self._settings, self._provider
+        prices, provider = self._prices, self._provider
         if call.region:
             provider = in_region(provider, call.region)
         quote = prices.quote(provider, call.model, TIER, sure=True)
-        projection = Projection(
-            call,
-            quote,
-            prices,
-            provider=provider,
-            output_guess=settings.output_guess,
-            context_guess=settings.context_guess,
-            sure=self._host.openai,
-            others=[prices.quote(provider, model, TIER, sure=True) for model in call.others],
-        )
-        if thread_time() < self._until_s:
-            projection.count()
-        amount = projection.wish(hard=False).amount
+        others = [prices.quote(provider, model, TIER, sure=True) for model in call.others]
+        one = self._projected(call, quote, others, provider)
         beside = self._beside(call.also)
         if call.tools is not None:
             beside += call.tools.calls * (quote.cost(call.tools.fees) + self._beside(call.tools.also))
         if fees := {kind: most for kind, most in call.fixed.items() if kind in TOOL_KINDS}:
             beside += quote.cost(fees)
-        return Part(1, amount, amount, projection.input_tokens, beside)
+        return one._replace(beside=beside)
+
+    def _projected(self, call: Call, quote: Quote, others: Sequence[Quote], provider: str | None) -> Part:
+        """What one request can cost by the counts of its tokens, and how many these are."""
+        projection = Projection(
+            call,
+            quote,
+            self._prices,
+            provider=provider,
+            output_guess=self._settings.output_guess,
+            context_guess=self._settings.context_guess,
+            sure=self._host.openai,
+            others=others,
+        )
+        if thread_time() < self._until_s:
+            projection.count()
+        wish = projection.wish(hard=False, tokens=False)
+        tokens = wish.units["tokens"].amount
+        return Part(1, wish.amount, wish.amount, projection.input_tokens, 0, tokens, tokens)
 
     def _beside(self, also: Sequence[tuple[str, Usage]]) -> Nano:
         """What other models cost."""
@@ -266,8 +291,7 @@ class BatchCharge(Charge):
 
     def cost(self, answer: Answer) -> Nano:
         """The true cost, in the batch tier; of several models that of the dearest, as usage is told for all at once."""
-        assert self.file is not None
-        if self.plan.free or self.plan.unpriced or answer.free:
+        if self.file is None or self.plan.free or self.plan.unpriced or answer.free:
             return 0
         if answer.cost is not None:
             return answer.cost
@@ -308,6 +332,20 @@ class BatchCharge(Charge):
         tariff = plans.prices.settlement(provider, model, None, TIER, plans.coverage.now_ms())
         return tariff.cost(share.usage, longest=share.longest)
 
+    def used(self, answer: Answer) -> Amounts:
+        """The tokens of all requests that were answered, and how many these were; all, where that is not said."""
+        if self.file is None:
+            return super().used(answer)
+        if answer.free:
+            return {"requests": 0}
+        said = answer.requests
+        if answer.shares:
+            unsaid = (said or 0) - sum(share.usage["requests"] for share in answer.shares)
+            tokens = sum(tokens_in(share.usage) for share in answer.shares) + self.file.most_tokens(unsaid)
+        else:
+            tokens = self.file.most_tokens(said) if answer.usage is None else tokens_in(answer.usage)
+        return {"tokens": tokens, "requests": self.file.requests if said is None else said}
+
     def _cost(self, model: str, answered: str | None, usage: Mapping[str, int]) -> Nano:
         assert self.file is not None
         plans, named = self.parts.plans, answered if len(self.file.parts) == 1 else None
@@ -326,8 +364,8 @@ class _FileAdmission(Admission):
 
     def hold(self) -> Steps[Bounds]:
         """Hold what all of them can cost, or raise; a file is not amended."""
-        assert self.plan.quote is not None
-        self.projection = _FileProjection(self._file, self.call, self.plan.quote, self.parts.plans.prices)
+        quote = self.plan.quote or UNPRICED
+        self.projection = _FileProjection(self._file, self.call, quote, self.parts.plans.prices)
         try:
             yield from self.place()
         except BudgetExceededError as error:
@@ -343,13 +381,14 @@ class _FileAdmission(Admission):
 class _FileProjection(Projection):
     """What a file of requests can cost: a sum that was counted before, which no cap can lower."""
 
-    __slots__ = ("_amount",)
+    __slots__ = ("_amount", "_units")
 
     def __init__(self, file: BatchFile, call: Call, quote: Quote, prices: PriceBook) -> None:
         super().__init__(call, quote, prices, provider=None, output_guess=0, context_guess=0)
         self.exact = True
         self._amount = file.amount
+        self._units: dict[Unit, Wanted] = {"tokens": Wanted(file.tokens), "requests": Wanted(file.requests)}
 
-    def wish(self, hard: bool) -> Wish:
+    def wish(self, hard: bool, tokens: bool | None = None) -> Wish:
         """All of it."""
-        return Wish(self._amount, None, 0, 0)
+        return Wish(self._amount, None, 0, 0, self._units)

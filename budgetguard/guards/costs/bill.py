@@ -30,6 +30,8 @@ class Beside(NamedTuple):
     """Whether the usage was completed by what could be counted, or the cost put within bounds."""
     input_unknown: bool = False
     """Whether the input was counted, and so can have cost no more than was held."""
+    attempts: int = 1
+    """How many requests were sent, or a batch asked for."""
 
 
 NOTHING_BESIDE = Beside()

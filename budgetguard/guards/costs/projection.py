@@ -1,5 +1,5 @@
 """
-The projection of one call: the most that it can cost, before it is sent.
+The projection of one call: the most that it can cost, in dollars and in tokens, before it is sent.
 
 Priced by the same function as the true cost, on the most that the request can
 use. Input is the byte bound of its texts, and the tokenizer's count only where
@@ -14,7 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ...calls import Call, Usage
+from ...calls import Call, Usage, tokens_in
+from ...ledger import NOTHING_WANTED, Unit, Wanted
+from ...ledger.units import ONE_REQUEST
 from ...money import PICO_PER_NANO, Nano, nano_from_pico
 from ...prices import tokens
 from ...prices.book import PriceBook, Quote
@@ -31,10 +33,22 @@ class Wish(NamedTuple):
     least: Nano | None
     useful: Nano
     output: int
+    units: Mapping[Unit, Wanted] = NOTHING_WANTED
+    """What is wanted beside dollars, where a budget counts more."""
+
+    def wanted(self, unit: Unit) -> Wanted:
+        """What is wanted of one unit."""
+        if unit == "dollars":
+            return Wanted(self.amount, self.least, self.useful)
+        return self.units.get(unit, ONE_REQUEST)
 
 
 class Projection:
-    """What one call can cost at most. `exact` once its input was counted: it cannot be lowered any more."""
+    """
+    What one call can cost at most. `exact` once its input was counted: it cannot be lowered any more.
+
+    `tokens`, where a budget counts them, says whether one may refuse the call for them (`Cover.tokens`).
+    """
 
     __slots__ = (
         "_call",
@@ -105,12 +119,12 @@ class Projection:
         for own, other in zip(self._others, others, strict=True):
             own.quote = other
 
-    def fewer(self, room: Nano) -> bool:
-        """Lower the calls of hosted tools, if we may, to what the room pays for; whether they are fewer now."""
+    def fewer(self, room: int, unit: Unit) -> bool:
+        """Lower the calls of hosted tools, if we may, to what there is room for; whether they are fewer now."""
         tools, before = self._call.tools, self.tool_calls
-        if tools is None or tools.cap is None:
+        if tools is None or tools.cap is None or unit == "requests":
             return False
-        while self.tool_calls > 1 and self._need() > room:
+        while self.tool_calls > 1 and self._need(unit) > room:
             self._set_tool_calls(self.tool_calls - 1)
         return self.tool_calls < before
 
@@ -122,35 +136,46 @@ class Projection:
             f"; {self.tool_calls} calls of hosted tools read the context once more each: state a lower max_tool_calls"
         )
 
-    def _need(self) -> Nano:
-        wish = self.wish(hard=True)
-        return wish.amount if wish.least is None else wish.useful
+    def _need(self, unit: Unit) -> int:
+        wanted = self.wish(hard=True, tokens=True).wanted(unit)
+        return wanted.amount if wanted.least is None else wanted.useful
 
     def _set_tool_calls(self, calls: int) -> None:
         self.tool_calls = calls
         for other in self._others:
             other._set_tool_calls(calls)
 
-    def wish(self, hard: bool) -> Wish:
+    def wish(self, hard: bool, tokens: bool | None = None) -> Wish:
         """What to hold; where a budget is hard, also how far an output cap of ours could lower it."""
         call = self._call
         base = self._base_pico()
+        counted = None if tokens is None else self._base_tokens()
         if not call.output:
-            return Wish(-(-base // PICO_PER_NANO), None, 0, 0)
+            return Wish(-(-base // PICO_PER_NANO), None, 0, 0, _fixed(call, counted, 0))
         pico = self._output_pico()
         output = call.max_output if call.max_output is not None else call.default_output
         if output is not None:
-            return Wish(-(-(base + pico * output) // PICO_PER_NANO), None, 0, output)
-        return _open_wish(call, base, pico, self._most(), hard)
+            return Wish(-(-(base + pico * output) // PICO_PER_NANO), None, 0, output, _fixed(call, counted, output))
+        most = self._most()
+        wish = _open_wish(call, base, pico, most, hard)
+        return wish if counted is None else wish._replace(units=_open(call, counted, most, bool(tokens)))
 
     def cap(self, amount: Nano) -> int:
         """The most output tokens an answer that an amount pays for."""
         spare = amount * PICO_PER_NANO - self._base_pico()
         return max(spare // max(self._output_pico(), 1), self._call.least_output)
 
+    def cap_in(self, tokens: int) -> int:
+        """The most output tokens an answer that so many tokens are enough for."""
+        return max((tokens - self._base_tokens()) // self._call.choices, self._call.least_output)
+
     def cost(self, output: int) -> Nano:
         """The most that the call can cost with this many output tokens an answer."""
         return nano_from_pico(self._base_pico() + self._output_pico() * output)
+
+    def tokens(self, output: int) -> int:
+        """The most tokens that it can use with this many of output an answer."""
+        return self._base_tokens() + self._call.choices * output
 
     def usage(self, output: int) -> dict[str, int]:
         """
@@ -178,6 +203,16 @@ class Projection:
             whole = _whole(kind)
             if whole is not None and whole != kind:
                 usage[whole] += most * times
+
+    def _base_tokens(self) -> int:
+        """The most tokens that the call uses without any output tokens."""
+        call, tools = self._call, self._call.tools
+        found = tokens_in(self._usage(self.input_tokens, 0))
+        for _, used in call.also:
+            found += tokens_in(used)
+        if tools is not None:
+            found += self.tool_calls * sum(tokens_in(used) for _, used in tools.also)
+        return max(found, *[other._base_tokens() for other in self._others]) if self._others else found
 
     def _base_pico(self) -> int:
         """The most that the call costs without any output tokens, in pico-dollars."""
@@ -225,17 +260,22 @@ def plain_wish(call: Call, plan: CallPlan, hard: bool, output_guess: int) -> Wis
         return None
     rate, output_rate, divisor = plan.flat
     input_tokens = tokens.bound(call)
-    base = -(-rate * input_tokens // divisor)
+    base, counted = -(-rate * input_tokens // divisor), None if plan.cover.tokens is None else input_tokens
     if not call.output:
-        return Wish(-(-base // PICO_PER_NANO), None, 0, 0)
+        return Wish(
+            -(-base // PICO_PER_NANO), None, 0, 0, NOTHING_WANTED if counted is None else _fixed(call, counted, 0)
+        )
     pico = -(-output_rate // divisor) * call.choices
     output = call.max_output if call.max_output is not None else call.default_output
     if output is not None:
-        return Wish(-(-(base + pico * output) // PICO_PER_NANO), None, 0, output)
+        units = NOTHING_WANTED if counted is None else _fixed(call, counted, output)
+        return Wish(-(-(base + pico * output) // PICO_PER_NANO), None, 0, output, units)
     output = plan.max_output or output_guess
     if plan.context is not None:
         output = min(output, plan.context - input_tokens)
-    return _open_wish(call, base, pico, max(output, call.least_output), hard)
+    output = max(output, call.least_output)
+    wish = _open_wish(call, base, pico, output, hard)
+    return wish if counted is None else wish._replace(units=_open(call, counted, output, bool(plan.cover.tokens)))
 
 
 def _open_wish(call: Call, base: int, pico: int, output: int, hard: bool) -> Wish:
@@ -243,9 +283,27 @@ def _open_wish(call: Call, base: int, pico: int, output: int, hard: bool) -> Wis
     amount = -(-(base + pico * output) // PICO_PER_NANO)
     if not hard or call.cap is None:
         return Wish(amount, None, 0, output)
-    least = min(call.least_output, output)
-    useful = min(max(USEFUL_OUTPUT, least), output)
+    least, useful = _least(call, output)
     return Wish(amount, nano_from_pico(base + pico * least), nano_from_pico(base + pico * useful), output)
+
+
+def _least(call: Call, output: int) -> tuple[int, int]:
+    """The smallest cap that may be added where the output is this at most, and the smallest that is useful."""
+    least = min(call.least_output, output)
+    return least, min(max(USEFUL_OUTPUT, least), output)
+
+
+def _fixed(call: Call, counted: int | None, output: int) -> Mapping[Unit, Wanted]:
+    """What to hold of tokens, so many of which are no output, where an answer has so many and no cap can change it."""
+    return NOTHING_WANTED if counted is None else {"tokens": Wanted(counted + call.choices * output)}
+
+
+def _open(call: Call, counted: int, output: int, hard: bool) -> Mapping[Unit, Wanted]:
+    """The same where nobody caps the output, which is this at most; where a budget is hard, a cap of ours can."""
+    if not hard or call.cap is None:
+        return _fixed(call, counted, output)
+    amount, least, useful = [counted + call.choices * each for each in (output, *_least(call, output))]
+    return {"tokens": Wanted(amount, least, useful)}
 
 
 def _most_read(call: Call, context: int) -> int:

@@ -10,13 +10,14 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ....budgets.rules import DEFAULT_IN_FLIGHT, Budget, UserBudget, user_rule
 from ....budgets.users import Standing
-from ....money import DOLLAR, Money
+from ....errors import ConfigError
+from ....money import Money
 from ...keys import ADMIN
 from ...problems import Refused
 from ..action import Action, Ask
 from ..schemas import Done
 from ..wire import Text
-from .fields import READERS, PageQuery, dollars, iso
+from .fields import READERS, CountedIn, PageQuery, figure, iso
 
 Limit = float | str | None
 """A number, or text such as "0.25" that is exact; null: no limit."""
@@ -26,9 +27,13 @@ InFlight = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
 class BudgetRule(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A budget: dollars, renewed every period ("daily", "weekly", "monthly", "yearly", "rolling 7d"; null: never)."""
+    """
+    A budget: dollars, or a whole number of another unit, renewed every period ("daily", "weekly", "monthly", "yearly",
+    "rolling 7d"; null: never).
+    """
 
     limit: Limit
+    unit: CountedIn = "dollars"
     period: Text | None = None
     timezone: Text | None = None
     enforce: Enforcement = "hard"
@@ -43,9 +48,10 @@ class BudgetNew(BudgetRule, forbid_unknown_fields=True, frozen=True, kw_only=Tru
 
 
 class BudgetChange(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """What is to change of a budget; `reset`: begin again with nothing spent."""
+    """What is to change of a budget; another unit needs a limit in it. `reset`: begin again with nothing spent."""
 
     limit: Limit | UnsetType = UNSET
+    unit: CountedIn | None = None
     period: Text | UnsetType | None = UNSET
     timezone: Text | UnsetType | None = UNSET
     enforce: Enforcement | None = None
@@ -55,9 +61,10 @@ class BudgetChange(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
 
 
 class BudgetOut(Struct, frozen=True, kw_only=True):
-    """A user's budget and its books in this period."""
+    """A user's budget and its books in this period, amounts in its unit."""
 
     user: str
+    unit: CountedIn
     limit: float | None
     spent: float
     held: float
@@ -135,12 +142,16 @@ def _rule(said: BudgetRule) -> Budget:
         on_expire=said.on_expire,
         in_flight=said.in_flight,
         timezone=said.timezone,
+        unit=said.unit,
     )
 
 
 def _changed(rule: Budget, said: BudgetChange) -> Budget:
     """The rule with what was named; a time zone alone keeps the period's length."""
-    limit = None if rule.limit is None else Money(rule.limit)
+    unit = said.unit or rule.unit
+    if unit != rule.unit and isinstance(said.limit, UnsetType):
+        raise ConfigError(f"unit={unit!r}: say the limit in it, too")
+    limit = Money(rule.limit) if rule.unit == "dollars" and rule.limit is not None else rule.limit
     return user_rule(
         said.limit if not isinstance(said.limit, UnsetType) else limit,
         said.period if not isinstance(said.period, UnsetType) else rule.period.name,
@@ -148,6 +159,7 @@ def _changed(rule: Budget, said: BudgetChange) -> Budget:
         enforce=said.enforce or rule.enforce,
         on_expire=said.on_expire or rule.on_expire,
         in_flight=said.in_flight or rule.in_flight,
+        unit=unit,
     )
 
 
@@ -159,10 +171,11 @@ def _shown(standing: Standing) -> BudgetOut:
     own, rule = standing.budget, standing.budget.rule
     return BudgetOut(
         user=own.user,
-        limit=dollars(rule.limit),
-        spent=standing.spent / DOLLAR,
-        held=standing.held / DOLLAR,
-        left=dollars(standing.left),
+        unit=rule.unit,
+        limit=None if rule.limit is None else figure(rule.limit, rule.unit),
+        spent=figure(standing.spent, rule.unit),
+        held=figure(standing.held, rule.unit),
+        left=None if standing.left is None else figure(standing.left, rule.unit),
         period=rule.period.name,
         timezone=rule.period.timezone,
         enforce=rule.enforce,

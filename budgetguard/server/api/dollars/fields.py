@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from ....ledger import Millis
-from ....money import DOLLAR, Nano
+from ....money import DOLLAR
 from ...keys import ADMIN, READ
 
 PAGE = 100
@@ -17,6 +17,8 @@ MOST_PAGE = 1_000
 Short = Annotated[str, Meta(max_length=500)]
 """A text in a query string, whose whole length is bounded, too."""
 PageSize = Annotated[int, Meta(ge=1, le=MOST_PAGE)]
+
+CountedIn = Literal["dollars", "tokens", "requests"]
 
 READERS = frozenset({READ, ADMIN})
 
@@ -28,9 +30,9 @@ class PageQuery(Struct, forbid_unknown_fields=True, frozen=True):
     limit: PageSize = PAGE
 
 
-def dollars(amount: Nano | None) -> float | None:
-    """An amount for people; `None`: no limit."""
-    return None if amount is None else amount / DOLLAR
+def figure(amount: int, unit: CountedIn) -> float:
+    """An amount for people, in its unit: dollars, or a whole number."""
+    return amount / DOLLAR if unit == "dollars" else amount
 
 
 def iso(at_ms: Millis) -> str:

@@ -63,6 +63,7 @@ class EntryShown(Struct, frozen=True, kw_only=True):
     model: str
     tags: dict[str, str]
     usage: dict[str, int]
+    units: dict[str, int]
     flags: list[str]
     accounts: list[str]
 
@@ -190,6 +191,7 @@ def _entry(entry: Entry) -> EntryShown:
         model=entry.model,
         tags=dict(entry.tags),
         usage=dict(entry.usage),
+        units={str(unit): amount for unit, amount in entry.units.items()},
         flags=sorted(entry.flags),
         accounts=list(entry.accounts),
     )

@@ -14,7 +14,7 @@ from msgspec import UNSET, Struct, UnsetType
 from ....budgets.rules import UserBudget, escape
 from ....budgets.users import insist
 from ....ledger import Millis
-from ....litellm.records import Record, days, read_record, records
+from ....litellm.records import Record, days, in_dollars, read_record, records, require_dollars
 from ....money import Nano
 from ...keys import ADMIN, READ
 from ...projects import Project
@@ -54,9 +54,9 @@ class Saved(Struct, frozen=True):
 
 
 def get_budget(ask: Ask) -> Budgets:
-    """Every user's record, with the mark by which a later `set_budget` is merged."""
+    """The record of every user whose budget is in dollars, with the mark by which a later `set_budget` is merged."""
     project, reading = ask.project, secrets.token_hex(8)
-    budgets = list(project.users.all())
+    budgets = list(in_dollars(project.users.all()))
     if not budgets:
         return Budgets("error")
     now = project.store.now_ms()
@@ -143,6 +143,7 @@ class _Merge:
         """The user's budget, with the limit and the period of the record; what LiteLLM does not know of stays."""
         if own is None:
             return self.project.users.put(user, record.rule(), created_s=record.created_at)
+        require_dollars(own)
         limit = None if record.total_budget is None else record.total_budget.nano
         if limit == own.rule.limit and record.days == days(own.rule):
             return own
