@@ -40,7 +40,7 @@ BEGIN
         AND (v_alone OR NOT p_keys[1 : p_said[9]] && p_keys[p_said[9] + 1 :]) THEN
         DELETE FROM budgetguard.holds
         WHERE ns + 0 = p_ns AND id = v_id AND NOT ended AND due_ms + 0 > v_now AND accounts = p_keys[1 : p_said[9]]
-        RETURNING ARRAY[amount, tokens, requests] INTO v_taken;
+        RETURNING ARRAY[amount, coalesce(tokens, 0), coalesce(requests, 0)] INTO v_taken;
         IF FOUND THEN
             INSERT INTO budgetguard.entries
                 (ns, late, expired, estimated, at_ms, cost, input, output, id, provider, model, flags, usage, accounts,
