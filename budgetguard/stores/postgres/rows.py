@@ -89,10 +89,11 @@ def texts(values: Sequence[bytes]) -> Texts:
     """A `bytea[]` of these."""
     if not values:
         return NO_TEXTS
-    packed = _HEAD(1, 0, _BYTEA, len(values), 1)
+    parts = [_HEAD(1, 0, _BYTEA, len(values), 1)]
     for value in values:
-        packed += _INT4(len(value)) + value
-    return Texts(packed)
+        parts.append(_INT4(len(value)))
+        parts.append(value)
+    return Texts(b"".join(parts))
 
 
 def numbers(*values: int) -> Numbers:

@@ -38,9 +38,6 @@ $$;
 CREATE OR REPLACE FUNCTION budgetguard.amounts(p_entry budgetguard.entries) RETURNS bigint[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT ARRAY[p_entry.cost, p_entry.tokens, p_entry.requests] $$;
 
-CREATE OR REPLACE FUNCTION budgetguard.negative(p_amounts bigint[]) RETURNS bigint[]
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT ARRAY[-p_amounts[1], -p_amounts[2], -p_amounts[3]] $$;
-
 -- What is to be added to each of these accounts: in its unit, so much and less so much.
 CREATE OR REPLACE FUNCTION budgetguard.changes(p_keys bytea[], p_more bigint[], p_less bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
@@ -72,30 +69,6 @@ BEGIN
         ) AS s);
 END $$;
 
--- Lock accounts, in the order of their keys.
-CREATE OR REPLACE FUNCTION budgetguard.lock(p_ns integer, p_keys bytea[]) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    IF cardinality(p_keys) > 1 THEN  -- one is locked by whoever changes it
-        PERFORM FROM budgetguard.accounts WHERE ns = p_ns AND key = ANY (p_keys) ORDER BY key FOR UPDATE;
-    END IF;
-END $$;
-
--- Add so much of each unit to accounts that are there and are locked; what `budgetguard.told` says of them then.
-CREATE OR REPLACE FUNCTION budgetguard.book(p_ns integer, p_keys bytea[], p_settled bigint[], p_held bigint[])
-RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-    v_sums text;
-BEGIN
-    WITH booked AS (
-        UPDATE budgetguard.accounts
-        SET settled = settled + p_settled[budgetguard.unit(key)], held = held + p_held[budgetguard.unit(key)]
-        WHERE ns = p_ns AND key = ANY (p_keys) RETURNING key, settled, held
-    )
-    SELECT string_agg(b.settled || ' ' || b.held, ' ' ORDER BY k.place) INTO v_sums
-    FROM unnest(p_keys) WITH ORDINALITY AS k (key, place) JOIN booked AS b ON b.key = k.key;
-    RETURN v_sums;
-END $$;
-
 -- Add to accounts, in the order of their keys; those that are not there are made, with the
 -- end that is said first.
 CREATE OR REPLACE FUNCTION budgetguard.add(
@@ -108,6 +81,25 @@ CREATE OR REPLACE FUNCTION budgetguard.add(
     GROUP BY d.key ORDER BY d.key
     ON CONFLICT (ns, key) DO UPDATE SET settled = a.settled + excluded.settled, held = a.held + excluded.held
 $$;
+
+-- The same, of keys that differ; what `budgetguard.told` says of them then.
+CREATE OR REPLACE FUNCTION budgetguard.added(
+    p_ns integer, p_keys bytea[], p_settled bigint[], p_held bigint[], p_ends bigint[]
+) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    v_sums text;
+BEGIN
+    WITH added AS (
+        INSERT INTO budgetguard.accounts AS a (ns, key, settled, held, end_ms)
+        SELECT p_ns, d.key, d.settled, d.held, nullif(d.end_ms, 9223372036854775807)
+        FROM unnest(p_keys, p_settled, p_held, p_ends) AS d (key, settled, held, end_ms) ORDER BY d.key
+        ON CONFLICT (ns, key) DO UPDATE SET settled = a.settled + excluded.settled, held = a.held + excluded.held
+        RETURNING a.key, a.settled, a.held
+    )
+    SELECT string_agg(a.settled || ' ' || a.held, ' ' ORDER BY k.place) INTO v_sums
+    FROM unnest(p_keys) WITH ORDINALITY AS k (key, place) JOIN added AS a ON a.key = k.key;
+    RETURN v_sums;
+END $$;
 
 -- What is left of a hold whose time is over: an entry if it is charged, its id if it is not. Its row is locked; its
 -- accounts are the caller's business.

@@ -24,21 +24,19 @@ BEGIN
         ELSIF NOT v_hold.charge AND v_hold.due_ms + keep_ended > v_now THEN
             PERFORM budgetguard.expire(v_hold, v_now);
             UPDATE budgetguard.holds SET placed_ms = 0 WHERE ns + 0 = p_ns AND id = p_id;
-            PERFORM budgetguard.lock(p_ns, v_hold.accounts);
-            PERFORM budgetguard.book(
-                p_ns, v_hold.accounts, v_settled, budgetguard.negative(budgetguard.amounts(v_hold)));
+            PERFORM budgetguard.take(p_ns, v_hold.accounts, v_settled, budgetguard.amounts(v_hold));
             RETURN;
         END IF;
         -- What was charged for it is taken back at once.
         v_keys := v_hold.accounts;
-        v_held := budgetguard.negative(budgetguard.amounts(v_hold));
+        v_held := budgetguard.amounts(v_hold);
     ELSIF FOUND THEN
         IF v_hold.ended THEN
             UPDATE budgetguard.holds SET placed_ms = 0 WHERE ns + 0 = p_ns AND id = p_id AND placed_ms <> 0;
             RETURN;
         END IF;
         v_keys := v_hold.accounts;
-        v_held := budgetguard.negative(budgetguard.amounts(v_hold));
+        v_held := budgetguard.amounts(v_hold);
     ELSE
         SELECT * INTO v_entry FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = p_id FOR UPDATE;
         IF FOUND THEN
@@ -46,13 +44,24 @@ BEGIN
                 RETURN;
             END IF;
             v_keys := v_entry.accounts;
-            v_settled := budgetguard.negative(budgetguard.amounts(v_entry));
+            v_settled := budgetguard.amounts(v_entry);
             DELETE FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = p_id;
         END IF;
     END IF;
     PERFORM budgetguard.forget_at(p_ns, p_id, v_now + keep_ended);
     IF cardinality(v_keys) > 0 THEN
-        PERFORM budgetguard.lock(p_ns, v_keys);
-        PERFORM budgetguard.book(p_ns, v_keys, v_settled, v_held);
+        PERFORM budgetguard.take(p_ns, v_keys, v_settled, v_held);
     END IF;
+END $$;
+
+-- Take so much of each unit off several accounts, in the order of their keys.
+CREATE OR REPLACE FUNCTION budgetguard.take(p_ns integer, p_keys bytea[], p_settled bigint[], p_held bigint[])
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF cardinality(p_keys) > 1 THEN
+        PERFORM FROM budgetguard.accounts WHERE ns = p_ns AND key = ANY (p_keys) ORDER BY key FOR UPDATE;
+    END IF;
+    UPDATE budgetguard.accounts
+    SET settled = settled - p_settled[budgetguard.unit(key)], held = held - p_held[budgetguard.unit(key)]
+    WHERE ns = p_ns AND key = ANY (p_keys);
 END $$;

@@ -76,6 +76,8 @@ DECLARE
     v_found_settled bigint[];
     v_found_held bigint[];
     v_granted bigint[] := ARRAY[v_amount, NULL, NULL];  -- of each unit; null: no account counts it
+    v_sums_settled bigint[] := '{}';                    -- of each account and its window, before this hold
+    v_sums_held bigint[] := '{}';
     v_place integer;
     v_unit integer;
     v_wanted bigint;
@@ -112,7 +114,7 @@ BEGIN
         IF FOUND AND v_known THEN
             RETURN 'e';
         ELSIF FOUND THEN
-            RETURN budgetguard.admitted(v_granted, budgetguard.told(
+            RETURN budgetguard.admitted(v_granted, ' ' || budgetguard.told(
                 p_ns, p_keys || p_windows, budgetguard.items(v_count, p_window_of)));
         END IF;
         IF EXISTS (SELECT FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = v_id) THEN
@@ -148,6 +150,8 @@ BEGIN
                 v_held := v_held + coalesce(v_found_held[v_place], 0);
             END IF;
         END LOOP;
+        v_sums_settled[i] := v_settled;
+        v_sums_held[i] := v_held;
         v_unit := p_rules[7 * i];
         v_wanted := p_said[3 * v_unit + 2];
         v_least := p_said[3 * v_unit + 3];
@@ -188,14 +192,12 @@ BEGIN
     VALUES (p_ns, false, p_said[3] = 1 AND greatest(v_granted[1], v_granted[2], v_granted[3]) > 0, v_now + p_said[2],
             v_now, v_granted[1], v_id, p_texts[2], p_texts[3], v_distinct, p_tag_names, p_tag_values, v_granted[2],
             v_granted[3]);
-    IF cardinality(p_windows) = 0 AND v_distinct <@ v_found THEN
-        FOR i IN 1..v_count LOOP
-            v_place := array_position(v_found, p_keys[i]);
-            v_sums := v_sums || v_found_settled[v_place] || ' '
-                || v_found_held[v_place] + v_granted[p_rules[7 * i]] || ' ';
-        END LOOP;
+    IF p_keys && p_windows THEN
+        v_sums := ' ' || budgetguard.told(p_ns, p_keys || p_windows, budgetguard.items(v_count, p_window_of));
     ELSE
-        v_sums := budgetguard.told(p_ns, p_keys || p_windows, budgetguard.items(v_count, p_window_of));
+        FOR i IN 1..v_count LOOP
+            v_sums := v_sums || ' ' || v_sums_settled[i] || ' ' || v_sums_held[i] + v_granted[p_rules[7 * i]];
+        END LOOP;
     END IF;
     RETURN budgetguard.admitted(v_granted, v_sums);
 END $$;
@@ -207,7 +209,7 @@ LANGUAGE sql IMMUTABLE AS $$ SELECT ARRAY(SELECT generate_series(1, p_count)::bi
 -- The answer to a hold that counts: what it holds of each unit, and what its accounts have settled and held.
 CREATE OR REPLACE FUNCTION budgetguard.admitted(p_granted bigint[], p_sums text) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT 'a ' || p_granted[1] || coalesce(' ' || p_sums, '') || coalesce(' t' || p_granted[2], '')
+    SELECT 'a ' || p_granted[1] || coalesce(p_sums, '') || coalesce(' t' || p_granted[2], '')
         || coalesce(' r' || p_granted[3], '')
 $$;
 

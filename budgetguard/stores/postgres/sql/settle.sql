@@ -15,6 +15,8 @@ DECLARE
     v_now bigint := p_now;
     v_id CONSTANT bytea := p_texts[1];
     v_dummy text;
+    v_alone CONSTANT boolean := cardinality(p_keys) = 1;
+    v_none CONSTANT bigint[] := '{0, 0, 0}';
     v_unit integer;
     v_taken bigint[];
     v_sums text;
@@ -32,26 +34,31 @@ BEGIN
         v_now := (EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()) * 1000)::bigint;
     END IF;
 
-    -- The common settlement, straight: of an open hold, on its accounts and no others. (The 0 keeps the index on due_ms, which would be
-    -- read whole, out of it. The accounts are changed last, as others wait for them.)
-    IF cardinality(p_said) = 13 AND p_said[9] > 0 AND p_said[10] = 0 AND p_said[12] = 0 THEN
+    -- The common settlement, straight: of an open hold, on its accounts and perhaps some beside. (The 0 keeps the index on
+    -- due_ms, which would be read whole, out of it. The accounts are changed last, as others wait for them.)
+    IF cardinality(p_said) = 13 AND p_said[9] > 0 AND p_said[12] = 0
+        AND (v_alone OR NOT p_keys[1 : p_said[9]] && p_keys[p_said[9] + 1 :]) THEN
         DELETE FROM budgetguard.holds
-        WHERE ns + 0 = p_ns AND id = v_id AND NOT ended AND due_ms + 0 > v_now AND accounts = p_keys
-        RETURNING ARRAY[amount, tokens, requests] INTO v_taken;
+        WHERE ns + 0 = p_ns AND id = v_id AND NOT ended AND due_ms + 0 > v_now AND accounts = p_keys[1 : p_said[9]]
+        RETURNING ARRAY[amount, coalesce(tokens, 0), coalesce(requests, 0)] INTO v_taken;
         IF FOUND THEN
             INSERT INTO budgetguard.entries
                 (ns, late, expired, estimated, at_ms, cost, input, output, id, provider, model, flags, usage, accounts,
                  tag_names, tag_values, tokens, requests)
             VALUES (p_ns, p_said[5] = 1, false, p_said[6] = 1, v_now, p_said[1], p_said[7], p_said[8], v_id,
-                    p_texts[2], p_texts[3], p_texts[4], p_texts[5], p_keys, p_tag_names, p_tag_values, p_said[2],
-                    p_said[3]);
-            IF p_said[9] = 1 THEN
+                    p_texts[2], p_texts[3], p_texts[4], p_texts[5],
+                    CASE WHEN v_alone THEN p_keys ELSE p_keys[p_said[9] + 1 :] || p_keys[1 : p_said[9]] END,
+                    p_tag_names, p_tag_values, p_said[2], p_said[3]);
+            IF v_alone THEN
                 v_unit := budgetguard.unit(p_keys[1]);
                 UPDATE budgetguard.accounts SET settled = settled + p_said[v_unit], held = held - v_taken[v_unit]
                 WHERE ns = p_ns AND key = p_keys[1] RETURNING settled || ' ' || held INTO v_sums;
             ELSE
-                PERFORM budgetguard.lock(p_ns, p_keys);
-                v_sums := budgetguard.book(p_ns, p_keys, p_said, budgetguard.negative(v_taken));
+                v_sums := budgetguard.added(
+                    p_ns, p_keys, budgetguard.changes(p_keys, p_said, v_none),
+                    budgetguard.changes(p_keys[1 : p_said[9]], v_none, v_taken)
+                        || array_fill(0::bigint, ARRAY[p_said[10]::integer]),
+                    p_ends);
             END IF;
             IF cardinality(p_told) > 0 THEN
                 v_sums := budgetguard.told(p_ns, p_told, p_told_of);
