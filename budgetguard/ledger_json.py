@@ -51,10 +51,11 @@ def plain(value: Any) -> dict[str, Any]:
 def whole(value: Any) -> dict[str, Any]:
     """The same with its fields that are at their defaults, for those who do not know these."""
     kind: Any = type(value)
-    return {
-        name: item if write is None else write(item)
-        for name, item, write in [(each.name, getattr(value, each.name), each.codec.write) for each in members(kind)]
-    }
+    written = {}
+    for name, _, _, (write, _) in members(kind):
+        item = getattr(value, name)
+        written[name] = item if write is None else write(item)
+    return written
 
 
 def text(value: Any) -> str:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from budgetguard import ledger
 from budgetguard.ledger import Account, Admitted, Balance, Entry, Hold, Settled, Wanted
-from budgetguard.ledger_json import plain, read, text
+from budgetguard.ledger_json import plain, read, text, whole
 from budgetguard.process.journal_files import JournalFile, Kept, Left, line_of
 from budgetguard.stores.memory.store import MemoryStore
 
@@ -47,6 +47,7 @@ def test_every_value_comes_back_as_it_was(kind: Any):
         assert back == value
         assert getattr(back, "balances", None) == getattr(value, "balances", None)
         assert type(back) is type(value)
+        assert read(kind, json.loads(json.dumps(whole(value)))) == value
 
     comes_back()
 
@@ -61,6 +62,7 @@ def test_what_is_as_usual_is_left_out():
         "flags": ["cut", "late"],
     }
     assert plain(held._replace(units={"tokens": Wanted(5)}))["units"] == {"tokens": {"amount": 5}}
+    assert whole(Balance("day", 1)) == {"key": "day", "settled": 1, "held": 0}
     assert plain(Admitted(5, {}, (Balance("day", 1, 2),)))["balances"] == [{"key": "day", "settled": 1, "held": 2}]
 
 
