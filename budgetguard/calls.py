@@ -124,6 +124,8 @@ class Call(NamedTuple):
     unknown_input: bool = False
     """Whether input that the body does not show is billed too (a stored conversation, a film behind a URL):
     the model's whole context is then the bound of the input."""
+    context: int = 0
+    """A larger context than the model has by itself, if the request asks for one."""
     thinks: bool = False
     """Whether the answer may have billed output that its stream does not show: hidden reasoning."""
     unread: bool = False
@@ -276,6 +278,8 @@ class Dialect:
     """Whether a request that is not in the table may cost something all the same."""
     cap_field: Callable[[Endpoint, Host], str | None]
     """The request's field for an output cap, as a host understands it; `None` if there is none."""
+    headed: Callable[[Call, Mapping[str, Any]], Call] | None = None
+    """A call with what its headers ask for, where an API has such."""
 
 
 def read(item: Any, name: str) -> Any:

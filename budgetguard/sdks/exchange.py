@@ -102,6 +102,11 @@ class Exchange:
         """What it asks for, below the URL of its client."""
         raise NotImplementedError
 
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """Those that it states, or its client does."""
+        raise NotImplementedError
+
     def proceed(self) -> Any:
         """Send it, with `changes`; the caller's arguments stay as they are."""
         raise NotImplementedError
@@ -131,6 +136,8 @@ class Exchange:
             )
         elif host.refuses and charge.call.cap is not None and self.dialect.cap_field(self.endpoint, host) is None:
             charge.call = charge.call._replace(cap=None)
+        if self.dialect.headed is not None:
+            charge.call = self.dialect.headed(charge.call, self.headers)
         if charge.call.stream and self.decoded and self.endpoint.amend is not None:
             self.ask_usage = self._asks_usage()
         return charge

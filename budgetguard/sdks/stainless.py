@@ -152,6 +152,11 @@ class GeneratedCall(Exchange):
         """What it asks for."""
         return str(self.given.url)
 
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """Those that it states, or its client does."""
+        return {**self.client.__dict__.get("_custom_headers", NOTHING), **(self.given.headers or NOTHING)}
+
     def take(self, options: Any) -> None:
         """Take other options for the caller's: those that the SDK would make of them."""
         self.given = options

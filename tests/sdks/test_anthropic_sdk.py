@@ -24,7 +24,7 @@ from budgetguard import Budget, BudgetExceededError, BudgetManager, PriceBook
 from budgetguard.calls import Host
 from budgetguard.guards import Settings
 from budgetguard.sdks.exchange import charging
-from budgetguard.testing import FakeProvider
+from budgetguard.testing import FakeProvider, Plan
 
 MODEL = "claude-opus-4-8"
 HI: list[Any] = [{"role": "user", "content": "hi"}]
@@ -68,6 +68,30 @@ def entries(made: BudgetManager) -> list[Any]:
 
 def billed(provider: FakeProvider) -> int:
     return sum(each.amount for each in provider.ledger)
+
+
+# --- what headers ask for
+
+
+@pytest.mark.filterwarnings("ignore:The model:DeprecationWarning")
+@pytest.mark.parametrize("where", ["betas", "client"])
+def test_a_context_of_a_million_tokens_is_held_where_it_is_asked_for(where: str, provider: FakeProvider) -> None:
+    """A document behind a URL may fill it, all at the price above 200,000 tokens, and go to a cache."""
+    beta = "context-1m-2025-08-07"
+    source = {"type": "document", "source": {"type": "url", "url": "https://example.com/a.pdf"}}
+    asked: dict[str, Any] = {"model": "claude-sonnet-4-5", "max_tokens": 10}
+    asked["messages"] = [{"role": "user", "content": [source]}]
+    made = managed(100)
+    held: list[int] = []
+    provider.plan = lambda _: held.extend(hold.amount for hold in made.store.holds()) or Plan()
+    headers = {"anthropic-beta": beta} if where == "client" else {}
+    with provider.anthropic(default_headers=headers) as client:
+        budgetguard.guard(client, made)
+        client.beta.messages.create(**asked, **({"betas": [beta]} if where == "betas" else {}))
+    with provider.anthropic() as client:
+        budgetguard.guard(client, made).messages.create(**asked)
+    assert held[0] == 1_000_000 * 7_500 + 10 * 22_500
+    assert held[1] == 200_000 * 3_750 + 10 * 15_000
 
 
 # --- every shape

@@ -109,5 +109,5 @@ def cap_field(endpoint: Endpoint, host: Host) -> str | None:
     return None
 
 
-DIALECT: Final = Dialect(find, may_cost, cap_field)
+DIALECT: Final = Dialect(find, may_cost, cap_field, requests.headed)
 """As whoever guards calls uses it."""

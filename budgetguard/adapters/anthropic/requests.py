@@ -33,6 +33,15 @@ Models that think only where a request says so; later ones do by themselves (pla
 new in Claude Opus 5", read 2026-11-28).
 """
 
+_WIDE = 1_000_000
+_WIDENED = "context-1m"
+_WIDENS = "sonnet-4"
+"""
+Models that have a context of a million tokens where the header `anthropic-beta` asks for it. Anthropic's own API is
+reported to refuse such prompts since 2026-04-30; the clouds list a price for them (LiteLLM 1.109.1). Later models have
+it unasked, in the price list.
+"""
+
 _RARE = frozenset(
     {
         "cache_control",
@@ -80,6 +89,15 @@ def messages(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UN
     if not _RARE.isdisjoint(body):
         call = _rare(call, body, seen)
     return call._replace(kept=KEPT_AN_HOUR) if seen.hour else call
+
+
+def headed(call: Call, headers: Mapping[str, Any]) -> Call:
+    """A call with the context that its headers ask for."""
+    if _WIDENS in call.model and any(
+        name.lower() == "anthropic-beta" and _WIDENED in str(value) for name, value in headers.items()
+    ):
+        return call._replace(context=_WIDE)
+    return call
 
 
 def _rare(call: Call, body: Mapping[str, Any], seen: Prompt) -> Call:

@@ -84,7 +84,7 @@ class Projection:
         self._output_guess = output_guess
         self._sure = sure
         self._counted: int | None = None
-        self._context = _most_read(call, quote.context or context_guess)
+        self._context = _most_read(call, max(quote.context or context_guess, call.context))
         self._others = [
             Projection(
                 call._replace(model=model, others=()),
