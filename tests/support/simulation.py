@@ -41,6 +41,7 @@ from budgetguard.guards.scope import Scope
 from budgetguard.guards.settings import Settings
 from budgetguard.guards.shells import AsyncShell
 from budgetguard.ledger import (
+    USUAL,
     Account,
     Admitted,
     Clock,
@@ -52,7 +53,10 @@ from budgetguard.ledger import (
     Settled,
     Stale,
     Store,
+    Unit,
+    Wanted,
     new_id,
+    unit_of,
 )
 from budgetguard.money import Money
 from budgetguard.prices.book import PriceBook
@@ -78,6 +82,11 @@ SETTLE_MS = 500
 ALLOWANCE = 60_000
 DAY, LEASED_DAY = 600_000, 150_000
 """What may be spent in a day; where it is leased, little enough that the last slices are fought over."""
+TOKENS, CALLS, LEASED_TOKENS, LEASED_CALLS = 700, 12, 250, 6
+"""What may be used in a day of tokens and of requests, in worlds that count them."""
+
+BUDGETS = ("day/", "tokens/", "calls/")
+"""How the keys of the accounts that all calls touch begin."""
 
 USERS = ("ann", "bob", "cyd")
 
@@ -139,6 +148,10 @@ class Record:
     """Whether it was sent on the allowance, while the store was away."""
     bill: int = 0
     """What the provider charges for it."""
+    tokens: int = 0
+    """What it has used."""
+    used: tuple[int, int] = (0, 0)
+    """The tokens that must stand on the books in the end, at least and at most, if it is to be there."""
     due: tuple[int, int] | None = None
     """What must stand on the books in the end, at least and at most; `None`: nothing."""
     over: bool = False
@@ -160,6 +173,10 @@ class Client:
             allowance=Money(ALLOWANCE) if open_ else None,
         )
         rules = [Budget("day", Money(world.day), "daily", in_flight=4, lease=world.leased)]
+        if world.units:
+            tokens, calls = (LEASED_TOKENS, LEASED_CALLS) if world.leased else (TOKENS, CALLS)
+            rules.append(Budget("tokens", tokens, "daily", in_flight=4, lease=world.leased, unit="tokens"))
+            rules.append(Budget("calls", calls, "daily", lease=world.leased, unit="requests"))
         link: Any = Link(self)
         self.guard = Guard(link, PRICES, rules, clock=self.clock, settings=settings)
         self.guard.journal = self.journal = world.make_journal(self)
@@ -249,11 +266,15 @@ class Reaper:
 class Open:
     """A hold in the oracle's books."""
 
-    amount: int
+    amounts: dict[Unit, int]
     keys: tuple[str, ...]
     due: int
     charge: bool
     """Whether it is spent once it is due."""
+
+    def on(self, key: str) -> int:
+        """What it holds on an account, in its unit."""
+        return self.amounts.get(unit_of(key), 0) if key in self.keys else 0
 
 
 @dataclass
@@ -262,7 +283,7 @@ class Oracle:
 
     open: dict[str, Open] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
-    entries: dict[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)
+    entries: dict[str, tuple[dict[Unit, int], tuple[str, ...]]] = field(default_factory=dict)
     settled: Counter[str] = field(default_factory=Counter)
     admitted: set[str] = field(default_factory=set)
     latest: int = 0
@@ -270,21 +291,21 @@ class Oracle:
 
     def held(self, key: str, now: int) -> tuple[int, int]:
         """The least and the most that may be held on an account: a hold that was due may come back with the clock."""
-        certain = sum(item.amount for item in self.open.values() if key in item.keys and item.due > self.latest)
-        return certain, sum(item.amount for item in self.open.values() if key in item.keys and item.due > now)
+        certain = sum(item.on(key) for item in self.open.values() if item.due > self.latest)
+        return certain, sum(item.on(key) for item in self.open.values() if item.due > now)
 
     def charged(self, key: str, now: int) -> tuple[int, int]:
         """The least and the most that may be spent on an account by holds that are due."""
-        charges = [item for item in self.open.values() if key in item.keys and item.charge]
-        certain = sum(item.amount for item in charges if item.due <= now)
-        return certain, sum(item.amount for item in charges if item.due <= self.latest)
+        charges = [item for item in self.open.values() if item.charge]
+        certain = sum(item.on(key) for item in charges if item.due <= now)
+        return certain, sum(item.on(key) for item in charges if item.due <= self.latest)
 
     def taken(self, key: str, now: int) -> tuple[int, int]:
         """The least and the most of the two together."""
-        charges = sum(item.amount for item in self.open.values() if key in item.keys and item.charge)
-        others = [item for item in self.open.values() if key in item.keys and not item.charge]
-        certain = sum(item.amount for item in others if item.due > self.latest)
-        return charges + certain, charges + sum(item.amount for item in others if item.due > now)
+        charges = sum(item.on(key) for item in self.open.values() if item.charge)
+        others = [item for item in self.open.values() if not item.charge]
+        certain = sum(item.on(key) for item in others if item.due > self.latest)
+        return charges + certain, charges + sum(item.on(key) for item in others if item.due > now)
 
     def reserve(self, hold: Hold, answer: Any, now: int, versions: dict[str, int]) -> None:
         known = self.open.get(hold.id)
@@ -293,14 +314,16 @@ class Oracle:
             assert hold.id not in self.entries, "a hold was placed after it was settled (P5)"
             if known is not None:
                 assert known.due > now, "an expired hold was placed again (P5)"
-                assert answer.amount == known.amount, "a repeated reserve got another amount (P5)"
+                amounts = {"dollars": answer.amount, **answer.units}
+                assert amounts == known.amounts, "a repeated reserve got another amount (P5)"
                 return
             self._admit(hold, answer, now, versions)
         elif isinstance(answer, Refusal):
             account = answer.account
             assert account.limit is not None
             most = self.taken(account.key, now)[1]
-            need = hold.amount if hold.least is None else hold.least
+            wanted = hold.wanted(account.unit)
+            need = wanted.amount if wanted.least is None else wanted.least
             room = account.limit - self.settled[account.key] - most
             assert need > room, "a hold was refused for which there was room (P7)"
         elif isinstance(answer, Ended):
@@ -314,23 +337,28 @@ class Oracle:
     def _admit(self, hold: Hold, answer: Admitted, now: int, versions: dict[str, int]) -> None:
         for key, version in hold.terms:
             assert versions.get(key, 0) == version, "a hold was placed by an old budget (P8)"
+        amounts: dict[Unit, int] = {"dollars": answer.amount, **answer.units}
         for account in hold.accounts:
             assert inside(account, now), "a hold was placed in a period of another time (P8)"
-            certain = self.taken(account.key, now)[0]
+            certain, unit = self.taken(account.key, now)[0], account.unit
             assert account.limit is not None
-            assert self.settled[account.key] + certain + answer.amount <= account.limit, "overspent at admission (P1)"
-        assert (hold.least is None) == (answer.amount == hold.amount) or answer.amount <= hold.amount
+            assert unit in amounts, "a budget counts what was not held (P1)"
+            assert self.settled[account.key] + certain + amounts[unit] <= account.limit, "overspent at admission (P1)"
+        for unit, amount in amounts.items():
+            wanted = hold.wanted(unit)
+            assert (wanted.least is None) == (amount == wanted.amount) or amount <= wanted.amount
         keys = tuple(account.key for account in hold.accounts)
-        self.open[hold.id] = Open(answer.amount, keys, now + hold.ttl_ms, hold.on_expire == "charge")
+        self.open[hold.id] = Open(amounts, keys, now + hold.ttl_ms, hold.on_expire == "charge")
         self.admitted.add(hold.id)
 
     def settle(self, hold: Hold, entry: Entry, answer: Any, now: int) -> None:
-        before = self.entries.get(hold.id)
+        before, used = self.entries.get(hold.id), entry.amounts()
         if before is not None:
             if isinstance(answer, Conflict):
-                assert answer.recorded == before[0] != entry.cost, "a conflict where there is none (P5)"
+                assert answer.recorded == before[0]["dollars"], "a conflict with what is not there (P5)"
+                assert before[0] != used, "a conflict where there is none (P5)"
             else:
-                assert before[0] == entry.cost, "settled again at another cost (P5)"
+                assert before[0] == used, "settled again at another cost (P5)"
             return
         assert isinstance(answer, Settled)
         assert answer.cost == entry.cost, "not settled in full (P6)"
@@ -340,13 +368,13 @@ class Oracle:
         elif known.due > self.latest:
             assert not answer.late, "a settlement in time is marked late (P6)"
         keys = known.keys if known is not None else tuple(account.key for account in hold.accounts)
-        self.entries[hold.id] = entry.cost, keys
+        self.entries[hold.id] = used, keys
         for key in dict.fromkeys((*keys, *entry.accounts)):
-            self.settled[key] += entry.cost
+            self.settled[key] += used[unit_of(key)]
         for lease_id in hold.leases:
             lease = self.open.get(lease_id)
             if lease is not None:
-                lease.amount -= min(entry.cost, lease.amount)
+                lease.amounts = {unit: held - min(used[unit], held) for unit, held in lease.amounts.items()}
 
     def renew(self, hold: Hold, counts: bool, now: int) -> None:
         ended = hold.id in self.entries or hold.id in self.ended
@@ -355,7 +383,7 @@ class Oracle:
             known = self.open.get(hold.id)
             if known is None:
                 keys = tuple(account.key for account in hold.accounts)
-                known = self.open[hold.id] = Open(hold.amount, keys, 0, hold.on_expire == "charge")
+                known = self.open[hold.id] = Open(hold.amounts(), keys, 0, hold.on_expire == "charge")
             known.due = max(known.due, now + hold.ttl_ms)
 
     def release(self, hold_id: str) -> None:
@@ -372,9 +400,17 @@ class World:
     """Everything, for one seed. `run` raises `AssertionError` where a promise was broken."""
 
     def __init__(
-        self, seed: int, make_store: StoreMaker, faults: Faults | None = None, *, leased: bool = False
+        self,
+        seed: int,
+        make_store: StoreMaker,
+        faults: Faults | None = None,
+        *,
+        leased: bool = False,
+        units: bool = False,
     ) -> None:
         self.random = Random(seed)
+        self.units = units
+        """Whether tokens and requests are counted beside dollars."""
         self.leased = leased
         """Whether the budget of the day is leased, and some calls are under no other."""
         self.day = LEASED_DAY if leased else DAY
@@ -487,7 +523,7 @@ class World:
         if name in {"reserve", "settle"}:
             self.compare_balances([account.key for account in args[0].accounts], now)
         if name in {"settle", "settle_many", "release"}:
-            self.compare_balances([key for key in oracle.settled if key.startswith("day/")], now)
+            self.compare_balances([key for key in oracle.settled if key.startswith(BUDGETS)], now)
         if self.served % 25 == 0 or name == "renew":
             self.compare_books()
         return answer
@@ -505,10 +541,11 @@ class World:
         oracle.latest = max(oracle.latest, now)
         assert self.store.check() == [], "the books do not add up (P2)"
         entries = list(self.store.entries())
-        found = {entry.hold_id: entry.cost for entry in entries if "expired" not in entry.flags}
-        charged = {entry.hold_id: entry.cost for entry in entries if "expired" in entry.flags}
-        assert all(oracle.open[key].amount == cost for key, cost in charged.items()), "a charge is not what is due (P7)"
-        assert found == {key: cost for key, (cost, _) in oracle.entries.items()}, "an entry is lost (P4)"
+        found = {entry.hold_id: entry.amounts() for entry in entries if "expired" not in entry.flags}
+        charged = {entry.hold_id: entry.amounts() for entry in entries if "expired" in entry.flags}
+        due = {key: {**USUAL, **oracle.open[key].amounts} for key in charged}
+        assert due == charged, "a charge is not what is due (P7)"
+        assert found == {key: used for key, (used, _) in oracle.entries.items()}, "an entry is lost (P4)"
         there = {hold.id for hold in self.store.holds()}
         assert {key for key, item in oracle.open.items() if item.due > oracle.latest} <= there, "a hold is lost (P2)"
         assert there <= {key for key, item in oracle.open.items() if item.due > now}, "a hold stays (P7)"
@@ -612,7 +649,7 @@ class World:
             return await self.provide(record)
 
         def failed(error: BaseException) -> None:
-            charge.failed(isinstance(error, ProviderRefused))
+            charge.failed(isinstance(error, ProviderRefused), sent=int(record.sent))
 
         try:
             await client.guard.async_shell.send(charge, proceed, charge.observe, failed)
@@ -636,18 +673,22 @@ class World:
             cap = charge.bounds.cap if charge.bounds.cap is not None else charge.call.max_output or 1
             tokens = self.random.randint(0, cap)
             usage = {"input_tokens": self.random.randint(1, 8), "output_tokens": tokens}
+            record.tokens = sum(usage.values())
+            if self.units:
+                assert record.tokens <= charge.held.units["tokens"], "a call used more than was held for it (P1)"
             record.bill = usage["input_tokens"] * INPUT + tokens * OUTPUT
             assert record.bill <= charge.held.amount, "a call cost more than was held for it (P1)"
         record.due = record.bill, charge.held.amount  # until the answer is heard
+        record.used = record.tokens, charge.held.units.get("tokens", 0)
         assert self.unbooked(client) <= ALLOWANCE, "more was spent than the allowance (P10)"
         slow = self.happens("slow")
         await self.sleep(client, self.random.uniform(TTL_MS, 3 * TTL_MS) if slow else self.random.uniform(10, 4000))
         if refused:
-            record.due = None
+            record.due, record.used = (0, 0) if self.units else None, (0, 0)  # a request, and nothing else
             raise ProviderRefused
         if unheard:
             raise ConnectionLost
-        record.due = record.bill, record.bill
+        record.due, record.used = (record.bill, record.bill), (record.tokens, record.tokens)
         return Answer(model=MODEL, usage=usage)
 
     def unbooked(self, client: Client) -> int:
@@ -773,6 +814,8 @@ class World:
         books = {entry.hold_id: entry.cost for entry in self.store.entries()}
         for key, cost in self.acked.items():
             assert books.get(key) == cost, "an acknowledged settlement is missing (P4)"
+        if self.units:
+            self.audit_units()
         unpaid = 0
         for key, record in self.records.items():
             if record.over and record.due is None:
@@ -783,18 +826,29 @@ class World:
                 unpaid += record.bill
             assert books.get(key, record.bill) >= record.bill, "a call is on the books below its cost"
         assert sum(books.values()) + unpaid >= sum(record.bill for record in self.records.values())
-        for day, billed in self.billed_by_day().items():
-            assert billed <= self.day, f"more was spent on {day} than its limit (P1)"
+        for account, billed in self.billed_by_day().items():
+            assert billed <= (account.limit or 0), f"more was spent on {account.key} than its limit (P1)"
         self.audit_holds()
         self.audit_allowances()
 
-    def billed_by_day(self) -> Counter[str]:
-        """What leases paid for, but for calls that nobody lived to settle."""
-        billed: Counter[str] = Counter()
+    def audit_units(self) -> None:
+        """What is on the books of each call beside dollars."""
+        units = {entry.hold_id: entry.amounts() for entry in self.store.entries()}
         for key, record in self.records.items():
+            if record.over and record.due is not None:
+                assert key in units, "a call is not on the books (P4)"
+                tokens, requests = units[key]["tokens"], units[key]["requests"]
+                assert record.used[0] <= tokens <= record.used[1], "a call is not booked at its tokens (P5)"
+                assert requests == 1, "a call that was sent once is not one request (P5)"
+
+    def billed_by_day(self) -> Counter[Account]:
+        """What leases paid for, but for calls that nobody lived to settle."""
+        billed: Counter[Account] = Counter()
+        for key, record in self.records.items():
+            used = {"dollars": record.bill, "tokens": record.tokens, "requests": 1}
             for account in record.charge.plan.cover.leased:
                 if record.sent and not record.spared and (record.over or key in self.oracle.entries):
-                    billed[account.key] += record.bill
+                    billed[account] += used[account.unit]
         return billed
 
     def audit_holds(self) -> None:
@@ -815,7 +869,8 @@ class World:
             self.compare_balances([key], now)
             room = 10**9
             spent = self.oracle.settled[key] + self.oracle.charged(key, now)[0]
-            last = Hold(new_id(), (Account(key, limit=spent + room),), room)
+            rest = {"tokens": Wanted(room), "requests": Wanted(room)}
+            last = Hold(new_id(), (Account(key, limit=spent + room),), room, units=rest)
             assert isinstance(self.store.reserve(last), Admitted), "what came back cannot be used (P7)"
 
     def audit_allowances(self) -> None:

@@ -191,7 +191,7 @@ def _entry(entry: Entry) -> EntryShown:
         model=entry.model,
         tags=dict(entry.tags),
         usage=dict(entry.usage),
-        units={str(unit): amount for unit, amount in entry.units.items()},
+        units={str(unit): used for unit, used in entry.units.items()},
         flags=sorted(entry.flags),
         accounts=list(entry.accounts),
     )
