@@ -38,7 +38,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from ..errors import AmountError, ConfigError, StoreError
+from ..errors import AmountError, StoreError
 from ..ledger import (
     Account,
     Balance,
@@ -52,7 +52,6 @@ from ..ledger import (
     Wanted,
     grant,
     show_amount,
-    unit_of,
 )
 from ..money import MAX_AMOUNT, Nano, format_nano
 
@@ -123,12 +122,6 @@ def require_sums(cost: Nano, settled: Iterable[Nano]) -> None:
         raise AmountError(f"a cost of {format_nano(cost)} cannot be booked: its budget has taken all that it can count")
 
 
-def require_amount(amount: Nano, what: str) -> None:
-    """Raise `StoreError` for an amount that cannot be booked."""
-    if not 0 <= amount <= MAX_AMOUNT:
-        raise absurd(amount, what)
-
-
 def require_hold(hold: Hold) -> None:
     """Raise `AmountError` if an amount, in dollars or a unit of its accounts, is not said or cannot be booked."""
     if not 0 <= hold.amount <= MAX_AMOUNT:
@@ -158,13 +151,6 @@ def require_costs(entries: Iterable[Entry]) -> None:
     """`require_entry` for each of these."""
     for entry in entries:
         require_entry(entry)
-
-
-def dollars_only(holds: Iterable[Hold], keys: Iterable[str] = ()) -> None:
-    """For a store that counts dollars only as yet: raise `ConfigError` for an account in another unit."""
-    for unit in [account.unit for hold in holds for account in hold.accounts] + [unit_of(key) for key in keys]:
-        if unit != "dollars":
-            raise ConfigError(f"this store counts dollars only as yet: for a budget in {unit} use another store")
 
 
 def require_rows(accounts: Iterable[Carried], entries: Iterable[Entry]) -> None:
@@ -217,12 +203,6 @@ def granted(hold: Hold, standings: Iterable[Stand]) -> dict[Unit, int] | Refusal
         if room != amounts[unit]:
             amounts[unit] = min(amounts[unit], room)
     return amounts
-
-
-def admit(hold: Hold, sums: Sequence[Sums]) -> Nano | Refusal:
-    """The dollars that a hold may take, for a store that counts dollars only as yet; or the refusal."""
-    amounts = granted(hold, [(account, *sum_) for account, sum_ in zip(hold.accounts, sums, strict=True)])
-    return amounts if isinstance(amounts, Refusal) else amounts["dollars"]
 
 
 def final_flags(entry: Entry, late: bool) -> frozenset[str]:

@@ -56,22 +56,16 @@ class TestBeforeMemory(HostedContract):
 
 
 class TestBeforeSQLite(HostedContract):
-    units = False
-
     def store_url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/budgets.db?{PATIENT}"
 
 
 class TestBeforePostgres(HostedContract):
-    units = False
-
     def store_url(self, tmp_path: Path) -> str:
         return f"{servers.running('postgres')}?{PATIENT}"
 
 
 class TestBeforeValkey(HostedContract):
-    units = False
-
     def store_url(self, tmp_path: Path) -> str:
         return f"{servers.running('valkey')}?{PATIENT}"
 

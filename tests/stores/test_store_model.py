@@ -41,9 +41,7 @@ class OnRedis(OnValkey):
 
 
 class OnPostgres(OnValkey):
-    units = False
     server = "postgres"
-    units = True
 
 
 for machine in (OnTokens, OnRequests, OnSQLite, OnValkey, OnRedis, OnPostgres):

@@ -112,7 +112,7 @@ class Stores(RuleBasedStateMachine):
     """One ledger kept twice."""
 
     units = True
-    """False for a store that counts dollars only as yet."""
+    """Whether accounts in other units are tried, too."""
 
     def make(self) -> Store:
         raise NotImplementedError

@@ -36,9 +36,6 @@ def balance(store: Store, key: str = ACCOUNT.key) -> tuple[int, int]:
 class StoreTests:
     """The store under test, as every part of the contract has it."""
 
-    units = True
-    """False for a store that counts dollars only as yet, and refuses accounts in other units."""
-
     def make_store(self, clock: StoppedClock) -> Store:
         """An empty store that reads this clock."""
         raise NotImplementedError("return an empty store with this clock")
