@@ -30,6 +30,8 @@ from ..money import DOLLAR, Money, Nano, parse_dollars
 _DAYS = {"daily": 1, "weekly": 7, "monthly": 28, "yearly": 365}
 _PERIODS = {days: name for name, days in _DAYS.items()}
 _DAY_MS = 86_400_000
+_EXACT_DIGITS = 12
+"""Of a sum of floats in dollars, up to $1,000: as far as that, it is what was added."""
 
 
 class UserDict(Mapping[str, dict[str, Any]]):
@@ -206,10 +208,15 @@ def _model_cost(raw: Mapping[str, Any], where: str) -> Mapping[str, Nano]:
     models = raw.get("model_cost") or {}
     if not isinstance(models, dict):
         raise ConfigError(f"{where}: model_cost={models!r}: an object of models is needed")
-    costs = {model: parse_dollars(cost, name=f"{where}: model_cost[{model!r}]") for model, cost in models.items()}
-    total = parse_dollars(raw.get("current_cost", 0), name=f"{where}: current_cost")
+    costs = {model: _sum_of_floats(cost, f"{where}: model_cost[{model!r}]") for model, cost in models.items()}
+    total = _sum_of_floats(raw.get("current_cost", 0), f"{where}: current_cost")
     missing = total - sum(costs.values())
     return {**costs, "(imported)": missing} if missing > 1 else costs  # 1: a sum of floats, rounded up
+
+
+def _sum_of_floats(cost: object, name: str) -> Nano:
+    """What LiteLLM's client added up, without what floats add to it: 0.01 six times is 0.060000000000000005."""
+    return parse_dollars(round(cost, _EXACT_DIGITS) if type(cost) is float else cost, name=name)
 
 
 def _bookings(own: UserBudget, model: str, record: Record) -> Callable[[Nano], str]:

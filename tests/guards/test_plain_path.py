@@ -18,6 +18,7 @@ import pytest
 
 import budgetguard
 from budgetguard.errors import BudgetExceededError
+from budgetguard.sdks.exchange import charging
 from tests.support.plain_calls import guarded, sync_client
 
 PACKAGE = str(Path(budgetguard.__file__).parent)
@@ -51,6 +52,7 @@ def entered(call: Callable[[], Any]) -> set[str]:
 def test_a_plain_call_enters_few_functions(stated, most):
     """One that is new, however small, is paid for by every call: have it do without, or take another one out."""
     client = sync_client()
+    charging.set(None)  # of what calls left that were interrupted, elsewhere
 
     def ask() -> Any:
         return client.chat.completions.create(

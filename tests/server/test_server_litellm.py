@@ -178,6 +178,17 @@ def test_a_write_that_was_half_done_is_completed_by_the_next(server: Hosted, mon
     assert spent(server) == 0.75
 
 
+def test_what_floats_add_to_a_sum_is_not_booked(server: Hosted) -> None:
+    """Six cents, added up one by one, are 0.060000000000000005 dollars; a tenth of a nano-dollar more is one more."""
+    added = sum([0.01] * 6)
+    assert added > 0.06
+    write(server, {"ann": {**RECORD, "current_cost": added, "model_cost": {"gpt-4o-mini": added}}})
+    assert spent(server) == 0.06
+    write(server, {"bob": {**RECORD, "current_cost": 0.0600000001, "model_cost": {"gpt-4o-mini": 0.0600000001}}})
+    write(server, {"eve": {**RECORD, "current_cost": 0.0600000011, "model_cost": {"gpt-4o-mini": 0.0600000011}}})
+    assert [spent(server, name) for name in ("bob", "eve")] == [0.060000001, 0.060000002]
+
+
 def test_many_writers_at_once_lose_nothing(server: Hosted) -> None:
     """Each with a copy of its own."""
     write(server, {"ann": dict(RECORD), "bob": dict(RECORD)})

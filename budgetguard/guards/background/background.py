@@ -185,7 +185,7 @@ def _charge_text(charge: Charge) -> str:
         "host": asked.host.name,
         "model": charge.call.model,
         "amount": charge.held.amount,
-        "units": charge.held.units,
+        "units": dict(charge.held.units),
         "accounts": [account.key for account in charge.plan.cover.accounts],
         "held": hold is not None,
         "ttl_ms": None if hold is None else hold.ttl_ms,
