@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 UV := .venv/bin/uv
 RUN := .venv/bin/python
 export UV_LINK_MODE ?= copy
+# Tests start hundreds of processes: without their bytecode, each would compile whole SDKs anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup demo demo-llm serve load fuzz test test-sdk-suite check format bench contention shapes soak clean
 
@@ -55,7 +57,7 @@ load: setup
 	touch $@
 
 test: setup .cache/litellm-hosted/ready
-	$(RUN) -m pytest -n 2
+	$(RUN) -m pytest -n 3
 	$(RUN) tests/run_sdk_versions.py
 
 test-sdk-suite: setup

@@ -35,7 +35,7 @@ def main() -> int:
         wanted = [f"openai=={version}", "-e", f"{ROOT}[redis,postgres]", *NEEDED]  # conftest.py knows all stores
         subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *wanted], check=True)
         tests = [str(ROOT / "tests/sdks" / name) for name in TESTS]
-        options = ["-n", "2", "-p", "no:cacheprovider", "--tb=short"]
+        options = ["-n", "3", "-p", "no:cacheprovider", "--tb=short"]
         done = subprocess.run(
             [python, "-m", "pytest", *options, *tests], cwd=ROOT, capture_output=True, text=True, check=False
         )
