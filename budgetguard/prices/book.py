@@ -273,7 +273,7 @@ class PriceBook:
         regional = _REGIONAL.match(host)
         if regional:
             return f"openai/{regional[1]}"
-        return pricelist.provider_at(self._list(), f"https://{host}{path}")
+        return pricelist.provider_at(self._list(), host, path)
 
     def _quote(self, provider: str | None, model: str, tier: str | None, now_ms: int, *, sure: bool) -> Quote:
         found = self._find(provider, model)

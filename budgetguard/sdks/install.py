@@ -11,15 +11,18 @@ from typing import Any
 
 from ..config import configured_guard
 from ..guards.guard import Guard
-from . import stainless, websockets
+from . import websockets
 from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
+from .stainless.hooks import HOOKS
+from .stainless.packages import CLIENTS, is_client
 
 __all__ = ["default_guard", "guard_client", "install", "patch", "unpatch"]
 
 
 def patch(manager: Manages | Guard | None = None) -> None:
     """
-    Guard every client of the SDKs in this process, whenever it was made: OpenAI's and Anthropic's.
+    Guard every client of the SDKs in this process, whenever it was made: those of openai, anthropic, groq, together,
+    cerebras, fireworks, perplexity and sambanova.
 
     `manager`, if given, becomes the process's default: its budgets hold wherever no other manager is entered.
     Without one, a store named in `budgetguard.toml` or `BUDGETGUARD_STORE` makes the default. Calling it again
@@ -45,8 +48,8 @@ def guard_client(client: Any, manager: Manages | Guard | None = None) -> Any:
 
     Returns the client. Raises `TypeError` for what is no client of an SDK that is known here.
     """
-    if not stainless.is_client(client):
-        raise TypeError(f"guard(client): {stainless.CLIENTS} client is needed, not {type(client).__name__}")
+    if not is_client(client):
+        raise TypeError(f"guard(client): {CLIENTS} client is needed, not {type(client).__name__}")
     install()
     mark(client, (None if manager is None else guard_in(manager),))
     return client
@@ -57,5 +60,5 @@ def install() -> None:
     hook(_HOOKS)
 
 
-_HOOKS = {**stainless.HOOKS, **websockets.HOOKS}
+_HOOKS = {**HOOKS, **websockets.HOOKS}
 """What is patched in which module."""

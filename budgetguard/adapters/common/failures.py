@@ -1,8 +1,8 @@
 """
 What an exception says of a call that failed: whether anything was sent, and whether it can have been billed.
 
-It is read by names and frames, not by classes, so that nothing is imported and both HTTP stacks (httpx and httpx2) are
-understood.
+It is read by names and frames, not by classes, so that nothing is imported and every HTTP stack (httpx, httpx2, and
+aiohttp beneath them) is understood.
 """
 
 from __future__ import annotations
@@ -25,6 +25,22 @@ _NEVER_SENT: Final = frozenset(
     }
 )
 """Errors of httpx, httpx2 and sockets for a connection that was never made."""
+
+_NEVER_CONNECTED: Final = frozenset(
+    {
+        "ClientConnectorError",
+        "ClientConnectorCertificateError",
+        "ClientConnectorDNSError",
+        "ClientConnectorSSLError",
+        "ClientHttpProxyError",
+        "ClientProxyConnectionError",
+        "ConnectionTimeoutError",
+        "InvalidUrlClientError",
+        "NonHttpUrlClientError",
+        "UnixClientConnectorError",
+    }
+)
+"""The same of aiohttp, beneath httpx: as a transport it makes a `ConnectTimeout` of a server that hung up, too."""
 
 _BEFORE_SENDING: Final = frozenset(
     {
@@ -74,7 +90,11 @@ def cannot_have_arrived(error: BaseException) -> bool:
 
 def never_sent(error: BaseException) -> bool:
     """Whether an error says that there was no connection to send anything on."""
-    return any(type(link).__name__ in _NEVER_SENT for link in _chain(error))
+    links = list(_chain(error))
+    below = [type(link).__name__ for link in links if type(link).__module__.startswith("aiohttp")]
+    if below:
+        return not _NEVER_CONNECTED.isdisjoint(below)
+    return any(type(link).__name__ in _NEVER_SENT for link in links)
 
 
 _STEPS: Final = frozenset({"request", "_request", "_attempt_request"})

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, time, timedelta
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..tariffs import BASE, PICO, Prices, PriceSteps
 
@@ -57,8 +57,13 @@ def source() -> Callable[[], DataSnapshot]:
     return get_snapshot
 
 
-def provider_at(snapshot: DataSnapshot, url: str) -> str | None:
-    """The id of the provider whose API this is, or `None`."""
+_RENAMED: Final = {"api.together.ai": "api.together.xyz"}
+"""Hosts that the list has under the name they had before (docs.together.ai, read 2026-11-29)."""
+
+
+def provider_at(snapshot: DataSnapshot, host: str, path: str) -> str | None:
+    """The id of the provider whose API is at a host, or `None`."""
+    url = f"https://{_RENAMED.get(host, host)}{path}"
     return next((provider.id for provider in snapshot.providers if re.match(provider.api_pattern, url)), None)
 
 

@@ -1,86 +1,53 @@
 """
-SDKs that Stainless generates: a row each.
+What is patched in the SDKs that Stainless generates.
 
 Every call of such an SDK, by an old client or a new one, sync or async, plain, raw, parsed or streamed, passes
 `SyncAPIClient.request` or `AsyncAPIClient.request` once, with all of its retries inside. Wrapping these two, the method
-that sends one attempt, and the decoding of streams, sees everything but WebSockets (`websockets.py`).
-
-Signatures are the same in openai 1.0 to 3.57 and anthropic 0.20 to 2.14.
+that sends one attempt, and the decoding of streams, sees everything but WebSockets (`websockets.py`). Packages without
+such a method send in the middle of `request`, by `httpx.Client.send`: that is wrapped, then.
 """
 
 from __future__ import annotations
 
-import copy
-import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeGuard
 
-from ..adapters.anthropic import DIALECT as ANTHROPIC
-from ..adapters.common.failures import cannot_have_arrived
-from ..adapters.openai import DIALECT as OPENAI
-from ..calls import NOTHING, Dialect, Endpoint
-from ..guards.admission import NO_BOUNDS
-from ..guards.guard import Guard
-from ..guards.scope import current
-from ..prices.hosts import host_of
-from .asides import after, before, is_aside
-from .exchange import Exchange, charging
-from .hooks import MARK, Patches, guard_of, unbound, wrap
-from .places import PLACE, Place, place_of
-from .streams import listen, listen_async
+from ...adapters.common.failures import cannot_have_arrived
+from ...guards.scope import current
+from ...prices.hosts import host_of
+from ..asides import after, before, is_aside
+from ..exchange import Exchange, charging
+from ..hooks import MARK, Patches, guard_of, unbound, wrap
+from ..streams import listen, listen_async
+from .calls import GeneratedCall
+from .packages import PACKAGES, Package
 
 log = logging.getLogger("budgetguard")
 
-
-class Package(NamedTuple):
-    """One SDK."""
-
-    name: str
-    """As it is imported."""
-    dialect: Dialect
-    """The API that it speaks."""
-    clients: str
-    """Its clients, as an error names them."""
-    attempt: str
-    """The method of its clients that sends one attempt, and returns the response, or that and more."""
-    prepare: str | None = None
-    """The method by which they ready the options of a call once, in the versions that have it."""
-
-
-PACKAGES: Final = (
-    Package("openai", OPENAI, "an OpenAI or AsyncOpenAI", "_send_request"),
-    Package("anthropic", ANTHROPIC, "an Anthropic or AsyncAnthropic", "_attempt_request", "_copy_and_prepare"),
-)
-
-CLIENTS: Final = ", ".join(sorted(package.clients for package in PACKAGES))
-"""All that can be guarded, as an error names them."""
-
-_BASES: Final = frozenset(f"{package.name}._base_client" for package in PACKAGES)
-
-_RAW_HEADER = "X-Stainless-Raw-Response"
-_STREAMED = "stream"
+_by_http: set[str] = set()
+"""The packages whose attempts are seen where httpx sends them."""
 
 _KEPT_PATHS = 500
 _uncounted: set[str] = set()
 """Paths of which it was said that nobody counts what they cost."""
 
 
-def is_client(client: Any) -> bool:
-    """Whether something is a client of one of these SDKs."""
-    return any(base.__name__ == "BaseClient" and base.__module__ in _BASES for base in type(client).__mro__)
-
-
 def _install(package: Package, base_client: ModuleType) -> None:
     streaming = sys.modules[f"{package.name}._streaming"]  # which the clients' module imports itself
     wrap(base_client.SyncAPIClient, "request", partial(_request, package))
     wrap(base_client.AsyncAPIClient, "request", partial(_request_async, package))
-    if package.attempt in vars(base_client.SyncAPIClient):  # else a call is judged by its last attempt alone
+    if package.attempt is not None and package.attempt in vars(base_client.SyncAPIClient):
         wrap(base_client.SyncAPIClient, package.attempt, _attempt)
         wrap(base_client.AsyncAPIClient, package.attempt, _attempt_async)
+    else:
+        http = base_client.httpx
+        wrap(http.Client, "send", _sent)
+        wrap(http.AsyncClient, "send", _sent_async)
+        _by_http.add(package.name)
     wrap(streaming.Stream, "__stream__", _stream)
     wrap(streaming.AsyncStream, "__stream__", _stream_async)
 
@@ -89,109 +56,6 @@ HOOKS: Final[Mapping[str, Callable[[ModuleType], None]]] = {
     f"{package.name}._base_client": partial(_install, package) for package in PACKAGES
 }
 """What is patched in which module."""
-
-
-class GeneratedCall(Exchange):
-    """One call of a client's `request`: its arguments, read once. The caller's own objects stay as they are."""
-
-    def __init__(
-        self,
-        package: Package,
-        wrapped: Callable[..., Any],
-        client: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        *,
-        guard: Guard,
-        endpoint: Endpoint,
-        is_async: bool,
-    ) -> None:
-        self.dialect = package.dialect
-        self.wrapped = wrapped
-        """The SDK's own function."""
-        self.client = client
-        self.guard = guard
-        self.endpoint = endpoint
-        self.is_async = is_async
-        self.args = args
-        self.kwargs = kwargs
-        self.given = options = args[1] if len(args) > 1 else kwargs["options"]
-        """The SDK's options of the call: method, path, body, headers."""
-        self.form = options.files
-        body = options.json_data
-        if type(body) is not dict or options.extra_json:
-            body = body_of(options)
-        self.body, self.unreadable = ({}, True) if body is None else (body, False)
-        place: Place | None = client.__dict__.get(PLACE)
-        if place is None or place.url is not client.base_url or place.query != client._custom_query:
-            place = place_of(client)
-        self.place = place
-
-    @property
-    def at_home(self) -> bool:
-        """Whether its client may have answered by itself: anthropic's have `middleware=`."""
-        return bool(self.client.__dict__.get("_middleware"))
-
-    @property
-    def _raw(self) -> Any:
-        headers = self.given.headers
-        return headers.get(_RAW_HEADER) if headers else None
-
-    @property
-    def unread(self) -> bool:
-        """Whether the reply comes back with its body unread. Read from the request: every reply can be iterated."""
-        return bool(self.kwargs.get("stream")) or self._raw == _STREAMED
-
-    @property
-    def decoded(self) -> bool:
-        """Whether the SDK decodes its stream."""
-        return bool(self._raw != _STREAMED)
-
-    @property
-    def path(self) -> str:
-        """What it asks for."""
-        return str(self.given.url)
-
-    @property
-    def headers(self) -> Mapping[str, Any]:
-        """Those that it states, or its client does."""
-        return {**self.client.__dict__.get("_custom_headers", NOTHING), **(self.given.headers or NOTHING)}
-
-    def take(self, options: Any) -> None:
-        """Take other options for the caller's: those that the SDK would make of them."""
-        self.given = options
-        body = body_of(options)
-        self.body, self.unreadable = ({}, True) if body is None else (body, False)
-        if len(self.args) > 1:
-            self.args = (self.args[0], options, *self.args[2:])
-        else:
-            self.kwargs = {**self.kwargs, "options": options}
-
-    def proceed(self) -> Any:
-        """Send it with `changes`, and a parser that shows the reply before; the caller's arguments stay as they are."""
-        options, charge = self.given, self.charge
-        assert charge is not None
-        changed = self.changes() if charge.bounds is not NO_BOUNDS or self.ask_usage else NOTHING
-        parse = options.post_parser
-        shows = callable(parse) and self._raw is None and not self.unread
-        if changed or shows:
-            options = copy.copy(options)
-        self.carried = options
-        if options is self.given:
-            return self.wrapped(*self.args, **self.kwargs)
-        if shows:
-            options.post_parser = partial(_shown, parse, self.observe)
-        if changed:
-            _change(options, self.body, changed)
-        if len(self.args) > 1:
-            return self.wrapped(self.args[0], options, *self.args[2:], **self.kwargs)
-        return self.wrapped(*self.args, **{**self.kwargs, "options": options})
-
-
-def _shown(parse: Callable[[Any], Any], show: Callable[[Any], None], reply: Any) -> Any:
-    """The SDK's parser, with the reply observed before: one that it refuses was billed as well."""
-    show(reply)
-    return parse(reply)
 
 
 def _request(package: Package, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -304,6 +168,31 @@ async def _attempt_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) ->
     return response
 
 
+def _sent(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    """`_attempt` at httpx's own client, for the call of an SDK that sends by it."""
+    request = charging.get()
+    if not _sends_by(request, instance):
+        return wrapped(*args, **kwargs)
+    return _attempt(wrapped, request.client, args, kwargs)
+
+
+async def _sent_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    """`_attempt` at httpx's own client, for the call of an SDK that sends by it."""
+    request = charging.get()
+    if not _sends_by(request, instance):
+        return await wrapped(*args, **kwargs)
+    return await _attempt_async(wrapped, request.client, args, kwargs)
+
+
+def _sends_by(request: Exchange | None, client: Any) -> TypeGuard[GeneratedCall]:
+    """Whether what a client of httpx sends is an attempt of the call that is on its way here."""
+    return (
+        type(request) is GeneratedCall
+        and request.package.name in _by_http
+        and request.client.__dict__.get("_client") is client
+    )
+
+
 def _begin(
     package: Package, wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_async: bool
 ) -> GeneratedCall | None:
@@ -316,6 +205,8 @@ def _begin(
         return None
     options = args[1] if len(args) > 1 else kwargs["options"]
     endpoint = package.dialect.find(options.method, options.url)
+    if endpoint is None and package.beside is not None:
+        endpoint = package.beside.find(options.method, options.url)
     if endpoint is None:
         if package.dialect.may_cost(options.method, options.url):
             _say_uncounted(options.url)
@@ -352,36 +243,3 @@ def _stream_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     if instance is None:
         return unbound(_stream_async, wrapped, args, kwargs)
     return listen_async(wrapped(*args, **kwargs), instance.response)
-
-
-def body_of(options: Any) -> Mapping[str, Any] | None:
-    """The JSON that will be sent, as the SDK merges it; `None` for a body that is no JSON object, or not read yet."""
-    data, extra = options.json_data, options.extra_json
-    if type(data) is dict and not extra:
-        return data
-    if isinstance(data, Mapping):
-        if not extra:
-            return data
-        return {name: value for name, value in {**data, **extra}.items() if type(value).__name__ != "Omit"}
-    raw = data if data is not None else getattr(options, "content", None)
-    if raw is None:
-        return extra if isinstance(extra, Mapping) else {}
-    try:
-        parsed = json.loads(raw) if isinstance(raw, bytes | bytearray | str) else None
-    except (ValueError, RecursionError):
-        return None
-    return parsed if isinstance(parsed, dict) else None
-
-
-def _change(options: Any, body: Mapping[str, Any], changed: Mapping[str, Any]) -> None:
-    """Change fields of the JSON that will be sent, in a copy of the caller's options."""
-    if isinstance(options.json_data, Mapping):
-        options.json_data = {**options.json_data, **changed}
-        if options.extra_json:
-            options.extra_json = {name: value for name, value in options.extra_json.items() if name not in changed}
-    elif options.json_data is None and options.extra_json:
-        options.extra_json = {**options.extra_json, **changed}
-    else:
-        options.json_data = {**body, **changed}
-        if getattr(options, "content", None) is not None:
-            options.content = None
