@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from .holds import Admitted, Balance, Conflict, Ended, Entry, Hold, Millis, Refusal, Settled, Stale, Terms
@@ -134,6 +134,14 @@ class Store(Protocol):
         An entry keeps its time, flags and accounts; they are charged, without a limit being asked, and made if need
         be. One whose id has an entry changes nothing, unless that one was booked by an expired hold (it is flagged
         "expired"), which then gives way. An open hold of that id ends; a remembered end of one is forgotten.
+        """
+        ...
+
+    def namespaces(self) -> Mapping[str, int]:
+        """
+        The names of the namespaces that have anything on their books, in order, each with how many entries it has.
+
+        A store that is one namespace, in memory or behind somebody's key, tells of its own.
         """
         ...
 

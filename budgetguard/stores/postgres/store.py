@@ -9,7 +9,7 @@ power loses the calls in flight too.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import psycopg
@@ -302,6 +302,11 @@ class PostgresStore:
             pruned += rows
             if rows < PRUNE_ROWS:
                 return pruned
+
+    def namespaces(self) -> Mapping[str, int]:
+        """The names of those that have anything on their books, in order, each with how many entries it has."""
+        self._ready()
+        return reports.namespaces(self._ask)
 
     def migrate(self) -> list[str]:
         """Make or change the tables and functions, as a user who may; what was applied."""

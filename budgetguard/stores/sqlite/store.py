@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from urllib.parse import unquote, urlsplit
 
@@ -225,6 +225,10 @@ class SQLiteStore:
         """Put these rows on the books as they are, in one transaction."""
         require_rows(accounts, entries)
         self._combiner.submit(load, (terms, accounts, entries), durable=True, timeout_s=READ_S)
+
+    def namespaces(self) -> Mapping[str, int]:
+        """The names of those that have anything on their books, in order, each with how many entries it has."""
+        return reports.namespaces(self._file)
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
