@@ -561,7 +561,7 @@ def test_a_program_that_could_mean_several_projects_is_told(ask, set_budget, cap
 
     [said] = [record.getMessage() for record in caplog.records if "none of them is named" in record.getMessage()]
     assert "sqlite:////" in said
-    assert "lab (0 entries), shop (0 entries)" in said
+    assert "the projects 'lab', 'shop'" in said
     assert "calls count in project 'default'" in said
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..config import Config, load_config
-from ..config.projects import open_project, which_there_are
+from ..config.projects import open_project
 from ..errors import ConfigError, StoreError
 from ..stores import file_of, projects_in, shown
 
@@ -46,7 +46,7 @@ def project(store: str | None, name: str | None, *, new: bool = False) -> Iterat
         if books.namespace != config.project:
             _say(f"project {books.namespace!r}, the only one in {where}; --project names another")
         elif new and "project" not in config.where and (others := _others(books)):
-            told = f"--project is missing: {where} has {which_there_are(others)}"
+            told = f"--project is missing: {where} has {', '.join(map(repr, others))}"
             raise ConfigError(f"{told}; name one, or --project {config.project} to begin that")
         manager = BudgetManager(books.namespace, store=books)
         try:
@@ -83,16 +83,17 @@ def say_where(manager: BudgetManager, store: str | None) -> None:
     """Say on stderr of which project and store it is that there is nothing, and which others are there."""
     where, own, others = shown(load_config(store=store).url), manager.project_name, _others(manager.store)
     told = f"this is project {own!r} of {where}"
-    _say(f"{told}; it has {which_there_are(others)}: --project names one" if others else told)
+    _say(f"{told}; it has {', '.join(map(repr, others))}: --project names one" if others else told)
 
 
-def _others(store: Store) -> dict[str, int]:
+def _others(store: Store) -> list[str]:
     """The other projects that are there; none, if this one has anything, or if the store cannot tell."""
+    if next(store.all_terms(), None) is not None or next(store.accounts(), None) is not None:
+        return []  # a server is not searched for nothing
     try:
-        found = projects_in(store)
+        return [name for name in projects_in(store) if name != store.namespace]
     except StoreError:  # a user who may not list keys: it is no reason to fail
-        return {}
-    return {} if store.namespace in found else found
+        return []
 
 
 def _say(text: str) -> None:

@@ -31,11 +31,4 @@ def open_project(
     if config.project in projects or len(projects) != 1:
         return store
     store.close()
-    return open_store(where, namespace=next(iter(projects)), clock=clock, headers=sent)
-
-
-def which_there_are(projects: Mapping[str, int]) -> str:
-    """Projects for people: "lab (1 entry), shop (12 entries)"."""
-    return ", ".join(
-        f"{name} ({entries:,} {'entry' if entries == 1 else 'entries'})" for name, entries in projects.items()
-    )
+    return open_store(where, namespace=projects[0], clock=clock, headers=sent)

@@ -18,7 +18,7 @@ from ..ledger import Store
 from ..stores import file_of, projects_in, shown
 from . import Config
 from .file import beside, here
-from .projects import open_project, which_there_are
+from .projects import open_project
 
 log = logging.getLogger("budgetguard")
 
@@ -66,6 +66,6 @@ class Unmanaged:
                 "%s has the projects %s, and none of them is named: calls count in project %r, where no budget of "
                 "theirs holds; name one as `project` in budgetguard.toml, or by BUDGETGUARD_PROJECT",
                 shown(self._url),
-                which_there_are(projects),
+                ", ".join(map(repr, projects)),
                 store.namespace,
             )

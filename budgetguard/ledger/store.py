@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from .holds import Admitted, Balance, Conflict, Ended, Entry, Hold, Millis, Refusal, Settled, Stale, Terms
@@ -137,9 +137,9 @@ class Store(Protocol):
         """
         ...
 
-    def namespaces(self) -> Mapping[str, int]:
+    def namespaces(self) -> list[str]:
         """
-        The names of the namespaces that have anything on their books, in order, each with how many entries it has.
+        The names of the namespaces that have anything on their books, in order.
 
         A store that is one namespace, in memory or behind somebody's key, tells of its own.
         """

@@ -199,8 +199,8 @@ class HostedStore:
         """Delete entries and accounts whose period ended before a time; how many entries went."""
         return self._do(lambda store: store.prune(before_ms))
 
-    def namespaces(self) -> Mapping[str, int]:
-        """Its own, if it has anything on its books, and how many entries that has."""
+    def namespaces(self) -> list[str]:
+        """Its own, if it has anything on its books."""
         return self._do(lambda store: store.namespaces())
 
     def close(self) -> None:

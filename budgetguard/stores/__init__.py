@@ -136,9 +136,9 @@ def file_of(url: str) -> str | None:
     return None if parts is None else unquote(parts.path).removeprefix("/")
 
 
-def projects_in(store: Store) -> dict[str, int]:
-    """The projects that have anything on their books, in order, each with how many entries it has."""
-    return {name: entries for name, entries in store.namespaces().items() if not name.startswith(RESERVED)}
+def projects_in(store: Store) -> list[str]:
+    """The projects that have anything on their books, in order."""
+    return [name for name in store.namespaces() if not name.startswith(RESERVED)]
 
 
 def _on_client(client: Any, namespace: str, clock: Clock | None) -> Store:

@@ -223,11 +223,10 @@ class HttpStore:
         """Delete entries and accounts whose period ended before a time; how many entries went."""
         return self._ask("ledger/prune", {"before_ms": before_ms}, READ_S, lambda said: int(said["pruned"]))
 
-    def namespaces(self) -> Mapping[str, int]:
-        """Its own, if it has anything on its books, and how many entries that has: a key opens one project."""
-        entries = sum(total.calls for total in self.totals([]))
-        there = entries or next(self.all_terms(), None) or next(self.accounts(), None)
-        return {self.namespace: entries} if there else {}
+    def namespaces(self) -> list[str]:
+        """Its own, if it has anything on its books: a key opens one project."""
+        reads = (self.all_terms, self.accounts, lambda: self.entries(Query(limit=1)))
+        return [self.namespace] if any(next(read(), None) is not None for read in reads) else []
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""

@@ -7,7 +7,7 @@ It is the executable specification: every other store answers as this one does.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heappush
 
 from ...concurrency.locks import mutex
@@ -281,11 +281,10 @@ class MemoryStore:
                 self._books.add_up()
                 raise
 
-    def namespaces(self) -> Mapping[str, int]:
-        """Its own, if it has anything on its books, and how many entries that has."""
+    def namespaces(self) -> list[str]:
+        """Its own, if it has anything on its books."""
         with self._lock:
-            entries = len(self._books.entries)
-            return {self.namespace: entries} if entries or self._terms or self._books.accounts else {}
+            return [self.namespace] if self._terms or self._books.accounts or self._books.entries else []
 
     def close(self) -> None:
         """Nothing to close: what is in memory stays."""

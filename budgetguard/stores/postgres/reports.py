@@ -102,12 +102,11 @@ def all_terms(ask: Select, ns: int, prefix: str, after: str | None) -> Iterator[
         yield Terms(from_raw(key), version, from_raw(body))
 
 
-def namespaces(ask: Select) -> dict[str, int]:
+def namespaces(ask: Select) -> list[str]:
     """See `Store.namespaces`."""
     there = [f"EXISTS (SELECT FROM budgetguard.{table} WHERE ns = n.ns)" for table in ("terms", "accounts", "entries")]
-    select = "SELECT name, (SELECT count(*) FROM budgetguard.entries AS e WHERE e.ns = n.ns)"
-    rows = ask(f"{select} FROM budgetguard.namespaces AS n WHERE {' OR '.join(there)} ORDER BY name", ())
-    return {from_raw(name): entries for name, entries in rows}
+    rows = ask(f"SELECT name FROM budgetguard.namespaces AS n WHERE {' OR '.join(there)} ORDER BY name", ())
+    return [from_raw(name) for (name,) in rows]
 
 
 def find_terms(ask: Select, ns: int, keys: Sequence[str]) -> list[Terms]:

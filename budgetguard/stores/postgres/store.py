@@ -9,7 +9,7 @@ power loses the calls in flight too.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import psycopg
@@ -303,8 +303,8 @@ class PostgresStore:
             if rows < PRUNE_ROWS:
                 return pruned
 
-    def namespaces(self) -> Mapping[str, int]:
-        """The names of those that have anything on their books, in order, each with how many entries it has."""
+    def namespaces(self) -> list[str]:
+        """The names of those that have anything on their books, in order."""
         self._ready()
         return reports.namespaces(self._ask)
 

@@ -73,15 +73,14 @@ def all_terms(read: Read, prefix: str, after: str | None) -> Iterator[Terms]:
             yield terms
 
 
-def namespaces(client: Any) -> dict[str, int]:
+def namespaces(client: Any) -> list[str]:
     """See `Store.namespaces`: their accounts, terms and entries are each listed under one key."""
     tags = set()
     for key in client.scan_iter(match=b"budgetguard:{*}:[ekt]", count=PAGE):
         tag, _, rest = key.removeprefix(b"budgetguard:{").partition(b"}:")
         if len(rest) == 1:  # not a key that ends as these do
             tags.add(tag)
-    found = [(namespace_of(tag), client.zcount(b"budgetguard:{" + tag + b"}:e", "-inf", "+inf")) for tag in tags]
-    return dict(sorted(found))
+    return sorted(map(namespace_of, tags))
 
 
 def holds(read: Read, now_ms: Millis) -> Iterator[OpenHold]:

@@ -12,7 +12,7 @@ answers than before: a replica that was promoted before it had heard of it, or o
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...concurrency.locks import mutex, take
@@ -238,8 +238,8 @@ class RedisStore:
         require_rows(accounts, entries)
         self._step(self._clients.change, "load", (self._now(), *load_args(terms, accounts, entries)))
 
-    def namespaces(self) -> Mapping[str, int]:
-        """The names of those that have anything on their books, in order, each with how many entries it has."""
+    def namespaces(self) -> list[str]:
+        """The names of those that have anything on their books, in order."""
         self._recognize(time.monotonic() + READ_S)
         return self._link.run(reports.namespaces, self._clients.read)
 

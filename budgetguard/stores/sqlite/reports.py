@@ -175,13 +175,12 @@ def check(file: SQLiteFile) -> list[Difference]:
     return found
 
 
-def namespaces(file: SQLiteFile) -> dict[str, int]:
+def namespaces(file: SQLiteFile) -> list[str]:
     """See `Store.namespaces`."""
     there = [f"EXISTS (SELECT 1 FROM {table} WHERE ns = n.id)" for table in ("terms", "accounts", "entries")]
-    entries = "(SELECT count(*) FROM entries WHERE ns = n.id)"
-    sql = f"SELECT name, {entries} FROM namespaces AS n WHERE {' OR '.join(there)} ORDER BY name"
+    sql = f"SELECT name FROM namespaces AS n WHERE {' OR '.join(there)} ORDER BY name"
     with file.read(file.reporter, others=True) as connection:
-        return {} if connection is None else dict(connection.execute(sql).fetchall())
+        return [] if connection is None else [name for (name,) in connection.execute(sql).fetchall()]
 
 
 def _keyed(file: SQLiteFile, table: str, columns: str, keys: KeyRange, now: Millis = 0) -> Iterator[tuple[Any, ...]]:

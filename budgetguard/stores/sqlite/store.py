@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from urllib.parse import unquote, urlsplit
 
@@ -226,8 +226,8 @@ class SQLiteStore:
         require_rows(accounts, entries)
         self._combiner.submit(load, (terms, accounts, entries), durable=True, timeout_s=READ_S)
 
-    def namespaces(self) -> Mapping[str, int]:
-        """The names of those that have anything on their books, in order, each with how many entries it has."""
+    def namespaces(self) -> list[str]:
+        """The names of those that have anything on their books, in order."""
         return reports.namespaces(self._file)
 
     def close(self) -> None:
