@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from types import TracebackType
+from types import EllipsisType, TracebackType
 from typing import Any, Self, get_args
 
 from .budgets.periods import Period
@@ -30,12 +30,13 @@ from .budgets.rules import (
     user_rule,
 )
 from .budgets.users import Users
-from .config import DEFAULT_STORE, load_config
+from .config import load_config
+from .config.projects import open_project
 from .errors import ConfigError, UnpricedModelError
 from .guards.guard import Guard
 from .guards.scope import Scope, current, leave
 from .guards.settings import Settings
-from .ledger import Clock, Enforce, OnExpire, Unit
+from .ledger import Clock, Enforce, OnExpire, Store, Unit
 from .litellm import records
 from .litellm.answers import read_answer
 from .money import DOLLAR, Money, Nano
@@ -50,10 +51,11 @@ class BudgetManager:
     """
     The budgets of one project's users.
 
-    * `project_name`: the namespace of the budgets in the store.
+    * `project_name`: the namespace of the budgets in the store; if left out, what `BUDGETGUARD_PROJECT` or
+      `budgetguard.toml` says, else the only one that a SQLite file has, else "default".
     * `store`: a URL (`sqlite:///budgets.db`, `postgresql://host/db`, `redis://host`; see `open_store`), an open store,
       or a ready psycopg pool or redis client; by default what `BUDGETGUARD_STORE` or `budgetguard.toml` says, else
-      `sqlite:///budgetguard.db`.
+      `sqlite:///budgetguard.db`, beside that file if there is one.
     * `budgets`: rules that hold beside the users' own budgets; by default those of `budgetguard.toml`.
     * `prices`: a `PriceBook` with prices of your own; by default what `budgetguard.toml` names.
     * `settings`: `Settings`, all of them; by default what the environment and `budgetguard.toml` say.
@@ -66,7 +68,7 @@ class BudgetManager:
 
     def __init__(
         self,
-        project_name: str,
+        project_name: str | EllipsisType = ...,
         client_type: str = "local",
         api_base: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -81,19 +83,22 @@ class BudgetManager:
             raise ConfigError(f"client_type={client_type!r}: use 'local', or 'hosted' with the server's api_base")
         if client_type != "local" and store is not None:
             raise ConfigError(f"client_type={client_type!r}, store: a hosted budget is at api_base; leave store out")
-        self.project_name = require_text(project_name, "project_name")
+        named = None if project_name is ... else require_text(project_name, "project_name")
+        config = load_config(project=named, store=store if isinstance(store, str) else None)
         self.client_type = client_type
-        config = load_config()
         rules = config.budgets if budgets is None else budgets
         book = config.price_book() if prices is None else prices
         sent = config.headers() if headers is None else headers
-        if client_type == "local":
-            where = config.store or DEFAULT_STORE if store is None else store
-            self.store = open_store(where, namespace=project_name, clock=clock, headers=sent)
-        else:
+        self.store: Store
+        if client_type != "local":
             from .litellm.hosted import open_hosted
 
-            self.store = open_hosted(api_base, project_name, sent, clock=clock)
+            self.store = open_hosted(api_base, config.project, sent, clock=clock)
+        elif store is None or isinstance(store, str):
+            self.store = open_project(config, clock=clock, headers=sent)
+        else:
+            self.store = open_store(store, namespace=config.project, clock=clock)
+        self.project_name = config.project if named is not None else self.store.namespace
         own = config.settings() if settings is None else settings
         self.guard = Guard(self.store, book, rules, clock=clock, settings=own)
         self.users = Users(self.store, self.guard.coverage, clock=clock)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -10,9 +12,15 @@ import pytest
 
 import budgetguard
 from budgetguard import Budget, BudgetManager, ConfigError, PriceBook, Settings
-from budgetguard.config import Config, configured_guard, forms, load_config, variable, variables
+from budgetguard.config import Config, load_config, unmanaged, variables
+from budgetguard.config.forms import forms, variable
+from budgetguard.config.unmanaged import Unmanaged
+from budgetguard.errors import BudgetExceededError, StoreError
 from budgetguard.sdks.install import default_guard
+from budgetguard.stores.sqlite.schema import APPLICATION_ID
 from tests.support import ROOT
+
+pytestmark = pytest.mark.usefixtures("here")
 
 FILE = """
 store = "sqlite:///budgets.db"
@@ -42,13 +50,6 @@ output = 10
 """
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """An empty working directory."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 @pytest.fixture
 def file(here):
     """A `budgetguard.toml` in the working directory, with its price file."""
@@ -68,6 +69,12 @@ def test_a_file_in_the_working_directory_is_read(file):
     config = load_config({})
 
     assert (config.store, config.project, config.prices) == ("sqlite:///budgets.db", "shop", Path("prices.toml"))
+    assert config.where == {
+        "store": "budgetguard.toml: store",
+        "project": "budgetguard.toml: project",
+        "prices": "budgetguard.toml: prices",
+        "budgets": "budgetguard.toml: [[budgets]]",
+    }
     assert config.budgets == (
         Budget("free", "0.20", "daily", per=("user",)),
         Budget(
@@ -92,6 +99,97 @@ def test_a_file_elsewhere_is_named_by_the_environment(file, here, monkeypatch):
 
     assert config.project == "shop"
     assert config.prices == here / "prices.toml"
+
+
+def test_a_file_is_found_upwards_and_its_paths_begin_where_it_lies(file, here, monkeypatch):
+    """A program is started from anywhere below its project, and means the same books."""
+    file.write_text(FILE + "\n[settings]\njournal = 'waiting'\n")
+    below = here / "src" / "deep"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    config = load_config({})
+
+    assert (config.store, config.prices) == (f"sqlite:///{here}/budgets.db", here / "prices.toml")
+    assert config.settings().journal == f"{here}/waiting"
+    assert config.where["store"] == f"{file}: store"
+    (below.parent / "budgetguard.toml").write_text("")
+    nearest = load_config({})
+    assert (nearest.store, nearest.budgets) == (None, ())
+    assert nearest.url == f"sqlite:///{below.parent}/budgetguard.db"
+
+
+@pytest.mark.parametrize(
+    ("stated", "placed"),
+    [
+        ("sqlite:///data/a b.db?synchronous=normal", "sqlite:///{here}/data/a%20b.db?synchronous=normal"),
+        ("sqlite:///data/a%20b.db", "sqlite:///{here}/data/a%20b.db"),
+        ("sqlite:////var/lib/budgets.db", "sqlite:////var/lib/budgets.db"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("memory://", "memory://"),
+        ("redis://host/0", "redis://host/0"),
+    ],
+)
+def test_only_a_relative_file_is_moved_beside_its_settings(here, monkeypatch, stated, placed):
+    """Options and quoting are kept, and no other store has a place in a directory."""
+    (here / "budgetguard.toml").write_text(f"store = '{stated}'")
+    (here / "below").mkdir()
+    monkeypatch.chdir(here / "below")
+
+    assert load_config({}).store == placed.replace("{here}", str(here))
+
+
+def test_a_table_of_pyproject_says_the_same(here, monkeypatch):
+    """One that has none is not asked; where both are, budgetguard.toml is, and what is passed over can be told."""
+    (here / "pyproject.toml").write_text(
+        "[tool.budgetguard]\nproject = 'shop'\nstore = 'sqlite:///b.db'\n"
+        "[tool.budgetguard.settings]\nttl_ms = 5\n[[tool.budgetguard.budgets]]\nname = 'x'\nlimit = 1\n"
+    )
+    below = here / "below"
+    below.mkdir()
+    (below / "pyproject.toml").write_text("[project]\nname = 'x'\ndependencies = ['budgetguard-llm']\n[tool.ruff]\n")
+    monkeypatch.chdir(below)
+    config = load_config({})
+
+    assert (config.project, config.store) == ("shop", f"sqlite:///{here}/b.db")
+    assert ([rule.name for rule in config.budgets], config.settings()) == (["x"], Settings(ttl_ms=5))
+    assert config.where["project"] == f"{here}/pyproject.toml: [tool.budgetguard] project"
+    assert config.file.passed_over is None
+    (here / "budgetguard.toml").write_text("project = 'own'")
+    both = load_config({})
+    assert (both.project, both.store, both.file.passed_over) == ("own", None, here / "pyproject.toml")
+    assert load_config({"BUDGETGUARD_CONFIG": str(here / "pyproject.toml")}).project == "shop"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[tool]\nbudgetguard = 5", r"pyproject\.toml: \[tool\.budgetguard\] 5: a table"),
+        ("[tool.budgetguard]\nstroe = 'x'", r"pyproject\.toml: \[tool\.budgetguard\] 'stroe' is no setting"),
+        ("[tool.budgetguard]\nstore = 5", r"pyproject\.toml: \[tool\.budgetguard\] store=5"),
+        ("[tool.budgetguard", r"pyproject\.toml: cannot be read as TOML"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_an_error(here, text, said):
+    """A budget that is silently not applied would be worse."""
+    (here / "pyproject.toml").write_text(text)
+    with pytest.raises(ConfigError, match=f"^{said}"):
+        load_config({})
+
+
+def test_a_pyproject_that_is_named_needs_the_table(here):
+    """It was named for what it says."""
+    (here / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+    with pytest.raises(ConfigError, match=r"no table \[tool\.budgetguard\]"):
+        load_config({"BUDGETGUARD_CONFIG": "pyproject.toml"})
+
+
+def test_an_argument_wins_over_the_environment(file):
+    """Each for itself, and what is said where can be told."""
+    environ = {"BUDGETGUARD_STORE": "memory://", "BUDGETGUARD_PROJECT": "staging"}
+    config = load_config(environ, store="sqlite:///mine.db")
+
+    assert (config.store, config.project, config.prices) == ("sqlite:///mine.db", "staging", Path("prices.toml"))
+    assert (config.where["store"], config.where["project"]) == ("argument", "BUDGETGUARD_PROJECT")
 
 
 def test_the_environment_wins_over_the_file(file):
@@ -150,9 +248,12 @@ def test_patch_takes_the_default_manager_from_the_settings(file, monkeypatch):
     assert [rule.name for rule in default_guard().budgets] == ["free", "search"]
 
 
-def test_without_a_store_there_is_no_default_manager():
-    """Only the limits of the process hold."""
-    assert configured_guard({}) is None
+def test_without_a_store_only_the_limits_of_the_process_hold(here):
+    """And no file is made for them."""
+    budgetguard.patch()
+
+    assert default_guard().store is None
+    assert list(here.iterdir()) == []
 
 
 # -- the settings of a guard -----------------------------------------------------------------------------------------
@@ -274,7 +375,7 @@ def test_a_variable_that_cannot_be_used_is_an_error_with_its_name(name, value):
     """No file is to blame."""
     environ = {f"BUDGETGUARD_{name.upper()}": value, "BUDGETGUARD_STORE": "memory://"}
     with pytest.raises(ConfigError, match=f"^BUDGETGUARD_{name.upper()}"):
-        configured_guard(environ)
+        Unmanaged(load_config(environ))
 
 
 def test_a_byte_order_mark_is_no_part_of_a_file(here):
@@ -326,11 +427,13 @@ def test_a_file_that_is_named_and_not_there_is_an_error():
         load_config({"BUDGETGUARD_CONFIG": "missing.toml"})
 
 
-def test_rules_without_a_store_are_an_error(here):
-    """They would hold nowhere."""
+def test_rules_hold_in_the_default_store_where_none_is_named(here):
+    """As they do for a manager: they would hold nowhere without one."""
     (here / "budgetguard.toml").write_text('[[budgets]]\nname = "x"\nlimit = 1')
-    with pytest.raises(ConfigError, match="no store"):
-        configured_guard({})
+    budgetguard.patch()
+
+    assert default_guard().store.journal == f"{here}/budgetguard.db-unsettled"
+    assert [rule.name for rule in default_guard().budgets] == ["x"]
 
 
 def test_two_rules_of_one_name_are_an_error(here):
@@ -338,6 +441,162 @@ def test_two_rules_of_one_name_are_an_error(here):
     rule = '[[budgets]]\nname = "x"\nlimit = 1\n'
     (here / "budgetguard.toml").write_text('store = "memory://"\n' + rule + rule)
     with pytest.raises(ConfigError, match="'x' is taken"):
-        configured_guard({})
+        budgetguard.patch()
     with pytest.raises(ConfigError, match="'x' is taken"):
         BudgetManager("shop")
+
+
+# -- programs that name no manager -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ask(provider):
+    """Makes a call for ann, in a scope and nothing else; what it cost."""
+    with provider.client(max_retries=0) as client:
+
+        def call():
+            with budgetguard.budget(user="ann") as scope:
+                client.chat.completions.create(
+                    model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}], max_tokens=100
+                )
+            return scope.spent
+
+        yield call
+
+
+@pytest.fixture
+def at_every_call(monkeypatch):
+    """The default store is looked for at every call, not once a second."""
+    monkeypatch.setattr(unmanaged, "LOOK_S", 0)
+
+
+@pytest.fixture
+def set_budget():
+    """What `budgetguard budget set` does, from another program."""
+
+    def put(user, limit, project="default", **where):
+        manager = BudgetManager(project, **where)
+        manager.create_budget(limit, user)
+        manager.close()
+
+    return put
+
+
+@pytest.mark.parametrize("patched", [True, False])
+def test_a_budget_in_the_default_store_holds_for_a_program_that_names_none(ask, set_budget, patched):
+    """One that was set on the command line, beside a program with `patch()`, or a scope, and no manager."""
+    set_budget("ann", 0)
+    if patched:
+        budgetguard.patch()
+
+    with pytest.raises(BudgetExceededError, match="users/ann"):
+        ask()
+
+
+def test_the_default_store_is_found_once_it_is_there_and_never_made(ask, set_budget, here, at_every_call):
+    """A program that runs since before somebody set the first budget is stopped all the same."""
+    budgetguard.patch()
+    budgetguard.max_budget = 5
+    spent = ask()
+    assert list(here.iterdir()) == []
+
+    set_budget("ann", 0)
+    with pytest.raises(BudgetExceededError, match="users/ann"):
+        ask()
+    assert budgetguard._current_cost == float(spent)
+
+
+def test_the_default_store_is_looked_for_once_a_second_at_most(ask, set_budget, monkeypatch):
+    """A call must not ask the disk each time for what is not there."""
+    monkeypatch.setattr(unmanaged, "LOOK_S", 1e9)
+    budgetguard.patch()
+    ask()
+    set_budget("ann", 0)
+    ask()
+
+    default = Unmanaged(load_config({}))
+    assert default.look().store is not None
+    assert default.look_s == float("inf")
+
+
+def test_a_program_keeps_to_the_directory_that_it_began_in(ask, set_budget, here, monkeypatch, at_every_call):
+    """One that goes elsewhere has not changed its budgets."""
+    budgetguard.patch()
+    elsewhere = here / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    set_budget("ann", 0)
+    ask()
+    set_budget("ann", 0, store=f"sqlite:///{here}/budgetguard.db")
+
+    with pytest.raises(BudgetExceededError, match="users/ann"):
+        ask()
+
+
+def test_a_scope_alone_acts_by_the_settings(file, ask, set_budget):
+    """The store, the project and the rules: as after `patch()`."""
+    set_budget("ann", 0, "shop")
+
+    with pytest.raises(BudgetExceededError, match="users/ann"):
+        ask()
+    assert [rule.name for rule in default_guard().budgets] == ["free", "search"]
+
+
+def test_the_only_project_of_a_file_is_meant_by_who_names_none(ask, set_budget):
+    """A manager has named it before, and the command line takes it, too; "default" is, where it is there."""
+    set_budget("ann", 0, "shop")
+    with pytest.raises(BudgetExceededError, match="users/ann"):
+        ask()
+    assert BudgetManager().project_name == "shop"
+
+    set_budget("ann", 1)
+    assert BudgetManager().project_name == "default"
+
+
+def test_a_program_that_could_mean_several_projects_is_told(ask, set_budget, caplog):
+    """The budgets of their users do not hold in a third one."""
+    set_budget("ann", 0, "shop")
+    set_budget("ann", 0, "lab")
+    ask()
+
+    [said] = [record.getMessage() for record in caplog.records if "none of them is named" in record.getMessage()]
+    assert "sqlite:////" in said
+    assert "the projects 'lab', 'shop'" in said
+    assert "calls count in project 'default'" in said
+
+
+def test_a_manager_may_leave_its_project_to_the_settings(file, monkeypatch):
+    """So that it is said in one place; `None` is a value that somebody forgot."""
+    assert BudgetManager(store="memory://").project_name == "shop"
+    monkeypatch.setenv("BUDGETGUARD_PROJECT", "staging")
+    assert BudgetManager(store="memory://").project_name == "staging"
+    assert BudgetManager("mine", store="memory://").project_name == "mine"
+
+
+def test_a_default_file_that_cannot_be_used_is_told_before_a_call(ask, here):
+    """What can never be a store at once; what may be mended meanwhile by each call, until it is."""
+    (here / "budgetguard.db").write_bytes(b"no database at all, " * 100)
+    with pytest.raises(ConfigError, match="not a SQLite database"):
+        budgetguard.patch()
+
+    (here / "budgetguard.db").unlink()
+    with closing(sqlite3.connect(here / "budgetguard.db")) as newer:
+        newer.executescript(f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version=99;")
+    budgetguard.patch()
+    for _ in range(2):
+        with pytest.raises(StoreError, match="newer version"):
+            ask()
+    (here / "budgetguard.db").unlink()
+    assert ask() > 0
+
+
+def test_work_in_the_background_is_known_to_the_guard_that_finds_the_store(provider, set_budget, at_every_call):
+    """A response that was begun before settles on the scope's limit when a look shows its end."""
+    budgetguard.patch()
+    budgetguard.max_budget = 1
+    with provider.client(max_retries=0) as client:
+        begun = client.responses.create(model="gpt-4o-mini", input="hi", background=True, max_output_tokens=100)
+        set_budget("bob", 1)
+        while client.responses.retrieve(begun.id).status != "completed":
+            pass
+    assert budgetguard._current_cost > 0

@@ -8,7 +8,8 @@ import typer
 
 from .. import __version__
 from .books import check, export, holds, import_
-from .budgets import budget_app, users
+from .budgets import budget_app, budgets, users
+from .config import config
 from .copy import copy
 from .demo import demo
 from .doctor import doctor
@@ -28,9 +29,11 @@ app = typer.Typer(
 )
 app.command("demo")(demo)
 app.command("users")(users)
+app.command("budgets")(budgets)
 app.add_typer(budget_app, name="budget")
 app.command("spend")(spend)
 app.command("prices")(prices)
+app.command("config")(config)
 app.command("run", context_settings={"ignore_unknown_options": True})(run)
 app.command("serve")(serve)
 app.add_typer(keys_app, name="keys")

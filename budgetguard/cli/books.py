@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..ledger import OpenHold, unit_of
-from .options import JsonOption, ProjectOption, StoreOption, project
+from .options import JsonOption, ProjectOption, StoreOption, project, say_where
 from .show import Column, console, dollars, figure, iso, moment, money, print_json, shown, table
 
 FileArgument = Annotated[Path, typer.Argument(help="A user_cost.json, as LiteLLM's BudgetManager writes it.")]
@@ -16,7 +16,7 @@ FileArgument = Annotated[Path, typer.Argument(help="A user_cost.json, as LiteLLM
 
 def import_(file: FileArgument, store: StoreOption = None, name: ProjectOption = None) -> None:
     """Take over the users and spend of LiteLLM."""
-    with project(store, name) as manager:
+    with project(store, name, new=True) as manager:
         users = manager.import_litellm(str(file))
     console().print(f"{_users(users)} taken over from {file}.")
 
@@ -32,6 +32,8 @@ def holds(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOp
     """Money that is set aside for calls under way."""
     with project(store, name) as manager:
         found = manager.store.holds()
+        if not found:
+            say_where(manager, store)
     if as_json:
         print_json(
             [

@@ -1,15 +1,17 @@
-"""`users` and `budget set|show|rm`: who may spend how much, and how much is left."""
+"""`users`, `budgets` and `budget set|show|rm`: who may spend how much, and how much is left."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from ..budgets.running import Running, running
 from ..budgets.users import Standing
 from ..errors import UnknownUserError
 from ..ledger import Enforce, Unit
-from .options import JsonOption, ProjectOption, StoreOption, project
+from .options import JsonOption, ProjectOption, StoreOption, project, say_where
 from .show import Column, console, figure, iso, moment, print_json, shown, table
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ def users(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOp
     """Every user with a budget: spent, held, limit, left."""
     with project(store, name) as manager:
         rows = manager.users.standings(list(manager.users.all()), manager.store.now_ms())
+        if not rows:
+            say_where(manager, store)
     if as_json:
         print_json([_as_json(row) for row in rows])
     elif rows:
@@ -67,6 +71,41 @@ def users(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOp
         console().print(
             f"No user of project {manager.project_name!r} has a budget. Give one: budgetguard budget set ann 10 monthly"
         )
+
+
+def budgets(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """Every budget that runs now, of rules and of users: spent, held, limit, left."""
+    with project(store, name) as manager:
+        now_ms = manager.store.now_ms()
+        rules = running(manager.store, manager.guard.budgets, now_ms)
+        own = manager.users.standings(list(manager.users.all()), now_ms)
+        if not (rules or own):
+            say_where(manager, store)
+    if as_json:
+        print_json([*map(_rule_as_json, rules), *[{"budget": "users", **_as_json(each)} for each in own]])
+    elif rules or own:
+        columns = [Column("budget"), *(replace(each, title=each.title.replace("user", "for")) for each in COLUMNS[:-1])]
+        console().print(table(columns, [*map(_rule_as_row, rules), *[["users", *as_row(each)[:-1]] for each in own]]))
+    else:
+        console().print(f"No budget runs in project {manager.project_name!r}.")
+
+
+def _rule_as_json(each: Running) -> dict[str, Any]:
+    return {
+        "budget": each.rule,
+        "for": each.subject,
+        "unit": each.unit,
+        "spent": figure(each.spent, each.unit),
+        "held": figure(each.held, each.unit),
+        "limit": figure(each.limit, each.unit),
+        "left": figure(each.left, each.unit),
+        "period": each.period,
+    }
+
+
+def _rule_as_row(each: Running) -> list[str]:
+    amounts = [shown(amount, each.unit) for amount in (each.spent, each.held, each.limit, each.left)]
+    return [each.rule, each.subject or "all", *amounts, each.period]
 
 
 @budget_app.command("set")
@@ -85,7 +124,7 @@ def set_(
     as_json: JsonOption = False,
 ) -> None:
     """Give a user a budget, or change it; the spend stays, unless it is counted in another unit."""
-    with project(store, name) as manager:
+    with project(store, name, new=True) as manager:
         said = cast(Enforce, enforce), cast(Unit, unit)
         manager.set_budget(user, limit, duration=period, timezone=timezone, enforce=said[0], unit=said[1])
         _print(_standing(manager, user), as_json=as_json)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import unquote
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -15,7 +14,7 @@ from rich.text import Text
 
 from ..errors import ConfigError, StoreError
 from ..process.journal_files import waiting_in
-from ..stores import open_store, shown
+from ..stores import file_of, open_store, shown
 from ..stores.copy import Copied, Report, copy_books
 from .options import JsonOption, ProjectOption, project
 from .show import Column, console, dollars, money, print_json, table
@@ -122,7 +121,6 @@ class _Rate(ProgressColumn):
 
 def _known_as(url: str, name: str) -> str:
     """By what a copy knows the books of a project: where they are, however the user and the password are written."""
-    where = shown(url)
-    if where.startswith("sqlite:///"):
-        where = f"sqlite:///{os.path.abspath(unquote(where.removeprefix('sqlite:///')))}"
+    file = file_of(url)
+    where = shown(url) if file is None else f"sqlite:///{os.path.abspath(file)}"
     return f"{where}, project {name}"

@@ -7,7 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Literal, TypeAlias
@@ -15,8 +15,11 @@ from typing import Literal, TypeAlias
 import typer
 from rich.text import Text
 
+from ..config import load_config
 from ..ledger import Examined, Store
 from ..process.journal_files import waiting_in
+from ..stores import file_of
+from .config import settings
 from .options import JsonOption, ProjectOption, StoreOption, opened
 from .show import Column, console, print_json, table
 
@@ -69,6 +72,7 @@ def examine(store: str | None, name: str | None) -> Iterator[Finding]:
         "tokens": _tokens,
         "store": lambda: _store(store, name),
         "environment": _environment,
+        "config": _config,
         "settings": _settings,
     }
     for check, examined in checks.items():
@@ -158,6 +162,11 @@ def _tokens() -> tuple[State, str]:
 
 
 def _store(url: str | None, name: str | None) -> Iterator[Finding]:
+    config = load_config(store=url, project=name)
+    file = file_of(config.url)
+    if config.store is None and file is not None and not os.path.exists(file):
+        yield Finding("store", "warn", f"{config.url} is not there yet, and no other is named: no user's budget holds")
+        return
     with opened(url, name) as (store, where):
         yield from _tried("store", lambda: _books(store, where))
         yield from _tried("journal", lambda: _journal(store))
@@ -213,19 +222,19 @@ def _environment() -> tuple[State, str]:
     return "ok", f"{', '.join([*ours, *others])} set" if ours or others else "nothing set"
 
 
+def _config() -> tuple[State, str]:
+    """Which file is read; one whose settings do nothing is better known."""
+    file = load_config().file
+    if file.path is None:
+        return "ok", "no file with settings here, or above"
+    if file.passed_over is not None:
+        return "warn", f"{file.path} is read; [tool.budgetguard] in {file.passed_over} is not: move it there"
+    return "ok", f"{file.path} is read; budgetguard config shows what holds"
+
+
 def _settings() -> tuple[State, str]:
     """Every setting as it holds, and where it was stated."""
-    from ..config import AUTO_TIER, load_config
-
-    config = load_config()
-    made = config.settings()
-    config.price_book()
-    tiers = config.said.get(AUTO_TIER)
-    values = {field.name: getattr(made, field.name) for field in fields(made)}
-    values[AUTO_TIER] = None if tiers is None else tiers.value
-    found = []
-    for name, value in values.items():
-        shown = sorted(value) if isinstance(value, frozenset) else value
-        where = f" ({config.said[name].where})" if name in config.said else ""
-        found.append(f"{name}={shown}{where}")
-    return "ok", ", ".join(found)
+    found = settings(load_config())
+    return "ok", ", ".join(
+        f"{each.name}={each.value}" + (f" ({each.origin})" if each.origin != "default" else "") for each in found
+    )

@@ -19,7 +19,7 @@ from ..errors import ConfigError
 from ..guards.background.background import Job
 from ..ledger import Millis
 from ..money import Nano
-from .options import JsonOption, ProjectOption, StoreOption, project
+from .options import JsonOption, ProjectOption, StoreOption, project, say_where
 from .show import Column, console, dollars, iso, moment, money, print_json, table
 
 if TYPE_CHECKING:
@@ -30,6 +30,12 @@ AT_ONCE = 8
 MESSAGE_BATCHES = "messages.batches"
 """The kind of job that is Anthropic's."""
 
+UrlOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="OPENAI_BASE_URL", metavar="URL", help="With --settle: where they were sent, if not to OpenAI."
+    ),
+]
 State: TypeAlias = Literal["open", "settled", "running", "elsewhere", "unknown", "failed"]
 
 
@@ -66,12 +72,7 @@ def jobs(
     settle: Annotated[
         bool, typer.Option("--settle", help="Ask the provider for each, and settle those that have ended.")
     ] = False,
-    base_url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="OPENAI_BASE_URL", metavar="URL", help="With --settle: where they were sent, if not to OpenAI."
-        ),
-    ] = None,
+    base_url: UrlOption = None,
     store: StoreOption = None,
     name: ProjectOption = None,
     as_json: JsonOption = False,
@@ -91,6 +92,8 @@ def jobs(
         guard = manager.guard
         found = [Found(job) for job in sorted(guard.background.jobs(), key=lambda job: job.hold)]
         now_ms = manager.store.now_ms()
+        if not found:
+            say_where(manager, store)
         if settle:
             found = list(_settled(guard, [each.job for each in found], base_url, silent=as_json))
             manager.flush()

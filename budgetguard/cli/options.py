@@ -2,59 +2,102 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import ConfigError
+from ..config import Config, load_config
+from ..config.projects import open_project
+from ..errors import ConfigError, StoreError
+from ..stores import file_of, projects_in, shown
 
 if TYPE_CHECKING:
     from ..ledger import Store
     from ..manager import BudgetManager
-    from ..prices.book import PriceBook
 
 StoreOption = Annotated[
     str | None,
     typer.Option(
-        "--store", envvar="BUDGETGUARD_STORE", metavar="URL", help="Where the budgets live: sqlite:///budgets.db, ..."
+        "--store", metavar="URL", help="Where the budgets live: sqlite:///budgets.db, ...; or BUDGETGUARD_STORE."
     ),
 ]
 ProjectOption = Annotated[
-    str | None,
-    typer.Option("--project", envvar="BUDGETGUARD_PROJECT", metavar="NAME", help="The project_name."),
+    str | None, typer.Option("--project", metavar="NAME", help="The project_name; or BUDGETGUARD_PROJECT.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, amounts in dollars.")]
 
 
 @contextmanager
-def project(store: str | None, name: str | None, *, prices: PriceBook | None = None) -> Iterator[BudgetManager]:
-    """The manager of a project, closed at the end; what is not given is as `budgetguard.toml` says."""
-    from ..config import load_config
+def project(store: str | None, name: str | None, *, new: bool = False) -> Iterator[BudgetManager]:
+    """
+    The manager of a project, closed at the end; what is not given is as the settings say.
+
+    With `new`, a store or project that is not there yet may be made. Otherwise this raises `StoreError` for a file that
+    is not there, and makes none. Where several projects are there and none is meant, a new one raises `ConfigError`.
+    """
     from ..manager import BudgetManager
 
-    config = load_config()
-    manager = BudgetManager(name or config.project, store=store or config.store, budgets=config.budgets, prices=prices)
-    try:
-        yield manager
-    finally:
-        manager.close()
+    with opened(store, name, new=new) as (books, where):
+        config = load_config(store=store, project=name)
+        if books.namespace != config.project:
+            _say(f"project {books.namespace!r}, the only one in {where}; --project names another")
+        elif new and "project" not in config.where and (others := _others(books)):
+            told = f"--project is missing: {where} has {', '.join(map(repr, others))}"
+            raise ConfigError(f"{told}; name one, or --project {config.project} to begin that")
+        manager = BudgetManager(books.namespace, store=books)
+        try:
+            yield manager
+        finally:
+            manager.close()
 
 
 @contextmanager
-def opened(store: str | None, name: str | None) -> Iterator[tuple[Store, str]]:
-    """The store of a project alone, closed at the end, and where it is, without any password."""
-    from ..config import DEFAULT_STORE, load_config
-    from ..stores import open_store, shown
-
-    config = load_config()
-    url = store or config.store or DEFAULT_STORE
-    made = open_store(url, namespace=name or config.project, headers=config.headers())
+def opened(store: str | None, name: str | None, *, new: bool = False) -> Iterator[tuple[Store, str]]:
+    """The store of a project alone, closed at the end, and where it is, without any password; see `project`."""
+    config = load_config(store=store, project=name)
+    if not new:
+        require_there(config)
+    made = open_project(config)
     try:
-        yield made, shown(url)
+        yield made, shown(config.url)
     finally:
         made.close()
+
+
+def require_there(config: Config) -> None:
+    """Raise `StoreError` for a SQLite file that is not there: whoever reads it would take nothing for an answer."""
+    file = file_of(config.url)
+    if file is None or os.path.exists(file):
+        return
+    stated = config.where.get("store")
+    told = f"{shown(config.url)} ({stated or 'nobody names another'}) is not there: {os.path.abspath(file)}"
+    made = "The first call of a program makes it, and so does budgetguard budget set"
+    raise StoreError(f"{told}. {made}; --store, BUDGETGUARD_STORE or budgetguard.toml names another")
+
+
+def say_where(manager: BudgetManager, store: str | None) -> None:
+    """Say on stderr of which project and store it is that there is nothing, and which others are there."""
+    where, own, others = shown(load_config(store=store).url), manager.project_name, _others(manager.store)
+    told = f"this is project {own!r} of {where}"
+    _say(f"{told}; it has {', '.join(map(repr, others))}: --project names one" if others else told)
+
+
+def _others(store: Store) -> list[str]:
+    """The other projects that are there; none, if this one has anything, or if the store cannot tell."""
+    if next(store.all_terms(), None) is not None or next(store.accounts(), None) is not None:
+        return []  # a server is not searched for nothing
+    try:
+        return [name for name in projects_in(store) if name != store.namespace]
+    except StoreError:  # a user who may not list keys: it is no reason to fail
+        return []
+
+
+def _say(text: str) -> None:
+    print(f"budgetguard: {text}", file=sys.stderr)
 
 
 def parse_tags(pairs: list[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ..budgets.rules import require_text
+from ..config import load_config
 from ..errors import UnpricedModelError
 from ..money import PICO_PER_NANO, format_nano
 from ..prices.kinds import TOKEN_KINDS, UNIT_KINDS, declared_key, words
@@ -17,9 +18,7 @@ from ..prices.tariffs import Tariff
 from .options import JsonOption
 from .show import Column, console, dollars, print_json, table
 
-PricesOption = Annotated[
-    Path | None, typer.Option("--prices", envvar="BUDGETGUARD_PRICES", help="A price file (TOML).")
-]
+PricesOption = Annotated[Path | None, typer.Option("--prices", help="A price file (TOML); or BUDGETGUARD_PRICES.")]
 
 _PROBE = 1_000
 """Tokens: at prices with up to six decimals of dollars per million, this many cost whole nano-dollars."""
@@ -51,7 +50,7 @@ def prices(
     from ..prices.book import PriceBook
 
     require_text(model, "model")
-    book = PriceBook(path=file)
+    book = load_config(prices=file).price_book() or PriceBook()
     quote = book.quote(provider, model, tier)
     tariff = book.tariff(provider, model, tier, quote.until_ms)
     found = list(rates(tariff))

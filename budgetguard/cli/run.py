@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..config.file import beside
+from ..config.forms import require_known, variable
 from ..errors import BudgetExceededError, BudgetGuardError, ConfigError, find_budget_error
 from ..money import Money, format_nano, parse_dollars
-from .options import ProjectOption, StoreOption, project
+from .options import ProjectOption, StoreOption
 from .prices import PricesOption
 
 if TYPE_CHECKING:
@@ -65,8 +67,9 @@ def run(
     if not module and not Path(program).is_file():
         raise ConfigError(f"{program!r} is no file: name a Python file, or a module with --module")
     _set(settings or [])
+    _state(store=store, project=name, prices=prices)
     with ExitStack() as stack:
-        _guard(stack, store=store, name=name, user=user, prices=prices)
+        _guard(stack, user)
         budgetguard.max_budget = limit
         code = _guarded(lambda: _run(program, arguments or [], module=module))
         _wait(PROCESS)
@@ -76,8 +79,6 @@ def run(
 
 def _set(pairs: list[str]) -> None:
     """Put settings where the program's own managers find them, too: into its environment."""
-    from ..config import require_known, variable
-
     for pair in pairs:
         name, separator, value = pair.partition("=")
         if not (separator and value):
@@ -86,21 +87,26 @@ def _set(pairs: list[str]) -> None:
         os.environ[variable(name)] = value
 
 
-def _guard(stack: ExitStack, *, store: str | None, name: str | None, user: str | None, prices: Path | None) -> None:
-    """Patch the SDK, for the project if a store is named, and stay inside the user's scope."""
+def _state(*, store: str | None, project: str | None, prices: Path | None) -> None:
+    """Likewise what was said of where budgets live, which holds wherever the program goes."""
+    here = Path.cwd()
+    said = {
+        "store": None if store is None else beside(store, here),
+        "project": project,
+        "prices": None if prices is None else str(here / prices),
+    }
+    os.environ.update({variable(name): value for name, value in said.items() if value is not None})
+
+
+def _guard(stack: ExitStack, user: str | None) -> None:
+    """Patch the SDKs, by what the settings say, and stay inside the user's scope."""
     import budgetguard
 
-    from ..config import load_config
-    from ..guards.guard import Guard
+    from ..sdks.install import default_guard
 
-    config = load_config()
-    book = config.price_book(prices)
-    url = store or config.store
-    if url is None:
-        budgetguard.patch(Guard(prices=book, budgets=config.budgets, settings=config.settings()))
-    else:
-        budgetguard.patch(stack.enter_context(project(url, name, prices=book)))
+    budgetguard.patch()
     stack.callback(budgetguard.unpatch)
+    stack.callback(lambda: default_guard().close())
     if user is not None:
         stack.enter_context(budgetguard.budget(user=user))
 

@@ -14,7 +14,7 @@ from .show import console
 
 def migrate(store: StoreOption = None) -> None:
     """Make or update what the store needs: tables, functions."""
-    with opened(store, None) as (books, where):
+    with opened(store, None, new=True) as (books, where):
         done = books.migrate() if isinstance(books, Migrated) else None
     if done is None:
         console().print(f"{where}: there is nothing to do, now or later.")

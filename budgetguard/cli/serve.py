@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..config import load_config
 from ..errors import ConfigError
-from .options import JsonOption, StoreOption
+from ..stores import open_store
+from .options import JsonOption, StoreOption, require_there
 from .show import Column, console, print_json, table
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def serve(
         raise ConfigError(f"--log-level {log_level}: use debug, info, warning or error")
     with _extra_needed():
         from ..server import serve as server
-    server.serve(server.ServerSettings(_store(store), host, port, open_mode, project, log_level))
+    server.serve(server.ServerSettings(load_config(store=store).url, host, port, open_mode, project, log_level))
 
 
 @keys_app.command("create")
@@ -49,7 +51,7 @@ def create(
     as_json: JsonOption = False,
 ) -> None:
     """Make a key. It is shown once: only its hash is stored."""
-    ring = _ring(store)
+    ring = _ring(store, new=True)
     _print_new(*ring.create(project, scope, note), as_json=as_json)
 
 
@@ -101,24 +103,19 @@ def _as_json(key: Key) -> dict[str, Any]:
     }
 
 
-def _ring(store: str | None) -> KeyRing:
-    url = _store(store)
+def _ring(store: str | None, *, new: bool = False) -> KeyRing:
+    config = load_config(store=store)
+    url = config.url
     if url.startswith("memory:"):
         raise ConfigError("--store memory://: keys are kept in the server's store; name one that lasts")
     if url.startswith(("http:", "https:")):
         raise ConfigError("--store: keys are made where the store behind the server is reached; name that one's store")
-    from ..stores import open_store
-
+    if not new:
+        require_there(config)
     with _extra_needed():
         from ..server.keys import KeyRing
         from ..server.projects import OWN
     return KeyRing(open_store(url, namespace=OWN))
-
-
-def _store(store: str | None) -> str:
-    from ..config import DEFAULT_STORE, load_config
-
-    return store or load_config().store or DEFAULT_STORE
 
 
 @contextmanager

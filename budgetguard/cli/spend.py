@@ -12,7 +12,7 @@ import typer
 from ..budgets.rules import require_text
 from ..errors import ConfigError
 from ..ledger import Millis, Query, Total
-from .options import JsonOption, ProjectOption, StoreOption, parse_tags, project
+from .options import JsonOption, ProjectOption, StoreOption, parse_tags, project, say_where
 from .show import Column, bar, console, dollars, money, print_json, table
 
 _AGO = re.compile(r"(\d+)([hdw])")
@@ -40,6 +40,8 @@ def spend(
         now = manager.store.now_ms()
         query = Query(_moment(since, now), _moment(until, now), parse_tags(tag or []), model)
         totals = manager.store.totals(groups, query)
+        if not totals:
+            say_where(manager, store)
     if as_json:
         print_json([_as_json(groups, total) for total in totals])
     elif not totals:

@@ -137,6 +137,14 @@ class Store(Protocol):
         """
         ...
 
+    def namespaces(self) -> list[str]:
+        """
+        The names of the namespaces that have anything on their books, in order.
+
+        A store that is one namespace, in memory or behind somebody's key, tells of its own.
+        """
+        ...
+
     def now_ms(self) -> Millis:
         """The store's clock."""
         ...

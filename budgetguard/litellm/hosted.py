@@ -199,6 +199,10 @@ class HostedStore:
         """Delete entries and accounts whose period ended before a time; how many entries went."""
         return self._do(lambda store: store.prune(before_ms))
 
+    def namespaces(self) -> list[str]:
+        """Its own, if it has anything on its books."""
+        return self._do(lambda store: store.namespaces())
+
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
         self._server.close()

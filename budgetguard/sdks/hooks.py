@@ -10,11 +10,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from time import monotonic
 from types import ModuleType
 from typing import Any, ClassVar, Protocol
 
 import wrapt
 
+from ..config import load_config
+from ..config.unmanaged import Unmanaged
 from ..errors import ConfigError
 from ..guards.guard import Guard
 from ..guards.scope import Scope
@@ -37,6 +40,8 @@ class Patches:
     everywhere = False
     guard: ClassVar[Guard | None] = None
     """The default: that of the manager which `patch` was given."""
+    unmanaged: ClassVar[Unmanaged | None] = None
+    """The default where it was given none."""
     wanted: ClassVar[list[bool]] = []
     """Not empty while the wrappers are to act: `wrapt` asks for its truth, and would call a function."""
     hooked: ClassVar[set[str]] = set()
@@ -67,7 +72,7 @@ def unhook() -> None:
     """Take every wrapper out again."""
     Patches.everywhere = False
     Patches.wanted.clear()
-    Patches.guard = None
+    Patches.guard = Patches.unmanaged = None
     for (owner, name), wrapper in list(Patches.patched.items()):
         if owner.__dict__.get(name) is wrapper:
             setattr(owner, name, wrapper.__wrapped__)
@@ -114,8 +119,13 @@ def _copied(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
 
 
 def default_guard() -> Guard:
-    """The process's default guard; without a default manager it has no store and knows the process's limits only."""
-    return Patches.guard or _bare_guard()
+    """The process's default guard: that of `patch`'s manager, else one that acts by what the settings say."""
+    if Patches.guard is not None:
+        return Patches.guard
+    unmanaged = Patches.unmanaged
+    if unmanaged is None:
+        unmanaged = Patches.unmanaged = Unmanaged(load_config())
+    return unmanaged.guard if monotonic() < unmanaged.look_s else unmanaged.look()
 
 
 def guard_in(manager: Manages | Guard) -> Guard:
@@ -135,14 +145,4 @@ def guard_of(client: Any, scope: Scope | None) -> Guard | None:
         return own[0] or default_guard()
     if not (Patches.everywhere or scope is not None):
         return None
-    return Patches.guard or _bare_guard()
-
-
-_bare: list[Guard] = []
-
-
-def _bare_guard() -> Guard:
-    """The guard without a store, for the limits of this process."""
-    if not _bare:
-        _bare.append(Guard())
-    return _bare[0]
+    return Patches.guard or default_guard()

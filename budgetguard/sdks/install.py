@@ -7,9 +7,12 @@ nothing.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
-from ..config import configured_guard
+from ..config import load_config
+from ..config.unmanaged import Unmanaged
+from ..errors import StoreError
 from ..guards.guard import Guard
 from . import websockets
 from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
@@ -25,13 +28,18 @@ def patch(manager: Manages | Guard | None = None) -> None:
     cerebras, fireworks, perplexity and sambanova.
 
     `manager`, if given, becomes the process's default: its budgets hold wherever no other manager is entered.
-    Without one, a store named in `budgetguard.toml` or `BUDGETGUARD_STORE` makes the default. Calling it again
-    changes the default and nothing else.
+    Without one, what the environment and `budgetguard.toml` say makes the default, in the store that they name, or
+    else in `sqlite:///budgetguard.db` if that is there, then or later. Calling it again changes the default and nothing
+    else. Raises `ConfigError` for settings that cannot be used.
     """
     if manager is not None:
         Patches.guard = guard_in(manager)
     elif Patches.guard is None:
-        Patches.guard = configured_guard()
+        config = load_config()
+        if Patches.unmanaged is None or Patches.unmanaged.config != config:
+            Patches.unmanaged = Unmanaged(config)
+        with suppress(StoreError):  # a file that cannot be read now is told of by the first call, if it still cannot
+            Patches.unmanaged.look()
     Patches.wanted.clear()  # look again: another tool may have taken ours out since
     install()
     Patches.everywhere = True

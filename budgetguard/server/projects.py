@@ -13,13 +13,11 @@ from ..budgets.rules import escape, unescape
 from ..budgets.users import Users
 from ..concurrency.locks import mutex
 from ..ledger import Clock, Store
-from ..stores import open_store
+from ..stores import RESERVED, open_store
 from .keys import Caller
 from .metrics import Meter
 from .problems import Refused
 
-RESERVED = "budgetguard:"
-"""Names that begin so are the server's own."""
 OWN = "budgetguard:server"
 _PROJECT = "projects/"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from ..errors import ConfigError
 from ..ledger import Clock, Store
@@ -56,6 +56,9 @@ _ENGINES = {
 }
 _CLIENTS = {"psycopg_pool": _POSTGRES, "redis": _REDIS, "valkey": _REDIS}
 """Whose ready objects can be a store's connection, by the package that their class is from."""
+
+RESERVED = "budgetguard:"
+"""Namespaces whose names begin so are no project's: a server keeps its own affairs there."""
 
 _KNOWN = "memory://, sqlite:///budgets.db, postgresql://host/db, redis://host, valkey://host or https://host"
 _PLACES = ("host", "port", "dbname", "db")
@@ -125,6 +128,17 @@ def shown(url: str) -> str:
         options = "" if "@" in options else options
     kept = [(name, value) for name, value in parse_qsl(options) if name in _PLACES]
     return f"{scheme}://{where}" + (f"?{urlencode(kept, safe='/')}" if kept else "")
+
+
+def file_of(url: str) -> str | None:
+    """The path of the SQLite file that a URL names, relative ones as they are; `None` for any other store."""
+    parts = urlsplit(url) if url[:7].lower() == "sqlite:" else None
+    return None if parts is None else unquote(parts.path).removeprefix("/")
+
+
+def projects_in(store: Store) -> list[str]:
+    """The projects that have anything on their books, in order."""
+    return [name for name in store.namespaces() if not name.startswith(RESERVED)]
 
 
 def _on_client(client: Any, namespace: str, clock: Clock | None) -> Store:

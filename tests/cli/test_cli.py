@@ -128,7 +128,7 @@ def test_a_changed_budget_keeps_the_spend(manager, cli):
         (("run", "missing.py"), "--budget is missing"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_exit_code_2(cli, arguments, complaint):
+def test_what_cannot_be_done_is_one_line_and_exit_code_2(manager, cli, arguments, complaint):
     """A traceback tells a user nothing."""
     code, out, err = cli(*arguments)
 
@@ -236,6 +236,7 @@ def test_doctor_finds_a_healthy_installation_healthy(manager, cli):
         "store",
         "journal",
         "environment",
+        "config",
         "settings",
     ]
     assert found == dict.fromkeys(checks, "ok")
@@ -316,7 +317,7 @@ def test_doctor_finds_a_broken_store_and_a_mistyped_setting(cli, tmp_path, monke
     assert "BUDGETGUARD_STROE" in found["environment"]["text"]
 
 
-def test_doctor_shows_the_settings_in_force(cli, tmp_path, monkeypatch):
+def test_doctor_shows_the_settings_in_force(manager, cli, tmp_path, monkeypatch):
     """All of them, and where each was stated; every variable that says something is known."""
     (tmp_path / "budgetguard.toml").write_text('[settings]\nusage_hosts = ["b:1", "a"]\nauto_tier = "default"\n')
     monkeypatch.setenv("BUDGETGUARD_TTL_MS", "5000")

@@ -80,6 +80,11 @@ class Background:
         self._forget_ms: Millis = 0
         self.uploads = Uploads()
 
+    def take_over(self, other: Background) -> None:
+        """Know of what another guard's calls have begun."""
+        self._charges |= other._charges
+        self._files |= other._files
+
     def keep(self, charge: Charge, answer: Answer) -> Steps[None]:
         """Keep the hold of work that has begun until a look at it shows its usage, in this process or another."""
         if answer.id is None:

@@ -223,6 +223,11 @@ class HttpStore:
         """Delete entries and accounts whose period ended before a time; how many entries went."""
         return self._ask("ledger/prune", {"before_ms": before_ms}, READ_S, lambda said: int(said["pruned"]))
 
+    def namespaces(self) -> list[str]:
+        """Its own, if it has anything on its books: a key opens one project."""
+        reads = (self.all_terms, self.accounts, lambda: self.entries(Query(limit=1)))
+        return [self.namespace] if any(next(read(), None) is not None for read in reads) else []
+
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
         pool, self._pool = self._pool, self._new_pool()

@@ -281,6 +281,11 @@ class MemoryStore:
                 self._books.add_up()
                 raise
 
+    def namespaces(self) -> list[str]:
+        """Its own, if it has anything on its books."""
+        with self._lock:
+            return [self.namespace] if self._terms or self._books.accounts or self._books.entries else []
+
     def close(self) -> None:
         """Nothing to close: what is in memory stays."""
 

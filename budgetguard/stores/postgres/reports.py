@@ -102,6 +102,13 @@ def all_terms(ask: Select, ns: int, prefix: str, after: str | None) -> Iterator[
         yield Terms(from_raw(key), version, from_raw(body))
 
 
+def namespaces(ask: Select) -> list[str]:
+    """See `Store.namespaces`."""
+    there = [f"EXISTS (SELECT FROM budgetguard.{table} WHERE ns = n.ns)" for table in ("terms", "accounts", "entries")]
+    rows = ask(f"SELECT name FROM budgetguard.namespaces AS n WHERE {' OR '.join(there)} ORDER BY name", ())
+    return [from_raw(name) for (name,) in rows]
+
+
 def find_terms(ask: Select, ns: int, keys: Sequence[str]) -> list[Terms]:
     """The terms under these keys, of those that there are."""
     rows = ask(

@@ -303,6 +303,11 @@ class PostgresStore:
             if rows < PRUNE_ROWS:
                 return pruned
 
+    def namespaces(self) -> list[str]:
+        """The names of those that have anything on their books, in order."""
+        self._ready()
+        return reports.namespaces(self._ask)
+
     def migrate(self) -> list[str]:
         """Make or change the tables and functions, as a user who may; what was applied."""
         link = PostgresLink(self._name, self._open, lambda books: None, own=isinstance(self._pool, str))

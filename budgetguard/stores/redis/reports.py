@@ -24,7 +24,7 @@ from ...ledger import (
 )
 from ..encoding import from_raw, key_range, raw
 from ..rules import matches
-from .rows import entry_of, open_hold_of, terms_of
+from .rows import entry_of, namespace_of, open_hold_of, terms_of
 
 PAGE = 500
 """Rows read at a time."""
@@ -71,6 +71,16 @@ def all_terms(read: Read, prefix: str, after: str | None) -> Iterator[Terms]:
         terms = terms_of(row)
         if terms.body is not None:
             yield terms
+
+
+def namespaces(client: Any) -> list[str]:
+    """See `Store.namespaces`: their accounts, terms and entries are each listed under one key."""
+    tags = set()
+    for key in client.scan_iter(match=b"budgetguard:{*}:[ekt]", count=PAGE):
+        tag, _, rest = key.removeprefix(b"budgetguard:{").partition(b"}:")
+        if len(rest) == 1:  # not a key that ends as these do
+            tags.add(tag)
+    return sorted(map(namespace_of, tags))
 
 
 def holds(read: Read, now_ms: Millis) -> Iterator[OpenHold]:

@@ -42,6 +42,10 @@ _UNITS: dict[bytes, Unit] = {b"t": "tokens", b"r": "requests"}
 """What a script calls the units beside dollars: by their first letters."""
 
 
+_HEX = b"0x:"
+"""What a hash tag in hexadecimal digits begins with."""
+
+
 class Noted(NamedTuple):
     """
     What a hold or an entry tells people, and scripts do not look at. Its names are short, as there are many of them.
@@ -56,6 +60,17 @@ class Noted(NamedTuple):
     m: str
     """Model."""
     u: Mapping[str, int] = NO_USAGE
+
+
+def tag_of(namespace: str) -> bytes:
+    """A namespace as a hash tag: readable if it is plain, else its bytes in hexadecimal digits."""
+    plain = namespace.isascii() and namespace.replace("-", "a").replace("_", "a").replace(".", "a").isalnum()
+    return namespace.encode() if plain else _HEX + raw(namespace).hex().encode()
+
+
+def namespace_of(tag: bytes) -> str:
+    """The namespace that a hash tag stands for."""
+    return from_raw(bytes.fromhex(tag.removeprefix(_HEX).decode()) if tag.startswith(_HEX) else tag)
 
 
 def id_arg(hold_id: str) -> str | bytes:

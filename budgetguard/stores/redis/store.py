@@ -61,6 +61,7 @@ from .rows import (
     reserved,
     settle_args,
     settled,
+    tag_of,
     terms_of,
     time_arg,
 )
@@ -96,7 +97,7 @@ class RedisStore:
         self._reserve_s = reserve_s
         self._settle_s = settle_s
         self.namespace = namespace
-        self.prefix = b"budgetguard:{" + _tag(namespace) + b"}:"
+        self.prefix = b"budgetguard:{" + tag_of(namespace) + b"}:"
         self._link = RedisLink(self._clients)
         self._strict = strict
         self._begin()
@@ -237,6 +238,11 @@ class RedisStore:
         require_rows(accounts, entries)
         self._step(self._clients.change, "load", (self._now(), *load_args(terms, accounts, entries)))
 
+    def namespaces(self) -> list[str]:
+        """The names of those that have anything on their books, in order."""
+        self._recognize(time.monotonic() + READ_S)
+        return self._link.run(reports.namespaces, self._clients.read)
+
     def examine(self) -> list[str]:
         """What of the server's configuration endangers the books, in words for its operator."""
         return self._server.examine()
@@ -335,9 +341,3 @@ class RedisStore:
             self._clients = self._clients.again()
         self._link = RedisLink(self._clients)
         self._begin()
-
-
-def _tag(namespace: str) -> bytes:
-    """A namespace as a hash tag: readable if it is plain, else its bytes in hexadecimal digits."""
-    plain = namespace.isascii() and namespace.replace("-", "a").replace("_", "a").replace(".", "a").isalnum()
-    return namespace.encode() if plain else b"0x:" + raw(namespace).hex().encode()

@@ -136,8 +136,8 @@ class SQLiteFile:
         return self.writer.cursor
 
     @contextmanager
-    def read(self, slot: Slot) -> Iterator[sqlite3.Connection | None]:
-        """A snapshot to read from; `None` while there is no file, or nothing of this namespace in it."""
+    def read(self, slot: Slot, *, others: bool = False) -> Iterator[sqlite3.Connection | None]:
+        """A snapshot to read from; `None` while there is no file, or nothing of this namespace (of `others`) in it."""
         with slot.lock:
             if slot.connection is not None and not self.is_there(slot):
                 slot.leave()
@@ -148,7 +148,7 @@ class SQLiteFile:
                     return
                 try:
                     self.ns = self.ns or self._find_namespace(connection)
-                    yield connection if self.ns else None
+                    yield connection if self.ns or others else None
                 finally:
                     if connection.in_transaction:
                         connection.execute("COMMIT")

@@ -175,6 +175,14 @@ def check(file: SQLiteFile) -> list[Difference]:
     return found
 
 
+def namespaces(file: SQLiteFile) -> list[str]:
+    """See `Store.namespaces`."""
+    there = [f"EXISTS (SELECT 1 FROM {table} WHERE ns = n.id)" for table in ("terms", "accounts", "entries")]
+    sql = f"SELECT name FROM namespaces AS n WHERE {' OR '.join(there)} ORDER BY name"
+    with file.read(file.reporter, others=True) as connection:
+        return [] if connection is None else [name for (name,) in connection.execute(sql).fetchall()]
+
+
 def _keyed(file: SQLiteFile, table: str, columns: str, keys: KeyRange, now: Millis = 0) -> Iterator[tuple[Any, ...]]:
     """The rows of a table by key, each with what is expired at a moment."""
     last, comparison, end = keys

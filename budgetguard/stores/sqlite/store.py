@@ -226,6 +226,10 @@ class SQLiteStore:
         require_rows(accounts, entries)
         self._combiner.submit(load, (terms, accounts, entries), durable=True, timeout_s=READ_S)
 
+    def namespaces(self) -> list[str]:
+        """The names of those that have anything on their books, in order."""
+        return reports.namespaces(self._file)
+
     def close(self) -> None:
         """Close the file; the next use opens it again."""
         with self._file.all_locked(None):

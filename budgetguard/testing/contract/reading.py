@@ -29,6 +29,19 @@ class ReadingContract(StoreTests):
         assert (found[0].placed_ms, found[0].expires_ms) == (placed, placed + TTL_S * 1000)
         assert (found[0].tags, found[0].provider, found[0].model) == ({"user": "ann"}, "openai", "gpt-4o")
 
+    def test_a_namespace_is_told_of_once_it_has_books(self, store: Store) -> None:
+        """Who asks in the wrong one is told where the books are; to look at one does not make it."""
+        list(store.accounts())
+        assert store.namespace not in store.namespaces()
+        store.put_terms("a", "x")
+        assert store.namespace in store.namespaces()
+
+    def test_a_namespace_with_a_history_only_has_books(self, store: Store) -> None:
+        """A call that no budget covered is on them."""
+        booked = Entry(new_id(), 9)
+        store.settle(Hold(booked.hold_id, (), 0), booked)
+        assert store.namespace in store.namespaces()
+
     def test_accounts_are_listed_by_key(self, store: Store) -> None:
         """With a prefix, only its own; a prefix is plain text."""
         for key in ("b", "a%", "a", "ab", "a_", "é", "Z"):

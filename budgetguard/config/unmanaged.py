@@ -1,0 +1,71 @@
+"""
+The guard of calls that no manager was named for: after a bare `patch()`, or inside a scope alone.
+
+It acts by what the settings say, as the command line does, so that a budget set there holds here. Where they name no
+store, the default one is used once its file is there: none is made for a program that wants a limit of its own only,
+and one that somebody makes beside it is found within a second. On the path of a call that is one look at a clock.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+
+from ..concurrency.locks import mutex
+from ..guards.guard import Guard
+from ..ledger import Store
+from ..stores import file_of, projects_in, shown
+from . import Config
+from .file import beside, here
+from .projects import open_project
+
+log = logging.getLogger("budgetguard")
+
+LOOK_S = 1.0
+"""How often, at most, it is looked whether the default store is there by now."""
+
+
+class Unmanaged:
+    """A guard that gets its store when there is one."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.guard = Guard(prices=config.price_book(), budgets=config.budgets, settings=config.settings())
+        """As it was found last."""
+        self.look_s = float("-inf")
+        """When, on the monotonic clock, it has to be looked at again."""
+        self._url = beside(config.url, here())  # the program may change its directory
+        wanted = config.store is not None or bool(config.budgets)
+        self._awaited = None if wanted else file_of(self._url)
+        self._lock = mutex("unmanaged guard")
+
+    def look(self) -> Guard:
+        """The guard, with its store if that is there; raises `StoreError` for a file that cannot be read."""
+        with self._lock:
+            now_s = time.monotonic()
+            if now_s < self.look_s:
+                return self.guard
+            if self._awaited is not None and not os.path.exists(self._awaited):
+                self.look_s = now_s + LOOK_S
+                return self.guard
+            before, store = self.guard, open_project(self.config, url=self._url)
+            self._warn(store)
+            self.guard = Guard(store, before.prices, self.config.budgets, settings=before.settings)
+            self.guard.background.take_over(before.background)
+            self.look_s = float("inf")
+            return self.guard
+
+    def _warn(self, store: Store) -> None:
+        """Say so where users' budgets may be in a project that nobody named."""
+        if "project" in self.config.where or file_of(self._url) is None:
+            return
+        projects = projects_in(store)
+        if len(projects) > 1 and store.namespace not in projects:
+            log.warning(
+                "%s has the projects %s, and none of them is named: calls count in project %r, where no budget of "
+                "theirs holds; name one as `project` in budgetguard.toml, or by BUDGETGUARD_PROJECT",
+                shown(self._url),
+                ", ".join(map(repr, projects)),
+                store.namespace,
+            )
