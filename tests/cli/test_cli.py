@@ -466,15 +466,6 @@ def test_the_version_is_printed(capsys):
     assert capsys.readouterr().out.startswith("budgetguard ")
 
 
-def test_without_typer_the_error_says_what_is_missing():
-    """The command line is an extra."""
-    code = "import sys; sys.modules['typer'] = None; from budgetguard.cli import main; main(['users'])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-
-    assert done.returncode == 2
-    assert done.stderr == "error: the command line needs typer: install the extra `cli`, as in budgetguard-llm[cli]\n"
-
-
 CALLS = """
     import sys
     from openai import OpenAI
