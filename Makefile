@@ -48,10 +48,10 @@ serve: .venv/bin/uv
 	@.venv/bin/budgetguard serve --open --store $(or $(STORE),sqlite:///budgetguard.db) --port $(or $(PORT),8080)
 
 fuzz: setup
-	BUDGETGUARD_FUZZ=500 $(RUN) -m pytest -n 2 tests/server/test_server_fuzz.py
+	BUDGETGUARD_TEST_FUZZ=500 $(RUN) -m pytest -n 2 tests/server/test_server_fuzz.py
 
 load: setup
-	BUDGETGUARD_LOAD_S=60 $(RUN) -m pytest -s tests/server/test_server_load.py
+	BUDGETGUARD_TEST_LOAD_S=60 $(RUN) -m pytest -s tests/server/test_server_load.py
 
 # LiteLLM's own hosted client, a release that is known to work, for tests/server/test_server_litellm.py.
 .cache/litellm-hosted/ready: .venv/bin/uv

@@ -45,6 +45,9 @@ _BUDGET_KEYS = set(signature(Budget).parameters)
 
 AUTO_TIER = "auto_tier"
 
+OF_TESTS = "BUDGETGUARD_TEST_"
+"""How the variables begin that only the tests of a checkout read."""
+
 _WORDS = {"true": True, "1": True, "false": False, "0": False}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 import budgetguard
 from budgetguard import Budget, BudgetManager, ConfigError, PriceBook, Settings
-from budgetguard.config import Config, configured_guard, forms, load_config, variable, variables
+from budgetguard.config import OF_TESTS, Config, configured_guard, forms, load_config, variable, variables
 from budgetguard.sdks.install import default_guard
 from tests.support import ROOT
 
@@ -209,6 +210,17 @@ def test_every_setting_can_be_said_in_the_environment(here):
 
     assert config.settings() == replace(STATED, output_guess=9, allowance="2.50")
     assert config.price_book().quote(None, "gpt-5").output_pico(0) == 20_000_000
+
+
+def test_every_variable_that_is_read_is_known():
+    """Else `doctor` calls it a mistake, and tells people to take away what holds."""
+    texts = [
+        path for room in ("budgetguard", "tests", "benchmarks", "examples") for path in (ROOT / room).rglob("*.py")
+    ]
+    texts += [ROOT / "Makefile", ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    named = {name for path in texts for name in re.findall(r"\bBUDGETGUARD_[A-Z]\w*", path.read_text("utf-8"))}
+    mistyped = {"BUDGETGUARD_STROE"}  # on purpose
+    assert {name for name in named - mistyped if not name.startswith(OF_TESTS)} - set(variables()) == set()
 
 
 def test_a_field_of_settings_is_a_setting_outside():
