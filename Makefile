@@ -1,5 +1,7 @@
 # Every target sets up what it needs: a virtual environment in .venv, filled by uv.
-PYTHON ?= python3.11
+# The oldest that is there, as the figures and the suite are from that one.
+PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+	$$each -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null && echo $$each && break; done)
 UV := .venv/bin/uv
 RUN := .venv/bin/python
 export UV_LINK_MODE ?= copy
@@ -25,6 +27,9 @@ help:
 setup: .venv/ready
 
 .venv/bin/uv:
+	@test -x .venv/bin/python || test -n "$(PYTHON)" || { \
+	  echo "no Python from 3.11 on was found: install one, or name it, as in make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; \
+	  exit 1; }
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
 
@@ -33,7 +38,7 @@ setup: .venv/ready
 	touch $@
 
 demo: .venv/bin/uv
-	@test -x .venv/bin/budgetguard || $(UV) pip install --quiet --python .venv/bin/python -e ".[demo]"
+	@test -x .venv/bin/budgetguard || $(UV) pip install --quiet --python .venv/bin/python -e .
 	@.venv/bin/budgetguard demo
 
 demo-llm: .venv/bin/uv
@@ -45,10 +50,10 @@ serve: .venv/bin/uv
 	@.venv/bin/budgetguard serve --open --store $(or $(STORE),sqlite:///budgetguard.db) --port $(or $(PORT),8080)
 
 fuzz: setup
-	BUDGETGUARD_FUZZ=500 $(RUN) -m pytest -n 2 tests/server/test_server_fuzz.py
+	BUDGETGUARD_TEST_FUZZ=500 $(RUN) -m pytest -n 2 tests/server/test_server_fuzz.py
 
 load: setup
-	BUDGETGUARD_LOAD_S=60 $(RUN) -m pytest -s tests/server/test_server_load.py
+	BUDGETGUARD_TEST_LOAD_S=60 $(RUN) -m pytest -s tests/server/test_server_load.py
 
 # LiteLLM's own hosted client, a release that is known to work, for tests/server/test_server_litellm.py.
 .cache/litellm-hosted/ready: .venv/bin/uv

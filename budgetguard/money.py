@@ -3,17 +3,21 @@ Money: whole nano-dollars, so that sums are exact.
 
 The ledger and the stores count in plain `int` nano-dollars (the alias `Nano`
 says so in signatures). `Money` is what people see: it prints as dollars,
-compares with dollars, and cannot be mistaken for a bare count of nano-dollars.
+compares with dollars, is a number of dollars in JSON, and cannot be mistaken
+for a bare count of nano-dollars.
 """
 
 from __future__ import annotations
 
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from fractions import Fraction
-from functools import total_ordering
-from typing import TypeAlias
+from math import inf
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic_core import CoreSchema
 
 Nano: TypeAlias = int
 """An amount in whole nano-dollars: $1 is 1_000_000_000."""
@@ -64,21 +68,29 @@ def format_nano(amount: Nano) -> str:
     return f"{sign}${whole:,}.{digits}"
 
 
-@total_ordering
-class Money:
+class Money(float):
     """
     An exact amount of US dollars.
 
     `str()` gives "$0.0023", `float()` dollars, `.nano` whole nano-dollars. It compares with, and adds to,
     another `Money` or a number of dollars: `scope.remaining < 0.10`.
+
+    It is a `float` of dollars, and one in all that it does not do exactly itself, so that `json`, FastAPI and
+    whatever else writes numbers take it as they find it: `0.0023`, read back to the nano-dollar up to $8,388,608.
     """
 
     __slots__ = ("nano",)
 
     nano: Nano
 
-    def __init__(self, nano: Nano) -> None:
-        self.nano = nano
+    def __new__(cls, nano: Nano) -> Money:
+        """The amount of so many nano-dollars."""
+        try:
+            money = super().__new__(cls, nano / DOLLAR)
+        except OverflowError:  # that of an absurd reply, which must not raise
+            money = super().__new__(cls, inf if nano > 0 else -inf)
+        money.nano = nano
+        return money
 
     @classmethod
     def dollars(cls, value: object) -> Money:
@@ -93,20 +105,32 @@ class Money:
     def __sub__(self, other: object) -> Money:
         return Money(self.nano - _nano(other)) if _is_amount(other) else NotImplemented
 
+    def __rsub__(self, other: object) -> Money:
+        return Money(_nano(other) - self.nano) if _is_amount(other) else NotImplemented
+
     def __eq__(self, other: object) -> bool:
         return _exact(other) == self.nano if _is_amount(other) else NotImplemented
 
+    def __ne__(self, other: object) -> bool:
+        return _exact(other) != self.nano if _is_amount(other) else NotImplemented
+
     def __lt__(self, other: object) -> bool:
         return self.nano < _exact(other) if _is_amount(other) else NotImplemented
+
+    def __le__(self, other: object) -> bool:
+        return self.nano <= _exact(other) if _is_amount(other) else NotImplemented
+
+    def __gt__(self, other: object) -> bool:
+        return self.nano > _exact(other) if _is_amount(other) else NotImplemented
+
+    def __ge__(self, other: object) -> bool:
+        return self.nano >= _exact(other) if _is_amount(other) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(Fraction(self.nano, DOLLAR))
 
     def __bool__(self) -> bool:
         return self.nano != 0
-
-    def __float__(self) -> float:
-        return self.nano / DOLLAR
 
     def __str__(self) -> str:
         return format_nano(self.nano)
@@ -116,6 +140,39 @@ class Money:
 
     def __repr__(self) -> str:
         return f"Money({format_nano(self.nano)!r})"
+
+    def __getnewargs__(self) -> tuple[Nano]:  # a copy is of the exact amount
+        return (self.nano,)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
+        """A field of a pydantic model: read from dollars as numbers or text, below 0 too; in JSON a number."""
+        from pydantic_core.core_schema import (
+            float_schema,
+            no_info_plain_validator_function,
+            plain_serializer_function_ser_schema,
+        )
+
+        return no_info_plain_validator_function(
+            _read,
+            json_schema_input_schema=float_schema(),
+            serialization=plain_serializer_function_ser_schema(
+                float.__float__, return_schema=float_schema(), when_used="json"
+            ),
+        )
+
+
+def _read(value: object) -> Money:
+    """Dollars that were written somewhere, which may be below 0; raises `ValueError` for what is no amount."""
+    if isinstance(value, Money):
+        return value
+    written = str(value).strip()
+    below = written.startswith("-")
+    try:
+        nano = parse_dollars(written[1:] if below else value, name="dollars")
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return Money(-nano if below else nano)
 
 
 def _is_amount(value: object) -> bool:

@@ -27,6 +27,7 @@ FLOORS = [
     ["manager"],
     ["server", "testing"],
     ["cli"],
+    ["__main__"],
 ]
 """From the bottom up: a room imports from lower floors, and from itself; rooms of one floor do not know each other."""
 

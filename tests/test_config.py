@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from dataclasses import fields, replace
@@ -12,7 +13,7 @@ import pytest
 
 import budgetguard
 from budgetguard import Budget, BudgetManager, ConfigError, PriceBook, Settings
-from budgetguard.config import Config, load_config, unmanaged, variables
+from budgetguard.config import OF_TESTS, Config, load_config, unmanaged, variables
 from budgetguard.config.forms import forms, variable
 from budgetguard.config.unmanaged import Unmanaged
 from budgetguard.errors import BudgetExceededError, StoreError
@@ -310,6 +311,17 @@ def test_every_setting_can_be_said_in_the_environment(here):
 
     assert config.settings() == replace(STATED, output_guess=9, allowance="2.50")
     assert config.price_book().quote(None, "gpt-5").output_pico(0) == 20_000_000
+
+
+def test_every_variable_that_is_read_is_known():
+    """Else `doctor` calls it a mistake, and tells people to take away what holds."""
+    texts = [
+        path for room in ("budgetguard", "tests", "benchmarks", "examples") for path in (ROOT / room).rglob("*.py")
+    ]
+    texts += [ROOT / "Makefile", ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    named = {name for path in texts for name in re.findall(r"\bBUDGETGUARD_[A-Z]\w*", path.read_text("utf-8"))}
+    mistyped = {"BUDGETGUARD_STROE"}  # on purpose
+    assert {name for name in named - mistyped if not name.startswith(OF_TESTS)} - set(variables()) == set()
 
 
 def test_a_field_of_settings_is_a_setting_outside():

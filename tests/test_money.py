@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import pickle
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from math import inf, nan
+from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from budgetguard.errors import ConfigError
 from budgetguard.money import DOLLAR, MAX_AMOUNT, Money, format_nano, nano_from_pico, parse_dollars
@@ -152,3 +160,88 @@ def test_dollars_make_money() -> None:
     assert Money.dollars("$0.0023").nano == 2_300_000
     with pytest.raises(ConfigError):
         Money.dollars(-1)
+
+
+EXACT = st.integers(-8_388_608 * DOLLAR + 1, 8_388_608 * DOLLAR - 1)
+
+
+@given(EXACT)
+def test_money_is_a_number_of_dollars_in_json(nano: int) -> None:
+    """`json.dumps({"spent": b.spent})` is the first thing that a web program does with it, and nothing gets lost."""
+    text = json.dumps({"spent": Money(nano)})
+    assert text == json.dumps({"spent": nano / DOLLAR})
+    assert json.loads(text)["spent"] == Money(nano)
+    assert TypeAdapter(Money).validate_json(json.dumps(Money(nano))).nano == nano
+
+
+def test_an_absurd_amount_is_one_all_the_same() -> None:
+    """An answer that claims so much must not raise after the call."""
+    absurd = Money(10**400)
+    assert absurd.nano == 10**400
+    assert absurd > 10**300
+    assert float(-1 - absurd) == -inf
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda money: pickle.loads(pickle.dumps(money))])
+def test_a_copy_of_money_is_the_same_amount(again: Callable[[Money], Money]) -> None:
+    """A job's result travels between processes."""
+    most = Money(MAX_AMOUNT - 1)
+    assert (type(again(most)), again(most).nano) == (Money, most.nano)
+
+
+def test_money_subtracts_from_dollars_exactly() -> None:
+    """`1 - b.spent` is money as well, not what a float makes of it."""
+    assert type(1 - Money(1)) is Money
+    assert (1 - Money(1)).nano == DOLLAR - 1
+    assert Money(1) != 0
+    assert Money(1) >= Decimal("1e-9")
+    assert not Money(1) > 1e-9
+
+
+class Bill(BaseModel):
+    """What a service answers with."""
+
+    spent: Money
+    left: Money | None = None
+
+
+@pytest.mark.parametrize("given", [0.25, "0.25", "$0.25", Decimal("0.25"), Money(DOLLAR // 4)])
+def test_a_pydantic_model_has_fields_of_money(given: object) -> None:
+    """Read from all that a limit may be written as, written as a number, and described as one."""
+    bill = Bill(spent=given, left=Money(-DOLLAR))
+    assert type(bill.spent) is Money
+    assert bill.spent == 0.25
+    assert bill.model_dump()["spent"] is bill.spent
+    assert bill.model_dump(mode="json") == {"spent": 0.25, "left": -1.0}
+    assert Bill.model_validate_json(bill.model_dump_json()) == bill
+    for mode in ("validation", "serialization"):
+        assert Bill.model_json_schema(mode=mode)["properties"]["spent"]["type"] == "number"
+
+
+@pytest.mark.parametrize("given", ["five", nan, True, None, [], "--1", 10**8])
+def test_what_is_no_money_is_a_validation_error(given: object) -> None:
+    """A service answers 422 to it, not 500."""
+    with pytest.raises(ValidationError, match="dollars="):
+        Bill(spent=given)
+
+
+def test_fastapi_takes_and_gives_money() -> None:
+    """In models, and in plain dictionaries that no model describes."""
+    app = FastAPI()
+
+    @app.post("/bills")
+    def double(bill: Bill) -> Bill:
+        return Bill(spent=bill.spent + bill.spent)
+
+    @app.get("/spent")
+    def spent() -> dict[str, Any]:
+        return {"spent": Money(2_300_000)}
+
+    client = TestClient(app)
+    assert client.post("/bills", json={"spent": "$0.0023"}).json() == {"spent": 0.0046, "left": None}
+    assert client.post("/bills", json={"spent": "much"}).status_code == 422
+    assert client.get("/spent").json() == {"spent": 0.0023}
+    assert client.get("/openapi.json").json()["components"]["schemas"]["Bill"]["properties"]["spent"] == {
+        "type": "number",
+        "title": "Spent",
+    }

@@ -1,4 +1,4 @@
-"""`python -m budgetguard.cli`: the command line, where no script was installed."""
+"""`python -m budgetguard.cli`: the same as `python -m budgetguard`."""
 
 from . import main
 

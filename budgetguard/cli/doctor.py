@@ -212,10 +212,10 @@ def _journal(store: Store) -> tuple[State, str]:
 
 
 def _environment() -> tuple[State, str]:
-    from ..config import variables
+    from ..config import OF_TESTS, variables
 
     ours, known = sorted(name for name in os.environ if name.startswith("BUDGETGUARD_")), variables()
-    unknown = [name for name in ours if name not in known]
+    unknown = [name for name in ours if name not in known and not name.startswith(OF_TESTS)]
     if unknown:
         return "warn", f"{', '.join(unknown)}: no such setting; there are {', '.join(known)}"
     others = [name for name in _OTHERS if os.environ.get(name)]

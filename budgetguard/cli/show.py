@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -29,7 +31,10 @@ class Column:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """The terminal: plain text, without colours and boxes cut to a width, where it is none."""
+    """The terminal: plain text, without colours and boxes cut to a width, where it is none; no letter is too much."""
+    stream = sys.stderr if stderr else sys.stdout
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
     made = Console(stderr=stderr, highlight=False, emoji=False, markup=False)
     if not made.is_terminal:
         made = Console(stderr=stderr, highlight=False, emoji=False, markup=False, width=160)
@@ -57,7 +62,12 @@ def bar(part: Nano, whole: Nano, *, cells: int = BAR_CELLS) -> str:
 
 def print_json(value: Any) -> None:
     """JSON on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # it takes ASCII only, as that of a pipe on Windows may
+        text = json.dumps(value, indent=2)
+    print(text)
 
 
 def dollars(amount: Nano | None) -> float | None:

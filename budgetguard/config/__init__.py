@@ -86,6 +86,10 @@ class Config:
         return made_of(self.said)
 
 
+OF_TESTS = "BUDGETGUARD_TEST_"
+"""How the variables begin that only the tests of a checkout read."""
+
+
 def variables() -> list[str]:
     """Every variable of the environment that says something."""
     others = ("STORE", "PROJECT", "PRICES", "KEY", "CONFIG", "MAX_BUDGET")

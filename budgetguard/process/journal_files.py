@@ -8,7 +8,6 @@ lands what is in it, and removes it: so what a dead process left is taken over b
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -18,10 +17,12 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, NamedTuple
 
+from ..concurrency import file_locks
 from ..errors import AmountError, ConfigError
 from ..ledger import Account, Entry, Hold, Millis, new_id
 from ..ledger_json import read, text
 from ..money import MAX_AMOUNT, Money
+from ..stores.disk import BINARY, REMOVES_OPEN, sync_data, sync_directory
 from ..stores.permissions import access_in, make_directory, open_file
 
 log = logging.getLogger("budgetguard")
@@ -80,14 +81,14 @@ class JournalFile:
             path = os.path.join(directory, new_id() + SUFFIX)
             file = cls(path, open_file(path, os.O_RDWR | os.O_EXCL | os.O_APPEND, access))
             try:
-                fcntl.flock(file._fd, fcntl.LOCK_EX)
+                file_locks.flock(file._fd, file_locks.LOCK_EX)
                 if os.fstat(file._fd).st_nlink == 0:  # taken for a dead process's before it was locked
                     file.close()
                     continue
                 file.append(json.dumps({"budgetguard": 2, "store": None, "of": name}))
                 file._begin = file.size
                 for place in (directory, os.path.dirname(directory)):
-                    _sync_directory(place)
+                    sync_directory(place)
             except BaseException:
                 file.close()
                 raise
@@ -97,14 +98,14 @@ class JournalFile:
     def take(cls, path: str) -> JournalFile | None:
         """The file of a process that is no more; `None` if it lives, or another has taken the file."""
         try:
-            file = cls(path, os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC))
+            file = cls(path, os.open(path, os.O_RDWR | os.O_APPEND | BINARY))
         except FileNotFoundError:
             return None
         except OSError as error:
             log.error("the journal %s cannot be read (%s): let this user read and write it", path, error)  # noqa: TRY400
             return None
         try:
-            fcntl.flock(file._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file_locks.flock(file._fd, file_locks.LOCK_EX | file_locks.LOCK_NB)
         except BlockingIOError:
             file.close()
             return None
@@ -122,7 +123,7 @@ class JournalFile:
             while written < len(data):
                 written += os.write(self._fd, data[written:])
             if sync:
-                os.fdatasync(self._fd)
+                sync_data(self._fd)
         except BaseException:
             with suppress(OSError):
                 os.ftruncate(self._fd, self.size)
@@ -166,6 +167,8 @@ class JournalFile:
 
     def remove(self) -> None:
         """All of it has landed."""
+        if not REMOVES_OPEN:  # whoever finds it meanwhile lands it once more, which is harmless
+            self.close()
         with suppress(OSError):
             if self.damaged:
                 os.rename(self.path, self.path + DAMAGED)
@@ -229,6 +232,7 @@ def waiting_in(directory: str | None) -> Waiting:
     for path in files_in(directory):
         with suppress(FileNotFoundError), open(path, "rb") as file:  # it may land meanwhile
             lives = _is_locked(file.fileno())
+            file.seek(1)  # behind the byte that may be locked, which on Windows nobody else may read
             found = sum(line.startswith(b'{"id"') for line in file)
             left, living = (left, living + found) if lives else (left + found, living)
     return Waiting(left, living)
@@ -236,19 +240,11 @@ def waiting_in(directory: str | None) -> Waiting:
 
 def _is_locked(fd: int) -> bool:
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        file_locks.flock(fd, file_locks.LOCK_SH | file_locks.LOCK_NB)
     except BlockingIOError:
         return True
-    fcntl.flock(fd, fcntl.LOCK_UN)  # at once: whoever finds it locked takes its process for alive
+    file_locks.flock(fd, file_locks.LOCK_UN)  # at once: whoever finds it locked takes its process for alive
     return False
-
-
-def _sync_directory(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def line_of(hold: Hold, entry: Entry, at_ms: Millis = 0, asked: str | None = None) -> str:

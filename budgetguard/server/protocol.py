@@ -6,7 +6,6 @@ which is not spoken here is ignored, and that the error for what is no HTTP is o
 from __future__ import annotations
 
 import asyncio
-import resource
 from collections.abc import Callable
 
 import httptools
@@ -32,6 +31,10 @@ MOST_CONNECTIONS = 100_000
 
 def most_connections() -> int:
     """How many connections may be open: half of the descriptors; the others are for stores, and for bursts."""
+    try:
+        import resource
+    except ImportError:  # not POSIX, where nothing says
+        return MOST_CONNECTIONS
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
     return min(most, MOST_CONNECTIONS) if most > 0 else MOST_CONNECTIONS
 

@@ -53,7 +53,7 @@ def serve(settings: ServerSettings) -> None:
         _say(settings, listening.getsockname()[1], app)
         config = uvicorn.Config(
             app,
-            loop="uvloop",
+            loop="auto",
             http=Protocol,
             ws="none",
             log_config=None,

@@ -17,7 +17,6 @@ all the same is the last one for a while (`PROMPT_S`, `REST`). All else is queue
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 import time
@@ -28,6 +27,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn, Protocol, TypeVar
 
+from ..concurrency import file_locks
 from ..concurrency.interrupts import raise_interruption
 from ..concurrency.locks import latch, mutex, take
 from ..concurrency.loops import NotYet, Question, asked
@@ -83,32 +83,32 @@ class Gate:
         """Enter if nobody is inside and nobody waits; not if the lock files cannot be used, which `enter` tells."""
         try:
             line, turn = self._files or self._open()
-            fcntl.flock(line, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file_locks.flock(line, file_locks.LOCK_EX | file_locks.LOCK_NB)
         except OSError as error:
             raise_interruption(error)
             return False
         try:
-            fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file_locks.flock(turn, file_locks.LOCK_EX | file_locks.LOCK_NB)
         except OSError as error:
             raise_interruption(error)
             return False
         finally:
-            fcntl.flock(line, fcntl.LOCK_UN)
+            file_locks.flock(line, file_locks.LOCK_UN)
         return True
 
     def enter(self) -> None:
         """Wait for the head of the line, then for the turn. Raises `OSError` if the lock files cannot be used."""
         line, turn = self._files or self._open()
-        fcntl.flock(line, fcntl.LOCK_EX)
+        file_locks.flock(line, file_locks.LOCK_EX)
         try:
-            fcntl.flock(turn, fcntl.LOCK_EX)
+            file_locks.flock(turn, file_locks.LOCK_EX)
         finally:
-            fcntl.flock(line, fcntl.LOCK_UN)
+            file_locks.flock(line, file_locks.LOCK_UN)
 
     def leave(self) -> None:
         """Let the next one in."""
         if self._files is not None:
-            fcntl.flock(self._files[1], fcntl.LOCK_UN)
+            file_locks.flock(self._files[1], file_locks.LOCK_UN)
 
     def drop(self) -> None:
         """Close the lock files. In a forked child this leaves the parent's lock alone."""

@@ -13,11 +13,15 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from ..concurrency.interrupts import raise_interruption
+from .disk import BINARY
 
 UNSETTLED = "-unsettled"
 """Behind the path of a database: the directory of its journal."""
 
 OWNER = 0o600
+
+OWNED = hasattr(os, "fchown")
+"""Whether a file has an owner and a mode here; on Windows its directory says who may open it."""
 
 
 class Access(NamedTuple):
@@ -49,7 +53,7 @@ def access_in(directory: str) -> Access:
 
 def open_file(path: str, flags: int, access: Access) -> int:
     """Open a file, made if need be, that nobody else may open; one that is there is made so if it is ours."""
-    fd = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, OWNER)
+    fd = os.open(path, flags | os.O_CREAT | BINARY, OWNER)
     try:
         _apply(fd, access, access.mode)
     except BaseException:
@@ -65,9 +69,9 @@ def make_directory(path: str) -> None:
     there = os.path.isdir(path)
     if not there:
         os.makedirs(path, 0o700, exist_ok=True)
-    if beside or not there:  # one that somebody chose, and made, is theirs
+    if OWNED and (beside or not there):  # one that somebody chose, and made, is theirs
         access = access_of(database) if beside else Access(OWNER, None)
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             _apply(fd, access, access.mode | (access.mode & 0o444) >> 2)
         finally:
@@ -76,7 +80,7 @@ def make_directory(path: str) -> None:
 
 def _apply(fd: int, access: Access, mode: int) -> None:
     found = os.fstat(fd)
-    if found.st_uid != os.geteuid():
+    if not OWNED or found.st_uid != os.geteuid():
         return
     if access.group is not None and found.st_gid != access.group:
         with suppress(OSError):  # we may not be of that group

@@ -8,7 +8,6 @@ being settled. It is an `Exception` as a store's own failure is, which nobody ou
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import gc
 import json
 import os
@@ -25,6 +24,7 @@ import pytest
 
 import budgetguard
 from budgetguard import Budget, BudgetManager, PriceBook
+from budgetguard.concurrency import file_locks
 from budgetguard.concurrency.interrupts import interruption
 from budgetguard.concurrency.locks import any_held
 from budgetguard.concurrency.reaper import Reaper
@@ -370,14 +370,14 @@ def test_an_alarm_in_the_gate_of_a_file_leaves_it_to_other_processes(call, alarm
     path = str(tmp_path / "books.db")
     store, other = SQLiteStore(path), Gate(path)
     store.reserve(Hold("a", (Account("one", 10),), 1))
-    flock, calls = fcntl.flock, iter(range(1, 100))
+    flock, calls = file_locks.flock, iter(range(1, 100))
 
     def strike(file: int, operation: int) -> None:
         flock(file, operation)
         if next(calls) == call:
             os.kill(os.getpid(), signal.SIGALRM)
 
-    monkeypatch.setattr(fcntl, "flock", strike)
+    monkeypatch.setattr(file_locks, "flock", strike)
     with pytest.raises(alarm.error, match="time is up"):
         store.reserve(Hold("b", (Account("one", 10),), 1))
     monkeypatch.undo()

@@ -31,7 +31,7 @@ from budgetguard.server.projects import OWN
 from budgetguard.stores import open_store
 from tests.support.hosting import Hosted
 
-EXAMPLES = int(os.environ.get("BUDGETGUARD_FUZZ", "25"))
+EXAMPLES = int(os.environ.get("BUDGETGUARD_TEST_FUZZ", "25"))
 
 _app = App("memory://", open_mode=True)
 schema = schemathesis.openapi.from_dict(json.loads(json.dumps(openapi.document(_app.endpoints))))
@@ -71,7 +71,7 @@ def fill(store: Store) -> None:
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
-    derandomize="BUDGETGUARD_FUZZ" not in os.environ,
+    derandomize="BUDGETGUARD_TEST_FUZZ" not in os.environ,
     database=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),

@@ -18,7 +18,7 @@ from tests.support.hosting import Process
 from tests.support.load import Ledger, books, run_clients
 
 CLIENTS = 32
-SECONDS = float(os.environ.get("BUDGETGUARD_LOAD_S", "10"))
+SECONDS = float(os.environ.get("BUDGETGUARD_TEST_LOAD_S", "10"))
 PATIENCE_S = 5.0
 """Deadlines for a machine that does other things, too: what is tested is what is booked, not how fast."""
 

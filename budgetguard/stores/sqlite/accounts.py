@@ -14,8 +14,8 @@ from ..rules import LARGE, Stand, Sums, require_sums
 from .rows import Execute, find_sums, text
 
 ADD = """
-INSERT INTO accounts (ns, key, settled, held, end_ms) VALUES (?1, CAST(?2 AS TEXT), ?3, ?4, ?5)
-ON CONFLICT DO UPDATE SET settled = settled + ?3, held = held + ?4"""
+INSERT INTO accounts (ns, key, settled, held, end_ms) VALUES (?, CAST(? AS TEXT), ?, ?, ?)
+ON CONFLICT DO UPDATE SET settled = settled + excluded.settled, held = held + excluded.held"""
 
 
 class SQLiteAccounts:

@@ -55,11 +55,11 @@ from .rows import (
 )
 
 LOOK = """
-SELECT EXISTS (SELECT 1 FROM holds WHERE ns = ?1 AND key BETWEEN x'' AND ?3),
-       (SELECT ended FROM holds WHERE ns = ?1 AND key = ?2 AND id = ''),
-       (SELECT version FROM terms WHERE ns = ?1 AND key = CAST(?4 AS TEXT)),
+SELECT EXISTS (SELECT 1 FROM holds WHERE ns = ? AND key BETWEEN x'' AND ?),
+       (SELECT ended FROM holds WHERE ns = ? AND key = ? AND id = ''),
+       (SELECT version FROM terms WHERE ns = ? AND key = CAST(? AS TEXT)),
        account.settled, account.held
-FROM (SELECT 1) LEFT JOIN accounts AS account ON account.ns = ?1 AND account.key = CAST(?5 AS TEXT)"""
+FROM (SELECT 1) LEFT JOIN accounts AS account ON account.ns = ? AND account.key = CAST(? AS TEXT)"""
 
 FIND_OPEN = """
 SELECT due_ms, CASE WHEN accounts <> ? THEN accounts END, dollars, tokens, requests FROM holds
@@ -74,12 +74,12 @@ ORDER BY due.key, due.id"""
 PLACE = """
 INSERT INTO holds (ns, key, id, due_ms, ended, dollars, tokens, requests, placed_ms, charge, accounts, tags,
                    provider, model)
-VALUES (?1, ?2, '', ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, CAST(?12 AS TEXT), CAST(?13 AS TEXT)),
-       (?1, ?3, ?2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)"""
+VALUES (?, ?, '', ?, 0, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT)),
+       (?, ?, ?, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)"""
 
 ENTER = "REPLACE INTO holds (ns, key, id, ended, at_ms) VALUES (?, ?, '', 1, ?)"
 
-FORGET_AT = "REPLACE INTO holds (ns, key, id, due_ms, ended) VALUES (?1, ?2, '', ?4, ?5), (?1, ?3, ?2, NULL, NULL)"
+FORGET_AT = "REPLACE INTO holds (ns, key, id, due_ms, ended) VALUES (?, ?, '', ?, ?), (?, ?, ?, NULL, NULL)"
 
 RELEASED, LAPSED = 1, 2
 """How a hold ended that has no entry: one that expired counts again if its call lives after all."""
@@ -141,7 +141,7 @@ class SQLiteBooks:
         execute, ns, now, accounts, terms = self.execute, self.ns, self.now, hold.accounts, hold.terms
         # The common hold is on one account and one user's terms: it is looked up in one step.
         first_terms = text(terms[0][0]) if terms else None
-        look = (ns, hold.id, due_key(now), first_terms, text(accounts[0].key) if accounts else None)
+        look = (ns, due_key(now), ns, hold.id, ns, first_terms, ns, text(accounts[0].key) if accounts else None)
         due, ended, version, settled, held = execute(LOOK, look).fetchone()
         if due:
             self._reap(REAP)
@@ -339,7 +339,7 @@ class SQLiteBooks:
         return row
 
     def _forget_at(self, hold_id: str, when: Millis, how: int) -> None:
-        self.execute(FORGET_AT, (self.ns, hold_id, due_key(when), when, how))
+        self.execute(FORGET_AT, (self.ns, hold_id, when, how, self.ns, due_key(when), hold_id))
 
     def _reap(self, most: int) -> int:
         """Clear away up to `most` of what is due; how many there were."""

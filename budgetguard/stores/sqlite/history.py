@@ -15,21 +15,22 @@ PRUNE_ROWS = 2000
 """Entries deleted in one transaction: others wait for it."""
 
 CARRY = """
-INSERT INTO accounts (ns, key, settled, pruned, end_ms) VALUES (?1, CAST(?2 AS TEXT), ?3, ?3, ?4)
-ON CONFLICT DO UPDATE SET settled = settled - pruned + ?3, pruned = ?3, end_ms = ?4"""
+INSERT INTO accounts (ns, key, settled, pruned, end_ms) VALUES (?, CAST(? AS TEXT), ?, ?, ?)
+ON CONFLICT DO UPDATE SET
+    settled = settled - pruned + excluded.pruned, pruned = excluded.pruned, end_ms = excluded.end_ms"""
 
 SET_TERMS = "REPLACE INTO terms (ns, key, version, body) VALUES (?, CAST(? AS TEXT), ?, CAST(? AS TEXT))"
 
 PUT_TERMS = """
-INSERT INTO terms (ns, key, version, body) VALUES (?1, CAST(?2 AS TEXT), ?3, CAST(?4 AS TEXT))
+INSERT INTO terms (ns, key, version, body) VALUES (?, CAST(? AS TEXT), ?, CAST(? AS TEXT))
 ON CONFLICT DO UPDATE SET version = excluded.version, body = excluded.body WHERE excluded.version > version"""
 
 DELETE_ACCOUNTS = """
-DELETE FROM accounts WHERE ns = ?1 AND end_ms <= ?2 AND settled = pruned AND held = 0 AND key NOT IN (
+DELETE FROM accounts WHERE ns = ? AND end_ms <= ? AND settled = pruned AND held = 0 AND key NOT IN (
     SELECT each.value
     FROM holds AS due CROSS JOIN holds AS hold ON hold.ns = due.ns AND hold.key = due.id AND hold.id = '',
          json_each(hold.accounts) AS each
-    WHERE due.ns = ?1 AND due.key >= x'' AND NOT hold.ended
+    WHERE due.ns = ? AND due.key >= x'' AND NOT hold.ended
           AND (hold.dollars = 0 OR hold.tokens = 0 OR hold.requests = 0))"""
 
 
@@ -53,7 +54,7 @@ def load(books: SQLiteBooks, terms: Sequence[Terms], accounts: Sequence[Carried]
         PUT_TERMS,
         [(ns, text(each.key), each.version, None if each.body is None else text(each.body)) for each in terms],
     )
-    books.cursor.executemany(CARRY, [(ns, text(account.key), account.pruned, account.end_ms) for account in accounts])
+    books.cursor.executemany(CARRY, [(ns, text(each.key), each.pruned, each.pruned, each.end_ms) for each in accounts])
     sums: dict[str, int] = {}
     for entry in entries:
         held = books.find(entry.hold_id)
@@ -85,5 +86,5 @@ def prune(books: SQLiteBooks, before_ms: Millis) -> int:
         execute(DELETE_ENTRY, (ns, at_ms, hold_id))
         execute(DELETE_HOLD, (ns, hold_id, ""))
     if len(rows) < PRUNE_ROWS:
-        execute(DELETE_ACCOUNTS, (ns, before_ms))
+        execute(DELETE_ACCOUNTS, (ns, before_ms, ns))
     return len(rows)

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
-from urllib.parse import quote
 
 from ...concurrency.interrupts import raise_interruption
 from ...concurrency.locks import Latch, Mutex, latch, mutex
 from ...errors import ConfigError, StoreError
+from ..disk import fill, sync_directory
 from ..encoding import from_raw
 from ..permissions import OWNER, access_of, open_file
 from . import schema
@@ -218,7 +218,7 @@ class SQLiteFile:
             raise_interruption(error)
         try:
             with open(open_file(name, os.O_WRONLY | os.O_TRUNC, access_of(self.path)), "wb") as file:
-                os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
+                fill(file.fileno(), BALLAST_BYTES)
         except OSError as error:
             raise_interruption(error)
             with suppress(OSError):
@@ -255,7 +255,7 @@ class SQLiteFile:
     def _make(self) -> None:
         """Make the file, empty and its owner's alone: SQLite gives the files of its log the same rights."""
         with suppress(OSError):  # it is there, or what is wrong is told when it is opened
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNER))
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, OWNER))
 
     def _connect(self) -> sqlite3.Connection:
         if self._abandoned:
@@ -309,7 +309,8 @@ class SQLiteFile:
                     raise StoreError(f"store {self.path} is on a file system without shared memory: use a local disk")
                 # The rollback journal that made the file so is gone; should it come back after a power cut, it would
                 # undo the file, and all that was settled in between.
-                _sync_directory(os.path.dirname(self.path))
+                with suppress(OSError):  # not every file system can
+                    sync_directory(os.path.dirname(self.path))
                 schema.make(connection)
             elif version < schema.VERSION:
                 schema.upgrade(connection)
@@ -339,7 +340,7 @@ def check_path(path: str) -> None:
     # Only SQLite may open and close the file: closing any other handle of it would drop the locks that this process's
     # connections hold, another process would take itself for the last one and delete the log under our commits.
     try:
-        with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro&immutable=1", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
             connection.execute("PRAGMA schema_version")
     except sqlite3.Error as error:
         if _name(error) == "SQLITE_NOTADB":
@@ -356,15 +357,6 @@ def _identity(path: str) -> FileIdentity | None:
         raise_interruption(error)
         return None
     return found.st_dev, found.st_ino
-
-
-def _sync_directory(path: str) -> None:
-    with suppress(OSError):  # not every file system can
-        directory = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
 
 def is_full(error: BaseException) -> bool:

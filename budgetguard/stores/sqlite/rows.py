@@ -178,7 +178,7 @@ def hold_row(ns: int, hold: Hold, now: Millis, amounts: Amounts, keys: str) -> t
     charge = hold.on_expire == "charge" and any(amounts.values())
     held = (amounts["dollars"], amounts.get("tokens"), amounts.get("requests"))
     said = (keys, tags_json(hold.tags), text(hold.provider), text(hold.model))
-    return (ns, hold.id, due_key(due), due, *held, now, charge, *said)
+    return (ns, hold.id, due, *held, now, charge, *said, ns, due_key(due), hold.id)
 
 
 def entry_row(ns: int, entry: Entry, at_ms: Millis, flags: frozenset[str], keys: tuple[str, ...]) -> tuple[Any, ...]:
