@@ -142,6 +142,9 @@ _HOMES: Final = {
 """Where a public name is from; imported only when it is asked for."""
 
 
+BudgetExceededError.from_nano = staticmethod(lambda nano: _money().Money(nano))
+
+
 class _Package(ModuleType):
     """The package as a module whose `max_budget` is checked when it is set."""
 
