@@ -25,7 +25,7 @@ FLOORS = [
     ["sdks"],
     ["scopes", "completions"],
     ["manager"],
-    ["server", "testing"],
+    ["middleware", "server", "testing"],
     ["cli"],
 ]
 """From the bottom up: a room imports from lower floors, and from itself; rooms of one floor do not know each other."""
