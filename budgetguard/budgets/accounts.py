@@ -74,7 +74,8 @@ class Coverage:
     """The rules and the users' budgets of one store, as far as this process knows them."""
 
     def __init__(self, budgets: Sequence[Budget], clock: Clock) -> None:
-        self._budgets = tuple(budgets)
+        self.budgets = tuple(budgets)
+        """The rules."""
         self.clock = clock
         self.skew_ms: Millis = 0
         """How far the store's clock is ahead of this process's."""
@@ -129,7 +130,7 @@ class Coverage:
         covers[key] = cover
 
     def _make(self, tags: Mapping[str, str], at_ms: Millis) -> Cover:
-        rules = [budget for budget in self._budgets if budget.subject(tags) is not None]
+        rules = [budget for budget in self.budgets if budget.subject(tags) is not None]
         accounts = [account for budget in rules if (account := budget.account(tags, at_ms)) is not None]
         terms: tuple[tuple[str, int], ...] = ()
         user = tags.get("user")
