@@ -66,7 +66,7 @@ class _Tasks:
 
     def send(self, sender: str, headers: dict[str, Any], **_: Any) -> None:
         """A task is sent: whatever sends it, it takes the scope of here and now along."""
-        task = self.app.tasks.get(sender)
+        task = self.app.tasks.get(sender) if self.app.finalized else None  # asking would finalize it
         limited = self.options.limit is not None or getattr(task, "budget_limit", None) is not None
         header = carry(sender, limited=limited or sender.startswith("celery."))
         if header is not None:
@@ -88,11 +88,11 @@ class _Tasks:
         options = TaskOptions() if task.name.startswith("celery.") else self.options
         try:
             limit = getattr(task, "budget_limit", None)
-            scope = options.scope(task, task.request.get(HEADER), module=type(task).__module__, limit=limit)
+            scope = options.scope(task, task.request.get(HEADER), module=type(task).__module__, limit=limit).__enter__()
         except Exception as error:
             log.error("%s has no scope, so its calls are refused: %s: %s", task.name, type(error).__name__, error)
-            scope = budget(limit=0)
-        setattr(task.request, _SCOPE, scope.__enter__())
+            scope = budget(limit=0).__enter__()
+        setattr(task.request, _SCOPE, scope)
 
     def end(self, task: Any, retval: Any = None, **_: Any) -> None:
         """A task has ended, and what follows from it is sent."""

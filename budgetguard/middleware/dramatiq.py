@@ -10,18 +10,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 from dramatiq import Middleware
 from dramatiq.middleware import MiddlewareError
 
 from ..ledger import Enforce
+from ..money import Nano
 from ..scopes.context import budget
 from .tasks.baggage import HEADER, Baggage, carry, read_header
 from .tasks.options import FINAL, Dollars, PerTask, TaskOptions, is_final, leave_scope
 
 LIMIT = "budget_limit"
 """The option of an actor, or of one message, that states its own limit."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One attempt at a message."""
+
+    message_id: str
+    scope: budget
+    tags: Mapping[str, str]
+    """Those in the scope."""
+    before: Nano
+    """What earlier attempts have spent."""
+    ended: bool = False
 
 
 class TaskBudgets(Middleware):  # type: ignore[misc, unused-ignore]
@@ -43,8 +58,8 @@ class TaskBudgets(Middleware):  # type: ignore[misc, unused-ignore]
         wait: float = 0.0,
     ) -> None:
         self._options: TaskOptions[Any] = TaskOptions(user=user, limit=limit, tags=tags, enforce=enforce, wait=wait)
-        self._running: ContextVar[tuple[budget | None, Any]] = ContextVar("budgetguard_message", default=(None, None))
-        """The scope of the message that this thread processes, and the header it came with, also after its end."""
+        self._latest: ContextVar[_Attempt | None] = ContextVar("budgetguard_attempt", default=None)
+        """The attempt that this thread makes, or has made: other middlewares may send what follows from it after us."""
 
     @property
     def actor_options(self) -> set[str]:
@@ -57,36 +72,39 @@ class TaskBudgets(Middleware):  # type: ignore[misc, unused-ignore]
         actor.options["throws"] = (*(throws if isinstance(throws, tuple) else (throws,)), *FINAL)
 
     def before_enqueue(self, broker: Any, message: Any, delay: Any) -> None:
-        """A message is sent; one of a pipeline, by the end of the one before it."""
-        limited = self._options.limit is not None or self._own_limit(broker, message) is not None
-        header = carry(message.actor_name, limited=limited) or self._running.get()[1]
+        """A message is sent: for the first time, or again with what its attempts have spent."""
+        latest = self._latest.get()
+        if latest is not None and latest.message_id == message.message_id:
+            header: Any = Baggage(latest.tags, latest.before + latest.scope.spent.nano).header()
+        else:
+            limited = self._options.limit is not None or self._own_limit(broker, message) is not None
+            header = carry(message.actor_name, limited=limited) or (latest and Baggage(latest.tags).header())
         if header is not None:
-            message.options.setdefault(HEADER, header)
+            message.options[HEADER] = header
 
     def before_process_message(self, broker: Any, message: Any) -> None:
         """A message is processed; not at all if it has no scope."""
-        self._running.set((None, None))
+        self._latest.set(None)
         header, module = message.options.get(HEADER), getattr(broker.get_actor(message.actor_name).fn, "__module__", "")
         try:
+            before = read_header(header).spent
             scope = self._options.scope(message, header, module=module, limit=self._own_limit(broker, message))
+            scope.__enter__()
         except Exception as error:
             raise MiddlewareError(f"{message.actor_name} has no scope: {type(error).__name__}: {error}") from error
-        self._running.set((scope.__enter__(), header))
+        self._latest.set(_Attempt(message.message_id, scope, read_header(None).tags, before))
 
     def after_process_message(
         self, broker: Any, message: Any, *, result: Any = None, exception: BaseException | None = None
     ) -> None:
-        """It has been processed. What it has spent counts if it is tried again."""
-        scope, header = self._running.get()
-        if scope is None:
+        """It has been processed."""
+        latest = self._latest.get()
+        if latest is None or latest.ended:
             return
-        self._running.set((None, header))
-        leave_scope(scope, message.actor_name, exception)
-        if exception is not None:
-            carried = read_header(header)
-            message.options[HEADER] = Baggage(carried.tags, carried.spent + scope.spent.nano).header()
-            if is_final(exception):
-                message.options["throws"] = type(exception)
+        latest.ended = True
+        leave_scope(latest.scope, message.actor_name, exception)
+        if is_final(exception):
+            message.options["throws"] = type(exception)  # a refusal that another error wraps
 
     def after_skip_message(self, broker: Any, message: Any) -> None:
         """Another middleware would not have it processed."""

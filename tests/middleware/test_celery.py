@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 from celery import Celery, chain, chord, group
 
-from budgetguard import BudgetExceededError, Money, budget
+from budgetguard import BudgetExceededError, ConfigError, Money, budget
 from budgetguard.ledger import new_id
+from budgetguard.middleware.celery import install
 from budgetguard.stores import open_store
 from budgetguard.testing import FakeProvider
 from tests.support import ENVIRONMENT, ROOT, celery_app, servers
-from tests.support.tasks import attempts
+from tests.support.tasks import attempts, until
 
 WAIT_S = 60.0
 
@@ -125,6 +126,14 @@ def test_a_refusal_comes_back_through_json_as_itself(worker, tmp_path):
     assert str(refusal).startswith("scope: call projected at ")
 
 
+def test_a_refusal_that_a_package_swallowed_is_said(worker):
+    """An agent that goes on without an answer ends well; its result is on its way when the scope is left."""
+    with budget(user="ann"):
+        assert worker.get("swallowed") == "fine"
+    said = "swallowed ended well, but a package inside swallowed a refusal: scope: call projected at "
+    assert until(lambda: said in worker.log.read_text())
+
+
 @pytest.mark.parametrize("worker", ["prefork"], indirect=True)
 def test_a_task_that_is_killed_leaves_no_more_than_its_hold(worker, shared_provider):
     """The hold is the child's: it stands until it expires, as the ledger promises, and is nobody's afterwards."""
@@ -132,9 +141,7 @@ def test_a_task_that_is_killed_leaves_no_more_than_its_hold(worker, shared_provi
     shared_provider.fail_next(stall="headers")
     with budget(user="kim"):
         sent = worker.send("ask")
-    until_s = time.monotonic() + WAIT_S
-    while len(shared_provider.requests) == before and time.monotonic() < until_s:
-        time.sleep(0.01)
+    assert until(lambda: len(shared_provider.requests) > before)
     with closing(open_store(worker.store, namespace="shop")) as store:
         assert [hold.tags["user"] for hold in store.holds()] == ["kim"]
     sent.revoke(terminate=True, signal="SIGKILL")
@@ -144,3 +151,24 @@ def test_a_task_that_is_killed_leaves_no_more_than_its_hold(worker, shared_provi
         assert worker.get("ask") == {"user": "ann"}
     with closing(open_store(worker.store, namespace="shop", clock=lambda: time.time() + 86_400)) as later:
         assert list(later.holds()) == []
+
+
+def test_a_task_that_is_run_in_place_is_inside_the_scope_around(tmp_path, monkeypatch, shared_provider):
+    """`apply`, and tests with `task_always_eager`."""
+    monkeypatch.setenv("OPENAI_BASE_URL", shared_provider.base_url)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    tasks = celery_app.make(servers.running("valkey").replace("valkey://", "redis://"), new_id()).tasks
+    with budget(user="ann", limit=1) as around:
+        assert tasks["ask"].apply().get() == {"user": "ann"}
+        assert around.spent > 0
+        with pytest.raises(BudgetExceededError):
+            tasks["greedy"].apply((str(tmp_path / "greedy"),)).get()
+    assert attempts(tmp_path / "greedy") == 1
+
+
+def test_what_cannot_be_installed_is_refused_at_once():
+    """Not by a worker, hours later."""
+    with pytest.raises(ConfigError, match="limit='much' is no number"):
+        install(Celery(set_as_current=False), limit="much")
+    with pytest.raises(ConfigError, match="the Celery app is needed"):
+        install("shop")

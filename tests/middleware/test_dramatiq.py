@@ -12,13 +12,14 @@ from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import AsyncIO
 from dramatiq.results import ResultFailure, Results
 from dramatiq.results.backends import RedisBackend, StubBackend
+from kombu.utils.encoding import safe_repr
 
 import budgetguard
 from budgetguard import BudgetExceededError, BudgetManager, ConfigError, budget
 from budgetguard.ledger import new_id
 from budgetguard.middleware.dramatiq import TaskBudgets
 from tests.support import servers
-from tests.support.tasks import call, tags
+from tests.support.tasks import Asking, call, tags
 
 WAIT_MS = 30_000
 
@@ -188,6 +189,35 @@ def test_nothing_is_held_and_no_scope_is_left_behind(actor, broker, asked):
             assert get(asking.send(), broker) == {"user": user}
     assert [entry.tags["user"] for entry in asked.store.entries()].count("ann") == 2
     assert list(asked.store.holds()) == []
+
+
+def test_a_refusal_that_a_package_swallowed_is_said(actor, broker, caplog):
+    """An agent that goes on without an answer ends well."""
+
+    def swallowed() -> str:
+        return safe_repr(Asking())
+
+    with budget(user="ann"):
+        get(actor(swallowed, budget_limit="$0.000001").send(), broker)
+    assert "ended well, but a package inside swallowed a refusal: scope: call projected" in caplog.text
+
+
+def test_a_header_that_is_not_ours_is_refused(actor, broker):
+    """Whatever it should have said, it is not nothing."""
+    with pytest.raises(ResultFailure, match="header 'budgetguard' is none that was written here"):
+        get(actor(ask, max_retries=0).send_with_options(budgetguard="ann"), broker)
+
+
+@pytest.mark.parametrize(("limit", "times"), [(None, 1), (0.01, 0)])
+def test_a_limit_that_does_not_go_along_is_said_once(caplog, limit, times):
+    """A scope's limit is counted in its own process: who sends a task from one may think that it holds there."""
+    broker = StubBroker(middleware=[TaskBudgets(limit=limit)])
+    asking = dramatiq.actor(ask, actor_name=new_id(), broker=broker)
+    with budget(limit=1):
+        asking.send()
+        asking.send()
+    asking.send()
+    assert caplog.text.count(f"{asking.actor_name} was sent from a scope with a limit") == times
 
 
 def test_a_limit_that_is_none_is_refused_where_the_queue_is_set_up():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import openai
@@ -21,6 +23,22 @@ def call() -> None:
         client.chat.completions.create(
             model="gpt-4o-mini", max_tokens=8, messages=[{"role": "user", "content": "hi there"}]
         )
+
+
+class Asking:
+    """Asks the model when it is shown: `kombu.utils.encoding.safe_repr` swallows what is raised then."""
+
+    def __repr__(self) -> str:
+        call()
+        return "asked"
+
+
+def until(holds: Callable[[], bool], within_s: float = 60.0) -> bool:
+    """Whether something of another process holds, now or after a while."""
+    end_s = time.monotonic() + within_s
+    while not holds() and time.monotonic() < end_s:
+        time.sleep(0.01)
+    return holds()
 
 
 def note(path: str) -> int:
