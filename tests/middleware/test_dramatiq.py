@@ -9,7 +9,7 @@ import dramatiq
 import pytest
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
-from dramatiq.middleware import AsyncIO
+from dramatiq.middleware import AsyncIO, Retries
 from dramatiq.results import ResultFailure, Results
 from dramatiq.results.backends import RedisBackend, StubBackend
 from kombu.utils.encoding import safe_repr
@@ -36,14 +36,15 @@ def asked(monkeypatch: pytest.MonkeyPatch, shared_provider: Any) -> Iterator[Bud
 
 @pytest.fixture(params=["stub", "redis"])
 def broker(request: pytest.FixtureRequest) -> dramatiq.Broker:
-    if request.param == "stub":
+    if request.param != "redis":
         made, results = StubBroker(), StubBackend()
     else:
         url = servers.running("valkey").replace("valkey://", "redis://")
         made, results = RedisBroker(url=url, namespace=new_id()), RedisBackend(url=url, namespace=new_id())
     made.add_middleware(Results(backend=results))
     made.add_middleware(AsyncIO())
-    made.add_middleware(TaskBudgets(user=lambda message: message.kwargs["user_id"], limit=0.01))
+    place = {"before": Retries} if request.param == "stub, first of all" else {}
+    made.add_middleware(TaskBudgets(user=lambda message: message.kwargs["user_id"], limit=0.01), **place)
     return made
 
 
@@ -122,6 +123,7 @@ def test_a_message_sent_by_an_actor_is_that_of_its_sender(actor, broker):
     assert get(sent[0], broker) == {"user": "ann", "step": "two"}
 
 
+@pytest.mark.parametrize("broker", ["stub", "redis", "stub, first of all"], indirect=True)
 def test_the_limit_of_a_message_is_that_of_all_its_attempts(actor, broker, shared_provider):
     """Twenty retries of a cent are not a cent; and each is still the sender's."""
     seen, before = [], shared_provider.billed
