@@ -74,8 +74,7 @@ class Coverage:
     """The rules and the users' budgets of one store, as far as this process knows them."""
 
     def __init__(self, budgets: Sequence[Budget], clock: Clock) -> None:
-        self.budgets = tuple(budgets)
-        """The rules."""
+        self._budgets = tuple(budgets)
         self.clock = clock
         self.skew_ms: Millis = 0
         """How far the store's clock is ahead of this process's."""
@@ -98,6 +97,12 @@ class Coverage:
             cover = self._make(tags, at_ms)
             self._keep(user, key, cover)
         return cover
+
+    def shared(self) -> list[tuple[Budget, Account]]:
+        """The limits that hold for all calls together, and the account that each has now."""
+        now_ms = self.now_ms()
+        rules = [budget for budget in self._budgets if not budget.per and budget.limit is not None]
+        return [(budget, budget.account_of("", now_ms)) for budget in rules]
 
     def know(self, own: UserBudget) -> None:
         """Take a user's budget for the one that the store has."""
@@ -130,7 +135,7 @@ class Coverage:
         covers[key] = cover
 
     def _make(self, tags: Mapping[str, str], at_ms: Millis) -> Cover:
-        rules = [budget for budget in self.budgets if budget.subject(tags) is not None]
+        rules = [budget for budget in self._budgets if budget.subject(tags) is not None]
         accounts = [account for budget in rules if (account := budget.account(tags, at_ms)) is not None]
         terms: tuple[tuple[str, int], ...] = ()
         user = tags.get("user")

@@ -91,14 +91,13 @@ def _unread(error: Exception) -> str:
 
 def read_bars(users: Users) -> list[Bar]:
     """The budgets that everybody shares, and those of the first users, in two looks at the store."""
-    now_ms = users.coverage.now_ms()
-    shared = [rule for rule in users.coverage.budgets if not rule.per and rule.limit is not None]
-    taken = read_balances(users.store, [rule.account_of("", now_ms) for rule in shared])
-    own = users.standings(list(islice(users.all(), MOST_USERS)), now_ms)
+    shared = users.coverage.shared()
+    taken = read_balances(users.store, [account for _, account in shared])
+    own = users.standings(list(islice(users.all(), MOST_USERS)), users.coverage.now_ms())
     return [
         *(
             Bar(rule.name, got.settled, got.held, rule.limit, rule.unit)
-            for rule, got in zip(shared, taken, strict=True)
+            for (rule, _), got in zip(shared, taken, strict=True)
         ),
         *(Bar(it.budget.user, it.spent, it.held, it.budget.rule.limit, it.budget.rule.unit) for it in own),
     ]

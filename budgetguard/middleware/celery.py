@@ -104,11 +104,11 @@ def _but_for_refusals(retry: Any) -> Any:
     """A task's `retry`, which also `autoretry_for` calls; a refusal ends the task instead."""
 
     @functools.wraps(retry)
-    def retry_or_end(args: Any = None, kwargs: Any = None, exc: Any = None, **options: Any) -> Any:
+    def retry_or_end(args: Any = None, kwargs: Any = None, exc: Any = None, *more: Any, **options: Any) -> Any:
         handled = sys.exception()
         error = exc if isinstance(exc, BaseException) else handled
         if error is not None and (is_final(error) or is_final(handled)):
             raise error
-        return retry(args, kwargs, exc, **options)
+        return retry(args, kwargs, exc, *more, **options)
 
     return retry_or_end

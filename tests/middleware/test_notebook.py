@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
-from jupyter_client.manager import start_new_kernel
+from jupyter_client.manager import KernelManager
 
 from budgetguard.guards.scope import current
 from budgetguard.testing import FakeProvider
@@ -64,9 +64,14 @@ class Kernel:
 
 
 @pytest.fixture(scope="module")
-def started(shared_provider: FakeProvider) -> Iterator[Kernel]:
+def started(tmp_path_factory: pytest.TempPathFactory, shared_provider: FakeProvider) -> Iterator[Kernel]:
     names = {"OPENAI_BASE_URL": shared_provider.base_url, "OPENAI_API_KEY": "none", "PYTHONPATH": str(ROOT)}
-    manager, client = start_new_kernel(kernel_name="python3", startup_timeout=WAIT_S, env={**os.environ, **names})
+    file = tmp_path_factory.mktemp("nb") / "k.json"
+    manager = KernelManager(transport="ipc", connection_file=str(file))  # no port that another could take meanwhile
+    manager.start_kernel(env={**os.environ, **names})
+    client = manager.blocking_client()
+    client.start_channels()
+    client.wait_for_ready(timeout=WAIT_S)
     kernel = Kernel(client)
     assert kernel.run(f"%load_ext budgetguard\n{SET_UP}").error is None
     yield kernel

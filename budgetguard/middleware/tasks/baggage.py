@@ -42,7 +42,7 @@ def read_header(header: object) -> Baggage:
         scope = current.get()
         return Baggage() if scope is None else Baggage(scope.tags)
     if isinstance(header, Mapping) and isinstance(header.get("tags"), Mapping):
-        return Baggage(header["tags"], int(header.get("spent", 0)))
+        return Baggage(header["tags"], max(int(header.get("spent", 0)), 0))
     raise ConfigError(f"the task's header {HEADER!r} is none that was written here: send the task again")
 
 
