@@ -124,6 +124,12 @@ def _scopes() -> ModuleType:
     return scopes
 
 
+def _notebook() -> ModuleType:
+    from .middleware import notebook
+
+    return notebook
+
+
 _HOMES: Final = {
     "patch": _sdks,
     "unpatch": _sdks,
@@ -138,8 +144,13 @@ _HOMES: Final = {
     "budget": _scopes,
     "budgeted": _scopes,
     "carry_scope": _scopes,
+    "load_ipython_extension": _notebook,
+    "unload_ipython_extension": _notebook,
 }
 """Where a public name is from; imported only when it is asked for."""
+
+
+BudgetExceededError.from_nano = staticmethod(lambda nano: _money().Money(nano))
 
 
 class _Package(ModuleType):

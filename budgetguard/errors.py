@@ -18,10 +18,10 @@ passing fault.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
-
-if TYPE_CHECKING:
-    from datetime import datetime
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol
 
 
 class Amount(Protocol):
@@ -44,13 +44,21 @@ class BudgetExceededError(BudgetGuardError):
     `budget`, `user`, `window` name the budget, `unit` says what it counts: "dollars", "tokens" or "requests".
     `spent`, `held`, `limit`, `projected` are `Money`, or whole numbers of another unit; `resets_at` is when the window
     ends, or `None`. `current_cost` and `max_budget` are LiteLLM's: dollars, or as many of the budget's unit.
+
+    Its `args` are plain JSON values that make it again: current cost, maximum, message, and `facts`, which are the
+    attributes in whole nano-dollars and ISO 8601. So it comes back as itself from a pickle, and from a task queue
+    that keeps results as JSON.
     """
+
+    from_nano: ClassVar[Callable[[int], Amount]]
+    """Makes `Money`, which errors do not know."""
 
     def __init__(
         self,
         current_cost: float,
         max_budget: float,
         message: str | None = None,
+        facts: Mapping[str, Any] = MappingProxyType({}),
         *,
         budget: str = "",
         user: str | None = None,
@@ -64,21 +72,39 @@ class BudgetExceededError(BudgetGuardError):
     ) -> None:
         self.current_cost = current_cost
         self.max_budget = max_budget
-        self.budget = budget
-        self.user = user
-        self.window = window
-        self.spent = spent
-        self.held = held
-        self.limit = limit
-        self.projected = projected
-        self.resets_at = resets_at
-        self.unit = unit
+        self.budget = facts.get("budget", budget)
+        self.user = facts.get("user", user)
+        self.window = facts.get("window", window)
+        self.unit = facts.get("unit", unit)
+        self.spent = self._amount(facts, "spent", spent)
+        self.held = self._amount(facts, "held", held)
+        self.limit = self._amount(facts, "limit", limit)
+        self.projected = self._amount(facts, "projected", projected)
+        self.resets_at = datetime.fromisoformat(facts["resets_at"]) if "resets_at" in facts else resets_at
         self.message = message or (f"Budget has been exceeded! Current cost: {current_cost}, Max budget: {max_budget}")
-        super().__init__(self.message)
+        super().__init__(current_cost, max_budget, self.message, self._facts())
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Keep every attribute through pickle, which calls an exception's class with `args` alone."""
-        return _rebuild, (type(self), self.args, self.__dict__)
+    def __str__(self) -> str:
+        return self.message
+
+    def _amount(self, facts: Mapping[str, Any], name: str, given: Amount | int | None) -> Amount | int | None:
+        if name not in facts:
+            return given
+        plain: int = facts[name]
+        return BudgetExceededError.from_nano(plain) if self.unit == "dollars" else plain
+
+    def _facts(self) -> dict[str, Any]:
+        """Every other attribute that says something, as JSON."""
+        amounts = {"spent": self.spent, "held": self.held, "limit": self.limit, "projected": self.projected}
+        said = {
+            "budget": self.budget or None,
+            "user": self.user,
+            "window": self.window,
+            "unit": self.unit,
+            **{name: getattr(amount, "nano", amount) for name, amount in amounts.items()},
+            "resets_at": None if self.resets_at is None else self.resets_at.isoformat(),
+        }
+        return {name: value for name, value in said.items() if value is not None}
 
 
 class BudgetBusyError(BudgetExceededError):

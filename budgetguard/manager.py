@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from types import EllipsisType, TracebackType
 from typing import Any, Self, get_args
 
+from .budgets.bars import as_html, as_text, read_bars
 from .budgets.periods import Period
 from .budgets.rules import (
     DEFAULT_IN_FLIGHT,
@@ -273,6 +274,12 @@ class BudgetManager:
     def close(self) -> None:
         """Give all leases back, and close the store's files and connections."""
         self.guard.close()
+
+    def __repr__(self) -> str:
+        return as_text(f"BudgetManager({self.project_name!r})", lambda: read_bars(self.users))
+
+    def _repr_html_(self) -> str:
+        return as_html(self.project_name, lambda: read_bars(self.users))
 
     def __enter__(self) -> Self:
         install()

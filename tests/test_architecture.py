@@ -25,7 +25,7 @@ FLOORS = [
     ["sdks"],
     ["scopes", "completions"],
     ["manager"],
-    ["server", "testing"],
+    ["middleware", "server", "testing"],
     ["cli"],
     ["__main__"],
 ]

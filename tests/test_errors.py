@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from datetime import UTC, datetime
 
@@ -71,6 +72,19 @@ def test_an_error_comes_back_whole_from_a_worker_process(error, again):
     assert type(copied) is type(error)
     assert str(copied) == str(error)
     assert copied.__dict__ == error.__dict__
+
+
+IN_TOKENS = BudgetExceededError(70, 60, budget="calls", spent=70, limit=60, unit="tokens")
+
+
+@pytest.mark.parametrize("error", [REFUSAL, IN_TOKENS, BudgetExceededError(1.5, 1.0)], ids=["all", "tokens", "least"])
+def test_a_refusal_is_made_again_by_its_arguments_as_json(error):
+    """Task queues keep an error's `args` as JSON, and call its class with them: amounts stay exact, and money."""
+    again = type(error)(*json.loads(json.dumps(error.args)))
+
+    assert (type(again), str(again), again.args) == (type(error), str(error), error.args)
+    assert again.__dict__ == error.__dict__
+    assert type(again.spent) is type(error.spent)
 
 
 def wrapped_in(*layers):

@@ -98,6 +98,12 @@ class Coverage:
             self._keep(user, key, cover)
         return cover
 
+    def shared(self) -> list[tuple[Budget, Account]]:
+        """The limits that hold for all calls together, and the account that each has now."""
+        now_ms = self.now_ms()
+        rules = [budget for budget in self._budgets if not budget.per and budget.limit is not None]
+        return [(budget, budget.account_of("", now_ms)) for budget in rules]
+
     def know(self, own: UserBudget) -> None:
         """Take a user's budget for the one that the store has."""
         if self._users.get(own.user) != (own.version, own):

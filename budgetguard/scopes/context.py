@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from types import FrameType, TracebackType
 from typing import Any, get_args
 
+from ..budgets.bars import Bar, as_html
 from ..budgets.rules import (
     DEFAULT_IN_FLIGHT,
     require_choice,
@@ -129,6 +130,18 @@ class budget:
     def resets_at(self) -> datetime | None:
         """When the tightest budget in dollars over this scope begins again (aware, UTC); `None` if it never does."""
         return self._tightest()[1]
+
+    def __repr__(self) -> str:
+        return f"<budget {self._bar()}>"
+
+    def _repr_html_(self) -> str:
+        return as_html("budget", lambda: [self._bar()])
+
+    def _bar(self) -> Bar:
+        """What this scope itself has taken of its own limit; nothing is asked of a store."""
+        tags = sorted(self._tags.items(), key=lambda tag: tag[0] != "user")
+        whose = ", ".join(f"{name}={value!r}" for name, value in tags)
+        return Bar(whose, self._tally.settled, self._tally.held, self._tally.account.limit)
 
     def _tightest(self) -> tuple[Money | None, datetime | None]:
         scope = self._scope or self._inside(current.get())
