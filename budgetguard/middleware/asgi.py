@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from ..errors import BudgetExceededError, find_budget_error
 from ..ledger import Enforce
 from ..scopes.context import budget
+from ..scopes.refusals import ANSWERING, caught_by
 from .web.answers import STATUS, answer_to, unanswered
 from .web.connection import request_maker
 from .web.options import LimitOption, ScopeOptions, TagsOption, UserOption, say_lost
@@ -80,6 +81,8 @@ class _AsgiReply:
         self._start: Message | None = None
         self._ended = False
         """Whether it is too late to refuse: a response has begun, a WebSocket was closed."""
+        self._known: BudgetExceededError | None = None
+        """The refusal that there had been when the response began, which then is the answer to it."""
         self._refused = False
 
     async def send(self, message: Message) -> None:
@@ -90,14 +93,32 @@ class _AsgiReply:
             if message["status"] != 500 or not await self.refuse(unanswered(self._made)):
                 self._start = message
             return
+        if await self._is_torn(message):
+            return
         await self.flush()
         self._ended = self._kind == "http" or message["type"] == "websocket.close"
         await self._out(message)
+
+    async def _is_torn(self, message: Message) -> bool:
+        """
+        Whether this would be the end of a body that a refusal broke off; if nothing of it is out, that is answered.
+
+        Starlette's `BaseHTTPMiddleware` ends such a body as if it were whole, and raises the error after that.
+        """
+        refusal = self._made.refusal
+        if message["type"] != "http.response.body" or message.get("body") or message.get("more_body"):
+            return False
+        if refusal is None or refusal is self._known or caught_by(refusal) not in ANSWERING:
+            return False
+        if self._start is not None and self._start["status"] < 400:
+            await self.refuse(refusal)
+        return self._start is None
 
     async def flush(self) -> None:
         """Send the start that waits."""
         if self._start is not None:
             start, self._start, self._ended = self._start, None, True
+            self._known = self._made.refusal
             await self._out(start)
 
     async def refuse(self, refusal: BudgetExceededError | None) -> bool:

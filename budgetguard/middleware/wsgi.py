@@ -6,7 +6,6 @@ Between them the server's thread is outside: it may have another request's code 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
@@ -64,33 +63,45 @@ def serve(app: WSGIApplication, environ: Environ, start_response: Any, visit: Vi
 
 
 class _WsgiReply:
-    """How a response begins: as the application has it, or with a refusal."""
+    """How a response begins, which waits until its first piece is there: as the application has it, or refused."""
 
     def __init__(self, start_response: Any, visit: Visit) -> None:
-        self._start_response = start_response
         self.visit = visit
         self.refused: RefusalAnswer | None = None
+        self._start_response = start_response
+        self._start: tuple[Any, ...] | None = None
+        self._write: Any = None
+        """The server's, once the response has begun."""
 
-    def start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+    def start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
         """As the server's own `start_response`."""
         refusal = unanswered(self.visit.scope, self.visit.error) if status.startswith("500") else None
-        if refusal is None:
-            return self._start_response(status, headers, *([exc_info] if exc_info else []))
-        self.refused = answer_to(refusal)
-        return self._begin(self.refused, exc_info)
+        self._start = (status, headers) if exc_info is None else (status, headers, exc_info)
+        if self._write is not None:
+            self.flush()  # to an error after the beginning, which the server raises
+        elif refusal is not None:
+            self.refuse(refusal)
+        return self.write
 
     def refuse(self, error: Exception) -> bool:
-        """Answer with the refusal in an error that is being handled; the server raises it again if it is too late."""
+        """Answer with the refusal in an error; whether it was answered: `False` if there is none, or it is too late."""
         refusal = find_budget_error(error)
-        if self.refused is None and refusal is not None:
-            answer = answer_to(refusal)
-            self._begin(answer, sys.exc_info())
-            self.refused = answer
+        if self.refused is None and self._write is None and refusal is not None:
+            self.refused = answer_to(refusal)
+            self._start = (f"{STATUS} {REASON}", list(self.refused.headers.items()))
         return self.refused is not None
 
-    def _begin(self, answer: RefusalAnswer, exc_info: Any) -> Any:
-        headers = list(answer.headers.items())
-        return self._start_response(f"{STATUS} {REASON}", headers, *([exc_info] if exc_info else []))
+    def flush(self) -> None:
+        """Begin the response, if that still waits."""
+        if self._start is not None:
+            start, self._start = self._start, None
+            self._write = self._start_response(*start)
+
+    def write(self, piece: bytes) -> None:
+        """For applications of old, that write rather than return."""
+        if self.refused is None:
+            self.flush()
+            self._write(piece)
 
 
 @runtime_checkable
@@ -119,9 +130,9 @@ class _Body:
             except Exception as error:
                 if not reply.refuse(error):
                     raise
-                piece = None
         if reply.refused is not None:  # in place of whatever the application has
             piece, self._pieces, reply.refused = reply.refused.body, iter(()), None
+        reply.flush()
         if piece is None:
             raise StopIteration
         return piece

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -40,6 +42,19 @@ def spent(shop: BudgetManager) -> Callable[[str], list[int]]:
         return [entry.cost for entry in shop.store.entries() if entry.tags.get("user") == user]
 
     return costs
+
+
+@pytest.fixture
+def left(shop: BudgetManager) -> Callable[[threading.Event], None]:
+    """Waits until a body has been left that sets this event: what a server drops may be garbage first."""
+
+    def wait(event: threading.Event) -> None:
+        deadline = time.monotonic() + 20
+        while not event.wait(0.2):
+            assert time.monotonic() < deadline, "the body is still there"
+            PROCESS.sweep()
+
+    return wait
 
 
 @pytest.fixture

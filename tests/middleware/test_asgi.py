@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import logging
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,6 +17,7 @@ from websockets.sync.client import connect
 from budgetguard import ConfigError
 from budgetguard.middleware import BudgetMiddleware
 from tests.support.web import fast
+from tests.support.web.calls import ask
 from tests.support.web.servers import Uvicorn
 
 pytestmark = pytest.mark.usefixtures("shop")
@@ -114,9 +118,10 @@ def test_what_the_application_made_of_a_refusal_stands(served, path, status):
 
 
 @pytest.mark.usefixtures("quiet")
-def test_an_exception_handler_of_the_application_answers(answering):
-    """For every path at once."""
-    answer = answering.get("/dear")
+@pytest.mark.parametrize("path", ["/dear", "/dear/depends"])
+def test_an_exception_handler_of_the_application_answers(answering, path):
+    """For every path at once, whether the scope is the middleware's or a dependency's."""
+    answer = answering.get(path)
 
     assert (answer.status, answer.json) == (402, {"sorry": "no budget"})
 
@@ -137,12 +142,12 @@ def test_a_refusal_in_the_middle_of_a_body_breaks_it_off(served, spent):
 
 
 @pytest.mark.usefixtures("quiet")
-def test_nothing_stays_held_where_the_client_goes_away(served, clients, spent):
+def test_nothing_stays_held_where_the_client_goes_away(served, clients, spent, left):
     """A stream that nobody reads is ended, and booked."""
     clients.gone.clear()
     with served.open("/endless", "ann") as answer:
         assert answer.read(1000)
-    assert clients.gone.wait(10)
+    left(clients.gone)
 
     assert len(spent("ann")) >= 1
 
@@ -167,3 +172,30 @@ def test_values_that_are_none_are_refused_at_once():
     """Not at the first request."""
     with pytest.raises(ConfigError, match="limit"):
         BudgetMiddleware(None, limit=-1)
+
+
+def test_a_refusal_that_a_package_lost_is_told_in_the_log(framework, client, caplog):
+    """The answer is there already, and may be a good one; but nobody would know why it is as it is."""
+
+    async def app(_scope, _receive, send):
+        framework.swallow(ask, client)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(_message):
+        pass
+
+    asyncio.run(BudgetMiddleware(app, limit=0)({"type": "http"}, None, send))
+
+    [told] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert told.startswith(
+        "agentic swallowed a refusal, and the request was answered without it: scope: call projected"
+    )
+
+
+def test_importing_the_middleware_imports_no_framework():
+    """Whoever uses one does not want the others."""
+    program = (
+        "import sys; import budgetguard.middleware, budgetguard.middleware.wsgi; "
+        "print([name for name in ('starlette', 'fastapi', 'flask', 'django', 'openai') if name in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"

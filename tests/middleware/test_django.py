@@ -104,7 +104,7 @@ def test_an_answer_of_the_projects_own_comes_first(project):
 
 @pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize(("kind", "path"), [("wsgi", "/endless"), ("asgi", "/async/endless")])
-def test_nothing_stays_held_where_the_client_goes_away(project, spent, kind, path):
+def test_nothing_stays_held_where_the_client_goes_away(project, spent, left, kind, path):
     """A stream that nobody reads is ended, and booked."""
     Project.gone.clear()
     server, handler = SERVERS[kind]
@@ -113,7 +113,7 @@ def test_nothing_stays_held_where_the_client_goes_away(project, spent, kind, pat
     ) as at:
         with at.open(path, "ann") as answer:
             assert answer.read(1000)
-        assert Project.gone.wait(10)
+        left(Project.gone)
 
     assert len(spent("ann")) >= 1
 

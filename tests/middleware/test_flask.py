@@ -99,11 +99,11 @@ def test_a_refusal_in_the_middle_of_a_body_breaks_it_off(served, spent):
 
 
 @pytest.mark.usefixtures("quiet")
-def test_nothing_stays_held_where_the_client_goes_away(served, gone, spent):
+def test_nothing_stays_held_where_the_client_goes_away(served, gone, spent, left):
     """A stream that nobody reads is ended, and booked."""
     with served.open("/endless", "ann") as answer:
         assert answer.read(1000)
-    assert gone.wait(10)
+    left(gone)
 
     assert len(spent("ann")) >= 1
 

@@ -48,6 +48,10 @@ def with_middleware(clients: Clients) -> FastAPI:
     """`user` is a header, that an async function reads; each path calls a model in its own way."""
     app = FastAPI(lifespan=clients.lifespan)
 
+    @app.middleware("http")
+    async def another(request: Request, call_next: Any) -> Any:
+        return await call_next(request)
+
     async def who(request: Request) -> str | None:
         await asyncio.sleep(0)
         return request.headers.get("x-user")
@@ -240,6 +244,10 @@ def with_own_answers(clients: Clients, *, ours: bool) -> FastAPI:
 
     @app.get("/dear")
     async def dear() -> str:
+        return await aask(clients.awaited, **DEAR)
+
+    @app.get("/dear/depends", dependencies=[Depends(budget_of(limit=0.001))])
+    async def depending() -> str:
         return await aask(clients.awaited, **DEAR)
 
     return app
