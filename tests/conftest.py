@@ -7,7 +7,10 @@ And what every test ends with: the books of every store that it opened add up.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import wraps
@@ -170,3 +173,36 @@ def go(provider: FakeProvider, loop: asyncio.AbstractEventLoop | None) -> Iterat
     client = provider.client() if loop is None else provider.async_client()
     yield lambda work, **options: run(work(client.with_options(**options)), loop)
     run(wait(client.close()), loop)
+
+
+@pytest.fixture
+def framework(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An installed package that swallows what its callbacks raise, or wraps it."""
+    home = tmp_path / "site-packages"
+    home.mkdir()
+    (home / "agentic.py").write_text(
+        textwrap.dedent(
+            """
+            class ToolError(Exception):
+                pass
+
+            def swallow(function, *args):
+                try:
+                    return function(*args)
+                except Exception:
+                    return None
+
+            def wrap(function, *args):
+                try:
+                    return function(*args)
+                except Exception as error:
+                    raise ToolError("a tool failed") from error
+
+            def run(function, *args):
+                return function(*args)
+            """
+        )
+    )
+    monkeypatch.syspath_prepend(home)
+    yield importlib.import_module("agentic")
+    del sys.modules["agentic"]

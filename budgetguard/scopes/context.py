@@ -26,12 +26,13 @@ from ..budgets.rules import (
     require_text,
 )
 from ..concurrency.locks import latch
-from ..errors import ConfigError, find_budget_error
+from ..errors import BudgetExceededError, ConfigError, find_budget_error
 from ..guards.scope import Scope, current, leave, merge_tags
 from ..ledger import Account, Enforce
 from ..money import Money, parse_dollars
 from ..process.tally import Tally
 from ..sdks.install import default_guard, install
+from .refusals import is_lost, package_of
 
 
 class budget:
@@ -45,7 +46,8 @@ class budget:
     * `wait`: seconds that a call waits for room that other calls in flight hold.
     * `in_flight`: how many calls at once should find room in `limit` when none states an output cap.
     * `reraise`: on exit, raise a refusal that was swallowed inside. By default only if an installed package
-      swallowed it, not if your own code did; and one that leaves wrapped in a framework's error leaves as itself.
+      swallowed it, not if your own code did, nor a web framework, which answered it; and one that leaves wrapped in a
+      package's error leaves as itself.
 
     It can be entered again after it was left, and goes on counting; inside of itself, or in two tasks at once, it
     cannot. Raises `ConfigError` for a limit, user or tag that is none.
@@ -105,7 +107,7 @@ class budget:
             return
         if error is not None and (isinstance(error, ExceptionGroup) or not isinstance(error, Exception)):
             return
-        if self._reraise or _caught_by_package(refusal, self._home or _package_of_caller()):
+        if self._reraise or is_lost(refusal, self._home or _package_of_caller()):
             raise refusal from None
 
     async def __aenter__(self) -> budget:
@@ -115,6 +117,11 @@ class budget:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, traceback)
+
+    @property
+    def refusal(self) -> BudgetExceededError | None:
+        """The last refusal of a call inside, whoever caught it, until the scope is left."""
+        return next(iter(self._scope.refusals), None) if self._scope else None
 
     @property
     def spent(self) -> Money:
@@ -184,22 +191,9 @@ def _tag(name: str, value: Any) -> str:
     return require_text(value, "tags['user']") if name == "user" else value
 
 
-def _caught_by_package(error: BaseException, home: str) -> bool:
-    """Whether the frame that caught an error, the outermost it unwound to, is an installed package's, not `home`'s."""
-    if error.__traceback__ is None:
-        return False
-    frame = error.__traceback__.tb_frame
-    path = frame.f_code.co_filename.replace("\\", "/")
-    return ("/site-packages/" in path or "/dist-packages/" in path) and _package(frame) != home
-
-
 def _package_of_caller() -> str:
     """The top-level package whose code leaves the scope; an application may be installed as a package itself."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and _package(frame) in {__name__.partition(".")[0], "contextlib"}:
+    while frame is not None and package_of(frame) in {__name__.partition(".")[0], "contextlib"}:
         frame = frame.f_back
-    return "" if frame is None else _package(frame)
-
-
-def _package(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    return "" if frame is None else package_of(frame)

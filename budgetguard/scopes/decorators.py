@@ -56,9 +56,9 @@ def budgeted(
 
 def _wrap(function: Callable[..., Any], scope: Scoped) -> Callable[..., Any]:
     if inspect.isasyncgenfunction(function):
-        return _async_generator(function, scope)
+        return scoped_async_generator(function, scope)
     if inspect.isgeneratorfunction(function):
-        return _generator(function, scope)
+        return scoped_generator(function, scope)
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
@@ -82,7 +82,7 @@ async def _awaited(coroutine: Coroutine[Any, Any, Any], scope: budget) -> Any:
         return await coroutine
 
 
-def _generator(
+def scoped_generator(
     function: Callable[..., Generator[Any, Any, Any]], scope: Scoped
 ) -> Callable[..., Generator[Any, Any, Any]]:
     """A generator function whose scope is entered while its body runs, and only then."""
@@ -111,7 +111,7 @@ def _generator(
     return items
 
 
-def _async_generator(
+def scoped_async_generator(
     function: Callable[..., AsyncGenerator[Any, Any]], scope: Scoped
 ) -> Callable[..., AsyncGenerator[Any, Any]]:
     """An async generator function whose scope is entered while its body runs, and only then."""

@@ -25,39 +25,6 @@ MODEL = "gpt-4"
 MESSAGES = [{"role": "user", "content": "Hey, how's it going"}]
 
 
-@pytest.fixture
-def framework(tmp_path, monkeypatch):
-    """An installed package that swallows what its callbacks raise, or wraps it."""
-    home = tmp_path / "site-packages"
-    home.mkdir()
-    (home / "agentic.py").write_text(
-        textwrap.dedent(
-            """
-            class ToolError(Exception):
-                pass
-
-            def swallow(function, *args):
-                try:
-                    return function(*args)
-                except Exception:
-                    return None
-
-            def wrap(function, *args):
-                try:
-                    return function(*args)
-                except Exception as error:
-                    raise ToolError("a tool failed") from error
-
-            def run(function, *args):
-                return function(*args)
-            """
-        )
-    )
-    monkeypatch.syspath_prepend(home)
-    yield importlib.import_module("agentic")
-    del sys.modules["agentic"]
-
-
 def ask(client, **arguments):
     """One small call."""
     return client.chat.completions.create(model=MODEL, messages=MESSAGES, max_tokens=10, **arguments)
