@@ -14,7 +14,7 @@ from ..guards.guard import Guard
 from . import stainless, websockets
 from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
 
-__all__ = ["default_guard", "guard_client", "install", "patch", "unpatch"]
+__all__ = ["default_guard", "guard_all", "guard_client", "install", "patch", "unpatch"]
 
 
 def patch(manager: Manages | Guard | None = None) -> None:
@@ -29,6 +29,11 @@ def patch(manager: Manages | Guard | None = None) -> None:
         Patches.guard = guard_in(manager)
     elif Patches.guard is None:
         Patches.guard = configured_guard()
+    guard_all()
+
+
+def guard_all() -> None:
+    """Have every client guarded, by the process's default and its limits."""
     Patches.wanted.clear()  # look again: another tool may have taken ours out since
     install()
     Patches.everywhere = True
