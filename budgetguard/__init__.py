@@ -196,8 +196,8 @@ class _Package(ModuleType):
         return value
 
     def __setattr__(self, name: str, value: object) -> None:
-        settable = name == "max_budget" or callable(value) or isinstance(value, ModuleType)
-        if not (settable or name.startswith("_")):
+        replaced = isinstance(value, ModuleType) or (callable(value) and name in __all__)  # by an import, by a test
+        if not (replaced or name == "max_budget" or name.startswith("_")):
             from .budgets.words import word_for
 
             near = word_for(name, ["max_budget"])

@@ -80,6 +80,16 @@ def test_a_pool_that_lost_the_scope_is_warned_of(said):
     assert "with budgetguard.budget(user=...)" in warning
 
 
+def test_a_pool_that_lost_the_user_is_warned_of(patched, said):
+    """The rule that every user has a limit by holds for none of its calls."""
+    patched(FREE)
+    with budget(user="ann", limit=0.01), ThreadPoolExecutor(1) as pool:
+        pool.submit(ask).result()
+
+    [warning] = said()
+    assert "this call names no user, so budget 'free' cannot hold for it" in warning
+
+
 def test_a_pool_that_was_given_the_scope_is_not(said):
     """What the warning says to write is enough."""
     with budget(limit=0.01) as scope, ThreadPoolExecutor(1) as pool:
@@ -269,12 +279,13 @@ def test_a_typo_in_a_users_name_is_refused_where_users_are_known(patched):
     assert [total.group for total in manager.store.totals(["user"])] == [("Ann.Smith",)]
 
 
-def test_users_are_known_from_their_first_budget_to_their_last(patched, tmp_path):
-    """Whichever process gives it to them, or takes it away."""
+@pytest.mark.parametrize("wait", [0, 5])
+def test_users_are_known_from_their_first_budget_to_their_last(patched, tmp_path, wait):
+    """Whichever process gives it to them, or takes it away; calls that may wait are told by the hold itself."""
     url = f"sqlite:///{tmp_path}/budgets.db"
     patched(store=url, users="known")
     other = BudgetManager("t", store=url)
-    with budget(user="bob"):
+    with budget(user="bob", wait=wait):
         with pytest.raises(UnknownUserError):
             ask()
         other.create_budget(1, "bob")
@@ -285,16 +296,18 @@ def test_users_are_known_from_their_first_budget_to_their_last(patched, tmp_path
     other.close()
 
 
-def test_a_known_user_is_not_looked_up_again(patched):
-    """One look at the store a user, as without the setting; the calls after it take the plain path."""
-    manager = patched(users="known")
-    manager.create_budget(1, "ann")
-    asked = _count(manager.store, "terms")
+def test_a_known_user_is_not_looked_up_again(patched, tmp_path):
+    """One look at the store a user: it takes the place of the hold that would have been told of the budget."""
+    url = f"sqlite:///{tmp_path}/budgets.db"
+    with BudgetManager("t", store=url) as other:
+        other.create_budget(1, "ann")
+    manager = patched(store=url, users="known")
+    looks, holds = _count(manager.store, "terms"), _count(manager.store, "reserve")
     with budget(user="ann"):
         for _ in range(3):
             ask()
 
-    assert asked == []
+    assert (len(looks), len(holds)) == (1, 3)
 
 
 def test_a_store_that_is_away_knows_nobody(patched, monkeypatch):

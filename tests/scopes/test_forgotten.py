@@ -52,6 +52,13 @@ def test_a_name_that_is_none_cannot_be_set(name):
         setattr(budgetguard, name, 5)
 
 
+def test_tests_can_replace_what_there_is(monkeypatch):
+    """And nothing else: a callback of a name that is none would never be called."""
+    monkeypatch.setattr(budgetguard, "patch", lambda: None)
+    with pytest.raises(ConfigError, match="only max_budget can be set"):
+        budgetguard.on_refusal = lambda: None
+
+
 def test_the_value_that_was_set_is_not_repeated():
     """It may be a key."""
     with pytest.raises(ConfigError, match="only max_budget can be set") as refused:

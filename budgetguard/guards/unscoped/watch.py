@@ -34,6 +34,8 @@ def learn_whose(parts: Parts, plan: CallPlan, tags: Mapping[str, str]) -> Steps[
     if store is None:
         return
     if plan.cover.unasked:
+        if parts.settings.unscoped == "warn":  # one call asks: no other has to wait for a warning
+            parts.plans.coverage.people(False)
         try:
             yield Step(parts.read_users, store.blocking)
         except BudgetGuardError:  # it is away, or does not show its users to everybody: the call itself says so
@@ -54,10 +56,10 @@ def _require_user(parts: Parts, store: Store, tags: Mapping[str, str]) -> Steps[
     user, near = tags["user"], ""
     with suppress(BudgetGuardError):  # a key that may only spend sees nobody's name
         near = yield Step(partial(_near, store, user), store.blocking)
-    said = f": did you mean {near!r}?" if near else ""
+    meant = f"did you mean {near!r}? " if near else ""
     raise UnknownUserError(
-        f"user {user!r} has no budget{said or ','} and Settings(users='known') refuses who has none: "
-        f"create_budget gives one, or budgetguard budget set",
+        f"user {user!r} has no budget, and Settings(users='known') refuses who has none: {meant}"
+        "create_budget gives one, or `budgetguard budget set`",
         user=user,
     )
 
