@@ -23,6 +23,7 @@ from .errors import (
     StoreError,
     UnknownUserError,
     UnpricedModelError,
+    UnscopedCallError,
     find_budget_error,
 )
 
@@ -52,7 +53,6 @@ __all__ = [
     "completion",
     "acompletion",
     # say who, and how much
-    "max_budget",
     "budget",
     "budgeted",
     "carry_scope",
@@ -73,6 +73,7 @@ __all__ = [
     "ContendedError",
     "StoreError",
     "UnknownUserError",
+    "UnscopedCallError",
 ]
 
 
@@ -158,9 +159,19 @@ class _Package(ModuleType):
 
     @property
     def max_budget(self) -> float | None:
-        """Dollars that this process may spend on guarded calls; `None` for no such limit."""
+        """
+        Dollars that this process may spend; `None` for no such limit. Set, it holds for every client until `unpatch`.
+
+        `from budgetguard import max_budget` raises `ConfigError`: it would be a copy, and setting that sets nothing.
+        """
         from .process.state import PROCESS
 
+        asking = sys._getframe(1).f_code  # `from ... import` asks by this function of Python's, and nothing else does
+        if asking.co_name == "_handle_fromlist" and asking.co_filename.startswith("<frozen importlib"):
+            raise ConfigError(
+                "from budgetguard import max_budget: that copies its value, and setting the copy limits nothing: "
+                "write `import budgetguard` and `budgetguard.max_budget = 5.00`"
+            )
         return PROCESS.max_budget
 
     @max_budget.setter
@@ -168,6 +179,10 @@ class _Package(ModuleType):
         from .process.state import PROCESS
 
         PROCESS.max_budget = value
+        if value is not None:
+            from .sdks.install import guard_all
+
+            guard_all()
 
     @property
     def _current_cost(self) -> float:
@@ -186,13 +201,23 @@ class _Package(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         if name not in _HOMES:
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}", name=name, obj=self)
         value = getattr(_HOMES[name](), name)
         setattr(self, name, value)
         return value
 
+    def __setattr__(self, name: str, value: object) -> None:
+        replaced = isinstance(value, ModuleType) or (callable(value) and name in __all__)  # by an import, by a test
+        if not (replaced or name == "max_budget" or name.startswith("_")):
+            from .budgets.words import word_for
+
+            near = word_for(name, ["max_budget"])
+            meant = f"did you mean budgetguard.{near}?" if near else "only max_budget can be set"
+            raise ConfigError(f"budgetguard.{name} = ...: nothing is set by this name: {meant}")
+        super().__setattr__(name, value)
+
     def __dir__(self) -> list[str]:
-        return sorted({*self.__dict__, *__all__})
+        return sorted({*self.__dict__, *__all__, "max_budget"})
 
 
 sys.modules[__name__].__class__ = _Package

@@ -6,6 +6,7 @@ Every error of budgetguard.
     │   └── BudgetBusyError     ... by money that is only held: it may pass in a moment
     ├── UnpricedModelError      the price of a model is not known (also a LookupError)
     ├── UnknownUserError        no budget was created for this user (also a KeyError)
+    ├── UnscopedCallError       a call was refused that does not say whose it is
     ├── ConfigError             an argument, setting or file cannot be used (also a ValueError)
     │   └── ContendedError      others change the same all the time: it may succeed in a moment
     └── StoreError              the store of budgets did not answer, or is not one
@@ -132,6 +133,14 @@ class UnknownUserError(BudgetGuardError, KeyError):
 
     def __str__(self) -> str:  # KeyError would show the quoted repr
         return str(self.args[0])
+
+
+class UnscopedCallError(BudgetGuardError):
+    """
+    A call was refused, before anything was sent: it does not say whose it is, so budgets would not hold for it.
+
+    Its text names the line of the program, and what to write there.
+    """
 
 
 class ConfigError(BudgetGuardError, ValueError):

@@ -31,6 +31,7 @@ from .budgets.rules import (
     user_rule,
 )
 from .budgets.users import Users
+from .budgets.words import in_our_words
 from .config import load_config
 from .config.projects import open_project
 from .errors import ConfigError, UnpricedModelError
@@ -44,6 +45,8 @@ from .money import DOLLAR, Money, Nano
 from .prices.book import PriceBook
 from .prices.estimates import count_heard
 from .prices.tokens import count_messages, count_text
+from .process.state import PROCESS
+from .sdks.hooks import Patches
 from .sdks.install import install
 from .stores import open_store
 
@@ -67,6 +70,7 @@ class BudgetManager:
     Raises `ConfigError` for arguments that cannot be used.
     """
 
+    @in_our_words
     def __init__(
         self,
         project_name: str | EllipsisType = ...,
@@ -103,9 +107,11 @@ class BudgetManager:
         own = config.settings() if settings is None else settings
         self.guard = Guard(self.store, book, rules, clock=clock, settings=own)
         self.users = Users(self.store, self.guard.coverage, clock=clock)
+        Patches.idle.add(self)
 
     # -- LiteLLM's interface -------------------------------------------------------------------------------------
 
+    @in_our_words
     def create_budget(
         self,
         total_budget: Money | float | str,
@@ -218,6 +224,7 @@ class BudgetManager:
 
     # -- beyond it -----------------------------------------------------------------------------------------------
 
+    @in_our_words
     def set_budget(
         self,
         user: str,
@@ -273,6 +280,7 @@ class BudgetManager:
 
     def close(self) -> None:
         """Give all leases back, and close the store's files and connections."""
+        Patches.idle.discard(self)
         self.guard.close()
 
     def __repr__(self) -> str:
@@ -283,6 +291,8 @@ class BudgetManager:
 
     def __enter__(self) -> Self:
         install()
+        PROCESS.scoped = True
+        Patches.idle.discard(self)
         outer = current.get()
         around = outer or Scope()
         current.set(Scope(around.tags, around.tallies, self.guard, around.wait_s, outer, opened_by=self))

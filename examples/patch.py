@@ -22,16 +22,19 @@ def ask(client):
     return "answered"
 
 
-budgetguard.max_budget = 0  # nothing may be spent
 client = OpenAI()
-print("before the patch:", ask(client))
+print("before:", ask(client))
 
-budgetguard.patch()
-budgetguard.patch()  # once more changes nothing
-print("patched:", ask(client), "- and a new client:", ask(OpenAI()))
+budgetguard.max_budget = 0  # nothing may be spent: a limit patches, if nobody did
+print("limited:", ask(client), "- and a new client:", ask(OpenAI()))
 
 budgetguard.unpatch()
 print("unpatched:", ask(client))
+
+budgetguard.patch()
+budgetguard.patch()  # once more changes nothing
+print("patched again:", ask(client))
+budgetguard.unpatch()
 
 guarded = budgetguard.guard(OpenAI())
 print("one guarded client:", ask(guarded), "- the others:", ask(client))

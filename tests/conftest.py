@@ -26,6 +26,7 @@ from budgetguard.errors import StoreError
 from budgetguard.guards.scope import current
 from budgetguard.prices import hosts
 from budgetguard.process.state import PROCESS
+from budgetguard.sdks.hooks import Patches
 from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.stores.postgres.store import PostgresStore
 from budgetguard.stores.redis.store import RedisStore
@@ -45,6 +46,8 @@ def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     budgetguard.max_budget = None
     PROCESS.reaper.drain()
     PROCESS.reset()
+    PROCESS.scoped = False
+    Patches.idle.clear()
     hosts.forget()
     assert _left_open() == [], "calls are still open: the test after this one would have counted them as its own"
 

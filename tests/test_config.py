@@ -305,11 +305,13 @@ def test_every_setting_can_be_said_in_the_environment(here):
         "BUDGETGUARD_ON_STORE_ERROR": "open",
         "BUDGETGUARD_ALLOWANCE": "2.50",
         "BUDGETGUARD_JOURNAL": "/var/lib/shop",
+        "BUDGETGUARD_UNSCOPED": "refuse",
+        "BUDGETGUARD_USERS": "known",
         "BUDGETGUARD_AUTO_TIER": "priority",
     }
     config = load_config(environ)
 
-    assert config.settings() == replace(STATED, output_guess=9, allowance="2.50")
+    assert config.settings() == replace(STATED, output_guess=9, allowance="2.50", unscoped="refuse", users="known")
     assert config.price_book().quote(None, "gpt-5").output_pico(0) == 20_000_000
 
 

@@ -54,9 +54,10 @@ EXPECTED = {
         "ann has $0.99925 left today",
     ],
     "patch.py": [
-        "before the patch: answered",
-        "patched: refused - and a new client: refused",
+        "before: answered",
+        "limited: refused - and a new client: refused",
         "unpatched: answered",
+        "patched again: refused",
         "one guarded client: refused - the others: answered",
     ],
     "threads.py": [

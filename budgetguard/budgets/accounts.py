@@ -19,6 +19,8 @@ _CACHED_USERS = 100_000
 _CACHED_COVERS = 10_000
 _CACHED_TAGS = 1_000
 _FOREVER: Millis = 1 << 62
+ASKED_MS: Millis = 60_000
+"""How long it is believed that no user has a budget."""
 
 DOLLARS_ALONE: frozenset[Unit] = frozenset()
 
@@ -44,6 +46,12 @@ class Cover:
     """What its accounts count beside dollars: most calls need no more than to see that this is nothing."""
     tokens: bool | None = None
     """Whether an account may refuse a call by its projected tokens; `None`: none counts them."""
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    """The tags that it has not, though budgets count by them, and the first of these budgets."""
+    unasked: bool = False
+    """Whether users may have budgets, and the store was not asked lately."""
+    own: bool = False
+    """Whether it has a user with a budget of their own, as far as is known."""
     plans: dict[Hashable, Any] = field(default_factory=dict, compare=False)
     """What was worked out for calls that have this cover: it is void with it (`guards/plan.py`)."""
     _counters: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
@@ -79,6 +87,8 @@ class Coverage:
         self.skew_ms: Millis = 0
         """How far the store's clock is ahead of this process's."""
         self._users: dict[str, tuple[int, UserBudget | None]] = {}
+        self._peopled: tuple[bool, Millis] = (False, -ASKED_MS)
+        """Whether some user has a budget, and when that was found out."""
         self._covers: dict[str | None, dict[frozenset[tuple[str, str]], Cover]] = {}
         """By user, so that what is learned of one leaves the others' alone; then by all tags."""
 
@@ -118,11 +128,18 @@ class Coverage:
             self.skew_ms = stale.now_ms - int(self.clock() * 1000)
             self._covers.clear()
 
+    def people(self, peopled: bool) -> None:
+        """Take in whether any user has a budget."""
+        self._peopled = (peopled, self.now_ms())
+        self._covers.pop(None, None)
+
     def _note(self, user: str, version: int, own: UserBudget | None) -> None:
         if len(self._users) > _CACHED_USERS:
             self._users.clear()
         self._users[user] = (version, own)
         self._covers.pop(user, None)
+        if own is not None and not self._peopled[0]:
+            self.people(True)
 
     def _keep(self, user: str | None, key: frozenset[tuple[str, str]], cover: Cover) -> None:
         covers = self._covers.get(user)
@@ -138,7 +155,17 @@ class Coverage:
         rules = [budget for budget in self._budgets if budget.subject(tags) is not None]
         accounts = [account for budget in rules if (account := budget.account(tags, at_ms)) is not None]
         terms: tuple[tuple[str, int], ...] = ()
-        user = tags.get("user")
+        user, own = tags.get("user"), None
+        lacks = _lacks(self._budgets, tags)
+        peopled, asked_ms = self._peopled
+        unasked, believed = False, list[Millis]()
+        if user is None and "user" not in lacks:
+            if peopled:
+                lacks["user"] = "users"
+            elif at_ms - asked_ms >= ASKED_MS:
+                unasked = True
+            else:
+                believed.append(asked_ms + ASKED_MS)
         if user is not None:
             version, own = self._users.get(user, (0, None))
             terms = ((terms_key(user), version),)
@@ -151,12 +178,26 @@ class Coverage:
             "charge" if any(rule.on_expire == "charge" for rule in rules) else "release",
             _is_hard(accounts, "dollars"),
             max((account.start_ms for account in accounts if account.start_ms is not None), default=0),
-            min((account.end_ms for account in accounts if account.end_ms is not None), default=_FOREVER),
+            min([account.end_ms for account in accounts if account.end_ms is not None] + believed, default=_FOREVER),
             tuple(account for account in accounts if account.lease is not None),
             tuple(account for account in accounts if account.lease is None),
             _units(accounts),
             _tokens(accounts),
+            lacks,
+            unasked,
+            own is not None,
         )
+
+
+def _lacks(budgets: Sequence[Budget], tags: Mapping[str, str]) -> dict[str, str]:
+    """Of rules that fit a call but for whom they count by: the tags that it has not, and the first of these rules."""
+    lacks: dict[str, str] = {}
+    for budget in budgets:
+        if budget.fits(tags):
+            for tag in budget.per:
+                if tag not in tags:
+                    lacks.setdefault(tag, budget.name)
+    return lacks
 
 
 def _units(accounts: Sequence[Account]) -> frozenset[Unit]:

@@ -20,6 +20,7 @@ from ..errors import ConfigError
 from ..ledger import Account, Enforce, Millis, OnExpire, Unit, key_in, show_amount
 from ..money import MAX_AMOUNT, Money, parse_dollars
 from .periods import Period, Window
+from .words import in_our_words
 
 DEFAULT_IN_FLIGHT = 50
 USERS = "users/"
@@ -72,6 +73,7 @@ class Budget:
     unit: Unit
     _now: _Now = field(repr=False, compare=False)
 
+    @in_our_words
     def __init__(
         self,
         name: str,
@@ -106,14 +108,20 @@ class Budget:
 
     def subject(self, tags: Mapping[str, str]) -> str | None:
         """Whose account a call with these tags touches ("" if the budget is for all); `None` if it is not covered."""
-        for tag, pattern in self.match.items():
-            value = tags.get(tag)
-            if value is None or not fnmatchcase(value, pattern):
-                return None
+        if not self.fits(tags):
+            return None
         if not self.per:
             return ""
         values = [tags.get(tag) for tag in self.per]
         return None if None in values else ",".join(escape(value) for value in values if value is not None)
+
+    def fits(self, tags: Mapping[str, str]) -> bool:
+        """Whether a call with these tags matches, whoever's it is."""
+        for tag, pattern in self.match.items():
+            value = tags.get(tag)
+            if value is None or not fnmatchcase(value, pattern):
+                return False
+        return True
 
     def account(self, tags: Mapping[str, str], at_ms: Millis) -> Account | None:
         """The account that a call with these tags touches now; `None` if the budget does not cover it."""

@@ -170,6 +170,7 @@ def _store(url: str | None, name: str | None) -> Iterator[Finding]:
     with opened(url, name) as (store, where):
         yield from _tried("store", lambda: _books(store, where))
         yield from _tried("journal", lambda: _journal(store))
+        yield from _tried("rules", lambda: _rules(store))
 
 
 def _books(store: Store, where: str) -> Iterator[Finding]:
@@ -209,6 +210,20 @@ def _journal(store: Store) -> tuple[State, str]:
         text = f"{directory}: {left} settlements wait for the store; they land when a program next uses it{more}"
         return "warn", text
     return "ok", f"{directory}: nothing waits for the store{more}"
+
+
+def _rules(store: Store) -> Iterator[Finding]:
+    """Whether the rules of the configuration see the calls."""
+    from ..config import load_config
+    from .rules import passed_by
+
+    rules = load_config().budgets
+    missed = list(passed_by(store, rules))
+    for sentence in missed:
+        yield Finding("rules", "warn", sentence)
+    if not missed:
+        named = f"{len(rules)} in the configuration; " if rules else ""
+        yield Finding("rules", "ok", f"{named}no call of the last 7 days passed one by for the lack of a tag")
 
 
 def _environment() -> tuple[State, str]:

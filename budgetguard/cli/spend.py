@@ -56,7 +56,7 @@ def spend(
 def _print_table(groups: Sequence[str], totals: Sequence[Total]) -> None:
     columns = [Column(group) for group in groups]
     columns += [Column(title, number=True) for title in ("cost", "calls", "input", "output", "estimated")]
-    rows = [[*map(_shown, total.group), money(total.cost), *_counts(total)] for total in totals]
+    rows = [[*_shown(groups, total), money(total.cost), *_counts(total)] for total in totals]
     if len(totals) > 1:
         whole = _sum(totals)
         rows.append(["total", *[""] * (len(groups) - 1), money(whole.cost), *_counts(whole)])
@@ -67,7 +67,7 @@ def _print_chart(groups: Sequence[str], totals: Sequence[Total]) -> None:
     most = max(total.cost for total in totals)
     columns = [*(Column(group) for group in groups), Column(""), Column("cost", number=True)]
     console().print(
-        table(columns, [[*map(_shown, total.group), bar(total.cost, most), money(total.cost)] for total in totals])
+        table(columns, [[*_shown(groups, total), bar(total.cost, most), money(total.cost)] for total in totals])
     )
 
 
@@ -97,8 +97,9 @@ def _as_json(groups: Sequence[str], total: Total) -> dict[str, object]:
     }
 
 
-def _shown(value: str) -> str:
-    return value or "-"
+def _shown(groups: Sequence[str], total: Total) -> list[str]:
+    """What calls of a group have in common; what they do not say is a row of its own."""
+    return [value or f"(no {group})" for group, value in zip(groups, total.group, strict=True)]
 
 
 def _moment(text: str | None, now_ms: Millis) -> Millis | None:

@@ -24,6 +24,7 @@ from .costs.projection import USEFUL_OUTPUT, Projection, Wish
 from .parts import Parts
 from .plan import CallPlan
 from .scope import Scope, note_refusal
+from .unscoped.watch import learn_whose
 
 BACKGROUND_TTL_MS: Millis = 24 * 60 * 60 * 1000
 """How long a background response may run before its hold is booked as spent."""
@@ -258,6 +259,8 @@ class Admission:
                     plans = self.parts.plans
                     plans.coverage.learn(outcome)
                     self.plan = plans.find(self.asked.provider, self.call, self.asked.tags)
+                    if self.plan.doubtful:  # the user's budget was taken away
+                        yield from learn_whose(self.parts, self.plan, self.asked.tags)
                     if projection is not None:
                         require_price(self)
                 elif not (yield from self._lower(outcome, turn)):

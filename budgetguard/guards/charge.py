@@ -53,6 +53,7 @@ from .costs.projection import Projection, Wish, plain_wish
 from .entries import entry_of, used_by
 from .parts import Parts
 from .plan import NO_PLAN, CallPlan
+from .unscoped.watch import learn_whose, require_scope
 
 log = logging.getLogger("budgetguard")
 
@@ -97,9 +98,10 @@ class Charge:
         if asked.endpoint.opaque or call.background or (scope is not None and scope.wait_s):
             return False
         plan = self.plan = parts.plans.find(asked.provider, call, asked.tags)
+        doubtful = plan.doubtful or (scope is None and plan.watched and PROCESS.scoped)
         hard = plan.cover.hard or (bool(held.tallies) and is_hard(self))
         wish = plain_wish(call, plan, hard, parts.settings.output_guess)
-        if wish is None or (ledger.blocking and not blocks and not plan.cover.leased):
+        if wish is None or doubtful or (ledger.blocking and not blocks and not plan.cover.leased):
             return False
         hold, leased = hold_of(self, wish)
         outcome = ledger.reserved(held, hold, leased, blocks)
@@ -131,6 +133,10 @@ class Charge:
         PROCESS.open[id(self)] = self
         parts, asked = self.parts, self.asked
         plan = self.plan = self._planned()
+        if plan.doubtful:
+            yield from learn_whose(parts, plan, asked.tags)
+            plan = self.plan = self._planned()
+        require_scope(parts, plan, asked.scope)
         if plan.cover.terms and (plan.free or plan.error is not None) and not asked.endpoint.opaque:
             yield from self._ask_terms()  # there may be no hold that tells of the user's own budget
             plan = self.plan = self._planned()

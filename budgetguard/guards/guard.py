@@ -55,6 +55,7 @@ class Guard:
         process: Process = PROCESS,
     ) -> None:
         _require_budgets(budgets)
+        _require_store(store, settings)
         self.store = store
         timed: object = store
         if isinstance(timed, OwnTime):
@@ -71,7 +72,7 @@ class Guard:
         self.background = Background(store)
         self.notices = Notices()
         self.parts = Parts(
-            plans=Plans(self.prices, self.coverage, stored=store is not None),
+            plans=Plans(self.prices, self.coverage, stored=store is not None, settings=self.settings),
             ledger=self.ledger,
             settings=self.settings,
             notices=self.notices,
@@ -188,6 +189,12 @@ class Guard:
         outcome = self.store.settle(hold, entry)
         if isinstance(outcome, Conflict):
             log.error("call %s was settled at %d before, now at %d", hold.id, outcome.recorded, entry.cost)
+
+
+def _require_store(store: Store | None, settings: Settings | None) -> None:
+    """Raise `ConfigError` if users have to be known, and nothing knows any."""
+    if store is None and settings is not None and settings.users == "known":
+        raise ConfigError("users='known': users' budgets live in a store: name one in BUDGETGUARD_STORE, or as store=")
 
 
 def _require_budgets(budgets: Sequence[Budget]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ..budgets.rules import terms_key
+from ..budgets.rules import USERS, terms_key
 from ..calls import NOTHING, Answer
 from ..errors import UnpricedModelError
 from ..ledger import Account, Balance, Clock, Stale
@@ -66,7 +66,7 @@ class Notices:
     """What is said once, and what is remembered of calls that are over."""
 
     def __init__(self) -> None:
-        self._warned: set[str] = set()
+        self._warned: dict[str, object] = {}
         self._cuts = count(1)
         self._settled: dict[str, Mapping[str, str]] = {}
         self.cut_answers = 0
@@ -74,8 +74,7 @@ class Notices:
 
     def warn_once(self, key: str, text: str, *args: object) -> None:
         """Log a warning the first time that there is cause for it."""
-        if key not in self._warned:
-            self._warned.add(key)
+        if key not in self._warned and self._warned.setdefault(key, mine := object()) is mine:  # of several threads one
             log.warning(text, *args)
 
     def warn_opaque(self, name: str) -> None:
@@ -166,6 +165,11 @@ class Parts:
             terms = store.terms(terms_key(tags["user"]))
             if terms is not None:
                 self.plans.coverage.learn(Stale(0, (terms,)))
+
+    def read_users(self) -> None:
+        """Ask the store whether any user has a budget."""
+        store = self.ledger.books.store
+        self.plans.coverage.people(store is not None and next(store.all_terms(USERS), None) is not None)
 
     def balances(self, tags: Mapping[str, str], tallies: Sequence[Tally]) -> list[tuple[Account, Balance]]:
         """Every account that a call with these tags touches now, and what it has taken; reads the store."""

@@ -16,6 +16,7 @@ from ..budgets.accounts import NO_COVER, Cover, Coverage
 from ..calls import Call
 from ..errors import UnpricedModelError
 from ..prices.book import PriceBook, Quote
+from .settings import Settings
 
 MOST_PLANS = 64
 """Plans kept for callers with the same tags: they use few models, but names come from outside."""
@@ -44,6 +45,10 @@ class CallPlan:
     """Whether whatever may answer costs nothing."""
     unpriced: bool = False
     """Whether no price of the model asked for is known."""
+    watched: bool = False
+    """Whether it matters that a call says whose it is: it may cost something, and is not let pass in any case."""
+    doubtful: bool = False
+    """Whether it lacks a tag, or its user a budget, as far as is known: `guards/unscoped/watch.py` looks into it."""
     counters: tuple[str, ...] = ()
     """See `Cover.counters`."""
 
@@ -60,9 +65,12 @@ NO_PLAN = CallPlan(NO_COVER)
 class Plans:
     """The plans of one guard."""
 
-    def __init__(self, prices: PriceBook, coverage: Coverage, *, stored: bool) -> None:
+    def __init__(
+        self, prices: PriceBook, coverage: Coverage, *, stored: bool, settings: Settings | None = None
+    ) -> None:
         self.prices = prices
         self.coverage = coverage
+        self._settings = settings or Settings()
         self._stored = stored
         """Whether there is a store with accounts at all."""
         self._bare: Cover = NO_COVER.with_accounts(())
@@ -90,11 +98,21 @@ class Plans:
             others = tuple([prices.quote(provider, model, call.tier) for model in call.others])
         except UnpricedModelError as error:
             free = quote is not None and quote.free
-            return CallPlan(cover, quote, error=error, free=free, unpriced=quote is None, counters=counters)
+            return self._watch(
+                CallPlan(cover, quote, error=error, free=free, unpriced=quote is None, counters=counters)
+            )
         until_ms = min(quote.until_ms, *[other.until_ms for other in others]) if others else quote.until_ms
         flat, free = None if others else quote.flat(), quote.free and all(other.free for other in others)
         most, context = quote.max_output, quote.context
-        return CallPlan(cover, quote, others, None, flat, most, context, edition, until_ms, free, counters=counters)
+        return self._watch(
+            CallPlan(cover, quote, others, None, flat, most, context, edition, until_ms, free, counters=counters)
+        )
+
+    def _watch(self, plan: CallPlan) -> CallPlan:
+        """The plan, with what is asked of its callers."""
+        cover, watched = plan.cover, self._settings.unscoped != "allow" and not plan.free
+        stranger = self._settings.users == "known" and bool(cover.terms) and not cover.own
+        return replace(plan, watched=watched, doubtful=stranger or (watched and (bool(cover.lacks) or cover.unasked)))
 
     def free(self, model: str, tags: Mapping[str, str]) -> CallPlan:
         """That of a call which costs nothing, whatever its model, and is no request to one."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 from ..budgets.rules import DEFAULT_IN_FLIGHT, require_choice
 from ..errors import ConfigError
 from ..ledger import DEFAULT_TTL_MS, Account, Millis
 from ..money import Money, parse_dollars
 from ..process.tally import Tally
+
+Unscoped: TypeAlias = Literal["allow", "warn", "refuse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,11 @@ class Settings:
       as long as `allowance` lasts ("open"): dollars that this process may spend before they are on the books.
     * `journal`: the directory where settlements wait for a store that cannot be reached; by default beside the file
       of a SQLite store.
+    * `unscoped`: a call that lacks a tag by which budgets count (`per=` of the rules that fit it; "user" where users
+      have budgets), or that is outside every scope in a process that uses them, passes ("allow"), passes with a warning
+      that names its line once ("warn"), or raises `UnscopedCallError` ("refuse"). Calls that cost nothing pass.
+    * `users`: who may call: "any" user, or only those "known", that have a budget of their own in the store; others
+      raise `UnknownUserError`.
     """
 
     ttl_ms: Millis = DEFAULT_TTL_MS
@@ -40,9 +47,13 @@ class Settings:
     on_store_error: Literal["closed", "open"] = "closed"
     allowance: Money | float | str | None = None
     journal: str | os.PathLike[str] | None = None
+    unscoped: Unscoped = "warn"
+    users: Literal["any", "known"] = "any"
 
     def __post_init__(self) -> None:
         require_choice(self.on_store_error, ("closed", "open"), "on_store_error")
+        require_choice(self.unscoped, get_args(Unscoped), "unscoped")
+        require_choice(self.users, ("any", "known"), "users")
         if (self.on_store_error == "open") != (self.allowance is not None):
             raise ConfigError(
                 f"on_store_error={self.on_store_error!r}, allowance={self.allowance!r}: the dollars that may be spent "

@@ -61,6 +61,8 @@ class Process:
         self.reaper = REAPER
         self.keeper = Keeper(self.living, self.has_open)
         self.pid = os.getpid()
+        self.scoped = False
+        """Whether scopes are used: somebody entered one."""
         self._paused_ms = NEVER_MS
         self._swept_s = float("-inf")
 

@@ -25,11 +25,13 @@ from ..budgets.rules import (
     require_in_flight,
     require_text,
 )
+from ..budgets.words import in_our_words
 from ..concurrency.locks import latch
 from ..errors import BudgetExceededError, ConfigError, find_budget_error
 from ..guards.scope import Scope, current, leave, merge_tags
 from ..ledger import Account, Enforce
 from ..money import Money, parse_dollars
+from ..process.state import PROCESS
 from ..process.tally import Tally
 from ..sdks.install import default_guard, install
 from .refusals import is_lost, package_of
@@ -53,6 +55,7 @@ class budget:
     cannot. Raises `ConfigError` for a limit, user or tag that is none.
     """
 
+    @in_our_words
     def __init__(
         self,
         *,
@@ -88,6 +91,7 @@ class budget:
         if not self._entered.acquire(blocking=False):
             raise ConfigError("budget(...): it is entered already: make one for each task, and for each level")
         install()
+        PROCESS.scoped = True
         self._scope = self._inside(current.get())
         current.set(self._scope)
         return self

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from typing import Any, TypeAlias, TypeVar, cast
 
+from ..budgets.words import in_our_words
 from ..errors import ConfigError
 from ..ledger import Enforce
 from ..money import Money
@@ -18,6 +19,7 @@ Scoped: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], budget]
 """Makes the scope of one call from its arguments."""
 
 
+@in_our_words
 def budgeted(
     user: str | Callable[..., str | None] | None = None,
     *,

@@ -22,6 +22,7 @@ from ..errors import BudgetExceededError
 from ..guards.charge import Charge
 from ..guards.guard import Guard
 from ..guards.scope import Scope
+from ..guards.unscoped.watch import require_scope
 from ..money import Nano
 from ..prices.hosts import CAPS, Server, host_of, learn, trust, trusted, without
 from .places import Place, dearer
@@ -272,6 +273,12 @@ class Exchange:
         assert self.charge is not None
         place, hosts = self.place, self.guard.settings.usage_hosts
         return self.charge.asked.host.usage or place.name in hosts or f"{place.name}:{place.port}" in hosts
+
+
+def require_scope_of(charge: Charge) -> None:
+    """Say, or refuse, that no ledger covers a call, while scopes are used in this process and it is outside of them."""
+    plans, asked = charge.parts.plans, charge.asked
+    require_scope(charge.parts, plans.find(asked.provider, charge.call, asked.tags), asked.scope)
 
 
 def _stated(header: str | None) -> Nano:

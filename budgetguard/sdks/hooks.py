@@ -7,12 +7,14 @@ one by one, inside scopes, and for every client once `patch` was called.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from time import monotonic
 from types import ModuleType
 from typing import Any, ClassVar, Protocol
+from weakref import WeakSet
 
 import wrapt
 
@@ -22,12 +24,18 @@ from ..errors import ConfigError
 from ..guards.guard import Guard
 from ..guards.scope import Scope
 
+log = logging.getLogger("budgetguard")
+
 MARK = "_budgetguard"
 """Where the guard of a client is found in its `__dict__`."""
 
 
 class Manages(Protocol):
     """What has budgets: a `BudgetManager`."""
+
+    @property
+    def project_name(self) -> str:
+        """Whose budgets they are."""
 
     @property
     def guard(self) -> Guard:
@@ -42,6 +50,8 @@ class Patches:
     """The default: that of the manager which `patch` was given."""
     unmanaged: ClassVar[Unmanaged | None] = None
     """The default where it was given none."""
+    idle: ClassVar[WeakSet[Manages]] = WeakSet()
+    """Managers that were made, and by which nothing acts yet."""
     wanted: ClassVar[list[bool]] = []
     """Not empty while the wrappers are to act: `wrapt` asks for its truth, and would call a function."""
     hooked: ClassVar[set[str]] = set()
@@ -129,10 +139,13 @@ def default_guard() -> Guard:
 
 
 def guard_in(manager: Manages | Guard) -> Guard:
-    """The guard of a manager."""
-    guard = getattr(manager, "guard", manager)
+    """The guard of a manager, which is idle no more."""
+    if isinstance(manager, Guard):
+        return manager
+    guard = getattr(manager, "guard", None)
     if not isinstance(guard, Guard):
         raise ConfigError(f"manager={manager!r}: a BudgetManager is needed")
+    Patches.idle.discard(manager)
     return guard
 
 
@@ -145,4 +158,17 @@ def guard_of(client: Any, scope: Scope | None) -> Guard | None:
         return own[0] or default_guard()
     if not (Patches.everywhere or scope is not None):
         return None
-    return Patches.guard or default_guard()
+    if Patches.guard is None and scope is not None and "user" in scope.tags and Patches.idle:
+        _say_idle()
+    return default_guard()
+
+
+def _say_idle() -> None:
+    """Say once of each manager that nothing acts by it, while scopes name users, whose budgets it may have."""
+    for manager in list(Patches.idle):
+        Patches.idle.discard(manager)
+        log.warning(
+            "BudgetManager(%r) was made, but nothing acts by it: no budget of its users holds. "
+            "Write budgetguard.patch(manager), or `with manager:` around the calls",
+            manager.project_name,
+        )

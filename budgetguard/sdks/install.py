@@ -19,7 +19,7 @@ from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
 from .stainless.hooks import HOOKS
 from .stainless.packages import CLIENTS, is_client
 
-__all__ = ["default_guard", "guard_client", "install", "patch", "unpatch"]
+__all__ = ["default_guard", "guard_all", "guard_client", "install", "patch", "unpatch"]
 
 
 def patch(manager: Manages | Guard | None = None) -> None:
@@ -40,6 +40,11 @@ def patch(manager: Manages | Guard | None = None) -> None:
             Patches.unmanaged = Unmanaged(config)
         with suppress(StoreError):  # a file that cannot be read now is told of by the first call, if it still cannot
             Patches.unmanaged.look()
+    guard_all()
+
+
+def guard_all() -> None:
+    """Have every client guarded, by the process's default and its limits."""
     Patches.wanted.clear()  # look again: another tool may have taken ours out since
     install()
     Patches.everywhere = True

@@ -16,7 +16,9 @@ from ..adapters.openai.jobs import job
 from ..calls import Endpoint
 from ..guards.charge import Charge
 from ..guards.scope import Scope, current
-from .hooks import guard_of, unbound, wrap
+from ..process.state import PROCESS
+from .exchange import require_scope_of
+from .hooks import default_guard, guard_of, unbound, wrap
 
 if TYPE_CHECKING:
     from ..guards.guard import Guard
@@ -101,6 +103,8 @@ def _gate(manager: Any) -> tuple[Guard | None, Charge | None]:
     scope = current.get()
     guard = guard_of(client_of(manager), scope)
     if guard is None or not guard.covers(scope):
+        if scope is None and PROCESS.scoped:
+            require_scope_of(gate(guard or default_guard(), manager, scope))
         return None, None
     return guard, gate(guard, manager, scope)
 

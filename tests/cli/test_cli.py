@@ -150,6 +150,15 @@ def test_spend_groups_by_anything(manager, cli):
     assert out.splitlines()[-2].split() == ["total", "$0.00795", "2", "2,000", "1,000", "0"]
 
 
+def test_spend_of_nobody_is_a_row_of_its_own(manager, cli):
+    """It passed the users' budgets by: a dash reads as nothing."""
+    held, entry = booking(5_000_000)
+    manager.store.settle(held, entry)
+    shown = {line.split("  ")[0].strip(): line for line in cli("spend")[1].splitlines()}
+    assert "$0.005" in shown["(no user)"]
+    assert "(no team)" in cli("spend", "--by", "user", "--by", "team", "--chart")[1]
+
+
 def test_spend_can_be_narrowed(manager, cli):
     """By time, model and tag."""
     assert json.loads(cli("spend", "--model", MODEL, "--json")[1])[0]["cost"] == 0.00045
@@ -235,11 +244,54 @@ def test_doctor_finds_a_healthy_installation_healthy(manager, cli):
         "tokens",
         "store",
         "journal",
+        "rules",
         "environment",
         "config",
         "settings",
     ]
     assert found == dict.fromkeys(checks, "ok")
+
+
+RULES = """
+[[budgets]]
+name = "free"
+limit = 1
+per = ["user"]
+
+[[budgets]]
+name = "team"
+limit = 1
+match = { team = "serach*" }
+
+[[budgets]]
+name = "large"
+limit = 1
+match = { model = "gpt-4*" }
+
+[[budgets]]
+name = "tenants"
+limit = 1
+per = ["tenant"]
+"""
+
+
+def test_doctor_names_rules_that_calls_pass_by(manager, cli, tmp_path):
+    """A rule that never held looks like one that did: by a typo in it, or a tag that nobody writes."""
+    (tmp_path / "budgetguard.toml").write_text(RULES)
+    for tags in ({"team": "search"}, {"team": "ads", "user": "ann"}):
+        held, entry = booking(5_000_000)
+        manager.store.settle(held, entry._replace(tags=tags))
+    code, out, _ = cli("doctor", "--json")
+    found = [(each["state"], each["text"]) for each in json.loads(out) if each["check"] == "rules"]
+
+    assert code == 0
+    assert [text.partition(":")[0] for state, text in found if state == "warn"] == [
+        "1 calls of the last 7 days ($0.005) had no tag 'user', so budget 'free' did not count them",
+        "budget 'team' matches team='serach*', and there were 'ads', 'search'",
+        "budget 'large' matches tag 'model', which no call ever had",
+        "budget 'tenants' counts by 'tenant', which no call that it matches ever had",
+        "1 calls of the last 7 days ($0.005) had no tag 'user', so the users' own budgets did not count them",
+    ]
 
 
 def test_doctor_says_which_anthropic_is_guarded(manager, cli, monkeypatch):

@@ -19,9 +19,10 @@ from typing import Any, Final, TypeGuard
 from ...adapters.common.failures import cannot_have_arrived
 from ...guards.scope import current
 from ...prices.hosts import host_of
+from ...process.state import PROCESS
 from ..asides import after, before, is_aside
-from ..exchange import Exchange, charging
-from ..hooks import MARK, Patches, guard_of, unbound, wrap
+from ..exchange import Exchange, charging, require_scope_of
+from ..hooks import MARK, Patches, default_guard, guard_of, unbound, wrap
 from ..streams import listen, listen_async
 from .calls import GeneratedCall
 from .packages import PACKAGES, Package
@@ -201,8 +202,11 @@ def _begin(
     guard = Patches.guard if scope is None and Patches.everywhere and MARK not in client.__dict__ else None
     if guard is None:
         guard = guard_of(client, scope)
-    if guard is None or (guard.store is None and not guard.covers(scope)):
-        return None
+    held = guard is not None and (guard.store is not None or guard.covers(scope))
+    if guard is None or not held:
+        if scope is not None or not PROCESS.scoped:
+            return None
+        guard = guard or default_guard()
     options = args[1] if len(args) > 1 else kwargs["options"]
     endpoint = package.dialect.find(options.method, options.url)
     if endpoint is None and package.beside is not None:
@@ -211,15 +215,17 @@ def _begin(
         if package.dialect.may_cost(options.method, options.url):
             _say_uncounted(options.url)
         return None
-    if endpoint.request is None and not is_aside(endpoint):
-        return None
-    if endpoint.free_at_home and host_of(client.base_url.host).openai:
+    if not (endpoint.request or is_aside(endpoint)) or (endpoint.free_at_home and host_of(client.base_url.host).openai):
         return None
     request = GeneratedCall(package, wrapped, client, args, kwargs, guard=guard, endpoint=endpoint, is_async=is_async)
     above = charging.get()
     if above is not None and above.carried is not None and above.is_above(request):  # one that is over has no request
         return None
-    return request
+    if held:
+        return request
+    if endpoint.request is not None:
+        require_scope_of(request.open(None))
+    return None
 
 
 def _say_uncounted(path: str) -> None:
