@@ -167,6 +167,7 @@ usage_hosts = ["localhost:8080", "other"]
 on_store_error = "open"
 allowance = 2.50
 journal = "/var/lib/shop"
+unpriced = "assume"
 auto_tier = "default"
 """
 STATED = Settings(
@@ -178,6 +179,7 @@ STATED = Settings(
     on_store_error="open",
     allowance=2.5,
     journal="/var/lib/shop",
+    unpriced="assume",
 )
 
 
@@ -203,6 +205,7 @@ def test_every_setting_can_be_said_in_the_environment(here):
         "BUDGETGUARD_ON_STORE_ERROR": "open",
         "BUDGETGUARD_ALLOWANCE": "2.50",
         "BUDGETGUARD_JOURNAL": "/var/lib/shop",
+        "BUDGETGUARD_UNPRICED": "assume",
         "BUDGETGUARD_AUTO_TIER": "priority",
     }
     config = load_config(environ)

@@ -71,7 +71,9 @@ class Guard:
         self.background = Background(store)
         self.notices = Notices()
         self.parts = Parts(
-            plans=Plans(self.prices, self.coverage, stored=store is not None),
+            plans=Plans(
+                self.prices, self.coverage, stored=store is not None, assume=self.settings.unpriced == "assume"
+            ),
             ledger=self.ledger,
             settings=self.settings,
             notices=self.notices,
