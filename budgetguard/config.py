@@ -37,6 +37,7 @@ from .errors import ConfigError
 from .guards.guard import Guard
 from .guards.settings import Settings
 from .prices.book import PriceBook
+from .prices.given import GivenPrices, book_of
 from .stores import open_store
 
 DEFAULT_STORE = "sqlite:///budgetguard.db"
@@ -64,6 +65,8 @@ class Config:
     project: str = "default"
     prices: Path | None = None
     budgets: tuple[Budget, ...] = ()
+    home: Path = Path()
+    """Where the file lies, or would."""
     key: str | None = field(default=None, repr=False)
     said: Mapping[str, Stated] = field(default_factory=dict)
     """What is stated of settings, by their names."""
@@ -72,14 +75,14 @@ class Config:
         """What a hosted store is asked with: the key, if there is one."""
         return None if self.key is None else {"Authorization": f"Bearer {self.key}"}
 
-    def price_book(self, file: Path | None = None) -> PriceBook | None:
-        """The prices of this file, else of the one that is named; `None` if nothing is said of prices."""
-        path, tiers = file or self.prices, self.said.get(AUTO_TIER)
-        book = None if path is None else PriceBook.load(path)
-        if tiers is None:
+    def price_book(self, given: GivenPrices | None = None) -> PriceBook | None:
+        """The prices that are given, models among them over the file that is named; `None`: nothing is said of any."""
+        given, tiers = self.prices if given is None else given, self.said.get(AUTO_TIER)
+        book = None if given is None else book_of(given, self.prices)
+        if tiers is None or isinstance(given, PriceBook):
             return book
         try:
-            return PriceBook(path=path, auto_tier=tiers.value)
+            return book_of({} if given is None else given, self.prices, tiers.value)
         except ConfigError as error:
             raise ConfigError(f"{tiers.where}: {error}") from error
 
@@ -105,23 +108,27 @@ def load_config(environ: Mapping[str, str] = os.environ) -> Config:
         store=environ.get("BUDGETGUARD_STORE") or data.get("store"),
         project=environ.get("BUDGETGUARD_PROJECT") or data.get("project", "default"),
         prices=Path(stated) if stated else (path.parent / beside if beside else None),
+        home=path.parent,
         key=environ.get("BUDGETGUARD_KEY") or None,
         budgets=tuple(_budget(path, number, raw) for number, raw in enumerate(data.get("budgets", ()), 1)),
         said=read_settings(data.get("settings", {}), f"{path}: [settings]", environ),
     )
 
 
-def configured_guard(environ: Mapping[str, str] = os.environ) -> Guard | None:
-    """The guard of a process whose settings say something of a store, of prices, or of a guard; else `None`."""
+def configured_guard(environ: Mapping[str, str] = os.environ, prices: GivenPrices | None = None) -> Guard | None:
+    """
+    The guard of a process whose settings say something of a store, of prices, or of a guard, or that is given prices;
+    else `None`.
+    """
     config = load_config(environ)
     store = None
     if config.store is not None:
         store = open_store(config.store, namespace=config.project, headers=config.headers())
     elif config.budgets:
         raise ConfigError("budgets are configured, but no store: set store, or BUDGETGUARD_STORE")
-    elif not (config.said or config.prices):
+    elif not (config.said or config.prices or prices):
         return None
-    return Guard(store, config.price_book(), config.budgets, settings=config.settings())
+    return Guard(store, config.price_book(prices), config.budgets, settings=config.settings())
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from ..errors import BudgetGuardError
 
-_NEEDED = {"typer", "rich", "click"}
+_NEEDED = {"typer", "rich", "click", "tomlkit"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +25,9 @@ StoreOption = Annotated[
 ProjectOption = Annotated[
     str | None,
     typer.Option("--project", envvar="BUDGETGUARD_PROJECT", metavar="NAME", help="The project_name."),
+]
+PricesOption = Annotated[
+    Path | None, typer.Option("--prices", envvar="BUDGETGUARD_PRICES", help="A price file (TOML).")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, amounts in dollars.")]
 

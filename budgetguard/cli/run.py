@@ -16,8 +16,7 @@ import typer
 
 from ..errors import BudgetExceededError, BudgetGuardError, ConfigError, find_budget_error
 from ..money import Money, format_nano, parse_dollars
-from .options import ProjectOption, StoreOption, project
-from .prices import PricesOption
+from .options import PricesOption, ProjectOption, StoreOption, project
 
 if TYPE_CHECKING:
     from ..process.state import Process

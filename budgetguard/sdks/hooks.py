@@ -37,6 +37,8 @@ class Patches:
     everywhere = False
     guard: ClassVar[Guard | None] = None
     """The default: that of the manager which `patch` was given."""
+    managed = False
+    """Whether it is a manager's, and not what the configuration says."""
     wanted: ClassVar[list[bool]] = []
     """Not empty while the wrappers are to act: `wrapt` asks for its truth, and would call a function."""
     hooked: ClassVar[set[str]] = set()
@@ -67,7 +69,7 @@ def unhook() -> None:
     """Take every wrapper out again."""
     Patches.everywhere = False
     Patches.wanted.clear()
-    Patches.guard = None
+    Patches.guard, Patches.managed = None, False
     for (owner, name), wrapper in list(Patches.patched.items()):
         if owner.__dict__.get(name) is wrapper:
             setattr(owner, name, wrapper.__wrapped__)

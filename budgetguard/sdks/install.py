@@ -10,25 +10,31 @@ from __future__ import annotations
 from typing import Any
 
 from ..config import configured_guard
+from ..errors import ConfigError
 from ..guards.guard import Guard
+from ..prices.given import GivenPrices
 from . import stainless, websockets
 from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
 
 __all__ = ["default_guard", "guard_client", "install", "patch", "unpatch"]
 
 
-def patch(manager: Manages | Guard | None = None) -> None:
+def patch(manager: Manages | Guard | None = None, *, prices: GivenPrices | None = None) -> None:
     """
     Guard every client of the SDKs in this process, whenever it was made: OpenAI's and Anthropic's.
 
     `manager`, if given, becomes the process's default: its budgets hold wherever no other manager is entered.
     Without one, a store named in `budgetguard.toml` or `BUDGETGUARD_STORE` makes the default. Calling it again
-    changes the default and nothing else.
+    changes the default and nothing else. `prices` are those of that default: models that the list does not have
+    (`{"my-model": {"input": 0.15, "output": 0.60}}`, dollars per million tokens), the path of a price file, or a
+    `PriceBook`. Raises `ConfigError` for those beside a manager, which has its own.
     """
+    if prices is not None and (manager is not None or Patches.managed):
+        raise ConfigError("patch(prices=...): the manager has prices of its own: write BudgetManager(..., prices=...)")
     if manager is not None:
-        Patches.guard = guard_in(manager)
-    elif Patches.guard is None:
-        Patches.guard = configured_guard()
+        Patches.guard, Patches.managed = guard_in(manager), True
+    elif Patches.guard is None or prices is not None:
+        Patches.guard = configured_guard(prices=prices)
     Patches.wanted.clear()  # look again: another tool may have taken ours out since
     install()
     Patches.everywhere = True
