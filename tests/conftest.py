@@ -112,6 +112,13 @@ def made() -> Iterator[BudgetManager]:
 
 
 @pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Of a file for books."""
     return tmp_path / "budgets.db"

@@ -35,18 +35,13 @@ enforce = "soft"
 on_expire = "charge"
 in_flight = 10
 """
+pytestmark = pytest.mark.usefixtures("here")
+
 PRICES = """
 [models."our-own"]
 input = 5
 output = 10
 """
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """An empty working directory."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture
