@@ -113,15 +113,38 @@ class BudgetBusyError(BudgetExceededError):
 
 
 class UnpricedModelError(BudgetGuardError, LookupError):
-    """No price is known for a model, so what a call costs cannot be known either. Its text has the line to add."""
+    """
+    No price is known for a model, so what a call costs cannot be known either. Its text has the line to add.
 
-    def __init__(self, message: str, *, model: str = "", provider: str | None = None) -> None:
+    `host` is where the call was to go, if it was one. `advice` makes the rest of the text from it, once somebody reads
+    it: names are compared for that, and most of these errors are never shown.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str = "",
+        provider: str | None = None,
+        host: str = "",
+        advice: Callable[[str], str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.model = model
         self.provider = provider
+        self.host = host
+        self._advice = advice
+
+    def __str__(self) -> str:
+        advice = self._advice
+        if advice is not None:
+            text = f"{self.args[0]}{advice(self.host)}"
+            self.args, self._advice = (text,), None
+        return str(self.args[0])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__)
+        text = str(self)  # the advice cannot travel, its text can
+        return _rebuild, (type(self), (text,), self.__dict__)
 
 
 class UnknownUserError(BudgetGuardError, KeyError):

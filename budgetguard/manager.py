@@ -42,8 +42,8 @@ from .ledger import Clock, Enforce, OnExpire, Store, Unit
 from .litellm import records
 from .litellm.answers import read_answer
 from .money import DOLLAR, Money, Nano
-from .prices.book import PriceBook
 from .prices.estimates import count_heard
+from .prices.given import GivenPrices
 from .prices.tokens import count_messages, count_text
 from .process.state import PROCESS
 from .sdks.hooks import Patches
@@ -61,7 +61,8 @@ class BudgetManager:
       or a ready psycopg pool or redis client; by default what `BUDGETGUARD_STORE` or `budgetguard.toml` says, else
       `sqlite:///budgetguard.db`, beside that file if there is one.
     * `budgets`: rules that hold beside the users' own budgets; by default those of `budgetguard.toml`.
-    * `prices`: a `PriceBook` with prices of your own; by default what `budgetguard.toml` names.
+    * `prices`: prices of your own: `{"my-model": {"input": 0.15, "output": 0.60}}`, in dollars per million tokens, over
+      the price file that `budgetguard.toml` names; or another file's path, or a `PriceBook`, instead of it.
     * `settings`: `Settings`, all of them; by default what the environment and `budgetguard.toml` say.
     * `client_type`, `api_base`, `headers`: LiteLLM's. "local" budgets live in `store`; "hosted" ones behind the HTTP
       API at `api_base`, which is asked with the key in `BUDGETGUARD_KEY`, or with these headers instead.
@@ -80,7 +81,7 @@ class BudgetManager:
         *,
         store: Any = None,
         budgets: Sequence[Budget] | None = None,
-        prices: PriceBook | None = None,
+        prices: GivenPrices | None = None,
         clock: Clock = time.time,
         settings: Settings | None = None,
     ) -> None:
@@ -92,7 +93,7 @@ class BudgetManager:
         config = load_config(project=named, store=store if isinstance(store, str) else None)
         self.client_type = client_type
         rules = config.budgets if budgets is None else budgets
-        book = config.price_book() if prices is None else prices
+        book = config.price_book(prices)
         sent = config.headers() if headers is None else headers
         self.store: Store
         if client_type != "local":

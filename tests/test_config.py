@@ -44,6 +44,8 @@ enforce = "soft"
 on_expire = "charge"
 in_flight = 10
 """
+pytestmark = pytest.mark.usefixtures("here")
+
 PRICES = """
 [models."our-own"]
 input = 5
@@ -269,6 +271,7 @@ usage_hosts = ["localhost:8080", "other"]
 on_store_error = "open"
 allowance = 2.50
 journal = "/var/lib/shop"
+unpriced = "assume"
 auto_tier = "default"
 """
 STATED = Settings(
@@ -280,6 +283,7 @@ STATED = Settings(
     on_store_error="open",
     allowance=2.5,
     journal="/var/lib/shop",
+    unpriced="assume",
 )
 
 
@@ -307,6 +311,7 @@ def test_every_setting_can_be_said_in_the_environment(here):
         "BUDGETGUARD_JOURNAL": "/var/lib/shop",
         "BUDGETGUARD_UNSCOPED": "refuse",
         "BUDGETGUARD_USERS": "known",
+        "BUDGETGUARD_UNPRICED": "assume",
         "BUDGETGUARD_AUTO_TIER": "priority",
     }
     config = load_config(environ)

@@ -14,7 +14,7 @@ from .copy import copy
 from .demo import demo
 from .doctor import doctor
 from .jobs import jobs
-from .prices import prices
+from .prices import prices_app
 from .run import run
 from .schema import migrate, sql
 from .serve import keys_app, serve
@@ -32,7 +32,7 @@ app.command("users")(users)
 app.command("budgets")(budgets)
 app.add_typer(budget_app, name="budget")
 app.command("spend")(spend)
-app.command("prices")(prices)
+app.add_typer(prices_app, name="prices")
 app.command("config")(config)
 app.command("run", context_settings={"ignore_unknown_options": True})(run)
 app.command("serve")(serve)

@@ -15,8 +15,7 @@ from ..config.forms import AUTO_TIER
 from ..config.projects import open_project
 from ..errors import StoreError
 from ..stores import file_of, shown
-from .options import JsonOption, ProjectOption, StoreOption
-from .prices import PricesOption
+from .options import JsonOption, PricesOption, ProjectOption, StoreOption
 from .show import Column, console, print_json, table
 
 

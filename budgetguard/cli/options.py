@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,6 +28,9 @@ StoreOption = Annotated[
 ]
 ProjectOption = Annotated[
     str | None, typer.Option("--project", metavar="NAME", help="The project_name; or BUDGETGUARD_PROJECT.")
+]
+PricesOption = Annotated[
+    Path | None, typer.Option("--prices", envvar="BUDGETGUARD_PRICES", help="A price file (TOML).")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, amounts in dollars.")]
 

@@ -1,13 +1,13 @@
-"""`prices MODEL`: what a model costs, as budgetguard counts it."""
+"""`prices MODEL`: what a model costs, as budgetguard counts it. `prices set|alias|free` say it (`price_file.py`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from ..budgets.rules import require_text
 from ..config import load_config
@@ -15,10 +15,28 @@ from ..errors import UnpricedModelError
 from ..money import PICO_PER_NANO, format_nano
 from ..prices.kinds import TOKEN_KINDS, UNIT_KINDS, declared_key, words
 from ..prices.tariffs import Tariff
-from .options import JsonOption
+from .options import JsonOption, PricesOption
+from .price_file import alias, free, set_
 from .show import Column, console, dollars, print_json, table
 
-PricesOption = Annotated[Path | None, typer.Option("--prices", help="A price file (TOML); or BUDGETGUARD_PRICES.")]
+_SHOW = "show"
+
+
+class ModelOrVerb(TyperGroup):
+    """`prices gpt-4o` is `prices show gpt-4o`: whatever is no verb is a model."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Put the verb before a model that stands alone."""
+        if args and args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = [_SHOW, *args]
+        return super().parse_args(ctx, args)
+
+
+prices_app = typer.Typer(
+    cls=ModelOrVerb,
+    help="What a model costs: prices MODEL. For one that is not known: set, alias, free.",
+    no_args_is_help=True,
+)
 
 _PROBE = 1_000
 """Tokens: at prices with up to six decimals of dollars per million, this many cost whole nano-dollars."""
@@ -73,6 +91,12 @@ def prices(
         print_to.print(table([Column("what"), Column("price", number=True), Column("for")], rows))
     for name, limit in limits.items():
         print_to.print(f"{name}: {'not known' if limit is None else f'{limit:,} tokens'}")
+
+
+prices_app.command(_SHOW)(prices)
+prices_app.command("set")(set_)
+prices_app.command("alias")(alias)
+prices_app.command("free")(free)
 
 
 def rates(tariff: Tariff) -> Iterator[Rate]:

@@ -18,8 +18,7 @@ from ..config.file import beside
 from ..config.forms import require_known, variable
 from ..errors import BudgetExceededError, BudgetGuardError, ConfigError, find_budget_error
 from ..money import Money, format_nano, parse_dollars
-from .options import ProjectOption, StoreOption
-from .prices import PricesOption
+from .options import PricesOption, ProjectOption, StoreOption
 
 if TYPE_CHECKING:
     from ..process.state import Process

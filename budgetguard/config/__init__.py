@@ -34,6 +34,7 @@ from ..budgets.rules import Budget
 from ..errors import ConfigError
 from ..guards.settings import Settings
 from ..prices.book import PriceBook
+from ..prices.given import GivenPrices, book_of
 from .file import NO_FILE, ConfigFile, beside, find_file
 from .forms import AUTO_TIER, Stated, forms, made_of, read_settings, variable
 
@@ -70,14 +71,14 @@ class Config:
         """What a hosted store is asked with: the key, if there is one."""
         return None if self.key is None else {"Authorization": f"Bearer {self.key}"}
 
-    def price_book(self) -> PriceBook | None:
-        """The prices that are stated; `None` if nothing is said of prices."""
-        tiers = self.said.get(AUTO_TIER)
-        book = None if self.prices is None else PriceBook.load(self.prices)
-        if tiers is None:
+    def price_book(self, given: GivenPrices | None = None) -> PriceBook | None:
+        """The prices that are given, models among them over the file that is stated; `None`: nothing is said of any."""
+        given, tiers = self.prices if given is None else given, self.said.get(AUTO_TIER)
+        book = None if given is None else book_of(given, self.prices)
+        if tiers is None or isinstance(given, PriceBook):
             return book
         try:
-            return PriceBook(path=self.prices, auto_tier=tiers.value)
+            return book_of({} if given is None else given, self.prices, tiers.value)
         except ConfigError as error:
             raise ConfigError(f"{tiers.where}: {error}") from error
 

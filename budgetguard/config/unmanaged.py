@@ -15,6 +15,7 @@ import time
 from ..concurrency.locks import mutex
 from ..guards.guard import Guard
 from ..ledger import Store
+from ..prices.given import GivenPrices
 from ..stores import file_of, projects_in, shown
 from . import Config
 from .file import beside, here
@@ -29,9 +30,9 @@ LOOK_S = 1.0
 class Unmanaged:
     """A guard that gets its store when there is one."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, prices: GivenPrices | None = None) -> None:
         self.config = config
-        self.guard = Guard(prices=config.price_book(), budgets=config.budgets, settings=config.settings())
+        self.guard = Guard(prices=config.price_book(prices), budgets=config.budgets, settings=config.settings())
         """As it was found last."""
         self.look_s = float("-inf")
         """When, on the monotonic clock, it has to be looked at again."""

@@ -8,19 +8,22 @@ counted, waits its turn if only holds are in the way and the caller said so, or 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from ..budgets.refusals import refuse, unbounded, unreadable, why_so_much
+from ..budgets.refusals import refuse, why_so_much
 from ..calls import Call, Endpoint, Host
 from ..concurrency.queue import LINE, Turn
 from ..concurrency.steps import Step, Steps
-from ..errors import StoreError
+from ..errors import StoreError, UnpricedModelError
 from ..ledger import NO_TAGS, Account, Hold, Millis, Refusal, Stale, Wanted, grant
+from ..money import MAX_AMOUNT
 from ..prices.book import Quote
 from ..process.state import PROCESS
 from ..process.tally import Held
 from .costs.projection import USEFUL_OUTPUT, Projection, Wish
+from .costs.unpriced import UNPRICED, require_price
 from .parts import Parts
 from .plan import CallPlan
 from .scope import Scope, note_refusal
@@ -36,9 +39,6 @@ _TIER_FIELD, _STANDARD = "service_tier", "default"
 
 ANY_ROOM = Wish(1, None, 0, 0, {"tokens": Wanted(1)})
 """The least there is, to ask whether a budget has any room."""
-
-UNPRICED = Quote({}, provider="", model="", free=True)
-"""What is said of a model without a price, where no budget asks for one, but tokens or requests are counted."""
 
 
 class Asked(NamedTuple):
@@ -83,6 +83,8 @@ class Planned(Protocol):
 def hold_of(it: Planned, wish: Wish) -> tuple[Hold, tuple[Account, ...]]:
     """What is to be held for a call in the store, and the accounts that leases are to hold it on instead."""
     call, asked, cover, parts = it.call, it.asked, it.plan.cover, it.parts
+    if wish.amount > MAX_AMOUNT or (wish.units and wish.units["tokens"].amount > MAX_AMOUNT):
+        wish = _bookable(wish, is_bounded(it))
     leased = () if call.background or parts.ledger.slices.leases is None else cover.leased
     hold = Hold(
         it.held.id,
@@ -102,34 +104,13 @@ def hold_of(it: Planned, wish: Wish) -> tuple[Hold, tuple[Account, ...]]:
     return hold, leased
 
 
-def require_price(it: Planned) -> None:
-    """
-    Raise `UnpricedModelError` if a budget has to know a price, or a bound of the tokens, and cannot.
-
-    Terms: the user may have a budget that this process has not seen yet. Where something is held in other units, that
-    hold will tell.
-    """
-    plan, call = it.plan, it.call
-    if plan.error is None:
-        return
-    accounts = [*plan.cover.accounts, *[own.account for own in it.held.tallies]]
-    limited = {account.unit for account in accounts if account.limit is not None}
-    if "dollars" in limited or (plan.cover.terms and not plan.cover.units):
-        if call.unread:
-            raise unreadable() from plan.error
-        raise plan.error
-    open_ = call.output and call.cap is None and call.max_output is None and call.default_output is None
-    if "tokens" in limited and plan.unpriced and open_ and call.file is None:
-        raise unbounded(call) from plan.error
-
-
 def project(it: Planned) -> Projection:
     """What a call can cost."""
     parts, asked = it.parts, it.asked
     return Projection(
         it.call,
         it.plan.quote or UNPRICED,
-        parts.plans.prices,
+        parts.plans,
         provider=asked.provider,
         output_guess=parts.settings.output_guess,
         context_guess=parts.settings.context_guess,
@@ -178,6 +159,28 @@ class Admission:
 
     def hold(self) -> Steps[Bounds]:
         """Hold the projected cost, or raise; how the request is to be amended."""
+        try:
+            return (yield from self._hold())
+        except UnpricedModelError as error:
+            if self.plan.error is not None:
+                raise
+            yield from self._unprice(error)
+        return NO_BOUNDS if self.plan.unheld else (yield from self._hold())
+
+    def _unprice(self, error: UnpricedModelError) -> Steps[None]:
+        """Plan the call as one without a price: something that it may use, or a model beside its own, has none."""
+        parts, asked, store = self.parts, self.asked, self.parts.ledger.books.store
+        bare = replace(self.plan, quote=None, others=(), flat=None)
+        if bare.cover.terms and store is not None:  # there may be no hold that tells of the user's own budget
+            yield Step(partial(parts.read_terms, asked.tags), store.blocking)
+            bare = parts.plans.covered_anew(bare, self.call.model, asked.tags)
+        self.plan = parts.plans.unpriced(bare, asked.provider, self.call, error)
+        if not self.plan.assumed:
+            self.call = self.call._replace(others=())
+        require_price(self, asked.host.name)
+        parts.notices.warn_unpriced(self.call.model, assumed=self.plan.assumed)
+
+    def _hold(self) -> Steps[Bounds]:
         projection = self.projection = project(self)
         if self.held.hold is None:
             wish = yield from self.place()
@@ -220,8 +223,8 @@ class Admission:
             return False
         if not asked.host.takes(_TIER_FIELD, _STANDARD) or _TIER_FIELD in self.more:
             return False
-        prices = self.parts.plans.prices
-        quotes: list[Quote] = [prices.quote(asked.provider, model, _STANDARD) for model in (call.model, *call.others)]
+        plans = self.parts.plans
+        quotes: list[Quote] = [plans.quote(asked.provider, model, _STANDARD) for model in (call.model, *call.others)]
         projection.requote(*quotes)
         self.more[_TIER_FIELD] = _STANDARD
         return True
@@ -262,7 +265,7 @@ class Admission:
                     if self.plan.doubtful:  # the user's budget was taken away
                         yield from learn_whose(self.parts, self.plan, self.asked.tags)
                     if projection is not None:
-                        require_price(self)
+                        require_price(self, self.asked.host.name)
                 elif not (yield from self._lower(outcome, turn)):
                     yield from self._refused(wish, outcome, turn)
         finally:
@@ -351,6 +354,14 @@ def _useful(wish: Wish) -> Wish:
     """The same for a call that rather waits for useful room than take the scraps."""
     units = {unit: w if w.least is None else w._replace(least=w.useful) for unit, w in wish.units.items()}
     return wish._replace(least=None if wish.least is None else wish.useful, units=units)
+
+
+def _bookable(wish: Wish, bounded: bool) -> Wish:
+    """A wish within what a store can book, unless a budget may refuse it: one that watches is no reason to."""
+    if bounded:
+        return wish
+    units = {unit: each._replace(amount=min(each.amount, MAX_AMOUNT)) for unit, each in wish.units.items()}
+    return wish._replace(amount=min(wish.amount, MAX_AMOUNT), units=units)
 
 
 def is_open(wish: Wish) -> bool:

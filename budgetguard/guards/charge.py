@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Literal, TypeAlias
 
@@ -46,10 +46,10 @@ from .admission import (
     is_open,
     keys_of,
     project,
-    require_price,
 )
 from .costs.bill import NOTHING_BESIDE, at_most, completed, within_bounds
 from .costs.projection import Projection, Wish, plain_wish
+from .costs.unpriced import require_price
 from .entries import entry_of, used_by
 from .parts import Parts
 from .plan import NO_PLAN, CallPlan
@@ -137,14 +137,17 @@ class Charge:
             yield from learn_whose(parts, plan, asked.tags)
             plan = self.plan = self._planned()
         require_scope(parts, plan, asked.scope)
-        if plan.cover.terms and (plan.free or plan.error is not None) and not asked.endpoint.opaque:
-            yield from self._ask_terms()  # there may be no hold that tells of the user's own budget
+        unknown = plan.error is not None and not plan.assumed
+        if plan.cover.terms and (plan.free or unknown) and not asked.endpoint.opaque:
+            # There may be no hold that tells of the user's own budget, which may have to know a price.
+            yield from self._ask_terms(needed=unknown and parts.settings.unpriced != "count")
             plan = self.plan = self._planned()
         if not asked.endpoint.opaque and plan.error is not None:
-            require_price(self)
-            self.call = self.call._replace(others=())
+            require_price(self, asked.host.name)
+            if not plan.assumed:
+                self.call = self.call._replace(others=())
             if plan.unpriced:
-                parts.notices.warn_unpriced(self.call.model)
+                parts.notices.warn_unpriced(self.call.model, assumed=plan.assumed)
         admission = self._admission()
         try:
             if asked.endpoint.opaque:
@@ -152,7 +155,7 @@ class Charge:
             elif not plan.unheld:
                 self.bounds = yield from admission.hold()
         finally:
-            self.plan, self.projection = admission.plan, admission.projection
+            self.call, self.plan, self.projection = admission.call, admission.plan, admission.projection
         self.state = "sent"
 
     def _planned(self) -> CallPlan:
@@ -325,11 +328,11 @@ class Charge:
             yield from self._ask_terms()
             self.plan = parts.plans.covered_anew(self.plan, self.call.model, self.asked.tags)
 
-    def _ask_terms(self) -> Steps[None]:
-        """Ask for the user's budget; where that fails, what is known of it here has to do."""
+    def _ask_terms(self, *, needed: bool = False) -> Steps[None]:
+        """Ask for the user's budget; where that fails, what is known of it here has to do, unless it is `needed`."""
         store = self.parts.ledger.books.store
         if store is not None:
-            with suppress(StoreError):
+            with nullcontext() if needed else suppress(StoreError):
                 yield Step(partial(self.parts.read_terms, self.asked.tags), store.blocking)
 
     def projected(self) -> Projection | None:
@@ -365,6 +368,8 @@ class Charge:
             asked = answer.model if answer.model is not None and answer.model in call.others else call.model
             if answer.usage is not None:
                 cost = self.parts.true_cost(self.asked.provider, asked, answer)
+                if cost is None:
+                    cost = self.parts.assumed_cost(self.asked.provider, asked, answer)
             if cost is None:
                 cost = max(self._most(), stated)
             else:

@@ -108,6 +108,8 @@ def _flags(it: Billed, answer: Answer, cost: int) -> frozenset[str]:
     unsaid = answer.usage is None and answer.cost is None and not beside.stated and not plan.free
     if plan.cover.tokens is not None and it.held.units.get("tokens") and not _says_tokens(answer):
         unsaid = True
+    if plan.unpriced and _assumes_price(it, answer):
+        unsaid = True
     if beside.estimated or beside.lost or (unsaid and not answer.free):
         flags.append("estimated")
     if it.bounds.capped:
@@ -117,6 +119,13 @@ def _flags(it: Billed, answer: Answer, cost: int) -> frozenset[str]:
     if answer.tier is not None and answer.cost is None and _assumes(it, answer.model, answer.tier):
         flags.append("tier")
     return frozenset(flags) if flags else NO_FLAGS
+
+
+def _assumes_price(it: Billed, answer: Answer) -> bool:
+    """Whether the cost was the dearest of the provider's, as no price is known of what answered."""
+    if not it.plan.assumed or answer.usage is None or answer.cost or it.beside.stated:
+        return False
+    return it.parts.true_cost(it.asked.provider, it.call.model, answer) is None
 
 
 def _assumes(it: Billed, answered: str | None, tier: str) -> bool:

@@ -17,6 +17,7 @@ from ..calls import UNKNOWN_HOST, Endpoint, Host
 from ..errors import ConfigError
 from ..ledger import Account, Balance, Clock, Conflict, OwnTime, Store
 from ..prices.book import PriceBook, in_region
+from ..prices.given import GivenPrices, book_of
 from ..process.journal import Journal
 from ..process.journal_files import Kept
 from ..process.layers import Ledger
@@ -41,13 +42,14 @@ class Guard:
     Checks calls before they are sent, and settles them after.
 
     `store` keeps the users' own budgets and the spend under `budgets` (rules); without one, only the limits of
-    this process hold. Every argument has a default, and nothing is read from files or the environment.
+    this process hold. `prices` are a `PriceBook`, the path of a price file, or a mapping of models (as in
+    `PriceBook(overrides=)`). Every argument has a default, and nothing is read from files or the environment.
     """
 
     def __init__(
         self,
         store: Store | None = None,
-        prices: PriceBook | None = None,
+        prices: GivenPrices | None = None,
         budgets: Sequence[Budget] = (),
         *,
         clock: Clock = time.time,
@@ -60,7 +62,7 @@ class Guard:
         timed: object = store
         if isinstance(timed, OwnTime):
             timed.living = process.keeper.living
-        self.prices = prices if prices is not None else PriceBook()
+        self.prices = PriceBook() if prices is None else book_of(prices)
         self.budgets = tuple(budgets)
         self.coverage = Coverage(budgets, clock)
         self.clock = clock

@@ -83,9 +83,10 @@ class Notices:
             name, "%s: its cost cannot be read from its reply and is not counted; budgets only gate it", name
         )
 
-    def warn_unpriced(self, model: str) -> None:
-        """Say that a model's cost is not known, where no budget had to know it."""
-        self.warn_once(f"unpriced {model}", "the price of %r is not known: what it costs is not counted", model)
+    def warn_unpriced(self, model: str, *, assumed: bool = False) -> None:
+        """Say that a model's cost is not known, where no budget had to know it, or the dearest is `assumed`."""
+        what = "the dearest of its provider is assumed" if assumed else "what it costs is not counted"
+        self.warn_once(f"unpriced {model}", "the price of %r is not known: %s", model, what)
 
     def note_fewer(self, calls: int, field: str) -> None:
         """Say that hosted tools were bounded to what a budget had room for."""
@@ -154,9 +155,20 @@ class Parts:
             for model, usage in answer.also:
                 cost += prices.tariff(provider, model, answer.tier, at_ms).cost(usage)
         except UnpricedModelError:
-            self.notices.warn_unpriced(answer.model or asked)
             return None
         return cost
+
+    def assumed_cost(self, provider: str | None, asked: str, answer: Answer) -> Nano | None:
+        """The same at the dearest prices of the provider, where these are assumed; it is said once of each model."""
+        plans = self.plans
+        self.notices.warn_unpriced(answer.model or asked, assumed=plans.assume)
+        if not plans.assume:
+            return None
+        try:
+            cost = plans.prices.dearest(provider, answer.tier)[1].cost
+            return sum(map(cost, (answer.usage or NOTHING, *[usage for _, usage in answer.also])))
+        except UnpricedModelError:  # of a kind that it does not sell
+            return None
 
     def read_terms(self, tags: Mapping[str, str]) -> None:
         """Ask the store for the budget of the user in these tags, where there is no hold that would be told of it."""

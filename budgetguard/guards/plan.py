@@ -44,13 +44,18 @@ class CallPlan:
     free: bool = False
     """Whether whatever may answer costs nothing."""
     unpriced: bool = False
-    """Whether no price of the model asked for is known."""
+    """Whether no price is known of the model asked for, or of one that may answer where the dearest is assumed."""
     watched: bool = False
     """Whether it matters that a call says whose it is: it may cost something, and is not let pass in any case."""
     doubtful: bool = False
     """Whether it lacks a tag, or its user a budget, as far as is known: `guards/unscoped/watch.py` looks into it."""
     counters: tuple[str, ...] = ()
     """See `Cover.counters`."""
+
+    @property
+    def assumed(self) -> bool:
+        """Whether a price is the dearest of the provider, as that of the model is not known."""
+        return self.unpriced and self.quote is not None
 
     @property
     def unheld(self) -> bool:
@@ -71,6 +76,8 @@ class Plans:
         self.prices = prices
         self.coverage = coverage
         self._settings = settings or Settings()
+        self.assume = self._settings.unpriced == "assume"
+        """Whether a model without a price costs what the dearest of its provider does."""
         self._stored = stored
         """Whether there is a store with accounts at all."""
         self._bare: Cover = NO_COVER.with_accounts(())
@@ -97,10 +104,7 @@ class Plans:
             quote = prices.quote(provider, call.model, call.tier)
             others = tuple([prices.quote(provider, model, call.tier) for model in call.others])
         except UnpricedModelError as error:
-            free = quote is not None and quote.free
-            return self._watch(
-                CallPlan(cover, quote, error=error, free=free, unpriced=quote is None, counters=counters)
-            )
+            return self._watch(self.unpriced(CallPlan(cover, quote, counters=counters), provider, call, error))
         until_ms = min(quote.until_ms, *[other.until_ms for other in others]) if others else quote.until_ms
         flat, free = None if others else quote.flat(), quote.free and all(other.free for other in others)
         most, context = quote.max_output, quote.context
@@ -113,6 +117,29 @@ class Plans:
         cover, watched = plan.cover, self._settings.unscoped != "allow" and not plan.free
         stranger = self._settings.users == "known" and bool(cover.terms) and not cover.own
         return replace(plan, watched=watched, doubtful=stranger or (watched and (bool(cover.lacks) or cover.unasked)))
+
+    def unpriced(self, plan: CallPlan, provider: str | None, call: Call, error: UnpricedModelError) -> CallPlan:
+        """
+        The plan of a call that has no price, as the error says; its quote is that of the model asked for, if that has.
+
+        It is not kept, and has no short way: for each such call it is asked whether a budget has to know.
+        """
+        quote = plan.quote
+        if not self.assume:
+            free = quote is not None and quote.free
+            return replace(plan, error=error, free=free, unpriced=quote is None)
+        own = self.prices.dearest(provider, call.tier)[0] if quote is None else quote
+        others = tuple([self.quote(provider, model, call.tier) for model in call.others])
+        return replace(plan, quote=own, others=others, error=error, unpriced=True)
+
+    def quote(self, provider: str | None, model: str, tier: str | None, *, sure: bool = False) -> Quote:
+        """`PriceBook.quote`, or the dearest where that is assumed. Raises `UnpricedModelError` where it is not."""
+        try:
+            return self.prices.quote(provider, model, tier, sure=sure)
+        except UnpricedModelError:
+            if not self.assume:
+                raise
+        return self.prices.dearest(provider, tier)[0]
 
     def free(self, model: str, tags: Mapping[str, str]) -> CallPlan:
         """That of a call which costs nothing, whatever its model, and is no request to one."""

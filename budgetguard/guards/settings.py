@@ -30,6 +30,8 @@ class Settings:
     * `usage_hosts`: further hosts, "host" or "host:port", that understand `stream_options.include_usage`.
     * `on_store_error`: while the store cannot be reached, refuse calls with `StoreError` ("closed"), or let them pass
       as long as `allowance` lasts ("open"): dollars that this process may spend before they are on the books.
+    * `unpriced`: a call under a budget in dollars, of a model without a known price, is refused ("refuse"), costs what
+      the dearest of its provider does, marked *estimated* ("assume"), or passes as $0, marked *unpriced* ("count").
     * `journal`: the directory where settlements wait for a store that cannot be reached; by default beside the file
       of a SQLite store.
     * `unscoped`: a call that lacks a tag by which budgets count (`per=` of the rules that fit it; "user" where users
@@ -47,6 +49,7 @@ class Settings:
     on_store_error: Literal["closed", "open"] = "closed"
     allowance: Money | float | str | None = None
     journal: str | os.PathLike[str] | None = None
+    unpriced: Literal["refuse", "assume", "count"] = "refuse"
     unscoped: Unscoped = "warn"
     users: Literal["any", "known"] = "any"
 
@@ -54,6 +57,7 @@ class Settings:
         require_choice(self.on_store_error, ("closed", "open"), "on_store_error")
         require_choice(self.unscoped, get_args(Unscoped), "unscoped")
         require_choice(self.users, ("any", "known"), "users")
+        require_choice(self.unpriced, ("refuse", "assume", "count"), "unpriced")
         if (self.on_store_error == "open") != (self.allowance is not None):
             raise ConfigError(
                 f"on_store_error={self.on_store_error!r}, allowance={self.allowance!r}: the dollars that may be spent "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,6 +27,7 @@ from .sources.file import (
     read_tiers,
 )
 from .sources.find import FoundPrice, declared, find
+from .sources.names import is_profile
 from .sources.shipped import shipped
 from .tariffs import Prices, Quote, Tariff, scaled, worst
 from .tiers import PROJECT_HOSTS, PROJECT_TIER, Tiers, in_tier, leaves_open, tier_name
@@ -60,6 +62,7 @@ class _Cards:
     def __init__(self, snapshot: DataSnapshot | None) -> None:
         self.snapshot = snapshot
         self.quotes: dict[tuple[str | None, str, str | None, bool], Quote] = {}
+        self.dearest: dict[tuple[str | None, str | None], tuple[Quote, Tariff]] = {}
         self.tariffs: dict[tuple[str | None, str, str | None, str | None], tuple[int, int, Tariff]] = {}
         self.hosts: dict[tuple[str, str], str | None] = {}
 
@@ -199,6 +202,26 @@ class PriceBook:
             _keep(self._cards().quotes, key, quote)
         return quote
 
+    def dearest(self, provider: str | None, tier: str | None = None) -> tuple[Quote, Tariff]:
+        """
+        What a model without a price may be taken to cost, before and after a call: of each kind the dearest that its
+        provider lists now, or anybody does where the provider is not known; in a service tier no less than standard.
+        """
+        snapshot, now_ms = self._list(), int(self._clock() * 1000)
+        known = self._cards().dearest
+        found = known.get((provider, tier))
+        if found is None or now_ms >= found[0].until_ms:
+            place, _, region = (provider or "").lower().partition("/")
+            factor = max(self._tiers.of(tier_name(tier), place).factor, Fraction(1)) * shipped().surcharge(
+                place, region
+            )
+            prices = in_tier(pricelist.dearest(snapshot, place or None, now_ms), factor)
+            name, until_ms = f"the dearest of {place or 'all'}", now_ms + _KEEP_MS
+            quote = Quote(prices, provider=place, model=name, until_ms=until_ms)
+            found = quote, Tariff(prices, provider=place, model=name)
+            _keep(known, (provider, tier), found)
+        return found
+
     def edition(self) -> object:
         """The state of all prices: another object as soon as any of them may be another one. See `holds`."""
         return self._cards()
@@ -240,7 +263,7 @@ class PriceBook:
     ) -> tuple[int, int, Tariff]:
         if answered is None or answered == asked or self.declares(provider, asked):
             return self._tariff(provider, asked, tier, at_ms)
-        first, second = (asked, answered) if _is_profile(asked, answered) else (answered, asked)
+        first, second = (asked, answered) if is_profile(asked, answered) else (answered, asked)
         try:
             return self._tariff(provider, first, tier, at_ms)
         except UnpricedModelError:  # a dated or deployed name that the list does not have
@@ -354,15 +377,6 @@ class PriceBook:
 
     def _find(self, provider: str | None, model: str) -> FoundPrice:
         return find(provider, model, self._entries, self._discounts, self._list)
-
-
-def _is_profile(asked: str, answered: str) -> bool:
-    """
-    Whether the name asked for is that of the answer's model in a place, as Bedrock's are, which may have a price of its
-    own: global.anthropic.claude-opus-5-v1:0.
-    """
-    _place, dot, rest = asked.partition(f".{answered}")
-    return bool(dot) and (not rest or rest.startswith(("-v", ":", "@")))
 
 
 def in_region(provider: str | None, region: str) -> str | None:

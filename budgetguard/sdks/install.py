@@ -12,8 +12,9 @@ from typing import Any
 
 from ..config import load_config
 from ..config.unmanaged import Unmanaged
-from ..errors import StoreError
+from ..errors import ConfigError, StoreError
 from ..guards.guard import Guard
+from ..prices.given import GivenPrices
 from . import websockets
 from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
 from .stainless.hooks import HOOKS
@@ -22,7 +23,7 @@ from .stainless.packages import CLIENTS, is_client
 __all__ = ["default_guard", "guard_all", "guard_client", "install", "patch", "unpatch"]
 
 
-def patch(manager: Manages | Guard | None = None) -> None:
+def patch(manager: Manages | Guard | None = None, *, prices: GivenPrices | None = None) -> None:
     """
     Guard every client of the SDKs in this process, whenever it was made: those of openai, anthropic, groq, together,
     cerebras, fireworks, perplexity and sambanova.
@@ -30,14 +31,20 @@ def patch(manager: Manages | Guard | None = None) -> None:
     `manager`, if given, becomes the process's default: its budgets hold wherever no other manager is entered.
     Without one, what the environment and `budgetguard.toml` say makes the default, in the store that they name, or
     else in `sqlite:///budgetguard.db` if that is there, then or later. Calling it again changes the default and nothing
-    else. Raises `ConfigError` for settings that cannot be used.
+    else.
+
+    `prices` are those of that default: models that the list does not have (`{"my-model": {"input": 0.15, "output":
+    0.60}}`, dollars per million tokens), the path of a price file, or a `PriceBook`. Raises `ConfigError` for settings
+    that cannot be used, and for prices beside a manager, which has its own.
     """
+    if prices is not None and (manager is not None or Patches.guard is not None):
+        raise ConfigError("patch(prices=...): the manager has prices of its own: write BudgetManager(..., prices=...)")
     if manager is not None:
         Patches.guard = guard_in(manager)
     elif Patches.guard is None:
         config = load_config()
-        if Patches.unmanaged is None or Patches.unmanaged.config != config:
-            Patches.unmanaged = Unmanaged(config)
+        if Patches.unmanaged is None or Patches.unmanaged.config != config or prices is not None:
+            Patches.unmanaged = Unmanaged(config, prices)
         with suppress(StoreError):  # a file that cannot be read now is told of by the first call, if it still cannot
             Patches.unmanaged.look()
     guard_all()

@@ -226,7 +226,7 @@ def test_prices_come_from_a_price_file_too(capsys, tmp_path):
 def test_an_unknown_model_is_an_error_with_the_line_to_add(capsys):
     """Never $0."""
     assert exit_code("prices", "no-such-model") == 2
-    assert '[models."no-such-model"]' in capsys.readouterr().err
+    assert "budgetguard prices set no-such-model --input" in capsys.readouterr().err
 
 
 def test_doctor_finds_a_healthy_installation_healthy(manager, cli):

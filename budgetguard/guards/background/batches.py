@@ -21,12 +21,13 @@ from ...concurrency.steps import Step, Steps
 from ...errors import BudgetExceededError, StoreError, UnpricedModelError
 from ...ledger import Amounts, Unit, Wanted
 from ...money import MAX_AMOUNT, Nano
-from ...prices.book import PriceBook, Quote, in_region
+from ...prices.book import Quote, in_region
 from ...prices.kinds import TOOL_KINDS
-from ..admission import NO_BOUNDS, UNPRICED, Admission, Bounds, Planned
+from ..admission import NO_BOUNDS, Admission, Bounds, Planned
 from ..charge import Charge
 from ..costs.bill import within_bounds
-from ..costs.projection import Projection, Wish
+from ..costs.projection import Projection, Quotes, Wish
+from ..costs.unpriced import UNPRICED
 from ..parts import Parts
 from ..plan import CallPlan
 
@@ -137,7 +138,7 @@ class FileReader:
 
     def __init__(self, parts: Parts, provider: str | None, host: Host) -> None:
         self._settings = parts.settings
-        self._prices = parts.plans.prices
+        self._plans = parts.plans
         self._provider = provider
         self._host = host
         self._parts: dict[str, Part] = {}
@@ -200,11 +201,11 @@ class FileReader:
             self._uncapped += 1
 
     def _one(self, call: Call) -> Part:
-        prices, provider = self._prices, self._provider
+        plans, provider = self._plans, self._provider
         if call.region:
             provider = in_region(provider, call.region)
-        quote = prices.quote(provider, call.model, TIER, sure=True)
-        others = [prices.quote(provider, model, TIER, sure=True) for model in call.others]
+        quote = plans.quote(provider, call.model, TIER, sure=True)
+        others = [plans.quote(provider, model, TIER, sure=True) for model in call.others]
         one = self._projected(call, quote, others, provider)
         beside = self._beside(call.also)
         if call.tools is not None:
@@ -218,7 +219,7 @@ class FileReader:
         projection = Projection(
             call,
             quote,
-            self._prices,
+            self._plans,
             provider=provider,
             output_guess=self._settings.output_guess,
             context_guess=self._settings.context_guess,
@@ -233,7 +234,7 @@ class FileReader:
 
     def _beside(self, also: Sequence[tuple[str, Usage]]) -> Nano:
         """What other models cost."""
-        return sum(self._prices.quote(self._provider, model, None).cost(usage) for model, usage in also)
+        return sum(self._plans.quote(self._provider, model, None).cost(usage) for model, usage in also)
 
 
 class BatchCharge(Charge):
@@ -281,7 +282,11 @@ class BatchCharge(Charge):
     def _planned(self) -> CallPlan:
         if self.file is not None and not self.file.parts:  # moderations only
             return self.parts.plans.free(self.call.model, self.asked.tags)
-        return super()._planned()
+        plan = super()._planned()
+        if self.file is None or self.file.unpriced is None or plan.error is not None:
+            return plan
+        text = f"not all that requests to {self.call.model!r} in this file can use has a price: declare what is missing"
+        return replace(plan, error=UnpricedModelError(text, model=self.call.model))
 
     def _admission(self) -> Admission:
         assert self.file is not None or self.asked.endpoint.opaque
@@ -291,7 +296,7 @@ class BatchCharge(Charge):
 
     def cost(self, answer: Answer) -> Nano:
         """The true cost, in the batch tier; of several models that of the dearest, as usage is told for all at once."""
-        if self.file is None or self.plan.free or self.plan.unpriced or answer.free:
+        if self.file is None or self.plan.free or answer.free or (self.plan.unpriced and not self.plan.assumed):
             return 0
         if answer.cost is not None:
             return answer.cost
@@ -306,7 +311,7 @@ class BatchCharge(Charge):
         try:
             costs = [self._cost(model, answer.model, usage) for model in self.file.parts]
         except UnpricedModelError:
-            self.parts.notices.warn_unpriced(answer.model or self.call.model)
+            self.parts.notices.warn_unpriced(answer.model or self.call.model, assumed=self.plan.assumed)
             return most
         cost = costs[0] if len(costs) == 1 else min(max(costs, default=most), most)
         return cost + self.file.beside
@@ -320,7 +325,7 @@ class BatchCharge(Charge):
                 cost += self._cost_of_share(share)
                 unsaid -= share.usage["requests"]
             except UnpricedModelError:
-                self.parts.notices.warn_unpriced(share.model or self.call.model)
+                self.parts.notices.warn_unpriced(share.model or self.call.model, assumed=self.plan.assumed)
         self.beside = self.beside._replace(estimated=unsaid > 0)
         cost += self.file.most(unsaid)
         return cost if cost <= MAX_AMOUNT else within_bounds(cost, most, self.id, self.call.model)
@@ -365,7 +370,7 @@ class _FileAdmission(Admission):
     def hold(self) -> Steps[Bounds]:
         """Hold what all of them can cost, or raise; a file is not amended."""
         quote = self.plan.quote or UNPRICED
-        self.projection = _FileProjection(self._file, self.call, quote, self.parts.plans.prices)
+        self.projection = _FileProjection(self._file, self.call, quote, self.parts.plans)
         try:
             yield from self.place()
         except BudgetExceededError as error:
@@ -383,7 +388,7 @@ class _FileProjection(Projection):
 
     __slots__ = ("_amount", "_units")
 
-    def __init__(self, file: BatchFile, call: Call, quote: Quote, prices: PriceBook) -> None:
+    def __init__(self, file: BatchFile, call: Call, quote: Quote, prices: Quotes) -> None:
         super().__init__(call, quote, prices, provider=None, output_guess=0, context_guess=0)
         self.exact = True
         self._amount = file.amount

@@ -12,18 +12,27 @@ other models may answer, the dearest counts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ...calls import Call, Usage, tokens_in
 from ...ledger import NOTHING_WANTED, Unit, Wanted
 from ...ledger.units import ONE_REQUEST
 from ...money import PICO_PER_NANO, Nano, nano_from_pico
 from ...prices import tokens
-from ...prices.book import PriceBook, Quote
+from ...prices.book import Quote
 from ..plan import CallPlan
+from .unpriced import UNPRICED
 
 USEFUL_OUTPUT = 64
 """Tokens below which sharing the room among calls in flight helps nobody: a cap is that large, if there is room."""
+
+
+class Quotes(Protocol):
+    """Where the prices come from of models that the call has work beside its own."""
+
+    def quote(self, provider: str | None, model: str, tier: str | None) -> Quote:
+        """The most that one can cost. Raises `UnpricedModelError`."""
+        ...
 
 
 class Wish(NamedTuple):
@@ -69,7 +78,7 @@ class Projection:
         self,
         call: Call,
         quote: Quote,
-        prices: PriceBook,
+        prices: Quotes,
         *,
         provider: str | None,
         output_guess: int,
@@ -220,6 +229,8 @@ class Projection:
         return max(pico, *[other._base_pico() for other in self._others]) if self._others else pico
 
     def _own_base_pico(self) -> int:
+        if self.quote is UNPRICED:
+            return 0
         call, tools = self._call, self._call.tools
         if not (call.fixed or call.also or call.kept) and tools is None:
             pico = self.quote.input_pico(self.input_tokens)

@@ -1,18 +1,19 @@
 """
 Where the price of a model comes from: what is declared for its name, else the list, with what is shipped beside it.
 
-An unknown model is an `UnpricedModelError`, whose text has the lines to add.
+A date at the end of a name that the list does not have leaves the price of its family. An unknown model is an
+`UnpricedModelError`, whose text has the lines to add.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import UnpricedModelError
-from ..kinds import quoted
 from . import list as pricelist
+from . import names
 from .file import PriceEntry
 from .shipped import shipped
 
@@ -69,9 +70,31 @@ def find(
     price_list: Callable[[], DataSnapshot],
 ) -> FoundPrice:
     """Where the price of a model comes from; raises `UnpricedModelError` if it has none."""
+    found = _find(provider, model.strip().lower(), entries, discounts, price_list)
+    if found is not None:
+        return found
+    host = (provider or "").lower().partition("/")[0] or None
+    meant, _ = declared(entries, host, model.strip().lower())
+    wanted = model if meant == model.strip().lower() else meant
+
+    def advice(place: str) -> str:
+        own = [entry.name for entry in entries if entry.exact and entry.provider in {None, host}]
+        return names.advice(wanted, [*own, *pricelist.names(price_list(), host)], place)
+
+    text = names.unknown(wanted, provider) + ("" if wanted is model else f", which {model!r} is another name of")
+    raise UnpricedModelError(text, model=model, provider=provider, advice=advice)
+
+
+def _find(
+    provider: str | None,
+    asked: str,
+    entries: Sequence[PriceEntry],
+    discounts: Mapping[str, Fraction],
+    price_list: Callable[[], DataSnapshot],
+) -> FoundPrice | None:
     place, _, region = (provider or "").lower().partition("/")
     host = place or None
-    name, own = declared(entries, host, model.strip().lower())
+    name, own = declared(entries, host, asked)
     more = shipped().entry(host, name)
     if own is not None and own.complete:
         limit = own.max_output or shipped().limit(host, name)
@@ -80,10 +103,8 @@ def find(
     if listed is not None and pricelist.unpriced(listed):
         listed = None
     if listed is None and not any(entry is not None and (entry.prices or entry.free) for entry in (own, more)):
-        base, colon, variant = name.rpartition(":")
-        if colon and variant in _VARIANTS:
-            return find(provider, base, entries, discounts, price_list)
-        raise UnpricedModelError(_unknown_model(model, provider), model=model, provider=provider)
+        others = _other_names(provider, name, alias=name != asked)
+        return next(filter(None, (_find(*other, entries, discounts, price_list) for other in others)), None)
     seller = listed.provider if listed is not None else host or (more.provider if more is not None else None) or ""
     id_ = listed.id if listed is not None else name
     left = discounts.get(host or seller, Fraction(1))
@@ -99,6 +120,17 @@ def find(
         max_output=_first((own, more), "max_output") or shipped().limit(seller, name, id_),
         context=_first((own, more), "context") or (listed.context if listed is not None else None),
     )
+
+
+def _other_names(provider: str | None, name: str, *, alias: bool) -> Iterator[tuple[str | None, str]]:
+    """Whose price is that of a name which has none: its provider and name."""
+    base, colon, variant = name.rpartition(":")
+    if colon and variant in _VARIANTS:
+        yield provider, base
+    if (dateless := names.family(name)) is not None:
+        yield provider, dateless
+    if alias and provider is not None and "/" in name:  # it names the provider whose model is meant
+        yield None, name
 
 
 def declared(entries: Sequence[PriceEntry], host: str | None, name: str) -> tuple[str, PriceEntry | None]:
@@ -117,16 +149,3 @@ def declared(entries: Sequence[PriceEntry], host: str | None, name: str) -> tupl
 def _first(entries: Iterable[PriceEntry | None], name: str) -> int | None:
     """The first limit that an entry states."""
     return next((value for entry in entries if entry is not None and (value := getattr(entry, name))), None)
-
-
-def _unknown_model(model: str, provider: str | None) -> str:
-    if not model:
-        return "the request names no model, so that its price cannot be known: state model= in the call"
-    name = quoted(model)
-    return (
-        f"no price is known for model {model!r} at {provider or 'this host'}. Add it to the price file, in dollars per "
-        f"million tokens:\n\n    [models.{name}]\n    input = 0.00\n    output = 0.00\n\nor in code: "
-        f"prices.add({model!r}, input='0.00', output='0.00'). If it is another name of a model, write\n\n"
-        f"    [deployments]\n    {name} = \"gpt-4o\"\n\nor prices.add({model!r}, alias_of='gpt-4o'); if it costs "
-        f"nothing, free = true, or prices.add({model!r}, free=True)."
-    )

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, time, timedelta
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ..tariffs import BASE, PICO, Prices, PriceSteps
+from ..tariffs import BASE, PICO, Prices, PriceSteps, worst
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
@@ -91,6 +91,40 @@ def find(snapshot: DataSnapshot, provider: str | None, name: str) -> Listed | No
             if found is not None and (provider is not None or not without_price(found)):
                 return found
     return None
+
+
+def names(snapshot: DataSnapshot, provider: str | None) -> Iterator[str]:
+    """The names of a provider's models that have a price; without one that is listed, those that every host takes."""
+    by_id = {each.id: each for each in snapshot.providers}
+    for listed in _models(snapshot, provider):
+        if not unpriced(listed) and not listed.id.startswith("ft:"):
+            plain = provider in by_id or listed.provider == _PREFERRED or by_id[listed.provider].model_match is not None
+            yield listed.id if plain else f"{listed.provider}/{listed.id}"
+
+
+def dearest(snapshot: DataSnapshot, provider: str | None, at_ms: int) -> Prices:
+    """
+    The dearest that a provider lists of every kind, in the standard tier; without one that is listed, that anybody
+    does. Fees for each request are left out: few models have them, and what has none cannot ask for more.
+    """
+    lists: dict[str, list[Prices]] = {}
+    for listed in _models(snapshot, provider):
+        if not without_price(listed):
+            lists.setdefault(listed.provider, []).append(prices(listed, at_ms))
+    found = worst([worst(each) for each in lists.values()])
+    return {kind: steps for kind, steps in found.items() if kind != "requests"}
+
+
+def _models(snapshot: DataSnapshot, provider: str | None) -> Iterator[Listed]:
+    """Every model of a provider, and of those that it borrows from; without one that is listed, every model."""
+    by_id = {each.id: each for each in snapshot.providers}
+    sellers = list(by_id.values())
+    if provider in by_id:
+        own = by_id[provider]
+        sellers = [own, *(by_id[lender] for lender in own.fallback_model_providers or () if lender in by_id)]
+    for seller in sellers:
+        for model in seller.models:
+            yield Listed(seller.id, model, borrowed=seller.id != provider)
 
 
 def without_price(listed: Listed) -> bool:

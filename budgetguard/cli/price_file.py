@@ -1,0 +1,224 @@
+"""
+`prices set|alias|free`: one line for a model that the list does not have, written into the price file.
+
+The file is read as people wrote it, and keeps their comments. It is written whole or not at all, and only what can be
+read again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from ..errors import ConfigError
+from .options import JsonOption, PricesOption
+from .show import console, print_json
+
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
+
+_NAME = "prices.toml"
+_HEAD = "# Prices that budgetguard's list does not have, in dollars per million tokens.\n"
+_PLAIN = re.compile(r"(0|[1-9]\d*)(\.\d+)?")
+
+
+class PriceFile(NamedTuple):
+    """The file that is written, and what leads to it."""
+
+    path: Path
+    named: bool
+    """Whether programs here are told of it."""
+    home: Path
+    """Where `budgetguard.toml` lies, or would."""
+
+
+def set_(
+    model: Annotated[str, typer.Argument(help="A model's name, or a pattern such as 'my-model*'.")],
+    dollars_in: Annotated[str, typer.Option("--input", help="Dollars per million input tokens.")],
+    dollars_out: Annotated[str, typer.Option("--output", help="Dollars per million output tokens.")],
+    max_output: Annotated[int | None, typer.Option(help="The most tokens of one answer.")] = None,
+    *,
+    file: PricesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a model costs, in dollars per million tokens."""
+    said = {"input": _number(dollars_in), "output": _number(dollars_out)}
+    if max_output is not None:
+        said["max_output"] = max_output
+
+    def change(document: TOMLDocument) -> None:
+        entry = _entry(document, model)
+        for key in ("free", "alias_of"):
+            entry.pop(key, None)
+        entry.update(said)
+        _drop(document, "deployments", model)
+
+    _write(_file(file), change, model, said, as_json)
+
+
+def alias(
+    name: Annotated[str, typer.Argument(help="The name that calls have: a deployment's, a proxy's.")],
+    model: Annotated[str, typer.Argument(help="The model whose price it has: gpt-4o, anthropic/claude-opus-5, ...")],
+    file: PricesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say that a name is another one for a model whose price is known."""
+
+    def change(document: TOMLDocument) -> None:
+        _drop(document, "models", name)
+        _drop(document, "deployments", name)
+        _section(document, "deployments")[name] = model
+
+    _write(_file(file), change, name, {"alias_of": model}, as_json)
+
+
+def free(
+    pattern: Annotated[str, typer.Argument(help="A model's name, or a pattern such as 'llama3*'.")],
+    file: PricesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say that models cost nothing, as those on a machine of your own: their calls pass every budget in dollars."""
+
+    def change(document: TOMLDocument) -> None:
+        entry = _entry(document, pattern)
+        for key in [key for key in entry if key != "name"]:
+            del entry[key]
+        entry["free"] = True
+        _drop(document, "deployments", pattern)
+
+    _write(_file(file), change, pattern, {"free": True}, as_json)
+
+
+def _file(given: Path | None) -> PriceFile:
+    """The price file that is given, else the one that programs here read, else a new one beside `budgetguard.toml`."""
+    from ..config import load_config
+
+    config = load_config()
+    path = given or config.prices or config.file.home / _NAME
+    named = config.prices is not None and config.prices.resolve() == path.resolve()
+    return PriceFile(path, named, config.file.home)
+
+
+def _write(
+    file: PriceFile,
+    change: Callable[[TOMLDocument], None],
+    model: str,
+    said: Mapping[str, Any],
+    as_json: bool,
+) -> None:
+    """Change the file, and say what to do for it to be read."""
+    _change(file.path, change, model)
+    if as_json:
+        print_json({"file": str(file.path), "model": model, "declared": dict(said), "named": file.named})
+        return
+    told = console()
+    told.print(f"{file.path}: {model}: {_shown(said)}", soft_wrap=True)
+    if not file.named:
+        with suppress(ValueError):
+            file = file._replace(path=file.path.resolve().relative_to(file.home.resolve()))
+        told.print(
+            f'No program reads this file yet: write prices = "{file.path.as_posix()}" into '
+            f"{file.home / 'budgetguard.toml'}, or set BUDGETGUARD_PRICES.",
+            soft_wrap=True,
+        )
+    told.print("Programs read it when they start: start those again that are running.")
+
+
+def _change(path: Path, change: Callable[[TOMLDocument], None], model: str) -> None:
+    """Change a price file, or make it; raises `ConfigError`, and leaves it as it is, where it could not be read."""
+    import tomllib
+
+    import tomlkit
+
+    from ..prices.book import PriceBook
+    from ..prices.sources.file import read_file, read_table
+
+    made = not path.exists()
+    if not made:
+        read_file(path)
+    document = tomlkit.parse(_HEAD if made else path.read_bytes().decode("utf-8-sig"))
+    change(document)
+    text = tomlkit.dumps(document)
+    table = tomllib.loads(text)
+    if table != {name: section for name, section in document.unwrap().items() if section or name in table}:
+        raise ConfigError(f"{path}: this file cannot be changed by a program: write {model!r} into it yourself")
+    read_table(table, str(path))
+    PriceBook(overrides=table.get("models"), deployments=table.get("deployments")).quote(None, model)
+    _replace(path, text)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Have a file say this, or what it said before: never a part of it."""
+    target = Path(os.path.realpath(path))
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with draft.open("x", encoding="utf-8", newline="") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        if target.exists():
+            draft.chmod(target.stat().st_mode & 0o777)
+        draft.replace(target)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise ConfigError(f"{path}: the price file cannot be written ({error.strerror}); check the path") from error
+
+
+def _entry(document: TOMLDocument, model: str) -> Any:
+    """The table of a model for every provider, which is made if there is none."""
+    import tomlkit
+
+    models = _section(document, "models")
+    heading = _heading(models, model)
+    if heading is not None:
+        return models[heading]
+    if model in models:
+        raise ConfigError(f"[models] has {model!r} for one provider: give that a heading of its own, with name = ...")
+    models[model] = tomlkit.table()
+    return models[model]
+
+
+def _section(document: TOMLDocument, name: str) -> Any:
+    """A section of the file, which is made if there is none."""
+    import tomlkit
+
+    if name not in document:
+        document[name] = tomlkit.table(is_super_table=name == "models")
+    return document[name]
+
+
+def _drop(document: TOMLDocument, section: str, model: str) -> None:
+    """Take a model out of a section: the latest word counts."""
+    found = document.get(section, {})
+    heading = _heading(found, model)
+    if heading is not None:
+        del found[heading]
+
+
+def _heading(section: Mapping[str, Any], model: str) -> str | None:
+    """Under which heading a model stands that is meant for every provider."""
+    for heading, entry in section.items():
+        table = entry if isinstance(entry, Mapping) else {}
+        if str(table.get("name", heading)).strip().lower() == model.strip().lower() and "provider" not in table:
+            return heading
+    return None
+
+
+def _shown(said: Mapping[str, Any]) -> str:
+    """What is said of a model, as it stands in the file."""
+    import tomlkit
+
+    return ", ".join(f"{key} = {tomlkit.item(value).as_string()}" for key, value in said.items())
+
+
+def _number(text: str) -> Any:
+    """An amount as it was written: 0.30 stays 0.30. What is no plain number stays a text, for the reader to judge."""
+    import tomlkit
+
+    return tomlkit.value(text) if _PLAIN.fullmatch(text) else text
