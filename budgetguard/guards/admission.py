@@ -19,7 +19,7 @@ from ..errors import StoreError
 from ..ledger import NO_TAGS, Account, Hold, Millis, Refusal, Stale, Wanted, grant
 from ..prices.book import Quote
 from ..process.state import PROCESS
-from ..process.tally import Held
+from ..process.tally import Held, Tally
 from .costs.projection import USEFUL_OUTPUT, Projection, Wish
 from .parts import Parts
 from .plan import CallPlan
@@ -323,7 +323,7 @@ class Admission:
         if len(held.tallies) + len(self.plan.cover.accounts) < 2:
             return refusal
         read = partial(self.parts.balances, self.asked.tags, held.tallies)
-        for account, balance in (yield Step(read, store is not None and store.blocking)):
+        for account, balance in (yield Step(read, Tally.apart or (store is not None and store.blocking))):
             if not _fits_alone(wish.wanted(account.unit), account, balance.settled):
                 return Refusal(account, balance, busy=False)
         return refusal

@@ -37,6 +37,8 @@ class Patches:
     everywhere = False
     guard: ClassVar[Guard | None] = None
     """The default: that of the manager which `patch` was given."""
+    given = False
+    """Whether it was given, and not found in the settings."""
     wanted: ClassVar[list[bool]] = []
     """Not empty while the wrappers are to act: `wrapt` asks for its truth, and would call a function."""
     hooked: ClassVar[set[str]] = set()
@@ -65,7 +67,7 @@ def _patched(patch: Callable[[ModuleType], None], module: ModuleType) -> None:
 
 def unhook() -> None:
     """Take every wrapper out again."""
-    Patches.everywhere = False
+    Patches.everywhere = Patches.given = False
     Patches.wanted.clear()
     Patches.guard = None
     for (owner, name), wrapper in list(Patches.patched.items()):

@@ -11,10 +11,14 @@ from typing import Any
 
 from ..config import configured_guard
 from ..guards.guard import Guard
+from ..guards.scope import Scope, current
+from ..process.state import PROCESS
 from . import stainless, websockets
+from .contexts import processes
+from .contexts.absent import AbsentGuard
 from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
 
-__all__ = ["default_guard", "guard_client", "install", "patch", "unpatch"]
+__all__ = ["default_guard", "enter_process", "guard_client", "install", "patch", "unpatch"]
 
 
 def patch(manager: Manages | Guard | None = None) -> None:
@@ -26,7 +30,7 @@ def patch(manager: Manages | Guard | None = None) -> None:
     changes the default and nothing else.
     """
     if manager is not None:
-        Patches.guard = guard_in(manager)
+        Patches.guard, Patches.given = guard_in(manager), True
     elif Patches.guard is None:
         Patches.guard = configured_guard()
     Patches.wanted.clear()  # look again: another tool may have taken ours out since
@@ -57,5 +61,26 @@ def install() -> None:
     hook(_HOOKS)
 
 
-_HOOKS = {**stainless.HOOKS, **websockets.HOOKS}
+def enter_process(luggage: processes.Luggage) -> Scope | None:
+    """Have what another process sent hold in this one; the scope that was among it."""
+    install()
+    if luggage.max_budget is not None and (PROCESS.tally is None or PROCESS.tally.left_behind):
+        PROCESS.adopt(luggage.max_budget)
+    if luggage.everywhere and not Patches.everywhere:
+        Patches.everywhere = True
+        Patches.guard = AbsentGuard.patched() if luggage.managed else configured_guard()
+    return None if luggage.scope is None else luggage.scope.scope()
+
+
+def begin_process(luggage: processes.Luggage) -> processes.Inheritance:
+    """The same at the beginning of a process, which has the scope that it was started in."""
+    if luggage.max_budget is not None:
+        PROCESS.adopt(luggage.max_budget)
+    current.set(enter_process(luggage))
+    return INHERITANCE
+
+
+INHERITANCE = processes.Inheritance(begin_process)
+
+_HOOKS = {**stainless.HOOKS, **websockets.HOOKS, **processes.hooks(INHERITANCE)}
 """What is patched in which module."""
