@@ -39,6 +39,8 @@ class Patches:
     """The default: that of the manager which `patch` was given."""
     given = False
     """Whether it was given, and not found in the settings."""
+    threads = False
+    """Whether threads are to carry scopes."""
     wanted: ClassVar[list[bool]] = []
     """Not empty while the wrappers are to act: `wrapt` asks for its truth, and would call a function."""
     hooked: ClassVar[set[str]] = set()
@@ -67,7 +69,7 @@ def _patched(patch: Callable[[ModuleType], None], module: ModuleType) -> None:
 
 def unhook() -> None:
     """Take every wrapper out again."""
-    Patches.everywhere = Patches.given = False
+    Patches.everywhere = Patches.threads = Patches.given = False
     Patches.wanted.clear()
     Patches.guard = None
     for (owner, name), wrapper in list(Patches.patched.items()):

@@ -14,25 +14,29 @@ from ..guards.guard import Guard
 from ..guards.scope import Scope, current
 from ..process.state import PROCESS
 from . import stainless, websockets
-from .contexts import processes
+from .contexts import processes, threads
 from .contexts.absent import AbsentGuard
 from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
 
 __all__ = ["default_guard", "enter_process", "guard_client", "install", "patch", "unpatch"]
 
 
-def patch(manager: Manages | Guard | None = None) -> None:
+def patch(manager: Manages | Guard | None = None, *, threads: bool = False) -> None:
     """
     Guard every client of the SDKs in this process, whenever it was made: OpenAI's and Anthropic's.
 
     `manager`, if given, becomes the process's default: its budgets hold wherever no other manager is entered.
     Without one, a store named in `budgetguard.toml` or `BUDGETGUARD_STORE` makes the default. Calling it again
     changes the default and nothing else.
+
+    `threads`: a thread that is started inside a scope, and what a `ThreadPoolExecutor` is handed there (so
+    `loop.run_in_executor`, too), runs in that scope, as if by `carry_scope`; until `unpatch()`.
     """
     if manager is not None:
         Patches.guard, Patches.given = guard_in(manager), True
     elif Patches.guard is None:
         Patches.guard = configured_guard()
+    Patches.threads = Patches.threads or threads
     Patches.wanted.clear()  # look again: another tool may have taken ours out since
     install()
     Patches.everywhere = True
@@ -82,5 +86,5 @@ def begin_process(luggage: processes.Luggage) -> processes.Inheritance:
 
 INHERITANCE = processes.Inheritance(begin_process)
 
-_HOOKS = {**stainless.HOOKS, **websockets.HOOKS, **processes.hooks(INHERITANCE)}
+_HOOKS = {**stainless.HOOKS, **websockets.HOOKS, **threads.HOOKS, **processes.hooks(INHERITANCE)}
 """What is patched in which module."""
