@@ -7,16 +7,18 @@ A `ContextVar` holds the innermost scope, so tasks inherit it. Threads do not, b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ..errors import BudgetExceededError
 from ..ledger import Account, Balance
 from ..process.state import PROCESS
 from ..process.tally import Tally
+
+T = TypeVar("T")
 
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
@@ -59,6 +61,15 @@ def scoped() -> tuple[Tally, ...]:
 
 
 PROCESS.scoped = scoped
+
+
+def run_within(scope: Scope, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    """Call a function in a scope."""
+    token = current.set(scope)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        current.reset(token)
 
 
 def leave(scope: Scope) -> None:

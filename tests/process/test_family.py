@@ -151,6 +151,18 @@ def test_carry_scope_takes_user_tags_wait_and_limits_into_a_pool(url):
         assert pool.apply(who) is None
 
 
+def test_a_worker_that_takes_the_place_of_another_has_its_scope(url):
+    """It is started by a thread of the pool, which has none: every second task would be free."""
+    with budgetguard.budget(user="ann", limit=LIMIT), FORK.Pool(1, maxtasksperchild=1) as pool:
+        found = [pool.apply(both) for _ in range(3)]
+    assert len({pid for pid, _ in found}) == 3
+    assert [scope for _, scope in found] == [({"user": "ann"}, 0, 1)] * 3
+
+
+def both() -> tuple[int, tuple[dict[str, str], float, int] | None]:
+    return os.getpid(), who()
+
+
 def who() -> tuple[dict[str, str], float, int] | None:
     scope = current.get()
     return None if scope is None else (dict(scope.tags), scope.wait_s, len(scope.tallies))

@@ -86,6 +86,9 @@ MORE = f"""
         said["carried"] = shared(pool, carry_scope(ask), lambda: b.spent)
     with budgetguard.budget(limit=0.002) as b, ProcessPoolExecutor(1, context) as pool:
         said["nested"] = shared(pool, nested, lambda: b.spent)
+    one = ProcessPoolExecutor(1, context, max_tasks_per_child=1)
+    with one as pool, budgetguard.budget(limit=0.002) as b:
+        said["replaced"] = shared(pool, ask, lambda: b.spent)
     {SET}
     {MAX_BUDGET}
     budgetguard.max_budget = None
@@ -108,6 +111,7 @@ CASES = [
     ("forkserver", "scope"),
     ("forkserver", "carried"),
     ("forkserver", "nested"),
+    ("forkserver", "replaced"),
     ("forkserver", "max_budget"),
     ("forkserver, main module", "max_budget"),
 ]
@@ -129,7 +133,7 @@ def told(shared_provider: FakeProvider, tmp_path_factory: pytest.TempPathFactory
 def test_a_limit_is_neither_multiplied_nor_gone(program, case, told):
     """
     The limit is enough for three of the six calls: of two workers, of one in a pool that is older than the scope, of
-    one in a worker's own pool.
+    one in a worker's own pool, of one that is replaced after every task.
     """
     answers = told[program][case]["answers"]
     assert sum(answered for answered, _ in answers) == 3

@@ -9,13 +9,14 @@ imported, before its function is called: so it does not matter what the main mod
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
-from ...guards.scope import Scope, current
+from ...guards.scope import Scope, current, run_within
 from ...process.family.file import FAMILY, SentLimit
 from ...process.state import PROCESS
-from ..hooks import Patches
+from ..hooks import Patches, unbound, wrap
 from .absent import AbsentGuard
 
 ENTRY = "budgetguard"
@@ -84,10 +85,52 @@ class Inheritance:
         return dict, ()
 
 
+def _make_pool(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    """`Pool.__init__`: a worker that takes the place of one that ended is started by a thread that has no scope."""
+    if instance is None:
+        return unbound(_make_pool, wrapped, args, kwargs)
+    scope = current.get()
+    if scope is not None:
+        instance.Process = partial(_worker, scope, instance.Process)
+    return wrapped(*args, **kwargs)
+
+
+def _worker(scope: Scope, make: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """A process that starts in a scope, whoever starts it."""
+    process = make(*args, **kwargs)
+    process.start = partial(_start, scope, process, process.start)
+    return process
+
+
+def _start(scope: Scope, process: Any, start: Callable[[], None]) -> None:
+    del process.start  # the instance's, which cannot be sent
+    run_within(scope, start)
+
+
+def _spawn(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    """`ProcessPoolExecutor._spawn_process`: the same, in the scope of whoever had the first one started."""
+    if instance is None:
+        return unbound(_spawn, wrapped, args, kwargs)
+    scope = instance.__dict__.setdefault("_budgetguard_scope", current.get())
+    return wrapped(*args, **kwargs) if scope is None else run_within(scope, wrapped, *args, **kwargs)
+
+
+def _patch_pool(module: ModuleType) -> None:
+    wrap(module.Pool, "__init__", _make_pool)
+
+
+def _patch_executor(module: ModuleType) -> None:
+    wrap(module.ProcessPoolExecutor, "_spawn_process", _spawn)
+
+
 def hooks(inheritance: Inheritance) -> Mapping[str, Callable[[ModuleType], None]]:
     """What is to be done when `multiprocessing` is imported."""
 
     def patch(module: ModuleType) -> None:
         module.current_process()._config[ENTRY] = inheritance
 
-    return {"multiprocessing.process": patch}
+    return {
+        "multiprocessing.process": patch,
+        "multiprocessing.pool": _patch_pool,
+        "concurrent.futures.process": _patch_executor,
+    }

@@ -12,7 +12,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from ...guards.scope import Scope, current
+from ...guards.scope import Scope, current, run_within
 from ..hooks import Patches, unbound, wrap
 
 _INTERNAL = ("concurrent.futures.process", "multiprocessing.queues", "budgetguard.")
@@ -29,7 +29,7 @@ def _submit(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     # A worker that is started for it lives on: it is to have nobody's scope.
     token = current.set(None)
     try:
-        return wrapped(partial(_within, scope, args[0]), *args[1:], **kwargs)
+        return wrapped(partial(run_within, scope, args[0]), *args[1:], **kwargs)
     finally:
         current.reset(token)
 
@@ -52,15 +52,7 @@ def _home(thread: Any) -> str:
 
 def _run(scope: Scope, thread: Any, run: Callable[[], None]) -> None:
     del thread.run  # the instance's, which refers to itself
-    _within(scope, run)
-
-
-def _within(scope: Scope, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    token = current.set(scope)
-    try:
-        return function(*args, **kwargs)
-    finally:
-        current.reset(token)
+    run_within(scope, run)
 
 
 def _patch_threading(module: ModuleType) -> None:
