@@ -31,13 +31,17 @@ MADE = ("family", "made")
 """Terms in every such file, whose version every hold names: an empty one in its place, made anew, is none."""
 
 
+WAIT_S = 10.0
+"""How long a call waits for the file: there is no other place to ask, and on a busy machine late is better than not."""
+
+
 class FamilyFile:
     """One such file, as one process sees it."""
 
     def __init__(self, path: str, living: Callable[[Store], Sequence[Hold]]) -> None:
         from ...stores.sqlite.store import SQLiteStore
 
-        store = SQLiteStore(path, namespace="family", durable=False)
+        store = SQLiteStore(path, namespace="family", durable=False, reserve_s=WAIT_S, settle_s=WAIT_S)
         store.living = living
         self.path = path
         self.store: Store = store
