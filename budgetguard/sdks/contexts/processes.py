@@ -120,7 +120,8 @@ def _patch_pool(module: ModuleType) -> None:
 
 
 def _patch_executor(module: ModuleType) -> None:
-    wrap(module.ProcessPoolExecutor, "_spawn_process", _spawn)
+    if "_spawn_process" in vars(module.ProcessPoolExecutor):  # a name of its own, which may change
+        wrap(module.ProcessPoolExecutor, "_spawn_process", _spawn)
 
 
 def hooks(inheritance: Inheritance) -> Mapping[str, Callable[[ModuleType], None]]:

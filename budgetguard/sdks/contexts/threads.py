@@ -39,15 +39,16 @@ def _start(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     if instance is None:
         return unbound(_start, wrapped, args, kwargs)
     scope = current.get()
-    if scope is None or type(instance).__module__.startswith(_INTERNAL) or _home(instance).startswith(_INTERNAL):
-        return wrapped(*args, **kwargs)
+    if scope is None or getattr(instance, "_context", None) is not None or _is_internal(instance):
+        return wrapped(*args, **kwargs)  # from Python 3.14 on, a thread may have been given a context
     instance.run = partial(_run, scope, instance, instance.run)
     return wrapped(*args, **kwargs)
 
 
-def _home(thread: Any) -> str:
-    """The module of what a thread is to run; "" for one that does not say."""
-    return getattr(getattr(thread, "_target", None), "__module__", None) or ""
+def _is_internal(thread: Any) -> bool:
+    """Whether a thread, or what it is to run, is of a module that serves everybody."""
+    home = getattr(getattr(thread, "_target", None), "__module__", None) or ""
+    return type(thread).__module__.startswith(_INTERNAL) or home.startswith(_INTERNAL)
 
 
 def _run(scope: Scope, thread: Any, run: Callable[[], None]) -> None:
