@@ -30,11 +30,11 @@ from .errors import (
 if TYPE_CHECKING:
     from .budgets.rules import Budget
     from .completions import acompletion, completion
-    from .guards.scope import carry_scope
     from .guards.settings import Settings
     from .manager import BudgetManager
     from .money import Money
     from .prices.book import PriceBook
+    from .scopes.carry import carry_scope
     from .scopes.context import budget
     from .scopes.decorators import budgeted
     from .sdks.install import guard_client as guard

@@ -60,7 +60,7 @@ from budgetguard.process.state import PROCESS
 
 class Left:
     missed = False
-    def living(self): return None
+    def living(self): return ()
     def abandon(self): pass
 
 def test_that_leaves_a_call_open(): PROCESS.open[1] = Left()

@@ -21,7 +21,7 @@ from ..ledger import NO_TAGS, Account, Hold, Millis, Refusal, Stale, Wanted, gra
 from ..money import MAX_AMOUNT
 from ..prices.book import Quote
 from ..process.state import PROCESS
-from ..process.tally import Held
+from ..process.tally import Held, Tally
 from .costs.projection import USEFUL_OUTPUT, Projection, Wish
 from .costs.unpriced import UNPRICED, require_price
 from .parts import Parts
@@ -329,7 +329,7 @@ class Admission:
         if len(held.tallies) + len(self.plan.cover.accounts) < 2:
             return refusal
         read = partial(self.parts.balances, self.asked.tags, held.tallies)
-        for account, balance in (yield Step(read, store is not None and store.blocking)):
+        for account, balance in (yield Step(read, Tally.apart or (store is not None and store.blocking))):
             if not _fits_alone(wish.wanted(account.unit), account, balance.settled):
                 return Refusal(account, balance, busy=False)
         return refusal

@@ -26,10 +26,12 @@ from ..concurrency.interrupts import interruption, raise_interruption
 from ..concurrency.queue import LINE
 from ..concurrency.steps import Step, Steps
 from ..errors import StoreError
-from ..ledger import Admitted, Amounts, Hold, Stale, Store, new_id
+from ..ledger import Admitted, Amounts, Stale, new_id
 from ..money import MAX_AMOUNT, Nano
 from ..prices.tiers import leaves_open
 from ..process import tally
+from ..process.family.shares import is_apart, living
+from ..process.keeper import Living
 from ..process.layers import is_stored
 from ..process.state import PROCESS
 from ..process.tally import Held, Tally
@@ -95,7 +97,9 @@ class Charge:
         PROCESS.open[id(self)] = self
         parts, asked, call, held = self.parts, self.asked, self.call, self.held
         scope, ledger = asked.scope, parts.ledger
-        if asked.endpoint.opaque or call.background or (scope is not None and scope.wait_s):
+        waits = scope is not None and scope.wait_s
+        apart = Tally.apart and held.tallies and is_apart(held.tallies)
+        if asked.endpoint.opaque or call.background or waits or apart:
             return False
         plan = self.plan = parts.plans.find(asked.provider, call, asked.tags)
         doubtful = plan.doubtful or (scope is None and plan.watched and PROCESS.scoped)
@@ -202,13 +206,16 @@ class Charge:
         """Take in an answer that came after the end: of work in the background."""
         self.answer, self.state, self.held.owed = answer, "sent", False
 
-    def living(self) -> tuple[Store, Hold] | None:
-        """What is to be kept while the call lives: its hold, if the store has it."""
+    def living(self) -> Sequence[Living]:
+        """What is to be kept while the call lives: its holds, where a store has them."""
         held, store = self.held, self.parts.ledger.books.store
         hold = held.hold
-        if hold is None or store is None or self.state not in {"sent", "watched"} or held.spared is not None:
-            return None
-        return (store, hold.admitted(Admitted(held.amount, held.units))) if is_stored(hold) else None
+        if hold is None or self.state not in {"sent", "watched"}:
+            return ()
+        shared = living(held)
+        if store is None or held.spared is not None or not is_stored(hold):
+            return shared
+        return [*shared, (store, hold.admitted(Admitted(held.amount, held.units)))]
 
     def _costs_what_was_heard(self, ending: Ending) -> bool:
         """Whether a stream without a last word costs what was heard of it, or all that was held."""
@@ -231,7 +238,8 @@ class Charge:
         hold = held.hold
         if self.state != "sent" or answer is None or hold is None or answer.lacks or not answer.final:
             return False
-        if held.pid != PROCESS.pid or (not blocks and ledger.blocking and not hold.leases):
+        apart = Tally.apart and held.tallies and is_apart(held.tallies)
+        if held.pid != PROCESS.pid or apart or (not blocks and ledger.blocking and not hold.leases):
             return False
         try:
             entry = entry_of(self, answer, self.cost(answer))
@@ -319,11 +327,11 @@ class Charge:
 
         No hold has told of the user's newest budget, nor names the accounts.
         """
-        held, parts = self.held, self.parts
-        tallies, held.tallies = held.tallies, ()  # every step may be repeated
+        parts = self.parts
         if not cost:
+            self.held.tallies = ()
             return
-        tally.book(tallies, cost)
+        yield from parts.ledger.book(self.held, cost)
         if parts.ledger.books.store is not None:
             yield from self._ask_terms()
             self.plan = parts.plans.covered_anew(self.plan, self.call.model, self.asked.tags)

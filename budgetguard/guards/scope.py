@@ -1,26 +1,23 @@
 """
 The scope of a call: who makes it, and which limits of this process it is under.
 
-A `ContextVar` holds the innermost scope, so tasks inherit it. Threads do not:
-`carry_scope` takes it along, and a process-wide default (`process.py`) covers
-those that nobody thought of.
+A `ContextVar` holds the innermost scope, so tasks inherit it. Threads do not, but by `carry_scope` or
+`patch(threads=True)`; and a process-wide default (`process/state.py`) covers those that nobody thought of.
 """
 
 from __future__ import annotations
 
-import contextvars
-import inspect
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from ..errors import BudgetExceededError, ConfigError
+from ..errors import BudgetExceededError
 from ..ledger import Account, Balance
+from ..process.state import PROCESS
 from ..process.tally import Tally
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
@@ -57,6 +54,24 @@ class Scope:
 current: ContextVar[Scope | None] = ContextVar("budgetguard_scope", default=None)
 
 
+def scoped() -> tuple[Tally, ...]:
+    """The limits of the scope that this thread is in."""
+    scope = current.get()
+    return () if scope is None else scope.tallies
+
+
+PROCESS.around = scoped
+
+
+def run_within(scope: Scope, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    """Call a function in a scope."""
+    token = current.set(scope)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        current.reset(token)
+
+
 def leave(scope: Scope) -> None:
     """
     End a scope: the one around it is the current one again.
@@ -78,26 +93,6 @@ def note_refusal(scope: Scope | None, error: BudgetExceededError) -> None:
     while scope is not None:
         scope.refusals[:] = [error]
         scope = scope.parent
-
-
-def carry_scope(function: Callable[P, T]) -> Callable[P, T]:
-    """
-    The function, bound to the scope of now: for `ThreadPoolExecutor.submit`, `Thread(target=...)`, callbacks.
-
-    Each call runs in a copy of the context that `carry_scope` was called in, so calls may overlap. Raises
-    `ConfigError` for a coroutine function: a task has the scope in which it was made.
-    """
-    if not callable(function) or inspect.iscoroutinefunction(function):
-        raise ConfigError(
-            f"carry_scope: {function!r} is no plain function; a coroutine's task has the scope in which it was made"
-        )
-    context = contextvars.copy_context()
-
-    def carried(*args: P.args, **kwargs: P.kwargs) -> T:
-        return context.copy().run(function, *args, **kwargs)
-
-    carried.__wrapped__ = function  # type: ignore[attr-defined]  # as functools.wraps does
-    return carried
 
 
 def merge_tags(outer: Mapping[str, str], inner: Mapping[str, Any]) -> Mapping[str, str]:

@@ -30,6 +30,7 @@ from ..ledger import (
 )
 from ..money import Nano
 from . import tally
+from .family.shares import Shares, is_apart
 from .journal import Journal
 from .journal_files import Kept
 from .leases import Leases
@@ -235,12 +236,13 @@ class Ledger:
         spare: Tally | None = None,
         allowance: object = None,
     ) -> None:
+        self.shares = Shares()
         self.limits = Limits()
         self.slices = Slices(leases)
         self.books = Books(store, journal, spare, allowance, self.slices)
         self.blocking = store is not None and store.blocking
         """Whether the store may wait for a disk or a network."""
-        self.layers: tuple[Layer, ...] = (self.limits, self.slices, self.books)
+        self.layers: tuple[Layer, ...] = (self.shares, self.limits, self.slices, self.books)
 
     def reserve(self, held: Held, hold: Hold, leased: Sequence[Account]) -> Steps[Refusal | Stale | None]:
         """
@@ -249,18 +251,20 @@ class Ledger:
         `hold` is at what is wanted. It names the accounts that are for the store; `leased` are those that are not.
         """
         held.hold, held.amount, held.units = hold, hold.amount, _said(hold)
-        if (leased or is_stored(hold)) and hold.ttl_ms < PROCESS.keeper.pace_ms:
+        if (leased or is_stored(hold) or is_apart(held.tallies)) and hold.ttl_ms < PROCESS.keeper.pace_ms:
             PROCESS.keeper.watch(hold.ttl_ms)
+        outcome = yield from self.shares.reserve(held, leased)  # no allowance is for these
         try:
-            for layer in self.layers:
-                outcome = yield from layer.reserve(held, leased)
-                if outcome is not None:
-                    self._undo(held)
-                    return outcome
+            for layer in self.layers[1:]:
+                if outcome is None:
+                    outcome = yield from layer.reserve(held, leased)
         except StoreError as error:
             raise_interruption(error)
             self.books.without(held, error)
-        return None
+        if outcome is not None:
+            yield from self.shares.release(held)
+            self._undo(held)
+        return outcome
 
     def reserved(self, held: Held, hold: Hold, leased: Sequence[Account], blocks: bool) -> Stale | bool:
         """`reserve`, if that is done at once; else nothing is held. `blocks`: the caller may wait for a store."""
@@ -332,6 +336,12 @@ class Ledger:
         if type(outcome) is Conflict:
             self.books.booked(held, entry, outcome)
         return True
+
+    def book(self, held: Held, cost: Nano) -> Steps[None]:
+        """Book a cost on the limits of this process, for which nothing was held."""
+        yield from self.shares.book(held, cost)
+        tallies, held.tallies = held.tallies, ()  # every step may be repeated
+        tally.book(tally.own_alone(tallies), cost)
 
     def release(self, held: Held) -> Steps[None]:
         """Give back what is held on every layer."""

@@ -1,9 +1,9 @@
 """
 What one process shares: its `max_budget`, the calls that are open, and the ends of abandoned ones.
 
-With `REAPER`, this is the only module-level state beside the `ContextVar` of the scope. A
-forked child starts with the money its parent had spent, but none of its holds:
-they are the parent's to end.
+With `REAPER` and `FAMILY`, this is the only module-level state beside the `ContextVar` of the scope. A
+forked child has a part in `max_budget`, and in the limits of the scope in which it was forked; its parent's calls in
+flight are none of its own.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ import atexit
 import gc
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ..budgets.rules import DEFAULT_IN_FLIGHT
 from ..concurrency.reaper import REAPER, run_quietly
+from ..errors import StoreError
 from ..ledger import Account
 from ..money import DOLLAR, Nano, parse_dollars
+from ..stores.base import before_rest
+from .family.file import FAMILY, SentLimit, told
 from .journal import flush_all
 from .keeper import NEVER_MS, Keeper, Living
 from .leases import close_all, living_leases
-from .tally import Tally
+from .tally import Tally, book
 
 SWEEP_S = 1.0
 """How often the garbage collector is asked, at most, for streams that were dropped."""
@@ -41,8 +44,8 @@ class Open(Protocol):
         """Whether it is known to be over, though nobody could say so."""
         ...
 
-    def living(self) -> Living | None:
-        """What is to be kept while it lives: its hold, and where that is."""
+    def living(self) -> Sequence[Living]:
+        """What is to be kept while it lives: its holds, and where they are."""
         ...
 
     def abandon(self) -> None:
@@ -56,6 +59,8 @@ class Process:
     def __init__(self) -> None:
         self.tally: Tally | None = None
         """What counts under `max_budget`; `None` while there is none."""
+        self.around: Callable[[], Sequence[Tally]] = tuple
+        """The limits of the scope that this thread is in."""
         self.open: dict[int, Open] = {}
         """What has not ended, by its id()."""
         self.reaper = REAPER
@@ -63,6 +68,7 @@ class Process:
         self.pid = os.getpid()
         self.scoped = False
         """Whether scopes are used: somebody entered one."""
+        FAMILY.living = self.keeper.living
         self._paused_ms = NEVER_MS
         self._swept_s = float("-inf")
 
@@ -73,8 +79,7 @@ class Process:
     def living(self) -> Sequence[Living]:
         """The holds in stores whose calls live, those of leases among them. Takes no lock."""
         self.end_missed()
-        found = [each.living() for each in list(self.open.values())]
-        return [*[each for each in found if each is not None], *living_leases()]
+        return [*[kept for each in list(self.open.values()) for kept in each.living()], *living_leases()]
 
     def sweep_due(self) -> bool:
         """Whether there are unread answers, which may be garbage, and nobody looked a moment ago."""
@@ -112,10 +117,16 @@ class Process:
             self.tally = None
             return
         account = Account("max_budget//all", parse_dollars(value, name="max_budget"), share=DEFAULT_IN_FLIGHT)
-        if self.tally is None:
+        if self.tally is None or self.tally.left_behind:
             self.tally = Tally(account)
         else:
             self.tally.account = account
+
+    def adopt(self, part: SentLimit) -> None:
+        """Have a part in the `max_budget` of a parent, whatever the main module said of it when it was imported."""
+        before, self.tally = self.tally, FAMILY.tally_of(part)
+        if before is not None and before.share is None:
+            book((self.tally,), before.settled)
 
     @property
     def spent(self) -> Nano:
@@ -126,6 +137,19 @@ class Process:
         """Begin `max_budget` again at nothing spent."""
         if self.tally is not None:
             self.tally = Tally(self.tally.account)
+
+    def limits(self) -> Sequence[Tally]:
+        """What holds for calls made here and now: `max_budget`, and the limits of the scope."""
+        scoped = self.around()
+        return scoped if self.tally is None else (self.tally, *scoped)
+
+    def share(self) -> None:
+        """Before a fork: have the child count on the limits that it inherits; one that it cannot, it refuses."""
+        try:
+            for tally in self.limits():
+                FAMILY.share(tally)
+        except (OSError, StoreError) as error:
+            told(error)
 
     def before_fork(self) -> None:
         """Have no thread running that would have nothing to do in a child, and need not be there in the parent."""
@@ -140,6 +164,7 @@ class Process:
         """In a forked child: the parent's calls in flight are not ours."""
         self.pid = os.getpid()
         self.open = {}
+        FAMILY.after_fork()
         self.keeper = Keeper(self.living, self.has_open)
 
 
@@ -157,6 +182,7 @@ def _end_open_calls() -> None:
 
 
 if hasattr(os, "register_at_fork"):
+    before_rest(PROCESS.share)
     os.register_at_fork(
         before=PROCESS.before_fork,
         after_in_parent=PROCESS.after_fork_in_parent,

@@ -7,20 +7,24 @@ from it once and gives back once, under one lock, in about a microsecond. Admiss
 follows the same rule as in every store (`ledger.grant`), and a hold ends once here
 too: an end that was interrupted (a `KeyboardInterrupt`) may be repeated.
 
+One that child processes count on, too, is *shared*: its amounts are in a file that all of them have open (`family/`),
+and it is no business of `reserve` and `settle` any more.
+
 They count dollars. `Limits` is what they are as a `Layer` of a ledger (`layers.py`), `Held` what a call has of all.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from ..concurrency.locks import mutex
 from ..concurrency.steps import Steps
 from ..ledger import Account, Amounts, Balance, Clock, Entry, Hold, Millis, Refusal, Stale, grant
 from ..money import Nano
+from .keeper import Living
 
 _MOST_EXPIRED = 10_000
 
@@ -32,10 +36,35 @@ class _Shared:
     forks = 0
 
 
+class SharedAmounts(Protocol):
+    """Where the amounts of a tally are that several processes count on."""
+
+    def taken(self) -> tuple[Nano, Nano]:
+        """What it has settled and held, whichever process did; raises `StoreError`."""
+        ...
+
+    def end(self, call_id: str, cost: Nano) -> None:
+        """Settle what the call held when the tally was moved there."""
+        ...
+
+
+class Moved(NamedTuple):
+    """What a tally has when it becomes a shared one."""
+
+    settled: Nano
+    holds: dict[str, Nano]
+    """Amounts, by the id of the call."""
+    due_s: dict[str, float]
+    """In how many seconds those are booked that nobody looks at."""
+
+
 class Tally:
     """What one scope, or the whole process, may spend, and has."""
 
-    __slots__ = ("_due", "_expired", "_forks", "_held", "_holds", "_settled", "account")
+    __slots__ = ("__weakref__", "_due", "_expired", "_forks", "_held", "_holds", "_settled", "account", "share")
+
+    apart: ClassVar[bool] = False
+    """Whether any of this process may not be its own: shared, or its parent's."""
 
     def __init__(self, account: Account) -> None:
         self.account = account
@@ -48,6 +77,23 @@ class Tally:
         self._expired: dict[str, Nano] = {}
         """What was booked for those, to be corrected by a look that comes late."""
         self._forks = _Shared.forks
+        self.share: SharedAmounts | None = None
+        """Where its amounts are; `None`: here."""
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether it is a limit of the parent's, of which this forked child has no part."""
+        return (
+            self.share is None
+            and self._forks != _Shared.forks
+            and self.account.limit is not None
+            and self.account.enforce != "observe"
+        )
+
+    @property
+    def owed(self) -> Nano:
+        """What has to be counted here though the tally is shared, as the others could not be told."""
+        return self._settled
 
     @property
     def hard(self) -> bool:
@@ -59,19 +105,28 @@ class Tally:
         """What calls have cost."""
         if self._due:
             self._expire()
-        return self._settled
+        return self._settled if self.share is None else self._settled + self.share.taken()[0]
 
     @property
     def held(self) -> Nano:
         """What calls in flight hold. In a forked child the parent's calls do not count: they are the parent's."""
         if self._due:
             self._expire()
+        if self.share is not None:
+            return self.share.taken()[1]
         return self._held if self._forks == _Shared.forks else 0
 
     @property
     def balance(self) -> Balance:
         """What it has taken so far."""
-        return Balance(self.account.key, self.settled, self.held)
+        if self.share is None:
+            return Balance(self.account.key, self.settled, self.held)
+        settled, held = self.share.taken()
+        return Balance(self.account.key, settled + self._settled, held)
+
+    def leave_behind(self) -> None:
+        """Have it be a limit of the parent's, of which this process has no part."""
+        self._forks, Tally.apart = -1, True
 
     def _expire(self) -> None:
         """Book the holds that are due."""
@@ -111,12 +166,23 @@ class Tally:
             raise
 
 
+def own_alone(tallies: Sequence[Tally]) -> Sequence[Tally]:
+    """Those of these whose amounts are here."""
+    return tuple(tally for tally in tallies if tally.share is None) if Tally.apart else tallies
+
+
 def reserve(tallies: Sequence[Tally], hold: Hold) -> Nano | Refusal:
-    """Hold on all tallies or on none; the amount that was granted, or the first that has no room."""
+    """
+    Hold on all tallies or on none; the amount that was granted, or the first that has no room.
+
+    One that another thread has just shared has no room here: ask again without it.
+    """
     amount = hold.amount
     with _Shared.lock:
         for tally in tallies:
             account = tally.account
+            if tally.share is not None:
+                return Refusal(account, Balance(account.key), busy=True)
             limit = account.limit
             if limit is None or account.enforce == "observe":
                 continue
@@ -137,14 +203,27 @@ def settle(tallies: Sequence[Tally], hold_id: str, cost: Nano) -> None:
     """End a hold at its true cost, where it has not ended: 0 gives it back."""
     with _Shared.lock:
         for tally in tallies:
-            tally._settle(hold_id, cost)
+            if tally.share is not None:  # by another thread, a moment ago
+                tally.share.end(hold_id, cost)
+            else:
+                tally._settle(hold_id, cost)
+
+
+def move(tally: Tally, take: Callable[[Moved], SharedAmounts]) -> None:
+    """Share a tally, with all that it has: `take` says where that is from now on, or raises."""
+    with _Shared.lock:
+        if tally.share is None:
+            dues = {id_: max(due_s - clock(), 0) for id_, (clock, due_s) in tally._due.items()}
+            held = tally._holds if tally._forks == _Shared.forks else {}
+            tally.share, Tally.apart = take(Moved(tally._settled, dict(held), dues)), True
+            tally._settled, tally._held, tally._holds, tally._due = 0, 0, {}, {}
 
 
 def expect(tallies: Sequence[Tally], hold_id: str, clock: Clock, seconds: float) -> None:
     """Book what is held for work in the background after so long, if nobody has seen its end by then."""
     with _Shared.lock:
         due_s = clock() + seconds
-        for tally in tallies:
+        for tally in own_alone(tallies):  # elsewhere, the hold itself has its time
             tally._due[hold_id] = clock, due_s
 
 
@@ -176,6 +255,8 @@ class Held:
     """When that was."""
     owed: bool = False
     """Whether the store failed to settle it, so that the journal has to."""
+    shared: Sequence[Living] = ()
+    """What is held on those limits that other processes count on, too, and where."""
 
 
 class Layer(Protocol):
@@ -195,26 +276,28 @@ class Layer(Protocol):
 
 
 class Limits:
-    """The tallies of this process: `max_budget`, and the scopes that a call is made in."""
+    """The tallies of this process alone: `max_budget`, and the scopes that a call is made in."""
 
     def reserve(self, held: Held, leased: Sequence[Account]) -> Steps[Refusal | Stale | None]:
         """Hold on all of them, or on none."""
         yield from ()
         hold = held.hold
         assert hold is not None
-        if held.tallies:
-            granted = reserve(held.tallies, hold)
-            if isinstance(granted, Refusal):
+        while own := own_alone(held.tallies):
+            granted = reserve(own, hold)
+            if not isinstance(granted, Refusal):
+                held.hold = hold._replace(amount=granted)
+                held.amount = granted
+                break
+            if own_alone(own) == own:
                 return granted
-            held.hold = hold._replace(amount=granted)
-            held.amount = granted
         return None
 
     def settle(self, held: Held, entry: Entry) -> Steps[bool]:
         """Book the cost."""
         yield from ()
         if held.tallies:
-            settle(held.tallies, held.id, entry.cost)
+            settle(own_alone(held.tallies), held.id, entry.cost)
         return False
 
     def release(self, held: Held) -> Steps[None]:
@@ -225,11 +308,12 @@ class Limits:
     def undo(self, held: Held) -> None:
         """`release`, which never waits."""
         if held.tallies:
-            settle(held.tallies, held.id, 0)
+            settle(own_alone(held.tallies), held.id, 0)
 
 
 def _forked() -> None:
     _Shared.forks += 1
+    Tally.apart = True
 
 
 if hasattr(os, "register_at_fork"):

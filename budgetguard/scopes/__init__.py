@@ -1,5 +1,5 @@
 """What users write around their calls: `budget(...)` and `@budgeted(...)`."""
 
-from ..guards.scope import carry_scope as carry_scope
+from .carry import carry_scope as carry_scope
 from .context import budget as budget
 from .decorators import budgeted as budgeted

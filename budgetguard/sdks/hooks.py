@@ -52,6 +52,8 @@ class Patches:
     """The default where it was given none."""
     idle: ClassVar[WeakSet[Manages]] = WeakSet()
     """Managers that were made, and by which nothing acts yet."""
+    threads = False
+    """Whether threads are to carry scopes."""
     wanted: ClassVar[list[bool]] = []
     """Not empty while the wrappers are to act: `wrapt` asks for its truth, and would call a function."""
     hooked: ClassVar[set[str]] = set()
@@ -80,7 +82,7 @@ def _patched(patch: Callable[[ModuleType], None], module: ModuleType) -> None:
 
 def unhook() -> None:
     """Take every wrapper out again."""
-    Patches.everywhere = False
+    Patches.everywhere = Patches.threads = False
     Patches.wanted.clear()
     Patches.guard = Patches.unmanaged = None
     for (owner, name), wrapper in list(Patches.patched.items()):

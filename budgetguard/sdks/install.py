@@ -14,16 +14,20 @@ from ..config import load_config
 from ..config.unmanaged import Unmanaged
 from ..errors import ConfigError, StoreError
 from ..guards.guard import Guard
+from ..guards.scope import Scope, current
 from ..prices.given import GivenPrices
+from ..process.state import PROCESS
 from . import websockets
+from .contexts import processes, threads
+from .contexts.absent import AbsentGuard
 from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
 from .stainless.hooks import HOOKS
 from .stainless.packages import CLIENTS, is_client
 
-__all__ = ["default_guard", "guard_all", "guard_client", "install", "patch", "unpatch"]
+__all__ = ["default_guard", "enter_process", "guard_all", "guard_client", "install", "patch", "unpatch"]
 
 
-def patch(manager: Manages | Guard | None = None, *, prices: GivenPrices | None = None) -> None:
+def patch(manager: Manages | Guard | None = None, *, threads: bool = False, prices: GivenPrices | None = None) -> None:
     """
     Guard every client of the SDKs in this process, whenever it was made: those of openai, anthropic, groq, together,
     cerebras, fireworks, perplexity and sambanova.
@@ -32,6 +36,9 @@ def patch(manager: Manages | Guard | None = None, *, prices: GivenPrices | None 
     Without one, what the environment and `budgetguard.toml` say makes the default, in the store that they name, or
     else in `sqlite:///budgetguard.db` if that is there, then or later. Calling it again changes the default and nothing
     else.
+
+    `threads`: a thread that is started inside a scope, and what a `ThreadPoolExecutor` is handed there (so
+    `loop.run_in_executor`, too), runs in that scope, as if by `carry_scope`; until `unpatch()`.
 
     `prices` are those of that default: models that the list does not have (`{"my-model": {"input": 0.15, "output":
     0.60}}`, dollars per million tokens), the path of a price file, or a `PriceBook`. Raises `ConfigError` for settings
@@ -47,6 +54,7 @@ def patch(manager: Manages | Guard | None = None, *, prices: GivenPrices | None 
             Patches.unmanaged = Unmanaged(config, prices)
         with suppress(StoreError):  # a file that cannot be read now is told of by the first call, if it still cannot
             Patches.unmanaged.look()
+    Patches.threads = Patches.threads or threads
     guard_all()
 
 
@@ -80,5 +88,29 @@ def install() -> None:
     hook(_HOOKS)
 
 
-_HOOKS = {**HOOKS, **websockets.HOOKS}
+def enter_process(luggage: processes.Luggage) -> Scope | None:
+    """Have what another process sent hold in this one; the scope that was among it."""
+    install()
+    if luggage.max_budget is not None and (PROCESS.tally is None or PROCESS.tally.left_behind):
+        PROCESS.adopt(luggage.max_budget)
+    if luggage.everywhere and not Patches.everywhere:
+        Patches.everywhere = True
+        Patches.guard = AbsentGuard.patched() if luggage.managed else None
+    if luggage.scope is None:
+        return None
+    PROCESS.scoped = True
+    return luggage.scope.scope()
+
+
+def begin_process(luggage: processes.Luggage) -> processes.Inheritance:
+    """The same at the beginning of a process, which has the scope that it was started in."""
+    if luggage.max_budget is not None:
+        PROCESS.adopt(luggage.max_budget)
+    current.set(enter_process(luggage))
+    return INHERITANCE
+
+
+INHERITANCE = processes.Inheritance(begin_process)
+
+_HOOKS = {**HOOKS, **websockets.HOOKS, **threads.HOOKS, **processes.hooks(INHERITANCE)}
 """What is patched in which module."""

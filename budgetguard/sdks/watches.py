@@ -10,7 +10,7 @@ import json
 import logging
 import sys
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +155,7 @@ class Watch:
         if said is not None and getattr(error, "request", None) is self._request:
             self.hear({"error": said})
 
-    def living(self) -> Living | None:
+    def living(self) -> Sequence[Living]:
         """What is to be kept while nobody has read the body."""
         return self.charge.living()
 

@@ -7,6 +7,7 @@ Connections, locks and open holds are the parent's; one hook lists all stores th
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Protocol
 from weakref import WeakSet
 
@@ -31,6 +32,7 @@ class Resting(Forked, Protocol):
         ...
 
 
+_first: list[Callable[[], None]] = []
 _stores: WeakSet[Forked] = WeakSet()
 _resting: WeakSet[Resting] = WeakSet()
 
@@ -46,7 +48,14 @@ def know_resting(store: Resting) -> None:
     _resting.add(store)
 
 
+def before_rest(work: Callable[[], None]) -> None:
+    """Have something done before every fork, while stores may still be used. It must not raise."""
+    _first.append(work)
+
+
 def _before() -> None:
+    for work in _first:
+        work()
     for store in list(_resting):
         store._before_fork()
 

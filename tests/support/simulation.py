@@ -597,7 +597,7 @@ class World:
         if client.dead:
             return
         own = [record.charge for record in self.records.values() if record.client is client and not record.over]
-        living = [found for charge in own if (found := charge.living()) is not None]
+        living = [kept for charge in own for kept in charge.living()]
         if self.calm and not living:
             return
         living += client.leases.living()

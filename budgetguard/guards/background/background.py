@@ -247,8 +247,9 @@ class Follow:
         elif listener.done:
             self.answers = (end_of(listener, self.id),)
 
-    def living(self) -> None:
+    def living(self) -> tuple[()]:
         """Nothing."""
+        return ()
 
     def close(self) -> Steps[None]:
         """Settle the hold of the work, if it is at its end."""
