@@ -612,4 +612,4 @@ def _in_a_terminal(command, cwd):
 
 
 def _tokens(calls):
-    return {"calls": calls, "input_tokens": 1000 * calls, "output_tokens": 500 * calls, "estimated": 0}
+    return {"calls": calls, "input_tokens": 1000 * calls, "output_tokens": 500 * calls, "estimated": 0, "cut": 0}
