@@ -20,7 +20,6 @@ from typing import Any, Self, get_args
 
 from .budgets.periods import Period
 from .budgets.rules import (
-    DEFAULT_IN_FLIGHT,
     Budget,
     UserBudget,
     parse_limit,
@@ -221,7 +220,7 @@ class BudgetManager:
         timezone: str | None = None,
         enforce: Enforce = "hard",
         on_expire: OnExpire = "release",
-        in_flight: int = DEFAULT_IN_FLIGHT,
+        in_flight: int | None = None,
         created_at: float | None = None,
         unit: Unit = "dollars",
     ) -> dict[str, Any]:
@@ -273,7 +272,7 @@ class BudgetManager:
         install()
         outer = current.get()
         around = outer or Scope()
-        current.set(Scope(around.tags, around.tallies, self.guard, around.wait_s, outer, opened_by=self))
+        current.set(Scope(around.tags, around.tallies, self.guard, around.wait_s, around.on_cut, outer, self))
         return self
 
     def __exit__(

@@ -11,7 +11,8 @@ from collections.abc import Hashable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from ..budgets.refusals import refuse, unbounded, unreadable, why_so_much
+from ..budgets.crowds import NOBODY
+from ..budgets.refusals import least_said, refuse, unbounded, unreadable, why_so_much
 from ..calls import Call, Endpoint, Host
 from ..concurrency.queue import LINE, Turn
 from ..concurrency.steps import Step, Steps
@@ -20,7 +21,8 @@ from ..ledger import NO_TAGS, Account, Hold, Millis, Refusal, Stale, Wanted, gra
 from ..prices.book import Quote
 from ..process.state import PROCESS
 from ..process.tally import Held
-from .costs.projection import USEFUL_OUTPUT, Projection, Wish
+from .costs.projection import Projection, Wish
+from .costs.sharing import shared
 from .parts import Parts
 from .plan import CallPlan
 from .scope import Scope, note_refusal
@@ -82,10 +84,11 @@ class Planned(Protocol):
 def hold_of(it: Planned, wish: Wish) -> tuple[Hold, tuple[Account, ...]]:
     """What is to be held for a call in the store, and the accounts that leases are to hold it on instead."""
     call, asked, cover, parts = it.call, it.asked, it.plan.cover, it.parts
-    leased = () if call.background or parts.ledger.slices.leases is None else cover.leased
+    among = cover if it.held.company is NOBODY else it.held.company
+    leased = () if call.background or parts.ledger.slices.leases is None else among.leased
     hold = Hold(
         it.held.id,
-        cover.plain if leased else cover.accounts,
+        among.plain if leased else among.accounts,
         wish.amount,
         wish.least,
         wish.useful,
@@ -191,12 +194,16 @@ class Admission:
             if self.held.amount < wish.amount:
                 self._leave_tier()
             cap = self._cap(projection, wish)
-            if cap < USEFUL_OUTPUT and (yield from self._count()):
+            if cap < 2 * projection.cuts[0] and (yield from self._count()):
                 cap = self._cap(projection, wish)
         return Bounds(cap, wish.output, self.more)
 
     def _wish(self, projection: Projection) -> Wish:
-        return projection.wish(is_hard(self), self.plan.cover.tokens)
+        call, hard, tokens = self.call, is_hard(self), self.plan.cover.tokens
+        stated = call.max_output is not None or call.default_output is not None
+        if (hard or tokens) and call.cap is not None and call.output and not stated:
+            projection.cuts = shared(self.held, self.plan.cover, self.plan.lately)
+        return projection.wish(hard, tokens)
 
     def _cap(self, projection: Projection, wish: Wish) -> int:
         """The most output that what was admitted is enough for, of dollars and of tokens."""
@@ -313,6 +320,8 @@ class Admission:
         why = "" if unit == "requests" else why_so_much(self.call, self.asked.host)
         if self.projection is not None and unit != "requests":
             why += self.projection.advice()
+            if wanted.least is not None:
+                why += least_said(self.projection.cuts[0])
         error = refuse(refusal, self.asked.tags, wanted.amount if wanted.least is None else wanted.least, why)
         note_refusal(self.asked.scope, error)
         raise error

@@ -16,9 +16,15 @@ from ..budgets.accounts import NO_COVER, Cover, Coverage
 from ..calls import Call
 from ..errors import UnpricedModelError
 from ..prices.book import PriceBook, Quote
+from ..prices.useful import least_useful
+from .costs.sharing import NOTHING_SEEN, Lately
 
 MOST_PLANS = 64
 """Plans kept for callers with the same tags: they use few models, but names come from outside."""
+
+
+MOST_SEEN = 4_096
+"""Models whose answers are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,9 @@ class CallPlan:
     counters: tuple[str, ...] = ()
     """See `Cover.counters`."""
 
+    lately: Lately = field(default=NOTHING_SEEN, compare=False)
+    """What such answers took of late."""
+
     @property
     def unheld(self) -> bool:
         """Whether nothing is held for the call: it costs nothing that is known, and no budget counts anything else."""
@@ -66,6 +75,7 @@ class Plans:
         self._stored = stored
         """Whether there is a store with accounts at all."""
         self._bare: Cover = NO_COVER.with_accounts(())
+        self._lately: dict[tuple[str | None, tuple[str, ...]], Lately] = {}
 
     def find(self, provider: str | None, call: Call, tags: Mapping[str, str]) -> CallPlan:
         """The plan of a call now."""
@@ -85,16 +95,30 @@ class Plans:
         """The plan of a call that has this cover, worked out anew."""
         prices, edition, counters = self.prices, self.prices.edition(), cover.counters(call.model)
         quote: Quote | None = None
+        lately = self._seen(provider, (call.model, *call.others))
         try:
             quote = prices.quote(provider, call.model, call.tier)
             others = tuple([prices.quote(provider, model, call.tier) for model in call.others])
         except UnpricedModelError as error:
             free = quote is not None and quote.free
-            return CallPlan(cover, quote, error=error, free=free, unpriced=quote is None, counters=counters)
+            unpriced = quote is None
+            return CallPlan(cover, quote, error=error, free=free, unpriced=unpriced, counters=counters, lately=lately)
         until_ms = min(quote.until_ms, *[other.until_ms for other in others]) if others else quote.until_ms
         flat, free = None if others else quote.flat(), quote.free and all(other.free for other in others)
         most, context = quote.max_output, quote.context
-        return CallPlan(cover, quote, others, None, flat, most, context, edition, until_ms, free, counters=counters)
+        return CallPlan(
+            cover, quote, others, None, flat, most, context, edition, until_ms, free, counters=counters, lately=lately
+        )
+
+    def _seen(self, provider: str | None, models: tuple[str, ...]) -> Lately:
+        """What is known of the answers of a model, or of those that may answer in its place."""
+        lately = self._lately.get((provider, models))
+        if lately is None:
+            if len(self._lately) >= MOST_SEEN:
+                self._lately.clear()
+            least = max(least_useful(model) for model in models)
+            lately = self._lately[provider, models] = Lately(least)
+        return lately
 
     def free(self, model: str, tags: Mapping[str, str]) -> CallPlan:
         """That of a call which costs nothing, whatever its model, and is no request to one."""

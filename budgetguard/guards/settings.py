@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from ..budgets.rules import DEFAULT_IN_FLIGHT, require_choice
+from ..budgets.crowds import MANY
+from ..budgets.rules import require_choice
 from ..errors import ConfigError
 from ..ledger import DEFAULT_TTL_MS, Account, Millis
 from ..money import Money, parse_dollars
 from ..process.tally import Tally
+from .scope import OnCut
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Settings:
     * `usage_hosts`: further hosts, "host" or "host:port", that understand `stream_options.include_usage`.
     * `on_store_error`: while the store cannot be reached, refuse calls with `StoreError` ("closed"), or let them pass
       as long as `allowance` lasts ("open"): dollars that this process may spend before they are on the books.
+    * `on_cut`: an answer that ended at an output cap which was added here is warned of ("warn"), or raises
+      `AnswerCutError` once it is on the books ("raise").
     * `journal`: the directory where settlements wait for a store that cannot be reached; by default beside the file
       of a SQLite store.
     """
@@ -40,9 +44,11 @@ class Settings:
     on_store_error: Literal["closed", "open"] = "closed"
     allowance: Money | float | str | None = None
     journal: str | os.PathLike[str] | None = None
+    on_cut: OnCut = "warn"
 
     def __post_init__(self) -> None:
         require_choice(self.on_store_error, ("closed", "open"), "on_store_error")
+        require_choice(self.on_cut, get_args(OnCut), "on_cut")
         if (self.on_store_error == "open") != (self.allowance is not None):
             raise ConfigError(
                 f"on_store_error={self.on_store_error!r}, allowance={self.allowance!r}: the dollars that may be spent "
@@ -54,4 +60,4 @@ class Settings:
         if self.allowance is None:
             return None
         limit = parse_dollars(self.allowance, name="allowance")
-        return Tally(Account("allowance//all", limit, share=DEFAULT_IN_FLIGHT))
+        return Tally(Account("allowance//all", limit, share=MANY))

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ..budgets.crowds import NOBODY, Company, Crowd
 from ..concurrency.locks import mutex
 from ..concurrency.steps import Steps
 from ..ledger import Account, Amounts, Balance, Clock, Entry, Hold, Millis, Refusal, Stale, grant
@@ -35,10 +36,13 @@ class _Shared:
 class Tally:
     """What one scope, or the whole process, may spend, and has."""
 
-    __slots__ = ("_due", "_expired", "_forks", "_held", "_holds", "_settled", "account")
+    __slots__ = ("_due", "_expired", "_forks", "_held", "_holds", "_settled", "account", "crowd", "cut")
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, in_flight: int | None = None) -> None:
         self.account = account
+        self.crowd = Crowd(in_flight, sees_all=True)
+        self.cut = 0
+        """How many answers ended at an output cap that was added here."""
         self._settled: Nano = 0
         self._held: Nano = 0
         self._holds: dict[str, Nano] = {}
@@ -97,6 +101,7 @@ class Tally:
             raise
 
     def _settle(self, hold_id: str, cost: Nano) -> None:
+        self.crowd.parts.pop(hold_id, None)
         held, settled = self._holds.get(hold_id), self._settled
         if held is None or self._forks != _Shared.forks:
             self._settled += cost - self._expired.pop(hold_id, cost)
@@ -124,9 +129,10 @@ def reserve(tallies: Sequence[Tally], hold: Hold) -> Nano | Refusal:
                 if tally.settled + tally.held >= limit:
                     return Refusal(account, tally.balance, busy=tally.settled < limit)
                 continue
-            granted = grant(hold, limit, tally.settled, tally.held, account.share)
+            share = tally.crowd.parts.get(hold.id, account.share)
+            granted = grant(hold, limit, tally.settled, tally.held, share)
             if granted is None:
-                return Refusal(account, tally.balance, grant(hold, limit, tally.settled, 0, account.share) is not None)
+                return Refusal(account, tally.balance, grant(hold, limit, tally.settled, 0, share) is not None)
             amount = min(amount, granted)
         for tally in tallies:
             tally._hold(hold.id, amount)
@@ -174,6 +180,8 @@ class Held:
     """What is held on the allowance, while the store is away."""
     spared_ms: Millis = 0
     """When that was."""
+    company: Company = NOBODY
+    """The calls beside it on its accounts in the store."""
     owed: bool = False
     """Whether the store failed to settle it, so that the journal has to."""
 
