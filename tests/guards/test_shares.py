@@ -124,6 +124,16 @@ def test_the_first_answers_of_a_batch_are_not_cut():
     assert [end(guard, begin(guard, "gpt-4o"), wanted) for wanted in (900, 2_000, 4_000)] == [False] * 3
 
 
+def test_a_dime_is_enough_for_the_longest_answer_of_a_small_model():
+    """The first thing that a new user does, as the README has it, is not cut."""
+    guard = guard_of()
+    charge = begin(guard, "gpt-4o-mini", limited(0.10))
+
+    assert cap(charge) == 16_384
+    assert not charge.bounds.capped
+    assert not end(guard, charge, 16_384)
+
+
 def test_an_answer_that_was_cut_is_learnt_from():
     """Else a model whose answers are all long would have every one of them cut."""
     guard = guard_of(limit=0.30)
