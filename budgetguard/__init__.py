@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import (
+    AnswerCutError,
     BudgetBusyError,
     BudgetExceededError,
     BudgetGuardError,
@@ -63,6 +64,7 @@ __all__ = [
     "Settings",
     # when it says no
     "BudgetExceededError",
+    "AnswerCutError",
     "BudgetBusyError",
     "UnpricedModelError",
     "find_budget_error",

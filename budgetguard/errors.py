@@ -4,6 +4,7 @@ Every error of budgetguard.
     BudgetGuardError
     ├── BudgetExceededError     a call was refused before it was sent
     │   └── BudgetBusyError     ... by money that is only held: it may pass in a moment
+    ├── AnswerCutError          an answer ended at a cap that a budget added (only where `on_cut="raise"` asks for it)
     ├── UnpricedModelError      the price of a model is not known (also a LookupError)
     ├── UnknownUserError        no budget was created for this user (also a KeyError)
     ├── UnscopedCallError       a call was refused that does not say whose it is
@@ -110,6 +111,22 @@ class BudgetExceededError(BudgetGuardError):
 
 class BudgetBusyError(BudgetExceededError):
     """A call was refused because calls in flight hold the room it needs: it may pass in a moment."""
+
+
+class AnswerCutError(BudgetGuardError):
+    """
+    An answer ended at an output cap that a hard budget added: it was paid for, and is on the books.
+
+    `answer` is what the SDK returned; `None` for a stream, whose items came before. `cap` is in output tokens.
+    """
+
+    def __init__(self, message: str, *, answer: Any = None, cap: int = 0) -> None:
+        super().__init__(message)
+        self.answer = answer
+        self.cap = cap
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
 
 
 class UnpricedModelError(BudgetGuardError, LookupError):

@@ -21,7 +21,6 @@ from typing import Any, Self, get_args
 from .budgets.bars import as_html, as_text, read_bars
 from .budgets.periods import Period
 from .budgets.rules import (
-    DEFAULT_IN_FLIGHT,
     Budget,
     UserBudget,
     parse_limit,
@@ -235,7 +234,7 @@ class BudgetManager:
         timezone: str | None = None,
         enforce: Enforce = "hard",
         on_expire: OnExpire = "release",
-        in_flight: int = DEFAULT_IN_FLIGHT,
+        in_flight: int | None = None,
         created_at: float | None = None,
         unit: Unit = "dollars",
     ) -> dict[str, Any]:
@@ -296,7 +295,7 @@ class BudgetManager:
         Patches.idle.discard(self)
         outer = current.get()
         around = outer or Scope()
-        current.set(Scope(around.tags, around.tallies, self.guard, around.wait_s, outer, opened_by=self))
+        current.set(Scope(around.tags, around.tallies, self.guard, around.wait_s, around.on_cut, outer, self))
         return self
 
     def __exit__(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..ledger import Account, Balance, Clock, Millis, OnExpire, Stale, Store, Unit
+from .crowds import Company, Crowd
 from .rules import USERS, Budget, UserBudget, model_keys, terms_key, unescape
 
 _CACHED_USERS = 100_000
@@ -54,14 +55,25 @@ class Cover:
     """Whether it has a user with a budget of their own, as far as is known."""
     plans: dict[Hashable, Any] = field(default_factory=dict, compare=False)
     """What was worked out for calls that have this cover: it is void with it (`guards/plan.py`)."""
+    crowds: Mapping[str, Crowd] = field(default_factory=dict, compare=False)
+    """The calls on each of its accounts that may refuse one by what it is projected at, by the account's key."""
+    companies: dict[tuple[int, ...], Company] = field(default_factory=dict, compare=False)
+    """By the parts that a call may have in these crowds."""
     _counters: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+
+    def company(self, parts: tuple[int, ...]) -> Company:
+        """What a call asks of the accounts that has these parts in the crowds on them; kept for the next one."""
+        if len(self.companies) >= _CACHED_TAGS:
+            self.companies.clear()
+        company = self.companies[parts] = Company(self.accounts, self.crowds, parts)
+        return company
 
     def with_accounts(self, accounts: tuple[Account, ...]) -> Cover:
         """The same for other accounts."""
         units, tokens = _units(accounts), _tokens(accounts)
-        return replace(
-            self, accounts=accounts, plain=accounts, leased=(), units=units, tokens=tokens, plans={}, _counters={}
-        )
+        cover = replace(self, accounts=accounts, plain=accounts, leased=(), units=units, tokens=tokens, plans={})
+        cover.crowds, cover.companies, cover._counters = {}, {}, {}
+        return cover
 
     def counters(self, model: str) -> tuple[str, ...]:
         """Keys of the accounts that a hold does not name: the leased, and what the user spends on this model."""
@@ -91,6 +103,8 @@ class Coverage:
         """Whether some user has a budget, and when that was found out."""
         self._covers: dict[str | None, dict[frozenset[tuple[str, str]], Cover]] = {}
         """By user, so that what is learned of one leaves the others' alone; then by all tags."""
+        self._crowds: dict[tuple[str, int | None], Crowd] = {}
+        """By what the keys of an account have in common in all periods, and the calls at once that its rule states."""
 
     def now_ms(self) -> Millis:
         """The store's time, as far as this process knows it."""
@@ -186,7 +200,21 @@ class Coverage:
             lacks,
             unasked,
             own is not None,
+            crowds={
+                account.key: self._crowd(account, rule.in_flight)
+                for account, rule in zip(accounts, rules, strict=True)
+                if account.limit is not None and account.enforce == "hard" and account.unit != "requests"
+            },
         )
+
+    def _crowd(self, account: Account, stated: int | None) -> Crowd:
+        key = (account.key.rpartition("/")[0], stated)
+        crowd = self._crowds.get(key)
+        if crowd is None:
+            if len(self._crowds) >= _CACHED_USERS:
+                self._crowds.clear()
+            crowd = self._crowds[key] = Crowd(stated)
+        return crowd
 
 
 def _lacks(budgets: Sequence[Budget], tags: Mapping[str, str]) -> dict[str, str]:

@@ -75,6 +75,15 @@ def why_so_much(call: Call, host: Host) -> str:
     )
 
 
+def least_said(output: int) -> str:
+    """For how long an answer a call was refused that states no output cap."""
+    if output < 2:
+        return ""
+    return (
+        f"; that is for {output:,} output tokens, the least useful answer of this model: state a cap for a shorter one"
+    )
+
+
 def unbounded(call: Call) -> UnpricedModelError:
     """The error for a call whose tokens have no bound, under a budget that counts them."""
     if call.unread:

@@ -19,15 +19,17 @@ from urllib.parse import quote, unquote
 from ..errors import ConfigError
 from ..ledger import Account, Enforce, Millis, OnExpire, Unit, key_in, show_amount
 from ..money import MAX_AMOUNT, Money, parse_dollars
+from .crowds import MANY
 from .periods import Period, Window
 from .words import in_our_words
 
-DEFAULT_IN_FLIGHT = 50
 USERS = "users/"
 """How the keys of users' own budgets begin, and those of their accounts."""
 MODELS = "models/"
 """How the keys of the accounts begin that count what users spend on each model."""
 _CACHED_ACCOUNTS = 100_000
+_UNSAID = 50
+"""`in_flight` as terms have it where nobody stated one: earlier versions, which read them, too, know no other way."""
 _LAST_MOMENT_S = 253_402_300_800
 """The year 10000, with which calendars end."""
 
@@ -51,7 +53,8 @@ class Budget:
     * `per`: tags of which every combination has the limit for itself; a call that lacks one is not covered.
     * `enforce`: "hard" never lets the limit be passed, "soft" refuses once it is reached, "observe" counts.
     * `on_expire`: whether the hold of a process that died is given back ("release") or booked ("charge").
-    * `in_flight`: how many calls at once should find room when none of them states an output cap.
+    * `in_flight`: how many calls at once should find room when none of them states an output cap; `None`: as many as
+      were lately seen (docs/costs.md).
     * `lease`: whether a process may hold a part of the budget and serve calls from it without asking the store, for a
       hard budget that every call of many processes touches (docs/stores.md).
     * `unit`: "dollars"; "tokens", of input and output together; or "requests", each attempt that was sent
@@ -68,7 +71,7 @@ class Budget:
     per: tuple[str, ...]
     enforce: Enforce
     on_expire: OnExpire
-    in_flight: int
+    in_flight: int | None
     lease: bool
     unit: Unit
     _now: _Now = field(repr=False, compare=False)
@@ -84,7 +87,7 @@ class Budget:
         per: Sequence[str] = (),
         enforce: Enforce = "hard",
         on_expire: OnExpire = "release",
-        in_flight: int = DEFAULT_IN_FLIGHT,
+        in_flight: int | None = None,
         timezone: str | None = None,
         lease: bool = False,
         unit: Unit = "dollars",
@@ -151,7 +154,7 @@ class Budget:
             key=key_in(unit, f"{stem}/{window.label}"),
             limit=self.limit,
             enforce=self.enforce,
-            share=self.in_flight,
+            share=MANY if self.in_flight is None else self.in_flight,
             start_ms=window.start_ms,
             end_ms=window.end_ms,
             window=tuple(key_in(unit, f"{stem}/{label}") for label in window.earlier),
@@ -194,13 +197,14 @@ class UserBudget:
         return json.dumps(
             {
                 **({} if rule.unit == "dollars" else {"unit": rule.unit}),
+                **({"stated": True} if rule.in_flight == _UNSAID else {}),
                 "user": escape(self.user),  # JSON would read two lone surrogates as one character
                 "limit": rule.limit,
                 "period": rule.period.name,
                 "timezone": rule.period.timezone,
                 "enforce": rule.enforce,
                 "on_expire": rule.on_expire,
-                "in_flight": rule.in_flight,
+                "in_flight": _UNSAID if rule.in_flight is None else rule.in_flight,
                 "created": self.created_s,
                 "updated": self.updated_s,
                 "epoch": self.epoch,
@@ -212,12 +216,13 @@ class UserBudget:
         """Read stored terms."""
         data: dict[str, Any] = json.loads(text)
         limit, unit = data["limit"], data.get("unit", "dollars")
+        in_flight = None if data["in_flight"] == _UNSAID and "stated" not in data else data["in_flight"]
         rule = user_rule(
             Money(limit) if unit == "dollars" and limit is not None else limit,
             Period(data["period"], data["timezone"]),
             enforce=data["enforce"],
             on_expire=data["on_expire"],
-            in_flight=data["in_flight"],
+            in_flight=in_flight,
             unit=unit,
         )
         return cls(unescape(data["user"]), rule, data["created"], data["updated"], data["epoch"], version)
@@ -230,7 +235,7 @@ def user_rule(
     timezone: str | None = None,
     enforce: Enforce = "hard",
     on_expire: OnExpire = "release",
-    in_flight: int = DEFAULT_IN_FLIGHT,
+    in_flight: int | None = None,
     unit: Unit = "dollars",
 ) -> Budget:
     """The rule of one user's own budget."""
@@ -318,8 +323,10 @@ def require_moment(value: object, name: str) -> float:
     return float(value)
 
 
-def require_in_flight(value: object) -> int:
-    """A whole number of at least 1, or `ConfigError`."""
+def require_in_flight(value: object) -> int | None:
+    """A whole number of at least 1, or nothing; else `ConfigError`."""
+    if value is None:
+        return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigError(f"in_flight={value!r}: a whole number of at least 1 is needed")
     return value

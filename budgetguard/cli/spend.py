@@ -55,7 +55,7 @@ def spend(
 
 def _print_table(groups: Sequence[str], totals: Sequence[Total]) -> None:
     columns = [Column(group) for group in groups]
-    columns += [Column(title, number=True) for title in ("cost", "calls", "input", "output", "estimated")]
+    columns += [Column(title, number=True) for title in ("cost", "calls", "input", "output", "estimated", "cut")]
     rows = [[*_shown(groups, total), money(total.cost), *_counts(total)] for total in totals]
     if len(totals) > 1:
         whole = _sum(totals)
@@ -72,7 +72,8 @@ def _print_chart(groups: Sequence[str], totals: Sequence[Total]) -> None:
 
 
 def _counts(total: Total) -> list[str]:
-    return [f"{count:,}" for count in (total.calls, total.input_tokens, total.output_tokens, total.estimated)]
+    counts = (total.calls, total.input_tokens, total.output_tokens, total.estimated, total.cut)
+    return [f"{count:,}" for count in counts]
 
 
 def _sum(totals: Sequence[Total]) -> Total:
@@ -83,6 +84,7 @@ def _sum(totals: Sequence[Total]) -> Total:
         input_tokens=sum(total.input_tokens for total in totals),
         output_tokens=sum(total.output_tokens for total in totals),
         estimated=sum(total.estimated for total in totals),
+        cut=sum(total.cut for total in totals),
     )
 
 
@@ -94,6 +96,7 @@ def _as_json(groups: Sequence[str], total: Total) -> dict[str, object]:
         "input_tokens": total.input_tokens,
         "output_tokens": total.output_tokens,
         "estimated": total.estimated,
+        "cut": total.cut,
     }
 
 

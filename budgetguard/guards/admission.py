@@ -12,7 +12,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from ..budgets.refusals import refuse, why_so_much
+from ..budgets.crowds import NOBODY
+from ..budgets.refusals import least_said, refuse, why_so_much
 from ..calls import Call, Endpoint, Host
 from ..concurrency.queue import LINE, Turn
 from ..concurrency.steps import Step, Steps
@@ -22,7 +23,8 @@ from ..money import MAX_AMOUNT
 from ..prices.book import Quote
 from ..process.state import PROCESS
 from ..process.tally import Held, Tally
-from .costs.projection import USEFUL_OUTPUT, Projection, Wish
+from .costs.projection import Projection, Wish
+from .costs.sharing import shared
 from .costs.unpriced import UNPRICED, require_price
 from .parts import Parts
 from .plan import CallPlan
@@ -85,10 +87,11 @@ def hold_of(it: Planned, wish: Wish) -> tuple[Hold, tuple[Account, ...]]:
     call, asked, cover, parts = it.call, it.asked, it.plan.cover, it.parts
     if wish.amount > MAX_AMOUNT or (wish.units and wish.units["tokens"].amount > MAX_AMOUNT):
         wish = _bookable(wish, is_bounded(it))
-    leased = () if call.background or parts.ledger.slices.leases is None else cover.leased
+    among = cover if it.held.company is NOBODY else it.held.company
+    leased = () if call.background or parts.ledger.slices.leases is None else among.leased
     hold = Hold(
         it.held.id,
-        cover.plain if leased else cover.accounts,
+        among.plain if leased else among.accounts,
         wish.amount,
         wish.least,
         wish.useful,
@@ -195,12 +198,16 @@ class Admission:
             if self.held.amount < wish.amount:
                 self._leave_tier()
             cap = self._cap(projection, wish)
-            if cap < USEFUL_OUTPUT and (yield from self._count()):
+            if cap < 2 * projection.cuts[0] and (yield from self._count()):
                 cap = self._cap(projection, wish)
         return Bounds(cap, wish.output, self.more)
 
     def _wish(self, projection: Projection) -> Wish:
-        return projection.wish(is_hard(self), self.plan.cover.tokens)
+        call, hard, tokens = self.call, is_hard(self), self.plan.cover.tokens
+        stated = call.max_output is not None or call.default_output is not None
+        if (hard or tokens) and call.cap is not None and call.output and not stated:
+            projection.cuts = shared(self.held, self.plan.cover, self.plan.lately)
+        return projection.wish(hard, tokens)
 
     def _cap(self, projection: Projection, wish: Wish) -> int:
         """The most output that what was admitted is enough for, of dollars and of tokens."""
@@ -319,6 +326,8 @@ class Admission:
         why = "" if unit == "requests" else why_so_much(self.call, self.asked.host)
         if self.projection is not None and unit != "requests":
             why += self.projection.advice()
+            if wanted.least is not None:
+                why += least_said(self.projection.cuts[0])
         error = refuse(refusal, self.asked.tags, wanted.amount if wanted.least is None else wanted.least, why)
         note_refusal(self.asked.scope, error)
         raise error

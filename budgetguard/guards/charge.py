@@ -50,6 +50,7 @@ from .admission import (
     project,
 )
 from .costs.bill import NOTHING_BESIDE, at_most, completed, within_bounds
+from .costs.cuts import note_cut, raise_cut
 from .costs.projection import Projection, Wish, plain_wish
 from .costs.unpriced import require_price
 from .entries import entry_of, used_by
@@ -104,7 +105,7 @@ class Charge:
         plan = self.plan = parts.plans.find(asked.provider, call, asked.tags)
         doubtful = plan.doubtful or (scope is None and plan.watched and PROCESS.scoped)
         hard = plan.cover.hard or (bool(held.tallies) and is_hard(self))
-        wish = plain_wish(call, plan, hard, parts.settings.output_guess)
+        wish = plain_wish(call, plan, hard, parts.settings.output_guess, held)
         if wish is None or doubtful or (ledger.blocking and not blocks and not plan.cover.leased):
             return False
         hold, leased = hold_of(self, wish)
@@ -247,6 +248,8 @@ class Charge:
                 return False
             if answer.id is not None:
                 self.parts.notices.note_settled(answer.id, self.asked.tags)
+            if self.bounds.cap is not None:
+                self.plan.lately.learn(answer, self.call.choices)
             if answer.tier is not None or answer.cut:
                 self._note(answer)
         except BaseException as error:
@@ -255,6 +258,8 @@ class Charge:
                 raise
             return False  # `close` says why
         PROCESS.open.pop(id(self), None)
+        for crowd in held.company.crowds:
+            crowd.parts.pop(held.id, None)
         self.state = "ended"
         if LINE.queues:
             LINE.call(keys_of(self))
@@ -273,6 +278,7 @@ class Charge:
                 raise
             log.exception("call %s could not be settled", self.id)
         PROCESS.open.pop(id(self), None)
+        self.held.company.leave(self.id)
         self.state = "ended"
         if LINE.queues:
             LINE.call(keys_of(self))
@@ -310,16 +316,22 @@ class Charge:
             yield from self._book_unheld(cost)
         if answer.id is not None:
             self.parts.notices.note_settled(answer.id, self.asked.tags)
+        if self.bounds.cap is not None:
+            self.plan.lately.learn(answer, self.call.choices)
         self._note(answer)
         yield from self.parts.ledger.settle(self.held, entry_of(self, answer, cost))
 
     def _note(self, answer: Answer) -> None:
         """Take in what an answer says for later calls: of the tier they are answered in, of the caps that we add."""
-        notices, call = self.parts.notices, self.call
+        call = self.call
         if answer.tier is not None and leaves_open(call.tier):
             self.parts.plans.prices.meet(self.asked.provider, call.model, answer.tier)
         if answer.cut and self.bounds.capped:
-            notices.note_cut(self.bounds.cap or 0)
+            note_cut(self)
+
+    def raise_cut(self, response: object = None) -> None:
+        """Raise `AnswerCutError` if the answer was cut, and the caller wants that."""
+        raise_cut(self, response)
 
     def _book_unheld(self, cost: Nano) -> Steps[None]:
         """

@@ -52,7 +52,8 @@ def entry_of(it: Billed, answer: Answer, cost: int) -> Entry:
     # What was spent while the store was away may be booked on budgets that nobody here knows of yet.
     units = it.used(answer) if it.plan.cover.units or held.spared is not None else NOTHING_SAID
     plain = answer.usage is not None and answer.tier is None and it.beside is NOTHING_BESIDE
-    flags = NO_FLAGS if plain and not (units or it.bounds.cap or it.plan.unpriced) else _flags(it, answer, cost)
+    capped = it.bounds.cap is not it.bounds.model_cap
+    flags = NO_FLAGS if plain and not (units or capped or it.plan.unpriced) else _flags(it, answer, cost)
     return Entry(
         held.id,
         cost,

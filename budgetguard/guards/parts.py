@@ -103,7 +103,8 @@ class Notices:
         self.cut_answers = next(self._cuts)
         self.warn_once(
             "cut",
-            "an answer was cut at %d output tokens, the share of its budget: state an output cap, or lower in_flight",
+            "an answer was cut at %d output tokens, its part of what its budget has left: state an output cap, raise "
+            "the budget, or say in_flight=1 if calls are made one at a time",
             cap,
         )
 

@@ -16,10 +16,16 @@ from ..budgets.accounts import NO_COVER, Cover, Coverage
 from ..calls import Call
 from ..errors import UnpricedModelError
 from ..prices.book import PriceBook, Quote
+from ..prices.useful import least_useful
+from .costs.sharing import NOTHING_SEEN, Lately
 from .settings import Settings
 
 MOST_PLANS = 64
 """Plans kept for callers with the same tags: they use few models, but names come from outside."""
+
+
+MOST_SEEN = 4_096
+"""Models whose answers are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,9 @@ class CallPlan:
     counters: tuple[str, ...] = ()
     """See `Cover.counters`."""
 
+    lately: Lately = field(default=NOTHING_SEEN, compare=False)
+    """What such answers took of late."""
+
     @property
     def assumed(self) -> bool:
         """Whether a price is the dearest of the provider, as that of the model is not known."""
@@ -81,6 +90,7 @@ class Plans:
         self._stored = stored
         """Whether there is a store with accounts at all."""
         self._bare: Cover = NO_COVER.with_accounts(())
+        self._lately: dict[tuple[str | None, tuple[str, ...]], Lately] = {}
 
     def find(self, provider: str | None, call: Call, tags: Mapping[str, str]) -> CallPlan:
         """The plan of a call now."""
@@ -100,17 +110,18 @@ class Plans:
         """The plan of a call that has this cover, worked out anew."""
         prices, edition, counters = self.prices, self.prices.edition(), cover.counters(call.model)
         quote: Quote | None = None
+        lately = self._seen(provider, (call.model, *call.others))
         try:
             quote = prices.quote(provider, call.model, call.tier)
             others = tuple([prices.quote(provider, model, call.tier) for model in call.others])
         except UnpricedModelError as error:
-            return self._watch(self.unpriced(CallPlan(cover, quote, counters=counters), provider, call, error))
+            bare = CallPlan(cover, quote, counters=counters, lately=lately)
+            return self._watch(self.unpriced(bare, provider, call, error))
         until_ms = min(quote.until_ms, *[other.until_ms for other in others]) if others else quote.until_ms
         flat, free = None if others else quote.flat(), quote.free and all(other.free for other in others)
         most, context = quote.max_output, quote.context
-        return self._watch(
-            CallPlan(cover, quote, others, None, flat, most, context, edition, until_ms, free, counters=counters)
-        )
+        plan = CallPlan(cover, quote, others, None, flat, most, context, edition, until_ms, free, counters=counters)
+        return self._watch(replace(plan, lately=lately))
 
     def _watch(self, plan: CallPlan) -> CallPlan:
         """The plan, with what is asked of its callers."""
@@ -140,6 +151,16 @@ class Plans:
             if not self.assume:
                 raise
         return self.prices.dearest(provider, tier)[0]
+
+    def _seen(self, provider: str | None, models: tuple[str, ...]) -> Lately:
+        """What is known of the answers of a model, or of those that may answer in its place."""
+        lately = self._lately.get((provider, models))
+        if lately is None:
+            if len(self._lately) >= MOST_SEEN:
+                self._lately.clear()
+            least = max(least_useful(model) for model in models)
+            lately = self._lately[provider, models] = Lately(least)
+        return lately
 
     def free(self, model: str, tags: Mapping[str, str]) -> CallPlan:
         """That of a call which costs nothing, whatever its model, and is no request to one."""

@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from ..errors import BudgetExceededError
 from ..ledger import Account, Balance
 from ..process.state import PROCESS
 from ..process.tally import Tally
+
+OnCut: TypeAlias = Literal["warn", "raise"]
 
 T = TypeVar("T")
 
@@ -42,6 +44,8 @@ class Scope:
     """The guard of the context-local `BudgetManager`; `None`: the process's default."""
     wait_s: float = 0.0
     """How long a call waits for room that is only held."""
+    on_cut: OnCut | None = None
+    """What an answer does that ended at an output cap of ours; `None`: what the guard's settings say."""
     parent: Scope | None = None
     opened_by: object = None
     """The `budget` or `BudgetManager` that was entered."""

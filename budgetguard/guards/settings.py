@@ -6,11 +6,13 @@ import os
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from ..budgets.rules import DEFAULT_IN_FLIGHT, require_choice
+from ..budgets.crowds import MANY
+from ..budgets.rules import require_choice
 from ..errors import ConfigError
 from ..ledger import DEFAULT_TTL_MS, Account, Millis
 from ..money import Money, parse_dollars
 from ..process.tally import Tally
+from .scope import OnCut
 
 Unscoped: TypeAlias = Literal["allow", "warn", "refuse"]
 
@@ -32,6 +34,8 @@ class Settings:
       as long as `allowance` lasts ("open"): dollars that this process may spend before they are on the books.
     * `unpriced`: a call under a budget in dollars, of a model without a known price, is refused ("refuse"), costs what
       the dearest of its provider does, marked *estimated* ("assume"), or passes as $0, marked *unpriced* ("count").
+    * `on_cut`: an answer that ended at an output cap which was added here is warned of ("warn"), or raises
+      `AnswerCutError` once it is on the books ("raise").
     * `journal`: the directory where settlements wait for a store that cannot be reached; by default beside the file
       of a SQLite store.
     * `unscoped`: a call that lacks a tag by which budgets count (`per=` of the rules that fit it; "user" where users
@@ -52,12 +56,14 @@ class Settings:
     unpriced: Literal["refuse", "assume", "count"] = "refuse"
     unscoped: Unscoped = "warn"
     users: Literal["any", "known"] = "any"
+    on_cut: OnCut = "warn"
 
     def __post_init__(self) -> None:
         require_choice(self.on_store_error, ("closed", "open"), "on_store_error")
         require_choice(self.unscoped, get_args(Unscoped), "unscoped")
         require_choice(self.users, ("any", "known"), "users")
         require_choice(self.unpriced, ("refuse", "assume", "count"), "unpriced")
+        require_choice(self.on_cut, get_args(OnCut), "on_cut")
         if (self.on_store_error == "open") != (self.allowance is not None):
             raise ConfigError(
                 f"on_store_error={self.on_store_error!r}, allowance={self.allowance!r}: the dollars that may be spent "
@@ -69,4 +75,4 @@ class Settings:
         if self.allowance is None:
             return None
         limit = parse_dollars(self.allowance, name="allowance")
-        return Tally(Account("allowance//all", limit, share=DEFAULT_IN_FLIGHT))
+        return Tally(Account("allowance//all", limit, share=MANY))

@@ -45,7 +45,6 @@ class Shell:
                     self.run(charge.admit())
                 response = proceed()
                 observe(response)
-                return response
             except GeneratorExit as error:  # a coroutine that is thrown away cannot wait for anything
                 failed(error)
                 left = True
@@ -60,6 +59,9 @@ class Shell:
         finally:  # interrupted in there
             if not (left or charge.state in OVER):
                 charge.leave()
+        if charge.answer is not None and charge.answer.cut:
+            charge.raise_cut(response)
+        return response
 
     def run(self, steps: Steps[T]) -> T:
         """Run the steps of a decision to its end."""
@@ -107,7 +109,6 @@ class AsyncShell:
                     await self.run(charge.admit())
                 response = await proceed()
                 observe(response)
-                return response
             except GeneratorExit as error:  # a coroutine that is thrown away cannot wait for anything
                 failed(error)
                 left = True
@@ -122,6 +123,9 @@ class AsyncShell:
         finally:  # interrupted in there
             if not (left or charge.state in OVER):
                 charge.leave()
+        if charge.answer is not None and charge.answer.cut:
+            charge.raise_cut(response)
+        return response
 
     async def run(self, steps: Steps[T]) -> T:
         """Run the steps of a decision to its end."""

@@ -62,6 +62,8 @@ class Total:
     output_tokens: int
     estimated: int
     """How many of the calls were settled on an estimate."""
+    cut: int = 0
+    """How many of the answers ended at an output cap that a budget added."""
 
 
 class Carried(NamedTuple):

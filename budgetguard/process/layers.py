@@ -11,7 +11,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Literal
 
+from ..budgets.crowds import NOBODY
 from ..concurrency.interrupts import raise_interruption
 from ..concurrency.steps import Step, Steps
 from ..errors import StoreError
@@ -132,6 +134,7 @@ class Books:
         """What the store says to a hold."""
         if isinstance(outcome, Admitted):
             held.amount = outcome.amount
+            held.company.hear(outcome)
             if outcome.units:
                 held.units = {**held.units, **outcome.units}
             self._slices.lower(held, outcome.amount, outcome.units)
@@ -283,8 +286,7 @@ class Ledger:
         if held.tallies:
             granted = tally.reserve(held.tallies, hold)
             if isinstance(granted, Refusal):
-                self._undo(held)
-                return False
+                return self._undo(held)
             if granted != hold.amount:
                 self.slices.lower(held, granted)
                 hold = held.hold = hold._replace(amount=granted)
@@ -301,11 +303,12 @@ class Ledger:
                 return True
         if type(outcome) is Admitted:
             held.amount = outcome.amount
+            if held.company is not NOBODY:
+                held.company.hear(outcome)
             if leased or outcome.units:
                 self.books.take_in(held, outcome)
             return True
-        self._undo(held)
-        return outcome if isinstance(outcome, Stale) else False
+        return self._undo(held) or (outcome if isinstance(outcome, Stale) else False)
 
     def settle(self, held: Held, entry: Entry) -> Steps[None]:
         """End the hold on every layer at its true cost. Never raises for a store."""
@@ -348,11 +351,12 @@ class Ledger:
         for layer in self.layers:
             yield from layer.release(held)
 
-    def _undo(self, held: Held) -> None:
-        """Give back what is held on the layers above the store, which holds nothing."""
+    def _undo(self, held: Held) -> Literal[False]:
+        """Give back what is held on the layers above the store, which holds nothing; so nothing is held."""
         self.limits.undo(held)
         self.slices.undo(held)
         held.hold = None
+        return False
 
 
 def _said(hold: Hold) -> Amounts:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ..budgets.rules import DEFAULT_IN_FLIGHT
+from ..budgets.crowds import MANY
 from ..concurrency.reaper import REAPER, run_quietly
 from ..errors import StoreError
 from ..ledger import Account
@@ -116,7 +116,7 @@ class Process:
         if value is None:
             self.tally = None
             return
-        account = Account("max_budget//all", parse_dollars(value, name="max_budget"), share=DEFAULT_IN_FLIGHT)
+        account = Account("max_budget//all", parse_dollars(value, name="max_budget"), share=MANY)
         if self.tally is None or self.tally.left_behind:
             self.tally = Tally(account)
         else:

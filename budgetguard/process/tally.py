@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple, Protocol
 
+from ..budgets.crowds import NOBODY, Company, Crowd
 from ..concurrency.locks import mutex
 from ..concurrency.steps import Steps
 from ..ledger import Account, Amounts, Balance, Clock, Entry, Hold, Millis, Refusal, Stale, grant
@@ -61,13 +62,28 @@ class Moved(NamedTuple):
 class Tally:
     """What one scope, or the whole process, may spend, and has."""
 
-    __slots__ = ("__weakref__", "_due", "_expired", "_forks", "_held", "_holds", "_settled", "account", "share")
+    __slots__ = (
+        "__weakref__",
+        "_due",
+        "_expired",
+        "_forks",
+        "_held",
+        "_holds",
+        "_settled",
+        "account",
+        "crowd",
+        "cut",
+        "share",
+    )
 
     apart: ClassVar[bool] = False
     """Whether any of this process may not be its own: shared, or its parent's."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, in_flight: int | None = None) -> None:
         self.account = account
+        self.crowd = Crowd(in_flight, sees_all=True)
+        self.cut = 0
+        """How many answers ended at an output cap that was added here."""
         self._settled: Nano = 0
         self._held: Nano = 0
         self._holds: dict[str, Nano] = {}
@@ -152,6 +168,7 @@ class Tally:
             raise
 
     def _settle(self, hold_id: str, cost: Nano) -> None:
+        self.crowd.parts.pop(hold_id, None)
         held, settled = self._holds.get(hold_id), self._settled
         if held is None or self._forks != _Shared.forks:
             self._settled += cost - self._expired.pop(hold_id, cost)
@@ -190,9 +207,10 @@ def reserve(tallies: Sequence[Tally], hold: Hold) -> Nano | Refusal:
                 if tally.settled + tally.held >= limit:
                     return Refusal(account, tally.balance, busy=tally.settled < limit)
                 continue
-            granted = grant(hold, limit, tally.settled, tally.held, account.share)
+            share = tally.crowd.parts.get(hold.id, account.share)
+            granted = grant(hold, limit, tally.settled, tally.held, share)
             if granted is None:
-                return Refusal(account, tally.balance, grant(hold, limit, tally.settled, 0, account.share) is not None)
+                return Refusal(account, tally.balance, grant(hold, limit, tally.settled, 0, share) is not None)
             amount = min(amount, granted)
         for tally in tallies:
             tally._hold(hold.id, amount)
@@ -215,6 +233,7 @@ def move(tally: Tally, take: Callable[[Moved], SharedAmounts]) -> None:
         if tally.share is None:
             dues = {id_: max(due_s - clock(), 0) for id_, (clock, due_s) in tally._due.items()}
             held = tally._holds if tally._forks == _Shared.forks else {}
+            tally.crowd.parts.clear()  # other processes' calls are unknown: each has the smallest part from here on
             tally.share, Tally.apart = take(Moved(tally._settled, dict(held), dues)), True
             tally._settled, tally._held, tally._holds, tally._due = 0, 0, {}, {}
 
@@ -253,6 +272,8 @@ class Held:
     """What is held on the allowance, while the store is away."""
     spared_ms: Millis = 0
     """When that was."""
+    company: Company = NOBODY
+    """The calls beside it on its accounts in the store."""
     owed: bool = False
     """Whether the store failed to settle it, so that the journal has to."""
     shared: Sequence[Living] = ()

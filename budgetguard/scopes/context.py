@@ -19,8 +19,8 @@ from types import FrameType, TracebackType
 from typing import Any, get_args
 
 from ..budgets.bars import Bar, as_html
+from ..budgets.crowds import MANY
 from ..budgets.rules import (
-    DEFAULT_IN_FLIGHT,
     require_choice,
     require_in_flight,
     require_text,
@@ -28,7 +28,7 @@ from ..budgets.rules import (
 from ..budgets.words import in_our_words
 from ..concurrency.locks import latch
 from ..errors import BudgetExceededError, ConfigError, find_budget_error
-from ..guards.scope import Scope, current, leave, merge_tags
+from ..guards.scope import OnCut, Scope, current, leave, merge_tags
 from ..ledger import Account, Enforce
 from ..money import Money, parse_dollars
 from ..process.state import PROCESS
@@ -46,7 +46,10 @@ class budget:
     * `tags`: what rules match and reports group by.
     * `enforce`: "hard", "soft" or "observe", for this `limit`.
     * `wait`: seconds that a call waits for room that other calls in flight hold.
-    * `in_flight`: how many calls at once should find room in `limit` when none states an output cap.
+    * `in_flight`: how many calls at once should find room in `limit` when none states an output cap; by default as
+      many as were lately seen.
+    * `on_cut`: "raise" has an answer that ended at an output cap which was added here raise `AnswerCutError`, "warn"
+      does not; by default as the scope around it, or `Settings.on_cut`.
     * `reraise`: on exit, raise a refusal that was swallowed inside. By default only if an installed package
       swallowed it, not if your own code did, nor a web framework, which answered it; and one that leaves wrapped in a
       package's error leaves as itself.
@@ -64,7 +67,8 @@ class budget:
         tags: Mapping[str, str] | None = None,
         enforce: Enforce = "hard",
         wait: float = 0.0,
-        in_flight: int = DEFAULT_IN_FLIGHT,
+        in_flight: int | None = None,
+        on_cut: OnCut | None = None,
         reraise: bool | None = None,
     ) -> None:
         own = _tags(tags)
@@ -75,6 +79,9 @@ class budget:
         self._tags = own
         self._wait_s = wait
         self._reraise = reraise
+        self._on_cut: OnCut | None = None
+        if on_cut is not None:
+            self._on_cut = require_choice(on_cut, get_args(OnCut), "on_cut")  # type: ignore[assignment]  # checked by it
         self._scope: Scope | None = None
         self._entered = latch()
         self._home: str | None = None
@@ -83,8 +90,9 @@ class budget:
                 "scope//all",
                 None if limit is None else parse_dollars(limit, name="limit"),
                 require_choice(enforce, get_args(Enforce), "enforce"),  # type: ignore[arg-type]  # checked by it
-                require_in_flight(in_flight),
-            )
+                MANY,
+            ),
+            require_in_flight(in_flight),
         )
 
     def __enter__(self) -> budget:
@@ -133,6 +141,11 @@ class budget:
         return Money(self._tally.settled)
 
     @property
+    def cut(self) -> int:
+        """How many answers inside ended at an output cap that was added here, those of inner scopes included."""
+        return self._tally.cut
+
+    @property
     def remaining(self) -> Money | None:
         """Dollars left in the tightest budget over this scope, calls in flight taken off; `None` without a limit."""
         return self._tightest()[0]
@@ -178,6 +191,7 @@ class budget:
             tallies=(*around.tallies, self._tally),
             guard=around.guard,
             wait_s=self._wait_s or around.wait_s,
+            on_cut=self._on_cut or around.on_cut,
             parent=outer,
             opened_by=self,
         )

@@ -71,6 +71,7 @@ def listen(items: Iterator[Any], response: Any) -> Iterator[Any]:
         raise
     finally:
         items.close()  # type: ignore[attr-defined]
+    seen.raise_cut()
 
 
 async def listen_async(items: AsyncIterator[Any], response: Any) -> AsyncIterator[Any]:
@@ -95,6 +96,7 @@ async def listen_async(items: AsyncIterator[Any], response: Any) -> AsyncIterato
     finally:
         # Not `items.aclose()`: where both are garbage, the loop is closing the SDK's own generator already.
         await response.aclose()
+    seen.raise_cut()
 
 
 async def _finish(seen: Watch) -> None:

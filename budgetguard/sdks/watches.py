@@ -185,6 +185,11 @@ class Watch:
         else:
             self.charge.parts.shell.run(self.close())
 
+    def raise_cut(self) -> None:
+        """Raise `AnswerCutError` where the caller asked for that: after the last item, and on the books."""
+        if self.ended:
+            self.charge.raise_cut()
+
     def abandon(self) -> None:
         """`end` for a body that nobody has closed, or will read any more."""
         self.dropped = True

@@ -147,7 +147,7 @@ def test_spend_groups_by_anything(manager, cli):
         {"model": MODEL, "user": "ann", "cost": 0.00045, **_tokens(1)},
     ]
     _, out, _ = cli("spend", "--by", "model")
-    assert out.splitlines()[-2].split() == ["total", "$0.00795", "2", "2,000", "1,000", "0"]
+    assert out.splitlines()[-2].split() == ["total", "$0.00795", "2", "2,000", "1,000", "0", "0"]
 
 
 def test_spend_of_nobody_is_a_row_of_its_own(manager, cli):
@@ -657,4 +657,4 @@ def _in_a_terminal(command, cwd):
 
 
 def _tokens(calls):
-    return {"calls": calls, "input_tokens": 1000 * calls, "output_tokens": 500 * calls, "estimated": 0}
+    return {"calls": calls, "input_tokens": 1000 * calls, "output_tokens": 500 * calls, "estimated": 0, "cut": 0}

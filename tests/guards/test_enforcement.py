@@ -15,9 +15,9 @@ import pytest
 import budgetguard
 from budgetguard import Budget, BudgetBusyError, BudgetExceededError, BudgetManager, PriceBook
 from budgetguard.adapters import openai as adapter
-from budgetguard.guards.costs.projection import USEFUL_OUTPUT
 from budgetguard.guards.guard import Guard
 from budgetguard.prices.hosts import host_of
+from budgetguard.prices.useful import least_useful
 from budgetguard.testing import FakeProvider, Plan
 from tests.support.endpoint import INPUT, INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTPUT_PRICE, bill
 
@@ -26,6 +26,7 @@ BOUND = 22
 
 TOKEN, INPUT_TOKEN = OUTPUT_PRICE * 1000, INPUT_PRICE * 1000
 DIME = 100_000_000
+LEAST = least_useful(MODEL)
 WHOLE = DIME + (BOUND - INPUT) * INPUT_TOKEN
 """What is held for the longest answer, which costs a dime: a count may fall short of this host's bill."""
 
@@ -73,8 +74,8 @@ def test_a_hard_budget_gives_the_models_maximum_where_there_is_room(provider):
 
 
 def test_a_hard_budget_gives_a_share_where_room_is_short(provider):
-    """One part in fifty of what is unspent: so that fifty calls in flight find room each."""
-    with books(limit=1.00) as manager:
+    """One part in fifty of what is unspent, where the caller said so: fifty calls in flight find room each."""
+    with books(limit=1.00, in_flight=50) as manager:
         ask(provider)
 
     [cap] = caps(provider)
@@ -86,28 +87,28 @@ def test_a_hard_budget_gives_a_share_where_room_is_short(provider):
 
 def test_a_hard_budget_gives_useful_room_before_it_shares(provider):
     """An answer of a word helps nobody: below that, calls are served one after the other."""
-    with books(limit=0.10):
+    with books(limit=0.10, in_flight=50):
         ask(provider)
 
-    assert caps(provider) == [USEFUL_OUTPUT]
+    assert caps(provider) == [LEAST]
 
 
 def test_a_hard_budget_gives_what_is_left_at_the_end(provider):
-    """Down to a single token; the one after that is refused, and was never sent."""
-    left = BOUND * INPUT_TOKEN + 3 * TOKEN
+    """Down to the least useful answer; the one after that is refused, was never sent, and hears what to do."""
+    left = BOUND * INPUT_TOKEN + LEAST * TOKEN
     with books(limit=left / 10**9) as manager:
         ask(provider)
-        with pytest.raises(BudgetExceededError):
+        with pytest.raises(BudgetExceededError, match=f"{LEAST} output tokens, the least useful answer.*state a cap"):
             ask(provider)
 
-    assert caps(provider) == [3]
-    assert [entry.cost for entry in entries(manager)] == [INPUT * INPUT_TOKEN + 3 * TOKEN]
+    assert caps(provider) == [LEAST]
+    assert [entry.cost for entry in entries(manager)] == [INPUT * INPUT_TOKEN + LEAST * TOKEN]
 
 
 @pytest.mark.parametrize("in_flight", [1, 2, 10, 50, 200])
 def test_as_many_calls_as_it_says_find_room_at_once(provider, in_flight):
     """On a budget that can pay for all of them: none is refused because others might cost much."""
-    each = BOUND * INPUT_TOKEN + USEFUL_OUTPUT * TOKEN
+    each = BOUND * INPUT_TOKEN + LEAST * TOKEN
     provider.plan = Plan(tokens=LONGEST, latency_s=0.5)
     limit = in_flight * each / 10**9
     with (
@@ -119,7 +120,7 @@ def test_as_many_calls_as_it_says_find_room_at_once(provider, in_flight):
         for call in calls:
             call.result()
 
-    assert caps(provider) == [USEFUL_OUTPUT] * in_flight
+    assert caps(provider) == [LEAST] * in_flight
     assert sum(entry.cost for entry in entries(manager)) <= in_flight * each
 
 
@@ -183,7 +184,7 @@ def test_a_cap_is_added_to_every_kind_of_request(provider):
 
 def test_cut_answers_are_counted_and_said_once(provider, caplog):
     """Whoever wonders about half answers finds the reason, and how to change it."""
-    with books(limit=1.00) as manager, caplog.at_level(logging.WARNING, "budgetguard"):
+    with books(limit=1.00, in_flight=50) as manager, caplog.at_level(logging.WARNING, "budgetguard"):
         ask(provider)
         ask(provider)
         ask(provider, max_tokens=5)
@@ -197,7 +198,7 @@ def test_cut_answers_are_counted_and_said_once(provider, caplog):
 def test_an_answer_within_the_cap_is_not_cut(provider):
     """The flag is for answers that ended at our cap, not for every call that had one."""
     provider.plan = Plan(tokens=5)
-    with books(limit=1.00) as manager:
+    with books(limit=1.00, in_flight=50) as manager:
         ask(provider)
 
     [entry] = entries(manager)
@@ -210,7 +211,7 @@ def test_cut_answers_of_a_scope_without_a_store_are_counted_too(provider):
     prices = PriceBook(overrides={MODEL: {"input": INPUT_PRICE, "output": OUTPUT_PRICE, "max_output": LONGEST}})
     guard = Guard(prices=prices)
     budgetguard.patch(guard)
-    with budgetguard.budget(limit=1.00):
+    with budgetguard.budget(limit=1.00, in_flight=50):
         ask(provider)
 
     assert guard.cut_answers == 1
@@ -276,7 +277,7 @@ def test_an_observed_budget_refuses_nothing_and_counts_everything(provider):
 
 def test_the_strictest_of_several_budgets_decides(provider):
     """A soft or an observed budget beside a hard one loosens nothing."""
-    with books(limit=0.01, enforce="observe"), budgetguard.budget(limit=0.05) as hard:
+    with books(limit=0.01, enforce="observe"), budgetguard.budget(limit=0.05, in_flight=2) as hard:
         ask(provider)
         with budgetguard.budget(limit=0.001, enforce="soft"):
             ask(provider)

@@ -12,9 +12,11 @@ from budgetguard.budgets.accounts import NO_COVER, Coverage
 from budgetguard.budgets.rules import UserBudget, terms_key
 from budgetguard.calls import Call
 from budgetguard.guards.costs.projection import Projection, plain_wish
+from budgetguard.guards.costs.sharing import shared
 from budgetguard.guards.plan import MOST_PLANS, CallPlan, Plans
 from budgetguard.ledger import Stale, Terms
 from budgetguard.money import Money
+from budgetguard.process.tally import Held
 
 START_S = 1_790_000_000.0
 USERS = ("ann", "bob")
@@ -98,7 +100,7 @@ def shown(plan: CallPlan, call: Call) -> Any:
     quotes = [plan.quote, *plan.others]
     costs = [quote and quote.cost({"input_tokens": 1_000, "output_tokens": 70}) for quote in quotes]
     limits = [quote and (quote.max_output, quote.context, quote.open, quote.free) for quote in quotes]
-    wish = None if plan.quote is None else plain_wish(call, plan, hard=True, output_guess=8_192)
+    wish = None if plan.quote is None else plain_wish(call, plan, hard=True, output_guess=8_192, held=Held("a", 1))
     error = None if plan.error is None else str(plan.error)
     return plan.cover, plan.counters, costs, limits, wish, error, plan.free, plan.unpriced, plan.flat
 
@@ -127,7 +129,9 @@ def test_what_a_plain_call_is_held_at_is_what_its_projection_says(texts, cap, ow
     projection = Projection(
         call, plan.quote, world.prices, provider="openai", output_guess=8_192, context_guess=100_000
     )
-    assert plain_wish(call, plan, hard, 8_192) == projection.wish(hard)
+    held = Held("a", 1)
+    projection.cuts = shared(held, plan.cover, plan.lately)
+    assert plain_wish(call, plan, hard, 8_192, held) == projection.wish(hard)
 
 
 def test_plans_are_bounded():

@@ -167,7 +167,7 @@ def spent(made: BudgetManager, rule: Budget) -> tuple[Hold, Entry]:
     return Hold(entry.hold_id, (account,), 0), entry
 
 
-@pytest.mark.parametrize(("tokens", "dollars", "cap"), [(709, 5, 700), (5_000, "0.000109", 50), (409, "0.00062", 305)])
+@pytest.mark.parametrize(("tokens", "dollars", "cap"), [(709, 5, 700), (5_000, "0.000309", 150), (409, "0.00062", 305)])
 def test_the_cap_that_is_added_is_the_smallest_that_both_allow(provider, books, tokens, dollars, cap):
     """Tokens: 9 of input, the rest is output. Dollars: 9,000 nano of input, 2,000 nano for each token of output."""
     rules = [Budget("tokens", tokens, unit="tokens", in_flight=1), Budget("team", dollars, in_flight=1)]

@@ -251,6 +251,9 @@ class Follow:
         """Nothing."""
         return ()
 
+    def raise_cut(self) -> None:
+        """Nothing: who looks at work has not asked for its answer here."""
+
     def close(self) -> Steps[None]:
         """Settle the hold of the work, if it is at its end."""
         follows = self.asked.endpoint.follows

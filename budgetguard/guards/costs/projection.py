@@ -20,11 +20,13 @@ from ...ledger.units import ONE_REQUEST
 from ...money import PICO_PER_NANO, Nano, nano_from_pico
 from ...prices import tokens
 from ...prices.book import Quote
+from ...process.tally import Held
 from ..plan import CallPlan
+from .sharing import shared
 from .unpriced import UNPRICED
 
-USEFUL_OUTPUT = 64
-"""Tokens below which sharing the room among calls in flight helps nobody: a cap is that large, if there is room."""
+NEVER = (-1, -1)
+"""Of an answer that is not cut, since no budget bounds it."""
 
 
 class Quotes(Protocol):
@@ -68,6 +70,7 @@ class Projection:
         "_prices",
         "_provider",
         "_sure",
+        "cuts",
         "exact",
         "input_tokens",
         "quote",
@@ -88,6 +91,8 @@ class Projection:
     ) -> None:
         """`sure`: the host bills what the tokenizer counts. `others`: the quotes of `call.others`."""
         self._call = call
+        self.cuts = (call.least_output, call.least_output)
+        """The least output that an answer of it may be cut to, and the least for the sake of others (`shared`)."""
         self._prices = prices
         self._provider = provider
         self._output_guess = output_guess
@@ -166,8 +171,10 @@ class Projection:
         if output is not None:
             return Wish(-(-(base + pico * output) // PICO_PER_NANO), None, 0, output, _fixed(call, counted, output))
         most = self._most()
-        wish = _open_wish(call, base, pico, most, hard)
-        return wish if counted is None else wish._replace(units=_open(call, counted, most, bool(tokens)))
+        wish = _open_wish(call, base, pico, most, self.cuts if hard else NEVER)
+        return (
+            wish if counted is None else wish._replace(units=_open(call, counted, most, self.cuts if tokens else NEVER))
+        )
 
     def cap(self, amount: Nano) -> int:
         """The most output tokens an answer that an amount pays for."""
@@ -261,7 +268,7 @@ class Projection:
         return max(most, *[other._most() for other in self._others]) if self._others else most
 
 
-def plain_wish(call: Call, plan: CallPlan, hard: bool, output_guess: int) -> Wish | None:
+def plain_wish(call: Call, plan: CallPlan, hard: bool, output_guess: int, held: Held) -> Wish | None:
     """
     `Projection(...).wish(hard)` for a call of texts with a flat price, which most are; `None` for another one.
 
@@ -285,23 +292,23 @@ def plain_wish(call: Call, plan: CallPlan, hard: bool, output_guess: int) -> Wis
     if plan.context is not None:
         output = min(output, plan.context - input_tokens)
     output = max(output, call.least_output)
-    wish = _open_wish(call, base, pico, output, hard)
-    return wish if counted is None else wish._replace(units=_open(call, counted, output, bool(plan.cover.tokens)))
+    cuts, tokens_hard = NEVER, plan.cover.tokens
+    if (hard or tokens_hard) and call.cap is not None:
+        cuts = shared(held, plan.cover, plan.lately)
+    wish = _open_wish(call, base, pico, output, cuts if hard else NEVER)
+    if counted is None:
+        return wish
+    return wish._replace(units=_open(call, counted, output, cuts if tokens_hard else NEVER))
 
 
-def _open_wish(call: Call, base: int, pico: int, output: int, hard: bool) -> Wish:
-    """What to hold where nobody caps the output, which is this at most."""
+def _open_wish(call: Call, base: int, pico: int, output: int, cuts: tuple[int, int]) -> Wish:
+    """What to hold where nobody caps the output, which is this at most, and may be cut to these."""
     amount = -(-(base + pico * output) // PICO_PER_NANO)
-    if not hard or call.cap is None:
+    if cuts is NEVER or call.cap is None:
         return Wish(amount, None, 0, output)
-    least, useful = _least(call, output)
-    return Wish(amount, nano_from_pico(base + pico * least), nano_from_pico(base + pico * useful), output)
-
-
-def _least(call: Call, output: int) -> tuple[int, int]:
-    """The smallest cap that may be added where the output is this at most, and the smallest that is useful."""
-    least = min(call.least_output, output)
-    return least, min(max(USEFUL_OUTPUT, least), output)
+    least = min(max(cuts[0], call.least_output), output)
+    useful = min(max(cuts[1], least), output)
+    return Wish(amount, -(-(base + pico * least) // PICO_PER_NANO), -(-(base + pico * useful) // PICO_PER_NANO), output)
 
 
 def _fixed(call: Call, counted: int | None, output: int) -> Mapping[Unit, Wanted]:
@@ -309,11 +316,13 @@ def _fixed(call: Call, counted: int | None, output: int) -> Mapping[Unit, Wanted
     return NOTHING_WANTED if counted is None else {"tokens": Wanted(counted + call.choices * output)}
 
 
-def _open(call: Call, counted: int, output: int, hard: bool) -> Mapping[Unit, Wanted]:
-    """The same where nobody caps the output, which is this at most; where a budget is hard, a cap of ours can."""
-    if not hard or call.cap is None:
+def _open(call: Call, counted: int, output: int, cuts: tuple[int, int]) -> Mapping[Unit, Wanted]:
+    """The same where nobody caps the output, which is this at most, and may be cut to these."""
+    if cuts is NEVER or call.cap is None:
         return _fixed(call, counted, output)
-    amount, least, useful = [counted + call.choices * each for each in (output, *_least(call, output))]
+    least = min(max(cuts[0], call.least_output), output)
+    useful = min(max(cuts[1], least), output)
+    amount, least, useful = [counted + call.choices * each for each in (output, least, useful)]
     return {"tokens": Wanted(amount, least, useful)}
 
 

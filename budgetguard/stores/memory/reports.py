@@ -45,13 +45,14 @@ def add_up(by: Sequence[str], entries: Iterable[Entry]) -> list[Total]:
     """See `Store.totals`."""
     sums: dict[tuple[str, ...], list[int]] = {}
     for entry in entries:
-        sum_ = sums.setdefault(tuple([_group(entry, name) for name in by]), [0] * 5)
+        sum_ = sums.setdefault(tuple([_group(entry, name) for name in by]), [0] * 6)
         values = (
             entry.cost,
             1,
             entry.usage.get("input_tokens", 0),
             entry.usage.get("output_tokens", 0),
             int("estimated" in entry.flags),
+            int("cut" in entry.flags),
         )
         for place, value in enumerate(values):
             sum_[place] += value

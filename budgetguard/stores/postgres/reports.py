@@ -153,7 +153,8 @@ def totals(ask: Select, ns: int, by: Sequence[str], query: Query) -> list[Total]
     page = "" if query.limit is None else f" ORDER BY at_ms, id LIMIT {max(0, query.limit):d}"
     sql = (
         f"SELECT {listed + ', ' if listed else ''}sum(cost), count(*), sum(input), sum(output), "
-        f"sum(estimated::integer) FROM (SELECT {groups}cost, input, output, estimated "
+        f"sum(estimated::integer), sum((position(' cut '::bytea IN flags) > 0)::integer) "
+        f"FROM (SELECT {groups}cost, input, output, estimated, flags "
         f"FROM budgetguard.entries WHERE {where}{page}) AS each "
         f"{'GROUP BY ' + listed if listed else 'HAVING count(*) > 0'}"
     )

@@ -121,9 +121,10 @@ def totals(file: SQLiteFile, by: Sequence[str], query: Query) -> list[Total]:
     names = ", ".join([f"g{place}" for place in range(len(columns))])
     page = "" if query.limit is None else f" ORDER BY at_ms, id LIMIT {max(0, query.limit):d}"
     sql = (
-        f"SELECT {names + ', ' if names else ''}sum(dollars), count(*), sum(estimated), {_halves('input')}, "
+        f"SELECT {names + ', ' if names else ''}sum(dollars), count(*), sum(estimated), sum(cut), {_halves('input')}, "
         f"{_halves('output')} FROM (SELECT {groups}dollars, usage ->> '$.input_tokens' AS input, "
-        "usage ->> '$.output_tokens' AS output, instr(flags, ' estimated ') > 0 AS estimated "
+        "usage ->> '$.output_tokens' AS output, instr(flags, ' estimated ') > 0 AS estimated, "
+        "instr(flags, ' cut ') > 0 AS cut "
         f"FROM entries WHERE {where}{page}) {'GROUP BY ' + names if names else 'HAVING count(*) > 0'}"
     )
     with file.read(file.reporter) as connection:
@@ -142,9 +143,9 @@ def _wholes(halves: Sequence[int]) -> list[int]:
 
 
 def _total(by: Sequence[str], row: Sequence[Any]) -> Total:
-    cost, calls, estimated, *halves = row[len(by) :]
+    cost, calls, estimated, cut, *halves = row[len(by) :]
     input_tokens, output_tokens = _wholes(halves)
-    return Total(tuple(map(_group, by, row[: len(by)])), cost, calls, input_tokens, output_tokens, estimated)
+    return Total(tuple(map(_group, by, row[: len(by)])), cost, calls, input_tokens, output_tokens, estimated, cut)
 
 
 def check(file: SQLiteFile) -> list[Difference]:

@@ -136,15 +136,18 @@ class ReadingContract(StoreTests):
     def test_totals_add_up_what_a_query_finds(self, store: Store, clock: StoppedClock) -> None:
         """By model, provider, day or any tag; "" where an entry has none."""
         self._three_calls(store, clock)
-        assert store.totals(["model"]) == [Total(("a",), 1, 1, 10, 0, 1), Total(("b",), 6, 2, 10, 5, 0)]
+        assert store.totals(["model"]) == [Total(("a",), 1, 1, 10, 0, 1), Total(("b",), 6, 2, 10, 5, 0, 1)]
         assert store.totals(["feature", "user"]) == [
             Total(("", "ann"), 1, 1, 10, 0, 1),
-            Total(("", "bob"), 2, 1, 10, 5, 0),
+            Total(("", "bob"), 2, 1, 10, 5, 0, 1),
             Total(("x", "ann"), 4, 1, 0, 0, 0),
         ]
-        assert store.totals(["day"]) == [Total(("2027-01-01",), 3, 2, 20, 5, 1), Total(("2027-01-02",), 4, 1, 0, 0, 0)]
+        assert store.totals(["day"]) == [
+            Total(("2027-01-01",), 3, 2, 20, 5, 1, 1),
+            Total(("2027-01-02",), 4, 1, 0, 0, 0),
+        ]
         assert store.totals([], Query(tags={"user": "ann"})) == [Total((), 5, 2, 10, 0, 1)]
-        assert store.totals(["provider"], Query(limit=2)) == [Total(("p",), 3, 2, 20, 5, 1)]
+        assert store.totals(["provider"], Query(limit=2)) == [Total(("p",), 3, 2, 20, 5, 1, 1)]
         assert store.totals([], Query(model="c")) == []
 
     def test_sums_of_what_calls_used_do_not_overflow(self, store: Store) -> None:

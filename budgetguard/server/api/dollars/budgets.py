@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ....budgets.rules import DEFAULT_IN_FLIGHT, Budget, UserBudget, user_rule
+from ....budgets.rules import Budget, UserBudget, user_rule
 from ....budgets.users import Standing
 from ....errors import ConfigError
 from ....money import Money
@@ -38,7 +38,7 @@ class BudgetRule(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     timezone: Text | None = None
     enforce: Enforcement = "hard"
     on_expire: Expiry = "release"
-    in_flight: InFlight = DEFAULT_IN_FLIGHT
+    in_flight: InFlight | None = None
 
 
 class BudgetNew(BudgetRule, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -56,7 +56,7 @@ class BudgetChange(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     timezone: Text | UnsetType | None = UNSET
     enforce: Enforcement | None = None
     on_expire: Expiry | None = None
-    in_flight: InFlight | None = None
+    in_flight: InFlight | UnsetType | None = UNSET
     reset: bool = False
 
 
@@ -73,7 +73,7 @@ class BudgetOut(Struct, frozen=True, kw_only=True):
     timezone: str
     enforce: Enforcement
     on_expire: Expiry
-    in_flight: int
+    in_flight: int | None
     created_at: str
     updated_at: str
     resets_at: str | None
@@ -158,7 +158,7 @@ def _changed(rule: Budget, said: BudgetChange) -> Budget:
         timezone=said.timezone if not isinstance(said.timezone, UnsetType) else rule.period.timezone,
         enforce=said.enforce or rule.enforce,
         on_expire=said.on_expire or rule.on_expire,
-        in_flight=said.in_flight or rule.in_flight,
+        in_flight=said.in_flight if not isinstance(said.in_flight, UnsetType) else rule.in_flight,
         unit=unit,
     )
 

@@ -95,6 +95,7 @@ class SpendGroup(Struct, frozen=True):
     input_tokens: int
     output_tokens: int
     estimated: int
+    cut: int
 
 
 class SpendOut(Struct, frozen=True):
@@ -150,6 +151,7 @@ def spend(ask: Ask) -> SpendOut:
             total.input_tokens,
             total.output_tokens,
             total.estimated,
+            total.cut,
         )
         for total in totals
     ]
