@@ -13,10 +13,10 @@ os.environ.update(OPENAI_BASE_URL=provider.base_url, OPENAI_API_KEY="none")
 budgetguard.max_budget = 0.0015  # dollars
 
 messages = [{"role": "user", "content": "Hey, how's it going"}]
-completion(model="gpt-4", messages=messages, max_tokens=10)
+completion(model="gpt-4", messages=messages)
 print(f"after the first call: ${budgetguard._current_cost}")
 try:
-    completion(model="gpt-4", messages=messages, max_tokens=10)
+    completion(model="gpt-4", messages=messages)
 except BudgetExceededError as refusal:
     print("the second was refused:", refusal)
 

@@ -20,9 +20,9 @@ with budgetguard.budget(limit=0.01, tags={"feature": "search"}) as job:
     client.chat.completions.create(model="gpt-4", messages=messages)
     print("the job spent", job.spent, "and has", job.remaining)
     with budgetguard.budget(limit=0.0012) as step:
-        client.chat.completions.create(model="gpt-4", messages=messages, max_tokens=10)
+        client.chat.completions.create(model="gpt-4", messages=messages)
         try:
-            client.chat.completions.create(model="gpt-4", messages=messages, max_tokens=10)
+            client.chat.completions.create(model="gpt-4", messages=messages)
         except BudgetExceededError as refusal:
             print("the step was refused:", refusal)
     print("the step spent", step.spent, "and the job", job.spent)

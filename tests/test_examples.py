@@ -25,7 +25,7 @@ BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 EXPECTED = {
     "max_budget.py": [
         "after the first call: $0.00081",
-        "the second was refused: max_budget: call projected at $0.00138, $0.00069 of $0.0015 available",
+        "the second was refused: max_budget: call projected at $0.00084, $0.00069 of $0.0015 available",
         "after the stream: $0.00168",
     ],
     "per_user.py": ["answered: ", "answered: ", "Sorry - no budget!", "{'1234': {'total_budget': 0.001, "],

@@ -200,12 +200,15 @@ class Coverage:
             lacks,
             unasked,
             own is not None,
-            crowds={
-                account.key: self._crowd(account, rule.in_flight)
-                for account, rule in zip(accounts, rules, strict=True)
-                if account.limit is not None and account.enforce == "hard" and account.unit != "requests"
-            },
+            crowds=self._crowds_on(rules, accounts),
         )
+
+    def _crowds_on(self, rules: Sequence[Budget], accounts: Sequence[Account]) -> dict[str, Crowd]:
+        return {
+            account.key: self._crowd(account, rule.in_flight)
+            for account, rule in zip(accounts, rules, strict=True)
+            if account.limit is not None and account.enforce == "hard" and account.unit != "requests"
+        }
 
     def _crowd(self, account: Account, stated: int | None) -> Crowd:
         key = (account.key.rpartition("/")[0], stated)

@@ -22,11 +22,11 @@ from functools import partial
 from typing import Literal, TypeAlias
 
 from ..calls import Answer, Call, Ending, Listener
-from ..concurrency.interrupts import interruption, raise_interruption
+from ..concurrency.interrupts import interruption
 from ..concurrency.queue import LINE
 from ..concurrency.steps import Step, Steps
 from ..errors import StoreError
-from ..ledger import Admitted, Amounts, Stale, new_id
+from ..ledger import Admitted, Stale, new_id
 from ..money import MAX_AMOUNT, Nano
 from ..prices.tiers import leaves_open
 from ..process import tally
@@ -49,7 +49,7 @@ from .admission import (
     keys_of,
     project,
 )
-from .costs.bill import NOTHING_BESIDE, at_most, completed, within_bounds
+from .costs.bill import NOTHING_BESIDE, at_most, completed, end_of, within_bounds
 from .costs.cuts import note_cut, raise_cut
 from .costs.projection import Projection, Wish, plain_wish
 from .costs.unpriced import require_price
@@ -329,9 +329,7 @@ class Charge:
         if answer.cut and self.bounds.capped:
             note_cut(self)
 
-    def raise_cut(self, response: object = None) -> None:
-        """Raise `AnswerCutError` if the answer was cut, and the caller wants that."""
-        raise_cut(self, response)
+    raise_cut = raise_cut
 
     def _book_unheld(self, cost: Nano) -> Steps[None]:
         """
@@ -361,9 +359,7 @@ class Charge:
             self.projection = project(self)
         return self.projection
 
-    def used(self, answer: Answer) -> Amounts:
-        """What it used beside dollars."""
-        return used_by(self, answer)
+    used = used_by
 
     def _most(self) -> Nano:
         """The most that the call can have cost: what was held, or less if the cap does not come to all of it."""
@@ -402,15 +398,3 @@ class Charge:
             self.beside = beside._replace(estimated=True)
             cost = within_bounds(cost, self._most(), self.id, answer.model or call.model)
         return cost
-
-
-def end_of(listener: Listener | None, call_id: str) -> Answer:
-    """What a stream said of its cost."""
-    if listener is None:
-        return Answer()
-    try:
-        return listener.end()
-    except Exception as error:
-        raise_interruption(error)
-        log.exception("the stream of call %s could not be read", call_id)
-        return Answer()

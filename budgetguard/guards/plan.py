@@ -158,8 +158,7 @@ class Plans:
         if lately is None:
             if len(self._lately) >= MOST_SEEN:
                 self._lately.clear()
-            least = max(least_useful(model) for model in models)
-            lately = self._lately[provider, models] = Lately(least)
+            lately = self._lately[provider, models] = Lately(max(map(least_useful, models)))
         return lately
 
     def free(self, model: str, tags: Mapping[str, str]) -> CallPlan:

@@ -9,17 +9,28 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 
-def least_useful(model: str) -> int:
-    """The output tokens without which an answer of a model helps nobody, its thinking included."""
+class Useful(NamedTuple):
+    """Output tokens of one answer, its thinking included."""
+
+    least: int
+    """Without these it helps nobody."""
+    last: int
+    """What a call that nobody is beside may have of the last of a budget: some words are better than none."""
+
+
+def least_useful(model: str) -> Useful:
+    """The least that an answer of a model should have."""
     name = model.lower()
-    return next(least for pattern, least in _rows() if pattern.search(name))
+    return next(useful for pattern, useful in _rows() if pattern.search(name))
 
 
 @cache
-def _rows() -> list[tuple[re.Pattern[str], int]]:
+def _rows() -> list[tuple[re.Pattern[str], Useful]]:
     import tomllib
 
     text = (Path(__file__).parent / "data/useful.toml").read_text(encoding="utf-8")
-    return [(re.compile(row["name"]), row["least"]) for row in tomllib.loads(text)["models"]]
+    rows = tomllib.loads(text)["models"]
+    return [(re.compile(row["name"]), Useful(row["least"], row.get("last", row["least"]))) for row in rows]

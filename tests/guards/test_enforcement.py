@@ -26,7 +26,7 @@ BOUND = 22
 
 TOKEN, INPUT_TOKEN = OUTPUT_PRICE * 1000, INPUT_PRICE * 1000
 DIME = 100_000_000
-LEAST = least_useful(MODEL)
+LEAST, LAST = least_useful(MODEL)
 WHOLE = DIME + (BOUND - INPUT) * INPUT_TOKEN
 """What is held for the longest answer, which costs a dime: a count may fall short of this host's bill."""
 
@@ -94,15 +94,26 @@ def test_a_hard_budget_gives_useful_room_before_it_shares(provider):
 
 
 def test_a_hard_budget_gives_what_is_left_at_the_end(provider):
-    """Down to the least useful answer; the one after that is refused, was never sent, and hears what to do."""
-    left = BOUND * INPUT_TOKEN + LEAST * TOKEN
+    """Down to a single token; the one after that is refused, and was never sent."""
+    left = BOUND * INPUT_TOKEN + LAST * TOKEN
     with books(limit=left / 10**9) as manager:
         ask(provider)
-        with pytest.raises(BudgetExceededError, match=f"{LEAST} output tokens, the least useful answer.*state a cap"):
+        with pytest.raises(BudgetExceededError):
             ask(provider)
 
-    assert caps(provider) == [LEAST]
-    assert [entry.cost for entry in entries(manager)] == [INPUT * INPUT_TOKEN + LEAST * TOKEN]
+    assert caps(provider) == [LAST]
+    assert [entry.cost for entry in entries(manager)] == [INPUT * INPUT_TOKEN + LAST * TOKEN]
+
+
+def test_scraps_that_others_left_are_nobodys_answer(provider):
+    """Where calls came side by side, one that finds less than a useful answer is refused, and not paid for and cut."""
+    left = BOUND * INPUT_TOKEN + (LEAST - 1) * TOKEN
+    with (
+        books(limit=left / 10**9, in_flight=2),
+        pytest.raises(BudgetExceededError, match=f"{LEAST} output tokens, the least useful answer.*state a cap"),
+    ):
+        ask(provider)
+    assert caps(provider) == []
 
 
 @pytest.mark.parametrize("in_flight", [1, 2, 10, 50, 200])

@@ -20,7 +20,8 @@ from ...concurrency.steps import Step, Steps
 from ...ledger import Account, Hold, Millis, Store, Terms, Wanted
 from ...money import Nano
 from ..admission import BACKGROUND_TTL_MS, Asked
-from ..charge import Charge, ChargeState, end_of
+from ..charge import Charge, ChargeState
+from ..costs.bill import end_of
 from ..parts import Parts
 from ..plan import CallPlan
 from .batches import BatchCharge, BatchFile

@@ -10,7 +10,8 @@ import logging
 from functools import partial
 from typing import NamedTuple
 
-from ...calls import Answer, Call
+from ...calls import Answer, Call, Listener
+from ...concurrency.interrupts import raise_interruption
 from ...concurrency.steps import Step, Steps
 from ...money import MAX_AMOUNT, Nano, format_nano
 from ...prices.estimates import count_heard
@@ -96,3 +97,15 @@ def within_bounds(cost: Nano, most: Nano, call_id: str, model: str) -> Nano:
         model,
     )
     return booked
+
+
+def end_of(listener: Listener | None, call_id: str) -> Answer:
+    """What a stream said of its cost."""
+    if listener is None:
+        return Answer()
+    try:
+        return listener.end()
+    except Exception as error:
+        raise_interruption(error)
+        log.exception("the stream of call %s could not be read", call_id)
+        return Answer()

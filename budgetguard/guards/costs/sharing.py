@@ -1,9 +1,10 @@
 """
 Sharing: how much output a call asks for that states no cap, by what is known of the calls beside it.
 
-At least the least useful answer of its model, or it is not sent. At most what the model can write. Between the two, a
-part of the room that depends on how many calls share it (`budgets/crowds.py`), but no less than answers lately took: an
-answer is cut where money is short, and not because others might come.
+At least the least useful answer of its model, or it is not sent; one that is alone may have the last few words. At most
+what the model can write. Between the two, a part of the room that depends on how many calls share it
+(`budgets/crowds.py`), but no less than answers lately took: an answer is cut where money is short, and not because
+others might come.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from __future__ import annotations
 from ...budgets.accounts import Cover
 from ...budgets.crowds import AMPLE
 from ...calls import Answer
+from ...prices.useful import Useful
 from ...process.tally import Held
 
 FIRST = 8
 """So many of the least useful answers is what a call that is alone asks for before any answer was seen."""
+
+ANY_ANSWER = Useful(1, 1)
 
 FORGETS = 64
 """How many answers it takes to forget two thirds of a large one."""
@@ -23,11 +27,10 @@ FORGETS = 64
 class Lately:
     """What the answers of one model took lately that no caller had capped, in output tokens. No lock: it is a hint."""
 
-    __slots__ = ("largest", "least")
+    __slots__ = ("largest", "useful")
 
-    def __init__(self, least: int = 1) -> None:
-        self.least = least
-        """The least useful answer."""
+    def __init__(self, useful: Useful = ANY_ANSWER) -> None:
+        self.useful = useful
         self.largest = 0.0
         """The largest of late, which fades; 0: none was seen. One that was cut counts twice: it was to be larger."""
 
@@ -58,7 +61,9 @@ def shared(held: Held, cover: Cover, lately: Lately) -> tuple[int, int]:
         if own.account.limit is not None and own.account.enforce == "hard" and own.share is None:
             own.crowd.join(held.id, held.pid)
             ease = min(ease, own.crowd.ease)
-    least = lately.least
+    least, last = lately.useful
+    if ease <= 1:
+        last = least
     if not lately.largest:
-        return least, least * FIRST if ease > 1 else least
-    return least, max(least, int(lately.largest * ease))
+        return last, least * FIRST if ease > 1 else least
+    return last, max(least, int(lately.largest * ease))
