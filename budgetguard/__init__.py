@@ -209,7 +209,7 @@ class _Package(ModuleType):
         return value
 
     def __setattr__(self, name: str, value: object) -> None:
-        replaced = isinstance(value, ModuleType) or (callable(value) and name in __all__)  # by an import, by a test
+        replaced = isinstance(value, ModuleType) or (callable(value) and name in _HOMES)  # by an import, by a test
         if not (replaced or name == "max_budget" or name.startswith("_")):
             from .budgets.words import word_for
 

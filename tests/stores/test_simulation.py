@@ -304,7 +304,7 @@ CLIENTS = {
 
 def found(make_store: Callable[[Clock, Path], Store], *, leased: bool = False) -> str:
     """What the first run that fails says."""
-    for seed in range(150):
+    for seed in range(1_000):
         try:
             World(seed, make_store, leased=leased).run()
         except AssertionError as error:

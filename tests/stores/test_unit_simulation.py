@@ -160,7 +160,7 @@ def says_no_tokens(it: Any, answer: Answer) -> Any:
 
 CLIENTS = {
     "caps by dollars only": (Projection, "cap_in", lambda projection, tokens: 10**6),
-    "says no tokens": (charge_module, "used_by", says_no_tokens),
+    "says no tokens": (charge_module.Charge, "used", says_no_tokens),
     "forgets failed requests": (charge_module.Charge, "failed", lambda charge, free, sent=0: fails(charge, free)),
 }
 

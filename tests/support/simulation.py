@@ -250,6 +250,9 @@ class Link:
     def balances(self, keys: Sequence[str]) -> Any:
         return self._now("balances", keys)
 
+    def all_terms(self, prefix: str = "") -> Any:
+        return self._now("all_terms", prefix)
+
 
 class Reaper:
     """Ends that were put off because their task was cancelled; run a little later, if the process lives."""

@@ -51,7 +51,7 @@ class Connection(BaseHTTPRequestHandler):
 
     def read_body(self) -> dict[str, Any]:
         """The body's JSON or form; raises `BadRequestError` for anything else."""
-        raw = self.rfile.read(int(self.headers.get("content-length") or 0))
+        raw = self._body()
         if not raw:
             return {}
         kind = self.headers.get("content-type", "")
@@ -108,6 +108,18 @@ class Connection(BaseHTTPRequestHandler):
             return False
         except OSError:
             return True
+
+    def _body(self) -> bytes:
+        """What was sent, also where it came in chunks, with no length before it."""
+        if "chunked" not in (self.headers.get("transfer-encoding") or "").lower():
+            return self.rfile.read(int(self.headers.get("content-length") or 0))
+        body = bytearray()
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        while self.rfile.readline().strip():  # trailers, to the empty line
+            pass
+        return bytes(body)
 
     def _send_head(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
         lines = [f"HTTP/1.1 {status} {self.responses.get(status, ('',))[0]}"]
