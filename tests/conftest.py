@@ -7,6 +7,7 @@ And what every test ends with: the books of every store that it opened add up.
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import os
 import sys
@@ -34,6 +35,13 @@ from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing import FakeProvider, StoppedClock
 from tests.support import books
 from tests.support.sdk_shapes import run, wait
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_was_there_before_is_not_looked_through() -> None:
+    """Tests collect garbage hundreds of times: the frameworks that are loaded by then would take a second each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
