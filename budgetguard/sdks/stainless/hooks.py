@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any, Final, TypeGuard
 
 from ...adapters.common.failures import cannot_have_arrived
+from ...guards.guard import Guard
 from ...guards.scope import current
 from ...prices.hosts import host_of
 from ...process.state import PROCESS
@@ -199,8 +200,9 @@ def _begin(
 ) -> GeneratedCall | None:
     """The request, if it costs money or tells of what does, some ledger covers it, and no call above has its charge."""
     scope = current.get()
-    guard = Patches.guard if scope is None and Patches.everywhere and MARK not in client.__dict__ else None
-    if guard is None:
+    if scope is None and Patches.everywhere and MARK not in client.__dict__:
+        guard: Guard | None = Patches.guard or default_guard()
+    else:
         guard = guard_of(client, scope)
     held = guard is not None and (guard.store is not None or guard.covers(scope))
     if guard is None or not held:
