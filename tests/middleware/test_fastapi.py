@@ -47,9 +47,10 @@ def test_a_background_task_is_inside(served, clients, spent):
 
 
 @pytest.mark.usefixtures("quiet")
-def test_a_refusal_is_a_402(served, spent):
-    """Nothing has to be written for it, and it is no crash."""
-    answer = served.get("/dear", "ann")
+@pytest.mark.parametrize("path", ["/dear", "/dear/grouped"])
+def test_a_refusal_is_a_402(served, spent, path):
+    """Nothing has to be written for it, and it is no crash; a task group hands it on in a group."""
+    answer = served.get(path, "ann")
 
     assert (answer.status, answer.json["error"]["type"]) == (402, "budget_exceeded")
     assert spent("ann") == []

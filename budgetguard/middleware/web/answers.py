@@ -46,14 +46,15 @@ def unanswered(scope: budget | None, error: Exception | None = None) -> BudgetEx
 
 def refusal_in(error: BaseException, module: str | None) -> BudgetExceededError | None:
     """
-    The refusal that leaves as an error: itself, or inside the error that a package made of it.
+    The refusal that leaves as an error: itself, inside the error that a package made of it, or a group of nothing else.
 
     What the application's own code made of it, that of `module` among it, is for the application.
     """
     refusal = find_budget_error(error)
     if refusal is None or refusal is error or is_lost(refusal, (module or "").partition(".")[0]):
         return refusal
-    return None
+    refusals_alone = isinstance(error, ExceptionGroup) and error.split(BudgetExceededError)[1] is None
+    return refusal if refusals_alone else None
 
 
 def _wait_s(refusal: BudgetExceededError) -> int | None:
