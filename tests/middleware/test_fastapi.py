@@ -30,6 +30,15 @@ def test_a_paths_calls_are_the_users(served, spent, path):
 
 
 @pytest.mark.usefixtures("quiet")
+def test_an_empty_user_is_nobody(served, shop):
+    """The other dependency may give what a client sent."""
+    assert served.get("/sync", "").status == 200
+
+    [entry] = shop.store.entries()
+    assert "user" not in entry.tags
+
+
+@pytest.mark.usefixtures("quiet")
 def test_a_streamed_body_is_made_inside(served, spent):
     """To its end: the last word of it is what it has cost."""
     answer = served.get("/stream", "ann")
