@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -41,7 +42,12 @@ def unanswered(scope: budget | None, error: Exception | None = None) -> BudgetEx
     To be asked inside of the scope, where a response of 500 begins. `error` is what it begins for, if that is known.
     """
     refusal = None if scope is None else scope.refusal
-    return refusal if refusal is not None and caught_by(refusal) else find_budget_error(error)
+    if refusal is not None and caught_by(refusal):
+        return refusal
+    handled = (
+        sys.exception()
+    )  # a task group's refusal unwound no further than its task: whoever answers holds the group
+    return find_budget_error(error or (handled if isinstance(handled, ExceptionGroup) else None))
 
 
 def refusal_in(error: BaseException, module: str | None) -> BudgetExceededError | None:
