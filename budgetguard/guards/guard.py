@@ -57,7 +57,7 @@ class Guard:
         process: Process = PROCESS,
     ) -> None:
         _require_budgets(budgets)
-        _require_store(store, settings)
+        _require_settings(store, settings)
         self.store = store
         timed: object = store
         if isinstance(timed, OwnTime):
@@ -193,8 +193,10 @@ class Guard:
             log.error("call %s was settled at %d before, now at %d", hold.id, outcome.recorded, entry.cost)
 
 
-def _require_store(store: Store | None, settings: Settings | None) -> None:
-    """Raise `ConfigError` if users have to be known, and nothing knows any."""
+def _require_settings(store: Store | None, settings: Settings | None) -> None:
+    """Raise `ConfigError` for what are no settings, and if users have to be known, and nothing knows any."""
+    if settings is not None and not isinstance(settings, Settings):
+        raise ConfigError(f"settings={settings!r}: Settings(...) is needed, such as Settings(unscoped='refuse')")
     if store is None and settings is not None and settings.users == "known":
         raise ConfigError("users='known': users' budgets live in a store: name one in BUDGETGUARD_STORE, or as store=")
 

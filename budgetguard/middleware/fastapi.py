@@ -49,7 +49,8 @@ def budget_of(
 
     async def scope(connection: HTTPConnection, **found: Any) -> AsyncIterator[budget]:
         _answer_refusals(connection)
-        made = await ScopeOptions(**{**plain, **found}, wait=wait, enforce=enforce).awaited(connection)
+        now: dict[str, Any] = {**plain, **{name: _giving(value) for name, value in found.items()}}
+        made = await ScopeOptions(**now, wait=wait, enforce=enforce).awaited(connection)
         module = getattr(connection.scope.get("endpoint"), "__module__", None)
         async with made:
             try:
@@ -82,6 +83,11 @@ def _depending(scope: Callable[..., AsyncIterator[budget]], on: Mapping[str, Dep
     parameters += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=each) for name, each in on.items()]
     scope.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # FastAPI reads it
     return scope
+
+
+def _giving(value: Any) -> Callable[[Any], Any]:
+    """A function of the request, that gives what another dependency has found."""
+    return lambda _request: value
 
 
 def _answer_refusals(connection: HTTPConnection) -> None:

@@ -12,6 +12,7 @@ left: it is made once, and put into the context of each cell before that runs.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass
 from types import TracebackType
@@ -104,7 +105,11 @@ class Notebook:
 
     def budget(self, line: str) -> None:
         """Open, show or end the scope of this notebook, or of the cell that runs."""
-        words = self._words.parse_argstring(line)
+        try:
+            given = shlex.split(line)  # IPython's own way leaves quotes around a name, which then is another one
+        except ValueError as error:
+            raise UsageError(f"%budget {line}: {error}") from error
+        words = self._words.parse_args(given)
         if words.this_cell:
             if self._one is not None:
                 _close(self._one.scope)

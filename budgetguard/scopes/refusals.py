@@ -4,6 +4,9 @@ Who caught a refusal: your own code, a package that went on without its model, o
 Python does not say that an error was handled; the frame that it unwound to last does. What a web framework catches ends
 the request with a response, by the application's own handler if there is one, so there is nothing more to say. What
 another package catches is lost.
+
+A task ends where its coroutine does: what `asyncio.gather` and task groups hand on unwound no frame of whoever waits.
+So frames that only ever hand on, those of the SDKs, of event loops and our own, are looked past.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from types import FrameType
 from typing import Final
 
 from ..errors import BudgetExceededError
+from ..sdks.stainless.packages import PACKAGES
 
 ANSWERING: Final = frozenset(
     {
@@ -22,14 +26,25 @@ ANSWERING: Final = frozenset(
 )
 """The packages in which an error becomes the response to a request."""
 
+_HANDING_ON: Final = frozenset(
+    {
+        *(package.name.partition(".")[0] for package in PACKAGES),
+        *("anyio", "asgiref", "eventlet", "gevent", "outcome", "trio", "wrapt"),
+        __name__.partition(".")[0],
+    }
+)
+"""The packages that keep no refusal to themselves."""
+
 
 def caught_by(refusal: BudgetExceededError) -> str:
     """The installed package, by its top-level name, that a refusal unwound to last; "" for code of your own."""
-    if refusal.__traceback__ is None:
+    unwound = refusal.__traceback__
+    while unwound is not None and package_of(unwound.tb_frame) in _HANDING_ON:
+        unwound = unwound.tb_next
+    if unwound is None:
         return ""
-    frame = refusal.__traceback__.tb_frame
-    path = frame.f_code.co_filename.replace("\\", "/")
-    return package_of(frame) if "/site-packages/" in path or "/dist-packages/" in path else ""
+    path = unwound.tb_frame.f_code.co_filename.replace("\\", "/")
+    return package_of(unwound.tb_frame) if "/site-packages/" in path or "/dist-packages/" in path else ""
 
 
 def is_lost(refusal: BudgetExceededError, home: str) -> bool:

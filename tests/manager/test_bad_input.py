@@ -170,6 +170,8 @@ def test_a_scope_with_a_bad_argument_is_refused_before_it_is_entered(named, argu
 @pytest.mark.parametrize(
     ("named", "arguments"),
     [
+        ("settings=", {"settings": {"unscoped": "refuse"}}),
+        ("settings=", {"settings": {}}),
         ("project_name=", {"project_name": ""}),
         ("project_name=", {"project_name": None}),
         ("client_type=", {"client_type": "remote"}),

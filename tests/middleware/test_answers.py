@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from budgetguard import BudgetBusyError, BudgetExceededError
-from budgetguard.middleware.web.answers import answer_to
+from budgetguard.middleware.web.answers import answer_to, refusal_in
 
 MONTH_S = 30 * 86_400
 
@@ -32,6 +32,14 @@ def test_retry_after_is_when_there_may_be_room(kind, renews_s, least, most):
 def test_a_budget_that_never_renews_gives_no_hope():
     """Whoever would come again would be refused again."""
     assert "retry-after" not in answer_to(BudgetExceededError(1, 1, "no")).headers
+
+
+def test_a_group_with_a_crash_in_it_is_a_crash():
+    """Somebody has to hear of that; the refusals beside it can wait."""
+    refusals = [BudgetExceededError(1, 1, "no"), BudgetBusyError(1, 1, "not now")]
+
+    assert refusal_in(ExceptionGroup("tasks", refusals), __name__) is refusals[0]
+    assert refusal_in(ExceptionGroup("tasks", [*refusals, ZeroDivisionError()]), __name__) is None
 
 
 def test_the_length_is_that_of_the_bytes():

@@ -88,6 +88,15 @@ def test_tags_may_be_a_function_of_the_request(served, shop):
 
 
 @pytest.mark.usefixtures("quiet")
+def test_an_empty_user_is_nobody(served, shop):
+    """A header that is there and says nothing, Django's `AnonymousUser.username`, a server's `REMOTE_USER`."""
+    assert served.get("/sync", "").status == 200
+
+    [entry] = shop.store.entries()
+    assert "user" not in entry.tags
+
+
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("path", ["/dear", "/wrapped", "/stream/dear"])
 def test_a_refusal_is_a_402_as_openais_clients_know_it(served, spent, path):
     """Also inside another error, and where a stream has not begun; to the server and the framework it is no crash."""

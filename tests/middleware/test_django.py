@@ -80,13 +80,14 @@ def test_a_streamed_body_is_made_inside(served, spent, path, calls):
 
 @pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("path", ["/dear", "/async/dear", "/stream/dear"])
-def test_a_refusal_is_a_402(served, spent, path):
-    """Nothing has to be written for it, and it is no crash: also in a stream that has not begun."""
+def test_a_refusal_is_a_402(served, spent, path, caplog):
+    """Nothing has to be written for it, and it is no crash: also in a stream that has not begun. Nothing was lost."""
     answer = served.get(path, "ann")
 
     assert (answer.status, answer.json["error"]["code"]) == (402, "insufficient_quota")
     assert int(answer.headers["retry-after"]) > 0
     assert spent("ann") == []
+    assert [record.getMessage() for record in caplog.records if record.name == "budgetguard"] == []
 
 
 def test_another_error_is_the_projects(served):

@@ -30,6 +30,15 @@ def test_a_paths_calls_are_the_users(served, spent, path):
 
 
 @pytest.mark.usefixtures("quiet")
+def test_an_empty_user_is_nobody(served, shop):
+    """The other dependency may give what a client sent."""
+    assert served.get("/sync", "").status == 200
+
+    [entry] = shop.store.entries()
+    assert "user" not in entry.tags
+
+
+@pytest.mark.usefixtures("quiet")
 def test_a_streamed_body_is_made_inside(served, spent):
     """To its end: the last word of it is what it has cost."""
     answer = served.get("/stream", "ann")
@@ -47,9 +56,10 @@ def test_a_background_task_is_inside(served, clients, spent):
 
 
 @pytest.mark.usefixtures("quiet")
-def test_a_refusal_is_a_402(served, spent):
-    """Nothing has to be written for it, and it is no crash."""
-    answer = served.get("/dear", "ann")
+@pytest.mark.parametrize("path", ["/dear", "/dear/grouped"])
+def test_a_refusal_is_a_402(served, spent, path):
+    """Nothing has to be written for it, and it is no crash; a task group hands it on in a group."""
+    answer = served.get(path, "ann")
 
     assert (answer.status, answer.json["error"]["type"]) == (402, "budget_exceeded")
     assert spent("ann") == []

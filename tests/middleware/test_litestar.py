@@ -31,9 +31,10 @@ def test_a_streamed_body_is_made_inside(served, spent):
     assert len(spent("ann")) == 1
 
 
-def test_the_500_that_is_made_of_a_refusal_is_a_402(served, spent):
-    """The middleware never sees the error, but the scope knows of it."""
-    answer = served.get("/dear", "ann")
+@pytest.mark.parametrize("path", ["/dear", "/dear/grouped"])
+def test_the_500_that_is_made_of_a_refusal_is_a_402(served, spent, path):
+    """The middleware never sees the error, but the scope knows of it; or, of a task group's, who sends the 500."""
+    answer = served.get(path, "ann")
 
     assert (answer.status, answer.json["error"]["code"]) == (402, "insufficient_quota")
     assert spent("ann") == []

@@ -177,6 +177,7 @@ def test_ipython_has_it_too(shell, capsys):
         ("budget many", "limit='many' is no number"),
         ("budget 5 --tag feature", "--tag NAME=VALUE"),
         ("budget 5 --colour red", "unrecognized arguments"),
+        ("budget 5 --user 'ann", "No closing quotation"),
     ],
 )
 def test_a_mistyped_budget_says_what_to_type(shell, line, said):
@@ -184,6 +185,14 @@ def test_a_mistyped_budget_says_what_to_type(shell, line, said):
     with pytest.raises(UsageError, match=said):
         shell.run_line_magic(*line.partition(" ")[::2])
     assert current.get() is None
+
+
+def test_a_user_may_be_quoted(shell):
+    """With its quotes it would be the name of somebody else, who has no budget."""
+    shell.run_line_magic("budget", """5 --user "Ann Smith" --tag 'team=web search'""")
+    shell.run_cell("from budgetguard.guards.scope import current; tags = dict(current.get().tags)")
+
+    assert shell.user_ns["tags"] == {"user": "Ann Smith", "team": "web search"}
 
 
 def test_what_was_loaded_can_be_unloaded(shell):

@@ -14,6 +14,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
+import anyio
 import openai
 import pytest
 
@@ -442,6 +443,41 @@ def test_interruptions_are_not_replaced(client, framework):
 
     with pytest.raises(KeyboardInterrupt), budget(limit=0, reraise=True):
         interrupted()
+
+
+async def _gathered(client):
+    [refusal] = await asyncio.gather(ask(client), return_exceptions=True)
+    return refusal
+
+
+async def _looked_at(client):
+    [task], _ = await asyncio.wait([asyncio.create_task(ask(client))])
+    return task.exception()
+
+
+async def _grouped(client):
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ask(client))
+    except* BudgetExceededError as refused:
+        [refusal] = refused.exceptions
+    return refusal
+
+
+async def _grouped_by_anyio(client):
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask, client)
+    except* BudgetExceededError as refused:
+        [refusal] = refused.exceptions
+    return refusal
+
+
+@pytest.mark.parametrize("waiting", [_gathered, _looked_at, _grouped, _grouped_by_anyio])
+async def test_a_refusal_of_a_task_is_handled_by_whoever_waits_for_it(shared_provider, waiting):
+    """A task ends in the SDK's own coroutine, or in the loop's code, which did not swallow anything."""
+    async with openai.AsyncOpenAI(api_key="none", base_url=shared_provider.base_url) as client, budget(limit=0):
+        assert isinstance(await waiting(client), BudgetExceededError)
 
 
 async def test_an_exception_group_stays_a_group(shared_provider):

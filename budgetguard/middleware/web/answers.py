@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -41,19 +42,25 @@ def unanswered(scope: budget | None, error: Exception | None = None) -> BudgetEx
     To be asked inside of the scope, where a response of 500 begins. `error` is what it begins for, if that is known.
     """
     refusal = None if scope is None else scope.refusal
-    return refusal if refusal is not None and caught_by(refusal) else find_budget_error(error)
+    if refusal is not None and caught_by(refusal):
+        return refusal
+    handled = (
+        sys.exception()
+    )  # a task group's refusal unwound no further than its task: whoever answers holds the group
+    return find_budget_error(error or (handled if isinstance(handled, ExceptionGroup) else None))
 
 
 def refusal_in(error: BaseException, module: str | None) -> BudgetExceededError | None:
     """
-    The refusal that leaves as an error: itself, or inside the error that a package made of it.
+    The refusal that leaves as an error: itself, inside the error that a package made of it, or a group of nothing else.
 
     What the application's own code made of it, that of `module` among it, is for the application.
     """
     refusal = find_budget_error(error)
     if refusal is None or refusal is error or is_lost(refusal, (module or "").partition(".")[0]):
         return refusal
-    return None
+    refusals_alone = isinstance(error, ExceptionGroup) and error.split(BudgetExceededError)[1] is None
+    return refusal if refusals_alone else None
 
 
 def _wait_s(refusal: BudgetExceededError) -> int | None:

@@ -18,7 +18,7 @@ from ...scopes.refusals import caught_by, is_lost
 log = logging.getLogger("budgetguard")
 
 Who: TypeAlias = str | int | UUID | None
-"""A user; numbers are written as text."""
+"""A user; numbers are written as text. A function may say nobody by an empty text, too."""
 UserOption: TypeAlias = Who | Callable[..., Who | Awaitable[Who]]
 Limit: TypeAlias = Money | float | str | None
 LimitOption: TypeAlias = Limit | Callable[..., Limit | Awaitable[Limit]]
@@ -67,6 +67,8 @@ class ScopeOptions:
     def _budget(self, user: Any, limit: Any, tags: Any) -> budget:
         if isinstance(user, int | UUID) and not isinstance(user, bool):
             user = str(user)
+        if callable(self.user) and isinstance(user, str) and not user.strip():
+            user = None  # how servers and frameworks say nobody
         return budget(user=user, limit=limit, tags=tags, enforce=self.enforce, wait=self.wait, reraise=False)
 
 

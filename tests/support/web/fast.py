@@ -212,6 +212,11 @@ def _refusals_inside(app: FastAPI, clients: Clients) -> None:
     def dear() -> str:
         return ask(clients.sync, **DEAR)
 
+    @app.get("/dear/grouped", dependencies=inside)
+    async def grouped() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(aask(clients.awaited, **DEAR))
+
     @app.get("/translated", dependencies=inside)
     async def translated() -> str:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +14,7 @@ from budgetguard import BudgetExceededError
 from budgetguard.middleware import BudgetMiddleware
 from budgetguard.testing import FakeProvider
 
-from .calls import DEAR, ask, pieces, scope
+from .calls import DEAR, aask, ask, pieces, scope
 
 
 def with_middleware(provider: FakeProvider) -> Litestar:
@@ -33,6 +34,11 @@ def with_middleware(provider: FakeProvider) -> Litestar:
     def dear() -> str:
         return ask(client, **DEAR)
 
+    @get("/dear/grouped")
+    async def grouped() -> None:
+        async with provider.async_client() as ours, asyncio.TaskGroup() as group:
+            group.create_task(aask(ours, **DEAR))
+
     @get("/own", sync_to_thread=True, exception_handlers={BudgetExceededError: sorry})
     def own() -> str:
         return ask(client, **DEAR)
@@ -44,7 +50,7 @@ def with_middleware(provider: FakeProvider) -> Litestar:
         raise ZeroDivisionError
 
     ours = DefineMiddleware(BudgetMiddleware, user=lambda request: request.headers.get("x-user"), limit=0.1)
-    return Litestar([sync, stream, dear, own, crash], middleware=[ours], openapi_config=None)
+    return Litestar([sync, stream, dear, grouped, own, crash], middleware=[ours], openapi_config=None)
 
 
 def sorry(_request: Request[Any, Any, Any], _refusal: BudgetExceededError) -> Response[Any]:
