@@ -16,7 +16,7 @@ from budgetguard import Budget, BudgetManager, ConfigError, PriceBook, Settings
 from budgetguard.config import OF_TESTS, Config, load_config, unmanaged, variables
 from budgetguard.config.forms import forms, variable
 from budgetguard.config.unmanaged import Unmanaged
-from budgetguard.errors import BudgetExceededError, StoreError
+from budgetguard.errors import BudgetExceededError, StoreError, UnknownUserError
 from budgetguard.sdks.install import default_guard
 from budgetguard.stores.sqlite.schema import APPLICATION_ID
 from tests.support import ROOT
@@ -453,6 +453,18 @@ def test_rules_hold_in_the_default_store_where_none_is_named(here):
 
     assert default_guard().store.journal == f"{here}/budgetguard.db-unsettled"
     assert [rule.name for rule in default_guard().budgets] == ["x"]
+
+
+@pytest.mark.parametrize("store", ["", 'store = "sqlite:///budgets.db"\n'])
+def test_users_can_be_known_to_a_program_that_names_no_manager(here, ask, set_budget, store):
+    """Those of the store that is named, or else of the default one, as a rule would have it."""
+    (here / "budgetguard.toml").write_text(f'{store}[settings]\nusers = "known"\n')
+    budgetguard.patch()
+
+    with pytest.raises(UnknownUserError, match="'ann' has no budget"):
+        ask()
+    set_budget("ann", 1)
+    ask()
 
 
 def test_two_rules_of_one_name_are_an_error(here):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from dataclasses import replace
 
 from ..concurrency.locks import mutex
 from ..guards.guard import Guard
@@ -32,12 +33,14 @@ class Unmanaged:
 
     def __init__(self, config: Config, prices: GivenPrices | None = None) -> None:
         self.config = config
-        self.guard = Guard(prices=config.price_book(prices), budgets=config.budgets, settings=config.settings())
+        self._settings = config.settings()
+        unasked = replace(self._settings, users="any")  # who is known, only the store can say
+        self.guard = Guard(prices=config.price_book(prices), budgets=config.budgets, settings=unasked)
         """As it was found last."""
         self.look_s = float("-inf")
         """When, on the monotonic clock, it has to be looked at again."""
         self._url = beside(config.url, here())  # the program may change its directory
-        wanted = config.store is not None or bool(config.budgets)
+        wanted = config.store is not None or bool(config.budgets) or self._settings.users == "known"
         self._awaited = None if wanted else file_of(self._url)
         self._lock = mutex("unmanaged guard")
 
@@ -52,7 +55,7 @@ class Unmanaged:
                 return self.guard
             before, store = self.guard, open_project(self.config, url=self._url)
             self._warn(store)
-            self.guard = Guard(store, before.prices, self.config.budgets, settings=before.settings)
+            self.guard = Guard(store, before.prices, self.config.budgets, settings=self._settings)
             self.guard.background.take_over(before.background)
             self.look_s = float("inf")
             return self.guard
