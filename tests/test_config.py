@@ -584,16 +584,35 @@ def test_the_only_project_of_a_file_is_meant_by_who_names_none(ask, set_budget):
     assert BudgetManager().project_name == "default"
 
 
-def test_a_program_that_could_mean_several_projects_is_told(ask, set_budget, caplog):
+@pytest.mark.parametrize("managed", [True, False])
+def test_a_program_that_could_mean_several_projects_is_told(ask, set_budget, caplog, managed):
     """The budgets of their users do not hold in a third one."""
     set_budget("ann", 0, "shop")
     set_budget("ann", 0, "lab")
-    ask()
+    (BudgetManager if managed else ask)()
 
     [said] = [record.getMessage() for record in caplog.records if "none of them is named" in record.getMessage()]
-    assert "sqlite:////" in said
-    assert "the projects 'lab', 'shop'" in said
+    assert "budgetguard.db has the projects 'lab', 'shop'" in said
     assert "calls count in project 'default'" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("budgets.db", "budgetguard.toml: store: a store is named by a URL"),
+        ("sqlite:///missing/budgets.db", "budgetguard.toml: store: .*the directory .*missing does not exist"),
+        ("redis://host?strict=2", "budgetguard.toml: store: strict=2"),
+    ],
+)
+@pytest.mark.parametrize("opens", [budgetguard.patch, BudgetManager])
+def test_a_store_that_cannot_be_is_an_error_with_its_place(here, monkeypatch, text, said, opens):
+    """Whoever reads it need not know which of many files was found."""
+    (here / "budgetguard.toml").write_text(f'store = "{text}"\n')
+    with pytest.raises(ConfigError, match=f"^{said}"):
+        opens()
+    monkeypatch.setenv("BUDGETGUARD_STORE", text)
+    with pytest.raises(ConfigError, match=r"^BUDGETGUARD_STORE: "):
+        opens()
 
 
 def test_a_manager_may_leave_its_project_to_the_settings(file, monkeypatch):

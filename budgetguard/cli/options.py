@@ -75,7 +75,7 @@ def opened(store: str | None, name: str | None, *, new: bool = False) -> Iterato
 def require_there(config: Config) -> None:
     """Raise `StoreError` for a SQLite file that is not there: whoever reads it would take nothing for an answer."""
     file = file_of(config.url)
-    if file is None or os.path.exists(file):
+    if not file or os.path.exists(file):  # "": a URL without a path, as opening it says
         return
     stated = config.where.get("store")
     told = f"{shown(config.url)} ({stated or 'nobody names another'}) is not there: {os.path.abspath(file)}"
