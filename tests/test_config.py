@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
 from contextlib import closing
@@ -562,6 +563,22 @@ def test_a_program_keeps_to_the_directory_that_it_began_in(ask, set_budget, here
 
     with pytest.raises(BudgetExceededError, match="users/ann"):
         ask()
+
+
+def test_a_directory_whose_name_is_no_text_has_budgets_like_any_other(ask, set_budget, here, monkeypatch):
+    """Its letters are another locale's, or this one has none but ASCII: `patch()` must not fail for that."""
+    home = here / os.fsdecode(b"caf\xe9 50%20")
+    try:
+        home.mkdir()
+    except OSError:
+        pytest.skip("file names are always text here")
+    monkeypatch.chdir(home)
+    set_budget("ann", 0)
+    budgetguard.patch()
+
+    with pytest.raises(BudgetExceededError, match="users/ann"):
+        ask()
+    assert (home / "budgetguard.db").exists()
 
 
 def test_a_scope_alone_acts_by_the_settings(file, ask, set_budget):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ..errors import BudgetGuardError, ConfigError
+from ..errors import BudgetGuardError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -17,20 +17,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from .app import app
 
     try:
-        _require_readable(sys.argv[1:] if arguments is None else arguments)
         app(args=None if arguments is None else list(arguments), prog_name="budgetguard")
     except BudgetGuardError as error:
         fail(str(error))
-
-
-def _require_readable(arguments: Sequence[str]) -> None:
-    """Raise `ConfigError` for letters that the locale does not have: the name that they make is nobody's."""
-    encoding = sys.getfilesystemencoding()
-    if encoding == "utf-8":
-        return
-    for each in arguments:
-        if any("\udc80" <= letter <= "\udcff" for letter in each):
-            raise ConfigError(f"{each!a} has letters that this locale ({encoding}) does not have: set PYTHONUTF8=1")
 
 
 def fail(message: str) -> None:
