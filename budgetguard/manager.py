@@ -100,7 +100,7 @@ class BudgetManager:
 
             self.store = open_hosted(api_base, config.project, sent, clock=clock)
         elif store is None or isinstance(store, str):
-            self.store = open_project(config, clock=clock, headers=sent)
+            self.store = open_project(config, clock=clock, headers=sent, warns=True)
         else:
             self.store = open_store(store, namespace=config.project, clock=clock)
         self.project_name = config.project if named is not None else self.store.namespace

@@ -9,6 +9,7 @@ for a bare count of nano-dollars.
 
 from __future__ import annotations
 
+import re
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from fractions import Fraction
 from math import inf
@@ -28,6 +29,9 @@ MAX_AMOUNT: Nano = 9_000_000 * DOLLAR
 """The largest limit: nano-dollars up to here are exact in every store (2**53, the integers of a double)."""
 
 PICO_PER_NANO = 1_000
+
+_WIDTH = re.compile(r"(.?[<>^])?\d*s?", re.DOTALL)
+"""A format that is as good for a text as for a number, and is taken for a text's."""
 
 
 def nano_from_pico(pico: int) -> Nano:
@@ -75,8 +79,9 @@ class Money(float):
     `str()` gives "$0.0023", `float()` dollars, `.nano` whole nano-dollars. It compares with, and adds to,
     another `Money` or a number of dollars: `scope.remaining < 0.10`.
 
-    It is a `float` of dollars, and one in all that it does not do exactly itself, so that `json`, FastAPI and
-    whatever else writes numbers take it as they find it: `0.0023`, read back to the nano-dollar up to $8,388,608.
+    It is a `float` of dollars, and one in all that it does not do exactly itself, so that `json`, FastAPI, numpy and
+    others that take numbers take it as they find it: `0.0023`, read back to the nano-dollar up to $8,388,608. It
+    formats as one, too, where more than a width is asked for: `f"{scope.spent:.2f}"`.
     """
 
     __slots__ = ("nano",)
@@ -84,7 +89,11 @@ class Money(float):
     nano: Nano
 
     def __new__(cls, nano: Nano) -> Money:
-        """The amount of so many nano-dollars."""
+        """The amount of so many nano-dollars; raises `TypeError` for what is no `int`."""
+        if not isinstance(nano, int) or isinstance(nano, bool):
+            raise TypeError(
+                f"Money({nano!r}): whole nano-dollars are needed; for dollars write Money.dollars({nano!r})"
+            )
         try:
             money = super().__new__(cls, nano / DOLLAR)
         except OverflowError:  # that of an absurd reply, which must not raise
@@ -126,8 +135,7 @@ class Money(float):
     def __ge__(self, other: object) -> bool:
         return self.nano >= _exact(other) if _is_amount(other) else NotImplemented
 
-    def __hash__(self) -> int:
-        return hash(Fraction(self.nano, DOLLAR))
+    __hash__ = float.__hash__  # `__eq__` alone would leave it without one
 
     def __bool__(self) -> bool:
         return self.nano != 0
@@ -136,7 +144,7 @@ class Money(float):
         return format_nano(self.nano)
 
     def __format__(self, spec: str) -> str:
-        return format(float(self), spec) if spec.endswith(("f", "e", "g")) else format(str(self), spec)
+        return format(str(self) if _WIDTH.fullmatch(spec) else float(self), spec)
 
     def __repr__(self) -> str:
         return f"Money({format_nano(self.nano)!r})"

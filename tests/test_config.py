@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
 from contextlib import closing
@@ -16,7 +17,7 @@ from budgetguard import Budget, BudgetManager, ConfigError, PriceBook, Settings
 from budgetguard.config import OF_TESTS, Config, load_config, unmanaged, variables
 from budgetguard.config.forms import forms, variable
 from budgetguard.config.unmanaged import Unmanaged
-from budgetguard.errors import BudgetExceededError, StoreError
+from budgetguard.errors import BudgetExceededError, StoreError, UnknownUserError
 from budgetguard.sdks.install import default_guard
 from budgetguard.stores.sqlite.schema import APPLICATION_ID
 from tests.support import ROOT
@@ -455,6 +456,18 @@ def test_rules_hold_in_the_default_store_where_none_is_named(here):
     assert [rule.name for rule in default_guard().budgets] == ["x"]
 
 
+@pytest.mark.parametrize("store", ["", 'store = "sqlite:///budgets.db"\n'])
+def test_users_can_be_known_to_a_program_that_names_no_manager(here, ask, set_budget, store):
+    """Those of the store that is named, or else of the default one, as a rule would have it."""
+    (here / "budgetguard.toml").write_text(f'{store}[settings]\nusers = "known"\n')
+    budgetguard.patch()
+
+    with pytest.raises(UnknownUserError, match="'ann' has no budget"):
+        ask()
+    set_budget("ann", 1)
+    ask()
+
+
 def test_two_rules_of_one_name_are_an_error(here):
     """They would share their accounts."""
     rule = '[[budgets]]\nname = "x"\nlimit = 1\n'
@@ -552,6 +565,22 @@ def test_a_program_keeps_to_the_directory_that_it_began_in(ask, set_budget, here
         ask()
 
 
+def test_a_directory_whose_name_is_no_text_has_budgets_like_any_other(ask, set_budget, here, monkeypatch):
+    """Its letters are another locale's, or this one has none but ASCII: `patch()` must not fail for that."""
+    home = here / os.fsdecode(b"caf\xe9 50%20")
+    try:
+        home.mkdir()
+    except OSError:
+        pytest.skip("file names are always text here")
+    monkeypatch.chdir(home)
+    set_budget("ann", 0)
+    budgetguard.patch()
+
+    with pytest.raises(BudgetExceededError, match="users/ann"):
+        ask()
+    assert (home / "budgetguard.db").exists()
+
+
 def test_a_scope_alone_acts_by_the_settings(file, ask, set_budget):
     """The store, the project and the rules: as after `patch()`."""
     set_budget("ann", 0, "shop")
@@ -572,16 +601,35 @@ def test_the_only_project_of_a_file_is_meant_by_who_names_none(ask, set_budget):
     assert BudgetManager().project_name == "default"
 
 
-def test_a_program_that_could_mean_several_projects_is_told(ask, set_budget, caplog):
+@pytest.mark.parametrize("managed", [True, False])
+def test_a_program_that_could_mean_several_projects_is_told(ask, set_budget, caplog, managed):
     """The budgets of their users do not hold in a third one."""
     set_budget("ann", 0, "shop")
     set_budget("ann", 0, "lab")
-    ask()
+    (BudgetManager if managed else ask)()
 
     [said] = [record.getMessage() for record in caplog.records if "none of them is named" in record.getMessage()]
-    assert "sqlite:////" in said
-    assert "the projects 'lab', 'shop'" in said
+    assert "budgetguard.db has the projects 'lab', 'shop'" in said
     assert "calls count in project 'default'" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("budgets.db", "budgetguard.toml: store: a store is named by a URL"),
+        ("sqlite:///missing/budgets.db", "budgetguard.toml: store: .*the directory .*missing does not exist"),
+        ("redis://host?strict=2", "budgetguard.toml: store: strict=2"),
+    ],
+)
+@pytest.mark.parametrize("opens", [budgetguard.patch, BudgetManager])
+def test_a_store_that_cannot_be_is_an_error_with_its_place(here, monkeypatch, text, said, opens):
+    """Whoever reads it need not know which of many files was found."""
+    (here / "budgetguard.toml").write_text(f'store = "{text}"\n')
+    with pytest.raises(ConfigError, match=f"^{said}"):
+        opens()
+    monkeypatch.setenv("BUDGETGUARD_STORE", text)
+    with pytest.raises(ConfigError, match=r"^BUDGETGUARD_STORE: "):
+        opens()
 
 
 def test_a_manager_may_leave_its_project_to_the_settings(file, monkeypatch):

@@ -11,7 +11,7 @@ from ..budgets.running import Running, running
 from ..budgets.users import Standing
 from ..errors import UnknownUserError
 from ..ledger import Enforce, Unit
-from .options import JsonOption, ProjectOption, StoreOption, project, say_where
+from .options import JsonOption, ProjectOption, StoreOption, project, readable, say_where
 from .show import Column, console, figure, iso, moment, print_json, shown, table
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 budget_app = typer.Typer(help="One user's budget: set, show, rm.", no_args_is_help=True)
 
-UserArgument = Annotated[str, typer.Argument(help="The user.")]
+UserArgument = Annotated[str, typer.Argument(help="The user.", callback=readable)]
 COLUMNS = (
     Column("user"),
     Column("spent", number=True),

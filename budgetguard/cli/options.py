@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from ..ledger import Store
     from ..manager import BudgetManager
 
+
+def readable(name: str | None) -> str | None:
+    """A name as it is; raises `ConfigError` for letters that the locale does not have: what they make is nobody's."""
+    encoding = sys.getfilesystemencoding()
+    if name is not None and encoding != "utf-8" and any("\udc80" <= letter <= "\udcff" for letter in name):
+        raise ConfigError(f"{name!a} has letters that this locale ({encoding}) does not have: set PYTHONUTF8=1")
+    return name
+
+
 StoreOption = Annotated[
     str | None,
     typer.Option(
@@ -27,7 +36,8 @@ StoreOption = Annotated[
     ),
 ]
 ProjectOption = Annotated[
-    str | None, typer.Option("--project", metavar="NAME", help="The project_name; or BUDGETGUARD_PROJECT.")
+    str | None,
+    typer.Option("--project", metavar="NAME", help="The project_name; or BUDGETGUARD_PROJECT.", callback=readable),
 ]
 PricesOption = Annotated[
     Path | None, typer.Option("--prices", envvar="BUDGETGUARD_PRICES", help="A price file (TOML).")
@@ -75,7 +85,7 @@ def opened(store: str | None, name: str | None, *, new: bool = False) -> Iterato
 def require_there(config: Config) -> None:
     """Raise `StoreError` for a SQLite file that is not there: whoever reads it would take nothing for an answer."""
     file = file_of(config.url)
-    if file is None or os.path.exists(file):
+    if not file or os.path.exists(file):  # "": a URL without a path, as opening it says
         return
     stated = config.where.get("store")
     told = f"{shown(config.url)} ({stated or 'nobody names another'}) is not there: {os.path.abspath(file)}"

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from ..config import load_config
+from ..config.file import OWN, ConfigFile
 from ..errors import ConfigError
 from .options import JsonOption, PricesOption
 from .show import console, print_json
@@ -34,8 +36,8 @@ class PriceFile(NamedTuple):
     path: Path
     named: bool
     """Whether programs here are told of it."""
-    home: Path
-    """Where `budgetguard.toml` lies, or would."""
+    settings: ConfigFile
+    """Where that can be said."""
 
 
 def set_(
@@ -97,12 +99,10 @@ def free(
 
 def _file(given: Path | None) -> PriceFile:
     """The price file that is given, else the one that programs here read, else a new one beside `budgetguard.toml`."""
-    from ..config import load_config
-
     config = load_config()
     path = given or config.prices or config.file.home / _NAME
     named = config.prices is not None and config.prices.resolve() == path.resolve()
-    return PriceFile(path, named, config.file.home)
+    return PriceFile(path, named, config.file)
 
 
 def _write(
@@ -121,10 +121,10 @@ def _write(
     told.print(f"{file.path}: {model}: {_shown(said)}", soft_wrap=True)
     if not file.named:
         with suppress(ValueError):
-            file = file._replace(path=file.path.resolve().relative_to(file.home.resolve()))
+            file = file._replace(path=file.path.resolve().relative_to(file.settings.home.resolve()))
         told.print(
             f'No program reads this file yet: write prices = "{file.path.as_posix()}" into '
-            f"{file.home / 'budgetguard.toml'}, or set BUDGETGUARD_PRICES.",
+            f"{file.settings.at.removesuffix(':') or OWN}, or set BUDGETGUARD_PRICES.",
             soft_wrap=True,
         )
     told.print("Programs read it when they start: start those again that are running.")

@@ -18,7 +18,7 @@ from ..config.file import beside
 from ..config.forms import require_known, variable
 from ..errors import BudgetExceededError, BudgetGuardError, ConfigError, find_budget_error
 from ..money import Money, format_nano, parse_dollars
-from .options import PricesOption, ProjectOption, StoreOption
+from .options import PricesOption, ProjectOption, StoreOption, readable
 
 if TYPE_CHECKING:
     from ..process.state import Process
@@ -32,7 +32,9 @@ BudgetOption = Annotated[
     str | None,
     typer.Option("--budget", envvar="BUDGETGUARD_MAX_BUDGET", metavar="DOLLARS", help="What this run may spend."),
 ]
-UserOption = Annotated[str | None, typer.Option(help="Who spends it; their own budget in the store holds as well.")]
+UserOption = Annotated[
+    str | None, typer.Option(help="Who spends it; their own budget in the store holds as well.", callback=readable)
+]
 ModuleOption = Annotated[bool, typer.Option("--module", help="Run a module, as python -m does.")]
 SettingsOption = Annotated[
     list[str] | None,

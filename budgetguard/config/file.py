@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from ..errors import ConfigError
 from ..stores import file_of
+from ..stores.disk import NO_TEXT
 
 OWN, SHARED = "budgetguard.toml", "pyproject.toml"
 KEYS = ("budgets", "prices", "project", "settings", "store")
@@ -88,7 +89,7 @@ def beside(url: str, home: Path) -> str:
     if home == Path() or not path or path == ":memory:" or os.path.isabs(path):
         return url
     _, mark, options = url.partition("?")
-    return f"sqlite:///{quote(str(home / path))}{mark}{options}"
+    return f"sqlite:///{quote(str(home / path), errors=NO_TEXT)}{mark}{options}"
 
 
 def _own(path: Path) -> ConfigFile:

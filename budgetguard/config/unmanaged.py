@@ -8,20 +8,17 @@ and one that somebody makes beside it is found within a second. On the path of a
 
 from __future__ import annotations
 
-import logging
 import os
 import time
+from dataclasses import replace
 
 from ..concurrency.locks import mutex
 from ..guards.guard import Guard
-from ..ledger import Store
 from ..prices.given import GivenPrices
-from ..stores import file_of, projects_in, shown
+from ..stores import file_of
 from . import Config
 from .file import beside, here
 from .projects import open_project
-
-log = logging.getLogger("budgetguard")
 
 LOOK_S = 1.0
 """How often, at most, it is looked whether the default store is there by now."""
@@ -32,12 +29,14 @@ class Unmanaged:
 
     def __init__(self, config: Config, prices: GivenPrices | None = None) -> None:
         self.config = config
-        self.guard = Guard(prices=config.price_book(prices), budgets=config.budgets, settings=config.settings())
+        self._settings = config.settings()
+        unasked = replace(self._settings, users="any")  # who is known, only the store can say
+        self.guard = Guard(prices=config.price_book(prices), budgets=config.budgets, settings=unasked)
         """As it was found last."""
         self.look_s = float("-inf")
         """When, on the monotonic clock, it has to be looked at again."""
         self._url = beside(config.url, here())  # the program may change its directory
-        wanted = config.store is not None or bool(config.budgets)
+        wanted = config.store is not None or bool(config.budgets) or self._settings.users == "known"
         self._awaited = None if wanted else file_of(self._url)
         self._lock = mutex("unmanaged guard")
 
@@ -50,23 +49,8 @@ class Unmanaged:
             if self._awaited is not None and not os.path.exists(self._awaited):
                 self.look_s = now_s + LOOK_S
                 return self.guard
-            before, store = self.guard, open_project(self.config, url=self._url)
-            self._warn(store)
-            self.guard = Guard(store, before.prices, self.config.budgets, settings=before.settings)
+            before, store = self.guard, open_project(self.config, url=self._url, warns=True)
+            self.guard = Guard(store, before.prices, self.config.budgets, settings=self._settings)
             self.guard.background.take_over(before.background)
             self.look_s = float("inf")
             return self.guard
-
-    def _warn(self, store: Store) -> None:
-        """Say so where users' budgets may be in a project that nobody named."""
-        if "project" in self.config.where or file_of(self._url) is None:
-            return
-        projects = projects_in(store)
-        if len(projects) > 1 and store.namespace not in projects:
-            log.warning(
-                "%s has the projects %s, and none of them is named: calls count in project %r, where no budget of "
-                "theirs holds; name one as `project` in budgetguard.toml, or by BUDGETGUARD_PROJECT",
-                shown(self._url),
-                ", ".join(map(repr, projects)),
-                store.namespace,
-            )

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from ..errors import ConfigError
 from ..ledger import Clock, Store
+from .disk import NO_TEXT
 
 
 class _Engine(NamedTuple):
@@ -133,7 +134,7 @@ def shown(url: str) -> str:
 def file_of(url: str) -> str | None:
     """The path of the SQLite file that a URL names, relative ones as they are; `None` for any other store."""
     parts = urlsplit(url) if url[:7].lower() == "sqlite:" else None
-    return None if parts is None else unquote(parts.path).removeprefix("/")
+    return None if parts is None else unquote(parts.path, errors=NO_TEXT).removeprefix("/")
 
 
 def projects_in(store: Store) -> list[str]:

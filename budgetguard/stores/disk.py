@@ -14,6 +14,9 @@ BINARY: int = getattr(os, "O_BINARY", 0)
 REMOVES_OPEN = os.name == "posix"
 """Whether a file can be removed or renamed while it is open."""
 
+NO_TEXT = "surrogatepass"
+"""How what is no text in a file's path, or none in this locale, is quoted in a URL, and read there."""
+
 _DIRECTORY: int | None = getattr(os, "O_DIRECTORY", None)
 
 sync_data = getattr(os, "fdatasync", os.fsync)

@@ -514,6 +514,17 @@ def test_the_shell_completes_commands():
     assert done.stdout.split() == ["doctor"]
 
 
+def test_letters_that_the_locale_does_not_have_are_no_name(manager, cli, monkeypatch):
+    """The budget would be that of another user, and Ann Müller's calls would pass it by."""
+    escaped = "Müller".encode().decode("ascii", "surrogateescape")
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    code, _, err = cli("budget", "set", escaped, "0")
+
+    assert code == 2
+    assert "set PYTHONUTF8=1" in err
+    assert escaped not in manager.get_users()
+
+
 def test_the_version_is_printed(capsys):
     """For bug reports."""
     assert exit_code("--version") == 0

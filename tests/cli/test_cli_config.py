@@ -65,6 +65,13 @@ def test_who_reads_a_file_that_is_not_there_is_told_and_none_is_made(command, cl
     assert list(here.iterdir()) == []
 
 
+def test_a_url_without_a_file_is_told_what_it_lacks(cli):
+    """It is not a file that the first call would make."""
+    code, _, err = cli("spend", "--store", "sqlite://")
+    assert code == 2
+    assert "a SQLite file is sqlite:///budgets.db" in err
+
+
 def test_doctor_says_that_a_store_is_not_there(cli, here, monkeypatch):
     """Fresh from the installation that is as it should be; a store that somebody names is missed."""
 

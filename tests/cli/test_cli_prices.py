@@ -64,6 +64,14 @@ def test_the_file_that_is_configured_is_the_one_that_is_written(here, capsys):
     assert "declared free" in capsys.readouterr().out
 
 
+def test_a_new_file_is_to_be_named_where_the_settings_are(here, capsys):
+    """A `budgetguard.toml` beside a table in `pyproject.toml` would have its rules passed over."""
+    (here / "pyproject.toml").write_text('[tool.budgetguard]\nproject = "shop"\n')
+    prices("free", "llama3:8b")
+
+    assert 'write prices = "prices.toml" into pyproject.toml: [tool.budgetguard], or' in capsys.readouterr().out
+
+
 def test_an_option_and_the_environment_name_another_file(here, monkeypatch):
     """As for every other command."""
     prices("free", "a", "--prices", "one.toml")

@@ -66,7 +66,7 @@ def advice(model: str, known: Iterable[str], host: str) -> str:
     if is_own(host):
         said += (
             f"{'' if near else '.'} {host} is this machine or its network: if the model is your own, and no proxy "
-            f"there asks one that is billed, say that it is free:\n\n{_lines('free', _pattern(model), {'free': True})}"
+            f"there asks one that is billed, say that it is free:\n\n{_lines('free', model, {'free': True})}"
         )
     said += "\n\nElse say" if said else ". Say"
     prices: dict[str, object] = {"input": "0.00", "output": "0.00"}
@@ -97,12 +97,6 @@ def _near(model: str, known: Iterable[str]) -> list[str]:
 
     name = model.strip().lower()
     return get_close_matches(name, sorted({*known} - {name}), _NEAR, _ALIKE)
-
-
-def _pattern(model: str) -> str:
-    """The model in all its sizes, as Ollama names them: llama3:8b."""
-    base = model.partition(":")[0]
-    return model if not base or any(sign in model for sign in "*?[") else f"{base}*"
 
 
 def _lines(verb: str, model: str, entry: dict[str, object], more: str = "") -> str:

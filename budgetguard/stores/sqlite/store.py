@@ -49,6 +49,7 @@ from ..deadlines import (
     Deadlines,
     take_deadlines,
 )
+from ..disk import NO_TEXT
 from ..permissions import UNSETTLED
 from ..rules import (
     require_amounts,
@@ -110,7 +111,7 @@ class SQLiteStore:
     def from_url(cls, url: str, *, namespace: str = "default", clock: Clock = time.time) -> SQLiteStore:
         """The store of a `sqlite:///` URL; raises `ConfigError` if it is not one."""
         parts = urlsplit(url)
-        path = unquote(parts.path)
+        path = unquote(parts.path, errors=NO_TEXT)
         if parts.netloc or not path.startswith("/") or path in {"/", "/:memory:"}:
             raise ConfigError(
                 f"store {url}: a SQLite file is sqlite:///budgets.db below the working directory, or "
