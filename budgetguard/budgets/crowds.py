@@ -33,7 +33,7 @@ MEMORY = 16
 class Crowd:
     """The calls on one account that state no output cap. Its numbers are hints: no lock is taken for them."""
 
-    __slots__ = ("ease", "parts", "peak", "pid", "stated")
+    __slots__ = ("ease", "holds", "parts", "peak", "pid", "stated")
 
     def __init__(self, stated: int | None = None, *, sees_all: bool = False) -> None:
         """`stated`: how many calls at once are to find room. `sees_all`: no other process has calls on the account."""
@@ -42,6 +42,8 @@ class Crowd:
         """How many were in flight lately, those of other processes among them."""
         self.parts: dict[str, int] = {}
         """By the id of each call in flight, in how many parts it divides the room, to have one."""
+        self.holds: dict[str, int] = {}
+        """What each holds, where the amounts of other processes are seen beside it."""
         self.ease = 0
         """
         How many of the largest answers of late the call that came last may ask for, whatever its part is: of none if
@@ -52,7 +54,7 @@ class Crowd:
     def join(self, call_id: str, pid: int) -> int:
         """Count a call, once; in how many parts it divides the room, to have one."""
         if self.pid != pid:  # in a forked child the parent's calls do not count
-            self.parts, self.pid = {}, pid
+            self.parts, self.holds, self.pid = {}, {}, pid
         part = self.parts.get(call_id)
         if part is None:
             now, peak = len(self.parts) + 1, self.peak
@@ -67,6 +69,16 @@ class Crowd:
                 part, self.ease = self.stated, AMPLE if self.stated == 1 else 0
             self.parts[call_id] = part
         return part
+
+    def hear(self, held: int, mine: int) -> None:
+        """Take in what all processes hold on the account: others' calls are so many as are as large as one of here."""
+        others = max(held - sum(list(self.holds.values())), 0) // mine
+        self.peak = max(self.peak, min(len(self.holds) + others, MANY))
+
+    def leave(self, call_id: str) -> None:
+        """A call has ended."""
+        self.parts.pop(call_id, None)
+        self.holds.pop(call_id, None)
 
 
 class Company:
@@ -86,16 +98,17 @@ class Company:
     def leave(self, call_id: str) -> None:
         """A call has ended."""
         for crowd in self.crowds:
-            crowd.parts.pop(call_id, None)
+            crowd.leave(call_id)
 
-    def hear(self, outcome: Admitted) -> None:
+    def hear(self, call_id: str, outcome: Admitted) -> None:
         """Take in what a store holds on the accounts, for this call and all others."""
         for balance in outcome.balances:
             crowd = self._crowds.get(balance.key)
             if crowd is not None:
                 mine = outcome.units.get(unit_of(balance.key), outcome.amount) if outcome.units else outcome.amount
+                crowd.holds[call_id] = mine
                 if balance.held > mine > 0:
-                    crowd.peak = max(crowd.peak, min(balance.held // mine, MANY))
+                    crowd.hear(balance.held, mine)
 
 
 NOBODY = Company((), {}, ())

@@ -97,8 +97,7 @@ class Charge:
         """
         PROCESS.open[id(self)] = self
         parts, asked, call, held = self.parts, self.asked, self.call, self.held
-        scope, ledger = asked.scope, parts.ledger
-        waits = scope is not None and scope.wait_s
+        ledger, waits = parts.ledger, (scope := asked.scope) is not None and scope.wait_s
         apart = Tally.apart and held.tallies and is_apart(held.tallies)
         if asked.endpoint.opaque or call.background or waits or apart:
             return False
@@ -260,6 +259,7 @@ class Charge:
         PROCESS.open.pop(id(self), None)
         for crowd in held.company.crowds:
             crowd.parts.pop(held.id, None)
+            crowd.holds.pop(held.id, None)
         self.state = "ended"
         if LINE.queues:
             LINE.call(keys_of(self))

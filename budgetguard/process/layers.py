@@ -134,7 +134,7 @@ class Books:
         """What the store says to a hold."""
         if isinstance(outcome, Admitted):
             held.amount = outcome.amount
-            held.company.hear(outcome)
+            held.company.hear(held.id, outcome)
             if outcome.units:
                 held.units = {**held.units, **outcome.units}
             self._slices.lower(held, outcome.amount, outcome.units)
@@ -304,7 +304,7 @@ class Ledger:
         if type(outcome) is Admitted:
             held.amount = outcome.amount
             if held.company is not NOBODY:
-                held.company.hear(outcome)
+                held.company.hear(held.id, outcome)
             if leased or outcome.units:
                 self.books.take_in(held, outcome)
             return True

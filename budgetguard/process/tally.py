@@ -151,6 +151,7 @@ class Tally:
                 amount = self._holds.get(hold_id)
                 if amount is None or clock() >= due_s:
                     if amount is not None:
+                        self.crowd.parts.pop(hold_id, None)
                         self._settle(hold_id, amount)
                         self._expired[hold_id] = amount
                     del self._due[hold_id]
@@ -168,7 +169,6 @@ class Tally:
             raise
 
     def _settle(self, hold_id: str, cost: Nano) -> None:
-        self.crowd.parts.pop(hold_id, None)
         held, settled = self._holds.get(hold_id), self._settled
         if held is None or self._forks != _Shared.forks:
             self._settled += cost - self._expired.pop(hold_id, cost)
@@ -221,6 +221,7 @@ def settle(tallies: Sequence[Tally], hold_id: str, cost: Nano) -> None:
     """End a hold at its true cost, where it has not ended: 0 gives it back."""
     with _Shared.lock:
         for tally in tallies:
+            tally.crowd.parts.pop(hold_id, None)
             if tally.share is not None:  # by another thread, a moment ago
                 tally.share.end(hold_id, cost)
             else:
@@ -233,7 +234,7 @@ def move(tally: Tally, take: Callable[[Moved], SharedAmounts]) -> None:
         if tally.share is None:
             dues = {id_: max(due_s - clock(), 0) for id_, (clock, due_s) in tally._due.items()}
             held = tally._holds if tally._forks == _Shared.forks else {}
-            tally.crowd.parts.clear()  # other processes' calls are unknown: each has the smallest part from here on
+            tally.crowd.peak = 0  # from here on there are others' calls beside those that were seen
             tally.share, Tally.apart = take(Moved(tally._settled, dict(held), dues)), True
             tally._settled, tally._held, tally._holds, tally._due = 0, 0, {}, {}
 

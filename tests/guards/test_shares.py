@@ -26,6 +26,7 @@ from budgetguard.ledger import Account
 from budgetguard.money import DOLLAR
 from budgetguard.prices.hosts import host_of
 from budgetguard.prices.useful import least_useful
+from budgetguard.process.family.file import FAMILY
 from budgetguard.process.tally import Tally
 from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.testing import StoppedClock
@@ -209,6 +210,59 @@ def test_fifty_calls_at_once_find_room_in_a_dollar(model, before, stored):
         assert end(guard, charge, 400) is False
 
 
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> Callable[[Scope], Scope]:
+    """Have other processes count on the limit of a scope, too, in a file that is made for the test."""
+    monkeypatch.setattr(FAMILY, "_own", None)
+
+    def share(scope: Scope) -> Scope:
+        FAMILY.share(scope.tallies[0])
+        return scope
+
+    return share
+
+
+@pytest.mark.parametrize("where", ["store", "scope", "shared scope"])
+def test_a_burst_of_ones_own_is_not_taken_for_others_that_were_there_before(where, shared):
+    """The store's sum has one's own calls in it: after long answers, each would take what others need."""
+    guard = guard_of(limit=1) if where == "store" else guard_of()
+    scope = {"store": lambda: None, "scope": lambda: limited(1), "shared scope": lambda: shared(limited(1))}[where]()
+    for _ in range(10):
+        end(guard, begin(guard, "gpt-4o", scope), 1_500)
+
+    charges = [begin(guard, "gpt-4o", scope) for _ in range(50)]
+
+    assert min(map(cap, charges)) >= 500
+    for charge in charges:
+        charge.abandon()
+
+
+@pytest.mark.parametrize("in_flight", [1, 4, 100])
+def test_what_was_stated_holds_where_processes_share(in_flight, shared):
+    """A program that forks has the same statement made for it as before."""
+    tally = Tally(Account("scope//all", DOLLAR, share=MANY), in_flight)
+    guard, scope = guard_of(), shared(Scope(tallies=(tally,)))
+    charges = [begin(guard, "gpt-4o", scope) for _ in range(in_flight)]
+    held = charges[0].held.amount
+
+    assert held == min(held, DOLLAR // in_flight)
+    assert {charge.held.amount for charge in charges} == {held}
+    for charge in charges:
+        end(guard, charge, 1)
+    assert not tally.crowd.parts
+
+
+def test_only_a_call_that_is_alone_takes_the_last_of_a_shared_limit(shared):
+    """Of a pool's workers, each of the last would be paid for an answer of a few words."""
+    guard, scope = guard_of(), shared(limited(10))
+    flight = begin(guard, "gpt-4o", scope)
+    scope.tallies[0].account = Account("scope//all", flight.held.amount + DOLLAR // 1_000, share=MANY)
+
+    with pytest.raises(BudgetBusyError, match="128 output tokens"):
+        begin(guard, "gpt-4o", scope)
+    flight.abandon()
+
+
 def test_calls_that_are_made_by_few_threads_share_by_these():
     """Four workers are four, and not fifty: each has its part of the room, with as much again for others."""
     guard = guard_of(limit=0.40)
@@ -284,12 +338,15 @@ def test_a_forked_child_has_no_calls_of_its_parents():
     assert list(crowd.parts) == ["the child's"]
 
 
-def test_a_call_leaves_the_crowd_however_it_ends():
+@pytest.mark.parametrize("kind", ["own", "shared"])
+def test_a_call_leaves_the_crowd_however_it_ends(kind, shared):
     """A call that stays in there would have others cut for ever."""
     guard = guard_of(limit=0.05)
     own = limited(0.05)
     [crowd] = guard.coverage.cover({}).crowds.values()
     crowds: Sequence[Crowd] = (crowd, own.tallies[0].crowd)
+    if kind == "shared":
+        shared(own)
 
     def fail(charge: Charge) -> None:
         charge.failed(free=True)
@@ -304,7 +361,7 @@ def test_a_call_leaves_the_crowd_however_it_ends():
         charge = begin(guard, "gpt-4o", own)
         assert [len(each.parts) for each in crowds] == [1, 1]
         ended(charge)
-        assert [len(each.parts) for each in crowds] == [0, 0]
+        assert [len(each.parts) + len(each.holds) for each in crowds] == [0, 0]
     with pytest.raises(BudgetExceededError):
         begin(guard, "gpt-4o", limited(0.00001))
     assert [len(each.parts) for each in crowds] == [0, 0]

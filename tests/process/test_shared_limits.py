@@ -141,11 +141,13 @@ def expect(wanted: object, found: object) -> None:
     assert found == wanted
 
 
-def test_carry_scope_takes_user_tags_wait_and_limits_into_a_pool(url):
+def test_carry_scope_takes_all_that_a_scope_says_into_a_pool(url):
     """The pool is older than the scope, and knows nothing of it."""
     with FORK.Pool(1) as pool:
-        with budgetguard.budget(user="ann", limit=LIMIT, tags={"team": "search"}, wait=2) as b:
+        stated: dict[str, Any] = {"tags": {"team": "search"}, "wait": 2, "on_cut": "raise", "in_flight": 3}
+        with budgetguard.budget(user="ann", limit=LIMIT, **stated) as b:
             assert pool.apply(carry_scope(who)) == ({"user": "ann", "team": "search"}, 2, 1)
+            assert pool.apply(carry_scope(how)) == ("raise", [3])
             assert pool.apply(carry_scope(ask), (url, 1)) == 1
             assert b.spent == COST
         assert pool.apply(who) is None
@@ -166,6 +168,11 @@ def both() -> tuple[int, tuple[dict[str, str], float, int] | None]:
 def who() -> tuple[dict[str, str], float, int] | None:
     scope = current.get()
     return None if scope is None else (dict(scope.tags), scope.wait_s, len(scope.tallies))
+
+
+def how() -> tuple[str | None, list[int | None]] | None:
+    scope = current.get()
+    return None if scope is None else (scope.on_cut, [tally.crowd.stated for tally in scope.tallies])
 
 
 def test_a_manager_that_was_entered_is_not_lost_on_the_way_to_a_pool(shared_provider):

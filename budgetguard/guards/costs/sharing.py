@@ -58,7 +58,7 @@ def shared(held: Held, cover: Cover, lately: Lately) -> tuple[int, int]:
         key = tuple(parts)
         held.company = cover.companies.get(key) or cover.company(key)
     for own in held.tallies:
-        if own.account.limit is not None and own.account.enforce == "hard" and own.share is None:
+        if own.account.limit is not None and own.account.enforce == "hard":
             own.crowd.join(held.id, held.pid)
             ease = min(ease, own.crowd.ease)
     least, last = lately.useful

@@ -65,12 +65,10 @@ class FamilyFile:
             self.moved.setdefault(call_id, []).append(hold)
         return FileShare(self, key)
 
-    def reserve(self, hold: Hold) -> Nano | Refusal:
-        """Hold on all accounts of a hold, or on none; the amount that was granted, or the first that has no room."""
+    def reserve(self, hold: Hold) -> Admitted | Refusal:
+        """Hold on all accounts of a hold, or on none; what was granted, or the first that has no room."""
         outcome = self.store.reserve(hold)
-        if isinstance(outcome, Admitted):
-            return outcome.amount
-        if isinstance(outcome, Refusal):
+        if isinstance(outcome, Admitted | Refusal):
             return outcome
         raise StoreError(f"what was in {self.path} is gone")
 
@@ -108,6 +106,12 @@ class SentLimit(NamedTuple):
     path: str | None = None
     """Of the file; `None`: it could not be shared, and the other process is to refuse calls under it."""
     key: str = ""
+    in_flight: int | None = None
+    """How many calls at once are to find room in it, where that was stated."""
+
+    def tally(self) -> Tally:
+        """A tally of it, that has nothing yet."""
+        return Tally(self.account, self.in_flight)
 
 
 class Family:
@@ -143,17 +147,17 @@ class Family:
         except (OSError, StoreError) as error:
             told(error)
             return SentLimit(tally.account)
-        return SentLimit(tally.account, share.file.path, share.key)
+        return SentLimit(tally.account, share.file.path, share.key, tally.crowd.stated)
 
     def tally_of(self, part: SentLimit) -> Tally:
         """The tally of which another process sent a part."""
         if part.path is None:
-            tally = Tally(part.account)
+            tally = part.tally()
             tally.leave_behind()
             return tally
         with self._lock:
             file = self._open(part.path)
-            tally = file.tallies.get(part.key) or Tally(part.account)
+            tally = file.tallies.get(part.key) or part.tally()
             move(tally, lambda _: FileShare(file, part.key))
             file.tallies[part.key] = tally
             self._own = self._own or file

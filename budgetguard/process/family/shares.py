@@ -42,7 +42,7 @@ class Shares:
                 raise StoreError(_left_behind(own))
         for file, shares in _by_file(held.tallies).items():
             assert held.hold is not None
-            hold = _hold_of(held.hold, shares)
+            hold = _hold_of(held.id, held.hold, shares)
             held.shared = (*held.shared, (file.store, hold))
             try:
                 outcome = yield Step(partial(file.reserve, hold), blocking=True)
@@ -52,14 +52,20 @@ class Shares:
             if isinstance(outcome, Refusal):
                 held.shared = held.shared[:-1]
                 return _refusal(shares[outcome.account.key], outcome)
-            held.hold = held.hold._replace(amount=outcome)
-            held.amount = outcome
+            for balance in outcome.balances:
+                crowd = shares[balance.key].crowd
+                crowd.holds[held.id] = outcome.amount
+                if balance.held > outcome.amount > 0:
+                    crowd.hear(balance.held, outcome.amount)
+            held.hold = held.hold._replace(amount=outcome.amount)
+            held.amount = outcome.amount
         return None
 
     def settle(self, held: Held, entry: Entry) -> Steps[bool]:
         """Book the cost. Never raises."""
         if Tally.apart:
             yield from self.book(held, entry.cost)
+            _leave(held)
         return False
 
     def book(self, held: Held, cost: Nano) -> Steps[None]:
@@ -82,6 +88,7 @@ class Shares:
         """Give back what is held. Never raises for the file: what it does not hear of expires."""
         if not Tally.apart:
             return
+        _leave(held)
         for store, hold in living(held):
             try:
                 yield Step(partial(store.release, hold.id), blocking=True)
@@ -105,6 +112,12 @@ def living(held: Held) -> Sequence[Living]:
     return [*((store, hold.admitted(Admitted(held.amount))) for store, hold in held.shared), *moved]
 
 
+def _leave(held: Held) -> None:
+    """A call has ended, or is not made."""
+    for own in held.tallies:
+        own.crowd.leave(held.id)
+
+
 def _by_file(tallies: Sequence[Tally]) -> dict[FamilyFile, dict[str, Tally]]:
     """Those that are shared, by the files that they are in, and their keys there."""
     found: dict[FamilyFile, dict[str, Tally]] = {}
@@ -114,12 +127,13 @@ def _by_file(tallies: Sequence[Tally]) -> dict[FamilyFile, dict[str, Tally]]:
     return found
 
 
-def _hold_of(hold: Hold, shares: dict[str, Tally]) -> Hold:
+def _hold_of(call_id: str, hold: Hold, shares: dict[str, Tally]) -> Hold:
     """What a call is to hold in a file: by an id of its own, as it may be tried again. What is owed here is off."""
     accounts = []
     for key, own in shares.items():
-        limit, owed = own.account.limit, own.owed
-        accounts.append(replace(own.account, key=key, limit=None if limit is None else max(limit - owed, 0)))
+        limit = None if own.account.limit is None else max(own.account.limit - own.owed, 0)
+        share = own.crowd.parts.get(call_id, own.account.share)
+        accounts.append(replace(own.account, key=key, limit=limit, share=share))
     terms = ((MADE[0], 1),)
     return Hold(new_id(), tuple(accounts), hold.amount, hold.least, hold.useful, hold.ttl_ms, hold.on_expire, terms)
 

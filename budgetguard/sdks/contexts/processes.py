@@ -13,7 +13,7 @@ from functools import partial
 from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
-from ...guards.scope import Scope, current, run_within
+from ...guards.scope import OnCut, Scope, current, run_within
 from ...process.family.file import FAMILY, SentLimit
 from ...process.state import PROCESS
 from ..hooks import Patches, unbound, wrap
@@ -29,6 +29,7 @@ class PackedScope(NamedTuple):
     tags: dict[str, str]
     limits: tuple[SentLimit, ...]
     wait_s: float
+    on_cut: OnCut | None
     managed: bool
     """Whether it is inside of a manager."""
 
@@ -38,7 +39,7 @@ class PackedScope(NamedTuple):
         if scope is None:
             return None
         limits = tuple(FAMILY.part_of(tally) for tally in scope.tallies)
-        return cls(dict(scope.tags), limits, scope.wait_s, scope.guard is not None)
+        return cls(dict(scope.tags), limits, scope.wait_s, scope.on_cut, scope.guard is not None)
 
     def scope(self) -> Scope:
         """The scope, in the process that it was sent to."""
@@ -47,6 +48,7 @@ class PackedScope(NamedTuple):
             tallies=tuple(FAMILY.tally_of(part) for part in self.limits),
             guard=AbsentGuard.entered() if self.managed else None,
             wait_s=self.wait_s,
+            on_cut=self.on_cut,
         )
 
 
