@@ -39,9 +39,7 @@ ProjectOption = Annotated[
     str | None,
     typer.Option("--project", metavar="NAME", help="The project_name; or BUDGETGUARD_PROJECT.", callback=readable),
 ]
-PricesOption = Annotated[
-    Path | None, typer.Option("--prices", envvar="BUDGETGUARD_PRICES", help="A price file (TOML).")
-]
+PricesOption = Annotated[Path | None, typer.Option("--prices", help="A price file (TOML); or BUDGETGUARD_PRICES.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, amounts in dollars.")]
 
 
@@ -55,8 +53,8 @@ def project(store: str | None, name: str | None, *, new: bool = False) -> Iterat
     """
     from ..manager import BudgetManager
 
-    with opened(store, name, new=new) as (books, where):
-        config = load_config(store=store, project=name)
+    config = load_config(store=store, project=name)
+    with _opened(config, new=new) as (books, where):
         if books.namespace != config.project:
             _say(f"project {books.namespace!r}, the only one in {where}; --project names another")
         elif new and "project" not in config.where and (others := _others(books)):
@@ -72,7 +70,12 @@ def project(store: str | None, name: str | None, *, new: bool = False) -> Iterat
 @contextmanager
 def opened(store: str | None, name: str | None, *, new: bool = False) -> Iterator[tuple[Store, str]]:
     """The store of a project alone, closed at the end, and where it is, without any password; see `project`."""
-    config = load_config(store=store, project=name)
+    with _opened(load_config(store=store, project=name), new=new) as found:
+        yield found
+
+
+@contextmanager
+def _opened(config: Config, *, new: bool) -> Iterator[tuple[Store, str]]:
     if not new:
         require_there(config)
     made = open_project(config)

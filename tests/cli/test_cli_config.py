@@ -265,3 +265,12 @@ def test_budgets_prints_them_for_people_and_programs(cli, here):
     lines = [" ".join(line.split()) for line in cli("budgets")[1].splitlines()]
     assert "calls all 1 request 0 requests 5 requests 4 requests forever" in lines
     assert "users ann $0.0075 $0.00 $10.00 $9.9925 forever" in lines
+
+
+def test_config_says_which_variable_names_the_prices(cli, here, monkeypatch):
+    """An argument wins over it, so the two are not the same to whoever wonders why a price holds."""
+    (here / "ours.toml").write_text("")
+    monkeypatch.setenv("BUDGETGUARD_PRICES", "ours.toml")
+    for given, origin in (((), "BUDGETGUARD_PRICES"), (("--prices", "ours.toml"), "argument")):
+        _, out, _ = cli("config", *given, "--json")
+        assert {each["name"]: each["origin"] for each in json.loads(out)["values"]}["prices"] == origin
