@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 
-import budgetguard
-from budgetguard import AnswerCutError, BudgetManager, ConfigError, PriceBook, Settings, budget
-from budgetguard.testing import FakeProvider, Plan
-from tests.support.endpoint import INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTPUT_PRICE, bill
+from budgetguard import AnswerCutError, BudgetManager, ConfigError, Settings, budget
+from budgetguard.testing import Plan
+from tests.support.endpoint import LONGEST, MESSAGES, MODEL, acting, ask, bill, price_book
 
 pytestmark = pytest.mark.provider(tokens=LONGEST, prices=bill)
 
@@ -21,21 +19,9 @@ ROOM = 0.05
 """Dollars for about half of the longest answer."""
 
 
-@contextmanager
-def books(**settings: Any) -> Iterator[BudgetManager]:
+def books(**settings: Any) -> AbstractContextManager[BudgetManager]:
     """Books of a user who has enough."""
-    prices = PriceBook(overrides={MODEL: {"input": INPUT_PRICE, "output": OUTPUT_PRICE, "max_output": LONGEST}})
-    manager = BudgetManager("cuts", store="memory://", prices=prices, settings=Settings(**settings))
-    budgetguard.patch(manager)
-    yield manager
-    budgetguard.unpatch()
-    assert manager.store.check() == []
-    assert manager.store.holds() == []
-
-
-def ask(provider: FakeProvider, **more: Any) -> Any:
-    with provider.client() as client:
-        return client.chat.completions.create(model=MODEL, messages=MESSAGES, **more)
+    return acting(BudgetManager("cuts", store="memory://", prices=price_book(), settings=Settings(**settings)))
 
 
 def test_a_scope_counts_its_cut_answers(provider):

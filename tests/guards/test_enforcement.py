@@ -5,21 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 
 import budgetguard
-from budgetguard import Budget, BudgetBusyError, BudgetExceededError, BudgetManager, PriceBook
+from budgetguard import Budget, BudgetBusyError, BudgetExceededError, BudgetManager
 from budgetguard.adapters import openai as adapter
 from budgetguard.guards.guard import Guard
 from budgetguard.prices.hosts import host_of
 from budgetguard.prices.useful import least_useful
 from budgetguard.testing import FakeProvider, Plan
-from tests.support.endpoint import INPUT, INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTPUT_PRICE, bill
+from tests.support.endpoint import (
+    INPUT,
+    INPUT_PRICE,
+    LONGEST,
+    MESSAGES,
+    MODEL,
+    OUTPUT_PRICE,
+    acting,
+    ask,
+    bill,
+    price_book,
+)
 
 BOUND = 22
 """The most input tokens of MESSAGES by its bytes, which is what is held for them."""
@@ -34,22 +44,10 @@ WHOLE = DIME + (BOUND - INPUT) * INPUT_TOKEN
 pytestmark = pytest.mark.provider(tokens=LONGEST, prices=bill)
 
 
-@contextmanager
-def books(**budget: Any) -> Iterator[BudgetManager]:
+def books(**budget: Any) -> AbstractContextManager[BudgetManager]:
     """Books with one rule for everybody."""
-    prices = PriceBook(overrides={MODEL: {"input": INPUT_PRICE, "output": OUTPUT_PRICE, "max_output": LONGEST}})
     rule = Budget("rule", **budget)
-    manager = BudgetManager("enforcement", store="memory://", budgets=[rule], prices=prices)
-    budgetguard.patch(manager)
-    yield manager
-    budgetguard.unpatch()
-    assert manager.store.check() == []
-    assert manager.store.holds() == []
-
-
-def ask(provider: FakeProvider, **more: Any) -> Any:
-    with provider.client() as client:
-        return client.chat.completions.create(model=MODEL, messages=MESSAGES, **more)
+    return acting(BudgetManager("enforcement", store="memory://", budgets=[rule], prices=price_book()))
 
 
 def caps(provider: FakeProvider) -> list[Any]:
@@ -219,8 +217,7 @@ def test_an_answer_within_the_cap_is_not_cut(provider):
 
 def test_cut_answers_of_a_scope_without_a_store_are_counted_too(provider):
     """A script that only has `max_budget` must hear of it as well."""
-    prices = PriceBook(overrides={MODEL: {"input": INPUT_PRICE, "output": OUTPUT_PRICE, "max_output": LONGEST}})
-    guard = Guard(prices=prices)
+    guard = Guard(prices=price_book())
     budgetguard.patch(guard)
     with budgetguard.budget(limit=1.00, in_flight=50):
         ask(provider)

@@ -20,11 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import budgetguard
-from budgetguard import BudgetManager, PriceBook
+from budgetguard import BudgetManager
 from budgetguard.guards.settings import Settings
 from budgetguard.process.state import PROCESS
 from budgetguard.testing import FakeProvider, Plan
-from tests.support.endpoint import INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTPUT_PRICE, USER, bill
+from tests.support.endpoint import MESSAGES, MODEL, USER, bill, price_book
 
 FAULTS: list[dict[str, Any]] = [
     {},
@@ -133,8 +133,7 @@ def test_the_books_agree_with_the_endpoints_ledger(tmp_path_factory, moves, at_o
         **FAULTS[moves[int(request.headers["x-number"])].fault],
     )
     url = "memory://" if store == "memory" else f"sqlite:///{tmp_path_factory.mktemp('books')}/budgets.db"
-    prices = PriceBook(overrides={MODEL: {"input": INPUT_PRICE, "output": OUTPUT_PRICE, "max_output": LONGEST}})
-    manager = BudgetManager("properties", store=url, prices=prices, settings=Settings(abandoned="held"))
+    manager = BudgetManager("properties", store=url, prices=price_book(), settings=Settings(abandoned="held"))
     manager.create_budget(limit, USER)
     budgetguard.patch(manager)
     try:

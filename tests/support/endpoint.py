@@ -62,13 +62,33 @@ def bill(_model: str, usage: Mapping[str, Any]) -> Nano:
     return int(usage["prompt_tokens"]) * INPUT_PRICE * 1000 + int(usage["completion_tokens"]) * OUTPUT_PRICE * 1000
 
 
+def price_book() -> PriceBook:
+    """The same as our price book has it."""
+    return PriceBook(overrides={MODEL: {"input": INPUT_PRICE, "output": OUTPUT_PRICE, "max_output": LONGEST}})
+
+
+def ask(provider: FakeProvider, **more: Any) -> Any:
+    """One call, by a client of its own."""
+    with provider.client() as client:
+        return client.chat.completions.create(model=MODEL, messages=MESSAGES, **more)  # type: ignore[call-overload]
+
+
+@contextmanager
+def acting(manager: BudgetManager) -> Iterator[BudgetManager]:
+    """The process's manager for a while; in the end its accounts add up, and nothing is held."""
+    budgetguard.patch(manager)
+    yield manager
+    budgetguard.unpatch()
+    assert manager.store.check() == []
+    assert manager.store.holds() == []
+
+
 @contextmanager
 def guarded(url: Any, project: str = "shapes") -> Iterator[BudgetManager]:
     """A patched SDK, and the books that it writes to."""
-    prices = {MODEL: {"input": INPUT_PRICE, "output": OUTPUT_PRICE, "max_output": LONGEST}}
     # The endpoint writes on demand, and stops where its reader does.
     settings = Settings(abandoned="observed")
-    manager = BudgetManager(project, store=url, prices=PriceBook(overrides=prices), settings=settings)
+    manager = BudgetManager(project, store=url, prices=price_book(), settings=settings)
     budgetguard.patch(manager)
     try:
         yield manager
