@@ -70,10 +70,18 @@ class Cover:
 
     def with_accounts(self, accounts: tuple[Account, ...]) -> Cover:
         """The same for other accounts."""
-        units, tokens = _units(accounts), _tokens(accounts)
-        cover = replace(self, accounts=accounts, plain=accounts, leased=(), units=units, tokens=tokens, plans={})
-        cover.crowds, cover.companies, cover._counters = {}, {}, {}
-        return cover
+        return replace(
+            self,
+            accounts=accounts,
+            plain=accounts,
+            leased=(),
+            units=_units(accounts),
+            tokens=_tokens(accounts),
+            plans={},
+            crowds={},
+            companies={},
+            _counters={},
+        )
 
     def counters(self, model: str) -> tuple[str, ...]:
         """Keys of the accounts that a hold does not name: the leased, and what the user spends on this model."""

@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 import typer
 from rich.text import Text
 
-from ..config import load_config
+from ..config import OF_TESTS, load_config, variables
 from ..ledger import Examined, Store
 from ..process.journal_files import waiting_in
 from ..stores import file_of
@@ -214,7 +214,6 @@ def _journal(store: Store) -> tuple[State, str]:
 
 def _rules(store: Store) -> Iterator[Finding]:
     """Whether the rules of the configuration see the calls."""
-    from ..config import load_config
     from .rules import passed_by
 
     rules = load_config().budgets
@@ -227,8 +226,6 @@ def _rules(store: Store) -> Iterator[Finding]:
 
 
 def _environment() -> tuple[State, str]:
-    from ..config import OF_TESTS, variables
-
     ours, known = sorted(name for name in os.environ if name.startswith("BUDGETGUARD_")), variables()
     unknown = [name for name in ours if name not in known and not name.startswith(OF_TESTS)]
     if unknown:

@@ -86,10 +86,14 @@ def leave(scope: Scope) -> None:
     if current.get() is not scope:
         scope.passed = True
         return
-    outer = scope.parent
-    while outer is not None and outer.passed:
-        outer = outer.parent
-    current.set(outer)
+    current.set(not_left(scope.parent))
+
+
+def not_left(scope: Scope | None) -> Scope | None:
+    """The scope, or the nearest around it that was not left out of turn."""
+    while scope is not None and scope.passed:
+        scope = scope.parent
+    return scope
 
 
 def note_refusal(scope: Scope | None, error: BudgetExceededError) -> None:

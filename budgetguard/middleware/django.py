@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from ..scopes.context import budget
 from ..scopes.decorators import scoped_async_generator, scoped_generator
 from .web.answers import STATUS, answer_to, refusal_in
-from .web.options import ScopeOptions, say_lost
+from .web.options import ScopeOptions
 from .web.visits import Visit
 
 
@@ -52,7 +52,7 @@ class DjangoMiddleware:
         visit = request.budgetguard = Visit()
         with visit.inside():
             response = self.get_response(request)
-            _end(visit)
+            visit.end()
         if visit.scope is None or not response.streaming:
             return response
         if response.is_async:  # its pieces belong to an event loop that there is not yet
@@ -69,7 +69,7 @@ class DjangoMiddleware:
         visit = request.budgetguard = Visit()
         with visit.inside():
             response = await self.get_response(request)
-            _end(visit)
+            visit.end()
         if visit.scope is None or not response.streaming:
             return response
         try:
@@ -119,11 +119,6 @@ def _options() -> ScopeOptions:
 def _logged_in(request: Any) -> str | None:
     user: Any = getattr(request, "user", None)
     return str(user.pk) if getattr(user, "is_authenticated", False) else None
-
-
-def _end(visit: Visit) -> None:
-    if visit.scope is not None:
-        say_lost(visit.scope, visit.module)
 
 
 def _pieces(response: Any, scope: budget) -> Any:

@@ -24,7 +24,7 @@ from IPython.display import display
 
 from ..budgets.bars import Bar
 from ..errors import BudgetExceededError, ConfigError
-from ..guards.scope import Scope, current
+from ..guards.scope import Scope, current, not_left
 from ..ledger import Unit
 from ..scopes.context import budget
 
@@ -87,9 +87,7 @@ class Notebook:
     def before_cell(self, info: Any) -> None:
         """A cell begins, in whatever context."""
         self._running = info.raw_cell
-        around = current.get()
-        while around is not None and around.passed:  # it was closed from another context
-            around = around.parent
+        around = not_left(current.get())  # one may have been closed from another context
         if self._whole is not None and not _inside(around, self._whole.scope):
             around = self._whole.scope
         if around is not current.get():
@@ -158,10 +156,7 @@ def _cell_to_line(lines: list[str]) -> list[str]:
 def _close(scope: Scope) -> None:
     """End a scope here, and in other contexts when a cell begins there."""
     scope.passed = True
-    around = current.get()
-    while around is not None and around.passed:
-        around = around.parent
-    current.set(around)
+    current.set(not_left(current.get()))
 
 
 def _inside(scope: Scope | None, outer: Scope) -> bool:

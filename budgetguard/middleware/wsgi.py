@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 from ..errors import find_budget_error
 from ..ledger import Enforce
 from .web.answers import REASON, STATUS, RefusalAnswer, answer_to, unanswered
-from .web.options import LimitOption, ScopeOptions, TagsOption, UserOption, say_lost
+from .web.options import LimitOption, ScopeOptions, TagsOption, UserOption
 from .web.visits import Visit
 
 Environ: TypeAlias = MutableMapping[str, Any]
@@ -141,7 +141,6 @@ class _Body:
         """Let the application know that the response is over."""
         visit = self._reply.visit
         with visit.inside():
-            if visit.scope is not None:
-                say_lost(visit.scope, visit.module)
+            visit.end()
             if isinstance(self._body, _Closable):
                 self._body.close()

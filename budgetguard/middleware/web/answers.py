@@ -44,9 +44,7 @@ def unanswered(scope: budget | None, error: Exception | None = None) -> BudgetEx
     refusal = None if scope is None else scope.refusal
     if refusal is not None and caught_by(refusal):
         return refusal
-    handled = (
-        sys.exception()
-    )  # a task group's refusal unwound no further than its task: whoever answers holds the group
+    handled = sys.exception()  # a task group's refusal unwound no frame of the framework's, which handles the group
     return find_budget_error(error or (handled if isinstance(handled, ExceptionGroup) else None))
 
 

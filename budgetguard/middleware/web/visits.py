@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ...scopes.context import budget
+from .options import say_lost
 
 
 class Visit:
@@ -33,3 +34,8 @@ class Visit:
         finally:
             if self.scope is not None:
                 self.scope.__exit__(None, None, None)
+
+    def end(self) -> None:
+        """Say, inside of it, what a package swallowed: the request is answered."""
+        if self.scope is not None:
+            say_lost(self.scope, self.module)
