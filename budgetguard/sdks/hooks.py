@@ -18,6 +18,7 @@ from weakref import WeakSet
 
 import wrapt
 
+from ..concurrency.locks import mutex
 from ..config import load_config
 from ..config.unmanaged import Unmanaged
 from ..errors import ConfigError
@@ -130,13 +131,17 @@ def _copied(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     return made
 
 
+_making = mutex("default guard")
+
+
 def default_guard() -> Guard:
     """The process's default guard: that of `patch`'s manager, else one that acts by what the settings say."""
     if Patches.guard is not None:
         return Patches.guard
     unmanaged = Patches.unmanaged
     if unmanaged is None:
-        unmanaged = Patches.unmanaged = Unmanaged(load_config())
+        with _making:  # threads that call first, at once, share one guard: what it has said, and what it keeps
+            unmanaged = Patches.unmanaged = Patches.unmanaged or Unmanaged(load_config())
     return unmanaged.guard if monotonic() < unmanaged.look_s else unmanaged.look()
 
 

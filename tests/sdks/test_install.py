@@ -19,6 +19,7 @@ from openai import _base_client, _streaming
 
 import budgetguard
 from budgetguard import BudgetExceededError, BudgetManager
+from budgetguard.sdks.hooks import Patches, default_guard
 from budgetguard.testing import FakeProvider
 from tests.support.books import bill, entries, manager
 from tests.support.sdk_shapes import HI, MODEL
@@ -453,3 +454,23 @@ def test_two_threads_may_undo_the_patch_at_once(monkeypatch):
             thread.join()
     assert errors == []
     assert Owner.request == "the SDK's own"
+
+
+def test_threads_that_call_first_at_once_have_one_guard(monkeypatch):
+    """Each with one of its own would warn apart, open the store apart, and lose what the others keep."""
+    monkeypatch.setattr(Patches, "unmanaged", None)
+    begin = threading.Barrier(8)
+
+    def find(_: int) -> Any:
+        begin.wait()
+        return default_guard()
+
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(5):
+            Patches.unmanaged = None
+            with ThreadPoolExecutor(8) as pool:
+                assert len(set(map(id, pool.map(find, range(8))))) == 1
+    finally:
+        sys.setswitchinterval(switch)
