@@ -1,5 +1,5 @@
 """
-A provider to test against: OpenAI's and Anthropic's HTTP APIs on loopback, that keeps its own bill.
+A provider to test against: the HTTP APIs of OpenAI and others on loopback, that keeps its own bill.
 
     with FakeProvider(tokens=20, prices={"gpt-4o-mini": (0.15, 0.60)}) as provider:
         client = OpenAI(base_url=provider.base_url, api_key="none")
@@ -25,12 +25,12 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 
 from ...money import Money, Nano, nano_from_pico
-from . import anthropic
 from .anthropic.batches import FakeMessageBatches
-from .batches import FakeBatches
-from .plan import BadRequestError, Bill, Event, FakeReply, Plan, Request
-from .replies import ENDPOINTS, as_json
-from .responses import pending, replay
+from .apis import api_of
+from .openai.batches import FakeBatches
+from .openai.replies import ENDPOINTS
+from .openai.responses import pending, replay
+from .plan import SSE, BadRequestError, Bill, Event, FakeReply, Plan, Request, as_bytes, as_json
 from .wire import Connection, FakeServer
 
 Price: TypeAlias = tuple[float | str, float | str]
@@ -205,7 +205,10 @@ class FakeProvider:
         self._deliver(connection, request, plan, reply, key)
 
     def _reply(self, request: Request, plan: Plan, key: str) -> FakeReply:
-        answering = ENDPOINTS.get((request.method, request.endpoint))
+        api, answering = api_of(request.endpoint), ENDPOINTS.get((request.method, request.endpoint))
+        own = api.reply(request, plan, key) if api is not None else None
+        if own is not None:
+            return own
         if answering is None:
             with self._lock:
                 found = self._batches.reply(request, plan, key) or self._message_batches.reply(request, plan, key)
@@ -258,7 +261,12 @@ class FakeProvider:
 
     def _deliver(self, connection: Connection, request: Request, plan: Plan, reply: FakeReply, key: str) -> None:
         """Put an answer on the wire, whole or as the plan has it. The bill is there before the last byte is."""
-        headers = {"content-type": reply.content_type, "x-request-id": key, "openai-processing-ms": "1"}
+        headers = {
+            "content-type": reply.content_type,
+            "x-request-id": key,
+            "openai-processing-ms": "1",
+            **reply.headers,
+        }
         in_one = reply.events is None or plan.stall == "headers" or plan.drop == "headers"
         made = reply.output_tokens if in_one else 0
         self._book(self._bill(request, reply, key, made), reply)
@@ -271,15 +279,15 @@ class FakeProvider:
             if reply.events is None:
                 self._send_whole(connection, plan, reply, headers)
                 return
-            connection.begin_stream({**headers, "content-type": "text/event-stream"}, squeeze=plan.gzip)
+            connection.begin_stream({**headers, "content-type": reply.framing.content_type}, squeeze=plan.gzip)
             for number, event in enumerate(reply.events or ()):
                 if number == plan.drop_after:
-                    self._misbehave(connection, plan)
+                    self._misbehave(connection, request, plan)
                 self._pause(plan.chunk_s)
                 last = number + 1 == len(reply.events or ())
                 if last:
                     self._book(self._bill(request, reply, key), reply)
-                connection.send_piece(_item(event))
+                connection.send_piece(reply.framing.frame(event))
                 made = reply.output_tokens if last else made + event.output_tokens
                 if event.output_tokens and not last:
                     self._book(self._bill(request, reply, key, made), reply)
@@ -289,23 +297,23 @@ class FakeProvider:
             self._book(replace(self._bill(request, reply, key, made), aborted=True), reply)
 
     def _send_whole(self, connection: Connection, plan: Plan, reply: FakeReply, headers: Mapping[str, str]) -> None:
-        body = b'{"id": "cut off' if plan.malformed == "body" else _bytes(reply.body)
+        body = b'{"id": "cut off' if plan.malformed == "body" else as_bytes(reply.body)
         connection.send(200, headers, body, squeeze=plan.gzip, half=plan.drop == "body")
         if plan.drop == "body":
             connection.cut()
             raise ConnectionAbortedError("as planned")
 
-    def _misbehave(self, connection: Connection, plan: Plan) -> None:
+    def _misbehave(self, connection: Connection, request: Request, plan: Plan) -> None:
         """What the plan wants to go wrong in the middle of a stream."""
         if plan.drop in {"stream", "body"}:
             connection.cut()
             raise ConnectionAbortedError("as planned")
         if plan.stall == "stream":
             self._stall(connection)
-        if plan.error_event is not None:
-            connection.send_piece(
-                _item(Event(anthropic.error(plan.error_event, "This failure was asked for."), "error"))
-            )
+        api = api_of(request.endpoint)
+        if plan.error_event is not None and api is not None:
+            said = api.error(plan.error_event, "This failure was asked for.")
+            connection.send_piece(SSE.frame(Event(said, "error")))
             connection.end_stream()
             raise ConnectionAbortedError("as planned")
         if plan.malformed is not None:
@@ -325,7 +333,7 @@ class FakeProvider:
     def _bill(self, request: Request, reply: FakeReply, key: str, output_tokens: int | None = None) -> Bill:
         """The bill for a whole answer, or for one that had come to `output_tokens` when it ended."""
         made = reply.output_tokens if output_tokens is None else output_tokens
-        usage = reply.usage if made == reply.output_tokens else _lowered(reply.usage, made)
+        usage = reply.usage if made == reply.output_tokens else reply.words.lowered(reply.usage, made)
         amount = self._amount(reply.model, usage, reply.input_tokens, made)
         return Bill(key, request.endpoint, reply.model, reply.input_tokens, made, usage, amount)
 
@@ -342,9 +350,9 @@ class FakeProvider:
     ) -> None:
         kinds = {401: "authentication_error", 404: "invalid_request_error", 429: "rate_limit_error"}
         kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
+        api = api_of(_split(connection.path)[0])
         error = {"error": {"message": message, "type": kind, "param": None, "code": None}}
-        if connection.path.partition("?")[0].startswith("/v1/messages"):
-            error = anthropic.error(status, message)
+        error = error if api is None else api.error(status, message)
         headers = {"content-type": "application/json", "x-request-id": key}
         if retry_after_ms is not None:
             headers["retry-after-ms"] = str(retry_after_ms)
@@ -362,11 +370,15 @@ class FakeProvider:
         raise ConnectionAbortedError("the client went away, as planned")
 
 
-def _read(connection: Connection) -> Request:
-    path = connection.path.partition("?")[0]
+def _split(path: str) -> tuple[str, str | None]:
+    """A path below the API's root, and the deployment that an Azure path names."""
+    path = path.partition("?")[0]
     match = _ROOT.match(path)
-    endpoint = path[match.end() :] if match else path
-    deployment = match["deployment"] if match else None
+    return (path[match.end() :], match["deployment"]) if match else (path, None)
+
+
+def _read(connection: Connection) -> Request:
+    endpoint, deployment = _split(connection.path)
     headers = {name.lower(): value for name, value in connection.headers.items()}
     return Request(connection.command, connection.path, endpoint, connection.read_body(), headers, deployment)
 
@@ -377,22 +389,3 @@ def _with_fault(plan: Plan, fault: Fault) -> Plan:
     if isinstance(fault, Plan):
         return fault
     return replace(plan, status=fault) if isinstance(fault, int) else replace(plan, **fault)
-
-
-def _bytes(body: Any) -> bytes:
-    if isinstance(body, bytes):
-        return body
-    return body.encode() if isinstance(body, str) else as_json(body)
-
-
-def _item(event: Event) -> bytes:
-    head = f"event: {event.name}\n".encode() if event.name else b""
-    return head + b"data: " + _bytes(event.data) + b"\n\n"
-
-
-def _lowered(usage: Mapping[str, Any], output_tokens: int) -> dict[str, Any]:
-    """A usage with fewer output tokens, in either of the API's vocabularies."""
-    name = "completion_tokens" if "completion_tokens" in usage else "output_tokens"
-    missing = usage.get(name, 0) - output_tokens
-    total = {"total_tokens": usage["total_tokens"] - missing} if "total_tokens" in usage else {}
-    return {**usage, name: output_tokens, **total}

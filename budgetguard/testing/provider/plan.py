@@ -7,9 +7,10 @@ A `Plan` describes how one request is answered. A `Request` is what came in, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from ...money import Nano
 
@@ -119,6 +120,63 @@ class Event:
     """The output tokens that had been made for this item and were not for an earlier one."""
 
 
+class UsageWords(NamedTuple):
+    """By which names the usage of an API counts."""
+
+    input: Sequence[str]
+    """Of the billed input: their sum."""
+    output: Sequence[str]
+    """Of the billed output, their sum: first what is made first."""
+    total: str = ""
+
+    def lowered(self, usage: Mapping[str, Any], output_tokens: int) -> dict[str, Any]:
+        """A usage with no more output tokens than these."""
+        lower, left = dict(usage), output_tokens
+        for name in self.output:
+            if name in usage:
+                lower[name] = min(usage[name], left)
+                left -= lower[name]
+        if self.total in usage:
+            lower[self.total] -= sum(usage.get(name, 0) - lower.get(name, 0) for name in self.output)
+        return lower
+
+
+TOKENS: Final = UsageWords(
+    ("prompt_tokens", "input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),
+    ("completion_tokens", "output_tokens"),
+    "total_tokens",
+)
+"""Of OpenAI's and Anthropic's APIs, which never use two names for one thing."""
+
+
+class Framing(NamedTuple):
+    """How the items of a stream are put on the wire."""
+
+    content_type: str
+    frame: Callable[[Event], bytes]
+
+
+def as_json(value: Any) -> bytes:
+    """Compact JSON, as bytes."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def as_bytes(body: Any) -> bytes:
+    """A body, or an item: bytes and text as they are, all else as JSON."""
+    if isinstance(body, bytes):
+        return body
+    return body.encode() if isinstance(body, str) else as_json(body)
+
+
+def _sse(event: Event) -> bytes:
+    head = f"event: {event.name}\n".encode() if event.name else b""
+    return head + b"data: " + as_bytes(event.data) + b"\n\n"
+
+
+SSE: Final = Framing("text/event-stream", _sse)
+"""Server-sent events, as OpenAI and Anthropic have them."""
+
+
 @dataclass(frozen=True, slots=True)
 class FakeReply:
     """An answer, before it is put on the wire."""
@@ -132,17 +190,22 @@ class FakeReply:
     """What is billed, in the endpoint's own words."""
     billed: bool = True
     """`False` for what is free, and for a background response that only begins."""
+    framing: Framing = SSE
+    """Of its `events`."""
+    words: UsageWords = TOKENS
+    """Of its `usage`."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Those that it has of its own."""
 
     @property
     def input_tokens(self) -> int:
         """The billed input, whatever the endpoint calls it."""
-        cached = sum(self.usage.get(f"cache_{way}_input_tokens", 0) for way in ("read", "creation"))
-        return int(self.usage.get("prompt_tokens", self.usage.get("input_tokens", 0) + cached))
+        return sum(int(self.usage.get(name, 0)) for name in self.words.input)
 
     @property
     def output_tokens(self) -> int:
         """The billed output, reasoning included."""
-        return int(self.usage.get("completion_tokens", self.usage.get("output_tokens", 0)))
+        return sum(int(self.usage.get(name, 0)) for name in self.words.output)
 
 
 class BadRequestError(Exception):

@@ -26,6 +26,20 @@ ERRORS = {
 """Kinds of errors by their status; every other is an "api_error"."""
 
 
+def owns(endpoint: str) -> bool:
+    """Whether a path below the root is one of this API."""
+    return endpoint == "/messages" or endpoint.startswith("/messages/")
+
+
+def reply(request: Request, plan: Plan, key: str) -> FakeReply | None:
+    """The answer to a request that is no batch's."""
+    if request.method == "POST" and request.endpoint == "/messages":
+        return message(request, plan, key)
+    if request.method == "POST" and request.endpoint == "/messages/count_tokens":
+        return count_tokens(request)
+    return None
+
+
 def message(request: Request, plan: Plan, key: str) -> FakeReply:
     """POST /messages."""
     body = request.body
@@ -38,7 +52,7 @@ def message(request: Request, plan: Plan, key: str) -> FakeReply:
         raise BadRequestError("model: Field required")
     answer = write(plan, cap=whole(body["max_tokens"], "max_tokens", least=0), tool=_tool(body, plan))
     usage = _usage(body, plan, answer)
-    reply: dict[str, Any] = {
+    said: dict[str, Any] = {
         "id": f"msg_{key}",
         "type": "message",
         "role": "assistant",
@@ -49,12 +63,12 @@ def message(request: Request, plan: Plan, key: str) -> FakeReply:
         "usage": usage,
     }
     if plan.omit_usage:
-        reply["usage"] = {}
-    events = list(_events(reply, answer)) if body.get("stream") else None
-    return FakeReply(body=reply, events=events, model=str(model), usage=usage)
+        said["usage"] = {}
+    events = list(_events(said, answer)) if body.get("stream") else None
+    return FakeReply(body=said, events=events, model=str(model), usage=usage)
 
 
-def count_tokens(request: Request, _plan: Plan, _key: str) -> FakeReply:
+def count_tokens(request: Request) -> FakeReply:
     """POST /messages/count_tokens, which is free."""
     return FakeReply(body={"input_tokens": _input_tokens(request.body)}, billed=False)
 
@@ -72,15 +86,15 @@ def _content(answer: FakeText, key: str) -> list[dict[str, Any]]:
     return [*thought, {"type": "text", "text": answer.text}]
 
 
-def _events(reply: dict[str, Any], answer: FakeText) -> Iterator[Event]:
+def _events(said: dict[str, Any], answer: FakeText) -> Iterator[Event]:
     def event(kind: str, tokens: int = 0, **fields: Any) -> Event:
         return Event({"type": kind, **fields}, kind, tokens)
 
-    first = {**reply["usage"], "output_tokens": min(1, answer.tokens)} if reply["usage"] else {}
+    first = {**said["usage"], "output_tokens": min(1, answer.tokens)} if said["usage"] else {}
     first.pop("output_tokens_details", None)
-    yield event("message_start", message={**reply, "content": [], "stop_reason": None, "usage": first})
+    yield event("message_start", message={**said, "content": [], "stop_reason": None, "usage": first})
     yield event("ping")
-    for index, block in enumerate(reply["content"]):
+    for index, block in enumerate(said["content"]):
         kind = block["type"]
         empty: dict[str, dict[str, Any]] = {
             "thinking": {"thinking": "", "signature": ""},
@@ -98,8 +112,8 @@ def _events(reply: dict[str, Any], answer: FakeText) -> Iterator[Event]:
             yield event("content_block_delta", 1, index=index, delta=delta)
         yield event("content_block_stop", index=index)
     names = ("output_tokens", "output_tokens_details", "cache_read_input_tokens", "cache_creation_input_tokens")
-    last = {name: reply["usage"][name] for name in ("input_tokens", *names) if name in reply["usage"]}
-    yield event("message_delta", delta={"stop_reason": reply["stop_reason"], "stop_sequence": None}, usage=last)
+    last = {name: said["usage"][name] for name in ("input_tokens", *names) if name in said["usage"]}
+    yield event("message_delta", delta={"stop_reason": said["stop_reason"], "stop_sequence": None}, usage=last)
     yield event("message_stop")
 
 

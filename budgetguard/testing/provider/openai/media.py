@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from .plan import BadRequestError, Event, FakeReply, Plan, Request
-from .words import PICTURE_TOKENS, input_tokens, whole, write
+from ..plan import BadRequestError, Event, FakeReply, Plan, Request
+from ..words import PICTURE_TOKENS, input_tokens, whole, write
 
 SOUND_BYTES_PER_SECOND = 16_000
 IMAGE_TOKENS = 272

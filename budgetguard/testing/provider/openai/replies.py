@@ -2,14 +2,13 @@
 The fake provider's answers: chat, legacy completions, embeddings, moderations, models.
 
 Pure functions from a request and a plan to a reply, in the shapes of OpenAI's
-API. `ENDPOINTS` is the table of all of them, the Responses API, the media
-endpoints and Anthropic's messages included.
+API. `ENDPOINTS` is the table of all of them, the Responses API and the media
+endpoints included.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,11 +16,10 @@ from dataclasses import replace
 from itertools import count
 from typing import Any, TypeAlias
 
-from . import anthropic
+from ..plan import BadRequestError, Event, FakeReply, Plan, Request
+from ..words import FakeText, input_tokens, whole, write
 from .media import edit_image, generate_image, image_variation, speech, transcription, translation
-from .plan import BadRequestError, Event, FakeReply, Plan, Request
 from .responses import count_input, respond
-from .words import FakeText, input_tokens, whole, write
 
 Answering: TypeAlias = Callable[[Request, Plan, str], FakeReply]
 """(request, plan, id of the request) -> reply; raises `BadRequestError` for what the real API would not take."""
@@ -140,8 +138,6 @@ ENDPOINTS: Mapping[tuple[str, str], Answering] = {
     ("POST", "/audio/translations"): translation,
     ("POST", "/moderations"): moderate,
     ("GET", "/models"): models,
-    ("POST", "/messages"): anthropic.message,
-    ("POST", "/messages/count_tokens"): anthropic.count_tokens,
 }
 
 
@@ -251,8 +247,3 @@ def _model(request: Request) -> str:
     if not model:
         raise BadRequestError("you must provide a model parameter")
     return str(model)
-
-
-def as_json(value: Any) -> bytes:
-    """Compact JSON, as bytes."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...money import Nano
-from .plan import BadRequestError, Bill, FakeReply, Plan, Request
+from ....money import Nano
+from ..plan import BadRequestError, Bill, FakeReply, Plan, Request
 from .replies import ENDPOINTS
 
 _WINDOW_S = 24 * 3600

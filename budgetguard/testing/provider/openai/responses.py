@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any
 
-from .plan import BadRequestError, Event, FakeReply, Plan, Request
-from .words import FakeText, conversation, input_tokens, whole, write
+from ..plan import BadRequestError, Event, FakeReply, Plan, Request
+from ..words import FakeText, conversation, input_tokens, whole, write
 
 
 def respond(request: Request, plan: Plan, key: str) -> FakeReply:

@@ -1,0 +1,1 @@
+"""The fake provider's OpenAI API."""
