@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -64,6 +64,8 @@ class Exchange:
     """The files of a multipart form, as the caller gave them."""
     place: Place
 
+    prepare: Callable[[Any], Any] | None = None
+    """What readies `given` once, before it is read, if the SDK has such a step; awaited where the reply is."""
     carried: Any = None
     """What was handed on to the SDK; `None` before that."""
     billed: Collection[int] = ()
@@ -106,6 +108,10 @@ class Exchange:
     @property
     def headers(self) -> Mapping[str, Any]:
         """Those that it states, or its client does."""
+        raise NotImplementedError
+
+    def take(self, given: Any) -> None:
+        """Take what `prepare` made of the request for it."""
         raise NotImplementedError
 
     def proceed(self) -> Any:

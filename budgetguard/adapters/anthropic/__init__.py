@@ -69,9 +69,7 @@ ENDPOINTS: Sequence[Endpoint] = (
     *_OPAQUE,
 )
 
-_cache: dict[tuple[str, str], Endpoint | None] = {}
-
-find = finder(ENDPOINTS, _cache)
+find = finder(ENDPOINTS)
 """The endpoint of a request by its method and path, or `None` if it costs nothing."""
 
 _ROOTS: Final = frozenset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 from urllib.parse import unquote
 
@@ -19,30 +20,17 @@ def any_place(_endpoint: Endpoint, _segments: Sequence[str]) -> bool:
     return True
 
 
-def finder(
-    endpoints: Sequence[Endpoint],
-    cache: dict[tuple[str, str], Endpoint | None],
-    takes: Callable[[Endpoint, Sequence[str]], bool] = any_place,
-) -> Finder:
+def finder(endpoints: Sequence[Endpoint], takes: Callable[[Endpoint, Sequence[str]], bool] = any_place) -> Finder:
     """What looks requests up in a table, and remembers them; `takes` has a last look at the path of what was found."""
     longest_first = sorted(endpoints, key=lambda endpoint: (-endpoint.path.count("/"), "{id}" in endpoint.path))
 
-    def look(method: str, path: str) -> Endpoint | None:
+    @lru_cache(maxsize=_CACHED_PATHS)
+    def find(method: str, path: str) -> Endpoint | None:
         segments, below = _segments(path)
         for endpoint in longest_first:
-            if endpoint.method == method and _ends_in(below, endpoint.path):
+            if endpoint.method == method.upper() and _ends_in(below, endpoint.path):
                 return endpoint if takes(endpoint, segments) else None
         return None
-
-    def find(method: str, path: str) -> Endpoint | None:
-        try:
-            return cache[method, path]
-        except KeyError:
-            pass
-        if len(cache) >= _CACHED_PATHS:
-            cache.clear()
-        endpoint = cache[method, path] = look(method.upper(), path)
-        return endpoint
 
     return find
 

@@ -208,9 +208,7 @@ def _takes(endpoint: Endpoint, segments: Sequence[str]) -> bool:
     return not endpoint.uploads or _HOLDERS.isdisjoint(segments)
 
 
-_cache: dict[tuple[str, str], Endpoint | None] = {}
-
-find = finder(ENDPOINTS, _cache, _takes)
+find = finder(ENDPOINTS, _takes)
 """
 The endpoint of a request by its method and path, or `None` if it costs nothing.
 

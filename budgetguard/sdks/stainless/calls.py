@@ -55,6 +55,8 @@ class GeneratedCall(Exchange):
         if place is None or place.url is not client.base_url or place.query != client._custom_query:
             place = place_of(client)
         self.place = place
+        if package.prepare is not None:
+            self.prepare = getattr(client, package.prepare, None)
 
     @property
     def at_home(self) -> bool:
