@@ -8,7 +8,7 @@ export UV_LINK_MODE ?= copy
 # Tests start hundreds of processes: without their bytecode, each would compile whole SDKs anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo demo-llm serve load fuzz test test-sdk-suite check format bench contention shapes soak clean
+.PHONY: help setup demo demo-llm serve load fuzz test test-sdk-suite test-frameworks check format bench contention shapes soak clean
 
 help:
 	@echo "make demo       two users spend, one runs out: no key, no network, seconds"
@@ -16,6 +16,7 @@ help:
 	@echo "make serve      host budgets on 127.0.0.1:8080, without keys: a trial"
 	@echo "make test       everything that is claimed"
 	@echo "make test-sdk-suite   OpenAI's own tests of its SDK, alone and guarded: the same outcomes (8 minutes)"
+	@echo "make test-frameworks  langchain, crewai, dspy and others, against the bill of a fake provider (3 minutes)"
 	@echo "make check      format, lint, types"
 	@echo "make bench      what a call costs, as ratios in one run"
 	@echo "make shapes     one dollar, in every shape a program takes"
@@ -67,6 +68,9 @@ test: setup .cache/litellm-hosted/ready
 
 test-sdk-suite: setup
 	$(RUN) tests/run_sdk_suite.py
+
+test-frameworks: setup
+	$(RUN) tests/run_frameworks.py
 
 check: setup
 	$(RUN) -m ruff format --check .
