@@ -16,8 +16,8 @@ from typing import Any, Final
 from ...calls import NOTHING, UNKNOWN_HOST, Answer, Call, Endpoint, Host, News, Opening, Socket
 from ..common.bodies import compact, fields, items, text, whole
 from ..common.numbers import merged, number_of
-from ..common.sockets.messages import Marks, parsed, sound_bytes
 from ..common.sockets.conversation import Conversation, Said
+from ..common.sockets.messages import Marks, parsed, sound_bytes
 
 SOUND_TOKENS_A_SECOND = 32
 _BYTES_A_SECOND = 32_000

@@ -4,8 +4,9 @@ Realtime: a conversation of sound and text, each answer of which reads all of it
 `response.create` asks for an answer; where the server listens for pauses, it begins one by itself. Either way
 `response.done` has the bill. Beside it the transcripts of what users said are billed, by a model of their own.
 
-How much an answer reads is bounded by the last bill and what was said since (`Conversation`). What a session has that it was
-not told over this socket (a prompt by its id, tools of a server, the sound of a telephone call) makes that unknown.
+How much an answer reads is bounded by the last bill and what was said since (`Conversation`). What a session has that
+it was not told over this socket (a prompt by its id, tools of a server, the sound of a telephone call) makes that
+unknown.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any
 
 from ....calls import NOTHING, UNKNOWN_HOST, Answer, Call, Host, News, Opening
 from ...common.bodies import fields, given, items, text, whole
-from ...common.sockets.messages import Marks, parsed, sound_bytes
 from ...common.sockets.conversation import Conversation, Said
+from ...common.sockets.messages import Marks, parsed, sound_bytes
 from ..input.messages import AUDIO_TOKENS_A_SECOND, ITEM_TOKENS, Input
 from ..replies import transcription
 from ..requests import ITEM_TOKENS_TO_PRIME

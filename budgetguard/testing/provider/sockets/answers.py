@@ -105,7 +105,14 @@ class FakeRealtime:
                 usage |= {"input_token_details": {"audio_tokens": 40, "text_tokens": 0}}
                 yield TalkBill(self.plan.ear, usage)
                 kind = "conversation.item.input_audio_transcription.completed"
-                yield {"type": kind, "event_id": "e", "item_id": "i", "transcript": "well", "usage": usage}
+                yield {
+                    "type": kind,
+                    "event_id": "e",
+                    "item_id": "i",
+                    "content_index": 0,
+                    "transcript": "well",
+                    "usage": usage,
+                }
             yield from self._response({})
 
     def _response(self, wanted: Mapping[str, Any]) -> Iterator[Said]:
@@ -129,7 +136,8 @@ class FakeRealtime:
         if self.plan.drop == "begun":
             yield None
         for _ in range(2):
-            yield {"type": "response.output_audio.delta", "event_id": "e", "response_id": name, "delta": "AAAA" * 50}
+            place = {"response_id": name, "item_id": "i", "output_index": 0, "content_index": 0}
+            yield {"type": "response.output_audio.delta", "event_id": "e", **place, "delta": "AAAA" * 50}
         self.read += made
         self.heard += min(self.plan.audio, made)
         status = "completed" if made == self.plan.tokens else "incomplete"

@@ -16,12 +16,13 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from ssl import SSLContext
 from typing import Any
 from urllib.parse import parse_qsl
 
 from ....money import Money, Nano
 from ..plan import Bill
-from .answers import TalkBill, FakeTalk, SocketPlan, talk_at
+from .answers import FakeTalk, SocketPlan, TalkBill, talk_at
 
 SocketPrices = Callable[[str, Mapping[str, Any]], Nano]
 """What an answer costs, by its model and usage, in nano-dollars."""
@@ -32,12 +33,20 @@ class FakeSockets:
     A provider in threads of this process; start it with `with`, or `start()` and `stop()`.
 
     `plan` and the keywords (the fields of `SocketPlan`) say how every socket is answered, and `prices` what that costs.
-    It is safe to use from many threads.
+    `ssl` is for clients that take nothing else. It is safe to use from many threads.
     """
 
-    def __init__(self, plan: SocketPlan | None = None, *, prices: SocketPrices | None = None, **fields: Any) -> None:
+    def __init__(
+        self,
+        plan: SocketPlan | None = None,
+        *,
+        prices: SocketPrices | None = None,
+        ssl: SSLContext | None = None,
+        **fields: Any,
+    ) -> None:
         self.plan = replace(plan or SocketPlan(), **fields)
         self._prices = prices
+        self._ssl = ssl
         self._lock = threading.Lock()
         self._ledger: list[Bill] = []
         self._received: list[dict[str, Any]] = []
@@ -53,7 +62,7 @@ class FakeSockets:
         """Listen on a free port."""
         from websockets.sync.server import serve
 
-        self._server = serve(self._talk, "127.0.0.1", 0, compression=None)
+        self._server = serve(self._talk, "127.0.0.1", 0, compression=None, ssl=self._ssl)
         threading.Thread(target=self._server.serve_forever, name="fake-sockets", daemon=True).start()
         return self
 
@@ -71,8 +80,8 @@ class FakeSockets:
 
     @property
     def url(self) -> str:
-        """Below which its paths are: "ws://127.0.0.1:43210"."""
-        return f"ws://127.0.0.1:{self.port}"
+        """Below which its paths are: "ws://127.0.0.1:43210"; "wss://" with `ssl`."""
+        return f"{'ws' if self._ssl is None else 'wss'}://127.0.0.1:{self.port}"
 
     @property
     def received(self) -> list[dict[str, Any]]:
