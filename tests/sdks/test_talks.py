@@ -7,6 +7,7 @@ import gc
 import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +15,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 import budgetguard
-from budgetguard import BudgetExceededError, BudgetManager, UnscopedCallError
+from budgetguard import Budget, BudgetExceededError, BudgetManager, UnscopedCallError
 from budgetguard.guards.settings import Settings
+from budgetguard.prices.book import PriceBook
 from budgetguard.process.state import PROCESS
+from budgetguard.sdks.exchange import charging
 from budgetguard.testing import FakeSockets, SocketPlan
 from tests.support.books import entries
 from tests.support.sdk_shapes import enter, run, wait
@@ -307,6 +310,7 @@ def test_responses_that_are_not_begun_cost_nothing(talk, books):
 @pytest.mark.provider(seconds=20)
 def test_a_live_session_is_held_in_pieces_and_stopped_when_there_is_no_room(talk, provider, books):
     """Its events count on: each piece is the next part of it, and nothing is booked twice."""
+    pytest.importorskip("openai.resources.live")
 
     async def work(client: Any) -> None:
         async with enter(client.live.connect()) as connection:
@@ -327,6 +331,7 @@ def test_a_live_session_is_held_in_pieces_and_stopped_when_there_is_no_room(talk
 @pytest.mark.provider(seconds=40)
 def test_a_live_session_without_room_says_no_more(talk, books):
     """The next piece is asked for before anything else is sent."""
+    pytest.importorskip("openai.resources.live")
     books.create_budget(0.04, "ann")
 
     async def work(client: Any) -> None:
@@ -344,6 +349,7 @@ def test_a_live_session_without_room_says_no_more(talk, books):
 
 def test_translations_cost_the_sound_that_was_sent(talk, provider, books):
     """Their events say nothing of it."""
+    pytest.importorskip("openai.resources.realtime.translations")
 
     async def work(client: Any) -> None:
         async with enter(client.realtime.translations.connect(model=TRANSLATE)) as connection:
@@ -386,8 +392,6 @@ def test_unpatching_ends_it_for_connections_that_are_open(provider):
 
 def test_a_message_outside_of_every_scope_is_refused_where_that_is_so(provider):
     """A budget that is silently not there is worse than none."""
-    from budgetguard.prices.book import PriceBook
-
     strict = BudgetManager("s", prices=PriceBook(overrides=PRICES), settings=Settings(unscoped="refuse"))
     budgetguard.patch(strict)
     with budgetguard.budget(limit=1):
@@ -438,3 +442,39 @@ def test_no_message_is_in_what_goes_wrong(provider, books, caplog):
             socket.send(json.dumps({"type": "response.create", "model": TEXT, "input": "a secret"}))
         socket.send("no JSON at all, a secret")
     assert "secret" not in caplog.text + str(refused.value)
+
+
+def test_what_a_call_above_pays_for_is_not_charged_again(provider, books):
+    """A package that speaks over sockets for a call of its own has that charged once; other models are other calls."""
+    above = SimpleNamespace(carried=object(), body={"model": REALTIME})
+    with provider.client() as client:
+        charging.set(above)
+        try:
+            with client.realtime.connect(model=REALTIME) as connection:
+                run(ask(connection), None)
+            with client.responses.connect() as connection:
+                connection.response.create(model=TEXT, input="hello")
+                run(until(connection, "response.completed"), None)
+        finally:
+            charging.set(None)
+
+    assert [entry.model for entry in entries(books)] == [TEXT]
+
+
+@pytest.mark.provider(pause=1)
+def test_answers_are_counted_as_requests_too(provider):
+    """Those that are asked for are held, those that the server begins are booked: two are two."""
+    made = BudgetManager(
+        "r", store="memory://", prices=PriceBook(overrides=PRICES), budgets=[Budget("calls", 2, unit="requests")]
+    )
+    budgetguard.patch(made)
+    with provider.client() as client, client.realtime.connect(model=REALTIME) as connection:
+        run(ask(connection), None)
+        run(append(connection), None)
+        run(until(connection, "response.done"), None)
+        with pytest.raises(BudgetExceededError, match="calls"):
+            connection.response.create()
+        with pytest.raises(BudgetExceededError, match="calls"):
+            run(append(connection), None)
+
+    assert len(entries(made)) == 2
