@@ -282,6 +282,74 @@ class Dialect:
     """A call with what its headers ask for, where an API has such."""
 
 
+class Opening(NamedTuple):
+    """A message that has the other side of a socket begin to work."""
+
+    body: Mapping[str, Any]
+    """What it asks for, as the `request` of the socket's endpoint reads it."""
+    event: Mapping[str, Any] = NOTHING
+    """The message itself."""
+    id: str | None = None
+    """The client's own id of it, which an error names."""
+    ends: Answer | None = None
+    """What the work before it came to, which it ends."""
+
+
+class News(NamedTuple):
+    """What one message from the other side of a socket says of what it costs."""
+
+    what: Literal["begun", "ended", "beside", "refused"]
+    """
+    `begun`: work has an id now; `ended`: it is over; `refused`: it was not begun. `beside`: other work is over, for
+    which no message of ours asked.
+    """
+    id: str | None = None
+    """That of the work; of what was refused, the client's own. `None`: it is not said."""
+    answer: Answer = Answer()
+    body: Mapping[str, Any] = NOTHING
+    """What is known of what was asked for, where nobody did."""
+
+
+class Talk(Protocol):
+    """
+    One conversation over a socket, followed message by message; it never raises.
+
+    One thread may send while another receives.
+    """
+
+    def sent(self, message: str | bytes, idle: bool) -> Opening | None:
+        """Take in a message that is about to be sent: what it has begun, if so. `idle`: no work is under way."""
+        ...
+
+    def amended(self, opening: Opening, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The message with these fields of its request: an output cap; its own object if nothing changes."""
+        ...
+
+    def heard(self, message: str | bytes) -> Sequence[News]:
+        """Take in a message that was received, and what it says."""
+        ...
+
+    def asked(self) -> Mapping[str, Any]:
+        """What is asked for, as far as it is known: the model."""
+        ...
+
+    def last(self) -> Answer | None:
+        """What the work under way came to by now, if that is known here: nobody will say more."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """One kind of conversation over a WebSocket, and how it is followed."""
+
+    endpoint: Endpoint
+    """Reads what is asked for; `opaque` where nobody can say what it costs."""
+    talk: Callable[[Mapping[str, str]], Talk]
+    """Begins one, by the query of its URL."""
+    alone: bool = False
+    """Whether the other side may begin work that nobody asked for."""
+
+
 def read(item: Any, name: str) -> Any:
     """
     A field of plain JSON or of an SDK object, `None` where it is not there.

@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 EXPECTED = {
@@ -65,6 +65,11 @@ EXPECTED = {
         "in a thread: shop 0.00075, blog 0.00075",
         "the batch spent $0.00225",
         "in a pool: shop 0.00075, blog 0.003",
+    ],
+    "realtime.py": [
+        "one answer: $0.00",
+        "and one that the server began: $0.00",
+        "the next piece of sound was refused: scope: call projected at ",
     ],
     "litellm_file.py": [
         "2 users",

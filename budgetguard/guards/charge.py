@@ -307,7 +307,7 @@ class Charge:
             yield from self.parts.later.keep(self, answer)
 
     def _settle(self, answer: Answer) -> Steps[None]:
-        unheld = self.plan.unheld
+        unheld = self.held.hold is None
         if answer.lacks:
             projection = self.projected()
             answer, self.beside = yield from completed(self.call, answer, projection, self.beside, unheld=unheld)

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from .provider.plan import Bill as Bill
     from .provider.plan import Plan as Plan
     from .provider.plan import Request as Request
+    from .provider.sockets.answers import SocketPlan as SocketPlan
+    from .provider.sockets.fake import FakeSockets as FakeSockets
 
-__all__ = ["Bill", "FakeProvider", "Plan", "Request", "StoppedClock", "StoreContract"]
+__all__ = ["Bill", "FakeProvider", "FakeSockets", "Plan", "Request", "SocketPlan", "StoppedClock", "StoreContract"]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,6 +28,14 @@ def __getattr__(name: str) -> Any:
         from .provider.fake import FakeProvider
 
         return FakeProvider
+    if name == "FakeSockets":
+        from .provider.sockets.fake import FakeSockets
+
+        return FakeSockets
+    if name == "SocketPlan":
+        from .provider.sockets.answers import SocketPlan
+
+        return SocketPlan
     if name in {"Bill", "Plan", "Request"}:
         from .provider import plan
 

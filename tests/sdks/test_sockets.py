@@ -1,4 +1,4 @@
-"""WebSockets, the one way around the SDK's `request`, have a gate: no room, no connection; otherwise one warning."""
+"""The openai SDK's WebSockets have a gate: no room, no connection; and one warning where nothing can be counted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 import budgetguard
 from budgetguard import BudgetExceededError
-from budgetguard.sdks.websockets import SOCKETS, entrances
+from budgetguard.sdks.sockets.doors import SOCKETS, entrances
 from tests.support.books import entries, manager
 
 HERE = "http://127.0.0.1:9/v1"
@@ -110,17 +110,17 @@ def test_a_connection_without_room_is_refused(name, open_):
 
 
 @PRESENT
-def test_a_connection_with_room_is_warned_of_once(name, open_, caplog):
-    """It goes on as it would alone, and holds nothing."""
+def test_a_connection_with_room_goes_on_and_is_warned_of_where_it_is_not_counted(name, open_, caplog):
+    """It holds nothing itself; who attaches to a session that others lead is told that nobody counts it here."""
     alone = outcome(open_, SURFACES[name])
     made = manager()
     with made, budgetguard.budget(user="ann"), caplog.at_level(logging.WARNING, "budgetguard"):
         for _ in range(2):
             assert outcome(open_, SURFACES[name]) is alone
 
-    assert [record.getMessage() for record in caplog.records if record.name == "budgetguard"] == [
-        f"{name}: its cost cannot be read from its reply and is not counted; budgets only gate it"
-    ]
+    warning = f"{name}: its cost cannot be read from its reply and is not counted; budgets only gate it"
+    warned = [record.getMessage() for record in caplog.records if record.name == "budgetguard"]
+    assert warned == ([warning] if name == "live.sideband.connect" else [])
     assert (entries(made), made.store.holds()) == ([], [])
 
 
@@ -139,7 +139,7 @@ def test_unpatching_takes_the_gates_down(name, open_):
     """Exactly: the methods are the very same objects."""
     module = import_module(MODULES[name])
     before = {(owner, method): vars(owner)[method] for owner, method, _ in entrances(module)}
-    assert len(before) == 4
+    assert len(before) in {2, 4}
     budgetguard.patch(manager("0"))
     assert all(vars(owner)[method] is not was for (owner, method), was in before.items())
 
@@ -173,6 +173,6 @@ def test_gates_wait_for_the_sdk_to_import_what_they_stand_before():
         names = [name for name in sys.modules if name.startswith("openai.resources.")]
         assert not names, names
         from openai.resources.realtime.realtime import RealtimeConnectionManager as Socket
-        assert hasattr(vars(Socket)["enter"], "__wrapped__")
+        assert any(hasattr(method, "__wrapped__") for method in vars(Socket).values())
     """
     subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(program)], check=True)

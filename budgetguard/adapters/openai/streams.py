@@ -204,7 +204,7 @@ class ResponsesListener:
         said = all_fields(response)
         if said.get("usage") is not None:
             self._usage = merged(self._usage, said["usage"])
-        if kind in _LAST_EVENTS:
+        if kind in LAST_EVENTS:
             self._answer = replies.responses({**said, "usage": self._usage or None})._replace(final=True)
             self.done = True
         elif read(response, "background") is True and not self.done:
@@ -278,8 +278,8 @@ def _sum(first: Answer, second: Answer) -> Answer:
 _MEDIA_EVENTS = frozenset(
     {"image_generation.completed", "image_edit.completed", "transcript.text.done", "speech.audio.done"}
 )
-_LAST_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
-_RESPONSE_EVENTS = _LAST_EVENTS | {"response.created", "response.queued", "response.in_progress"}
+LAST_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+_RESPONSE_EVENTS = LAST_EVENTS | {"response.created", "response.queued", "response.in_progress"}
 
 
 def _extras(item: Any) -> bool:

@@ -60,6 +60,7 @@ _INNER = {
     "cache_write_tokens_details": _KEPT_LONG,
     "cache_creation_token_details": _KEPT_LONG,
     "cache_creation": _KEPT_LONG,
+    "cached_tokens_details": {"audio_tokens": "cache_audio_read_tokens", "image_tokens": "cache_image_read_tokens"},
 }
 """Details inside of details."""
 

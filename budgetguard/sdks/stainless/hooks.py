@@ -3,7 +3,7 @@ What is patched in the SDKs that Stainless generates.
 
 Every call of such an SDK, by an old client or a new one, sync or async, plain, raw, parsed or streamed, passes
 `SyncAPIClient.request` or `AsyncAPIClient.request` once, with all of its retries inside. Wrapping these two, the method
-that sends one attempt, and the decoding of streams, sees everything but WebSockets (`websockets.py`). Packages without
+that sends one attempt, and the decoding of streams, sees everything but WebSockets (`sockets/`). Packages without
 such a method send in the middle of `request`, by `httpx.Client.send`: that is wrapped, then.
 """
 

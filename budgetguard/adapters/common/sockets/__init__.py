@@ -1,0 +1,1 @@
+"""What conversations over WebSockets have in common, whatever API they are of."""
