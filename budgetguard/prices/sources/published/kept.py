@@ -11,7 +11,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ....errors import ConfigError
 from .. import list as pricelist
 from ..odd import oddity
-from .litellm import PriceMap, is_map, read_map, told
+from .litellm import MappedPrice, PriceMap, is_map, read_map, read_price, speaks, told
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
@@ -31,8 +32,6 @@ TIMEOUT_S: Final = 30
 
 _FEWEST: Final = 0.5
 """Which part of the installed list's models a newer one has at least; one with less was cut off on its way."""
-
-_MANY_MODELS: Final = 1_000
 
 
 class PublishedList(NamedTuple):
@@ -46,6 +45,8 @@ class PublishedList(NamedTuple):
     """The URL that it is from."""
     unread: str = ""
     """What of it was not read, in words."""
+    over_installed: bool = False
+    """Whether what it does not know is on it from the installed list."""
 
 
 def default_path() -> Path:
@@ -60,38 +61,62 @@ def default_path() -> Path:
     return data / "budgetguard" / "price-list.json"
 
 
-def read_list(path: Path) -> PublishedList:
-    """The list in a file; raises `ConfigError` for one that is not there, or that cannot be used."""
+def read_list(path: Path, *, alone: bool = False) -> PublishedList:
+    """
+    The list in a file; `alone`: of LiteLLM's map, only what stands there.
+
+    Raises `ConfigError` for one that is not there, or that cannot be used.
+    """
+    found = parse(_text_of(path), str(path), alone=alone)
+    if found.unread and not alone:
+        log.warning("%s: %s", path, found.unread)
+    return found
+
+
+def _text_of(path: Path) -> bytes:
     try:
-        text = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         hint = "budgetguard prices update fetches it" if path == default_path() else "check the path"
         raise ConfigError(f"{path}: there is no such price list; {hint}") from None
     except OSError as error:
         raise ConfigError(f"{path}: the price list cannot be read ({error.strerror}); check the path") from error
-    found = parse(text, str(path))
-    if found.unread:
-        log.warning("%s: %s", path, found.unread)
-    return found
 
 
-def parse(text: bytes, where: str) -> PublishedList:
-    """The list in a JSON text; raises `ConfigError` where there is none, or a price of it cannot be meant."""
+def _loaded(text: bytes, where: str) -> Any:
     try:
         data = json.loads(text)
     except ValueError as error:
         raise ConfigError(f"{where}: the price list is not JSON ({error}); fetch it again") from error
+    return data
+
+
+def parse(text: bytes, where: str, *, alone: bool = False) -> PublishedList:
+    """The list in a JSON text; raises `ConfigError` where there is none, or a price of it cannot be meant."""
+    data = _loaded(text, where)
     fetched, origin = None, ""
     if isinstance(data, dict) and "budgetguard_fetched" in data:
         fetched, origin, data = _moment(data["budgetguard_fetched"]), str(data.get("from", "")), data.get("list")
     if is_map(data):
-        return _mapped(read_map(data))._replace(fetched=fetched, origin=origin)
+        return _mapped(read_map(data), alone)._replace(fetched=fetched, origin=origin)
     if isinstance(data, list):
         return _listed(data, where)._replace(fetched=fetched, origin=origin)
     raise ConfigError(
         f"{where}: this is no price list: neither genai-prices' data (a list of providers) nor LiteLLM's "
         "model_prices_and_context_window.json (names, each with litellm_provider)"
     )
+
+
+def entry_of(path: Path, name: str) -> Mapping[str, Any]:
+    """What LiteLLM's map in a file says that a model costs, in its words; raises `ConfigError` if it says nothing."""
+    data = _loaded(_text_of(path), str(path))
+    if not is_map(data):
+        raise ConfigError(f"{path}: this is not LiteLLM's map of prices (model_prices_and_context_window.json)")
+    entry = data.get(name)
+    price = read_price(entry) if isinstance(entry, dict) else MappedPrice()
+    if not price.prices:
+        raise ConfigError(f"{path}: it has no price for {name!r} that can be read; its names are LiteLLM's")
+    return {key: entry[key] for key in entry if speaks(key) or key in {"max_output_tokens", "max_input_tokens"}}
 
 
 def fetch(url: str) -> bytes:
@@ -116,8 +141,15 @@ def update(url: str, path: Path, now: datetime) -> PublishedList:
     found = parse(text, url)
     _compare(found, url)
     kept = {"budgetguard_fetched": now.isoformat(timespec="seconds"), "from": url, "list": json.loads(text)}
+    _make_folder(path)
     replace(path, json.dumps(kept, ensure_ascii=False).encode(), "price list")
     return found._replace(fetched=now, origin=url)
+
+
+def _make_folder(path: Path) -> None:
+    if path == default_path():  # anybody else's is a path that somebody wrote, and may have misspelled
+        with suppress(OSError):  # as writing the file will say
+            path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def replace(path: Path, text: bytes, what: str) -> None:
@@ -125,7 +157,6 @@ def replace(path: Path, text: bytes, what: str) -> None:
     target = Path(os.path.realpath(path))
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("xb") as out:
             out.write(text)
             out.flush()
@@ -138,9 +169,9 @@ def replace(path: Path, text: bytes, what: str) -> None:
         raise ConfigError(f"{path}: the {what} cannot be written ({error.strerror}); check the path") from error
 
 
-def _mapped(read: PriceMap) -> PublishedList:
+def _mapped(read: PriceMap, alone: bool) -> PublishedList:
     """LiteLLM's map over the installed list; models with a price that cannot be meant are left out, and said."""
-    from .mapped import over
+    from .mapped import NOTHING, over
 
     odd = {model[:2]: why for model in read.models if (why := oddity(model.price.prices))}
     lacking = []
@@ -151,7 +182,8 @@ def _mapped(read: PriceMap) -> PublishedList:
     lacking += [f"{name} is left out: {why}" for (_, name), why in odd.items()]
     kept = [model for model in read.models if model[:2] not in odd]
     unread = "; ".join(lacking) + ". None of these is free: the installed list counts, or no price is known"
-    return PublishedList(over(pricelist.source()(), kept), len(kept), unread=unread if lacking else "")
+    snapshot = over(NOTHING if alone else pricelist.source()(), kept)
+    return PublishedList(snapshot, len(kept), unread=unread if lacking else "", over_installed=not alone)
 
 
 def _listed(data: list[Any], where: str) -> PublishedList:
@@ -161,7 +193,7 @@ def _listed(data: list[Any], where: str) -> PublishedList:
 
     try:
         providers = _providers_from_raw(data)
-    except ValueError as error:  # pydantic's is one
+    except (ValueError, TypeError, AttributeError) as error:  # pydantic's is a ValueError
         raise ConfigError(f"{where}: the price list cannot be read ({str(error).splitlines()[0]})") from error
     for listed in _each(providers):
         if why := oddity(pricelist.prices(listed, 0)):
@@ -173,7 +205,7 @@ def _compare(found: PublishedList, where: str) -> None:
     """Raises `ConfigError` for a list that cannot be a newer edition of the installed one."""
     installed = pricelist.source()()
     before = {(each.provider, each.id): each for each in _each(installed.providers)}
-    if len(before) > _MANY_MODELS and found.models < len(before) * _FEWEST:
+    if not found.over_installed and found.models < len(before) * _FEWEST:
         raise ConfigError(f"{where}: it has {found.models} models, the installed list {len(before)}: it is not used")
     for listed in _each(found.snapshot.providers):
         known = before.get((listed.provider, listed.id))

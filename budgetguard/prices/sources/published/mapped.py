@@ -17,6 +17,8 @@ from genai_prices.types import ClauseEquals, ModelInfo, ModelPrice, PriceVariant
 from ...tariffs import Prices
 from .litellm import MappedModel
 
+NOTHING = DataSnapshot([], from_auto_update=False)
+
 
 @dataclass
 class MappedInfo(ModelInfo):
