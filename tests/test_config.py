@@ -334,7 +334,7 @@ def test_every_variable_that_is_read_is_known():
 
 def test_a_field_of_settings_is_a_setting_outside():
     """One that is added is known in the file, the environment and the command line at once."""
-    assert set(forms()) == {field.name for field in fields(Settings)} | {"auto_tier"}
+    assert set(forms()) == {field.name for field in fields(Settings)} | {"auto_tier", "price_list"}
     assert {variable(name) for name in forms()} <= set(variables())
     table = (ROOT / "docs/settings.md").read_text("utf-8")
     assert [name for name in forms() if f"| `{variable(name)}` | `{name} = " not in table] == []

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..config import Config, load_config
 from ..config.file import looked_in
-from ..config.forms import AUTO_TIER
+from ..config.forms import OF_PRICES
 from ..config.projects import open_project
 from ..errors import StoreError
 from ..stores import file_of, shown
@@ -75,10 +75,10 @@ def places(found: Config) -> Iterator[Resolved]:
 
 def settings(found: Config) -> Iterator[Resolved]:
     """The settings of a guard, and of its prices; raises `ConfigError` for those that cannot be used."""
-    made, tiers = found.settings(), found.said.get(AUTO_TIER)
+    made = found.settings()
     found.price_book()
     values = {field.name: getattr(made, field.name) for field in fields(made)}
-    values[AUTO_TIER] = None if tiers is None else tiers.value
+    values |= {name: found.said[name].value if name in found.said else None for name in sorted(OF_PRICES)}
     for name, value in values.items():
         plain = sorted(value) if isinstance(value, frozenset) else value
         yield Resolved(name, plain, found.said[name].where if name in found.said else "default")

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from ..concurrency.file_locks import LOCK_EX, flock
 from ..config import load_config
 from ..config.file import OWN, ConfigFile
 from ..errors import ConfigError
@@ -42,15 +43,18 @@ class PriceFile(NamedTuple):
 
 def set_(
     model: Annotated[str, typer.Argument(help="A model's name, or a pattern such as 'my-model*'.")],
-    dollars_in: Annotated[str, typer.Option("--input", help="Dollars per million input tokens.")],
-    dollars_out: Annotated[str, typer.Option("--output", help="Dollars per million output tokens.")],
+    dollars_in: Annotated[str | None, typer.Option("--input", help="Dollars per million input tokens.")] = None,
+    dollars_out: Annotated[str | None, typer.Option("--output", help="Dollars per million output tokens.")] = None,
     max_output: Annotated[int | None, typer.Option(help="The most tokens of one answer.")] = None,
     *,
+    from_map: Annotated[
+        Path | None, typer.Option("--from", metavar="JSON", help="LiteLLM's map: as it prices the model there.")
+    ] = None,
     file: PricesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a model costs, in dollars per million tokens."""
-    said = {"input": _number(dollars_in), "output": _number(dollars_out)}
+    said = _stated(model, dollars_in, dollars_out, from_map)
     if max_output is not None:
         said["max_output"] = max_output
 
@@ -62,6 +66,17 @@ def set_(
         _drop(document, "deployments", model)
 
     _write(_file(file), change, model, said, as_json)
+
+
+def _stated(model: str, dollars_in: str | None, dollars_out: str | None, from_map: Path | None) -> dict[str, Any]:
+    """What the options say that a model costs; raises `ConfigError` for half of it, or for both ways at once."""
+    if from_map is not None and dollars_in is None and dollars_out is None:
+        from ..prices.sources.published.kept import entry_of
+
+        return {key: value for key, value in entry_of(from_map, model).items() if not isinstance(value, dict | list)}
+    if from_map is not None or dollars_in is None or dollars_out is None:
+        raise ConfigError(f"prices set {model}: write --input and --output in dollars per million tokens, or --from")
+    return {"input": _number(dollars_in), "output": _number(dollars_out)}
 
 
 def alias(
@@ -132,12 +147,19 @@ def _write(
 
 def _change(path: Path, change: Callable[[TOMLDocument], None], model: str) -> None:
     """Change a price file, or make it; raises `ConfigError`, and leaves it as it is, where it could not be read."""
+    with _alone(path):
+        _change_alone(path, change, model)
+
+
+def _change_alone(path: Path, change: Callable[[TOMLDocument], None], model: str) -> None:
+    """The same, with the file to oneself."""
     import tomllib
 
     import tomlkit
 
     from ..prices.book import PriceBook
     from ..prices.sources.file import read_file, read_table
+    from ..prices.sources.published.kept import replace
 
     made = not path.exists()
     if not made:
@@ -150,24 +172,38 @@ def _change(path: Path, change: Callable[[TOMLDocument], None], model: str) -> N
         raise ConfigError(f"{path}: this file cannot be changed by a program: write {model!r} into it yourself")
     read_table(table, str(path))
     PriceBook(overrides=table.get("models"), deployments=table.get("deployments")).quote(None, model)
-    _replace(path, text)
+    replace(path, text.encode(), "price file")
 
 
-def _replace(path: Path, text: str) -> None:
-    """Have a file say this, or what it said before: never a part of it."""
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """
+    Nobody else changes the file meanwhile: two who read it at once would each write it without what the other said.
+
+    The lock is a file beside it that is gone afterwards. Who waited for one that is gone asks for the next.
+    """
     target = Path(os.path.realpath(path))
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    beside = target.with_name(f".{target.name}.lock")
     try:
-        with draft.open("x", encoding="utf-8", newline="") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        if target.exists():
-            draft.chmod(target.stat().st_mode & 0o777)
-        draft.replace(target)
+        while True:
+            with beside.open("ab") as held:
+                flock(held.fileno(), LOCK_EX)
+                if _is(beside, held.fileno()):
+                    try:
+                        yield
+                    finally:
+                        with suppress(OSError):  # Windows deletes no open file: it stays there, empty
+                            beside.unlink()
+                    return
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise ConfigError(f"{path}: the price file cannot be written ({error.strerror}); check the path") from error
+
+
+def _is(path: Path, fd: int) -> bool:
+    """Whether a path still leads to an open file."""
+    with suppress(OSError):
+        return os.path.samestat(path.stat(), os.fstat(fd))
+    return False
 
 
 def _entry(document: TOMLDocument, model: str) -> Any:

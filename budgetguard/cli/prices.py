@@ -1,4 +1,8 @@
-"""`prices MODEL`: what a model costs, as budgetguard counts it. `prices set|alias|free` say it (`price_file.py`)."""
+"""
+`prices MODEL`: what a model costs, as budgetguard counts it.
+
+`prices set|alias|free` say it (`price_file.py`); `prices update|compare` are about whole lists (`price_lists.py`).
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from ..prices.kinds import TOKEN_KINDS, UNIT_KINDS, declared_key, words
 from ..prices.tariffs import Tariff
 from .options import JsonOption, PricesOption
 from .price_file import alias, free, set_
+from .price_lists import compare, update
 from .show import Column, console, dollars, print_json, table
 
 _SHOW = "show"
@@ -34,7 +39,7 @@ class ModelOrVerb(TyperGroup):
 
 prices_app = typer.Typer(
     cls=ModelOrVerb,
-    help="What a model costs: prices MODEL. For one that is not known: set, alias, free.",
+    help="What a model costs: prices MODEL. For one that is not known: set, alias, free. Of lists: update, compare.",
     no_args_is_help=True,
 )
 
@@ -97,6 +102,8 @@ prices_app.command(_SHOW)(prices)
 prices_app.command("set")(set_)
 prices_app.command("alias")(alias)
 prices_app.command("free")(free)
+prices_app.command("update")(update)
+prices_app.command("compare")(compare)
 
 
 def rates(tariff: Tariff) -> Iterator[Rate]:

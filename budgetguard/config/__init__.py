@@ -6,7 +6,7 @@ Settings from outside: a file and `BUDGETGUARD_*` become arguments. Whatever ope
     prices = "prices.toml"              # BUDGETGUARD_PRICES
                                         # BUDGETGUARD_KEY: of a hosted store; a file is no place for it
 
-    [settings]                          # the fields of `Settings`, and the price book's `auto_tier`
+    [settings]                          # the fields of `Settings`, and the price book's `auto_tier` and `price_list`
     abandoned = "held"                  # BUDGETGUARD_ABANDONED
     usage_hosts = ["localhost:8080"]    # BUDGETGUARD_USAGE_HOSTS=localhost:8080,other
 
@@ -36,7 +36,7 @@ from ..guards.settings import Settings
 from ..prices.book import PriceBook
 from ..prices.given import GivenPrices, book_of
 from .file import NO_FILE, ConfigFile, beside, find_file
-from .forms import AUTO_TIER, Stated, forms, made_of, read_settings, variable
+from .forms import OF_PRICES, Stated, forms, made_of, read_settings, variable
 
 DEFAULT_STORE = "sqlite:///budgetguard.db"
 """Where budgets live if nobody says otherwise; beside the file with the settings, if there is one."""
@@ -73,14 +73,16 @@ class Config:
 
     def price_book(self, given: GivenPrices | None = None) -> PriceBook | None:
         """The prices that are given, models among them over the file that is stated; `None`: nothing is said of any."""
-        given, tiers = self.prices if given is None else given, self.said.get(AUTO_TIER)
+        given = self.prices if given is None else given
         book = None if given is None else book_of(given, self.prices)
-        if tiers is None or isinstance(given, PriceBook):
+        said = {name: self.said[name] for name in OF_PRICES if name in self.said}
+        if not said or isinstance(given, PriceBook):
             return book
         try:
-            return book_of({} if given is None else given, self.prices, tiers.value)
+            values = {name: each.value for name, each in said.items()}
+            return book_of({} if given is None else given, self.prices, **values)
         except ConfigError as error:
-            raise ConfigError(f"{tiers.where}: {error}") from error
+            raise ConfigError(f"{', '.join(each.where for each in said.values())}: {error}") from error
 
     def settings(self) -> Settings:
         """The settings of a guard: what is stated, and the defaults."""

@@ -1,8 +1,8 @@
 """
 The fields of `Settings` in a file and in the environment: each is said by its name, in the form of its type.
 
-A new field is known here at once: `ttl_ms` is `BUDGETGUARD_TTL_MS`. `auto_tier` is the price book's, and stands beside
-them.
+A new field is known here at once: `ttl_ms` is `BUDGETGUARD_TTL_MS`. `auto_tier` and `price_list` are the price book's,
+and stand beside them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from ..guards.settings import Settings
 from .file import ConfigFile
 
 AUTO_TIER = "auto_tier"
+PRICE_LIST = "price_list"
+OF_PRICES = frozenset({AUTO_TIER, PRICE_LIST})
+"""What is the price book's, and no guard's."""
 JOURNAL = "journal"
 """The setting that is a path, which begins where the file lies that says so."""
 
@@ -36,7 +39,7 @@ class Stated(NamedTuple):
 def forms() -> Mapping[str, Any]:
     """The type of every setting, by its name."""
     hints = get_type_hints(Settings)
-    return {**{field.name: hints[field.name] for field in fields(Settings)}, AUTO_TIER: frozenset[str]}
+    return {**{field.name: hints[field.name] for field in fields(Settings)}, AUTO_TIER: frozenset[str], PRICE_LIST: str}
 
 
 def variable(name: str) -> str:
@@ -49,8 +52,9 @@ def read_settings(file: ConfigFile, environ: Mapping[str, str]) -> dict[str, Sta
     table, where = file.data.get("settings", {}), f"{file.at} [settings]"
     require_known(table, where)
     said = {name: Stated(value, f"{where} {name}") for name, value in table.items()}
-    if isinstance(table.get(JOURNAL), str):
-        said[JOURNAL] = said[JOURNAL]._replace(value=str(file.home / table[JOURNAL]))
+    for name in (JOURNAL, PRICE_LIST):
+        if isinstance(path := table.get(name), str) and (name == JOURNAL or path.endswith(".json")):
+            said[name] = said[name]._replace(value=str(file.home / path))
     for name in forms():
         if text := environ.get(variable(name)):  # an empty one is not set
             said[name] = Stated(text, variable(name))
@@ -66,7 +70,7 @@ def require_known(names: Iterable[str], where: str) -> None:
 
 def made_of(said: Mapping[str, Stated]) -> Settings:
     """The settings of a guard; raises `ConfigError` where they do not go together."""
-    own = {name: each for name, each in said.items() if name != AUTO_TIER}
+    own = {name: each for name, each in said.items() if name not in OF_PRICES}
     try:
         made = Settings(**{name: each.value for name, each in own.items()})
         made.spare()
@@ -89,6 +93,9 @@ def _read_text(form: Any, value: Any, where: str) -> Any:
     elif form is float:
         wanted = "a number above 0"
         read = _number(value, float)
+    elif form is str:
+        wanted = "a text"
+        read = value if isinstance(value, str) and value else None
     elif get_origin(form) is frozenset:
         wanted = "a list of texts; in a variable, with commas between them"
         read = _texts(value)

@@ -7,7 +7,6 @@ lacks (`data/prices.toml`, each with its source). An unknown model is an `Unpric
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
@@ -28,6 +27,8 @@ from .sources.file import (
 )
 from .sources.find import FoundPrice, declared, find
 from .sources.names import is_profile
+from .sources.places import is_loopback, provider_at, region_of
+from .sources.published.choice import check_list, open_list
 from .sources.shipped import shipped
 from .tariffs import Prices, Quote, Tariff, scaled, worst
 from .tiers import PROJECT_HOSTS, PROJECT_TIER, Tiers, in_tier, leaves_open, tier_name
@@ -52,9 +53,6 @@ _MOST_MET = 8
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
-_LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[?::1\]?|0\.0\.0\.0)(:\d+)?\Z")
-_REGIONAL = re.compile(r"([a-z]{2,3})\.api\.openai\.com")
-
 
 class _Cards:
     """What was compiled from one state of the list."""
@@ -75,7 +73,9 @@ class PriceBook:
     `path` is a price file, `discounts`, `deployments` and `tiers` are as there. `auto_tier` names the service tiers
     that a call may be answered in when it asks for none, so that the pre-check counts with the dearest; `()` or
     "default": only the standard one. By default it is "priority" at OpenAI and Azure, whose projects and deployments
-    can be set to it, of the models that have it. Raises `ConfigError` for anything it cannot use.
+    can be set to it, of the models that have it. `price_list` is where all other prices come from: "installed" (the
+    default), "updated", "updating", or the path of a list in JSON, LiteLLM's map among them; `path` may be that of one,
+    too (docs/prices.md). Raises `ConfigError` for anything it cannot use.
     """
 
     def __init__(
@@ -87,9 +87,13 @@ class PriceBook:
         deployments: Mapping[str, object] | None = None,
         tiers: Mapping[str, object] | None = None,
         auto_tier: str | Iterable[str] | None = None,
+        price_list: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         from_file = read_file(path) if path is not None else Declarations()
+        self._stated_list = from_file.price_list or price_list
+        if price_list is not None:
+            check_list(price_list, "price_list")
         given = read_table({"models": overrides or {}, "deployments": deployments or {}}, "prices")
         self._entries = ordered([*given.entries, *from_file.entries])
         self._discounts = {**from_file.discounts, **read_discounts(discounts or {}, "discounts")}
@@ -281,7 +285,7 @@ class PriceBook:
         snapshot = self._source()
         if snapshot is not None:
             return snapshot
-        source = pricelist.source()
+        source = open_list(self._stated_list)
         known = pricelist.providers(source()) | {entry.provider for entry in self._entries}
         for name in self._discounts:
             if name not in known:
@@ -291,12 +295,9 @@ class PriceBook:
         return source()
 
     def _provider(self, host: str, path: str) -> str | None:
-        if _LOOPBACK.match(host):
+        if is_loopback(host):
             return None
-        regional = _REGIONAL.match(host)
-        if regional:
-            return f"openai/{regional[1]}"
-        return pricelist.provider_at(self._list(), host, path)
+        return region_of(host) or provider_at(self._list(), host, path)
 
     def _quote(self, provider: str | None, model: str, tier: str | None, now_ms: int, *, sure: bool) -> Quote:
         found = self._find(provider, model)
@@ -345,7 +346,9 @@ class PriceBook:
         multiple = self._tiers.of(tier, found.host or found.provider)
         if found.own is not None and found.own.complete:
             fees = shipped().beside(found.host, found.provider, None, own)
-            return {**fees, **in_tier(own, multiple.factor)}, multiple.assumed
+            stated = found.own.tiers.get(tier or "")
+            own = in_tier(own, multiple.factor) if stated is None else {**own, **stated}
+            return {**fees, **own}, multiple.assumed and stated is None
         if found.listed is None:
             standard, special = more, None
         else:

@@ -25,7 +25,7 @@ TOKEN_KINDS = frozenset(
 )
 """Kinds of tokens: those of genai-prices, and writes to a cache that keeps twelve hours."""
 
-TOOL_KINDS = frozenset({"web_searches", "social_searches", "storage_searches", "code_executions"})
+TOOL_KINDS = frozenset({"web_searches", "social_searches", "storage_searches", "map_searches", "code_executions"})
 """Kinds of use of a tool: fees beside the price of a model."""
 
 UNIT_KINDS = TOOL_KINDS | frozenset(

@@ -3,6 +3,8 @@ Declared prices: those that stand in a price file, are given in code, or are shi
 
 A price file is TOML:
 
+    list = "updated"             # where all other prices come from (docs/prices.md); a path begins where this lies
+
     [models."my-model"]          # a name, or a pattern: * and ? match as in file names; exact names come first
     input = 0.15                 # dollars per million tokens: a number, or text where every digit counts
     output = "0.60"
@@ -30,7 +32,8 @@ A price file is TOML:
     batch = 0.5
 
 An entry that says what input or output costs replaces the list's, in every tier and at every time; one with only
-other prices, fees or limits adds to it. Discounts are taken off the list, not off declared prices.
+other prices, fees or limits adds to it. Discounts are taken off the list, not off declared prices. A model may have its
+prices in LiteLLM's words, too (`input_cost_per_token`, dollars for one token), and a whole file may be LiteLLM's map.
 
 Every defect is a `ConfigError` that names the place and what to write there.
 
@@ -52,6 +55,9 @@ from ...errors import ConfigError
 from ..kinds import FAMILIES, TOKEN_KINDS, UNIT_KINDS
 from ..tariffs import MILLION, PICO, Prices, flat
 from ..tiers import ANY, Multiples, tier_name
+from .odd import oddity
+from .published.choice import check_list
+from .published.litellm import MappedPrice, read_price, speaks
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _PLAIN_KEYS = frozenset(kind.removesuffix("_tokens") for kind in TOKEN_KINDS) | UNIT_KINDS
@@ -61,6 +67,7 @@ _SMALLEST, _LARGEST = -18, 9
 """Powers of ten between which a price or a factor makes sense."""
 
 _SECTIONS = ("models", "deployments", "discounts", "tiers")
+_LIST = "list"
 
 
 class PriceEntry(NamedTuple):
@@ -75,6 +82,8 @@ class PriceEntry(NamedTuple):
     alias_of: str | None = None
     max_output: int | None = None
     context: int | None = None
+    tiers: Mapping[str, Prices] = _NOTHING
+    """Prices in service tiers, where each is stated, as LiteLLM's words can."""
 
     @property
     def exact(self) -> bool:
@@ -102,17 +111,22 @@ class Declarations(NamedTuple):
     """By provider, the part of the price that is left: 0.88 for a discount of 0.12."""
     tiers: Multiples = MappingProxyType({})
     """The multiples of the standard price, where the list has none for a service tier."""
+    price_list: str | None = None
+    """Which list stands behind these; `None`: it is not said."""
 
 
 def read_file(path: Path | str) -> Declarations:
     """
-    The declarations in a TOML price file.
+    The declarations in a TOML price file; a JSON file is a list of prices.
 
     Raises `ConfigError`, naming the file and the key, for the first thing in it that cannot be used.
     """
     import tomllib
 
     where = str(path)
+    if where.endswith(".json"):
+        check_list(where, "prices")
+        return Declarations(price_list=where)
     try:
         table = tomllib.loads(Path(path).read_text("utf-8-sig"))  # editors on Windows put a byte order mark before it
     except FileNotFoundError:
@@ -125,16 +139,22 @@ def read_file(path: Path | str) -> Declarations:
         raise ConfigError(f"{where}: the price file is not TOML: {error}") from error
     except ValueError as error:
         raise ConfigError(f"{where!r}: the price file cannot have this path ({error}); check it") from error
+    stated = table.get(_LIST)
+    if isinstance(stated, str) and stated.endswith(".json"):
+        table[_LIST] = str(Path(path).parent / stated)
     return read_table(table, where)
 
 
 def read_table(table: Mapping[str, object], where: str) -> Declarations:
     """The declarations in a price file's table; raises `ConfigError` as `read_file` does."""
     for key in table:
-        if key not in _SECTIONS:
+        if key not in (_LIST, *_SECTIONS):
             raise ConfigError(
                 f"{where}: {key!r} is no section{_like(key, _SECTIONS)}; there are {', '.join(_SECTIONS)}"
             )
+    stated = _text(table.get(_LIST), f"{where}: list", "'installed', 'updated', 'updating' or a path")
+    if stated is not None:
+        check_list(stated, f"{where}: list")
     parts = {section: _section(table.get(section, {}), f"{where}: [{section}]") for section in _SECTIONS}
     entries = [read_entry(name, value, f"{where}: [models.{name!r}]") for name, value in parts["models"].items()]
     entries += [
@@ -146,6 +166,7 @@ def read_table(table: Mapping[str, object], where: str) -> Declarations:
         entries=ordered(entries),
         discounts=read_discounts(parts["discounts"], f"{where}: [discounts]"),
         tiers=read_tiers(parts["tiers"], f"{where}: [tiers]"),
+        price_list=stated,
     )
 
 
@@ -157,6 +178,7 @@ def read_entry(name: object, value: object, where: str) -> PriceEntry:
     name = table.pop("name", name)
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"{where}: a model needs a name, or a pattern such as 'gpt-4o*'; it has {name!r}")
+    spoken = litellm_price(table, where)
     entry = PriceEntry(
         name=name.strip().lower(),
         provider=_text(
@@ -164,10 +186,13 @@ def read_entry(name: object, value: object, where: str) -> PriceEntry:
         ),
         free=_flag(table.pop("free", False), f"{where} free"),
         alias_of=_text(table.pop("alias_of", None), f"{where} alias_of", "the name of a model, such as 'gpt-4o'"),
-        max_output=_whole(table.pop("max_output", None), f"{where} max_output"),
-        context=_whole(table.pop("context", None), f"{where} context"),
-        prices=read_prices(table, where),
+        max_output=_whole(table.pop("max_output", spoken.max_output), f"{where} max_output"),
+        context=_whole(table.pop("context", spoken.context), f"{where} context"),
+        prices={**spoken.prices, **read_prices(table, where)},
+        tiers=spoken.tiers,
     )
+    if odd := oddity(entry.prices):
+        raise ConfigError(f"{where}: {odd}")
     if entry.free and entry.prices:
         raise ConfigError(f"{where}: it is free, and has prices ({', '.join(table)}); remove one of the two")
     if entry.alias_of and (entry.free or entry.prices):
@@ -179,6 +204,20 @@ def read_entry(name: object, value: object, where: str) -> PriceEntry:
     if not (entry.free or entry.alias_of or entry.prices or entry.max_output or entry.context):
         raise ConfigError(f"{where}: it says nothing; add input = ... and output = ..., or free = true")
     return entry
+
+
+def litellm_price(table: dict[str, object], where: str) -> MappedPrice:
+    """
+    What an entry says in LiteLLM's words, which are taken out of it. Raises `ConfigError` for a price among them that
+    cannot be read: of one's own prices, each is meant.
+    """
+    if not any(map(speaks, table)):
+        return MappedPrice()
+    said = {key: table.pop(key) for key in [key for key in table if key not in _PLAIN_KEYS | _ENTRY_KEYS]}
+    price = read_price({"mode": "embedding", **said})
+    if price.unread:
+        raise ConfigError(f"{where} {price.unread[0]} = {said[price.unread[0]]!r} cannot be read; leave it out")
+    return price
 
 
 def read_discounts(table: Mapping[str, object], where: str) -> dict[str, Fraction]:

@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
-from ...errors import UnpricedModelError
+from ...errors import ConfigError, UnpricedModelError
+from ..kinds import TOOL_KINDS
 from . import list as pricelist
 from . import names
 from .file import PriceEntry
+from .odd import oddity, suspicious
 from .shipped import shipped
 
 if TYPE_CHECKING:
@@ -97,12 +99,13 @@ def _find(
     name, own = declared(entries, host, asked)
     more = shipped().entry(host, name)
     if own is not None and own.complete:
-        limit = own.max_output or shipped().limit(host, name)
-        return FoundPrice(own.provider or "", name, host, own, more, max_output=limit, context=own.context)
+        _require_likely(own, host, name, price_list)
+        limit, room = own.max_output or shipped().limit(host, name), own.context or shipped().room(host, name)
+        return FoundPrice(own.provider or "", name, host, own, more, max_output=limit, context=room)
     listed = pricelist.find(price_list(), host, name)
     if listed is not None and pricelist.unpriced(listed):
         listed = None
-    if listed is None and not any(entry is not None and (entry.prices or entry.free) for entry in (own, more)):
+    if listed is None and not any(map(_says_a_price, (own, more))):
         others = _other_names(provider, name, alias=name != asked)
         return next(filter(None, (_find(*other, entries, discounts, price_list) for other in others)), None)
     seller = listed.provider if listed is not None else host or (more.provider if more is not None else None) or ""
@@ -117,13 +120,29 @@ def _find(
         listed=listed,
         factor=left,
         surcharge=shipped().surcharge(host, region),
-        max_output=_first((own, more), "max_output") or shipped().limit(seller, name, id_),
-        context=_first((own, more), "context") or (listed.context if listed is not None else None),
+        max_output=_first((own, listed, more), "max_output") or shipped().limit(seller, name, id_),
+        context=_first((own, more, listed), "context") or shipped().room(seller, name, id_),
     )
+
+
+def _require_likely(own: PriceEntry, host: str | None, name: str, price_list: Callable[[], DataSnapshot]) -> None:
+    """Raises `ConfigError` for a declared price that is a thousandth of the model's listed one, or a thousand times."""
+    if own.exact and suspicious(own.prices):  # else the list is not needed for it, and not imported
+        listed = pricelist.find(price_list(), host, name)
+        if listed is not None and (odd := oddity(own.prices, pricelist.prices(listed, 0))):
+            raise ConfigError(f"the declared price of {name!r}: {odd}")
+
+
+def _says_a_price(entry: PriceEntry | None) -> bool:
+    """Whether an entry says what a model costs: a fee for a tool beside it is not that."""
+    return entry is not None and (entry.free or not TOOL_KINDS.issuperset(entry.prices))
 
 
 def _other_names(provider: str | None, name: str, *, alias: bool) -> Iterator[tuple[str | None, str]]:
     """Whose price is that of a name which has none: its provider and name."""
+    host = (provider or "").lower().partition("/")[0] or None
+    if (meant := shipped().meant(host, name)) is not None:
+        yield provider, meant
     base, colon, variant = name.rpartition(":")
     if colon and variant in _VARIANTS:
         yield provider, base
@@ -146,6 +165,6 @@ def declared(entries: Sequence[PriceEntry], host: str | None, name: str) -> tupl
         seen.add(name)
 
 
-def _first(entries: Iterable[PriceEntry | None], name: str) -> int | None:
-    """The first limit that an entry states."""
+def _first(entries: Iterable[PriceEntry | pricelist.Listed | None], name: str) -> int | None:
+    """The first limit that one of them states."""
     return next((value for entry in entries if entry is not None and (value := getattr(entry, name))), None)

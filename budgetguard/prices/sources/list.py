@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, time, timedelta
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..tariffs import BASE, PICO, Prices, PriceSteps, worst
 
@@ -49,6 +49,11 @@ class Listed(NamedTuple):
         """The most tokens of input."""
         return self.model.context_window
 
+    @property
+    def max_output(self) -> int | None:
+        """The most tokens of one answer, where the list says that; genai-prices does not."""
+        return getattr(self.model, "max_output", None)
+
 
 def source() -> Callable[[], DataSnapshot]:
     """Where to ask for the list that holds now: the installed one, or one that the program has set or updated since."""
@@ -57,13 +62,9 @@ def source() -> Callable[[], DataSnapshot]:
     return get_snapshot
 
 
-_RENAMED: Final = {"api.together.ai": "api.together.xyz"}
-"""Hosts that the list has under the name they had before (docs.together.ai, read 2026-11-29)."""
-
-
 def provider_at(snapshot: DataSnapshot, host: str, path: str) -> str | None:
     """The id of the provider whose API is at a host, or `None`."""
-    url = f"https://{_RENAMED.get(host, host)}{path}"
+    url = f"https://{host}{path}"
     return next((provider.id for provider in snapshot.providers if re.match(provider.api_pattern, url)), None)
 
 
@@ -208,12 +209,12 @@ def _has_variant(model: ModelInfo, at: datetime, context: Mapping[str, str]) -> 
 
 
 def _read(price: Any) -> Prices:
-    """A genai-prices `ModelPrice` in pico-dollars by kind."""
+    """A genai-prices `ModelPrice` in pico-dollars by kind; one that was made of ours has them already."""
     units = _units()
     return {
-        units[key][0]: _steps(value, units[key][1])
+        units[key][0] if key in units else key: _steps(value, units[key][1]) if key in units else value
         for key, value in vars(price).items()
-        if value is not None and key in units
+        if value is not None and (key in units or type(value) is tuple)
     }
 
 

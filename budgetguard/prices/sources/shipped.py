@@ -1,7 +1,7 @@
 """
-Prices and limits that are shipped, since the price list does not have them: `data/prices.toml`, read once.
+Prices, limits and other names that are shipped, since the price list does not have them: three files in `data/`.
 
-The file names the source and the date of each.
+Each is read once, and names the source and the date of what it says.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LENDERS: Mapping[str | None, str] = {None: _MAIN, "azure": _MAIN}
 
 
 class Shipped(NamedTuple):
-    """What `data/prices.toml` says."""
+    """What `data/prices.toml`, `data/limits.toml` and `data/aliases.toml` say."""
 
     entries: tuple[PriceEntry, ...]
     tiers: Multiples
@@ -43,6 +43,10 @@ class Shipped(NamedTuple):
     """By provider, prices of writes to a longer cache as multiples of the price of a plain write."""
     limits: Mapping[str, Mapping[str, int]]
     """The most output tokens, by provider and model."""
+    rooms: Mapping[str, Mapping[str, int]]
+    """The most input tokens, by provider and model."""
+    aliases: Mapping[str, Mapping[str, str]]
+    """Other names of models, by provider."""
 
     def entry(self, host: str | None, name: str) -> PriceEntry | None:
         """What is shipped for a model."""
@@ -63,14 +67,15 @@ class Shipped(NamedTuple):
 
         A name may have its provider before it ("openai/gpt-4o"); a fine-tuned model has the limit of its base.
         """
-        place = _LENDERS.get(provider, provider) or ""
-        for name in names:
-            base = name.split(":")[1] if name.startswith("ft:") else name
-            prefix, slash, rest = base.partition("/")
-            limit = self.limits.get(place, {}).get(base) or (self.limits.get(prefix, {}).get(rest) if slash else None)
-            if limit is not None:
-                return limit
-        return None
+        return _limit(self.limits, provider, names)
+
+    def room(self, provider: str | None, *names: str) -> int | None:
+        """The most input tokens, in the same way."""
+        return _limit(self.rooms, provider, names)
+
+    def meant(self, host: str | None, name: str) -> str | None:
+        """The model that a name is another one of; `None` if none is known."""
+        return self.aliases.get(_LENDERS.get(host) or host or _MAIN, {}).get(name)
 
     def beside(self, host: str | None, seller: str, entry: PriceEntry | None, listed: Prices) -> dict[str, PriceSteps]:
         """What is shipped beside a model's prices on the list: those it lacks, and fees of the model itself."""
@@ -83,13 +88,22 @@ class Shipped(NamedTuple):
         return {kind: steps for kind, steps in beside.items() if kind not in listed or kind in fees}
 
 
+def _limit(limits: Mapping[str, Mapping[str, int]], provider: str | None, names: tuple[str, ...]) -> int | None:
+    place = _LENDERS.get(provider, provider) or ""
+    for name in names:
+        base = name.split(":")[1] if name.startswith("ft:") else name
+        prefix, slash, rest = base.partition("/")
+        limit = limits.get(place, {}).get(base) or (limits.get(prefix, {}).get(rest) if slash else None)
+        if limit is not None:
+            return limit
+    return None
+
+
 @cache
 def shipped() -> Shipped:
     """What is shipped, read at the first use."""
-    import tomllib
-
     where = "data/prices.toml"
-    table: dict[str, Any] = tomllib.loads((Path(__file__).parent.parent / where).read_text(encoding="utf-8"))
+    table, limits = _read("prices.toml"), _read("limits.toml")
     return Shipped(
         entries=ordered([read_entry(name, value, f"{where}: {name}") for name, value in table["models"].items()]),
         tiers=read_tiers(table["tiers"], f"{where}: [tiers]"),
@@ -99,5 +113,13 @@ def shipped() -> Shipped:
             name: {f"{key}_tokens": multiple for key, multiple in read_multiples(value, f"{where}: [longer]").items()}
             for name, value in table["longer"].items()
         },
-        limits=table["limits"],
+        limits=limits["output"],
+        rooms=limits["context"],
+        aliases=_read("aliases.toml"),
     )
+
+
+def _read(name: str) -> dict[str, Any]:
+    import tomllib
+
+    return tomllib.loads((Path(__file__).parent.parent / "data" / name).read_text(encoding="utf-8"))
