@@ -20,6 +20,7 @@ from ..process.state import PROCESS
 from . import websockets
 from .contexts import processes, threads
 from .contexts.absent import AbsentGuard
+from .floor import hooks as floor
 from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
 from .stainless.hooks import HOOKS
 from .stainless.packages import CLIENTS, is_client
@@ -112,5 +113,5 @@ def begin_process(luggage: processes.Luggage) -> processes.Inheritance:
 
 INHERITANCE = processes.Inheritance(begin_process)
 
-_HOOKS = {**HOOKS, **websockets.HOOKS, **threads.HOOKS, **processes.hooks(INHERITANCE)}
+_HOOKS = {**HOOKS, **floor.HOOKS, **websockets.HOOKS, **threads.HOOKS, **processes.hooks(INHERITANCE)}
 """What is patched in which module."""
