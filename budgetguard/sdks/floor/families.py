@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from ...adapters.anthropic import DIALECT as ANTHROPIC
+from ...adapters.mistral import DIALECT as MISTRAL
 from ...adapters.openai import DIALECT as OPENAI
 from ...calls import Dialect, Endpoint
 from ...prices.hosts import host_of
@@ -56,6 +57,7 @@ FAMILIES: Final = (
         re.compile(r"api\.anthropic\.com\Z").match,
         {"/messages": ("model", "messages", "max_tokens"), "/messages/batches": ("requests",)},
     ),
+    PathFamily(MISTRAL, re.compile(r"api\.mistral\.ai\Z").match, {}),
     PathFamily(
         OPENAI,
         _is_provider,
@@ -98,5 +100,4 @@ def may_cost(method: str, host: str, path: str) -> bool:
     """Whether a request that is in no table is to a provider, and may cost something all the same."""
     if method != "POST" or not _is_provider(host):
         return False
-    home = next((family for family in FAMILIES if family.home(host)), None)
-    return home is not None and home.dialect.may_cost(method, path)
+    return all(family.dialect.may_cost(method, path) for family in FAMILIES if family.home(host))
