@@ -19,9 +19,12 @@ from ..prices.given import GivenPrices
 from ..process.state import PROCESS
 from .contexts import processes, threads
 from .contexts.absent import AbsentGuard
+from .floor import hooks as floor
 from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
 from .sockets import doors
 from .sockets import hooks as sockets
+from .speakeasy import hooks as speakeasy
+from .speakeasy import packages as speakeasy_packages
 from .stainless.hooks import HOOKS
 from .stainless.packages import CLIENTS, is_client
 
@@ -77,10 +80,12 @@ def guard_client(client: Any, manager: Manages | Guard | None = None) -> Any:
 
     Returns the client. Raises `TypeError` for what is no client of an SDK that is known here.
     """
-    if not is_client(client):
-        raise TypeError(f"guard(client): {CLIENTS} client is needed, not {type(client).__name__}")
+    settings = speakeasy_packages.settings_of(client)
+    if settings is None and not is_client(client):
+        known = f"{CLIENTS}, {speakeasy_packages.CLIENTS}"
+        raise TypeError(f"guard(client): {known} client is needed, not {type(client).__name__}")
     install()
-    mark(client, (None if manager is None else guard_in(manager),))
+    mark(client if settings is None else settings, (None if manager is None else guard_in(manager),))
     return client
 
 
@@ -113,5 +118,13 @@ def begin_process(luggage: processes.Luggage) -> processes.Inheritance:
 
 INHERITANCE = processes.Inheritance(begin_process)
 
-_HOOKS = {**HOOKS, **sockets.HOOKS, **doors.HOOKS, **threads.HOOKS, **processes.hooks(INHERITANCE)}
+_HOOKS = {
+    **HOOKS,
+    **speakeasy.HOOKS,
+    **floor.HOOKS,
+    **sockets.HOOKS,
+    **doors.HOOKS,
+    **threads.HOOKS,
+    **processes.hooks(INHERITANCE),
+}
 """What is patched in which module."""
