@@ -15,6 +15,9 @@ from ..exchange import Exchange
 from ..places import PLACE, Place, place_of
 from .packages import Package
 
+MIDDLEWARE = "_middleware"
+"""Where a client has what may answer a call by itself, or send it twice: anthropic's have `middleware=`."""
+
 _RAW_HEADER = "X-Stainless-Raw-Response"
 _STREAMED = "stream"
 
@@ -55,11 +58,6 @@ class GeneratedCall(Exchange):
         if place is None or place.url is not client.base_url or place.query != client._custom_query:
             place = place_of(client)
         self.place = place
-
-    @property
-    def at_home(self) -> bool:
-        """Whether its client may have answered by itself: anthropic's have `middleware=`."""
-        return bool(self.client.__dict__.get("_middleware"))
 
     @property
     def _raw(self) -> Any:
