@@ -7,7 +7,7 @@ A middleware may answer by itself, ask twice, or ask another model when the firs
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,21 @@ import pytest
 import budgetguard
 from budgetguard import BudgetExceededError
 from budgetguard.testing import FakeProvider, Plan
-from tests.support.claude import ASKED, INPUT, MODEL, OUTPUT, bill, billed, costs, entries, managed, said
+from tests.support.claude import (
+    ASKED,
+    HTTP,
+    INPUT,
+    MODEL,
+    OUTPUT,
+    bill,
+    billed,
+    costs,
+    entries,
+    managed,
+    said,
+    said_in_events,
+    transport,
+)
 from tests.support.sdk_shapes import each, wait
 
 pytest.importorskip("anthropic._middleware", reason="this version of the SDK has none")
@@ -118,28 +132,15 @@ async def test_a_batch_is_settled_once(clients: Clients) -> None:
 # --- the SDK's own: another model answers where the first declines
 
 
-def _events(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    first = {**message, "content": [], "stop_reason": None, "usage": {**message["usage"], "output_tokens": 1}}
-    yield {"type": "message_start", "message": first}
-    yield {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
-    yield {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "word"}}
-    yield {"type": "content_block_stop", "index": 0}
-    delta = {name: message.get(name) for name in ("stop_reason", "stop_sequence", "stop_details")}
-    yield {"type": "message_delta", "delta": delta, "usage": message["usage"]}
-    yield {"type": "message_stop"}
-
-
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_model_that_declines_and_the_one_that_answers_cost_their_own(stream: bool, clients: Clients) -> None:
     """The caller sees one message, with the usage of one of them; the bill has both."""
     if not hasattr(anthropic, "BetaRefusalFallbackMiddleware"):
         pytest.skip("this version of the SDK has no such middleware")
-    import httpx2
-
     usages = {MODEL: (1_000, 30), "claude-haiku-4-5": (2_000, 100)}
     sent: list[str] = []
 
-    def handle(request: httpx2.Request) -> httpx2.Response:
+    def handle(request: Any) -> Any:
         body = json.loads(request.content)
         sent.append(model := body["model"])
         read, written = usages[model]
@@ -147,12 +148,12 @@ async def test_a_model_that_declines_and_the_one_that_answers_cost_their_own(str
         declines = {"stop_reason": "refusal", "stop_details": details} if model == MODEL else {}
         message = said(model, {"input_tokens": read, "output_tokens": written}, **declines)
         if not body.get("stream"):
-            return httpx2.Response(200, json=message)
-        lines = "".join(f"event: {each['type']}\ndata: {json.dumps(each)}\n\n" for each in _events(message))
-        return httpx2.Response(200, content=lines.encode(), headers={"content-type": "text/event-stream"})
+            return HTTP.Response(200, json=message)
+        lines = "".join(f"event: {each['type']}\ndata: {json.dumps(each)}\n\n" for each in said_in_events(message))
+        return HTTP.Response(200, content=lines.encode(), headers={"content-type": "text/event-stream"})
 
     made = managed()
-    inner = (httpx2.AsyncClient if clients.is_async else httpx2.Client)(transport=httpx2.MockTransport(handle))
+    inner = transport(handle, clients.is_async)
     own = anthropic.BetaRefusalFallbackMiddleware([{"model": "claude-haiku-4-5"}])
     kind = anthropic.AsyncAnthropic if clients.is_async else anthropic.Anthropic
     client = budgetguard.guard(kind(api_key="-", http_client=inner, middleware=[own]), made)

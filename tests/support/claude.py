@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+from anthropic import _base_client
 
 from budgetguard import Budget, BudgetManager
 from budgetguard.guards import Settings
 from budgetguard.testing import FakeProvider
+
+HTTP: Any = getattr(_base_client, "httpx2", None) or _base_client.httpx
+"""The HTTP library of this version of the SDK."""
 
 MODEL = "claude-opus-4-8"
 HI: list[Any] = [{"role": "user", "content": "hi"}]
@@ -47,7 +52,24 @@ def billed(provider: FakeProvider) -> int:
 
 
 def said(model: str = MODEL, usage: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-    """A message, as Anthropic says it."""
+    """A message, as Anthropic's API says it."""
     used = {"input_tokens": 1_000, "output_tokens": 100} if usage is None else dict(usage)
     about = {"id": "msg_1", "type": "message", "role": "assistant", "model": model, "stop_sequence": None}
     return {**about, "content": [], "stop_reason": "end_turn", "usage": used, **more}
+
+
+def said_in_events(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The same as the events of a stream."""
+    first = {**message, "content": [], "stop_reason": None, "usage": {**message["usage"], "output_tokens": 1}}
+    yield {"type": "message_start", "message": first}
+    yield {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+    yield {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "word"}}
+    yield {"type": "content_block_stop", "index": 0}
+    delta = {name: message.get(name) for name in ("stop_reason", "stop_sequence", "stop_details")}
+    yield {"type": "message_delta", "delta": delta, "usage": message["usage"]}
+    yield {"type": "message_stop"}
+
+
+def transport(handle: Callable[[Any], Any], is_async: bool = False) -> Any:
+    """A client of that HTTP library whose requests are answered here."""
+    return (HTTP.AsyncClient if is_async else HTTP.Client)(transport=HTTP.MockTransport(handle))

@@ -61,8 +61,15 @@ _RENAMED: Final = {"api.together.ai": "api.together.xyz"}
 """Hosts that the list has under the name they had before (docs.together.ai, read 2026-11-29)."""
 
 
+_CLAUDE_ON_AWS: Final = {"bedrock-mantle": "aws", "aws-external-anthropic": "anthropic"}
+"""Whose prices count at the hosts `{name}.{region}.api.aws` (anthropic 2.14, `lib/bedrock`, `lib/aws`)."""
+
+
 def provider_at(snapshot: DataSnapshot, host: str, path: str) -> str | None:
     """The id of the provider whose API is at a host, or `None`."""
+    name, _, zone = host.partition(".")
+    if zone.endswith(".api.aws") and name in _CLAUDE_ON_AWS:
+        return _CLAUDE_ON_AWS[name]
     url = f"https://{_RENAMED.get(host, host)}{path}"
     return next((provider.id for provider in snapshot.providers if re.match(provider.api_pattern, url)), None)
 
