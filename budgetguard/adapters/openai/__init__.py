@@ -8,6 +8,7 @@ passes through untouched.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, Final
 
@@ -78,6 +79,7 @@ CHAT = Endpoint(
 
 _TEXT = (
     CHAT,
+    replace(CHAT, path="/chat"),  # Writer's (writer-sdk 3.0)
     Endpoint(
         "completions",
         "POST",
