@@ -135,22 +135,26 @@ def _on_its_way(request: Exchange) -> Iterator[None]:
         request.carried = request.response = None
 
 
-def attempt(wrapped: Any, instance: Any, args: Any, kwargs: Any, *, beneath: Callable[..., Any] | None = None) -> Any:
+def attempt(
+    wrapped: Any,
+    instance: Any,
+    args: Any,
+    kwargs: Any,
+    *,
+    beneath: Callable[..., Any] | None = None,
+    by_http: bool = False,
+) -> Any:
     """
     The wrapper of what sends one attempt of a call, and returns its response, or that and more.
 
-    `beneath`, where it is a client of httpx that sends: what is done with a request that is nobody's attempt.
+    `beneath` is what is done with a request that is nobody's attempt, `by_http` whether a client of httpx sends.
     """
     if instance is None:
-        return unbound(partial(attempt, beneath=beneath), wrapped, args, kwargs)
+        return unbound(partial(attempt, beneath=beneath, by_http=by_http), wrapped, args, kwargs)
     request = charging.get()
-    if (
-        request is None
-        or (request.client if beneath is None else request.http) is not instance
-        or request.carried is None
-    ):
+    if request is None or (request.http if by_http else request.client) is not instance or request.carried is None:
         return wrapped(*args, **kwargs) if beneath is None else beneath(wrapped, instance, args, kwargs)
-    if beneath is not None and not request.by_http:
+    if by_http and not request.by_http:
         return wrapped(*args, **kwargs)
     lost, last = request.lost or 0, request.response
     if last is not None and 200 <= last.status_code < 300:  # a good answer that is not the last
@@ -171,19 +175,21 @@ def attempt(wrapped: Any, instance: Any, args: Any, kwargs: Any, *, beneath: Cal
 
 
 async def attempt_async(
-    wrapped: Any, instance: Any, args: Any, kwargs: Any, *, beneath: Callable[..., Any] | None = None
+    wrapped: Any,
+    instance: Any,
+    args: Any,
+    kwargs: Any,
+    *,
+    beneath: Callable[..., Any] | None = None,
+    by_http: bool = False,
 ) -> Any:
     """The same for what is awaited."""
     if instance is None:
-        return await unbound(partial(attempt_async, beneath=beneath), wrapped, args, kwargs)
+        return await unbound(partial(attempt_async, beneath=beneath, by_http=by_http), wrapped, args, kwargs)
     request = charging.get()
-    if (
-        request is None
-        or (request.client if beneath is None else request.http) is not instance
-        or request.carried is None
-    ):
+    if request is None or (request.http if by_http else request.client) is not instance or request.carried is None:
         return await (wrapped(*args, **kwargs) if beneath is None else beneath(wrapped, instance, args, kwargs))
-    if beneath is not None and not request.by_http:
+    if by_http and not request.by_http:
         return await wrapped(*args, **kwargs)
     lost, last = request.lost or 0, request.response
     if last is not None and 200 <= last.status_code < 300:  # a good answer that is not the last

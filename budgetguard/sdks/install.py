@@ -34,7 +34,7 @@ __all__ = ["default_guard", "enter_process", "guard_all", "guard_client", "insta
 def patch(manager: Manages | Guard | None = None, *, threads: bool = False, prices: GivenPrices | None = None) -> None:
     """
     Guard every client of the SDKs in this process, whenever it was made: those of openai, anthropic, groq, together,
-    cerebras, fireworks, perplexity and sambanova.
+    cerebras, fireworks, perplexity, sambanova, writerai and dedalus_labs.
 
     `manager`, if given, becomes the process's default: its budgets hold wherever no other manager is entered.
     Without one, what the environment and `budgetguard.toml` say makes the default, in the store that they name, or

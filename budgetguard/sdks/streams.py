@@ -69,6 +69,9 @@ def listen(items: Iterator[Any], response: Any) -> Iterator[Any]:
     except GeneratorExit:
         seen.dropped = True
         raise
+    except Exception:
+        response.close()  # anthropic before 1.0 leaves it open
+        raise
     finally:
         items.close()  # type: ignore[attr-defined]
     seen.raise_cut()

@@ -31,6 +31,10 @@ _BODY_LIMIT = 32 * 1024 * 1024
 """Bytes of a raw JSON body that are kept to find its usage; a larger one is settled as held."""
 
 
+_FRAMED = "amazon.eventstream"
+"""The type of a body in frames of AWS's own, which only the SDK's decoder understands here."""
+
+
 class Watch:
     """The charge of one unread body, and what was heard of it so far."""
 
@@ -75,6 +79,8 @@ class Watch:
         make = charge.asked.endpoint.listener
         self.listener = make() if make is not None and (self.sse or self.lines) else None
         self._inflate = bytes if read else _inflater(response.headers.get("content-encoding", "identity"))
+        if _FRAMED in kind:
+            self._inflate = None
         self._buffer = bytearray()
         self._last: Any = None
         self._open = [True]

@@ -204,10 +204,36 @@ def test_a_conversation_that_may_be_summed_up_is_read_once_more() -> None:
 
 
 def test_models_that_may_answer_instead_are_named() -> None:
-    """With caps of their own."""
-    call = read(fallbacks=[{"model": "claude-opus-5", "max_tokens": 500}, {"model": "claude-haiku-4-5"}])
+    """With caps of their own. Each reads the request, and what one wrote before it declined is billed."""
+    call, plain = read(fallbacks=[{"model": "claude-opus-5", "max_tokens": 500}, {"model": "claude-haiku-4-5"}]), read()
     assert (list(call.others), call.max_output) == (["claude-opus-5", "claude-haiku-4-5"], 500)
-    assert list(read(fallbacks="default").others) == []
+    assert (call.choices, len(call.texts), call.overhead) == (3, 3 * len(plain.texts), 3 * plain.overhead)
+    default = read(fallbacks="default")
+    assert (list(default.others), default.choices) == ([], 2)
+    assert read(fallbacks=None).choices == 1
+
+
+def test_a_stream_that_another_model_goes_on_with_is_priced_as_its_last_usage_says() -> None:
+    """The start names the model that was asked, which then declined."""
+    declined = {"type": "message", "model": "claude-opus-4-8", "input_tokens": 25, "output_tokens": 9}
+    served = {"type": "fallback_message", "model": "claude-haiku-4-5", "input_tokens": 40, "output_tokens": 7}
+    last = end(input_tokens=40, output_tokens=7, iterations=[declined, served])
+    answer, done = heard(start(), *words("Hello", "!"), *last)
+    assert (done, answer.model, answer.usage) == (True, "claude-haiku-4-5", {"input_tokens": 40, "output_tokens": 7})
+    assert list(answer.also) == [("claude-opus-4-8", {"input_tokens": 25, "output_tokens": 9})]
+
+
+def test_no_output_may_be_asked_for() -> None:
+    """It fills a cache; a request that states no cap is bounded by the model."""
+    assert read(max_tokens=0).max_output == 0
+    assert read(max_tokens=None).max_output is None
+
+
+def test_a_second_delta_says_what_it_knows() -> None:
+    """Counts are cumulative: the last that is said of each holds."""
+    first, last = end(output_tokens=7, input_tokens=25, cache_read_input_tokens=5)[0], end(output_tokens=9)
+    answer, done = heard(start(), *words("Hello"), first, *last)
+    assert (done, answer.usage) == (True, {"input_tokens": 30, "cache_read_tokens": 5, "output_tokens": 9})
 
 
 @pytest.mark.parametrize(

@@ -11,38 +11,35 @@ import asyncio
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import anthropic
-import httpx2
 import pytest
 from pydantic import BaseModel
 
 import budgetguard
 from budgetguard import Budget, BudgetExceededError, BudgetManager, PriceBook
 from budgetguard.calls import Host
-from budgetguard.guards import Settings
 from budgetguard.sdks.exchange import charging
 from budgetguard.testing import FakeProvider, Plan
-
-MODEL = "claude-opus-4-8"
-HI: list[Any] = [{"role": "user", "content": "hi"}]
-ASKED: dict[str, Any] = {"model": MODEL, "max_tokens": 50, "messages": HI}
-INPUT, OUTPUT, READ, WRITE, HOUR = 5_000, 25_000, 500, 6_250, 10_000
-"""Nano-dollars a token: $5, $25, $0.50, $6.25 and $10 a million."""
-
-
-def bill(model: str, usage: Mapping[str, Any]) -> int:
-    """What Anthropic would charge, in its own words."""
-    kept = usage.get("cache_creation", {})
-    return (
-        usage.get("input_tokens", 0) * INPUT
-        + usage.get("cache_read_input_tokens", 0) * READ
-        + kept.get("ephemeral_5m_input_tokens", 0) * WRITE
-        + kept.get("ephemeral_1h_input_tokens", 0) * HOUR
-        + usage.get("output_tokens", 0) * OUTPUT
-    )
+from tests.support.claude import (
+    ASKED,
+    HI,
+    HOUR,
+    HTTP,
+    INPUT,
+    MODEL,
+    OUTPUT,
+    READ,
+    bill,
+    billed,
+    entries,
+    managed,
+    said,
+    transport,
+)
+from tests.support.sdk_shapes import wait
 
 
 @pytest.fixture
@@ -55,19 +52,6 @@ def provider() -> Iterator[FakeProvider]:
 def client(provider: FakeProvider) -> Iterator[anthropic.Anthropic]:
     with provider.anthropic() as own:
         yield own
-
-
-def managed(limit: float = 1.0, **settings: Any) -> BudgetManager:
-    return BudgetManager("t", store="memory://", budgets=[Budget("all", limit)], settings=Settings(**settings))
-
-
-def entries(made: BudgetManager) -> list[Any]:
-    assert made.store.holds() == []
-    return list(made.store.entries())
-
-
-def billed(provider: FakeProvider) -> int:
-    return sum(each.amount for each in provider.ledger)
 
 
 # --- what headers ask for
@@ -209,7 +193,7 @@ async def _async_beta(client: Any) -> Any:
 
 
 async def _async_raw(client: Any) -> Any:
-    return await (await client.messages.with_raw_response.create(**ASKED)).parse()
+    return await wait((await client.messages.with_raw_response.create(**ASKED)).parse())
 
 
 async def _async_unread(client: Any) -> Any:
@@ -307,6 +291,7 @@ def test_thinking_is_output(stream: bool, provider: FakeProvider, client: Any) -
     assert (entry.usage["output_tokens"], entry.usage["output_reasoning_tokens"]) == (28, 20)
 
 
+@pytest.mark.skipif(not hasattr(anthropic, "beta_tool"), reason="this version of the SDK has no tool runner")
 def test_a_tool_runner_makes_many_calls(provider: FakeProvider, client: Any) -> None:
     """Each is on the books. The later ones go on with a conversation that the server keeps: it may fill the context."""
 
@@ -371,29 +356,6 @@ def test_a_retry_is_one_call(provider: FakeProvider) -> None:
 
     [entry] = entries(made)
     assert entry.cost == billed(provider)
-
-
-@pytest.mark.parametrize("sends", [0, 1, 2])
-def test_a_clients_middleware_may_send_nothing_or_twice(sends: int, provider: FakeProvider) -> None:
-    """An answer of its own is free; of two answers, both were billed, and the first counts as all that was held."""
-    made = managed()
-    kept: list[Any] = []
-
-    def middleware(request: Any, call_next: Any) -> Any:
-        for _ in range(sends):
-            kept[:] = [call_next(request)]
-        return kept[0]
-
-    with provider.anthropic(middleware=[middleware]) as client:
-        if not sends:
-            kept.append(provider.anthropic().messages.with_raw_response.create(**ASKED))
-        before = len(provider.ledger)
-        budgetguard.guard(client, made)
-        client.messages.create(**ASKED)
-
-    billed = sum(int(each.amount) for each in provider.ledger[before:])
-    cost = sum(entry.cost for entry in entries(made))
-    assert (cost == billed == 0) if not sends else (cost == billed) if sends == 1 else cost > billed > 0
 
 
 @pytest.mark.parametrize("step", ["_prepare_options", "_build_request", "_prepare_request"])
@@ -507,7 +469,7 @@ def test_a_connection_that_breaks_costs_what_was_asked_for(drop: int, provider: 
     made = managed()
     budgetguard.guard(client, made)
     provider.fail_next({"drop": "stream", "drop_after": drop})
-    with pytest.raises((anthropic.APIError, httpx2.HTTPError)):
+    with pytest.raises((anthropic.APIError, HTTP.HTTPError)):
         list(client.messages.create(**ASKED, stream=True))
 
     [entry] = entries(made)
@@ -535,9 +497,11 @@ def test_unpatching_puts_back_the_very_same_objects() -> None:
 
     places = [
         (_base_client.SyncAPIClient, "request"),
-        (_base_client.AsyncAPIClient, "_attempt_request"),
+        (_base_client.AsyncAPIClient, "request"),
         (_streaming.Stream, "__stream__"),
     ]
+    if hasattr(_base_client.SyncAPIClient, "_attempt_request"):
+        places.append((_base_client.AsyncAPIClient, "_attempt_request"))
     before = [owner.__dict__[name] for owner, name in places]
     budgetguard.patch(managed())
     assert not any(owner.__dict__[name] is then for (owner, name), then in zip(places, before, strict=True))
@@ -583,18 +547,15 @@ def test_a_user_named_by_the_request_is_charged(provider: FakeProvider, client: 
 # --- one call, one charge
 
 
-class _Beneath(httpx2.BaseTransport):
+class _Beneath(HTTP.BaseTransport):  # type: ignore[misc]
     """An SDK's transport that asks another SDK."""
 
     def __init__(self, ask: Callable[[], None]) -> None:
         self._ask = ask
 
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+    def handle_request(self, request: Any) -> Any:
         self._ask()
-        usage = {"input_tokens": 10, "output_tokens": 2}
-        content = [{"type": "text", "text": "ok"}]
-        said = {"id": "msg_1", "type": "message", "role": "assistant", "model": MODEL, "content": content}
-        return httpx2.Response(200, json={**said, "stop_reason": "end_turn", "usage": usage})
+        return HTTP.Response(200, json=said(usage={"input_tokens": 10, "output_tokens": 2}))
 
 
 @pytest.mark.parametrize(("model", "calls"), [(MODEL, 1), (f"anthropic/{MODEL}", 1), ("gpt-4o-mini", 2)])
@@ -607,7 +568,7 @@ def test_an_sdk_that_calls_another_beneath_charges_once(model: str, calls: int, 
         def ask() -> None:
             below.chat.completions.create(model=model, messages=HI, max_tokens=5)
 
-        inner = httpx2.Client(transport=_Beneath(ask))
+        inner = HTTP.Client(transport=_Beneath(ask))
         with anthropic.Anthropic(api_key="-", http_client=inner, max_retries=0) as above:
             above.messages.create(**ASKED)
         assert charging.get() is None
@@ -622,7 +583,7 @@ def test_a_call_that_is_over_charges_for_no_other(provider: FakeProvider) -> Non
     made = managed()
     budgetguard.patch(made)
     left: list[Any] = []
-    inner = httpx2.Client(transport=_Beneath(lambda: left.append(charging.get())))
+    inner = HTTP.Client(transport=_Beneath(lambda: left.append(charging.get())))
     with anthropic.Anthropic(api_key="-", http_client=inner) as above:
         above.messages.create(**ASKED)
     with provider.client() as other:
@@ -634,72 +595,13 @@ def test_a_call_that_is_over_charges_for_no_other(provider: FakeProvider) -> Non
     assert len(entries(made)) == 2
 
 
-# --- clouds, and what is done later
-
-
-CLOUDS: dict[str, tuple[Callable[..., Any], str, str, str, int]] = {
-    "google": (
-        lambda inner: anthropic.AnthropicVertex(region="us-east5", project_id="p", access_token="-", http_client=inner),
-        "claude-sonnet-4-5@20250929",
-        ":rawPredict",
-        "google",
-        1_000 * 3_000 + 100 * 15_000,
-    ),
-    "aws": (
-        lambda inner: anthropic.AnthropicBedrock(aws_region="us-east-1", api_key="-", http_client=inner),
-        "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
-        "/invoke",
-        "aws",
-        1_000 * 3_300 + 100 * 16_500,
-    ),
-    "azure": (
-        lambda inner: anthropic.AnthropicFoundry(resource="r", api_key="-", http_client=inner),
-        "claude-sonnet-4-5-20250929",
-        "/anthropic/v1/messages",
-        "azure",
-        1_000 * 3_000 + 100 * 15_000,
-    ),
-}
-
-
-@pytest.mark.parametrize("cloud", CLOUDS)
-@pytest.mark.filterwarnings("ignore:The model:DeprecationWarning")
-def test_claude_in_a_cloud_is_priced_as_its_host_does(cloud: str) -> None:
-    """Its client rewrites the path beneath us: the operation, the model and the host are the same."""
-    make, model, path, provider, cost = CLOUDS[cloud]
-    usage = {"input_tokens": 1_000, "output_tokens": 100}
-    said = {"id": "m", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5-20250929", "content": []}
-    seen: list[httpx2.Request] = []
-
-    def handle(request: httpx2.Request) -> httpx2.Response:
-        seen.append(request)
-        return httpx2.Response(200, json={**said, "stop_reason": "end_turn", "usage": usage})
-
-    made = managed()
-    with httpx2.Client(transport=httpx2.MockTransport(handle)) as inner:
-        budgetguard.guard(make(inner), made).messages.create(**{**ASKED, "model": model})
-
-    [entry] = entries(made)
-    assert path in str(seen[0].url)
-    assert (entry.provider, entry.cost) == (provider, cost)
-
-
-@pytest.mark.parametrize(
-    ("asked", "cost"),
-    [
-        ("global.anthropic.claude-sonnet-4-5-20250929-v1:0", 1_000 * 3_000 + 100 * 15_000),
-        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", 1_000 * 3_300 + 100 * 16_500),
-    ],
-)
-def test_a_place_of_bedrocks_has_its_own_price(asked: str, cost: int) -> None:
-    """The answer names the model without its place: 10 % more in a region than anywhere."""
-    usage = {"input_tokens": 1_000, "output_tokens": 100}
-    settled = PriceBook().settlement("aws", asked, "claude-sonnet-4-5-20250929", None, 1_795_000_000_000)
-    assert settled.cost(usage) == cost
+# --- what is done later
 
 
 def test_an_agents_work_is_gated_and_warned_of(provider: FakeProvider, client: Any, caplog: Any) -> None:
     """What it costs is not in its reply: it needs room, and passes with a word about it."""
+    if not hasattr(client.beta, "sessions"):
+        pytest.skip("this version of the SDK has no agents")
     budgetguard.patch(managed(0.0))
     with pytest.raises(BudgetExceededError):
         client.beta.sessions.create(agent="agent_1", environment_id="env_1")
@@ -714,17 +616,13 @@ def test_an_agents_work_is_gated_and_warned_of(provider: FakeProvider, client: A
 def test_fast_mode_and_regions_have_their_prices() -> None:
     """As the answer says, whatever was asked for."""
     usage = {"input_tokens": 1_000, "output_tokens": 100, "speed": "fast", "inference_geo": "us"}
-    content: list[Any] = []
-    said = {"id": "m", "type": "message", "role": "assistant", "model": "claude-opus-5", "content": content}
-
-    def handle(_: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, json={**said, "stop_reason": "end_turn", "usage": usage})
-
-    inner = httpx2.Client(transport=httpx2.MockTransport(handle))
+    answer = said("claude-opus-5", usage)
+    inner = transport(lambda _: HTTP.Response(200, json=answer))
     made = managed()
     with anthropic.Anthropic(api_key="-", http_client=inner) as client:
         budgetguard.guard(client, made)
-        client.messages.create(**{**ASKED, "model": "claude-opus-5"}, speed="fast", inference_geo="us")
+        asked = {"speed": "fast", "inference_geo": "us"}
+        client.messages.create(**{**ASKED, "model": "claude-opus-5"}, extra_body=asked)
 
     [entry] = entries(made)
     assert entry.cost == (1_000 * 10_000 + 100 * 50_000) * 11 // 10

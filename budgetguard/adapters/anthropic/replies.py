@@ -14,7 +14,7 @@ from ...calls import Answer, Heard, Usage, read
 from ..common import written
 from ..common.bodies import text
 from ..common.numbers import fields, stated_cost
-from .usage import beside, token_usage, unsaid
+from .usage import answering, beside, token_usage, unsaid
 
 _READ = ("content", "error", "id", "model", "stop_reason", "type", "usage")
 
@@ -41,6 +41,10 @@ def answer_of(
 ) -> Answer:
     """What a whole message says beside its text, or the events of a stream put together."""
     model = text(said, "model")
+    also: tuple[tuple[str, Usage], ...] = ()
+    if usage.get("iterations"):
+        model = answering(usage, model)
+        also = beside(usage, model)
     cost, fee = stated_cost(usage)
     geo = text(usage, "inference_geo")
     return Answer(
@@ -51,7 +55,7 @@ def answer_of(
         cost=cost,
         id=text(said, "id"),
         cut=said.get("stop_reason") == "max_tokens",
-        also=beside(usage, model) if usage.get("iterations") else (),
+        also=also,
         fee=fee,
         heard=heard or Heard(),
     )

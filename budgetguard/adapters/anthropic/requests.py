@@ -113,9 +113,12 @@ def _rare(call: Call, body: Mapping[str, Any], seen: Prompt) -> Call:
     hosted = tools.hosted(body, call.model)
     caps = [whole(entry, "max_tokens") or 0 for entry in map(fields, items(given(body, "fallbacks")))]
     capped = call.max_output
+    asked = 1 + _fallbacks(body)  # each reads the request, and may have written to the cap before it declined
     return call._replace(
-        overhead=seen.overhead,
-        images=seen.images,
+        texts=seen.texts * asked,
+        overhead=seen.overhead * asked,
+        images=seen.images * asked,
+        choices=asked,
         max_output=None if capped is None else max(capped, *caps, 0),
         tools=hosted.tools,
         also=hosted.also,
@@ -160,6 +163,12 @@ def _stored(body: Mapping[str, Any]) -> bool:
     """Whether input is billed that stands elsewhere: a conversation that the server keeps, a container's skills."""
     thread = fields(given(body, "thread"))
     return text(thread, "type") == "continue" or given(body, "container") is not None
+
+
+def _fallbacks(body: Mapping[str, Any]) -> int:
+    """How many models may be asked after the first; "default" leaves it to the server, and it asks one."""
+    named = given(body, "fallbacks")
+    return len(items(named)) if not isinstance(named, str) else 1
 
 
 def _others(body: Mapping[str, Any]) -> Sequence[str]:

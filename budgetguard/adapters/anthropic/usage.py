@@ -7,10 +7,11 @@ thinking inside. What is not said stays out of the counts: it is unknown, not 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...calls import Usage
+from ..common.bodies import text
 from ..common.numbers import fields, number, number_of
 
 TEXT_TOTALS = ("input_tokens", "output_tokens")
@@ -61,20 +62,39 @@ def unsaid(counts: Usage, wrote: bool) -> Sequence[str]:
     return tuple(kind for kind in TEXT_TOTALS if kind not in counts or (wrote and not counts[kind]))
 
 
-def beside(usage: Any, model: str | None) -> tuple[tuple[str, Usage], ...]:
+def answering(usage: Mapping[str, Any], model: str | None) -> str | None:
+    """The model whose use the totals are: a stream begins with the one that was asked, and another may go on."""
+    served = (text(said, "model") for said in _iterations(usage) if said.get("type") == "fallback_message")
+    return next(served, None) or model
+
+
+def beside(usage: Mapping[str, Any], model: str | None) -> tuple[tuple[str, Usage], ...]:
     """
     What other models, and summaries, used: entries of `iterations` that the totals leave out.
 
-    Those of type "message" and "fallback_message" are in the totals; an attempt that a model declined is not billed.
+    Those of type "message" and "fallback_message" are in the totals, but for a model that declined to go on: what it
+    had written is billed, at its own prices (https://github.com/BerriAI/litellm/pull/39294 compares a bill,
+    2026-09-02). One that declined before it wrote anything is free (platform.claude.com, "Release notes").
     """
-    entries = fields(usage).get("iterations")
     also = []
-    for entry in entries if isinstance(entries, list | tuple) else ():
-        said = fields(entry)
-        kind, by = said.get("type"), said.get("model") if said.get("type") == "advisor_message" else model
-        if kind in {"advisor_message", "compaction"} and isinstance(by, str) and (counts := token_usage(said)):
+    for said in _iterations(usage):
+        kind, by = said.get("type"), text(said, "model") or model
+        declined = kind == "message" and not _same(by, model) and number_of(said, "output_tokens") > 0
+        if kind == "compaction":
+            by = model
+        if (kind in {"advisor_message", "compaction"} or declined) and by and (counts := token_usage(said)):
             also.append((by, counts))
     return tuple(also)
+
+
+def _iterations(usage: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    entries = usage.get("iterations")
+    return map(fields, entries if isinstance(entries, list | tuple) else ())
+
+
+def _same(one: str | None, other: str | None) -> bool:
+    """Whether two names are of one model: one of them may have a date."""
+    return not one or not other or one.startswith(other) or other.startswith(one)
 
 
 def completed(earlier: Mapping[str, Any], later: Any) -> dict[str, Any]:

@@ -80,6 +80,7 @@ CHAT = Endpoint(
 _TEXT = (
     CHAT,
     replace(CHAT, name="agents.completions", path="/agents/completions", request=requests.agent),  # Mistral's
+    replace(CHAT, path="/chat"),  # Writer's (writer-sdk 3.0)
     Endpoint(
         "completions",
         "POST",

@@ -65,8 +65,8 @@ def _is_in_process(client: Any, url: Any) -> bool:
 
 
 def _install(httpx: ModuleType) -> None:
-    wrap(httpx.Client, "send", partial(attempt, beneath=partial(call, _begin)))
-    wrap(httpx.AsyncClient, "send", partial(attempt_async, beneath=partial(call_async, _begin)))
+    wrap(httpx.Client, "send", partial(attempt, beneath=partial(call, _begin), by_http=True))
+    wrap(httpx.AsyncClient, "send", partial(attempt_async, beneath=partial(call_async, _begin), by_http=True))
 
 
 HOOKS: Final[Mapping[str, Callable[[ModuleType], None]]] = dict.fromkeys(("httpx", "httpx2"), _install)

@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from ...calls import NOTHING, Endpoint
 from ...guards.admission import NO_BOUNDS
@@ -15,12 +15,18 @@ from ..exchange import Exchange
 from ..places import PLACE, Place, place_of
 from .packages import Package
 
+MIDDLEWARE = "_middleware"
+"""Where a client has what may answer a call by itself, or send it twice: anthropic's have `middleware=`."""
+
 _RAW_HEADER = "X-Stainless-Raw-Response"
 _STREAMED = "stream"
 
 
 class GeneratedCall(Exchange):
     """One call of a client's `request`: its arguments, read once. The caller's own objects stay as they are."""
+
+    position: ClassVar = 1
+    """Where the options are among the positional arguments."""
 
     def __init__(
         self,
@@ -58,11 +64,6 @@ class GeneratedCall(Exchange):
         self.place = place
         if package.prepare is not None:
             self.prepare = getattr(client, package.prepare, None)
-
-    @property
-    def at_home(self) -> bool:
-        """Whether its client may have answered by itself: anthropic's have `middleware=`."""
-        return bool(self.client.__dict__.get("_middleware"))
 
     @property
     def _raw(self) -> Any:

@@ -21,20 +21,22 @@ from ..calling import acting_for, attempt, attempt_async, call, call_async, say_
 from ..exchange import charging, require_scope_of
 from ..hooks import unbound, wrap
 from ..streams import listen, listen_async
-from .calls import GeneratedCall
+from .attempts import Attempt
+from .calls import MIDDLEWARE, GeneratedCall
 from .packages import PACKAGES, Package
 
 
 def _install(package: Package, base_client: ModuleType) -> None:
     streaming = sys.modules[f"{package.name}._streaming"]  # which the clients' module imports itself
-    begin = _begin
+    begin = partial(_begin, package)
     if package.attempt is not None and package.attempt in vars(base_client.SyncAPIClient):
-        wrap(base_client.SyncAPIClient, package.attempt, attempt)
-        wrap(base_client.AsyncAPIClient, package.attempt, attempt_async)
+        wrap(base_client.SyncAPIClient, package.attempt, partial(attempt, beneath=partial(_alone, call, begin)))
+        alone = partial(_alone, call_async, begin)
+        wrap(base_client.AsyncAPIClient, package.attempt, partial(attempt_async, beneath=alone))
     else:
-        begin = partial(_begin, by_http=True)
-    wrap(base_client.SyncAPIClient, "request", partial(call, partial(begin, package)))
-    wrap(base_client.AsyncAPIClient, "request", partial(call_async, partial(begin, package)))
+        begin = partial(begin, by_http=True)
+    wrap(base_client.SyncAPIClient, "request", partial(call, begin))
+    wrap(base_client.AsyncAPIClient, "request", partial(call_async, begin))
     wrap(streaming.Stream, "__stream__", _stream)
     wrap(streaming.AsyncStream, "__stream__", _stream_async)
 
@@ -53,13 +55,14 @@ def _begin(
     kwargs: dict[str, Any],
     *,
     is_async: bool,
+    kind: type[GeneratedCall] = GeneratedCall,
     by_http: bool = False,
 ) -> GeneratedCall | None:
     """The request, if it costs money or tells of what does, some ledger covers it, and no call above has its charge."""
     guard, held = acting_for(client)
     if guard is None:
         return None
-    options = args[1] if len(args) > 1 else kwargs["options"]
+    options = args[kind.position] if len(args) > kind.position else kwargs["options"]
     endpoint = package.dialect.find(options.method, options.url)
     if endpoint is None and package.beside is not None:
         endpoint = package.beside.find(options.method, options.url)
@@ -69,7 +72,11 @@ def _begin(
         return None
     if not (endpoint.request or is_aside(endpoint)) or (endpoint.free_at_home and host_of(client.base_url.host).openai):
         return None
-    request = GeneratedCall(package, wrapped, client, args, kwargs, guard=guard, endpoint=endpoint, is_async=is_async)
+    if (endpoint.request is not None and kind is GeneratedCall and client.__dict__.get(MIDDLEWARE)) or (
+        endpoint.request is None and kind is Attempt
+    ):  # what costs money is charged attempt by attempt there, what tells of that is looked at as a whole
+        return None
+    request = kind(package, wrapped, client, args, kwargs, guard=guard, endpoint=endpoint, is_async=is_async)
     request.by_http = by_http
     above = charging.get()
     if above is not None and above.carried is not None and above.is_above(request):  # one that is over has no request
@@ -79,6 +86,14 @@ def _begin(
     if endpoint.request is not None:
         require_scope_of(request.open(None))
     return None
+
+
+def _alone(calling: Callable[..., Any], begin: Callable[..., Any], *attempt: Any) -> Any:
+    """What is done with an attempt that is nobody's: of a client with middleware, it is a call."""
+    wrapped, client, args, kwargs = attempt
+    if not client.__dict__.get(MIDDLEWARE):
+        return wrapped(*args, **kwargs)
+    return calling(partial(begin, kind=Attempt), wrapped, client, args, kwargs)
 
 
 def _stream(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:

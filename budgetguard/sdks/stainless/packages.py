@@ -46,6 +46,8 @@ PACKAGES: Final = (
     Package("fireworks", OPENAI, "a Fireworks or AsyncFireworks", beside=ANTHROPIC),
     Package("perplexity", OPENAI, "a Perplexity or AsyncPerplexity"),
     Package("sambanova", OPENAI, "a SambaNova or AsyncSambaNova", beside=ANTHROPIC),
+    Package("writerai", OPENAI, "a Writer or AsyncWriter"),
+    Package("dedalus_labs", OPENAI, "a Dedalus or AsyncDedalus"),
 )
 
 CLIENTS: Final = ", ".join(sorted(package.clients for package in PACKAGES))

@@ -126,6 +126,7 @@ def models(_request: Request, _plan: Plan, _key: str) -> FakeReply:
 
 ENDPOINTS: Mapping[tuple[str, str], Answering] = {
     ("POST", "/chat/completions"): chat,
+    ("POST", "/chat"): chat,
     ("POST", "/completions"): complete,
     ("POST", "/responses"): respond,
     ("POST", "/responses/input_tokens"): count_input,
