@@ -127,7 +127,7 @@ class Exchange:
         self.billed, self.lost, self.response, self.sent = host.billed, None, None, 0
         files = files_of(self.form) if self.form else ()
         charge = self.charge = guard.charge(
-            self.endpoint, self.body, files, guard.prices.provider(place.name), scope, host=host
+            self.endpoint, self.body, files, guard.prices.provider(place.name) or place.provider, scope, host=host
         )
         if place.deployment and place.deployment != charge.call.model:
             charge.call = charge.call._replace(model=dearer(charge, place.deployment))
@@ -146,7 +146,7 @@ class Exchange:
     def asked(self) -> tuple[str | None, Host]:
         """Whom the request asks: the provider whose prices count there, and what is known of the host."""
         place = self.place
-        return self.guard.prices.provider(place.name), host_of(*place.server(None))
+        return self.guard.prices.provider(place.name) or place.provider, host_of(*place.server(None))
 
     def is_above(self, other: Exchange) -> bool:
         """
