@@ -254,9 +254,11 @@ class Exchange:
         charge, amend = self.charge, self.endpoint.amend
         assert charge is not None
         changed: dict[str, Any] = {}
-        host, bounds = charge.asked.host, charge.bounds
-        if amend is not None and (bounds.cap is not None or self.ask_usage):
-            body, takes = amend(self.body, bounds.cap, self.ask_usage, host), host.takes
+        host, bounds, lower = charge.asked.host, charge.bounds, self.endpoint.lower
+        stated = lower is not None and charge.call.max_output is not None
+        cap = None if stated else bounds.cap
+        if amend is not None and (cap is not None or self.ask_usage):
+            body, takes = amend(self.body, cap, self.ask_usage, host), host.takes
             changed = {
                 name: value
                 for name, value in body.items()
@@ -267,6 +269,8 @@ class Exchange:
             if host.takes(name, value):
                 changed[name] = value
         self.added = changed
+        if stated and lower is not None and bounds.cap is not None:  # the caller's own: an error about it is his, too
+            return {**changed, **lower(self.body, bounds.cap)}
         return changed
 
     def _asks_usage(self) -> bool:
