@@ -250,6 +250,10 @@ class Endpoint:
     `amend(body, cap, ask_usage, host)`: a copy of the body with an output cap and/or the wish for usage in the
     stream, as this host understands them.
     """
+    lower: Callable[[Mapping[str, Any], int], dict[str, Any]] | None = None
+    """
+    `lower(body, cap)`: the fields that state an output cap, none above this one; `None` where a stated cap stays.
+    """
     follows: str = ""
     """The operation whose work in the background this is a look at (a retrieve, a cancel), which settles its hold."""
     lines: bool = False

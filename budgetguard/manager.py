@@ -31,6 +31,7 @@ from .budgets.rules import (
 )
 from .budgets.users import Users
 from .budgets.words import in_our_words
+from .calls import Answer
 from .config import load_config
 from .config.projects import open_project
 from .errors import ConfigError, UnpricedModelError
@@ -39,9 +40,8 @@ from .guards.scope import Scope, current, leave
 from .guards.settings import Settings
 from .ledger import Clock, Enforce, OnExpire, Store, Unit
 from .litellm import records
-from .litellm.answers import read_answer
+from .litellm.answers import HeldAnswer, read_answer
 from .money import DOLLAR, Money, Nano
-from .prices.estimates import count_heard
 from .prices.given import GivenPrices
 from .prices.tokens import count_messages, count_text
 from .process.state import PROCESS
@@ -153,29 +153,27 @@ class BudgetManager:
         """
         Book the cost of an answer, or of a model's input and output texts, on the user; returns `{"user": record}`.
 
-        `completion_obj` is an SDK object, a dict, or LiteLLM's `ModelResponse`. An answer to a call that was
-        guarded for this user is on the books already, and is not booked again. Raises `ValueError` without an
-        answer or texts, and `UnpricedModelError`. The input text counts as one message of a chat.
+        `completion_obj` is an SDK's object (OpenAI's, Anthropic's), its dict, or LiteLLM's `ModelResponse`. `model` is
+        what it was asked for, where the answer names none that has a price. An answer to a call that was guarded for
+        this user is on the books already, and is not booked again. Raises `ValueError` without an answer or texts, and
+        `UnpricedModelError`. The input text counts as one message of a chat.
         """
         own = self.users.get(user)
         counted = None
         if completion_obj is not None:
-            answer = read_answer(completion_obj)
-            counted = self.guard.settled_tags(answer.id)
+            held = read_answer(completion_obj)
+            counted = self.guard.settled_tags(held.answer.id)
             if counted is not None and counted.get("user") == user:
                 return {"user": self._record(own)}
-            asked = answer.model or model or ""
-            usage = dict(answer.usage or {})
-            if answer.cost is None and (answer.usage is None or "input_tokens" in answer.lacks):
-                raise ConfigError("completion_obj has no usage: give model, input_text and output_text instead")
-            if answer.lacks:
-                usage["output_tokens"] = count_heard(answer.heard, asked)
-            cost = self._cost(asked, usage, answer.tier) if answer.cost is None else answer.cost
+            held = held.completed(model)
+            asked, usage, cost = held.answer.model or "", held.answer.usage or {}, held.answer.cost
+            if cost is None:
+                cost = self._cost(model or asked, held)
         elif model and isinstance(input_text, str) and isinstance(output_text, str):
             asked = require_text(model, "model")
             sent = count_messages([{"role": "user", "content": input_text}], model)
             usage = {"input_tokens": sent, "output_tokens": count_text(output_text, model)}
-            cost = self._cost(model, usage, None)
+            cost = self._cost(asked, HeldAnswer(Answer(usage=usage)))
         else:
             raise ConfigError("update_cost: give completion_obj, or model with input_text and output_text")
         self.users.book(own, cost, model=asked, usage=usage, counted=counted)
@@ -315,10 +313,19 @@ class BudgetManager:
     ) -> None:
         self.__exit__(kind, error, traceback)
 
-    def _cost(self, model: str, usage: Mapping[str, int], tier: str | None) -> Nano:
+    def _cost(self, model: str, held: HeldAnswer) -> Nano:
+        """The price of an answer by whose API it is, else by its model alone, else as LiteLLM has it; or raises."""
+        answer = held.answer
         if not model:
             raise UnpricedModelError("the answer names no model: give model=", model="")
-        return self.guard.prices.tariff(None, model, tier, self.guard.coverage.now_ms()).cost(usage)
+        for provider in dict.fromkeys((held.provider, None)):
+            cost = self.guard.parts.true_cost(provider, model, answer)
+            if cost is not None:
+                return cost + answer.fee
+        if held.otherwise is not None:
+            return held.otherwise
+        parts, now_ms = ((model, answer.usage or {}), *answer.also), self.guard.coverage.now_ms()
+        return sum(self.guard.prices.tariff(None, each, answer.tier, now_ms).cost(usage) for each, usage in parts)
 
     def _record(self, own: UserBudget) -> dict[str, Any]:
         return records.records(self.users, [own], self.guard.coverage.now_ms())[own.user]

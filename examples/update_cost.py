@@ -16,7 +16,9 @@ manager.create_budget(total_budget=10, user="ann", duration="daily")
 
 response = OpenAI().chat.completions.create(model="gpt-4", messages=[{"role": "user", "content": "Good morning"}])
 
-manager.update_cost(user="ann", completion_obj=response)  # an object of the SDK, or LiteLLM's ModelResponse
+manager.update_cost(
+    user="ann", completion_obj=response
+)  # an SDK's object (Anthropic's too), or LiteLLM's ModelResponse
 print(manager.get_current_cost("ann"))
 manager.update_cost(user="ann", completion_obj=response.model_dump())  # a plain dict
 print(manager.get_current_cost("ann"))

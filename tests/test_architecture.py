@@ -17,7 +17,7 @@ FLOORS = [
     ["money"],
     ["concurrency", "ledger"],
     ["ledger_json"],
-    ["adapters", "prices", "stores"],
+    ["adapters", "prices", "providers", "stores"],
     ["budgets"],
     ["process", "litellm"],
     ["guards"],

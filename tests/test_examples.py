@@ -87,6 +87,8 @@ page, blocks = json.load(sys.stdin)
 with FakeProvider() as provider:
     os.environ |= {"OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": "none"}
     os.environ |= {"ANTHROPIC_BASE_URL": provider.root_url, "ANTHROPIC_API_KEY": "none"}
+    for name in ("ANTHROPIC", "GROQ", "OPENROUTER"):
+        os.environ |= {f"{name}_API_BASE": provider.base_url, f"{name}_API_KEY": "none"}
     space = {"__name__": "__main__"}
     for line, text in blocks:
         exec(compile("\\n" * line + text, page, "exec"), space)

@@ -15,6 +15,7 @@ from .demo import demo
 from .doctor import doctor
 from .jobs import jobs
 from .prices import prices_app
+from .providers import providers
 from .run import run
 from .schema import migrate, sql
 from .serve import keys_app, serve
@@ -33,6 +34,7 @@ app.command("budgets")(budgets)
 app.add_typer(budget_app, name="budget")
 app.command("spend")(spend)
 app.add_typer(prices_app, name="prices")
+app.command("providers")(providers)
 app.command("config")(config)
 app.command("run", context_settings={"ignore_unknown_options": True})(run)
 app.command("serve")(serve)

@@ -24,7 +24,7 @@ from ..prices.book import Quote
 from ..process.state import PROCESS
 from ..process.tally import Held, Tally
 from .costs.projection import Projection, Wish
-from .costs.sharing import shared
+from .costs.sharing import lowered, shared
 from .costs.unpriced import UNPRICED, require_price
 from .parts import Parts
 from .plan import CallPlan
@@ -86,7 +86,7 @@ def hold_of(it: Planned, wish: Wish) -> tuple[Hold, tuple[Account, ...]]:
     """What is to be held for a call in the store, and the accounts that leases are to hold it on instead."""
     call, asked, cover, parts = it.call, it.asked, it.plan.cover, it.parts
     if wish.amount > MAX_AMOUNT or (wish.units and wish.units["tokens"].amount > MAX_AMOUNT):
-        wish = _bookable(wish, is_bounded(it))
+        wish = wish if is_bounded(it) else wish.bookable()  # a budget that watches is no reason to refuse it
     among = cover if it.held.company is NOBODY else it.held.company
     leased = () if call.background or parts.ledger.slices.leases is None else among.leased
     hold = Hold(
@@ -200,13 +200,17 @@ class Admission:
             cap = self._cap(projection, wish)
             if cap < 2 * projection.cuts[0] and (yield from self._count()):
                 cap = self._cap(projection, wish)
+        if projection.stated is not None:
+            self.call = self.call._replace(max_output=cap)
         return Bounds(cap, wish.output, self.more)
 
     def _wish(self, projection: Projection) -> Wish:
         call, hard, tokens = self.call, is_hard(self), self.plan.cover.tokens
-        stated = call.max_output is not None or call.default_output is not None
-        if (hard or tokens) and call.cap is not None and call.output and not stated:
+        stated, lowers = call.max_output is not None or call.default_output is not None, projection.stated is not None
+        if (hard or tokens) and call.cap is not None and call.output and (lowers or not stated):
             projection.cuts = shared(self.held, self.plan.cover, self.plan.lately)
+            if lowers:
+                projection.cuts = lowered(projection.cuts, self.plan.lately, call.least_output)
         return projection.wish(hard, tokens)
 
     def _cap(self, projection: Projection, wish: Wish) -> int:
@@ -261,7 +265,7 @@ class Admission:
                 yield from self._stand(turn, LINE.first_busy(keys_of(self)))
             while stale < _TRIES:
                 wish = ANY_ROOM if projection is None else self._wish(projection)
-                outcome = yield from self._reserve(wish if turn is None or not turn.patient else _useful(wish))
+                outcome = yield from self._reserve(wish if turn is None or not turn.patient else wish.useful_only())
                 if outcome is None:
                     return wish
                 if isinstance(outcome, Stale):
@@ -285,7 +289,11 @@ class Admission:
         unit = refusal.account.unit
         if refusal.account.enforce != "hard" or unit == "requests":
             return False
-        return (yield from self._count()) or (unit == "dollars" and self._leave_tier()) or self._fewer(refusal, turn)
+        if (yield from self._count()) or (unit == "dollars" and self._leave_tier()):
+            return True
+        if refusal.busy and turn is not None and turn.patient:  # it would rather wait
+            return False
+        return self._fewer(refusal) or self._loosen()
 
     def _reserve(self, wish: Wish) -> Steps[Refusal | Stale | None]:
         """Hold on every layer; `None`: it is held on all."""
@@ -301,12 +309,18 @@ class Admission:
             cover, now_ms = self.plan.cover, self.parts.plans.coverage.now_ms()
             self.held.spared_ms = max(cover.start_ms, min(now_ms, cover.end_ms - 1))
 
-    def _fewer(self, refusal: Refusal, turn: Turn | None) -> bool:
-        """CallPlan with fewer calls of hosted tools, unless the call would rather wait; whether there can be fewer."""
-        if self.projection is None or (refusal.busy and turn is not None and turn.patient):
+    def _fewer(self, refusal: Refusal) -> bool:
+        """CallPlan with fewer calls of hosted tools; whether there can be fewer."""
+        if self.projection is None:
             return False
         account, balance = refusal.account, refusal.balance
         return self.projection.fewer((account.limit or 0) - balance.settled - balance.held, account.unit)
+
+    def _loosen(self) -> bool:
+        """Plan with the stated output cap lowered to what there is room for, where that is wanted; whether it is."""
+        can = self.call.cap is not None and self.asked.endpoint.lower is not None and self.call.output
+        wanted = self.parts.settings.stated_caps == "lower"
+        return wanted and can and self.projection is not None and self.projection.loosen()
 
     def _refused(self, wish: Wish, refusal: Refusal, turn: Turn | None) -> Steps[None]:
         """Wait for room if it is only held, and the call may wait; else raise the refusal."""
@@ -357,20 +371,6 @@ class Admission:
     def _key(self, account: Account) -> Hashable:
         own = next((own for own in self.held.tallies if own.account is account), None)
         return (id(self.parts.ledger.books.store), account.key) if own is None else id(own)
-
-
-def _useful(wish: Wish) -> Wish:
-    """The same for a call that rather waits for useful room than take the scraps."""
-    units = {unit: w if w.least is None else w._replace(least=w.useful) for unit, w in wish.units.items()}
-    return wish._replace(least=None if wish.least is None else wish.useful, units=units)
-
-
-def _bookable(wish: Wish, bounded: bool) -> Wish:
-    """A wish within what a store can book, unless a budget may refuse it: one that watches is no reason to."""
-    if bounded:
-        return wish
-    units = {unit: each._replace(amount=min(each.amount, MAX_AMOUNT)) for unit, each in wish.units.items()}
-    return wish._replace(amount=min(wish.amount, MAX_AMOUNT), units=units)
 
 
 def is_open(wish: Wish) -> bool:

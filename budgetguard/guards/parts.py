@@ -98,14 +98,15 @@ class Notices:
             field,
         )
 
-    def note_cut(self, cap: int) -> None:
-        """Count an answer that ended at a cap of ours, and say so."""
+    def note_cut(self, cap: int, advice: str) -> None:
+        """Count an answer that ended at a cap of ours, and say so, and what to do."""
         self.cut_answers = next(self._cuts)
         self.warn_once(
             "cut",
-            "an answer was cut at %d output tokens, its part of what its budget has left: state an output cap, raise "
-            "the budget, or say in_flight=1 if calls are made one at a time",
+            "an answer was cut at %d output tokens, its part of what its budget has left: %s, or say in_flight=1 if "
+            "calls are made one at a time",
             cap,
+            advice,
         )
 
     def note_settled(self, response_id: str, tags: Mapping[str, str]) -> None:

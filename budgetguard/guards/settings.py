@@ -36,6 +36,9 @@ class Settings:
       the dearest of its provider does, marked *estimated* ("assume"), or passes as $0, marked *unpriced* ("count").
     * `on_cut`: an answer that ended at an output cap which was added here is warned of ("warn"), or raises
       `AnswerCutError` once it is on the books ("raise").
+    * `stated_caps`: an output cap that the caller states, and that does not fit, has the call refused ("refuse"), or is
+      lowered to what a hard budget has room for, but not below the least useful answer ("lower"). An answer that ends
+      there is cut as one is that ends at an added cap.
     * `journal`: the directory where settlements wait for a store that cannot be reached; by default beside the file
       of a SQLite store.
     * `unscoped`: a call that lacks a tag by which budgets count (`per=` of the rules that fit it; "user" where users
@@ -57,6 +60,7 @@ class Settings:
     unscoped: Unscoped = "warn"
     users: Literal["any", "known"] = "any"
     on_cut: OnCut = "warn"
+    stated_caps: Literal["refuse", "lower"] = "refuse"
 
     def __post_init__(self) -> None:
         require_choice(self.on_store_error, ("closed", "open"), "on_store_error")
@@ -64,6 +68,7 @@ class Settings:
         require_choice(self.users, ("any", "known"), "users")
         require_choice(self.unpriced, ("refuse", "assume", "count"), "unpriced")
         require_choice(self.on_cut, get_args(OnCut), "on_cut")
+        require_choice(self.stated_caps, ("refuse", "lower"), "stated_caps")
         if (self.on_store_error == "open") != (self.allowance is not None):
             raise ConfigError(
                 f"on_store_error={self.on_store_error!r}, allowance={self.allowance!r}: the dollars that may be spent "

@@ -145,7 +145,12 @@ class Exchange:
         self.billed, self.lost, self.response, self.sent = host.billed, None, None, 0
         files = files_of(self.form) if self.form else ()
         charge = self.charge = guard.charge(
-            self.endpoint, self.body, files, guard.prices.provider(place.name, place.path), scope, host=host
+            self.endpoint,
+            self.body,
+            files,
+            guard.prices.provider(place.name, place.path) or place.provider,
+            scope,
+            host=host,
         )
         if place.deployment and place.deployment != charge.call.model:
             charge.call = charge.call._replace(model=dearer(charge, place.deployment))
@@ -164,7 +169,7 @@ class Exchange:
     def asked(self) -> tuple[str | None, Host]:
         """Whom the request asks: the provider whose prices count there, and what is known of the host."""
         place = self.place
-        return self.guard.prices.provider(place.name, place.path), host_of(*place.server(None))
+        return self.guard.prices.provider(place.name, place.path) or place.provider, host_of(*place.server(None))
 
     def is_above(self, other: Exchange) -> bool:
         """
@@ -269,9 +274,11 @@ class Exchange:
         charge, amend = self.charge, self.endpoint.amend
         assert charge is not None
         changed: dict[str, Any] = {}
-        host, bounds = charge.asked.host, charge.bounds
-        if amend is not None and (bounds.cap is not None or self.ask_usage):
-            body, takes = amend(self.body, bounds.cap, self.ask_usage, host), host.takes
+        host, bounds, lower = charge.asked.host, charge.bounds, self.endpoint.lower
+        stated = lower is not None and charge.call.max_output is not None
+        cap = None if stated else bounds.cap
+        if amend is not None and (cap is not None or self.ask_usage):
+            body, takes = amend(self.body, cap, self.ask_usage, host), host.takes
             changed = {
                 name: value
                 for name, value in body.items()
@@ -282,6 +289,8 @@ class Exchange:
             if host.takes(name, value):
                 changed[name] = value
         self.added = changed
+        if stated and lower is not None and bounds.cap is not None:  # the caller's own: an error about it is his, too
+            return {**changed, **lower(self.body, bounds.cap)}
         return changed
 
     def _asks_usage(self) -> bool:

@@ -15,6 +15,9 @@ from ..prices.hosts import Server
 PLACE = "_budgetguard_place"
 """Where the place of a client is found in its `__dict__`."""
 
+PROVIDER = "_budgetguard_provider"
+"""Where a client says, in its `__dict__`, whose prices count at a host that nobody knows."""
+
 
 class Place(NamedTuple):
     """Where a client sends to."""
@@ -31,6 +34,8 @@ class Place(NamedTuple):
     """The one in the URL of an Azure client, which answers whatever model the body names; "" if none is."""
     path: str = ""
     """That of the request, where it says who answers: a router's, which has a provider in it."""
+    provider: str | None = None
+    """Whose prices count there, if the host does not say it; `None` where nobody said so."""
 
     def server(self, model: Any) -> Server:
         """Who answers when this model is asked for."""
@@ -46,8 +51,14 @@ def place_of(client: Any) -> Place:
         azure, version = True, query.get("api-version")
     if azure:
         deployment = url.raw_path.partition(b"/deployments/")[2].partition(b"/")[0].decode("ascii")
-    place = fields[PLACE] = Place(url, dict(query), url.host, version, url.port, azure, deployment)
+    named = fields.get(PROVIDER)
+    place = fields[PLACE] = Place(url, dict(query), url.host, version, url.port, azure, deployment, named)
     return place
+
+
+def name_provider(client: Any, provider: str | None) -> None:
+    """Have the prices of a provider count for a client, where the host is none that is known: a proxy."""
+    client.__dict__[PROVIDER] = provider
 
 
 def dearer(charge: Charge, other: str) -> str:

@@ -98,9 +98,9 @@ def test_an_operation_that_nobody_knows_may_cost_something() -> None:
 
 
 def test_a_request_states_the_most_that_it_can_use() -> None:
-    """`max_tokens` is required: there is no cap for us to add."""
+    """`max_tokens` is required: there is no cap for us to add, but one that may be lowered."""
     call = read(system="be brief", stream=True, metadata={"user_id": "ann"}, service_tier="auto")
-    assert (call.model, call.max_output, call.cap) == ("claude-opus-4-8", 100, None)
+    assert (call.model, call.max_output, call.cap) == ("claude-opus-4-8", 100, "max_tokens")
     assert list(call.texts) == ["be brief", "hi"]
     assert (call.stream, call.user, call.tier, call.thinks, call.unknown_input) == (True, "ann", "auto", False, False)
 

@@ -17,7 +17,7 @@ import time
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from budgetguard import BudgetExceededError, BudgetManager
+from budgetguard import BudgetExceededError, BudgetManager, UnpricedModelError
 from budgetguard.ledger import Account, Entry, Hold
 from budgetguard.testing import StoppedClock
 from budgetguard.testing.clock import START_S
@@ -140,6 +140,68 @@ def test_update_cost_takes_an_object_of_the_sdk(manager):
     manager.update_cost("ann", response)
 
     assert manager.get_current_cost("ann") == pytest.approx(2 * PLAIN_COST)
+
+
+CLAUDE = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-haiku-4-5-20251001",
+    "content": [{"type": "text", "text": "hi"}],
+    "stop_reason": "end_turn",
+    "usage": {
+        "input_tokens": 1000,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 2000,
+        "output_tokens": 100,
+        "server_tool_use": {"web_search_requests": 2, "web_fetch_requests": 1},
+        "inference_geo": "us",
+    },
+}
+CLAUDE_COST = (1000 * 1e-6 + 2000 * 0.1e-6 + 100 * 5e-6) * 1.1 + 2 * 0.01
+"""Of Haiku 4.5: $1, $0.10 and $5 per million tokens, a tenth more in the US alone, and $10 for a thousand searches."""
+
+
+@pytest.mark.parametrize("as_object", [True, False])
+def test_update_cost_takes_anthropics_message(manager, as_object):
+    """Whose input leaves the cache out, and whose place has a price: another reader would book half of it."""
+    from anthropic.types import Message
+
+    manager.create_budget(10, "ann")
+    manager.update_cost("ann", Message.model_validate(CLAUDE) if as_object else CLAUDE)
+
+    assert manager.get_current_cost("ann") == pytest.approx(CLAUDE_COST)
+    assert list(manager.get_model_cost("ann")) == ["claude-haiku-4-5-20251001"]
+
+
+def test_update_cost_knows_of_litellm_who_was_asked_and_what_it_cost_there(manager):
+    """A model without a price here costs what LiteLLM's map says; one with a price is its provider's, not anybody's."""
+    manager.create_budget(10, "ann")
+
+    def answered(model, **hidden):
+        response = ModelResponse(id="x", model=model, usage=USAGE)
+        object.__setattr__(response, "_hidden_params", hidden)
+        manager.reset_cost("ann")
+        manager.update_cost("ann", response)
+        return manager.get_current_cost("ann")
+
+    assert answered("their-model", custom_llm_provider="new", response_cost=0.125) == pytest.approx(0.125)
+    model = "llama-3.3-70b-versatile"
+    tariff = manager.guard.prices.tariff("groq", model, None, manager.guard.coverage.now_ms())
+    used = {"input_tokens": USAGE["prompt_tokens"], "output_tokens": USAGE["completion_tokens"]}
+    assert answered(model, custom_llm_provider="groq", response_cost=7) == pytest.approx(tariff.cost(used) / 1e9)
+    with pytest.raises(UnpricedModelError):
+        answered("their-model", custom_llm_provider="new", response_cost=0)
+
+
+def test_what_is_no_answer_is_refused_without_what_it_says(manager):
+    """It may be a prompt, and an error ends in a log."""
+    manager.create_budget(10, "ann")
+    for wrong in ("my secret prompt", ["my secret prompt"], {"text": "my secret prompt"}, object()):
+        with pytest.raises(ValueError, match="completion_obj is of") as refused:
+            manager.update_cost("ann", wrong)
+        assert "secret" not in str(refused.value)
+    assert manager.get_current_cost("ann") == 0
 
 
 def test_update_cost_takes_texts(manager):

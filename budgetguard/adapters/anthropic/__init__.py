@@ -23,6 +23,7 @@ MESSAGES: Final = Endpoint(
     request=requests.messages,
     answer=replies.message,
     listener=streams.MessageListener,
+    lower=requests.lower,
 )
 
 _BATCHES = (
@@ -103,7 +104,7 @@ def may_cost(method: str, path: str) -> bool:
 
 
 def cap_field(endpoint: Endpoint, host: Host) -> str | None:
-    """Nowhere is there a cap for us to add: a request for a message states its own, or is refused."""
+    """Nowhere is there a cap for us to add: a request for a message states its own, which may be lowered."""
     return None
 
 

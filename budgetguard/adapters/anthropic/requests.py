@@ -70,15 +70,17 @@ def messages(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UN
     model = text(body, "model") or ""
     geo = text(body, "inference_geo") if "inference_geo" in body else None
     thinking = fields(given(body, "thinking")) if "thinking" in body else NOTHING
-    capped = whole(body, "max_tokens")
+    capped, thought = whole(body, "max_tokens"), whole(thinking, "budget_tokens") or 0
     if capped is not None:  # with interleaved thinking, the budget of that may be more
-        capped = max(capped, whole(thinking, "budget_tokens") or 0)
+        capped = max(capped, thought)
     call = Call(
         model=model,
         texts=seen.texts,
         overhead=seen.overhead,
         images=seen.images,
         max_output=capped,
+        cap=None if capped is None else "max_tokens",
+        least_output=thought + 1,
         stream="stream" in body and body["stream"] is True,
         tier=_tier(body),
         region=geo if geo in _SURCHARGED else "",
@@ -89,6 +91,18 @@ def messages(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UN
     if not _RARE.isdisjoint(body):
         call = _rare(call, body, seen)
     return call._replace(kept=KEPT_AN_HOUR) if seen.hour else call
+
+
+def lower(body: Mapping[str, Any], cap: int) -> dict[str, Any]:
+    """The output caps of a message, those of models that may answer instead among them, none above this one."""
+    changed: dict[str, Any] = {"max_tokens": min(whole(body, "max_tokens") or cap, cap)}
+    others = items(given(body, "fallbacks"))
+    if any((whole(fields(entry), "max_tokens") or 0) > cap for entry in others):
+        changed["fallbacks"] = [
+            {**fields(entry), "max_tokens": cap} if (whole(fields(entry), "max_tokens") or 0) > cap else entry
+            for entry in others
+        ]
+    return changed
 
 
 def headed(call: Call, headers: Mapping[str, Any]) -> Call:

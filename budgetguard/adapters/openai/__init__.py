@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from typing import Any, Final
 
 from ...calls import Dialect, Endpoint, Host, ReadRequest, Reply
+from ..common.bodies import whole
 from ..common.paths import finder
 from . import batches, media, replies, requests, streams
 from .jobs import job
@@ -51,6 +52,12 @@ def _amend_chat(body: Mapping[str, Any], cap: int | None, ask_usage: bool, host:
     return copy
 
 
+def _lower(body: Mapping[str, Any], cap: int) -> dict[str, Any]:
+    """The output caps that a body states, under whichever name, none above this one."""
+    said = {name: whole(body, name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")}
+    return {name: min(value, cap) for name, value in said.items() if value is not None}
+
+
 def _amend_completions(body: Mapping[str, Any], cap: int | None, ask_usage: bool, host: Host) -> dict[str, Any]:
     copy = dict(body)
     if cap is not None:
@@ -75,6 +82,7 @@ CHAT = Endpoint(
     answer=replies.chat,
     listener=streams.ChatListener,
     amend=_amend_chat,
+    lower=_lower,
 )
 
 _TEXT = (
@@ -89,6 +97,7 @@ _TEXT = (
         answer=replies.chat,
         listener=streams.ChatListener,
         amend=_amend_completions,
+        lower=_lower,
     ),
     Endpoint(
         "responses",
@@ -98,6 +107,7 @@ _TEXT = (
         answer=replies.responses,
         listener=streams.ResponsesListener,
         amend=_amend_responses,
+        lower=_lower,
     ),
     Endpoint("responses.compact", "POST", "/responses/compact", request=requests.compact, answer=replies.responses),
     Endpoint("responses.input_tokens", "POST", "/responses/input_tokens", request=None, answer=replies.free),

@@ -30,7 +30,7 @@ def note_cut(it: Cuttable) -> None:
     """Count an answer that was cut."""
     if it.answer is not None:
         it.plan.lately.learn(it.answer, it.call.choices, 2)
-    it.parts.notices.note_cut(it.bounds.cap or 0)
+    it.parts.notices.note_cut(it.bounds.cap or 0, _advice(it))
     for own in it.held.tallies:
         own.cut += 1
 
@@ -43,6 +43,11 @@ def raise_cut(it: Cuttable, response: object = None) -> None:
     wanted = (None if scope is None else scope.on_cut) or it.parts.settings.on_cut
     if wanted == "raise":
         text = f"the answer was cut at {cap:,} output tokens, all that its budget had room for, and is paid for"
-        raise AnswerCutError(
-            f"{text}: state an output cap that is enough, or raise the budget", answer=response, cap=cap
-        )
+        raise AnswerCutError(f"{text}: {_advice(it)}", answer=response, cap=cap)
+
+
+def _advice(it: Cuttable) -> str:
+    """What to do if that must not be: a cap that was stated, and lowered, can be refused instead."""
+    if it.call.max_output is not None:
+        return "raise the budget, or have such calls refused: Settings(stated_caps='refuse')"
+    return "state an output cap that is enough, or raise the budget"

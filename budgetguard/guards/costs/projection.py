@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 from ...calls import Call, Usage, tokens_in
 from ...ledger import NOTHING_WANTED, Unit, Wanted
 from ...ledger.units import ONE_REQUEST
-from ...money import PICO_PER_NANO, Nano, nano_from_pico
+from ...money import MAX_AMOUNT, PICO_PER_NANO, Nano, nano_from_pico
 from ...prices import tokens
 from ...prices.book import Quote
 from ...process.tally import Held
@@ -53,6 +53,16 @@ class Wish(NamedTuple):
             return Wanted(self.amount, self.least, self.useful)
         return self.units.get(unit, ONE_REQUEST)
 
+    def useful_only(self) -> Wish:
+        """The same for a call that rather waits for useful room than take the scraps."""
+        units = {unit: w if w.least is None else w._replace(least=w.useful) for unit, w in self.units.items()}
+        return self._replace(least=None if self.least is None else self.useful, units=units)
+
+    def bookable(self) -> Wish:
+        """The same within what a store can book."""
+        units = {unit: each._replace(amount=min(each.amount, MAX_AMOUNT)) for unit, each in self.units.items()}
+        return self._replace(amount=min(self.amount, MAX_AMOUNT), units=units)
+
 
 class Projection:
     """
@@ -74,6 +84,7 @@ class Projection:
         "exact",
         "input_tokens",
         "quote",
+        "stated",
         "tool_calls",
     )
 
@@ -93,6 +104,8 @@ class Projection:
         self._call = call
         self.cuts = (call.least_output, call.least_output)
         """The least output that an answer of it may be cut to, and the least for the sake of others (`shared`)."""
+        self.stated: int | None = None
+        """The output cap that the caller stated, once it may be lowered."""
         self._prices = prices
         self._provider = provider
         self._output_guess = output_guess
@@ -141,6 +154,14 @@ class Projection:
         while self.tool_calls > 1 and self._need(unit) > room:
             self._set_tool_calls(self.tool_calls - 1)
         return self.tool_calls < before
+
+    def loosen(self) -> bool:
+        """Have the output cap that the caller stated be what it asks for, and may be cut; whether it was fixed."""
+        call = self._call
+        if call.max_output is None:
+            return False
+        self.stated, self._call = call.max_output, call._replace(max_output=None, default_output=None)
+        return True
 
     def advice(self) -> str:
         """What the caller can do about a refusal, beside stating a smaller output cap; "" if there is nothing."""
@@ -259,7 +280,9 @@ class Projection:
         return max(pico, *[other._output_pico() for other in self._others]) if self._others else pico
 
     def _most(self) -> int:
-        """The most output tokens of an answer that nobody caps."""
+        """The most output tokens of an answer that nobody caps, or that may be cut below its cap."""
+        if self.stated is not None:
+            return self.stated
         quote, call = self.quote, self._call
         most = quote.max_output or self._output_guess
         if quote.context is not None and not call.unknown_input and call.tools is None:

@@ -45,6 +45,18 @@ class Lately:
 NOTHING_SEEN = Lately()
 
 
+def lowered(cuts: tuple[int, int], lately: Lately, accepted: int) -> tuple[int, int]:
+    """
+    The same for a call whose stated cap is lowered: it is never the last words, for they would not have been asked for.
+
+    `accepted`: the least cap that the API takes; where that is what the model may think, the answer comes on top.
+    """
+    least = lately.useful.least
+    if accepted > least:
+        least += accepted
+    return max(cuts[0], least), max(cuts[1], least)
+
+
 def shared(held: Held, cover: Cover, lately: Lately) -> tuple[int, int]:
     """
     Take part in the crowds on all accounts of a call, once; the least output tokens that are useful, and how many it

@@ -62,15 +62,8 @@ def source() -> Callable[[], DataSnapshot]:
     return get_snapshot
 
 
-_CLAUDE_ON_AWS: Final = {"bedrock-mantle": "aws", "aws-external-anthropic": "anthropic"}
-"""Whose prices count at the hosts `{name}.{region}.api.aws` (anthropic 2.14, `lib/bedrock`, `lib/aws`)."""
-
-
 def provider_at(snapshot: DataSnapshot, host: str, path: str) -> str | None:
     """The id of the provider whose API is at a host, or `None`."""
-    name, _, zone = host.partition(".")
-    if zone.endswith(".api.aws") and name in _CLAUDE_ON_AWS:
-        return _CLAUDE_ON_AWS[name]
     url = f"https://{host}{path}"
     return next((provider.id for provider in snapshot.providers if re.match(provider.api_pattern, url)), None)
 

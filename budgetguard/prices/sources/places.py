@@ -42,6 +42,7 @@ _ELSEWHERE = (
     # The same sellers at hosts that the list's pattern leaves out (AWS, "Chat Completions API"; Azure's other clouds).
     (r"bedrock-runtime(-fips)?\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|api\.aws)", "aws"),
     (r"bedrock-mantle\.[a-z0-9-]+\.api\.aws", "aws"),
+    (r"aws-external-anthropic\.[a-z0-9-]+\.api\.aws", "anthropic"),  # anthropic 2.14, `lib/aws`
     (r".+\.(openai|cognitiveservices|services\.ai)\.azure\.(us|cn)", "azure"),
 )
 """Hosts that the list does not have, and who sells there."""

@@ -72,20 +72,17 @@ def _begin(
         return None
     if not (endpoint.request or is_aside(endpoint)) or (endpoint.free_at_home and host_of(client.base_url.host).openai):
         return None
-    if (endpoint.request is not None and kind is GeneratedCall and client.__dict__.get(MIDDLEWARE)) or (
-        endpoint.request is None and kind is Attempt
-    ):  # what costs money is charged attempt by attempt there, what tells of that is looked at as a whole
-        return None
+    costs = endpoint.request is not None
+    if client.__dict__.get(MIDDLEWARE) and costs is not (kind is Attempt):
+        return None  # what costs money is charged attempt by attempt there, what tells of it is looked at as a whole
     request = kind(package, wrapped, client, args, kwargs, guard=guard, endpoint=endpoint, is_async=is_async)
     request.by_http = by_http
     above = charging.get()
     if above is not None and above.carried is not None and above.is_above(request):  # one that is over has no request
         return None
-    if held:
-        return request
-    if endpoint.request is not None:
+    if not held and costs:
         require_scope_of(request.open(None))
-    return None
+    return request if held else None
 
 
 def _alone(calling: Callable[..., Any], begin: Callable[..., Any], *attempt: Any) -> Any:

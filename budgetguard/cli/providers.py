@@ -1,0 +1,66 @@
+"""`providers`: whom `completion(model="provider/model")` can ask, and whose keys are set here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from ..providers import table as known
+from ..providers.routes import base_url
+from .options import JsonOption
+from .show import Column, console, print_json, table
+
+
+def providers(as_json: JsonOption = False) -> None:
+    """Whom completion(model="provider/model") reaches: keys, base URLs, and what else they speak."""
+    found = list(_found(os.environ))
+    if as_json:
+        print_json(found)
+        return
+    columns = [Column("model="), Column("key"), Column("base URL"), Column("beside chat")]
+    console().print(table(columns, [_row(each) for each in found]))
+    console().print(
+        "A key is set where a variable is named without brackets; PROVIDER_API_BASE states another base URL."
+    )
+
+
+def _found(environ: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """What is known of each, and what the environment adds. Of a key, only the variable that has it."""
+    for each in known.providers().values():
+        yield {
+            "provider": each.name,
+            "title": each.title,
+            "aliases": list(each.aliases),
+            "key": next((name for name in each.keys if environ.get(name)), None),
+            "keys": list(each.keys),
+            "needs_key": not each.open,
+            "base_url": _base(each, environ),
+            "base_urls": list(each.bases),
+            "template": each.base or None,
+            "speaks": ["chat", *each.beside],
+            "anthropic_base_url": each.anthropic or None,
+            "prices": each.prices,
+            "note": each.note or None,
+        }
+
+
+def _base(provider: known.ProviderRow, environ: Mapping[str, str]) -> str | None:
+    """The base URL that holds here, without a password in it; `None` where nobody said enough."""
+    try:
+        parts = urlsplit(base_url(provider, environ))
+    except ValueError:
+        return None
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _row(found: Mapping[str, Any]) -> list[str]:
+    key = found["key"] or ("not needed" if not found["needs_key"] else f"({found['keys'][0]})")
+    speaks = [*found["speaks"][1:], *(["Anthropic's messages"] if found["anthropic_base_url"] else [])]
+    return [
+        " ".join(f"{name}/" for name in (found["provider"], *found["aliases"])),
+        key,
+        found["base_url"] or found["template"] or f"({found['base_urls'][0]})",
+        ", ".join(speaks),
+    ]
