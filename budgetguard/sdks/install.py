@@ -20,6 +20,7 @@ from ..process.state import PROCESS
 from . import websockets
 from .contexts import processes, threads
 from .contexts.absent import AbsentGuard
+from .google import hooks as google
 from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
 from .stainless.hooks import HOOKS
 from .stainless.packages import CLIENTS, is_client
@@ -29,8 +30,8 @@ __all__ = ["default_guard", "enter_process", "guard_all", "guard_client", "insta
 
 def patch(manager: Manages | Guard | None = None, *, threads: bool = False, prices: GivenPrices | None = None) -> None:
     """
-    Guard every client of the SDKs in this process, whenever it was made: those of openai, anthropic, groq, together,
-    cerebras, fireworks, perplexity and sambanova.
+    Guard every client of the SDKs in this process, whenever it was made: those of openai, anthropic, google-genai,
+    groq, together, cerebras, fireworks, perplexity and sambanova.
 
     `manager`, if given, becomes the process's default: its budgets hold wherever no other manager is entered.
     Without one, what the environment and `budgetguard.toml` say makes the default, in the store that they name, or
@@ -76,10 +77,11 @@ def guard_client(client: Any, manager: Manages | Guard | None = None) -> Any:
 
     Returns the client. Raises `TypeError` for what is no client of an SDK that is known here.
     """
-    if not is_client(client):
-        raise TypeError(f"guard(client): {CLIENTS} client is needed, not {type(client).__name__}")
+    sender = client if is_client(client) else google.client_in(client)
+    if sender is None:
+        raise TypeError(f"guard(client): {CLIENTS}, {google.CLIENTS} client is needed, not {type(client).__name__}")
     install()
-    mark(client, (None if manager is None else guard_in(manager),))
+    mark(sender, (None if manager is None else guard_in(manager),))
     return client
 
 
@@ -112,5 +114,5 @@ def begin_process(luggage: processes.Luggage) -> processes.Inheritance:
 
 INHERITANCE = processes.Inheritance(begin_process)
 
-_HOOKS = {**HOOKS, **websockets.HOOKS, **threads.HOOKS, **processes.hooks(INHERITANCE)}
+_HOOKS = {**HOOKS, **google.HOOKS, **websockets.HOOKS, **threads.HOOKS, **processes.hooks(INHERITANCE)}
 """What is patched in which module."""

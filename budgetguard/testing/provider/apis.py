@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from . import anthropic
+from . import anthropic, gemini
 from .plan import FakeReply, Plan, Request
 
 
@@ -26,9 +26,14 @@ class FakeApi(NamedTuple):
     """
     error: Callable[[int, str], Any]
     """What it says with an error status: (status, text) -> JSON."""
+    error_event: str | None = "error"
+    """The `event:` line of an error in a stream, where it has one."""
 
 
-APIS: Final[Sequence[FakeApi]] = (FakeApi(anthropic.owns, anthropic.reply, anthropic.error),)
+APIS: Final[Sequence[FakeApi]] = (
+    FakeApi(anthropic.owns, anthropic.reply, anthropic.error),
+    FakeApi(gemini.owns, gemini.reply, gemini.error, error_event=None),
+)
 
 
 def api_of(endpoint: str) -> FakeApi | None:
