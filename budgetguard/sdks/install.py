@@ -79,7 +79,7 @@ def guard_client(client: Any, manager: Manages | Guard | None = None) -> Any:
     """
     sender = client if is_client(client) else google.client_in(client)
     if sender is None:
-        raise TypeError(f"guard(client): {CLIENTS}, {google.CLIENTS} client is needed, not {type(client).__name__}")
+        raise TypeError(f"guard(client): {google.CLIENTS}, {CLIENTS} client is needed, not {type(client).__name__}")
     install()
     mark(sender, (None if manager is None else guard_in(manager),))
     return client

@@ -22,7 +22,7 @@ from .calls import GoogleCall, request_in
 
 _MODULE = "google.genai._api_client"
 
-CLIENTS: Final = "or a google.genai"
+CLIENTS: Final = "a google.genai Client"
 """What can be guarded, as an error names it."""
 
 
