@@ -7,7 +7,8 @@ A seam says what it sees (`begin`); everything else of a call is here, in two tw
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from ..guards.guard import Guard
 from ..guards.scope import current
 from ..process.state import PROCESS
 from .asides import after, before
-from .exchange import Exchange, charging
+from .exchange import ErrorReply, Exchange, charging
 from .hooks import MARK, Patches, default_guard, guard_of, unbound
 
 log = logging.getLogger("budgetguard")
@@ -33,7 +34,7 @@ class Begin(Protocol):
     covers it (`acting_for`), and no call above has its charge (`Exchange.is_above`); else `None`, and it passes.
     """
 
-    def __call__(self, wrapped: Any, instance: Any, args: Any, kwargs: Any, *, is_async: bool) -> Exchange | None:
+    def __call__(self, wrapped: Any, client: Any, args: Any, kwargs: Any, /, *, is_async: bool) -> Exchange | None:
         """The exchange of a call of the SDK's own function, with these arguments."""
 
 
@@ -64,7 +65,8 @@ def call(begin: Begin, wrapped: Callable[..., Any], instance: Any, args: Any, kw
         return wrapped(*args, **kwargs)
     if request.endpoint.request is None:
         seen = request.guard.shell.run(before(request))
-        response = wrapped(*args, **kwargs)
+        with _on_its_way(request):
+            response = wrapped(*args, **kwargs)
         request.guard.shell.run(after(request, response, seen))
         return response
     if request.prepare is not None:
@@ -78,6 +80,8 @@ def call(begin: Begin, wrapped: Callable[..., Any], instance: Any, args: Any, kw
             return request.guard.shell.send(charge, request.proceed, request.observe, request.failed)
         except Exception as error:
             if not request.again(error):
+                if type(error) is ErrorReply:
+                    return error.response
                 raise
         finally:
             try:  # each of both, whatever interrupts the other: a response that is kept keeps its call open
@@ -95,7 +99,8 @@ async def call_async(begin: Begin, wrapped: Callable[..., Any], instance: Any, a
         return await wrapped(*args, **kwargs)
     if request.endpoint.request is None:
         seen = await request.guard.async_shell.run(before(request))
-        response = await wrapped(*args, **kwargs)
+        with _on_its_way(request):
+            response = await wrapped(*args, **kwargs)
         await request.guard.async_shell.run(after(request, response, seen))
         return response
     if request.prepare is not None:
@@ -109,6 +114,8 @@ async def call_async(begin: Begin, wrapped: Callable[..., Any], instance: Any, a
             return await request.guard.async_shell.send(charge, request.proceed, request.observe, request.failed)
         except Exception as error:
             if not request.again(error):
+                if type(error) is ErrorReply:
+                    return error.response
                 raise
         finally:
             try:  # each of both, whatever interrupts the other: a response that is kept keeps its call open
@@ -117,12 +124,34 @@ async def call_async(begin: Begin, wrapped: Callable[..., Any], instance: Any, a
                 request.carried = request.response = None
 
 
-def attempt(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-    """The wrapper of what sends one attempt of a call, and returns its response, or that and more."""
+@contextmanager
+def _on_its_way(request: Exchange) -> Iterator[None]:
+    """While a request is sent that is charged nothing: what it sends is not looked at a second time beneath."""
+    above, request.carried = charging.get(), request.given
+    charging.set(request)
+    try:
+        yield
+    finally:
+        charging.set(above)
+        request.carried = request.response = None
+
+
+def attempt(wrapped: Any, instance: Any, args: Any, kwargs: Any, *, beneath: Callable[..., Any] | None = None) -> Any:
+    """
+    The wrapper of what sends one attempt of a call, and returns its response, or that and more.
+
+    `beneath`, where it is a client of httpx that sends: what is done with a request that is nobody's attempt.
+    """
     if instance is None:
-        return unbound(attempt, wrapped, args, kwargs)
+        return unbound(partial(attempt, beneath=beneath), wrapped, args, kwargs)
     request = charging.get()
-    if request is None or request.client is not instance:
+    if (
+        request is None
+        or (request.client if beneath is None else request.http) is not instance
+        or request.carried is None
+    ):
+        return wrapped(*args, **kwargs) if beneath is None else beneath(wrapped, instance, args, kwargs)
+    if beneath is not None and not request.by_http:
         return wrapped(*args, **kwargs)
     lost, last = request.lost or 0, request.response
     if last is not None and 200 <= last.status_code < 300:  # a good answer that is not the last
@@ -144,12 +173,20 @@ def attempt(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     return response
 
 
-async def attempt_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+async def attempt_async(
+    wrapped: Any, instance: Any, args: Any, kwargs: Any, *, beneath: Callable[..., Any] | None = None
+) -> Any:
     """The same for what is awaited."""
     if instance is None:
-        return await unbound(attempt_async, wrapped, args, kwargs)
+        return await unbound(partial(attempt_async, beneath=beneath), wrapped, args, kwargs)
     request = charging.get()
-    if request is None or request.client is not instance:
+    if (
+        request is None
+        or (request.client if beneath is None else request.http) is not instance
+        or request.carried is None
+    ):
+        return await (wrapped(*args, **kwargs) if beneath is None else beneath(wrapped, instance, args, kwargs))
+    if beneath is not None and not request.by_http:
         return await wrapped(*args, **kwargs)
     lost, last = request.lost or 0, request.response
     if last is not None and 200 <= last.status_code < 300:  # a good answer that is not the last

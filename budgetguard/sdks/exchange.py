@@ -39,6 +39,19 @@ _PARSED = ".types"
 _MISSING = object()
 
 
+class ErrorReply(Exception):
+    """An error status, in a response that the caller is to get: nobody raises it there."""
+
+    def __init__(self, response: Any) -> None:
+        super().__init__(response)
+        self.response = response
+        self.status_code: int = response.status_code
+
+    def __str__(self) -> str:
+        """What the response says, as far as it is read."""
+        return f"{self.status_code}: {self.response.text if hasattr(self.response, '_content') else ''}"
+
+
 class Exchange:
     """
     One call: its request, read once, and its charge.
@@ -64,6 +77,10 @@ class Exchange:
     """The files of a multipart form, as the caller gave them."""
     place: Place
 
+    http: Any = None
+    """The client of httpx by which it is sent, if that is known: what goes out by it meanwhile is this call's."""
+    by_http = False
+    """Whether its attempts are to be seen there."""
     prepare: Callable[[Any], Any] | None = None
     """What readies `given` once, before it is read, if the SDK has such a step; awaited where the reply is."""
     carried: Any = None
@@ -133,7 +150,7 @@ class Exchange:
         self.billed, self.lost, self.response, self.sent = host.billed, None, None, 0
         files = files_of(self.form) if self.form else ()
         charge = self.charge = guard.charge(
-            self.endpoint, self.body, files, guard.prices.provider(place.name), scope, host=host
+            self.endpoint, self.body, files, guard.prices.provider(place.name, place.path), scope, host=host
         )
         if place.deployment and place.deployment != charge.call.model:
             charge.call = charge.call._replace(model=dearer(charge, place.deployment))
@@ -152,7 +169,7 @@ class Exchange:
     def asked(self) -> tuple[str | None, Host]:
         """Whom the request asks: the provider whose prices count there, and what is known of the host."""
         place = self.place
-        return self.guard.prices.provider(place.name), host_of(*place.server(None))
+        return self.guard.prices.provider(place.name, place.path), host_of(*place.server(None))
 
     def is_above(self, other: Exchange) -> bool:
         """

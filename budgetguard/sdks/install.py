@@ -20,8 +20,11 @@ from ..process.state import PROCESS
 from . import websockets
 from .contexts import processes, threads
 from .contexts.absent import AbsentGuard
+from .floor import hooks as floor
 from .google import hooks as google
 from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
+from .speakeasy import hooks as speakeasy
+from .speakeasy import packages as speakeasy_packages
 from .stainless.hooks import HOOKS
 from .stainless.packages import CLIENTS, is_client
 
@@ -77,9 +80,11 @@ def guard_client(client: Any, manager: Manages | Guard | None = None) -> Any:
 
     Returns the client. Raises `TypeError` for what is no client of an SDK that is known here.
     """
-    sender = client if is_client(client) else google.client_in(client)
+    settings = speakeasy_packages.settings_of(client)
+    sender = client if is_client(client) else settings or google.client_in(client)
     if sender is None:
-        raise TypeError(f"guard(client): {google.CLIENTS}, {CLIENTS} client is needed, not {type(client).__name__}")
+        known = f"{google.CLIENTS}, {speakeasy_packages.CLIENTS}, {CLIENTS}"
+        raise TypeError(f"guard(client): {known} client is needed, not {type(client).__name__}")
     install()
     mark(sender, (None if manager is None else guard_in(manager),))
     return client
@@ -114,5 +119,13 @@ def begin_process(luggage: processes.Luggage) -> processes.Inheritance:
 
 INHERITANCE = processes.Inheritance(begin_process)
 
-_HOOKS = {**HOOKS, **google.HOOKS, **websockets.HOOKS, **threads.HOOKS, **processes.hooks(INHERITANCE)}
+_HOOKS = {
+    **HOOKS,
+    **google.HOOKS,
+    **speakeasy.HOOKS,
+    **floor.HOOKS,
+    **websockets.HOOKS,
+    **threads.HOOKS,
+    **processes.hooks(INHERITANCE),
+}
 """What is patched in which module."""

@@ -29,6 +29,8 @@ class Place(NamedTuple):
     azure: bool
     deployment: str
     """The one in the URL of an Azure client, which answers whatever model the body names; "" if none is."""
+    path: str = ""
+    """That of the request, where it says who answers: a router's, which has a provider in it."""
 
     def server(self, model: Any) -> Server:
         """Who answers when this model is asked for."""

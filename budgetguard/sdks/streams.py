@@ -199,6 +199,8 @@ class _WatchedSync(_Watched):
         try:
             for chunk in self._stream:
                 self._watch.take(chunk)
+                if self._watch.heard_all:
+                    self._end()
                 yield chunk
         except Exception:
             self._end()
@@ -235,6 +237,8 @@ class _WatchedAsync(_Watched):
         try:
             async for chunk in self._stream:
                 self._watch.take(chunk)
+                if self._watch.heard_all:
+                    await self._end()
                 yield chunk
         except Exception:
             await self._end()

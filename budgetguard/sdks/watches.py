@@ -121,6 +121,11 @@ class Watch:
         """Whether the items so far settle the call."""
         return bool(self._open) and self.listener is not None and self.listener.done
 
+    @property
+    def heard_all(self) -> bool:
+        """Whether bytes that nobody decodes for us have come to their end: their reader may forget the body now."""
+        return self.decoder is None and (self.whole or self.last_word)
+
     def take(self, chunk: bytes) -> None:
         """Take in bytes that nobody decodes for us."""
         if self.decoder is not None or self.deaf or not self._open:

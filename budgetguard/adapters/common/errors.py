@@ -9,7 +9,7 @@ from typing import Any, Final
 
 def status_of(error: BaseException) -> int | None:
     """The HTTP status that an SDK raised as an error; `None` if it is none. Google's calls it `code`."""
-    status = getattr(error, "status_code", None)
+    status = getattr(error, "status_code", getattr(getattr(error, "response", None), "status_code", None))
     if isinstance(status, int):
         return status
     status = getattr(error, "code", None)

@@ -7,6 +7,7 @@ aiohttp beneath them) is understood.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, Final
@@ -109,6 +110,12 @@ def never_sent(error: BaseException) -> bool:
     return any(type(link).__name__ in _NEVER_SENT for link in links)
 
 
+_CLIENT_STEPS: Final = frozenset({"send", "_send_handling_auth", "_send_handling_redirects"})
+"""The same of a client of httpx or httpx2, to where it hands the request to a transport."""
+
+_HANDED: Final = "_send_single_request"
+_CLIENT: Final = re.compile(r"httpx2?[/\\]_client\.py\Z")
+
 _STEPS: Final = frozenset(
     {"request", "_request", "_attempt_request", "_request_once", "_async_request", "_async_request_once"}
 )
@@ -135,12 +142,20 @@ def _may_have_sent(traceback: TracebackType | None) -> bool | None:
         if _is_request(traceback.tb_frame):
             below = traceback.tb_next
             sent = below is None or not _is_before(below.tb_frame)
+        elif _is_client(traceback.tb_frame):
+            below, frame = traceback.tb_next, traceback.tb_frame
+            sent = below is None or frame.f_code.co_name == _HANDED or frame.f_locals.get("response") is not None
         traceback = traceback.tb_next
     return sent
 
 
 def _is_request(frame: FrameType) -> bool:
     return frame.f_code.co_name in _STEPS and frame.f_code.co_filename.endswith(("_base_client.py", "_api_client.py"))
+
+
+def _is_client(frame: FrameType) -> bool:
+    code = frame.f_code
+    return (code.co_name in _CLIENT_STEPS or code.co_name == _HANDED) and _CLIENT.search(code.co_filename) is not None
 
 
 def _is_before(frame: FrameType) -> bool:

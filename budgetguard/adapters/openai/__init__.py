@@ -8,6 +8,7 @@ passes through untouched.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from .jobs import job
 
 def cap_field(endpoint: Endpoint, host: Host) -> str | None:
     """The request's field for an output cap, as a host understands it; `None` if there is none."""
-    if endpoint.name == "chat.completions":
+    if endpoint.amend is _amend_chat:
         return host.cap
     name = _CAPS.get(endpoint.name)
     return None if name is not None and host.refuses.get(name) == 0 else name
@@ -78,6 +79,7 @@ CHAT = Endpoint(
 
 _TEXT = (
     CHAT,
+    replace(CHAT, name="agents.completions", path="/agents/completions", request=requests.agent),  # Mistral's
     Endpoint(
         "completions",
         "POST",

@@ -231,9 +231,10 @@ def images(reply: Any) -> Answer:
 def transcription(reply: Any) -> Answer:
     """A transcript or a translation: tokens or seconds. As plain text or subtitles it has neither."""
     usage = read(reply, "usage")
-    counts = media_usage(usage)
+    spoken = number_of(usage, "prompt_audio_seconds")  # Mistral's: the bill, whatever its tokens
+    counts = None if spoken else media_usage(usage)
     if counts is None:
-        seconds = number_of(usage, "seconds") or number_of(reply, "duration")
+        seconds = spoken or number_of(usage, "seconds") or number_of(reply, "duration")
         counts = {"input_audio_seconds": seconds} if seconds else None
     cost, fee = stated_cost(usage)
     free = counts is None and cost is None and is_error(reply) and read(reply, "text") is None

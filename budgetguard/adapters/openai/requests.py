@@ -62,6 +62,12 @@ def chat(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOW
     return call if _RARE.isdisjoint(body) and not searches(model) else _rare(call, body, seen)
 
 
+def agent(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
+    """A chat with a stored agent (Mistral's): its id is asked for as a model is, and has instructions of its own."""
+    call = chat(body, files, host)
+    return call if call is UNREAD else call._replace(model=text(body, "agent_id") or call.model, unknown_input=True)
+
+
 def _rare(call: Call, body: Mapping[str, Any], seen: Input) -> Call:
     """The same with what few chats say: tools, schemas, several answers, what the server is to add or to choose."""
     _schemas(seen, body, _CHAT_SCHEMAS)

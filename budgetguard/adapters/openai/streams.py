@@ -276,7 +276,13 @@ def _sum(first: Answer, second: Answer) -> Answer:
 
 
 _MEDIA_EVENTS = frozenset(
-    {"image_generation.completed", "image_edit.completed", "transcript.text.done", "speech.audio.done"}
+    {
+        "image_generation.completed",
+        "image_edit.completed",
+        "transcript.text.done",
+        "transcription.done",
+        "speech.audio.done",
+    }
 )
 _LAST_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 _RESPONSE_EVENTS = _LAST_EVENTS | {"response.created", "response.queued", "response.in_progress"}

@@ -57,6 +57,7 @@ class GoogleCall(Exchange):
         self.body = located({} if type(data) is not dict else data, given.url)
         self.place = _place(_origin(given.url))
         self.unread = bool(kwargs.get("stream")) or True in args[1:]
+        self.http = client.__dict__.get("_async_httpx_client" if is_async else "_httpx_client")
 
     @property
     def path(self) -> str:

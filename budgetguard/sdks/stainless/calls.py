@@ -39,6 +39,7 @@ class GeneratedCall(Exchange):
         self.wrapped = wrapped
         """The SDK's own function."""
         self.client = client
+        self.http = client.__dict__.get("_client")
         self.guard = guard
         self.endpoint = endpoint
         self.is_async = is_async

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from . import anthropic, gemini
+from . import anthropic, gemini, mistral
 from .plan import FakeReply, Plan, Request
 
 
@@ -33,6 +33,7 @@ class FakeApi(NamedTuple):
 APIS: Final[Sequence[FakeApi]] = (
     FakeApi(anthropic.owns, anthropic.reply, anthropic.error),
     FakeApi(gemini.owns, gemini.reply, gemini.error, error_event=None),
+    FakeApi(mistral.owns, mistral.reply, mistral.error),
 )
 
 

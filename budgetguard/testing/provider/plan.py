@@ -39,6 +39,8 @@ class Plan:
     """The tier named in the answer; the one that was asked for, if `None`."""
     usage: Mapping[str, Any] | None = None
     """The usage to report and bill, in the endpoint's own words, instead of what was counted."""
+    usage_unasked: bool = False
+    """Report the usage of OpenAI's chat streams also where it is not asked for, as many of those who speak it do."""
     polls: int = 0
     """How many retrieves find a background response still in progress, before one finds it complete."""
 

@@ -47,7 +47,7 @@ def chat(request: Request, plan: Plan, key: str) -> FakeReply:
     frame |= {"service_tier": _tier(body, plan), "system_fingerprint": "fp_fake"}
     billed = FakeReply(model=model, usage=usage)
     if body.get("stream"):
-        ask = bool((body.get("stream_options") or {}).get("include_usage"))
+        ask = plan.usage_unasked or bool((body.get("stream_options") or {}).get("include_usage"))
         return replace(billed, events=list(_chat_chunks(frame, answers, plan, usage if ask else None)))
     choices = [
         {"index": i, "message": _message(answer, f"call_{key}_{i}"), "logprobs": None, "finish_reason": _finish(answer)}
@@ -80,7 +80,7 @@ def complete(request: Request, plan: Plan, key: str) -> FakeReply:
     return replace(billed, body=_without_usage({**frame, "choices": choices, "usage": usage}, plan))
 
 
-def embed(request: Request, plan: Plan, _key: str) -> FakeReply:
+def embed(request: Request, plan: Plan, key: str) -> FakeReply:
     """POST /embeddings: vectors of eight numbers, unless `dimensions` says otherwise."""
     body = request.body
     given = body.get("input")
@@ -96,7 +96,7 @@ def embed(request: Request, plan: Plan, _key: str) -> FakeReply:
         vector = base64.b64encode(struct.pack(f"<{size}f", *vector)).decode()
     data = [{"object": "embedding", "index": i, "embedding": vector} for i in range(len(inputs))]
     model = plan.model or _model(request)
-    reply = {"object": "list", "data": data, "model": model, "usage": usage}
+    reply = {"id": f"embd-{key}", "object": "list", "data": data, "model": model, "usage": usage}  # others have an id
     return FakeReply(body=_without_usage(reply, plan), model=model, usage=usage)
 
 

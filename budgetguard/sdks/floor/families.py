@@ -1,0 +1,103 @@
+"""
+Which HTTP requests ask a model, by their path, and by their host or their body: a row for each family of paths.
+
+At the hosts of providers a path is enough. Elsewhere (this machine, a gateway, anybody's web application) the body has
+to have what such a request has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from ...adapters.anthropic import DIALECT as ANTHROPIC
+from ...adapters.mistral import DIALECT as MISTRAL
+from ...adapters.openai import DIALECT as OPENAI
+from ...calls import Dialect, Endpoint
+from ...prices.hosts import host_of
+from ..asides import is_aside
+from ..built.requests import Content
+
+_MIXED: Final = (".amazonaws.com", ".api.aws", "api.cloudflare.com", ".cloudflare.com", ".databricks.com")
+"""Domains where models are a small part of what is served."""
+
+
+@lru_cache(maxsize=1_024)
+def _is_provider(host: str) -> bool:
+    return host_of(host).known and not host.endswith(_MIXED)
+
+
+class PathFamily(NamedTuple):
+    """One API, as its requests are told from others."""
+
+    dialect: Dialect
+    home: Callable[[str], object]
+    """Whether every operation of it is its own at a host."""
+    elsewhere: Mapping[str, Sequence[str]]
+    """The fields that a request has at other hosts, by the path of its operation."""
+
+    def takes(self, endpoint: Endpoint, host: str, path: str, content: Content) -> bool:
+        """Whether a request for one of its operations is one."""
+        if self.home(host):
+            return True
+        if is_aside(endpoint):
+            return "/v1/" in path
+        names = self.elsewhere.get(endpoint.path)
+        return names is not None and (content.has(names) or (content.unreadable and endpoint.path in _PLAIN))
+
+
+_PLAIN: Final = frozenset({"/chat/completions", "/messages"})
+"""Paths that say it all, where a body cannot be read."""
+
+FAMILIES: Final = (
+    PathFamily(
+        ANTHROPIC,
+        re.compile(r"api\.anthropic\.com\Z").match,
+        {"/messages": ("model", "messages", "max_tokens"), "/messages/batches": ("requests",)},
+    ),
+    PathFamily(MISTRAL, re.compile(r"api\.mistral\.ai\Z").match, {}),
+    PathFamily(
+        OPENAI,
+        _is_provider,
+        {
+            "/chat/completions": ("messages",),
+            "/completions": ("model", "prompt"),
+            "/responses": ("model", "input"),
+            "/embeddings": ("model", "input"),
+            "/images/generations": ("model", "prompt"),
+            "/images/edits": ("model", "prompt"),
+            "/audio/speech": ("model", "input"),
+            "/audio/transcriptions": ("model", "file"),
+            "/audio/translations": ("model", "file"),
+        },
+    ),
+)
+"""In this order: a path may be one of several."""
+
+
+@lru_cache(maxsize=4_096)
+def candidates(method: str, path: str) -> Sequence[tuple[PathFamily, Endpoint]]:
+    """The operations that a request may ask for, by its path."""
+    found = ((family, family.dialect.find(method, path)) for family in FAMILIES)
+    return tuple((family, endpoint) for family, endpoint in found if endpoint is not None)
+
+
+def operation(
+    found: Sequence[tuple[PathFamily, Endpoint]], host: str, path: str, content: Content
+) -> tuple[Dialect, Endpoint] | None:
+    """The one of these operations that a request asks for, if it costs something or tells of what does."""
+    for family, endpoint in found:
+        if family.takes(endpoint, host, path, content):
+            free = endpoint.free_at_home and host_of(host).openai
+            return None if free or not (endpoint.request or is_aside(endpoint)) else (family.dialect, endpoint)
+    return None
+
+
+@lru_cache(maxsize=1_024)
+def may_cost(method: str, host: str, path: str) -> bool:
+    """Whether a request that is in no table is to a provider, and may cost something all the same."""
+    if method != "POST" or not _is_provider(host):
+        return False
+    return all(family.dialect.may_cost(method, path) for family in FAMILIES if family.home(host))

@@ -1,0 +1,73 @@
+"""
+What is patched in httpx and httpx2: `send`, of both clients, by which every request of theirs goes out.
+
+What a call of a seam above sends by its own client is an attempt of that, and has its charge. Everything else is looked
+up by its path; a request that asks no model costs a lookup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import ModuleType
+from typing import Any, Final
+
+from ..built.calls import BuiltCall
+from ..built.requests import content_of
+from ..calling import acting_for, attempt, attempt_async, call, call_async, say_uncounted
+from ..hooks import wrap
+from .families import candidates, may_cost, operation
+
+_IN_PROCESS: Final = ("ASGITransport", "WSGITransport", "TestClientTransport")
+"""What hands a request to an application in this process: what that asks of a model is seen where it does."""
+
+
+class SentCall(BuiltCall):
+    """A request that a client of httpx sends by itself."""
+
+    def send(self, args: Any, kwargs: Any) -> Any:
+        """Send it, as the one attempt that it is."""
+        return (attempt_async if self.is_async else attempt)(self.wrapped, self.client, args, kwargs)
+
+
+def _begin(
+    wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_async: bool
+) -> SentCall | None:
+    """The request, if it asks a model, some ledger covers it, and no call above has its charge."""
+    given = args[0] if args else kwargs["request"]
+    url = given.url
+    host, path = url.host, url.path
+    found = candidates(given.method, path)
+    if not found:
+        if may_cost(given.method, host, path):
+            _say_uncounted(client, given, path)
+        return None
+    guard, held = acting_for(client)
+    if guard is None or _is_in_process(client, url):
+        return None
+    content = content_of(given)
+    asked = operation(found, host, path, content)
+    if asked is None:
+        return None
+    return SentCall((wrapped, client, args, kwargs), content, asked, guard, is_async=is_async).charged(held=held)
+
+
+def _say_uncounted(client: Any, given: Any, path: str) -> None:
+    """Say of a request to a provider that it passes, if anything here acts, and no SDK's seam has said it."""
+    if "x-stainless-lang" not in given.headers and acting_for(client)[0] is not None:
+        say_uncounted(given.method, path)
+
+
+def _is_in_process(client: Any, url: Any) -> bool:
+    """Whether a request goes to no server at all."""
+    transport = client._transport_for_url(url)
+    return any(cls.__name__.endswith(_IN_PROCESS) for cls in type(transport).__mro__)
+
+
+def _install(httpx: ModuleType) -> None:
+    wrap(httpx.Client, "send", partial(attempt, beneath=partial(call, _begin)))
+    wrap(httpx.AsyncClient, "send", partial(attempt_async, beneath=partial(call_async, _begin)))
+
+
+HOOKS: Final[Mapping[str, Callable[[ModuleType], None]]] = dict.fromkeys(("httpx", "httpx2"), _install)
+"""What is patched in which module."""
