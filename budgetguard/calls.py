@@ -110,7 +110,7 @@ class Call(NamedTuple):
     region: str = ""
     """Where it asks to be processed, if that has a price of its own."""
     kept: str = ""
-    """The kind of its input where it asks for a cache that keeps longer: all of it may be written there."""
+    """The kind of its input where all of it may be of one that is dearer: kept longer in a cache, or sound."""
     user: str | None = None
     """The end user that the request itself names."""
     background: bool = False
@@ -284,6 +284,8 @@ class Dialect:
     """The request's field for an output cap, as a host understands it; `None` if there is none."""
     headed: Callable[[Call, Mapping[str, Any]], Call] | None = None
     """A call with what its headers ask for, where an API has such."""
+    located: Callable[[Mapping[str, Any], str], Mapping[str, Any]] | None = None
+    """`located(body, path)`: a body with what its path asks for, the model, where an API has it there."""
 
 
 class Opening(NamedTuple):

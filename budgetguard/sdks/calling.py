@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
+from ..adapters.common.errors import status_of
 from ..adapters.common.failures import cannot_have_arrived
 from ..guards.guard import Guard
 from ..guards.scope import current
@@ -167,6 +168,8 @@ def attempt(
         if cannot_have_arrived(error):
             request.lost = lost
             request.sent -= 1
+        elif status_of(error) is not None:  # an SDK that raises what others return
+            request.lost = lost
         raise
     request.response = last = response[0] if type(response) is tuple else response
     if last.status_code != 408 or 408 not in request.billed:  # a time-out there is as one here
@@ -202,6 +205,8 @@ async def attempt_async(
         if cannot_have_arrived(error):
             request.lost = lost
             request.sent -= 1
+        elif status_of(error) is not None:  # an SDK that raises what others return
+            request.lost = lost
         raise
     request.response = last = response[0] if type(response) is tuple else response
     if last.status_code != 408 or 408 not in request.billed:  # a time-out there is as one here

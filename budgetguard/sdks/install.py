@@ -20,6 +20,7 @@ from ..process.state import PROCESS
 from .contexts import processes, threads
 from .contexts.absent import AbsentGuard
 from .floor import hooks as floor
+from .google import hooks as google
 from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
 from .sockets import doors
 from .sockets import hooks as sockets
@@ -33,8 +34,9 @@ __all__ = ["default_guard", "enter_process", "guard_all", "guard_client", "insta
 
 def patch(manager: Manages | Guard | None = None, *, threads: bool = False, prices: GivenPrices | None = None) -> None:
     """
-    Guard every client of the SDKs in this process, whenever it was made: those of openai, anthropic, groq, together,
-    cerebras, fireworks, perplexity, sambanova, writerai and dedalus_labs.
+    Guard every client of the SDKs in this process, whenever it was made: those of openai, anthropic, google-genai, boto3
+    and aioboto3 (Bedrock), litellm, groq, together, cerebras, fireworks, perplexity, sambanova, writerai, dedalus_labs,
+    mistralai and openrouter; and whatever else asks a known provider by httpx, or a WebSocket.
 
     `manager`, if given, becomes the process's default: its budgets hold wherever no other manager is entered.
     Without one, what the environment and `budgetguard.toml` say makes the default, in the store that they name, or
@@ -81,11 +83,12 @@ def guard_client(client: Any, manager: Manages | Guard | None = None) -> Any:
     Returns the client. Raises `TypeError` for what is no client of an SDK that is known here.
     """
     settings = speakeasy_packages.settings_of(client)
-    if settings is None and not is_client(client):
-        known = f"{CLIENTS}, {speakeasy_packages.CLIENTS}"
+    sender = client if is_client(client) else settings or google.client_in(client)
+    if sender is None:
+        known = f"{google.CLIENTS}, {speakeasy_packages.CLIENTS}, {CLIENTS}"
         raise TypeError(f"guard(client): {known} client is needed, not {type(client).__name__}")
     install()
-    mark(client if settings is None else settings, (None if manager is None else guard_in(manager),))
+    mark(sender, (None if manager is None else guard_in(manager),))
     return client
 
 
@@ -120,6 +123,7 @@ INHERITANCE = processes.Inheritance(begin_process)
 
 _HOOKS = {
     **HOOKS,
+    **google.HOOKS,
     **speakeasy.HOOKS,
     **floor.HOOKS,
     **sockets.HOOKS,

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
 from ..concurrency.loops import running_loop
 from ..concurrency.reaper import REAPER, Reaper, must_not_wait
@@ -51,6 +51,23 @@ def watch(charge: Charge | Follow, response: Any, *, is_async: bool, ask_usage: 
     charge.state = "watched"
 
 
+def watch_items(charge: Charge | Follow, owner: Any, close: Callable[[], object]) -> Watch:
+    """
+    Put a watch on a stream that the SDK alone decodes, from whatever stack is beneath, by methods of its `owner`.
+
+    The end of its items is that of the body. `close` has the body closed, from any thread.
+    """
+    seen = Watch(charge)
+    PROCESS.reaper.start()
+    seen.closer = close
+    seen.body = ref(owner, partial(_collected, seen))
+    _owned[owner] = seen
+    PROCESS.open[id(seen)] = seen
+    PROCESS.open.pop(id(charge), None)
+    charge.state = "watched"
+    return seen
+
+
 def listen(items: Iterator[Any], response: Any) -> Iterator[Any]:
     """The items of a decoded stream, heard by its watch if it has one."""
     seen = _find(response)
@@ -66,6 +83,7 @@ def listen(items: Iterator[Any], response: Any) -> Iterator[Any]:
                 seen.finish()
             if not hide:
                 yield item
+        seen.whole = seen.whole or seen.closer is not None
     except GeneratorExit:
         seen.dropped = True
         raise
@@ -74,6 +92,8 @@ def listen(items: Iterator[Any], response: Any) -> Iterator[Any]:
         raise
     finally:
         items.close()  # type: ignore[attr-defined]
+        if seen.closer is not None:
+            _end_items(seen)
     seen.raise_cut()
 
 
@@ -93,12 +113,13 @@ async def listen_async(items: AsyncIterator[Any], response: Any) -> AsyncIterato
                 await _finish(seen)
             if not hide:
                 yield item
+        seen.whole = seen.whole or seen.closer is not None
     except GeneratorExit:
         seen.dropped = True
         raise
     finally:
         # Not `items.aclose()`: where both are garbage, the loop is closing the SDK's own generator already.
-        await response.aclose()
+        await (response.aclose() if seen.closer is None else _end_items_async(seen))
     seen.raise_cut()
 
 
@@ -114,7 +135,43 @@ async def _finish(seen: Watch) -> None:
 
 def _find(response: Any) -> Watch | None:
     extensions = getattr(response, "extensions", None)
-    return extensions.get(EXTENSION) if type(extensions) is dict else None
+    return extensions.get(EXTENSION) if type(extensions) is dict else _owned.get(response)
+
+
+_owned: WeakKeyDictionary[Any, Watch] = WeakKeyDictionary()
+"""The watches of streams of which only the items are heard, by what they are decoded from."""
+
+
+def _collected(seen: Watch, _body: object, reaper: Reaper = REAPER) -> None:
+    """What its items are decoded from is gone: nobody will read them."""
+    if not seen.ended:
+        reaper.put(seen.abandon)
+        if seen.closer is not None:
+            reaper.put(seen.closer)
+
+
+def _end_items(seen: Watch) -> None:
+    """The items of a stream are at their end, or were left."""
+    if seen.ended:
+        return
+    if seen.dropped and seen.closer is not None:  # nobody has closed the body: its provider would write on
+        REAPER.put(seen.closer)
+    if must_not_wait():
+        REAPER.put(seen.end)
+    else:
+        seen.finish()
+
+
+async def _end_items_async(seen: Watch) -> None:
+    """The same in a task."""
+    if seen.ended:
+        return
+    if seen.dropped:  # by the collector, maybe, when the loop is gone: there is no waiting
+        _collected(seen, None)
+    elif must_not_wait():
+        REAPER.put(seen.end)
+    else:
+        await _finish(seen)
 
 
 class _Watched:
@@ -218,6 +275,22 @@ def _close_in_loop(loop: Any, stream: Any) -> None:
     if loop is not None:
         with suppress(RuntimeError):  # the loop is closed, and with it all that it had open
             loop.call_soon_threadsafe(lambda: loop.create_task(stream.aclose()))
+
+
+def closer(response: Any, *, is_async: bool) -> Callable[[], object]:
+    """What closes a response of httpx, requests or aiohttp from any thread."""
+    if not is_async:
+        return response.close  # type: ignore[no-any-return]
+    loop = running_loop()
+    if hasattr(response, "aclose"):
+        return partial(_close_in_loop, loop, response)
+    return partial(_call_in_loop, loop, response.close)
+
+
+def _call_in_loop(loop: Any, close: Callable[[], object]) -> None:
+    if loop is not None:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(close)
 
 
 @cache

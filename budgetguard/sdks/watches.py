@@ -48,6 +48,7 @@ class Watch:
         "_taken_in",
         "body",
         "charge",
+        "closer",
         "deaf",
         "decoder",
         "dropped",
@@ -59,7 +60,10 @@ class Watch:
 
     unread = True
 
-    def __init__(self, charge: Charge | Follow, response: Any, *, read: bool = False, ask_usage: bool = False) -> None:
+    def __init__(
+        self, charge: Charge | Follow, response: Any = None, *, read: bool = False, ask_usage: bool = False
+    ) -> None:
+        """Without a response, only decoded items are heard of the body."""
         self.charge = charge
         self._ask_usage = ask_usage
         self.body: Callable[[], object] = bool
@@ -72,19 +76,22 @@ class Watch:
         """Whether nobody closed it: how long its provider wrote on, nobody knows."""
         self.deaf = False
         """Whether the body cannot be understood: it is then settled as held."""
-        kind = response.headers.get("content-type", "")
+        self.closer: Callable[[], object] | None = None
+        """What has the body closed, from any thread, where only its items are heard: their end is its own."""
+        headers = {"content-type": "event-stream"} if response is None else response.headers
+        kind = headers.get("content-type", "")
         self.sse = "event-stream" in kind or (charge.call.stream and "json" not in kind)
         self.lines = charge.asked.endpoint.lines
         """Whether it is lines of JSON."""
         make = charge.asked.endpoint.listener
         self.listener = make() if make is not None and (self.sse or self.lines) else None
-        self._inflate = bytes if read else _inflater(response.headers.get("content-encoding", "identity"))
+        self._inflate = bytes if read else _inflater(headers.get("content-encoding", "identity"))
         if _FRAMED in kind:
             self._inflate = None
         self._buffer = bytearray()
         self._last: Any = None
         self._open = [True]
-        self._request = response.request
+        self._request = None if response is None else response.request
         self._taken_in = False
 
     def hear(self, item: Any) -> bool:
@@ -163,7 +170,7 @@ class Watch:
     def _hear_error(self, error: BaseException | None) -> None:
         """Hear an error event: the SDK raises it instead of giving it on, and closes the body meanwhile."""
         said = getattr(error, "body", None)
-        if said is not None and getattr(error, "request", None) is self._request:
+        if said is not None and self._request is not None and getattr(error, "request", None) is self._request:
             self.hear({"error": said})
 
     def living(self) -> Sequence[Living]:

@@ -7,6 +7,15 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status that an SDK raised as an error; `None` if it is none. Google's calls it `code`."""
+    status = getattr(error, "status_code", getattr(getattr(error, "response", None), "status_code", None))
+    if isinstance(status, int):
+        return status
+    status = getattr(error, "code", None)
+    return status if isinstance(error, Exception) and isinstance(status, int) and 400 <= status < 600 else None
+
+
 def filtered(error: BaseException) -> bool:
     """Whether a content filter refused the prompt: it was read for that, and Azure bills it."""
     if getattr(error, "status_code", None) != 400:
@@ -17,8 +26,8 @@ def filtered(error: BaseException) -> bool:
 
 def refused_fields(error: BaseException, sent: Mapping[str, Any]) -> dict[str, int]:
     """Which of the fields that only we `sent` an error names, and the least number that was too much (0: any value)."""
-    status = getattr(error, "status_code", None)
-    if not isinstance(status, int) or not (status in _REFUSING or status >= 500):
+    status = status_of(error)
+    if status is None or not (status in _REFUSING or status >= 500):
         return {}
     text = str(error).lower()
     named = [field for field in sent if any(word in text for word in (field, *_OTHER_WORDS.get(field, ())))]
@@ -28,7 +37,7 @@ def refused_fields(error: BaseException, sent: Mapping[str, Any]) -> dict[str, i
 
 def is_unexplained(error: BaseException, body: Collection[str]) -> bool:
     """Whether an error is about a field, or about nothing, and says nothing of those in the caller's `body`."""
-    if getattr(error, "status_code", None) not in {400, 422} or getattr(error, "param", None):
+    if status_of(error) not in {400, 422} or getattr(error, "param", None):
         return False
     text = str(error).lower()
     said = _UNKNOWN.search(text) or _UNEXPLAINED.search(text)
@@ -55,6 +64,8 @@ _OTHER_WORDS: Final = {
     "max_tokens": _CAP_WORDS,
     "max_completion_tokens": _CAP_WORDS,
     "max_output_tokens": _CAP_WORDS,
+    "generationConfig": _CAP_WORDS,
+    "generation_config": _CAP_WORDS,
     "stream_options": ("include_usage", "streamoptions", "stream options"),
 }
 """What servers call these fields: gateways rename them on their way to the model."""

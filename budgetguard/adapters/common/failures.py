@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, Final
 
+from .errors import status_of
+
 _NEVER_SENT: Final = frozenset(
     {
         "ConnectError",
@@ -23,9 +25,12 @@ _NEVER_SENT: Final = frozenset(
         "LocalProtocolError",
         "ConnectionRefusedError",
         "gaierror",
+        "DefaultCredentialsError",
+        "RefreshError",
+        "MutualTLSChannelError",
     }
 )
-"""Errors of httpx, httpx2 and sockets for a connection that was never made."""
+"""Errors of httpx, httpx2 and sockets for a connection that was never made, and google-auth's for no credentials."""
 
 _NEVER_CONNECTED: Final = frozenset(
     {
@@ -45,6 +50,8 @@ _NEVER_CONNECTED: Final = frozenset(
 
 _BEFORE_SENDING: Final = frozenset(
     {
+        "_access_token",
+        "_async_access_token",
         "_build_middleware_chain",
         "_build_request",
         "_copy_and_prepare",
@@ -54,11 +61,16 @@ _BEFORE_SENDING: Final = frozenset(
         "_prepare_options",
         "_prepare_request",
         "_validate_max_retries",
+        "build_request",
+        "dumps",
         "get_max_retries",
         "model_copy",
     }
 )
-"""What an SDK calls before the request goes out (openai 2.54 to 3.54, anthropic 1.10 to 2.14, `_base_client.py`)."""
+"""
+What an SDK calls before the request goes out (openai 2.54 to 3.54, anthropic 1.10 to 2.14, `_base_client.py`;
+google-genai 1.20 to 3.6, `_api_client.py`).
+"""
 
 
 def paid_reply(error: BaseException) -> Any:
@@ -75,8 +87,8 @@ def free_failure(error: BaseException) -> bool:
     An error status is not billed, nor is what was never sent. A time-out, a broken connection, a cancellation
     or a reply that could not be parsed may be.
     """
-    status = getattr(error, "status_code", getattr(getattr(error, "response", None), "status_code", None))
-    if isinstance(status, int):
+    status = status_of(error)
+    if status is not None:
         return not 200 <= status < 300
     if never_sent(error):
         return True
@@ -104,7 +116,9 @@ _CLIENT_STEPS: Final = frozenset({"send", "_send_handling_auth", "_send_handling
 _HANDED: Final = "_send_single_request"
 _CLIENT: Final = re.compile(r"httpx2?[/\\]_client\.py\Z")
 
-_STEPS: Final = frozenset({"request", "_request", "_attempt_request"})
+_STEPS: Final = frozenset(
+    {"request", "_request", "_attempt_request", "_request_once", "_async_request", "_async_request_once"}
+)
 """The SDK's way from a call to a request that goes out, as far as it is flat: each calls the next, or sends."""
 
 
@@ -136,7 +150,7 @@ def _may_have_sent(traceback: TracebackType | None) -> bool | None:
 
 
 def _is_request(frame: FrameType) -> bool:
-    return frame.f_code.co_name in _STEPS and frame.f_code.co_filename.endswith("_base_client.py")
+    return frame.f_code.co_name in _STEPS and frame.f_code.co_filename.endswith(("_base_client.py", "_api_client.py"))
 
 
 def _is_client(frame: FrameType) -> bool:

@@ -1,1 +1,156 @@
-"""Google's Gemini API, at Google and on Vertex AI."""
+"""
+Google's API of Gemini, and that of Vertex AI, which speak alike: the table of their operations.
+
+An operation is what stands behind the colon of a path's last segment, and the model before it: below any version,
+project and location. Names are those of google-genai (3.6, `models.py`). An operation that is not here costs nothing,
+and passes through untouched; one that may cost something all the same is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+from urllib.parse import unquote
+
+from ...calls import Dialect, Endpoint, Host
+from . import replies, requests, streams
+from .names import part_of, plain_model, spelt
+
+_CACHED_PATHS = 2_048
+
+
+def _amended(body: Mapping[str, Any], cap: int | None, ask_usage: bool, host: Host) -> dict[str, Any]:
+    """The body with an output cap. A stream brings its usage unasked."""
+    amended = dict(body)
+    if cap is not None:
+        name = spelt(body, requests.CONFIG)
+        config = part_of(body, requests.CONFIG)
+        amended[name] = {**config, spelt(config, requests.CAP): cap}
+    return amended
+
+
+def _operation(name: str, **readers: Any) -> Endpoint:
+    return Endpoint(f"models.{name}", "POST", f"/models/{{id}}:{name}", **readers)
+
+
+GENERATE: Final = _operation("generateContent", request=requests.generate, answer=replies.generated, amend=_amended)
+
+_OPERATIONS = (
+    GENERATE,
+    _operation(
+        "streamGenerateContent",
+        request=requests.stream,
+        answer=replies.generated,
+        listener=streams.GenerateListener,
+        amend=_amended,
+    ),
+    _operation("embedContent", request=requests.embed, answer=replies.embedded),
+    _operation("batchEmbedContents", request=requests.embed, answer=replies.embedded),
+    _operation("predictLongRunning", request=requests.film, answer=replies.begun),
+    *(
+        _operation(name, request=requests.job, opaque=True)
+        for name in ("predict", "batchGenerateContent", "asyncBatchEmbedContent", "generateAnswer", "fetchAgentCard")
+    ),
+    *(_operation(name, request=None) for name in ("countTokens", "computeTokens", "fetchPredictOperation")),
+)
+
+_PREDICTED = {
+    "imagen": _operation("predict (pictures)", request=requests.draw, answer=replies.drawn),
+    "embedding": _operation("predict (embeddings)", request=requests.embed, answer=replies.embedded),
+}
+"""Of Vertex AI's general operation, by what is in the model's name."""
+
+_COLLECTIONS = (
+    Endpoint("cachedContents", "POST", "/cachedContents", request=requests.cache, answer=replies.cached),
+    *(
+        Endpoint(name, "POST", f"/{name}", request=requests.job, opaque=True)
+        for name in ("batchPredictionJobs", "tuningJobs", "tunedModels", "reasoningEngines")
+    ),
+    *(
+        Endpoint(
+            f"fileSearchStores.{name}", "POST", f"/fileSearchStores/{{id}}:{name}", request=requests.job, opaque=True
+        )
+        for name in ("importFile", "uploadToFileSearchStore")
+    ),
+)
+"""What is made once, and the jobs, whose cost is seen later, or only in the bill."""
+
+ENDPOINTS: Sequence[Endpoint] = (*_OPERATIONS, *_PREDICTED.values(), *_COLLECTIONS)
+
+_BY_OPERATION = {endpoint.path.partition(":")[2].lower(): endpoint for endpoint in (*_OPERATIONS, *_COLLECTIONS[-2:])}
+_BY_COLLECTION = {endpoint.path[1:].lower(): endpoint for endpoint in _COLLECTIONS[:-2]}
+
+
+@lru_cache(maxsize=_CACHED_PATHS)
+def find(method: str, path: str) -> Endpoint | None:
+    """The endpoint of a request by its method and path, or `None` if it costs nothing."""
+    if method.upper() != "POST":
+        return None
+    name, _, operation = _last(path).lower().partition(":")
+    if not operation:
+        return _BY_COLLECTION.get(name)
+    if operation == "predict":
+        return next((known for word, known in _PREDICTED.items() if word in name), _BY_OPERATION[operation])
+    return _BY_OPERATION.get(operation)
+
+
+_FREE: Final = frozenset(
+    {
+        "cancel",
+        "credentials",
+        "download",
+        "environments",
+        "files",
+        "filesearchstores",
+        "permissions",
+        "register",
+        "transferownership",
+        "webhooks",
+    }
+)
+"""Operations, and what is made, that cost nothing by themselves."""
+
+
+@lru_cache(maxsize=_CACHED_PATHS)
+def may_cost(method: str, path: str) -> bool:
+    """Whether an operation that is not in the table may cost something all the same."""
+    name, _, operation = _last(path).lower().partition(":")
+    return method.upper() == "POST" and find(method, path) is None and (operation or name) not in _FREE
+
+
+@lru_cache(maxsize=_CACHED_PATHS)
+def model_in(path: str) -> str | None:
+    """The model, or the endpoint of one's own, that a path names; `None` if it names none."""
+    name, _, operation = _last(path).partition(":")
+    return plain_model(name) if operation else None
+
+
+def located(body: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    """A body with the model that its path names."""
+    model = model_in(path) or plain_model(body.get("model"))
+    return body if model is None else {**body, "model": model}
+
+
+_TIER = "x-gemini-service-tier"
+_TIERS = frozenset({"standard", "flex", "priority"})
+
+
+def told(headers: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the headers of a reply say, as the reply itself would: the tier that it was served in."""
+    tier = next((value for name, value in headers.items() if name.lower() == _TIER), None)
+    return {"serviceTier": tier.lower()} if isinstance(tier, str) and tier.lower() in _TIERS else {}
+
+
+def _last(path: str) -> str:
+    """The last segment of a path or an absolute URL, as servers read it."""
+    return unquote(path.partition("?")[0].partition("#")[0]).rstrip("/").rpartition("/")[2]
+
+
+def cap_field(endpoint: Endpoint, host: Host) -> str | None:
+    """The request's field that an output cap is in, as far as the host takes it."""
+    return None if endpoint.amend is None or requests.CONFIG in host.refuses else requests.CONFIG
+
+
+DIALECT: Final = Dialect(find, may_cost, cap_field, requests.headed, located)
+"""As whoever guards calls uses it."""

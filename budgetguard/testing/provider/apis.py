@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from . import anthropic, mistral
+from . import anthropic, gemini, mistral
 from .plan import FakeReply, Plan, Request
 
 
@@ -26,10 +26,13 @@ class FakeApi(NamedTuple):
     """
     error: Callable[[int, str], Any]
     """What it says with an error status: (status, text) -> JSON."""
+    error_event: str | None = "error"
+    """The `event:` line of an error in a stream, where it has one."""
 
 
 APIS: Final[Sequence[FakeApi]] = (
     FakeApi(anthropic.owns, anthropic.reply, anthropic.error),
+    FakeApi(gemini.owns, gemini.reply, gemini.error, error_event=None),
     FakeApi(mistral.owns, mistral.reply, mistral.error),
 )
 

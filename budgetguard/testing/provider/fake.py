@@ -172,6 +172,14 @@ class FakeProvider:
 
         return AsyncAnthropic(**{"base_url": self.root_url, "api_key": "none", "max_retries": 0, **options})
 
+    def gemini(self, **options: Any) -> Any:
+        """A `google.genai.Client` for this provider's Gemini API; `http_options` are its own but for the URL."""
+        from google.genai import Client
+
+        plain: dict[str, Any] = {"client_args": {"verify": False}, "async_client_args": {"verify": False}}
+        http = {**plain, **options.pop("http_options", {}), "base_url": self.root_url}
+        return Client(**{"api_key": "none", "vertexai": False, **options, "http_options": http})
+
     def _serve(self, connection: Connection) -> None:
         with self._lock:
             self._busy += 1
@@ -313,7 +321,7 @@ class FakeProvider:
         api = api_of(request.endpoint)
         if plan.error_event is not None and api is not None:
             said = api.error(plan.error_event, "This failure was asked for.")
-            connection.send_piece(SSE.frame(Event(said, "error")))
+            connection.send_piece(SSE.frame(Event(said, api.error_event)))
             connection.end_stream()
             raise ConnectionAbortedError("as planned")
         if plan.malformed is not None:

@@ -31,6 +31,8 @@ class Plan:
     """Input tokens that Anthropic's API reports as written to the cache, for an hour where the request says so."""
     tools: bool = True
     """Call the first tool that is offered, until the conversation holds a tool's result."""
+    blocked: str | None = None
+    """The reason for which Google's API blocks the prompt: it was read, and there is no answer."""
     model: str | None = None
     """The model named in the answer; the one that was asked for, if `None`."""
     service_tier: str | None = None
@@ -66,7 +68,7 @@ class Plan:
     the headers bills the whole answer, as a drop there does.
     """
     error_event: int | None = None
-    """Break a stream of Anthropic's API off after `drop_after` items, by an event that says this error status."""
+    """Break a stream that is not OpenAI's off after `drop_after` items, by an event that says this error status."""
     malformed: Literal["body", "stream"] | None = None
     """Send what is no JSON: as the body, or as one item of a stream."""
     omit_usage: bool = False

@@ -1,0 +1,86 @@
+"""
+What is patched in google-genai.
+
+Every call of a client, by whatever HTTP stack, of the Gemini API or Vertex AI, passes `BaseApiClient._request` or its
+async twin once, with all of its retries inside and its request made; what streams is decoded by
+`HttpResponse.segments`. The request is the same object in every version from 1.20 on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import ModuleType
+from typing import Any, Final
+
+from ...adapters.gemini import DIALECT
+from ..calling import acting_for, attempt, attempt_async, call, call_async, say_uncounted
+from ..exchange import charging, require_scope_of
+from ..hooks import unbound, wrap
+from ..streams import listen, listen_async
+from .calls import GoogleCall, request_in
+
+_MODULE = "google.genai._api_client"
+
+CLIENTS: Final = "a google.genai Client"
+"""What can be guarded, as an error names it."""
+
+
+def client_in(client: Any) -> Any:
+    """What sends for a client of the SDK, or for a part of one (`client.aio`, a chat); `None` if it is none."""
+    for inner in (client, getattr(client, "_api_client", None)):
+        if any(base.__name__ == "BaseApiClient" and base.__module__ == _MODULE for base in type(inner).__mro__):
+            return inner
+    return None
+
+
+def _install(module: ModuleType) -> None:
+    client, response = module.BaseApiClient, module.HttpResponse
+    wrap(client, "_request", partial(call, _begin))
+    wrap(client, "_async_request", partial(call_async, _begin))
+    if "_request_once" in vars(client):
+        wrap(client, "_request_once", attempt)
+        wrap(client, "_async_request_once", attempt_async)
+    wrap(response, "segments", _segments)
+    wrap(response, "async_segments", _async_segments)
+
+
+HOOKS: Final[Mapping[str, Callable[[ModuleType], None]]] = {_MODULE: _install}
+"""What is patched in which module."""
+
+
+def _begin(
+    wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, is_async: bool
+) -> GoogleCall | None:
+    """The request, if it costs money, some ledger covers it, and no call above has its charge."""
+    guard, held = acting_for(instance)
+    if guard is None:
+        return None
+    given = request_in(args, kwargs)
+    endpoint = DIALECT.find(given.method, given.url)
+    if endpoint is None:
+        if DIALECT.may_cost(given.method, given.url):
+            say_uncounted(given.method, given.url)
+        return None
+    if endpoint.request is None:
+        return None
+    request = GoogleCall(wrapped, instance, args, kwargs, guard=guard, endpoint=endpoint, is_async=is_async)
+    above = charging.get()
+    if above is not None and above.carried is not None and above.is_above(request):  # one that is over has no request
+        return None
+    if held:
+        return request
+    require_scope_of(request.open(None))
+    return None
+
+
+def _segments(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    if instance is None:
+        return unbound(_segments, wrapped, args, kwargs)
+    return listen(wrapped(*args, **kwargs), instance)
+
+
+def _async_segments(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    if instance is None:
+        return unbound(_async_segments, wrapped, args, kwargs)
+    return listen_async(wrapped(*args, **kwargs), instance)
