@@ -18,6 +18,7 @@ from ..guards.scope import Scope, current
 from ..prices.given import GivenPrices
 from ..process.state import PROCESS
 from . import websockets
+from .aws import hooks as aws
 from .contexts import processes, threads
 from .contexts.absent import AbsentGuard
 from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
@@ -30,7 +31,7 @@ __all__ = ["default_guard", "enter_process", "guard_all", "guard_client", "insta
 def patch(manager: Manages | Guard | None = None, *, threads: bool = False, prices: GivenPrices | None = None) -> None:
     """
     Guard every client of the SDKs in this process, whenever it was made: those of openai, anthropic, groq, together,
-    cerebras, fireworks, perplexity and sambanova.
+    cerebras, fireworks, perplexity and sambanova, and those of boto3 and aioboto3 for Bedrock.
 
     `manager`, if given, becomes the process's default: its budgets hold wherever no other manager is entered.
     Without one, what the environment and `budgetguard.toml` say makes the default, in the store that they name, or
@@ -76,8 +77,8 @@ def guard_client(client: Any, manager: Manages | Guard | None = None) -> Any:
 
     Returns the client. Raises `TypeError` for what is no client of an SDK that is known here.
     """
-    if not is_client(client):
-        raise TypeError(f"guard(client): {CLIENTS} client is needed, not {type(client).__name__}")
+    if not (is_client(client) or aws.is_client(client)):
+        raise TypeError(f"guard(client): {aws.CLIENTS}, {CLIENTS} client is needed, not {type(client).__name__}")
     install()
     mark(client, (None if manager is None else guard_in(manager),))
     return client
@@ -112,5 +113,5 @@ def begin_process(luggage: processes.Luggage) -> processes.Inheritance:
 
 INHERITANCE = processes.Inheritance(begin_process)
 
-_HOOKS = {**HOOKS, **websockets.HOOKS, **threads.HOOKS, **processes.hooks(INHERITANCE)}
+_HOOKS = {**HOOKS, **aws.HOOKS, **websockets.HOOKS, **threads.HOOKS, **processes.hooks(INHERITANCE)}
 """What is patched in which module."""

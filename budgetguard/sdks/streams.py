@@ -43,8 +43,13 @@ def watch(charge: Charge | Follow, response: Any, *, is_async: bool, ask_usage: 
         seen.whole = True
         seen.conclude()
         return
-    PROCESS.reaper.start()
     response.stream = body = _watched_class(response.__class__, is_async)(response.stream, seen)
+    entrust(charge, seen, body)
+
+
+def entrust(charge: Charge | Follow, seen: Watch, body: object) -> None:
+    """Leave the end of a charge to a watch, which `body` is garbage with: its finalizer says so."""
+    PROCESS.reaper.start()
     seen.body = ref(body)
     PROCESS.open[id(seen)] = seen
     PROCESS.open.pop(id(charge), None)
@@ -87,7 +92,7 @@ async def listen_async(items: AsyncIterator[Any], response: Any) -> AsyncIterato
         async for item in items:
             hide = seen.hear(item)
             if listener is not None and listener.done and seen.last_word:
-                await _finish(seen)
+                await finish(seen)
             if not hide:
                 yield item
     except GeneratorExit:
@@ -99,7 +104,7 @@ async def listen_async(items: AsyncIterator[Any], response: Any) -> AsyncIterato
     seen.raise_cut()
 
 
-async def _finish(seen: Watch) -> None:
+async def finish(seen: Watch) -> None:
     """`Watch.finish`, in a task."""
     try:
         if seen.conclude():
@@ -200,17 +205,25 @@ class _WatchedAsync(_Watched):
         if must_not_wait():
             REAPER.put(seen.end)
         else:
-            await _finish(seen)
+            await finish(seen)
 
     def _closer(self) -> Callable[[], object]:
-        return partial(_close_in_loop, self._loop, self._stream)
+        return close_in_loop(self._loop, partial(_close_soon, self._loop, self._stream))
 
 
-def _close_in_loop(loop: Any, stream: Any) -> None:
-    """Have a body closed where it was opened, if that is still there."""
-    if loop is not None:
-        with suppress(RuntimeError):  # the loop is closed, and with it all that it had open
-            loop.call_soon_threadsafe(lambda: loop.create_task(stream.aclose()))
+def _close_soon(loop: Any, stream: Any) -> None:
+    loop.create_task(stream.aclose())
+
+
+def close_in_loop(loop: Any, close: Callable[[], object]) -> Callable[[], None]:
+    """What has something closed in the loop where it was opened, if that is still there."""
+
+    def ask() -> None:
+        if loop is not None:
+            with suppress(RuntimeError):  # the loop is closed, and with it all that it had open
+                loop.call_soon_threadsafe(close)
+
+    return ask
 
 
 @cache

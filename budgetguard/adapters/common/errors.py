@@ -7,9 +7,17 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status of an error, wherever its SDK has it: botocore in the response that it parsed."""
+    status = getattr(error, "status_code", None)
+    if status is None and isinstance(said := getattr(error, "response", None), dict):
+        status = said.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status if isinstance(status, int) else None
+
+
 def filtered(error: BaseException) -> bool:
     """Whether a content filter refused the prompt: it was read for that, and Azure bills it."""
-    if getattr(error, "status_code", None) != 400:
+    if status_of(error) != 400:
         return False
     said = f"{error} {getattr(error, 'body', None)}"  # in some versions the inner error alone says it
     return getattr(error, "code", None) == "content_filter" or "ResponsibleAIPolicyViolation" in said
@@ -17,8 +25,8 @@ def filtered(error: BaseException) -> bool:
 
 def refused_fields(error: BaseException, sent: Mapping[str, Any]) -> dict[str, int]:
     """Which of the fields that only we `sent` an error names, and the least number that was too much (0: any value)."""
-    status = getattr(error, "status_code", None)
-    if not isinstance(status, int) or not (status in _REFUSING or status >= 500):
+    status = status_of(error)
+    if status is None or not (status in _REFUSING or status >= 500):
         return {}
     text = str(error).lower()
     named = [field for field in sent if any(word in text for word in (field, *_OTHER_WORDS.get(field, ())))]
@@ -28,7 +36,7 @@ def refused_fields(error: BaseException, sent: Mapping[str, Any]) -> dict[str, i
 
 def is_unexplained(error: BaseException, body: Collection[str]) -> bool:
     """Whether an error is about a field, or about nothing, and says nothing of those in the caller's `body`."""
-    if getattr(error, "status_code", None) not in {400, 422} or getattr(error, "param", None):
+    if status_of(error) not in {400, 422} or getattr(error, "param", None):
         return False
     text = str(error).lower()
     said = _UNKNOWN.search(text) or _UNEXPLAINED.search(text)
@@ -51,11 +59,14 @@ _CAP_WORDS: Final = (
     "max tokens",
     "in the completion",
 )
+_BEDROCK_WORDS: Final = (*_CAP_WORDS, "maximum tokens", "maxtokens", "max_gen_len", "maxtokencount", "inferenceconfig")
 _OTHER_WORDS: Final = {
     "max_tokens": _CAP_WORDS,
     "max_completion_tokens": _CAP_WORDS,
     "max_output_tokens": _CAP_WORDS,
     "stream_options": ("include_usage", "streamoptions", "stream options"),
+    "inferenceConfig": _BEDROCK_WORDS,
+    "body": _BEDROCK_WORDS,
 }
 """What servers call these fields: gateways rename them on their way to the model."""
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, Final
 
+from .errors import status_of
+
 _NEVER_SENT: Final = frozenset(
     {
         "ConnectError",
@@ -22,9 +24,12 @@ _NEVER_SENT: Final = frozenset(
         "LocalProtocolError",
         "ConnectionRefusedError",
         "gaierror",
+        "ConnectTimeoutError",
+        "EndpointConnectionError",
+        "ProxyConnectionError",
     }
 )
-"""Errors of httpx, httpx2 and sockets for a connection that was never made."""
+"""Errors of httpx, httpx2, botocore and sockets for a connection that was never made."""
 
 _NEVER_CONNECTED: Final = frozenset(
     {
@@ -74,8 +79,8 @@ def free_failure(error: BaseException) -> bool:
     An error status is not billed, nor is what was never sent. A time-out, a broken connection, a cancellation
     or a reply that could not be parsed may be.
     """
-    status = getattr(error, "status_code", None)
-    if isinstance(status, int):
+    status = status_of(error)
+    if status is not None:
         return not 200 <= status < 300
     if never_sent(error):
         return True
@@ -106,7 +111,13 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__cause__
+        error = error.__cause__ or _wrapped_in(error)
+
+
+def _wrapped_in(error: BaseException) -> BaseException | None:
+    """The error that one of botocore's was made of: it keeps that as an argument, whose class it may not fit."""
+    inner = getattr(error, "kwargs", {}).get("error") if type(error).__module__ == "botocore.exceptions" else None
+    return inner if isinstance(inner, BaseException) else None
 
 
 def _may_have_sent(traceback: TracebackType | None) -> bool | None:

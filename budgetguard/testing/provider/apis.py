@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from . import anthropic
+from . import anthropic, bedrock
 from .plan import FakeReply, Plan, Request
 
 
@@ -28,7 +28,10 @@ class FakeApi(NamedTuple):
     """What it says with an error status: (status, text) -> JSON."""
 
 
-APIS: Final[Sequence[FakeApi]] = (FakeApi(anthropic.owns, anthropic.reply, anthropic.error),)
+APIS: Final[Sequence[FakeApi]] = (
+    FakeApi(anthropic.owns, anthropic.reply, anthropic.error),
+    FakeApi(bedrock.owns, bedrock.reply, bedrock.error),
+)
 
 
 def api_of(endpoint: str) -> FakeApi | None:
