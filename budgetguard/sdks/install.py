@@ -17,6 +17,7 @@ from ..guards.guard import Guard
 from ..guards.scope import Scope, current
 from ..prices.given import GivenPrices
 from ..process.state import PROCESS
+from .aws import hooks as aws
 from .contexts import processes, threads
 from .contexts.absent import AbsentGuard
 from .floor import hooks as floor
@@ -26,17 +27,17 @@ from .sockets import doors
 from .sockets import hooks as sockets
 from .speakeasy import hooks as speakeasy
 from .speakeasy import packages as speakeasy_packages
-from .stainless.hooks import HOOKS
-from .stainless.packages import CLIENTS, is_client
+from .stainless import hooks as stainless
+from .stainless import packages as stainless_packages
 
 __all__ = ["default_guard", "enter_process", "guard_all", "guard_client", "install", "patch", "unpatch"]
 
 
 def patch(manager: Manages | Guard | None = None, *, threads: bool = False, prices: GivenPrices | None = None) -> None:
     """
-    Guard every client of the SDKs in this process, whenever it was made: those of openai, anthropic, google-genai, boto3
-    and aioboto3 (Bedrock), litellm, groq, together, cerebras, fireworks, perplexity, sambanova, writerai, dedalus_labs,
-    mistralai and openrouter; and whatever else asks a known provider by httpx, or a WebSocket.
+    Guard every client of the SDKs in this process, whenever it was made: those of openai, anthropic, google-genai,
+    boto3 and aioboto3 (Bedrock), litellm, mistralai, openrouter, groq, together, cerebras, fireworks, perplexity,
+    sambanova, writerai and dedalus_labs; and whatever else asks a model by httpx, or over a WebSocket.
 
     `manager`, if given, becomes the process's default: its budgets hold wherever no other manager is entered.
     Without one, what the environment and `budgetguard.toml` say makes the default, in the store that they name, or
@@ -82,10 +83,9 @@ def guard_client(client: Any, manager: Manages | Guard | None = None) -> Any:
 
     Returns the client. Raises `TypeError` for what is no client of an SDK that is known here.
     """
-    settings = speakeasy_packages.settings_of(client)
-    sender = client if is_client(client) else settings or google.client_in(client)
+    sender = next((found for kind in _KINDS if (found := kind.client_in(client)) is not None), None)
     if sender is None:
-        known = f"{google.CLIENTS}, {speakeasy_packages.CLIENTS}, {CLIENTS}"
+        known = ", ".join(kind.CLIENTS for kind in _KINDS)
         raise TypeError(f"guard(client): {known} client is needed, not {type(client).__name__}")
     install()
     mark(sender, (None if manager is None else guard_in(manager),))
@@ -121,8 +121,12 @@ def begin_process(luggage: processes.Luggage) -> processes.Inheritance:
 
 INHERITANCE = processes.Inheritance(begin_process)
 
+_KINDS = (google, aws, speakeasy_packages, stainless_packages)
+"""The seams whose clients can be guarded one by one."""
+
 _HOOKS = {
-    **HOOKS,
+    **stainless.HOOKS,
+    **aws.HOOKS,
     **google.HOOKS,
     **speakeasy.HOOKS,
     **floor.HOOKS,

@@ -43,9 +43,14 @@ def watch(charge: Charge | Follow, response: Any, *, is_async: bool, ask_usage: 
         seen.whole = True
         seen.conclude()
         return
-    PROCESS.reaper.start()
     response.stream = body = _watched_class(response.__class__, is_async)(response.stream, seen)
-    seen.body = ref(body)
+    entrust(charge, seen, body)
+
+
+def entrust(charge: Charge | Follow, seen: Watch, body: object, gone: Callable[[Any], object] | None = None) -> None:
+    """Leave the end of a charge to a watch, which `body` is garbage with: its finalizer says so, or `gone` is called."""
+    PROCESS.reaper.start()
+    seen.body = ref(body, gone)
     PROCESS.open[id(seen)] = seen
     PROCESS.open.pop(id(charge), None)
     charge.state = "watched"
@@ -58,13 +63,9 @@ def watch_items(charge: Charge | Follow, owner: Any, close: Callable[[], object]
     The end of its items is that of the body. `close` has the body closed, from any thread.
     """
     seen = Watch(charge)
-    PROCESS.reaper.start()
     seen.closer = close
-    seen.body = ref(owner, partial(_collected, seen))
     _owned[owner] = seen
-    PROCESS.open[id(seen)] = seen
-    PROCESS.open.pop(id(charge), None)
-    charge.state = "watched"
+    entrust(charge, seen, owner, partial(_collected, seen))
     return seen
 
 
@@ -110,7 +111,7 @@ async def listen_async(items: AsyncIterator[Any], response: Any) -> AsyncIterato
         async for item in items:
             hide = seen.hear(item)
             if listener is not None and listener.done and seen.last_word:
-                await _finish(seen)
+                await finish(seen)
             if not hide:
                 yield item
         seen.whole = seen.whole or seen.closer is not None
@@ -123,7 +124,7 @@ async def listen_async(items: AsyncIterator[Any], response: Any) -> AsyncIterato
     seen.raise_cut()
 
 
-async def _finish(seen: Watch) -> None:
+async def finish(seen: Watch) -> None:
     """`Watch.finish`, in a task."""
     try:
         if seen.conclude():
@@ -171,7 +172,7 @@ async def _end_items_async(seen: Watch) -> None:
     elif must_not_wait():
         REAPER.put(seen.end)
     else:
-        await _finish(seen)
+        await finish(seen)
 
 
 class _Watched:
@@ -264,17 +265,25 @@ class _WatchedAsync(_Watched):
         if must_not_wait():
             REAPER.put(seen.end)
         else:
-            await _finish(seen)
+            await finish(seen)
 
     def _closer(self) -> Callable[[], object]:
-        return partial(_close_in_loop, self._loop, self._stream)
+        return close_in_loop(self._loop, partial(_close_soon, self._loop, self._stream))
 
 
-def _close_in_loop(loop: Any, stream: Any) -> None:
-    """Have a body closed where it was opened, if that is still there."""
-    if loop is not None:
-        with suppress(RuntimeError):  # the loop is closed, and with it all that it had open
-            loop.call_soon_threadsafe(lambda: loop.create_task(stream.aclose()))
+def _close_soon(loop: Any, stream: Any) -> None:
+    loop.create_task(stream.aclose())
+
+
+def close_in_loop(loop: Any, close: Callable[[], object]) -> Callable[[], None]:
+    """What has something closed in the loop where it was opened, if that is still there."""
+
+    def ask() -> None:
+        if loop is not None:
+            with suppress(RuntimeError):  # the loop is closed, and with it all that it had open
+                loop.call_soon_threadsafe(close)
+
+    return ask
 
 
 def closer(response: Any, *, is_async: bool) -> Callable[[], object]:
@@ -282,15 +291,7 @@ def closer(response: Any, *, is_async: bool) -> Callable[[], object]:
     if not is_async:
         return response.close  # type: ignore[no-any-return]
     loop = running_loop()
-    if hasattr(response, "aclose"):
-        return partial(_close_in_loop, loop, response)
-    return partial(_call_in_loop, loop, response.close)
-
-
-def _call_in_loop(loop: Any, close: Callable[[], object]) -> None:
-    if loop is not None:
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(close)
+    return close_in_loop(loop, partial(_close_soon, loop, response) if hasattr(response, "aclose") else response.close)
 
 
 @cache

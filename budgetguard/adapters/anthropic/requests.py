@@ -8,11 +8,11 @@ it. `max_tokens` is required and has thinking inside, so an output cap is always
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from ...calls import NOTHING, UNKNOWN_HOST, UNREAD, Call, Host
 from ..common.bodies import fields, given, is_body, items, text, whole
+from ..common.thinking import thinks_unasked
 from . import tools
 from .prompt import Prompt
 
@@ -26,12 +26,6 @@ _SCHEMA_PROMPT = 700
 
 _SURCHARGED = frozenset({"us"})
 """Values of `inference_geo` that have a price of their own ("global" and "not_available" have not)."""
-
-_ONLY_ASKED = ("claude-2", "claude-3", "claude-instant", "opus-4", "sonnet-4", "haiku-4")
-"""
-Models that think only where a request says so; later ones do by themselves (platform.claude.com, "Thinking" and "What's
-new in Claude Opus 5", read 2026-11-28).
-"""
 
 _WIDE = 1_000_000
 _WIDENED = "context-1m"
@@ -165,12 +159,6 @@ def _thinks(thinking: Mapping[str, Any], model: str) -> bool:
     """Whether a model may think: what it thinks is billed, and streamed in part or not at all."""
     kind = text(thinking, "type")
     return kind != "disabled" and (kind is not None or thinks_unasked(model))
-
-
-@lru_cache(maxsize=1024)
-def thinks_unasked(model: str) -> bool:
-    """Whether a model thinks where a request says nothing of it, as its name says; one that is not known may."""
-    return not any(name in model.lower() for name in _ONLY_ASKED)
 
 
 def _stored(body: Mapping[str, Any]) -> bool:

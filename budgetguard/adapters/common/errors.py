@@ -8,8 +8,11 @@ from typing import Any, Final
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status that an SDK raised as an error; `None` if it is none. Google's calls it `code`."""
-    status = getattr(error, "status_code", getattr(getattr(error, "response", None), "status_code", None))
+    """The HTTP status of an error, wherever its SDK has it: Google's as `code`, botocore in its reply."""
+    reply = getattr(error, "response", None)
+    status = getattr(error, "status_code", getattr(reply, "status_code", None))
+    if status is None and isinstance(reply, dict):
+        status = reply.get("ResponseMetadata", {}).get("HTTPStatusCode")
     if isinstance(status, int):
         return status
     status = getattr(error, "code", None)
@@ -18,7 +21,7 @@ def status_of(error: BaseException) -> int | None:
 
 def filtered(error: BaseException) -> bool:
     """Whether a content filter refused the prompt: it was read for that, and Azure bills it."""
-    if getattr(error, "status_code", None) != 400:
+    if status_of(error) != 400:
         return False
     said = f"{error} {getattr(error, 'body', None)}"  # in some versions the inner error alone says it
     return getattr(error, "code", None) == "content_filter" or "ResponsibleAIPolicyViolation" in said
@@ -60,6 +63,7 @@ _CAP_WORDS: Final = (
     "max tokens",
     "in the completion",
 )
+_BEDROCK_WORDS: Final = (*_CAP_WORDS, "maximum tokens", "maxtokens", "max_gen_len", "maxtokencount", "inferenceconfig")
 _OTHER_WORDS: Final = {
     "max_tokens": _CAP_WORDS,
     "max_completion_tokens": _CAP_WORDS,
@@ -67,6 +71,8 @@ _OTHER_WORDS: Final = {
     "generationConfig": _CAP_WORDS,
     "generation_config": _CAP_WORDS,
     "stream_options": ("include_usage", "streamoptions", "stream options"),
+    "inferenceConfig": _BEDROCK_WORDS,
+    "body": _BEDROCK_WORDS,
 }
 """What servers call these fields: gateways rename them on their way to the model."""
 

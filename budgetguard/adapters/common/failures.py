@@ -28,9 +28,12 @@ _NEVER_SENT: Final = frozenset(
         "DefaultCredentialsError",
         "RefreshError",
         "MutualTLSChannelError",
+        "ConnectTimeoutError",
+        "EndpointConnectionError",
+        "ProxyConnectionError",
     }
 )
-"""Errors of httpx, httpx2 and sockets for a connection that was never made, and google-auth's for no credentials."""
+"""Errors of httpx, httpx2, botocore and sockets for a connection that was never made, and google-auth's."""
 
 _NEVER_CONNECTED: Final = frozenset(
     {
@@ -127,7 +130,13 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__cause__
+        error = error.__cause__ or _wrapped_in(error)
+
+
+def _wrapped_in(error: BaseException) -> BaseException | None:
+    """The error that one of botocore's was made of: it keeps that as an argument, whose class it may not fit."""
+    inner = getattr(error, "kwargs", {}).get("error") if type(error).__module__ == "botocore.exceptions" else None
+    return inner if isinstance(inner, BaseException) else None
 
 
 def _may_have_sent(traceback: TracebackType | None) -> bool | None:

@@ -43,7 +43,7 @@ CLIENTS: Final = "a Mistral, an OpenRouter"
 _BASES: Final = frozenset(f"{package.name}.basesdk" for package in PACKAGES)
 
 
-def settings_of(client: Any) -> Any:
+def client_in(client: Any) -> Any:
     """What a client of one of these SDKs shares with its parts, by which they are known; `None` for another object."""
     if any(base.__name__ == "BaseSDK" and base.__module__ in _BASES for base in type(client).__mro__):
         return client.sdk_configuration

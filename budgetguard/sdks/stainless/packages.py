@@ -56,6 +56,7 @@ CLIENTS: Final = ", ".join(sorted(package.clients for package in PACKAGES))
 _BASES: Final = frozenset(f"{package.name}._base_client" for package in PACKAGES)
 
 
-def is_client(client: Any) -> bool:
-    """Whether something is a client of one of these SDKs."""
-    return any(base.__name__ == "BaseClient" and base.__module__ in _BASES for base in type(client).__mro__)
+def client_in(client: Any) -> Any:
+    """The client itself, if it is one of these SDKs; else `None`."""
+    is_one = any(base.__name__ == "BaseClient" and base.__module__ in _BASES for base in type(client).__mro__)
+    return client if is_one else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from . import anthropic, gemini, mistral
+from . import anthropic, bedrock, gemini, mistral
 from .plan import FakeReply, Plan, Request
 
 
@@ -34,6 +34,7 @@ APIS: Final[Sequence[FakeApi]] = (
     FakeApi(anthropic.owns, anthropic.reply, anthropic.error),
     FakeApi(gemini.owns, gemini.reply, gemini.error, error_event=None),
     FakeApi(mistral.owns, mistral.reply, mistral.error),
+    FakeApi(bedrock.owns, bedrock.reply, bedrock.error),
 )
 
 

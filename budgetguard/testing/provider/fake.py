@@ -30,7 +30,7 @@ from .apis import api_of
 from .openai.batches import FakeBatches
 from .openai.replies import ENDPOINTS
 from .openai.responses import pending, replay
-from .plan import SSE, BadRequestError, Bill, Event, FakeReply, Plan, Request, as_bytes, as_json
+from .plan import BadRequestError, Bill, Event, FakeReply, Plan, Request, as_bytes, as_json
 from .wire import Connection, FakeServer
 
 Price: TypeAlias = tuple[float | str, float | str]
@@ -180,6 +180,12 @@ class FakeProvider:
         http = {**plain, **options.pop("http_options", {}), "base_url": self.root_url}
         return Client(**{"api_key": "none", "vertexai": False, **options, "http_options": http})
 
+    def bedrock(self, service: str = "bedrock-runtime", **options: Any) -> Any:
+        """A client of boto3 for this provider, as `client`: for Bedrock, or another service of AWS."""
+        from .bedrock.client import client
+
+        return client(self.root_url, service, **options)
+
     def _serve(self, connection: Connection) -> None:
         with self._lock:
             self._busy += 1
@@ -290,7 +296,7 @@ class FakeProvider:
             connection.begin_stream({**headers, "content-type": reply.framing.content_type}, squeeze=plan.gzip)
             for number, event in enumerate(reply.events or ()):
                 if number == plan.drop_after:
-                    self._misbehave(connection, request, plan)
+                    self._misbehave(connection, request, plan, reply)
                 self._pause(plan.chunk_s)
                 last = number + 1 == len(reply.events or ())
                 if last:
@@ -311,7 +317,7 @@ class FakeProvider:
             connection.cut()
             raise ConnectionAbortedError("as planned")
 
-    def _misbehave(self, connection: Connection, request: Request, plan: Plan) -> None:
+    def _misbehave(self, connection: Connection, request: Request, plan: Plan, reply: FakeReply) -> None:
         """What the plan wants to go wrong in the middle of a stream."""
         if plan.drop in {"stream", "body"}:
             connection.cut()
@@ -321,7 +327,7 @@ class FakeProvider:
         api = api_of(request.endpoint)
         if plan.error_event is not None and api is not None:
             said = api.error(plan.error_event, "This failure was asked for.")
-            connection.send_piece(SSE.frame(Event(said, api.error_event)))
+            connection.send_piece(reply.framing.frame(Event(said, api.error_event)))
             connection.end_stream()
             raise ConnectionAbortedError("as planned")
         if plan.malformed is not None:
