@@ -534,3 +534,33 @@ def test_an_answer_that_the_server_began_is_not_taken_for_one_that_was_asked_for
 
     booked = {entry.tags["user"]: entry.usage["input_tokens"] for entry in entries(books)}
     assert booked == {"ann": 100, "bob": 300}
+
+
+async def test_a_reader_that_is_cancelled_loses_no_message(provider, tmp_path):
+    """`recv` may be cancelled, as by a time-out: also while the books are written that its message is for."""
+    made = BudgetManager("c", store=f"sqlite:///{tmp_path}/b.db", prices=PriceBook(overrides=PRICES))
+    made.create_budget(10, "ann")
+    budgetguard.patch(made)
+    settle, begun, go_on = made.store.settle, threading.Event(), threading.Event()
+
+    def slowly(*args: Any) -> Any:
+        begun.set()
+        assert go_on.wait(20)
+        return settle(*args)
+
+    with budgetguard.budget(user="ann"):
+        async with provider.async_client() as client, client.realtime.connect(model=REALTIME) as connection:
+            await connection.response.create(response={"max_output_tokens": 50})
+            await until(connection, "response.created")
+            made.store.settle = slowly
+            reader = asyncio.create_task(until(connection, "response.done"))
+            await asyncio.get_running_loop().run_in_executor(None, begun.wait, 20)
+            reader.cancel()
+            go_on.set()
+            with pytest.raises(asyncio.CancelledError):
+                await reader
+            assert (await connection.recv()).type == "response.done"
+
+    PROCESS.reaper.drain()
+    assert [entry.cost for entry in entries(made)] == bills(provider)
+    made.close()
