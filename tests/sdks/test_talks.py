@@ -6,13 +6,15 @@ import asyncio
 import gc
 import json
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
+from websockets.sync.server import serve
 
 import budgetguard
 from budgetguard import Budget, BudgetExceededError, BudgetManager, UnscopedCallError
@@ -98,6 +100,15 @@ async def ask(connection: Any) -> Any:
     return await until(connection, "response.done")
 
 
+@asynccontextmanager
+async def closing(connection: Any) -> AsyncIterator[None]:
+    """Close a connection of either kind in the end."""
+    try:
+        yield
+    finally:
+        await wait(connection.close())
+
+
 def test_every_answer_is_held_and_costs_what_the_provider_bills(talk, provider, books):
     """Each reads the conversation again, sound and cache at their own prices; the hold was never less."""
     most = []
@@ -178,12 +189,15 @@ def test_what_the_server_begins_by_itself_is_booked_and_stopped_at_the_next_send
     session = {"type": "realtime", "audio": {"input": {"transcription": {"model": EAR}}}}
 
     async def work(client: Any) -> None:
-        async with enter(client.realtime.connect(model=REALTIME)) as connection:
+        with budgetguard.budget(limit=10) as call:
+            connection = await wait(client.realtime.connect(model=REALTIME).enter())
+        async with closing(connection):
             await wait(connection.session.update(session=session))
             for _ in range(2):
                 await append(connection)
             await until(connection, "response.done")
             assert costs(books) == bills(provider)
+            assert call.spent == provider.billed
             books.create_budget(0, "ann")
             with pytest.raises(BudgetExceededError):
                 await append(connection)
@@ -218,7 +232,6 @@ def test_a_connection_that_breaks_costs_what_was_held(talk, provider, books, dro
 @pytest.mark.parametrize("way", ["closed", "forgotten"])
 def test_a_connection_that_is_left_costs_what_was_held(talk, provider, books, way):
     """Whether somebody closes it, or nobody has it any more: the room is not lost, and the answer is paid for."""
-
     provider.plan = SocketPlan(drop="" if way == "closed" else "begun")
 
     async def work(client: Any) -> None:
@@ -226,13 +239,15 @@ def test_a_connection_that_is_left_costs_what_was_held(talk, provider, books, wa
         await wait(connection.response.create(response={"max_output_tokens": 50}))
         if way == "closed":
             await wait(connection.close())
+            PROCESS.reaper.drain()
+            assert held(books) == []
         else:
+            await until(connection, "response.created")
             inner = connection._connection
             await wait(inner.wait_closed() if hasattr(connection, "__aiter__") else inner.recv_events_thread.join(20))
 
     talk(work)
     gc.collect()
-    PROCESS.sweep()
     PROCESS.reaper.drain()
     assert held(books) == []
     assert [entry.flags for entry in entries(books)] == [{"estimated"}]
@@ -422,8 +437,6 @@ def test_a_socket_is_known_by_its_path_whoever_opened_it(provider, books, path):
 
 def test_other_sockets_pass(provider, books):
     """What speaks of something else is none of ours, and its messages are not even looked at."""
-    from websockets.sync.server import serve
-
     with serve(lambda connection: [connection.send(message) for message in connection], "127.0.0.1", 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         port = server.socket.getsockname()[1]
@@ -478,3 +491,76 @@ def test_answers_are_counted_as_requests_too(provider):
             run(append(connection), None)
 
     assert len(entries(made)) == 2
+
+
+def test_what_is_sent_on_a_closed_connection_costs_nothing(talk, books):
+    """It was never said."""
+
+    async def work(client: Any) -> None:
+        async with enter(client.realtime.connect(model=REALTIME)) as connection:
+            await wait(connection.close())
+            with pytest.raises(ConnectionClosed):
+                await wait(connection.response.create())
+            assert held(books) == []
+
+    talk(work)
+    assert costs(books) == []
+
+
+def test_an_answer_that_the_server_began_is_not_taken_for_one_that_was_asked_for_later(books):
+    """They have ids: each is paid for by whoever it is of, whichever ends first."""
+    books.create_budget(1, "bob")
+    used = {"usage": {"input_tokens": 100, "output_tokens": 10, "total_tokens": 110}, "status": "completed"}
+
+    def serve_two(socket: Any) -> None:
+        socket.send(json.dumps({"type": "response.created", "response": {"id": "own"}}))
+        socket.recv()
+        socket.send(json.dumps({"type": "response.done", "response": {"id": "own", **used}}))
+        socket.send(json.dumps({"type": "response.created", "response": {"id": "asked"}}))
+        used["usage"]["input_tokens"] = 300
+        socket.send(json.dumps({"type": "response.done", "response": {"id": "asked", **used}}))
+        socket.recv()
+
+    with serve(serve_two, "127.0.0.1", 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.socket.getsockname()[1]
+        with connect(f"ws://127.0.0.1:{port}/v1/realtime?model={REALTIME}") as socket:
+            socket.recv()
+            with budgetguard.budget(user="bob"):
+                socket.send('{"type": "response.create"}')
+            for _ in range(3):
+                socket.recv()
+        server.shutdown()
+
+    booked = {entry.tags["user"]: entry.usage["input_tokens"] for entry in entries(books)}
+    assert booked == {"ann": 100, "bob": 300}
+
+
+async def test_a_reader_that_is_cancelled_loses_no_message(provider, tmp_path):
+    """`recv` may be cancelled, as by a time-out: also while the books are written that its message is for."""
+    made = BudgetManager("c", store=f"sqlite:///{tmp_path}/b.db", prices=PriceBook(overrides=PRICES))
+    made.create_budget(10, "ann")
+    budgetguard.patch(made)
+    settle, begun, go_on = made.store.settle, threading.Event(), threading.Event()
+
+    def slowly(*args: Any) -> Any:
+        begun.set()
+        assert go_on.wait(20)
+        return settle(*args)
+
+    with budgetguard.budget(user="ann"):
+        async with provider.async_client() as client, client.realtime.connect(model=REALTIME) as connection:
+            await connection.response.create(response={"max_output_tokens": 50})
+            await until(connection, "response.created")
+            made.store.settle = slowly
+            reader = asyncio.create_task(until(connection, "response.done"))
+            await asyncio.get_running_loop().run_in_executor(None, begun.wait, 20)
+            reader.cancel()
+            go_on.set()
+            with pytest.raises(asyncio.CancelledError):
+                await reader
+            assert (await connection.recv()).type == "response.done"
+
+    PROCESS.reaper.drain()
+    assert [entry.cost for entry in entries(made)] == bills(provider)
+    made.close()

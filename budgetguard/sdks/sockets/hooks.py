@@ -129,7 +129,9 @@ class Outgoing:
 
     def failed(self, error: BaseException) -> None:
         """Take in that it was not sent, if that is sure: else its answer may come."""
-        if self._begun and (isinstance(error, TypeError | ValueError) or _is_closed(error)):
+        if not self._begun:
+            self.session.refuse()
+        elif isinstance(error, TypeError | ValueError) or _is_closed(error):
             self.session.undo(self.turn)
 
 
@@ -174,14 +176,21 @@ def _recv(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     session = session_of(instance)
     if session is None:
         return wrapped(*args, **kwargs)
+    if session.kept:
+        return session.kept.popleft()
     try:
         message = wrapped(*args, **kwargs)
     except Exception as error:
         if _is_closed(error):
             _end(session)
         raise
-    for run in session.heard(message):
-        _run(run)
+    runs = list(session.heard(message))
+    try:
+        while runs:
+            _run(runs.pop(0))
+    except BaseException:
+        _leave(session, message, runs)
+        raise
     return message
 
 
@@ -193,15 +202,29 @@ def _recv_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
 
 
 async def _receiving_async(session: Session, wrapped: Any, args: Any, kwargs: Any) -> Any:
+    if session.kept:
+        return session.kept.popleft()
     try:
         message = await wrapped(*args, **kwargs)
     except Exception as error:
         if _is_closed(error):
             await _end_async(session)
         raise
-    for run in session.heard(message):
-        await _run_async(run)
+    runs = list(session.heard(message))
+    try:
+        while runs:
+            await _run_async(runs.pop(0))
+    except BaseException:
+        _leave(session, message, runs)
+        raise
     return message
+
+
+def _leave(session: Session, message: Any, runs: Iterable[Run]) -> None:
+    """A reader was interrupted, or cancelled, which `recv` says is safe: nothing of the message is lost."""
+    session.kept.append(message)
+    for parts, steps in runs:
+        REAPER.put(partial(parts.shell.run, steps))
 
 
 def _pieces(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
@@ -89,6 +90,10 @@ class Session:
             self.__dict__[MARK] = opened.own
         self._unsure = (socket.alone or socket.endpoint.opaque) and (opened is None or not opened.looked)
         """Whether it is to be asked for room before anything else is sent."""
+        self.kept: deque[Any] = deque()
+        """Messages that were received, and whose reader was interrupted before it had them: the next one gets them."""
+        self._opening = False
+        """Whether a turn is being admitted."""
         self._over = False
         self._alone: set[str] = set()
         """The ids of answers that the other side began by itself."""
@@ -110,7 +115,7 @@ class Session:
 
     def sent(self, message: str | bytes) -> Opening | None:
         """Take in a message that is about to be sent: what it opens, if so."""
-        return self._talk.sent(message, not self.turns)
+        return self._talk.sent(message, not (self.turns or self._opening))
 
     def doubts(self) -> Run | None:
         """How it is asked whether there is room for more, if that is to be asked now."""
@@ -129,7 +134,9 @@ class Session:
         scope = self._scope()
         guard = None if self._is_paid(opened) else self._covering(scope, opened.body)
         charge = None if guard is None else self._charge(guard, opened.body, scope)
-        return TalkTurn(charge, opened.id, self._talk.last, self), guard
+        turn = TalkTurn(charge, opened.id, self._talk.last, self)
+        self._opening = True
+        return turn, guard
 
     def replaced(self, opened: Opening) -> Iterator[Run]:
         """What is to be run before a turn is opened, for the one that it goes on from."""
@@ -166,9 +173,14 @@ class Session:
         """A turn's message is about to be sent."""
         turn.begin()
         self.turns.append(turn)
+        self._opening = False
+
+    def refuse(self) -> None:
+        """A turn was not admitted."""
+        self._opening = False
 
     def undo(self, turn: TalkTurn) -> None:
-        """It was not sent."""
+        """Its message was not sent."""
         with suppress(ValueError):
             self.turns.remove(turn)
         turn.undo()
