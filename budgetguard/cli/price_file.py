@@ -163,8 +163,8 @@ def _change_alone(path: Path, change: Callable[[TOMLDocument], None], model: str
 
     if path.suffix == ".json":
         raise ConfigError(
-            f"{path}: this is a list of prices, and stays as it is: name a TOML file by --prices or BUDGETGUARD_PRICES, "
-            f'with list = "{path.as_posix()}" at its top'
+            f"{path}: this is a list of prices, and stays as it is: name a TOML file by --prices or "
+            f'BUDGETGUARD_PRICES, with list = "{path.as_posix()}" at its top'
         )
     made = not path.exists()
     if not made:
