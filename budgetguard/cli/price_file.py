@@ -161,6 +161,11 @@ def _change_alone(path: Path, change: Callable[[TOMLDocument], None], model: str
     from ..prices.sources.file import read_file, read_table
     from ..prices.sources.published.kept import replace
 
+    if path.suffix == ".json":
+        raise ConfigError(
+            f"{path}: this is a list of prices, and stays as it is: name a TOML file by --prices or "
+            f'BUDGETGUARD_PRICES, with list = "{path.as_posix()}" at its top'
+        )
     made = not path.exists()
     if not made:
         read_file(path)

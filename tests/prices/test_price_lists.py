@@ -97,6 +97,13 @@ def cost(book: PriceBook, model: str = "gpt-4o") -> int:
     return book.tariff("openai", model, None, NOW).cost(USAGE)
 
 
+def cost_of(renewed: RenewedList) -> int:
+    """By the list that a new process begins with, before it has asked anybody."""
+    book = PriceBook()
+    book._source = lambda: renewed._snapshot
+    return cost(book)
+
+
 def test_an_update_is_kept_with_its_date_and_used(home: Path, here: Path, publisher: Publisher, capsys: Any) -> None:
     """A price that rose is on the books from the day that somebody asks for it, without a release of anything."""
     publisher.body = newer(**{"gpt-4o": 5.0})
@@ -174,6 +181,7 @@ def test_a_process_renews_the_list_when_it_is_a_day_old(home: Path, publisher: P
 
     renewed.look()
     assert cost(book) == 5_000_000
+    assert cost_of(RenewedList(home, publisher.url)) == 5_000_000
     publisher.body = newer(**{"gpt-4o": 6.0})
     renewed.look()
     assert cost(book) == 5_000_000
@@ -276,3 +284,12 @@ def test_a_model_is_set_from_litellms_map(here: Path, capsys: Any) -> None:
     assert exit_code("prices", "set", "gpt-6-astra", "--from", "map.json", "--input", "1") == 2
     assert exit_code("prices", "set", "nothing", "--from", "map.json") == 2
     assert "no price for 'nothing'" in capsys.readouterr().err
+
+
+def test_a_list_is_never_written_into(here: Path, capsys: Any) -> None:
+    """What is configured may be LiteLLM's map: a line of one's own belongs beside it."""
+    (here / "map.json").write_bytes(MAP)
+    (here / "budgetguard.toml").write_text('prices = "map.json"\n')
+    assert exit_code("prices", "set", "mine", "--input", "1", "--output", "1") == 2
+    assert 'with list = "' in capsys.readouterr().err
+    assert (here / "map.json").read_bytes() == MAP

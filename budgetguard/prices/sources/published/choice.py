@@ -80,6 +80,7 @@ class RenewedList:
         self._failing = False
         self._process = 0
         self._starting = mutex("price list")
+        self._try(self._read_kept)
 
     def __call__(self) -> DataSnapshot:
         """The list that holds now. A forked child has no thread of its parent's, and starts its own."""
@@ -89,11 +90,17 @@ class RenewedList:
 
     def look(self) -> None:
         """Read the kept list if another one is there, and fetch it if it is old. What fails is said once."""
-        try:
+        self._try(self._renew)
+
+    def _renew(self) -> None:
+        self._read_kept()
+        if self._clock() - self._written() >= _FRESH:
+            kept.update(self._url, self._path, self._clock())
             self._read_kept()
-            if self._clock() - self._written() >= _FRESH:
-                kept.update(self._url, self._path, self._clock())
-                self._read_kept()
+
+    def _try(self, step: Callable[[], None]) -> None:
+        try:
+            step()
         except Exception as error:  # it is nobody's call: whatever it is, the list before holds
             log.log(
                 logging.DEBUG if self._failing else logging.WARNING,
