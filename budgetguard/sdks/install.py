@@ -23,6 +23,7 @@ from .contexts.absent import AbsentGuard
 from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
 from .stainless.hooks import HOOKS
 from .stainless.packages import CLIENTS, is_client
+from .unseen import hooks as unseen
 
 __all__ = ["default_guard", "enter_process", "guard_all", "guard_client", "install", "patch", "unpatch"]
 
@@ -112,5 +113,5 @@ def begin_process(luggage: processes.Luggage) -> processes.Inheritance:
 
 INHERITANCE = processes.Inheritance(begin_process)
 
-_HOOKS = {**HOOKS, **websockets.HOOKS, **threads.HOOKS, **processes.hooks(INHERITANCE)}
+_HOOKS = {**unseen.HOOKS, **HOOKS, **websockets.HOOKS, **threads.HOOKS, **processes.hooks(INHERITANCE)}
 """What is patched in which module."""
