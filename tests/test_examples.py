@@ -29,6 +29,13 @@ EXPECTED = {
         "after the stream: $0.00168",
     ],
     "per_user.py": ["answered: ", "answered: ", "Sorry - no budget!", "{'1234': {'total_budget': 0.001, "],
+    "providers.py": [
+        "after gpt-4o-mini $0.00000",
+        "after anthropic/claude-haiku-4-5 $0.0000",
+        "after groq/llama-3.3-70b-versatile $0.0000",
+        "refused: scope: call projected at $0.05",
+        "DeepSeek needs a key: set DEEPSEEK_API_KEY, or pass api_key=",
+    ],
     "update_cost.py": ["0.00075", "0.0015", "0.00213", "{'gpt-4': 0.00213}"],
     "manager.py": [
         "create_budget      {'total_budget': 10.0}",

@@ -68,6 +68,7 @@ def examine(store: str | None, name: str | None) -> Iterator[Finding]:
         "openai": _openai,
         "patch": _patch,
         "anthropic": _anthropic,
+        "unseen": _unseen,
         "prices": _prices,
         "tokens": _tokens,
         "store": lambda: _store(store, name),
@@ -128,6 +129,19 @@ def _anthropic() -> tuple[State, str]:
     if int(found.partition(".")[0]) not in ANTHROPIC_MAJORS:
         return "warn", f"{found}: only 1.x and 2.x are tested"
     return "ok", f"{found}: its calls and streams can be guarded"
+
+
+def _unseen() -> Iterator[Finding]:
+    """The SDKs that are installed, and whose calls no budget sees: whoever uses one has to know."""
+    from ..sdks.unseen.table import installed
+
+    found = list(installed())
+    for sdk, found_version in found:
+        yield Finding(
+            "unseen", "warn", f"{sdk.package} {found_version}: its calls are not seen. Instead: {sdk.instead}"
+        )
+    if not found:
+        yield Finding("unseen", "ok", "no SDK is installed that is known, and whose calls are not seen")
 
 
 def _missing(base_client: ModuleType, streaming: ModuleType) -> str:

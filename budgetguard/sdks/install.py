@@ -29,6 +29,7 @@ from .speakeasy import hooks as speakeasy
 from .speakeasy import packages as speakeasy_packages
 from .stainless import hooks as stainless
 from .stainless import packages as stainless_packages
+from .unseen import hooks as unseen
 
 __all__ = ["default_guard", "enter_process", "guard_all", "guard_client", "install", "patch", "unpatch"]
 
@@ -125,6 +126,7 @@ _KINDS = (google, aws, speakeasy_packages, stainless_packages)
 """The seams whose clients can be guarded one by one."""
 
 _HOOKS = {
+    **unseen.HOOKS,
     **stainless.HOOKS,
     **aws.HOOKS,
     **google.HOOKS,

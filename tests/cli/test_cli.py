@@ -240,6 +240,7 @@ def test_doctor_finds_a_healthy_installation_healthy(manager, cli):
         "openai",
         "patch",
         "anthropic",
+        "unseen",
         "prices",
         "tokens",
         "store",

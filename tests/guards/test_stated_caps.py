@@ -11,6 +11,7 @@ import pytest
 from budgetguard import AnswerCutError, Budget, BudgetExceededError, BudgetManager, PriceBook, Settings, budget
 from budgetguard.adapters.anthropic import MESSAGES as CLAUDE
 from budgetguard.calls import UNKNOWN_HOST
+from budgetguard.testing import Plan
 from tests.support.endpoint import INPUT_PRICE, LONGEST, MESSAGES, MODEL, OUTPUT_PRICE, acting, ask, bill
 
 pytestmark = pytest.mark.provider(tokens=LONGEST, prices=lambda model, usage: dearly(usage))
@@ -180,6 +181,23 @@ def test_many_at_once_share_the_room_and_pass_nothing(provider: Any) -> None:
         spent = sum(entry.cost for entry in manager.store.entries())
     assert answers
     assert spent == provider.billed.nano <= 110_000_000
+
+
+@pytest.mark.parametrize("wait", [0, 20])
+def test_a_call_that_may_wait_rather_waits(wait: int, provider: Any) -> None:
+    """Room that is only held may be free again in a moment: then it has all that it asked for."""
+    provider.plan = Plan(tokens=5, latency_s=0.2)
+
+    async def both() -> None:
+        async with provider.async_anthropic() as client:
+            ask_one = lambda: client.messages.create(model="claude-a", messages=MESSAGES, max_tokens=LONGEST)  # noqa: E731
+            with budget(wait=wait):
+                await asyncio.gather(ask_one(), ask_one())
+
+    with books(0.14):
+        asyncio.run(both())
+    whole = [each.body["max_tokens"] == LONGEST for each in provider.requests]
+    assert sorted(whole) == ([True, True] if wait else [False, True])
 
 
 def test_the_environment_can_say_it(provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""SDKs whose calls are not seen: `table` has a row for each, `hooks` says so when one is imported."""
