@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 EXPECTED = {
@@ -65,6 +65,13 @@ EXPECTED = {
         "in a thread: shop 0.00075, blog 0.00075",
         "the batch spent $0.00225",
         "in a pool: shop 0.00075, blog 0.003",
+    ],
+    "claude.py": [
+        "plain: $0.0002",
+        "streamed: $0.0002",
+        "in a batch, at half: $0.0001",
+        "a stated cap that does not fit is refused: all: call projected at ",
+        "a cache of a middleware's own costs nothing: $0.00",
     ],
     "litellm_file.py": [
         "2 users",
