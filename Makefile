@@ -15,8 +15,8 @@ help:
 	@echo "make demo-llm   the same against a real model on this machine"
 	@echo "make serve      host budgets on 127.0.0.1:8080, without keys: a trial"
 	@echo "make test       everything that is claimed"
-	@echo "make test-sdk-suite   OpenAI's own tests of its SDK, alone and guarded: the same outcomes (8 minutes)"
 	@echo "make test-frameworks  langchain, crewai, dspy and others, against the bill of a fake provider (3 minutes)"
+	@echo "make test-sdk-suite   an SDK's own tests, alone and guarded: the same outcomes (SDK=openai, 8 minutes; anthropic, 20)"
 	@echo "make check      format, lint, types"
 	@echo "make bench      what a call costs, as ratios in one run"
 	@echo "make shapes     one dollar, in every shape a program takes"
@@ -67,7 +67,7 @@ test: setup .cache/litellm-hosted/ready
 	$(RUN) tests/run_sdk_versions.py
 
 test-sdk-suite: setup
-	$(RUN) tests/run_sdk_suite.py
+	$(RUN) tests/run_sdk_suite.py $(or $(SDK),openai)
 
 test-frameworks: setup
 	$(RUN) tests/run_frameworks.py

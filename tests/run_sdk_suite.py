@@ -1,7 +1,7 @@
 """
-Run OpenAI's own tests of its SDK twice, alone and with every call guarded, and compare test by test.
+Run an SDK's own tests twice, alone and with every call guarded, and compare test by test.
 
-    python tests/run_sdk_suite.py [VERSION] [PATH...]
+    python tests/run_sdk_suite.py [SDK [VERSION [PATH...]]]
 
 The tests come with the SDK's source distribution. Everything is kept under `.cache/`. Tests that ask for a mock server
 on port 4010 find none and fail in both runs alike; so do the few that need a checkout of the SDK's repository.
@@ -17,99 +17,130 @@ import tarfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
-LATEST = "3.54.0"
-NEEDED = (
-    "pytest", "pytest-asyncio", "pytest-xdist", "Pillow", "inline-snapshot", "azure-identity", "botocore", "trio",
-    "griffe", "rich", "respx", "dirty-equals", "nest_asyncio", "importlib-metadata", "time-machine",
-)  # fmt: skip
-EXTRAS = "aiohttp,realtime,datalib"
 
-NOT_ABOUT_CALLS = (
-    "tests/api_resources",
-    "tests/test_uv_workflows.py",
-    "tests/lib/test_fine_tuning_positional_arguments.py",
+
+class Suite(NamedTuple):
+    """The tests of one SDK."""
+
+    name: str
+    """Its distribution."""
+    version: str
+    extras: str
+    needed: tuple[str, ...]
+    """What its tests import beside it."""
+    left_out: tuple[str, ...] = ()
+    """What needs a mock server, or tests the SDK's own repository."""
+    options: tuple[str, ...] = ()
+    """Options of pytest's that the SDK's own settings have, and its tests need."""
+
+
+COMMON = (
+    "pytest",
+    "pytest-asyncio",
+    "pytest-xdist",
+    "respx",
+    "dirty-equals",
+    "inline-snapshot",
+    "time-machine",
+    "rich",
 )
-"""What needs the mock server, or tests the SDK's own repository."""
+SUITES = {
+    suite.name: suite
+    for suite in (
+        Suite(
+            "openai",
+            "3.54.0",
+            "aiohttp,realtime,datalib",
+            ("Pillow", "azure-identity", "botocore", "trio", "griffe", "nest_asyncio", "importlib-metadata"),
+            (
+                "tests/api_resources",
+                "tests/test_uv_workflows.py",
+                "tests/lib/test_fine_tuning_positional_arguments.py",
+            ),
+        ),
+        Suite(
+            "anthropic",
+            "2.14.0",
+            "aiohttp,vertex,google_cloud,aws,bedrock,mcp,webhooks",
+            (
+                "hypothesis",
+                "griffe",
+                "http-snapshot[httpx]==0.1.9",
+                "packaging",
+                "importlib-metadata",
+                "opentelemetry-sdk",
+            ),
+            options=("-p", "tests._alias_httpx"),
+        ),
+    )
+}
 
 
 def main() -> int:
-    """Run both, compare, report."""
-    version = sys.argv[1] if len(sys.argv) > 1 else LATEST
-    paths = sys.argv[2:] or ["tests", *(f"--ignore={path}" for path in NOT_ABOUT_CALLS)]
-    source, python = _source(version), _environment(version)
-    alone = _outcomes("alone", source, python, paths, [])
-    counted = CACHE / f"calls-{version}.txt"
+    """Run them all, compare, report."""
+    asked = sys.argv[1:]
+    suite = SUITES[asked[0] if asked else "openai"]
+    if len(asked) > 1:
+        suite = suite._replace(version=asked[1])
+    paths = asked[2:] or ["tests", *(f"--ignore={path}" for path in suite.left_out)]
+    source, python = _source(suite), _environment(suite)
+    alone = _outcomes("alone", suite, source, python, paths)
+    counted = CACHE / f"calls-{suite.name}-{suite.version}.txt"
     counted.unlink(missing_ok=True)
     plugin = ["-p", "budgetguard_patch_plugin", "--calls", str(counted)]
-    guarded = _outcomes("guarded", source, python, paths, plugin)
+    guarded = _outcomes("guarded", suite, source, python, [*plugin, *paths])
     calls = sum(int(line) for line in counted.read_text().split()) if counted.exists() else 0
     different = {name: (alone.get(name), guarded.get(name)) for name in alone.keys() | guarded.keys()}
     different = {name: pair for name, pair in different.items() if pair[0] != pair[1]}
     for name, (before, after) in sorted(different.items()):
         print(f"DIFFERENT {name}: {before} alone, {after} guarded")
-    print(f"openai {version}: {len(alone)} tests, {dict(Counter(alone.values()))} alone;", end=" ")
+    print(f"{suite.name} {suite.version}: {len(alone)} tests, {dict(Counter(alone.values()))} alone;", end=" ")
     print(f"{calls} calls were guarded; {len(different)} tests have another outcome")
     return 1 if different or not calls else 0
 
 
-def _source(version: str) -> Path:
-    folder = CACHE / "sdk"
+def _source(suite: Suite) -> Path:
+    folder, name = CACHE / "sdk", f"{suite.name.replace('-', '_')}-{suite.version}"
     folder.mkdir(parents=True, exist_ok=True)
-    archive = folder / f"openai-{version}.tar.gz"
+    archive = folder / f"{name}.tar.gz"
     if not archive.exists():
-        _say(f"fetching the source of openai {version}")
-        options = [
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-deps",
-            "--no-binary",
-            "openai",
-            "--dest",
-            str(folder),
-        ]
-        subprocess.run([sys.executable, "-m", "pip", "download", *options, f"openai=={version}"], check=True)
-    source = folder / f"openai-{version}"
+        _say(f"fetching the source of {suite.name} {suite.version}")
+        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-binary", suite.name]
+        wanted = [*options, "--dest", str(folder), f"{suite.name}=={suite.version}"]
+        subprocess.run([sys.executable, "-m", "pip", "download", *wanted], check=True)
+    source = folder / name
     if not source.exists():
         with tarfile.open(archive) as packed:
             packed.extractall(folder, filter="data")
     return source
 
 
-def _environment(version: str) -> Path:
-    home = CACHE / f"suite-{version}"
+def _environment(suite: Suite) -> Path:
+    home = CACHE / f"suite-{suite.name}-{suite.version}"
     python = home / "bin" / "python"
     uv = Path(sys.executable).parent / "uv"
     if not python.exists():
-        _say(f"making an environment for openai {version}")
+        _say(f"making an environment for {suite.name} {suite.version}")
         subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, home], check=True)
-    wanted = [f"openai[{EXTRAS}]=={version}", "-e", str(ROOT), *NEEDED]
+    wanted = [f"{suite.name}[{suite.extras}]=={suite.version}", "-e", str(ROOT), *COMMON, *suite.needed]
     subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *wanted], check=True)
     return python
 
 
-def _outcomes(name: str, source: Path, python: Path, paths: list[str], plugin: list[str]) -> dict[str, str]:
+def _outcomes(name: str, suite: Suite, source: Path, python: Path, paths: list[str]) -> dict[str, str]:
     _say(f"running the tests {name}")
-    report = CACHE / f"suite-{name}.xml"
+    report = CACHE / f"suite-{suite.name}-{name}.xml"
     report.unlink(missing_ok=True)
-    options = [
-        "-o",
-        "addopts=",
-        "-q",
-        "-n",
-        "2",
-        "--tb=no",
-        "--no-summary",
-        "-p",
-        "no:cacheprovider",
-        f"--junit-xml={report}",
-    ]
+    quiet = ["-o", "addopts=", "-q", "-n", "2", "--tb=no", "--no-summary", "-p", "no:cacheprovider"]
+    options = [*quiet, *suite.options, f"--junit-xml={report}"]
     # The source tree's own copy of the package is not on the path: the installed one is tested.
     subprocess.run(
-        [python, "-m", "pytest", *options, *plugin, *paths],
+        [python, "-m", "pytest", *options, *paths],
         cwd=source,
         env={**os.environ, "PYTHONPATH": str(ROOT / "tests" / "sdk"), "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.DEVNULL,

@@ -78,6 +78,13 @@ EXPECTED = {
         "and one that the server began: $0.00",
         "the next piece of sound was refused: scope: call projected at ",
     ],
+    "claude.py": [
+        "plain: $0.0002",
+        "streamed: $0.0002",
+        "in a batch, at half: $0.0001",
+        "a stated cap that does not fit is refused: all: call projected at ",
+        "a cache of a middleware's own costs nothing: $0.00",
+    ],
     "litellm_file.py": [
         "2 users",
         "2 users again, and nothing twice",
