@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 EXPECTED = {
@@ -66,6 +66,11 @@ EXPECTED = {
         "the batch spent $0.00225",
         "in a pool: shop 0.00075, blog 0.003",
     ],
+    "gemini.py": [
+        "a question, a function and its answer: $0.00",
+        "and a stream: $0.00",
+        "refused: scope: call projected at $0.00",
+    ],
     "litellm_file.py": [
         "2 users",
         "2 users again, and nothing twice",
@@ -82,6 +87,7 @@ page, blocks = json.load(sys.stdin)
 with FakeProvider() as provider:
     os.environ |= {"OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": "none"}
     os.environ |= {"ANTHROPIC_BASE_URL": provider.root_url, "ANTHROPIC_API_KEY": "none"}
+    os.environ |= {"GOOGLE_GEMINI_BASE_URL": provider.root_url, "GEMINI_API_KEY": "none"}
     space = {"__name__": "__main__"}
     for line, text in blocks:
         exec(compile("\\n" * line + text, page, "exec"), space)
@@ -90,7 +96,7 @@ with FakeProvider() as provider:
 
 def run(arguments, directory, *, text=None):
     """What a Python program prints, run in a directory as a user would, with no key and no settings around it."""
-    hidden = ("OPENAI_", "ANTHROPIC_", "BUDGETGUARD_")
+    hidden = ("OPENAI_", "ANTHROPIC_", "GOOGLE_", "GEMINI_", "BUDGETGUARD_")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     done = subprocess.run(
         [sys.executable, "-W", "error", *arguments],
