@@ -85,6 +85,11 @@ EXPECTED = {
         "a stated cap that does not fit is refused: all: call projected at ",
         "a cache of a middleware's own costs nothing: $0.00",
     ],
+    "gemini.py": [
+        "a question, a function and its answer: $0.00",
+        "and a stream: $0.00",
+        "refused: scope: call projected at $0.00",
+    ],
     "litellm_file.py": [
         "2 users",
         "2 users again, and nothing twice",
@@ -103,6 +108,7 @@ with FakeProvider() as provider:
     os.environ |= {"ANTHROPIC_BASE_URL": provider.root_url, "ANTHROPIC_API_KEY": "none"}
     for name in ("ANTHROPIC", "GROQ", "OPENROUTER"):
         os.environ |= {f"{name}_API_BASE": provider.base_url, f"{name}_API_KEY": "none"}
+    os.environ |= {"GOOGLE_GEMINI_BASE_URL": provider.root_url, "GEMINI_API_KEY": "none"}
     space = {"__name__": "__main__"}
     for line, text in blocks:
         exec(compile("\\n" * line + text, page, "exec"), space)
@@ -111,7 +117,7 @@ with FakeProvider() as provider:
 
 def run(arguments, directory, *, text=None):
     """What a Python program prints, run in a directory as a user would, with no key and no settings around it."""
-    hidden = ("OPENAI_", "ANTHROPIC_", "BUDGETGUARD_")
+    hidden = ("OPENAI_", "ANTHROPIC_", "GOOGLE_", "GEMINI_", "BUDGETGUARD_")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     done = subprocess.run(
         [sys.executable, "-W", "error", *arguments],

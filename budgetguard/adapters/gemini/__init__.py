@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from ...calls import Dialect, Endpoint, Host
-from . import replies, requests, streams
+from . import interactions, replies, requests, streams
 from .names import part_of, plain_model, spelt
 
 _CACHED_PATHS = 2_048
@@ -76,15 +76,51 @@ _COLLECTIONS = (
 )
 """What is made once, and the jobs, whose cost is seen later, or only in the bill."""
 
-ENDPOINTS: Sequence[Endpoint] = (*_OPERATIONS, *_PREDICTED.values(), *_COLLECTIONS)
+INTERACTIONS: Final = Endpoint(
+    "interactions",
+    "POST",
+    "/interactions",
+    request=interactions.create,
+    answer=interactions.interaction,
+    listener=interactions.InteractionListener,
+    amend=interactions.amended,
+)
+
+_LOOKS = {
+    method: Endpoint(
+        f"interactions.{name}",
+        method,
+        path,
+        request=None,
+        answer=interactions.interaction,
+        listener=interactions.InteractionListener,
+        follows="interactions",
+    )
+    for name, method, path in (
+        ("get", "GET", "/interactions/{id}"),
+        ("cancel", "POST", "/interactions/{id}/cancel"),
+    )
+}
+"""At interactions in the background, by their method."""
+
+ENDPOINTS: Sequence[Endpoint] = (
+    *_OPERATIONS,
+    *_PREDICTED.values(),
+    *_COLLECTIONS,
+    INTERACTIONS,
+    *_LOOKS.values(),
+)
 
 _BY_OPERATION = {endpoint.path.partition(":")[2].lower(): endpoint for endpoint in (*_OPERATIONS, *_COLLECTIONS[-2:])}
-_BY_COLLECTION = {endpoint.path[1:].lower(): endpoint for endpoint in _COLLECTIONS[:-2]}
+_BY_COLLECTION = {endpoint.path[1:].lower(): endpoint for endpoint in (*_COLLECTIONS[:-2], INTERACTIONS)}
 
 
 @lru_cache(maxsize=_CACHED_PATHS)
 def find(method: str, path: str) -> Endpoint | None:
     """The endpoint of a request by its method and path, or `None` if it costs nothing."""
+    before = path.partition("?")[0].rstrip("/").split("/")
+    if before[-2:-1] == ["interactions"] or (before[-3:-2] == ["interactions"] and before[-1] == "cancel"):
+        return _LOOKS.get("POST" if before[-1] == "cancel" else method.upper().replace("POST", ""))
     if method.upper() != "POST":
         return None
     name, _, operation = _last(path).lower().partition(":")
@@ -128,7 +164,7 @@ def model_in(path: str) -> str | None:
 
 def located(body: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     """A body with the model that its path names."""
-    model = model_in(path) or plain_model(body.get("model"))
+    model = model_in(path) or (plain_model(body.get("model")) if "model" in body else None)
     return body if model is None else {**body, "model": model}
 
 
@@ -149,7 +185,8 @@ def _last(path: str) -> str:
 
 def cap_field(endpoint: Endpoint, host: Host) -> str | None:
     """The request's field that an output cap is in, as far as the host takes it."""
-    return None if endpoint.amend is None or requests.CONFIG in host.refuses else requests.CONFIG
+    name = interactions.CONFIG if endpoint is INTERACTIONS else requests.CONFIG
+    return None if endpoint.amend is None or name in host.refuses else name
 
 
 DIALECT: Final = Dialect(find, may_cost, cap_field, requests.headed, located)

@@ -30,7 +30,7 @@ from .pieces import Uploads
 log = logging.getLogger("budgetguard")
 _V = TypeVar("_V")
 
-KINDS = ("responses", "batches", "messages.batches")
+KINDS = ("responses", "batches", "messages.batches", "interactions")
 """The operations that go on in the background. What the store keeps of one is under "responses/resp_123"."""
 
 FILES = "files"

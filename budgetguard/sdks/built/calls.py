@@ -39,7 +39,9 @@ class BuiltCall(Exchange):
         self.args, self.kwargs = args, kwargs
         (self.dialect, self.endpoint), self.guard, self.is_async = asked, guard, is_async
         self.given = given = args[self.index] if len(args) > self.index else kwargs["request"]
-        self.body, self.form, self.unreadable = content
+        self._own, self.form, self.unreadable = content
+        located = self.dialect.located
+        self.body = self._own if located is None else located(self._own, given.url.path)
         self.place = place_of(given.url)
 
     @property
@@ -88,7 +90,7 @@ class BuiltCall(Exchange):
         args, kwargs = self.args, self.kwargs
         self.carried = self.given
         if changed:
-            self.carried = with_body(self.given, {**self.body, **changed})
+            self.carried = with_body(self.given, {**self._own, **changed})
             if len(args) > self.index:
                 args = (*args[: self.index], self.carried, *args[self.index + 1 :])
             else:

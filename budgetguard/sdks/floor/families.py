@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from ...adapters.anthropic import DIALECT as ANTHROPIC
+from ...adapters.gemini import DIALECT as GEMINI
 from ...adapters.mistral import DIALECT as MISTRAL
 from ...adapters.openai import DIALECT as OPENAI
 from ...calls import Dialect, Endpoint
@@ -56,6 +57,17 @@ FAMILIES: Final = (
         ANTHROPIC,
         re.compile(r"api\.anthropic\.com\Z").match,
         {"/messages": ("model", "messages", "max_tokens"), "/messages/batches": ("requests",)},
+    ),
+    PathFamily(
+        GEMINI,
+        re.compile(r"(generativelanguage|([a-z0-9-]+-)?aiplatform)\.googleapis\.com\Z").match,
+        {
+            "/models/{id}:generateContent": ("contents",),
+            "/models/{id}:streamGenerateContent": ("contents",),
+            "/models/{id}:embedContent": ("content",),
+            "/models/{id}:batchEmbedContents": ("requests",),
+            "/interactions": ("model", "input"),
+        },
     ),
     PathFamily(MISTRAL, re.compile(r"api\.mistral\.ai\Z").match, {}),
     PathFamily(

@@ -39,7 +39,9 @@ def _begin(
 ) -> DoneRequest | None:
     """The request, if it costs money or tells of what does, some ledger covers it, and no call above has its charge."""
     settings = part.sdk_configuration
-    guard, held = acting_for(settings)
+    guard, held = acting_for(
+        part.__dict__.get("_api_client", settings)
+    )  # Google's parts are of a client of another kind
     if guard is None:
         return None
     given = args[1] if len(args) > 1 else kwargs["request"]
@@ -58,7 +60,8 @@ def _begin(
 def _install(package: SpeakeasyPackage, basesdk: ModuleType) -> None:
     begin = partial(_begin, package)
     wrap(basesdk.BaseSDK, "do_request", partial(call, begin))
-    wrap(basesdk.BaseSDK, "do_request_async", partial(call_async, begin))
+    awaited = getattr(basesdk, "AsyncBaseSDK", basesdk.BaseSDK)
+    wrap(awaited, "do_request_async", partial(call_async, begin))
 
 
 HOOKS: Final[Mapping[str, Callable[[ModuleType], None]]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+from ...adapters.gemini import DIALECT as GEMINI
 from ...adapters.mistral import DIALECT as MISTRAL
 from ...adapters.openai import DIALECT as OPENAI
 from ...calls import Dialect, Endpoint
@@ -35,6 +36,7 @@ PACKAGES: Final = (
     SpeakeasyPackage("mistralai_azure", (MISTRAL, OPENAI)),
     SpeakeasyPackage("mistralai_gcp", (MISTRAL, OPENAI)),
     SpeakeasyPackage("openrouter", (OPENAI,)),
+    SpeakeasyPackage("google.genai._gaos", (GEMINI,)),  # interactions, beside what `google/` has
 )
 
 CLIENTS: Final = "a Mistral, an OpenRouter"
