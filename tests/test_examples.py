@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 EXPECTED = {
@@ -66,6 +66,13 @@ EXPECTED = {
         "the batch spent $0.00225",
         "in a pool: shop 0.00075, blog 0.003",
     ],
+    "bedrock.py": [
+        "Converse: money is a promise",
+        "streamed: money is a promise",
+        "InvokeModel: money is a promise",
+        "spent: $0.0001",
+        "refused before anything was sent: all: call projected at ",
+    ],
     "litellm_file.py": [
         "2 users",
         "2 users again, and nothing twice",
@@ -82,6 +89,8 @@ page, blocks = json.load(sys.stdin)
 with FakeProvider() as provider:
     os.environ |= {"OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": "none"}
     os.environ |= {"ANTHROPIC_BASE_URL": provider.root_url, "ANTHROPIC_API_KEY": "none"}
+    os.environ |= {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": provider.root_url, "AWS_DEFAULT_REGION": "us-east-1"}
+    os.environ |= {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
     space = {"__name__": "__main__"}
     for line, text in blocks:
         exec(compile("\\n" * line + text, page, "exec"), space)

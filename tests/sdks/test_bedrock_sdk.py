@@ -41,6 +41,11 @@ from budgetguard.guards import Settings
 from budgetguard.process.state import PROCESS
 from budgetguard.testing import FakeProvider, Plan
 
+try:
+    import aioboto3
+except ImportError:
+    aioboto3 = None
+
 MODEL = "global.anthropic.claude-sonnet-4-5-20250929-v1:0"
 INPUT, OUTPUT, READ, WRITE, HOUR = 3_000, 15_000, 300, 3_750, 6_000
 """Nano-dollars a token: $3, $15, $0.30, $3.75 and $6 a million."""
@@ -78,10 +83,7 @@ def bill(model: str, usage: Mapping[str, Any]) -> int:
     )
 
 
-@pytest.fixture
-def provider() -> Iterator[FakeProvider]:
-    with FakeProvider(prices=bill) as own:
-        yield own
+pytestmark = pytest.mark.provider(prices=bill)
 
 
 @pytest.fixture
@@ -93,11 +95,11 @@ def client(provider: FakeProvider) -> Iterator[Any]:
 
 @asynccontextmanager
 async def opened(provider: FakeProvider, **config: Any) -> AsyncIterator[Any]:
-    """A client of aiobotocore, as `aioboto3.Session().client` gives it."""
+    """A client of aioboto3 where that is installed, which needs an older aiobotocore; else one of aiobotocore."""
     keys = {"aws_access_key_id": "none", "aws_secret_access_key": "none", "region_name": "us-east-1"}
     options = AioConfig(**{"retries": {"total_max_attempts": 1}, **config})
-    made = get_session().create_client("bedrock-runtime", endpoint_url=provider.root_url, config=options, **keys)
-    async with made as own:
+    make = get_session().create_client if aioboto3 is None else aioboto3.Session().client
+    async with make("bedrock-runtime", endpoint_url=provider.root_url, config=options, **keys) as own:
         yield own
 
 
@@ -153,7 +155,9 @@ def _stream_closed(client: Any) -> Any:
 
 
 def _cached(client: Any) -> Any:
-    point = {"cachePoint": {"type": "default", "ttl": "1h"}}
+    point: dict[str, Any] = {"cachePoint": {"type": "default"}}
+    if "ttl" in client.meta.service_model.shape_for("CachePointBlock").members:  # botocore 1.40 does not know it
+        point["cachePoint"]["ttl"] = "1h"
     return client.converse(**{**ASKED, "system": [{"text": "be kind to all of us"}, point]})
 
 
