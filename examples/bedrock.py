@@ -2,8 +2,6 @@
 
 import json
 
-import boto3
-
 import budgetguard
 from budgetguard import Budget, BudgetExceededError, BudgetManager
 from budgetguard.testing import FakeProvider

@@ -517,6 +517,33 @@ def test_a_name_that_says_nothing_is_refused_with_what_to_write(provider: FakePr
     assert first.cost == provider.ledger[0].input_tokens * INPUT + provider.ledger[0].output_tokens * OUTPUT
 
 
+def test_pictures_and_hosted_tools_need_a_price_of_their_own(provider: FakeProvider, client: Any) -> None:
+    """Without one they are refused; with one a picture costs what was asked for, a search what the answer says."""
+    canvas = {
+        "taskType": "TEXT_IMAGE",
+        "textToImageParams": {"text": "a"},
+        "imageGenerationConfig": {"numberOfImages": 2},
+    }
+    nova, search = "amazon.nova-premier-v1:0", {"tools": [{"systemTool": {"name": "nova_grounding"}}]}
+    asked = {"modelId": nova, "messages": HI, "inferenceConfig": {"maxTokens": 50}}
+    prices = budgetguard.PriceBook()
+    made = BudgetManager("p", store="memory://", budgets=[Budget("all", 50.0)], prices=prices)
+    budgetguard.patch(made)
+    for _ in range(2):
+        with suppress(UnpricedModelError):
+            client.invoke_model(modelId="amazon.nova-canvas-v1:0", body=json.dumps(canvas))
+        with suppress(UnpricedModelError):
+            client.converse(**asked, toolConfig=search)
+        prices.add("amazon.nova-canvas-v1:0", provider="aws", **{"images/standard/1024x1024": "0.04"})
+        prices.add(nova, provider="aws", input="2.50", output="12.50", web_searches="0.03")
+
+    drawn, asked_of_nova = entries(made)
+    assert (drawn.cost, drawn.usage) == (80_000_000, {"images/standard/1024x1024": 2})
+    used = provider.ledger[1]
+    assert asked_of_nova.cost == used.input_tokens * 2_500 + used.output_tokens * 12_500
+    assert len(provider.requests) == 2
+
+
 @pytest.mark.parametrize("body", [b"\xff", "[1]", io.StringIO("x")])
 def test_a_body_that_is_no_json_is_held_as_the_largest(body: Any, provider: FakeProvider, client: Any) -> None:
     """It is sent as it is; nothing is known of it but its model."""
@@ -602,17 +629,25 @@ def test_an_error_status_is_free(status: int, provider: FakeProvider, client: An
     assert entries(made) == []
 
 
-def test_a_retry_is_one_call(provider: FakeProvider) -> None:
-    """botocore tries again inside: two failures and an answer cost one answer."""
+@pytest.mark.parametrize("mode", ["legacy", "standard"])
+def test_a_retry_is_one_call(mode: str, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """botocore tries again inside: a failure is free, a connection that broke off may have been answered."""
+    monkeypatch.setattr(botocore.endpoint.time, "sleep", lambda _: None)
     made = managed()
-    client = provider.bedrock(config=Config(retries={"total_max_attempts": 3, "mode": "standard"}))
+    client = provider.bedrock(config=Config(retries={"total_max_attempts": 3, "mode": mode}))
     budgetguard.guard(client, made)
     provider.fail_next(500, 503)
     client.converse(**ASKED)
-    client.close()
     assert len(provider.requests) == 3
     [entry] = entries(made)
     assert entry.cost == billed(provider)
+
+    provider.fail_next({"drop": "headers"})
+    client.converse(**ASKED)
+    client.close()
+    assert len(provider.requests) == 5
+    _, lost = entries(made)
+    assert lost.cost > billed(provider) - entry.cost > entry.cost
 
 
 def test_what_was_never_sent_is_free(provider: FakeProvider, client: Any) -> None:
@@ -621,6 +656,8 @@ def test_what_was_never_sent_is_free(provider: FakeProvider, client: Any) -> Non
     budgetguard.patch(made)
     with pytest.raises(ParamValidationError):
         client.converse(modelId=MODEL, messages="hi")
+    with pytest.raises(ParamValidationError):
+        client.converse(messages=HI)
     nobody = boto3.Session(aws_access_key_id=None)
     bare = nobody.client("bedrock-runtime", region_name="us-east-1", endpoint_url=provider.root_url)
     bare._request_signer._credentials = None
@@ -762,7 +799,9 @@ async def test_an_async_stream_that_is_left_is_settled(how: str, provider: FakeP
         else:
             await task
         del task
-        while made.store.holds():  # the loop closes what was left in turns of its own
+        for _ in range(200):  # the loop closes what was left in turns of its own
+            if not made.store.holds():
+                break
             await asyncio.sleep(0)
             PROCESS.sweep()
 

@@ -12,6 +12,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any, Final, TypeGuard
 
+from ...calls import Endpoint
 from ..calling import acting_for, attempt, attempt_async, call, call_async, say_uncounted
 from ..exchange import Exchange, charging, require_scope_of
 from ..hooks import unbound, wrap
@@ -33,17 +34,14 @@ def is_client(client: Any) -> bool:
 def _begin(wrapped: Any, instance: Any, args: Any, kwargs: Any, *, is_async: bool) -> OperationCall | None:
     """The call, if it costs money, some ledger covers it, and no call above has its charge."""
     client, service = instance, instance._service_model.service_name
-    operations = BEDROCK.operations.get(service)
-    if operations is None:
+    if service not in BEDROCK.operations:
         return None
     guard, held = acting_for(client)
     if guard is None:
         return None
     operation, given = args if len(args) == 2 else _named(*args, **kwargs)
-    endpoint = operations.get(operation)
+    endpoint = _endpoint(service, operation, given)
     if endpoint is None:
-        if BEDROCK.is_unknown(service, operation):
-            say_uncounted(service, operation)
         return None
     request = OperationCall(wrapped, client, operation, given, guard=guard, endpoint=endpoint, is_async=is_async)
     above = charging.get()
@@ -53,6 +51,16 @@ def _begin(wrapped: Any, instance: Any, args: Any, kwargs: Any, *, is_async: boo
         return request
     require_scope_of(request.open(None))
     return None
+
+
+def _endpoint(service: str, operation: str, given: Mapping[str, Any]) -> Endpoint | None:
+    """What an operation is that costs money; one that is known to nobody is told of."""
+    found = BEDROCK.operations[service].get(operation)
+    if found is None and BEDROCK.is_unknown(service, operation):
+        say_uncounted(service, operation)
+    if found is not None and found.amend is not None and "modelId" not in given:  # botocore says so, and sends nothing
+        return None
+    return found
 
 
 def _named(operation_name: str, api_params: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
