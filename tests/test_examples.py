@@ -90,6 +90,13 @@ EXPECTED = {
         "and a stream: $0.00",
         "refused: scope: call projected at $0.00",
     ],
+    "bedrock.py": [
+        "Converse: money is a promise",
+        "streamed: money is a promise",
+        "InvokeModel: money is a promise",
+        "spent: $0.0001",
+        "refused before anything was sent: all: call projected at ",
+    ],
     "litellm_file.py": [
         "2 users",
         "2 users again, and nothing twice",
@@ -109,6 +116,8 @@ with FakeProvider() as provider:
     for name in ("ANTHROPIC", "GROQ", "OPENROUTER"):
         os.environ |= {f"{name}_API_BASE": provider.base_url, f"{name}_API_KEY": "none"}
     os.environ |= {"GOOGLE_GEMINI_BASE_URL": provider.root_url, "GEMINI_API_KEY": "none"}
+    os.environ |= {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": provider.root_url, "AWS_DEFAULT_REGION": "us-east-1"}
+    os.environ |= {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
     space = {"__name__": "__main__"}
     for line, text in blocks:
         exec(compile("\\n" * line + text, page, "exec"), space)

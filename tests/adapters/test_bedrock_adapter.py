@@ -10,12 +10,14 @@ import json
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from budgetguard import PriceBook, UnpricedModelError
 from budgetguard.adapters import bedrock, openai
 from budgetguard.adapters.bedrock.families import request as own_request
 from budgetguard.adapters.bedrock.models import maker_of, name_of
 from budgetguard.adapters.bedrock.usage import header_usage, metrics_usage
+from budgetguard.adapters.common.errors import refused_fields
 from budgetguard.calls import Call, Host
 from budgetguard.prices import tokens
 from budgetguard.sdks.aws.api import BEDROCK
@@ -233,6 +235,36 @@ def test_a_cap_of_ours_leaves_the_callers_settings() -> None:
     assert bedrock.cap_field(RUNTIME["Converse"], refusing) is None
     assert bedrock.cap_field(RUNTIME["InvokeModel"], refusing) is None
     assert bedrock.cap_field(RUNTIME["InvokeModel"], Host()) == "body"
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        (
+            "inferenceConfig",
+            "The maximum tokens you requested exceeds the model limit of 4096. Try again with a lower one.",
+        ),
+        (
+            "body",
+            "Malformed input request: #: extraneous key [max_tokens] is not permitted, please reformat your input",
+        ),
+        (
+            "body",
+            "Malformed input request: #/max_gen_len: 9000 is not less or equal to 2048, please reformat your input",
+        ),
+    ],
+)
+def test_an_error_about_a_cap_of_ours_is_known(field: str, said: str) -> None:
+    """Then the call is sent again without it; an error about anything else is the caller's."""
+    sent = {field: {"maxTokens": 9_000}}
+    assert refused_fields(refusal(400, said), sent) == {field: 0}
+    assert refused_fields(refusal(429, said), sent) == {}
+    assert refused_fields(refusal(400, "The provided model identifier is invalid."), sent) == {}
+
+
+def refusal(status: int, said: str) -> ClientError:
+    error = {"Error": {"Code": "ValidationException", "Message": said}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(error, "Converse")
 
 
 # --- replies of Converse

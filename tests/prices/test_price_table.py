@@ -170,6 +170,13 @@ ROWS = [
     Row("a long context at Anthropic, reads and writes among it", "anthropic", "claude-sonnet-4-5", {"input_tokens": 200_001, "cache_read_tokens": 100_000, "cache_write_tokens": 50_000, "cache_write_1h_tokens": 20_000, "output_tokens": 10}, 50_001 * 6_000_000 + 100_000 * 600_000 + 30_000 * 7_500_000 + 20_000 * 12_000_000 + 10 * 22_500_000, {"input_mtok": ("3", 200000, "6"), "output_mtok": ("15", 200000, "22.5")}),
     Row("Anthropic's searches", "anthropic", "claude-opus-5", {"input_tokens": 100, "web_searches": 2}, 100 * 5_000_000 + 2 * 10_000_000_000, {"web_searches_kcount": "10"}),
     Row("Perplexity has a fee a call", "perplexity", "sonar", {"input_tokens": 100, "output_tokens": 10}, 100 * 1_000_000 + 10 * 1_000_000 + 12_000_000_000, {"input_mtok": "1", "output_mtok": "1", "requests_kcount": "12"}),
+    # Bedrock
+    Row("Bedrock's profile of a region", "aws", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", {"input_tokens": 100, "cache_read_tokens": 40, "cache_write_tokens": 50, "cache_write_1h_tokens": 20, "output_tokens": 10}, 10 * 3_300_000 + 40 * 330_000 + 30 * 4_125_000 + 20 * 6_600_000 + 10 * 16_500_000, {"input_mtok": "3.3", "cache_read_mtok": "0.33", "cache_write_mtok": "4.125", "cache_write_1h_mtok": "6.6", "output_mtok": "16.5"}),
+    Row("Bedrock's profile of all", "aws", "global.anthropic.claude-sonnet-4-5-20250929-v1:0", {"input_tokens": 100, "output_tokens": 10}, 100 * 3_000_000 + 10 * 15_000_000, {"input_mtok": "3", "output_mtok": "15"}),
+    Row("an hour in a cache of Bedrock's", "aws", "us.anthropic.claude-sonnet-4-20250514-v1:0", {"input_tokens": 100, "cache_write_tokens": 50, "cache_write_1h_tokens": 20}, 50 * 3_000_000 + 30 * 3_750_000 + 20 * 6_000_000, {"input_mtok": "3", "cache_write_mtok": "3.75"}, shipped={"longer.aws.cache_write_1h": 1.6}),
+    Row("Nova, with a cache", "aws", "amazon.nova-pro-v1:0", {"input_tokens": 100, "cache_read_tokens": 40, "output_tokens": 10}, 60 * 800_000 + 40 * 200_000 + 10 * 3_200_000, {"input_mtok": "0.8", "cache_read_mtok": "0.2", "output_mtok": "3.2"}),
+    Row("Llama in capacity that was bought", "aws", "meta.llama3-8b-instruct-v1:0", {"input_tokens": 100, "output_tokens": 10}, 100 * 300_000 + 10 * 600_000, {"input_mtok": "0.3", "output_mtok": "0.6"}, tier="reserved", shipped={"tiers.aws.reserved": 1}),
+    Row("Titan's embeddings", "aws", "amazon.titan-embed-text-v2:0", {"input_tokens": 1000, "output_tokens": 0}, 1000 * 20_000, {"input_mtok": "0.02"}),
     # Embeddings and the like
     Row("embeddings", "openai", "text-embedding-3-small", {"input_tokens": 8191, "output_tokens": 0}, 8191 * 20_000, {"input_mtok": "0.02"}),
     Row("large embeddings", "openai", "text-embedding-3-large", {"input_tokens": 5}, 5 * 130_000, {"input_mtok": "0.13"}),

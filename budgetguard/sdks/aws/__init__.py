@@ -1,1 +1,1 @@
-"""boto3 and aioboto3: `hooks` are what is patched in botocore, `calls` read one call, `bodies` its unread answer."""
+"""boto3 and aioboto3: `hooks` are what is patched, `seam` how, `calls` read one call, `bodies` its unread answer."""

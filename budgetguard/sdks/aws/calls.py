@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -99,7 +100,7 @@ class OperationCall(Exchange):
         call = charge.call
         counts = header_usage(response.get("ResponseMetadata", NOTHING).get("HTTPHeaders", NOTHING))
         if not call.output and call.fixed:  # as many as were asked for: no reply says how many that is
-            return Answer()
+            return Answer(usage=call.fixed)
         if counts is None or "input_tokens" not in counts or (call.output and "output_tokens" not in counts):
             return None
         if call.kept and counts.get("cache_write_tokens"):
@@ -118,7 +119,7 @@ def _read(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
     if raw is None:
         return body, False
     try:
-        if hasattr(raw, "read"):
+        if isinstance(raw, io.IOBase):
             at = raw.tell()
             raw, _ = raw.read(), raw.seek(at)
         said = json.loads(raw)
