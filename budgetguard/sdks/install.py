@@ -21,6 +21,7 @@ from . import websockets
 from .contexts import processes, threads
 from .contexts.absent import AbsentGuard
 from .floor import hooks as floor
+from .floor import refusals
 from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
 from .speakeasy import hooks as speakeasy
 from .speakeasy import packages as speakeasy_packages
@@ -33,7 +34,8 @@ __all__ = ["default_guard", "enter_process", "guard_all", "guard_client", "insta
 def patch(manager: Manages | Guard | None = None, *, threads: bool = False, prices: GivenPrices | None = None) -> None:
     """
     Guard every client of the SDKs in this process, whenever it was made: those of openai, anthropic, groq, together,
-    cerebras, fireworks, perplexity and sambanova.
+    cerebras, fireworks, perplexity, sambanova, mistralai and openrouter; and what httpx or httpx2 sends to a model, by
+    hand or by an SDK above them (ollama, cohere, huggingface_hub, zai).
 
     `manager`, if given, becomes the process's default: its budgets hold wherever no other manager is entered.
     Without one, what the environment and `budgetguard.toml` say makes the default, in the store that they name, or
@@ -81,7 +83,7 @@ def guard_client(client: Any, manager: Manages | Guard | None = None) -> Any:
     """
     settings = speakeasy_packages.settings_of(client)
     if settings is None and not is_client(client):
-        known = f"{CLIENTS}, {speakeasy_packages.CLIENTS}"
+        known = f"{speakeasy_packages.CLIENTS}, {CLIENTS}"
         raise TypeError(f"guard(client): {known} client is needed, not {type(client).__name__}")
     install()
     mark(client if settings is None else settings, (None if manager is None else guard_in(manager),))
@@ -121,6 +123,7 @@ _HOOKS = {
     **HOOKS,
     **speakeasy.HOOKS,
     **floor.HOOKS,
+    **refusals.HOOKS,
     **websockets.HOOKS,
     **threads.HOOKS,
     **processes.hooks(INHERITANCE),

@@ -31,6 +31,15 @@ _BODY_LIMIT = 32 * 1024 * 1024
 """Bytes of a raw JSON body that are kept to find its usage; a larger one is settled as held."""
 
 
+_STREAMS = ("event-stream", "ndjson", "stream+json")
+"""In the content types of streams: events, and lines of JSON by two names."""
+
+
+def is_stream(kind: str) -> bool:
+    """Whether a body of this content type is a stream, also where it was read whole."""
+    return any(mark in kind for mark in _STREAMS)
+
+
 class Watch:
     """The charge of one unread body, and what was heard of it so far."""
 
@@ -70,7 +79,7 @@ class Watch:
         """Whether the body cannot be understood: it is then settled as held."""
         kind = response.headers.get("content-type", "")
         self.sse = "event-stream" in kind or (charge.call.stream and "json" not in kind)
-        self.lines = charge.asked.endpoint.lines
+        self.lines = charge.asked.endpoint.lines or (not self.sse and is_stream(kind))
         """Whether it is lines of JSON."""
         make = charge.asked.endpoint.listener
         self.listener = make() if make is not None and (self.sse or self.lines) else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from . import anthropic, mistral
+from . import anthropic, cohere, mistral, ollama
 from .plan import FakeReply, Plan, Request
 
 
@@ -30,7 +30,9 @@ class FakeApi(NamedTuple):
 
 APIS: Final[Sequence[FakeApi]] = (
     FakeApi(anthropic.owns, anthropic.reply, anthropic.error),
+    FakeApi(cohere.owns, cohere.reply, cohere.error),
     FakeApi(mistral.owns, mistral.reply, mistral.error),
+    FakeApi(ollama.owns, ollama.reply, ollama.error),
 )
 
 

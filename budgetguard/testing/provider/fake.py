@@ -30,7 +30,7 @@ from .apis import api_of
 from .openai.batches import FakeBatches
 from .openai.replies import ENDPOINTS
 from .openai.responses import pending, replay
-from .plan import SSE, BadRequestError, Bill, Event, FakeReply, Plan, Request, as_bytes, as_json
+from .plan import BadRequestError, Bill, Event, FakeReply, Framing, Plan, Request, as_bytes, as_json
 from .wire import Connection, FakeServer
 
 Price: TypeAlias = tuple[float | str, float | str]
@@ -42,7 +42,7 @@ PriceList: TypeAlias = Mapping[str, Price] | Callable[[str, Mapping[str, Any]], 
 Fault: TypeAlias = Plan | Mapping[str, Any] | int | None
 """What is different for one request: a whole plan, some of its fields, an HTTP status, or nothing."""
 
-_ROOT = re.compile(r"^(?:/openai)?(?:/deployments/(?P<deployment>[^/]+))?(?:/v1)?(?=/)")
+_ROOT = re.compile(r"^(?:/openai|/api/paas)?(?:/deployments/(?P<deployment>[^/]+))?(?:/v1|/v4)?(?=/)")
 
 
 class FakeProvider:
@@ -282,7 +282,7 @@ class FakeProvider:
             connection.begin_stream({**headers, "content-type": reply.framing.content_type}, squeeze=plan.gzip)
             for number, event in enumerate(reply.events or ()):
                 if number == plan.drop_after:
-                    self._misbehave(connection, request, plan)
+                    self._misbehave(connection, request, plan, reply.framing)
                 self._pause(plan.chunk_s)
                 last = number + 1 == len(reply.events or ())
                 if last:
@@ -303,7 +303,7 @@ class FakeProvider:
             connection.cut()
             raise ConnectionAbortedError("as planned")
 
-    def _misbehave(self, connection: Connection, request: Request, plan: Plan) -> None:
+    def _misbehave(self, connection: Connection, request: Request, plan: Plan, framing: Framing) -> None:
         """What the plan wants to go wrong in the middle of a stream."""
         if plan.drop in {"stream", "body"}:
             connection.cut()
@@ -313,7 +313,7 @@ class FakeProvider:
         api = api_of(request.endpoint)
         if plan.error_event is not None and api is not None:
             said = api.error(plan.error_event, "This failure was asked for.")
-            connection.send_piece(SSE.frame(Event(said, "error")))
+            connection.send_piece(framing.frame(Event(said, "error")))
             connection.end_stream()
             raise ConnectionAbortedError("as planned")
         if plan.malformed is not None:
