@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Final
 
 from ..errors import BudgetExceededError
+from ..sdks.speakeasy.packages import PACKAGES as SPEAKEASY_PACKAGES
 from ..sdks.stainless.packages import PACKAGES
 
 ANSWERING: Final = frozenset(
@@ -28,7 +29,8 @@ ANSWERING: Final = frozenset(
 
 _HANDING_ON: Final = frozenset(
     {
-        *(package.name.partition(".")[0] for package in PACKAGES),
+        *(package.name.partition(".")[0] for package in (*PACKAGES, *SPEAKEASY_PACKAGES)),
+        *("cohere", "httpx", "httpx2", "huggingface_hub", "ollama", "zai", "zhipuai"),
         *("anyio", "asgiref", "eventlet", "gevent", "outcome", "trio", "wrapt"),
         __name__.partition(".")[0],
     }

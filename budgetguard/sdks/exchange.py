@@ -27,6 +27,7 @@ from ..money import Nano
 from ..prices.hosts import CAPS, Server, host_of, learn, trust, trusted, without
 from .places import Place, dearer
 from .streams import watch
+from .watches import is_stream
 
 log = logging.getLogger("budgetguard")
 
@@ -98,6 +99,8 @@ class Exchange:
     """Whether the stream is asked for its usage, which the caller did not."""
     added: Mapping[str, Any] = NOTHING
     """The fields that only we sent."""
+    seller: str | None = None
+    """Whose prices count, where the host does not say it."""
     dropped: Mapping[str, int] = NOTHING
     """Those that this call is sent again without, as `Host.refuses` has them."""
     guessed = False
@@ -144,14 +147,8 @@ class Exchange:
             host = without(host, self.dropped)
         self.billed, self.lost, self.response, self.sent = host.billed, None, None, 0
         files = files_of(self.form) if self.form else ()
-        charge = self.charge = guard.charge(
-            self.endpoint,
-            self.body,
-            files,
-            guard.prices.provider(place.name, place.path) or place.provider,
-            scope,
-            host=host,
-        )
+        provider = self.seller or guard.prices.provider(place.name, place.path) or place.provider
+        charge = self.charge = guard.charge(self.endpoint, self.body, files, provider, scope, host=host)
         if place.deployment and place.deployment != charge.call.model:
             charge.call = charge.call._replace(model=dearer(charge, place.deployment))
         if self.unreadable:
@@ -169,7 +166,8 @@ class Exchange:
     def asked(self) -> tuple[str | None, Host]:
         """Whom the request asks: the provider whose prices count there, and what is known of the host."""
         place = self.place
-        return self.guard.prices.provider(place.name, place.path) or place.provider, host_of(*place.server(None))
+        provider = self.seller or self.guard.prices.provider(place.name, place.path) or place.provider
+        return provider, host_of(*place.server(None))
 
     def is_above(self, other: Exchange) -> bool:
         """
@@ -256,7 +254,7 @@ class Exchange:
 
     def _observe(self, charge: Charge, response: Any) -> None:
         http = http_response(response)
-        if http is not None and (self.unread or "event-stream" in http.headers.get("content-type", "")):
+        if http is not None and (self.unread or is_stream(http.headers.get("content-type", ""))):
             watch(charge, http, is_async=self.is_async, ask_usage=self.ask_usage)
             return
         answer = self.endpoint.answer

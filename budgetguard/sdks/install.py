@@ -21,6 +21,7 @@ from .aws import hooks as aws
 from .contexts import processes, threads
 from .contexts.absent import AbsentGuard
 from .floor import hooks as floor
+from .floor import refusals
 from .google import hooks as google
 from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
 from .sockets import doors
@@ -38,7 +39,7 @@ def patch(manager: Manages | Guard | None = None, *, threads: bool = False, pric
     """
     Guard every client of the SDKs in this process, whenever it was made: those of openai, anthropic, google-genai,
     boto3 and aioboto3 (Bedrock), litellm, mistralai, openrouter, groq, together, cerebras, fireworks, perplexity,
-    sambanova, writerai and dedalus_labs; and whatever else asks a model by httpx, or over a WebSocket.
+    sambanova, writerai and dedalus_labs; and whatever else asks a model by httpx (ollama, cohere, huggingface_hub, zai), or over a WebSocket.
 
     `manager`, if given, becomes the process's default: its budgets hold wherever no other manager is entered.
     Without one, what the environment and `budgetguard.toml` say makes the default, in the store that they name, or
@@ -132,6 +133,7 @@ _HOOKS = {
     **google.HOOKS,
     **speakeasy.HOOKS,
     **floor.HOOKS,
+    **refusals.HOOKS,
     **sockets.HOOKS,
     **doors.HOOKS,
     **threads.HOOKS,

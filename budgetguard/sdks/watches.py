@@ -33,6 +33,13 @@ _BODY_LIMIT = 32 * 1024 * 1024
 
 _FRAMED = "amazon.eventstream"
 """The type of a body in frames of AWS's own, which only the SDK's decoder understands here."""
+_STREAMS = ("event-stream", "ndjson", "stream+json")
+"""In the content types of streams: events, and lines of JSON by two names."""
+
+
+def is_stream(kind: str) -> bool:
+    """Whether a body of this content type is a stream, also where it was read whole."""
+    return any(mark in kind for mark in _STREAMS)
 
 
 class Watch:
@@ -81,7 +88,7 @@ class Watch:
         headers = {"content-type": "event-stream"} if response is None else response.headers
         kind = headers.get("content-type", "")
         self.sse = "event-stream" in kind or (charge.call.stream and "json" not in kind)
-        self.lines = charge.asked.endpoint.lines
+        self.lines = charge.asked.endpoint.lines or (not self.sse and is_stream(kind))
         """Whether it is lines of JSON."""
         make = charge.asked.endpoint.listener
         self.listener = make() if make is not None and (self.sse or self.lines) else None

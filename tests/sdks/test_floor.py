@@ -18,23 +18,19 @@ import pytest
 import budgetguard
 from budgetguard import Budget, BudgetExceededError, BudgetManager, PriceBook, UnpricedModelError
 from budgetguard.testing import FakeProvider
+from tests.support.books import billed, costs
 from tests.support.sdk_shapes import each, enter, run, wait
 
 MODEL = "a-model"
 ASKED: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "hi there"}]}
 CHAT = "/v1/chat/completions"
 WITH_USAGE = {"stream": True, "stream_options": {"include_usage": True}}
+pytestmark = pytest.mark.provider(prices={MODEL: (1, 2)}, tokens=20)
 
 
 @pytest.fixture(params=["httpx", "httpx2"])
 def httpx(request: pytest.FixtureRequest) -> Any:
     return importlib.import_module(request.param)
-
-
-@pytest.fixture
-def provider() -> Iterator[FakeProvider]:
-    with FakeProvider(prices={MODEL: (1, 2)}, tokens=20) as own:
-        yield own
 
 
 @pytest.fixture
@@ -101,14 +97,6 @@ async def message_in_lines(client: Any) -> Any:
 
 async def responded(client: Any) -> Any:
     return (await wait(client.post("/v1/responses", json={"model": MODEL, "input": "hi"}))).json()
-
-
-def costs(manager: BudgetManager) -> list[int]:
-    return [entry.cost for entry in manager.store.entries()]
-
-
-def billed(provider: FakeProvider) -> list[int]:
-    return [bill.amount for bill in provider.ledger]
 
 
 SHAPES = [posted, built, read_later, in_lines, read_whole, message, message_in_lines, responded]

@@ -7,6 +7,7 @@ from typing import Any
 from budgetguard import BudgetManager
 from budgetguard.guards.settings import Settings
 from budgetguard.prices.book import PriceBook
+from budgetguard.testing import FakeProvider
 from tests.support.sdk_shapes import MODEL
 
 PRICES: Any = {
@@ -42,3 +43,13 @@ def manager(limit: float | str = 100.0) -> BudgetManager:
 def entries(made: BudgetManager) -> list[Any]:
     assert made.store.check() == []
     return list(made.store.entries())
+
+
+def costs(manager: BudgetManager) -> list[int]:
+    """What each call on the books cost, in nano-dollars."""
+    return [entry.cost for entry in manager.store.entries()]
+
+
+def billed(provider: FakeProvider) -> list[int]:
+    """What the provider charges for each."""
+    return [each.amount for each in provider.ledger]

@@ -13,13 +13,17 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from ...adapters.anthropic import DIALECT as ANTHROPIC
+from ...adapters.cohere import DIALECT as COHERE
 from ...adapters.gemini import DIALECT as GEMINI
 from ...adapters.mistral import DIALECT as MISTRAL
+from ...adapters.ollama import DIALECT as OLLAMA
 from ...adapters.openai import DIALECT as OPENAI
 from ...calls import Dialect, Endpoint
 from ...prices.hosts import host_of
+from ...prices.sources.names import is_own
 from ..asides import is_aside
 from ..built.requests import Content
+from ..places import Place
 
 _MIXED: Final = (".amazonaws.com", ".api.aws", "api.cloudflare.com", ".cloudflare.com", ".databricks.com")
 """Domains where models are a small part of what is served."""
@@ -53,6 +57,29 @@ _PLAIN: Final = frozenset({"/chat/completions", "/messages"})
 """Paths that say it all, where a body cannot be read."""
 
 FAMILIES: Final = (
+    PathFamily(
+        COHERE,
+        re.compile(r"api\.cohere\.(com|ai)\Z").match,
+        {
+            "/v2/chat": ("model", "messages"),
+            "/v1/chat": ("message",),
+            "/v1/generate": ("prompt",),
+            "/v1/embed": ("model", "texts"),
+            "/v2/embed": ("model", "input_type"),
+            "/v1/rerank": ("query", "documents"),
+            "/v2/rerank": ("model", "query", "documents"),
+        },
+    ),
+    PathFamily(
+        OLLAMA,
+        re.compile(r"(.*\.)?ollama\.com\Z").match,
+        {
+            "/api/chat": ("model", "messages"),
+            "/api/generate": ("model", "prompt"),
+            "/api/embed": ("model", "input"),
+            "/api/embeddings": ("model", "prompt"),
+        },
+    ),
     PathFamily(
         ANTHROPIC,
         re.compile(r"api\.anthropic\.com\Z").match,
@@ -105,6 +132,29 @@ def operation(
             free = endpoint.free_at_home and host_of(host).openai
             return None if free or not (endpoint.request or is_aside(endpoint)) else (family.dialect, endpoint)
     return None
+
+
+def seller_of(dialect: Dialect, host: str, model: object) -> str | None:
+    """
+    Whose prices count, where the host does not say it: a model that Ollama runs on a machine of one's own is its own.
+
+    A name without a domain is in a network of one's own; a "-cloud" model is passed on to where it is billed.
+    """
+    if dialect is not OLLAMA or not isinstance(model, str) or model.endswith("cloud"):
+        return None
+    return "ollama" if "." not in host or is_own(host) else None
+
+
+def routed(place: Place, model: object) -> tuple[Place, str | None]:
+    """
+    Where a router sends a request, as its own path would say it, and the model's name there.
+
+    Hugging Face's takes the provider behind the model ("org/model:groq"), else in the path.
+    """
+    if place.name != "router.huggingface.co" or not isinstance(model, str) or not place.path.startswith("/v1/"):
+        return place, None
+    name, colon, provider = model.partition(":")
+    return (place._replace(path=f"/{provider}/"), name) if colon else (place, None)
 
 
 @lru_cache(maxsize=1_024)

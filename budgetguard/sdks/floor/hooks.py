@@ -12,11 +12,13 @@ from functools import partial
 from types import ModuleType
 from typing import Any, Final
 
+from ...guards.charge import Charge
+from ...guards.scope import Scope
 from ..built.calls import BuiltCall
 from ..built.requests import content_of
 from ..calling import acting_for, attempt, attempt_async, call, call_async, say_uncounted
 from ..hooks import wrap
-from .families import candidates, may_cost, operation
+from .families import candidates, may_cost, operation, routed, seller_of
 
 _IN_PROCESS: Final = ("ASGITransport", "WSGITransport", "TestClientTransport")
 """What hands a request to an application in this process: what that asks of a model is seen where it does."""
@@ -24,6 +26,16 @@ _IN_PROCESS: Final = ("ASGITransport", "WSGITransport", "TestClientTransport")
 
 class SentCall(BuiltCall):
     """A request that a client of httpx sends by itself."""
+
+    model: str | None = None
+    """The name of its model where it is answered, if that is not the one in its body."""
+
+    def open(self, scope: Scope | None) -> Charge:
+        """Read the request, and make its charge."""
+        charge = super().open(scope)
+        if self.model is not None:
+            charge.call = charge.call._replace(model=self.model)
+        return charge
 
     def send(self, args: Any, kwargs: Any) -> Any:
         """Send it, as the one attempt that it is."""
@@ -49,7 +61,11 @@ def _begin(
     asked = operation(found, host, path, content)
     if asked is None:
         return None
-    return SentCall((wrapped, client, args, kwargs), content, asked, guard, is_async=is_async).charged(held=held)
+    request = SentCall((wrapped, client, args, kwargs), content, asked, guard, is_async=is_async)
+    model = content.body.get("model")
+    request.seller = seller_of(request.dialect, host, model)
+    request.place, request.model = routed(request.place, model)
+    return request.charged(held=held)
 
 
 def _say_uncounted(client: Any, given: Any, path: str) -> None:

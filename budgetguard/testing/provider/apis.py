@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from . import anthropic, bedrock, gemini, mistral
+from . import anthropic, bedrock, cohere, gemini, mistral, ollama
 from .plan import FakeReply, Plan, Request
 
 
@@ -35,6 +35,8 @@ APIS: Final[Sequence[FakeApi]] = (
     FakeApi(gemini.owns, gemini.reply, gemini.error, error_event=None),
     FakeApi(mistral.owns, mistral.reply, mistral.error),
     FakeApi(bedrock.owns, bedrock.reply, bedrock.error),
+    FakeApi(cohere.owns, cohere.reply, cohere.error),
+    FakeApi(ollama.owns, ollama.reply, ollama.error),
 )
 
 

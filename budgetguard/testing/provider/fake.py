@@ -42,7 +42,7 @@ PriceList: TypeAlias = Mapping[str, Price] | Callable[[str, Mapping[str, Any]], 
 Fault: TypeAlias = Plan | Mapping[str, Any] | int | None
 """What is different for one request: a whole plan, some of its fields, an HTTP status, or nothing."""
 
-_ROOT = re.compile(r"^(?:/openai)?(?:/deployments/(?P<deployment>[^/]+))?(?:/v1)?(?=/)")
+_ROOT = re.compile(r"^(?:/openai|/api/paas)?(?:/deployments/(?P<deployment>[^/]+))?(?:/v1|/v4)?(?=/)")
 
 
 class FakeProvider:

@@ -180,6 +180,9 @@ def _sse(event: Event) -> bytes:
 SSE: Final = Framing("text/event-stream", _sse)
 """Server-sent events, as OpenAI and Anthropic have them."""
 
+NDJSON: Final = Framing("application/x-ndjson", lambda event: as_bytes(event.data) + b"\n")
+"""Lines of JSON, as Ollama has them."""
+
 
 @dataclass(frozen=True, slots=True)
 class FakeReply:
