@@ -63,6 +63,8 @@ class Exchange:
     form: Any
     """The files of a multipart form, as the caller gave them."""
     place: Place
+    provider: str | None = None
+    """Whose prices count, where the SDK says that; `None`: the host does."""
 
     prepare: Callable[[Any], Any] | None = None
     """What readies `given` once, before it is read, if the SDK has such a step; awaited where the reply is."""
@@ -132,9 +134,8 @@ class Exchange:
             host = without(host, self.dropped)
         self.billed, self.lost, self.response, self.sent = host.billed, None, None, 0
         files = files_of(self.form) if self.form else ()
-        charge = self.charge = guard.charge(
-            self.endpoint, self.body, files, guard.prices.provider(place.name), scope, host=host
-        )
+        provider = self.provider or guard.prices.provider(place.name)
+        charge = self.charge = guard.charge(self.endpoint, self.body, files, provider, scope, host=host)
         if place.deployment and place.deployment != charge.call.model:
             charge.call = charge.call._replace(model=dearer(charge, place.deployment))
         if self.unreadable:
@@ -152,7 +153,7 @@ class Exchange:
     def asked(self) -> tuple[str | None, Host]:
         """Whom the request asks: the provider whose prices count there, and what is known of the host."""
         place = self.place
-        return self.guard.prices.provider(place.name), host_of(*place.server(None))
+        return self.provider or self.guard.prices.provider(place.name), host_of(*place.server(None))
 
     def is_above(self, other: Exchange) -> bool:
         """
