@@ -97,6 +97,12 @@ EXPECTED = {
         "spent: $0.0001",
         "refused before anything was sent: all: call projected at ",
     ],
+    "through_litellm.py": [
+        "plain: 1 calls, $0.000006",
+        "streamed, another provider's: 2 calls, $0.000055",
+        "mocked: 2 calls, $0.000055",
+        "refused: scope: call projected at ",
+    ],
     "litellm_file.py": [
         "2 users",
         "2 users again, and nothing twice",
@@ -104,6 +110,9 @@ EXPECTED = {
     ],
 }
 """The beginnings of lines that each example prints, in this order."""
+
+LITELLMS = ("-W", "ignore:unclosed event loop", "-W", "ignore:Item")
+"""Warnings of its own, which LiteLLM leaves to its callers."""
 
 RUNNER = """
 import json, os, sys
@@ -118,6 +127,7 @@ with FakeProvider() as provider:
     os.environ |= {"GOOGLE_GEMINI_BASE_URL": provider.root_url, "GEMINI_API_KEY": "none"}
     os.environ |= {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": provider.root_url, "AWS_DEFAULT_REGION": "us-east-1"}
     os.environ |= {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     space = {"__name__": "__main__"}
     for line, text in blocks:
         exec(compile("\\n" * line + text, page, "exec"), space)
@@ -129,7 +139,7 @@ def run(arguments, directory, *, text=None):
     hidden = ("OPENAI_", "ANTHROPIC_", "GOOGLE_", "GEMINI_", "BUDGETGUARD_")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     done = subprocess.run(
-        [sys.executable, "-W", "error", *arguments],
+        [sys.executable, "-W", "error", *LITELLMS, *arguments],
         cwd=directory,
         env={**environ, "PYTHONPATH": str(ROOT)},
         input=text,

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from time import monotonic
-from types import ModuleType
+from types import CellType, FunctionType, ModuleType
 from typing import Any, ClassVar, Protocol
 from weakref import WeakSet
 
@@ -87,23 +87,43 @@ def unhook() -> None:
     Patches.wanted.clear()
     Patches.guard = Patches.unmanaged = None
     for (owner, name), wrapper in list(Patches.patched.items()):
-        if owner.__dict__.get(name) is wrapper:
-            setattr(owner, name, wrapper.__wrapped__)
+        if _held(owner, name) is wrapper:
+            _put(owner, name, wrapper.__wrapped__)
             Patches.patched.pop((owner, name), None)  # another thread may be undoing it, too
         # else another tool wrapped over us: ours stays underneath, idle, until we are wanted again
 
 
 def wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
-    """Put a wrapper of ours in place, unless there is one, under those of other tools perhaps."""
-    layer, ours = owner.__dict__[name], Patches.patched.get((owner, name))
+    """
+    Put a wrapper of ours in place, unless there is one, under those of other tools perhaps.
+
+    What a function holds in its closure is put there, by the name that it has for it.
+    """
+    layer, ours = _held(owner, name), Patches.patched.get((owner, name))
     while layer is not None:
         if layer is ours:
             return
         layer = getattr(layer, "__wrapped__", None)
     # Another tool's uninstrument may leave ours behind: the flag makes it idle there.
-    wrapped = wrapt.FunctionWrapper(owner.__dict__[name], wrapper, enabled=Patches.wanted)  # type: ignore[arg-type]
-    setattr(owner, name, wrapped)
+    wrapped = wrapt.FunctionWrapper(_held(owner, name), wrapper, enabled=Patches.wanted)  # type: ignore[arg-type]
+    _put(owner, name, wrapped)
     Patches.patched[owner, name] = wrapped
+
+
+def _held(owner: Any, name: str) -> Any:
+    return _cell(owner, name).cell_contents if isinstance(owner, FunctionType) else owner.__dict__.get(name)
+
+
+def _put(owner: Any, name: str, value: Any) -> None:
+    if isinstance(owner, FunctionType):
+        _cell(owner, name).cell_contents = value
+    else:
+        setattr(owner, name, value)
+
+
+def _cell(function: FunctionType, name: str) -> CellType:
+    assert function.__closure__ is not None
+    return function.__closure__[function.__code__.co_freevars.index(name)]
 
 
 def unbound(wrapper: Callable[..., Any], wrapped: Any, args: Any, kwargs: Any) -> Any:

@@ -24,6 +24,7 @@ from .floor import hooks as floor
 from .floor import refusals
 from .google import hooks as google
 from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
+from .litellm import hooks as litellm
 from .sockets import doors
 from .sockets import hooks as sockets
 from .speakeasy import hooks as speakeasy
@@ -38,8 +39,9 @@ __all__ = ["default_guard", "enter_process", "guard_all", "guard_client", "insta
 def patch(manager: Manages | Guard | None = None, *, threads: bool = False, prices: GivenPrices | None = None) -> None:
     """
     Guard every client of the SDKs in this process, whenever it was made: those of openai, anthropic, google-genai,
-    boto3 and aioboto3 (Bedrock), litellm, mistralai, openrouter, groq, together, cerebras, fireworks, perplexity,
-    sambanova, writerai and dedalus_labs; and whatever else asks a model by httpx (ollama, cohere, huggingface_hub, zai), or over a WebSocket.
+    boto3 and aioboto3 (Bedrock), mistralai, openrouter, groq, together, cerebras, fireworks, perplexity, sambanova,
+    writerai and dedalus_labs; every function of litellm that asks a model; and what is sent to a model by httpx, by
+    hand or by an SDK above it (ollama, cohere, huggingface_hub, zai), or over a WebSocket.
 
     `manager`, if given, becomes the process's default: its budgets hold wherever no other manager is entered.
     Without one, what the environment and `budgetguard.toml` say makes the default, in the store that they name, or
@@ -128,6 +130,7 @@ _KINDS = (google, aws, speakeasy_packages, stainless_packages)
 
 _HOOKS = {
     **unseen.HOOKS,
+    **litellm.HOOKS,
     **stainless.HOOKS,
     **aws.HOOKS,
     **google.HOOKS,

@@ -48,7 +48,7 @@ def watch(charge: Charge | Follow, response: Any, *, is_async: bool, ask_usage: 
 
 
 def entrust(charge: Charge | Follow, seen: Watch, body: object, gone: Callable[[Any], object] | None = None) -> None:
-    """Leave the end of a charge to a watch, which `body` is garbage with: its finalizer says so, or `gone` is called."""
+    """Leave the end of a charge to a watch, which `body` is garbage with: its finalizer says so, or `gone` is."""
     PROCESS.reaper.start()
     seen.body = ref(body, gone)
     PROCESS.open[id(seen)] = seen

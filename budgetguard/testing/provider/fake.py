@@ -27,6 +27,7 @@ from typing import Any, TypeAlias
 from ...money import Money, Nano, nano_from_pico
 from .anthropic.batches import FakeMessageBatches
 from .apis import api_of
+from .clients import SdkClients
 from .openai.batches import FakeBatches
 from .openai.replies import ENDPOINTS
 from .openai.responses import pending, replay
@@ -45,7 +46,7 @@ Fault: TypeAlias = Plan | Mapping[str, Any] | int | None
 _ROOT = re.compile(r"^(?:/openai|/api/paas)?(?:/deployments/(?P<deployment>[^/]+))?(?:/v1|/v4)?(?=/)")
 
 
-class FakeProvider:
+class FakeProvider(SdkClients):
     """
     An OpenAI-compatible provider in threads of this process; start it with `with`, or `start()` and `stop()`.
 
@@ -147,44 +148,6 @@ class FakeProvider:
             if not self._idle.wait_for(lambda: self._busy == 0, timeout_s):
                 raise TimeoutError(f"{self._busy} answers are still under way after {timeout_s} s")
         return self
-
-    def client(self, **options: Any) -> Any:
-        """An `openai.OpenAI` for this provider, that does not retry unless told to; close it after use."""
-        from openai import OpenAI
-
-        return OpenAI(**{"base_url": self.base_url, "api_key": "none", "max_retries": 0, **options})
-
-    def async_client(self, **options: Any) -> Any:
-        """An `openai.AsyncOpenAI` for this provider, as `client`."""
-        from openai import AsyncOpenAI
-
-        return AsyncOpenAI(**{"base_url": self.base_url, "api_key": "none", "max_retries": 0, **options})
-
-    def anthropic(self, **options: Any) -> Any:
-        """An `anthropic.Anthropic` for this provider, as `client`."""
-        from anthropic import Anthropic
-
-        return Anthropic(**{"base_url": self.root_url, "api_key": "none", "max_retries": 0, **options})
-
-    def async_anthropic(self, **options: Any) -> Any:
-        """An `anthropic.AsyncAnthropic` for this provider, as `client`."""
-        from anthropic import AsyncAnthropic
-
-        return AsyncAnthropic(**{"base_url": self.root_url, "api_key": "none", "max_retries": 0, **options})
-
-    def gemini(self, **options: Any) -> Any:
-        """A `google.genai.Client` for this provider's Gemini API; `http_options` are its own but for the URL."""
-        from google.genai import Client
-
-        plain: dict[str, Any] = {"client_args": {"verify": False}, "async_client_args": {"verify": False}}
-        http = {**plain, **options.pop("http_options", {}), "base_url": self.root_url}
-        return Client(**{"api_key": "none", "vertexai": False, **options, "http_options": http})
-
-    def bedrock(self, service: str = "bedrock-runtime", **options: Any) -> Any:
-        """A client of boto3 for this provider, as `client`: for Bedrock, or another service of AWS."""
-        from .bedrock.client import client
-
-        return client(self.root_url, service, **options)
 
     def _serve(self, connection: Connection) -> None:
         with self._lock:
