@@ -53,7 +53,9 @@ ROWS = (
         ),
         ("boto3>=1.28", "google-auth[requests]>=2"),
     ),
-    Row("boto3", ("1.40.*",), ("test_bedrock_sdk.py",), ("aioboto3>=15,<16",)),  # aiobotocore's is older than the suite's
+    Row(
+        "boto3", ("1.40.*",), ("test_bedrock_sdk.py",), ("aioboto3>=15,<16",)
+    ),  # aiobotocore's is older than the suite's
 )
 NEEDED = ("pytest>=8", "pytest-asyncio>=1", "pytest-xdist>=3.6")
 

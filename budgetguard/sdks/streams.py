@@ -89,7 +89,8 @@ def listen(items: Iterator[Any], response: Any) -> Iterator[Any]:
         seen.dropped = True
         raise
     except Exception:
-        response.close()  # anthropic before 1.0 leaves it open
+        if seen.closer is None:
+            response.close()  # anthropic before 1.0 leaves it open
         raise
     finally:
         items.close()  # type: ignore[attr-defined]
