@@ -78,6 +78,8 @@ class Exchange:
     """The files of a multipart form, as the caller gave them."""
     place: Place
 
+    at_home = False
+    """Whether its client may have answered by itself, without any request: a stub, a cache of its own."""
     http: Any = None
     """The client of httpx by which it is sent, if that is known: what goes out by it meanwhile is this call's."""
     by_http = False
@@ -204,6 +206,9 @@ class Exchange:
         charge = self.charge
         assert charge is not None
         if charge.answer is not None:  # the parser showed it
+            return
+        if self.lost is None and self.at_home:
+            charge.failed(free=True)
             return
         try:
             if self.sent > 1 or self.dropped or not charge.asked.host.known:

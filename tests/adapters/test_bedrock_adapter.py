@@ -356,7 +356,7 @@ def test_a_stream_that_failed_before_anything_is_free() -> None:
 
 
 BODIES: dict[str, tuple[str, dict[str, Any], int | None, int | None, str | None]] = {
-    "claude": (CLAUDE, {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 50, "messages": []}, 50, None, None),
+    "claude": (CLAUDE, {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 50, "messages": []}, 50, None, "body"),
     "llama": ("us.meta.llama3-3-70b-instruct-v1:0", {"prompt": "p"}, None, 512, "body"),
     "llama capped": ("meta.llama3-8b-instruct-v1:0", {"prompt": "p", "max_gen_len": 9}, 9, 512, "body"),
     "titan": (

@@ -36,7 +36,6 @@ with warnings.catch_warnings():
     from litellm import Router
     from litellm.integrations.custom_logger import CustomLogger
 
-pytestmark = pytest.mark.filterwarnings("ignore::Warning")
 
 since_1_80 = pytest.mark.skipif(not hasattr(litellm, "anthropic_messages"), reason="an older litellm has not all of it")
 
@@ -45,11 +44,10 @@ ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "hi there"}]}
 PROVIDERS = {"openai": "v1", "anthropic": ""}
 """Who is asked in these tests, and the path of the fake one's API."""
 
-
-@pytest.fixture
-def provider() -> Iterator[FakeProvider]:
-    with FakeProvider(prices={MODEL: (1, 2)}, tokens=20, retry_after_ms=1) as own:
-        yield own
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::Warning"),
+    pytest.mark.provider(prices={MODEL: (1, 2)}, tokens=20, retry_after_ms=1),
+]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import budgetguard
 from budgetguard import BudgetExceededError, BudgetManager
 from budgetguard.testing import FakeSockets, SocketPlan
 from tests.support.books import entries
-from tests.support.talking import GEMINI, REALTIME, manager, price
+from tests.support.talking import GEMINI, REALTIME, price
 
 
 @pytest.fixture
@@ -47,15 +47,6 @@ def gemini(secure: FakeSockets, authority: trustme.CA) -> Any:
     authority.configure_trust(trust)
     url = secure.url.replace("wss", "https")
     return genai.Client(api_key="none", http_options={"base_url": url, "async_client_args": {"ssl": trust}})
-
-
-@pytest.fixture
-def books() -> Iterator[BudgetManager]:
-    """Those of ann, in whose scope a test runs, with every client guarded."""
-    ours = manager()
-    budgetguard.patch(ours)
-    with budgetguard.budget(user="ann"):
-        yield ours
 
 
 def sums(books: BudgetManager, provider: FakeSockets) -> tuple[list[int], list[int]]:

@@ -55,15 +55,6 @@ def provider(request: pytest.FixtureRequest) -> Iterator[FakeSockets]:
 
 
 @pytest.fixture
-def books() -> Iterator[BudgetManager]:
-    """Those of ann, in whose scope a test runs, with every client guarded."""
-    ours = manager()
-    budgetguard.patch(ours)
-    with budgetguard.budget(user="ann"):
-        yield ours
-
-
-@pytest.fixture
 def talk(provider: FakeSockets, loop: asyncio.AbstractEventLoop | None) -> Callable[..., Any]:
     """Run an async function of a client, that is the sync one or the async one."""
 

@@ -30,7 +30,7 @@ class BuiltCall(Exchange):
     """A call whose request is one of these arguments: the one at `index`, or the one called `request`."""
 
     index = 0
-    at_home = decoded = False
+    decoded = False
 
     def __init__(
         self, calling: Calling, content: Content, asked: tuple[Dialect, Endpoint], guard: Guard, *, is_async: bool

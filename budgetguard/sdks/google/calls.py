@@ -27,7 +27,6 @@ class GoogleCall(Exchange):
 
     dialect = DIALECT
     form = ()
-    at_home = False
     decoded = False
     """Whether it is asked for its usage: every item brings it."""
     unread = False

@@ -46,8 +46,6 @@ PROGRAM: Final = Program()
 class LiteLLMCall(Exchange):
     """One call, from its function's arguments. The caller's own objects stay as they are."""
 
-    at_home = False
-    """What LiteLLM answers from its cache never comes here."""
     decoded = True
     path = ""
 
