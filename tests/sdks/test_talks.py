@@ -426,17 +426,20 @@ def test_a_socket_is_known_by_its_path_whoever_opened_it(provider, books, path):
     assert len(provider.ledger) == 3
 
 
-def test_other_sockets_pass(provider, books):
-    """What speaks of something else is none of ours, and its messages are not even looked at."""
+@pytest.mark.parametrize(("path", "warnings"), [("/chat", 0), ("/v1/live/sessions/s/attach", 1)])
+def test_what_is_not_counted_passes_and_is_warned_of_once_where_it_costs_something(books, caplog, path, warnings):
+    """What speaks of something else is none of ours, and nobody looks at its messages."""
     with serve(lambda connection: [connection.send(message) for message in connection], "127.0.0.1", 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         port = server.socket.getsockname()[1]
-        with connect(f"ws://127.0.0.1:{port}/chat") as socket:
-            socket.send('{"type": "response.create"}')
-            assert socket.recv() == '{"type": "response.create"}'
+        with connect(f"ws://127.0.0.1:{port}{path}") as socket:
+            for _ in range(2):
+                socket.send('{"type": "response.create"}')
+                assert socket.recv() == '{"type": "response.create"}'
         server.shutdown()
 
-    assert entries(books) == []
+    assert (entries(books), held(books)) == ([], [])
+    assert len([each for each in caplog.records if "not counted" in each.getMessage()]) == warnings
 
 
 def test_no_message_is_in_what_goes_wrong(provider, books, caplog):
@@ -550,7 +553,7 @@ async def test_a_reader_that_is_cancelled_loses_no_message(provider, tmp_path):
             go_on.set()
             with pytest.raises(asyncio.CancelledError):
                 await reader
-            assert (await connection.recv()).type == "response.done"
+            assert (await asyncio.wait_for(connection.recv(), 20)).type == "response.done"
 
     PROCESS.reaper.drain()
     assert [entry.cost for entry in entries(made)] == bills(provider)

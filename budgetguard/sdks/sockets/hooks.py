@@ -17,7 +17,7 @@ from typing import Any, Final
 from ...calls import Opening
 from ...concurrency.interrupts import raise_interruption
 from ...concurrency.reaper import REAPER, must_not_wait
-from ...errors import BudgetGuardError
+from ...errors import BudgetExceededError
 from ..hooks import unbound, wrap
 from .session import Run, Session, session_of
 
@@ -66,7 +66,7 @@ def _send(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         if doubts is not None:
             try:
                 doubts[0].shell.run(doubts[1])
-            except BudgetGuardError:
+            except BudgetExceededError:
                 with suppress(Exception):
                     instance.close()
                 raise
@@ -96,7 +96,7 @@ async def _sending_async(session: Session, wrapped: Any, instance: Any, args: An
         if doubts is not None:
             try:
                 await doubts[0].async_shell.run(doubts[1])
-            except BudgetGuardError:
+            except BudgetExceededError:
                 with suppress(Exception):
                     await instance.close()
                 raise

@@ -115,6 +115,8 @@ class Session:
 
     def sent(self, message: str | bytes) -> Opening | None:
         """Take in a message that is about to be sent: what it opens, if so."""
+        if self.socket.endpoint.opaque:
+            return None
         return self._talk.sent(message, not (self.turns or self._opening))
 
     def doubts(self) -> Run | None:
@@ -123,6 +125,7 @@ class Session:
             return None
         scope = self._scope()
         guard = self._covering(scope, self._talk.asked())
+        self._unsure = guard is not None
         return None if guard is None else (guard.parts, self._look(guard, scope))
 
     def _look(self, guard: Guard, scope: Scope | None) -> Steps[None]:
@@ -190,7 +193,9 @@ class Session:
     def heard(self, message: object) -> Iterator[Run]:
         """Take in a message that was received: what is to be run for it. Never raises."""
         try:
-            for news in () if self._over or not isinstance(message, str | bytes) else self._talk.heard(message):
+            if self._over or self.socket.endpoint.opaque or not isinstance(message, str | bytes):
+                return
+            for news in self._talk.heard(message):
                 yield from self._hear(news)
         except Exception as error:
             raise_interruption(error)
