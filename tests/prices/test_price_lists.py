@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return kept.default_path()
 
 
-def newer(**prices: float) -> bytes:
-    """The installed list as genai-prices publishes it, each model at its price of input, but for these of OpenAI's."""
+@cache
+def installed() -> list[dict[str, Any]]:
+    """The installed list as genai-prices publishes it, each model at its price of input."""
     providers = []
     for provider in pricelist.source()().providers:
         models = []
@@ -85,12 +87,22 @@ def newer(**prices: float) -> bytes:
             listed = pricelist.Listed(provider.id, model)
             said = {} if pricelist.without_price(listed) else pricelist.prices(listed, NOW)
             price = float(said["input_tokens"][0][1]) / 1e6 if "input_tokens" in said else 1
-            if provider.id == "openai":
-                price = prices.get(model.id, price)
             models.append({"id": model.id, "match": {"equals": model.id.lower()}, "prices": {"input_mtok": price}})
         head = {"id": provider.id, "name": provider.name, "api_pattern": provider.api_pattern}
         providers.append({**head, "models": models})
-    return json.dumps(providers).encode()
+    return providers
+
+
+def newer(**prices: float) -> bytes:
+    """The same, but for these prices of OpenAI's."""
+    changed = []
+    for provider in installed():
+        models = [
+            {**model, "prices": {"input_mtok": prices[model["id"]]}} if model["id"] in prices else model
+            for model in provider["models"]
+        ]
+        changed.append({**provider, "models": models} if provider["id"] == "openai" else provider)
+    return json.dumps(changed).encode()
 
 
 def cost(book: PriceBook, model: str = "gpt-4o") -> int:
@@ -170,6 +182,17 @@ def test_a_list_that_was_never_fetched_is_refused_with_the_command(home: Path) -
         PriceBook(price_list="updated").quote("openai", "gpt-4o")
 
 
+def test_a_kept_list_that_nobody_renews_is_told(here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The cron job of it may have been dead for a month."""
+    for days, told in ((29, 0), (31, 1)):
+        fetched = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+        said = {"budgetguard_fetched": fetched, "from": "", "list": json.loads(newer())}
+        (here / "kept.json").write_text(json.dumps(said))
+        caplog.clear()
+        cost(PriceBook(price_list="kept.json"))
+        assert [record.getMessage().count("days old") for record in caplog.records] == [1] * told
+
+
 def test_a_process_renews_the_list_when_it_is_a_day_old(home: Path, publisher: Publisher) -> None:
     """And reads what another process has fetched; the compiled prices go with the list that they are from."""
     publisher.body = newer(**{"gpt-4o": 5.0})
@@ -232,10 +255,11 @@ def test_the_network_is_asked_by_a_thread_and_only_where_that_is_switched_on(
 
 def test_two_lists_are_compared(here: Path, publisher: Publisher, capsys: Any) -> None:
     """Where they differ somebody has to look which one the bill agrees with."""
-    (here / "newer.json").write_bytes(newer(**{"gpt-4o": 2.6, "gpt-4o-mini": 0.1511, "gpt-4.1": 3.0}))
+    whole = json.loads(newer(**{"gpt-4o": 2.6, "gpt-4o-mini": 0.1511, "gpt-4.1": 3.0}))
+    (here / "newer.json").write_text(json.dumps([each for each in whole if each["id"] == "openai"]))
     assert exit_code("prices", "compare", "installed", "newer.json", "--json") == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["models"] > 2_000
+    assert said["models"] > 90
     found = {gap["model"]: gap for gap in said["differences"] if gap["provider"] == "openai" and not gap["long"]}
     assert found["gpt-4o"]["first"] == 2.5
     assert found["gpt-4o"]["second"] == 2.6

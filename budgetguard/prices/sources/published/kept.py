@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("budgetguard")
 
 TIMEOUT_S: Final = 30
+
+_OLD: Final = timedelta(days=30)
+"""After which nobody seems to renew a list that somebody began to renew."""
 
 _FEWEST: Final = 0.5
 """Which part of the installed list's models a newer one has at least; one with less was cut off on its way."""
@@ -70,6 +73,8 @@ def read_list(path: Path, *, alone: bool = False) -> PublishedList:
     found = parse(_text_of(path), str(path), alone=alone)
     if found.unread and not alone:
         log.warning("%s: %s", path, found.unread)
+    if found.fetched is not None and (age := datetime.now(UTC) - found.fetched) > _OLD:
+        log.warning("%s: this price list is %d days old: budgetguard prices update fetches another", path, age.days)
     return found
 
 
