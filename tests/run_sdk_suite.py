@@ -37,6 +37,10 @@ class Suite(NamedTuple):
     """What needs a mock server, or tests the SDK's own repository."""
     options: tuple[str, ...] = ()
     """Options of pytest's that the SDK's own settings have, and its tests need."""
+    tests: str = "tests"
+    """Where they are in its source."""
+    inside: bool = False
+    """Whether they are a part of the package: it is then the source's own copy that is tested."""
 
 
 COMMON = (
@@ -75,7 +79,18 @@ SUITES = {
                 "importlib-metadata",
                 "opentelemetry-sdk",
             ),
-            options=("-p", "tests._alias_httpx"),
+            ("tests/api_resources",),
+            ("-p", "tests._alias_httpx"),
+        ),
+        Suite(
+            "google-genai",
+            "3.6.1",
+            "aiohttp,httpx",
+            ("Pillow", "requests", "sentencepiece", "protobuf", "google-cloud-aiplatform"),
+            ("google/genai/tests/public_samples", "google/genai/tests/shared"),
+            ("-o", "consider_namespace_packages=true"),
+            tests="google/genai/tests",
+            inside=True,
         ),
     )
 }
@@ -87,7 +102,7 @@ def main() -> int:
     suite = SUITES[asked[0] if asked else "openai"]
     if len(asked) > 1:
         suite = suite._replace(version=asked[1])
-    paths = asked[2:] or ["tests", *(f"--ignore={path}" for path in suite.left_out)]
+    paths = asked[2:] or [suite.tests, *(f"--ignore={path}" for path in suite.left_out)]
     source, python = _source(suite), _environment(suite)
     alone = _outcomes("alone", suite, source, python, paths)
     counted = CACHE / f"calls-{suite.name}-{suite.version}.txt"
@@ -138,11 +153,12 @@ def _outcomes(name: str, suite: Suite, source: Path, python: Path, paths: list[s
     report.unlink(missing_ok=True)
     quiet = ["-o", "addopts=", "-q", "-n", "2", "--tb=no", "--no-summary", "-p", "no:cacheprovider"]
     options = [*quiet, *suite.options, f"--junit-xml={report}"]
-    # The source tree's own copy of the package is not on the path: the installed one is tested.
+    # Else the source tree's own copy of the package is not on the path: the installed one is tested.
+    path = os.pathsep.join([str(ROOT / "tests" / "sdk"), *([str(source)] if suite.inside else [])])
     subprocess.run(
         [python, "-m", "pytest", *options, *paths],
         cwd=source,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "tests" / "sdk"), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "GOOGLE_API_KEY": "none", "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         check=False,
