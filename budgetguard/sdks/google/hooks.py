@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from ...adapters.gemini import DIALECT
+from ..asides import is_aside
 from ..calling import acting_for, attempt, attempt_async, call, call_async, say_uncounted
 from ..exchange import charging, require_scope_of
 from ..hooks import unbound, wrap
@@ -62,7 +63,7 @@ def _begin(
         if DIALECT.may_cost(given.method, given.url):
             say_uncounted(given.method, given.url)
         return None
-    if endpoint.request is None:
+    if not (endpoint.request or is_aside(endpoint)):
         return None
     request = GoogleCall(wrapped, instance, args, kwargs, guard=guard, endpoint=endpoint, is_async=is_async)
     above = charging.get()
@@ -70,7 +71,8 @@ def _begin(
         return None
     if held:
         return request
-    require_scope_of(request.open(None))
+    if endpoint.request is not None:
+        require_scope_of(request.open(None))
     return None
 
 
