@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -445,17 +446,27 @@ def test_a_retry_is_one_call(is_async: bool, provider: FakeProvider) -> None:
 
 
 @pytest.mark.skipif(not RETRIED, reason="1.20 does not try again")
-def test_an_attempt_that_broke_off_may_have_been_billed(provider: FakeProvider) -> None:
-    """The provider did the work twice; the first counts as all that was held."""
+def test_what_the_sdk_sends_again_over_aiohttp_may_have_been_billed_twice(
+    provider: FakeProvider, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does so by itself, within one attempt, where the server hung up."""
+
+    async def at_once(_seconds: float) -> None:
+        return None
+
+    monkeypatch.setattr(_api_client, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": at_once}))
     made = managed()
-    provider.fail_next({"drop": "headers"})
-    client = provider.gemini(http_options=RETRYING)
     budgetguard.guard(client, made)
-    try:
-        _text(client)
-    except BROKEN:
-        pytest.skip("this version tries again for statuses only")
-    assert costs(made)[0] >= sum(billed(provider))
+    provider.fail_next({"drop": "headers"})
+
+    async def ask() -> None:
+        await _async_text(client)
+
+    asyncio.run(ask())
+    assert len(provider.requests) == 2
+    [entry] = entries(made)
+    assert entry.cost > sum(billed(provider))
+    assert entry.cost == billed(provider)[1] + (8 + 8 + 8 + 64) * INPUT + 50 * OUTPUT
 
 
 def test_what_was_never_sent_is_free(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:

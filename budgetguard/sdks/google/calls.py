@@ -31,6 +31,8 @@ class GoogleCall(Exchange):
     decoded = False
     """Whether it is asked for its usage: every item brings it."""
     unread = False
+    broken = 0
+    """How many requests of an attempt broke off, and were sent again within it."""
 
     def __init__(
         self,
