@@ -131,6 +131,10 @@ class Exchange:
         """Take what `prepare` made of the request for it."""
         raise NotImplementedError
 
+    def shown(self, response: Any) -> Any:
+        """The reply as it can be read, where it is neither JSON, nor an object of it, nor HTTP's own."""
+        return response
+
     def proceed(self) -> Any:
         """Send it, with `changes`; the caller's arguments stay as they are."""
         raise NotImplementedError

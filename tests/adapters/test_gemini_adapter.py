@@ -15,9 +15,9 @@ from google.genai.types import GenerateContentResponse
 from budgetguard import PriceBook
 from budgetguard.adapters.gemini import DIALECT, GENERATE, located, told
 from budgetguard.adapters.gemini import replies as read_replies
+from budgetguard.adapters.gemini.prompt import QUERIES
 from budgetguard.adapters.gemini.requests import PICTURE_OUTPUT, PICTURES, cache, draw, embed, film, generate, stream
 from budgetguard.adapters.gemini.streams import GenerateListener
-from budgetguard.adapters.gemini.tools import QUERIES
 from budgetguard.calls import Answer, Call, Host
 from budgetguard.guards.guard import Guard
 from budgetguard.prices import tokens
@@ -79,6 +79,13 @@ def heard(*items: Any) -> Answer:
         ("POST", "/v1beta/models/veo-3:predictLongRunning", "models.predictLongRunning", "veo-3"),
         ("POST", "/v1beta/models/m:batchGenerateContent", "models.batchGenerateContent", "m"),
         ("POST", "/v1beta/models/m:countTokens", "models.countTokens", "m"),
+        ("GET", "/v1beta/batches/b1", "batches.get", None),
+        ("GET", "/v1beta/batches?pageSize=5", "batches.list", None),
+        ("POST", "/v1beta/batches/b1:cancel", "batches.cancel", None),
+        ("POST", "/v1beta/interactions", "interactions", None),
+        ("GET", "/v1beta/interactions/i1", "interactions.get", None),
+        ("POST", "/v1beta/interactions/i1/cancel", "interactions.cancel", None),
+        ("DELETE", "/v1beta/interactions/i1", None, None),
         ("POST", "/v1beta/cachedContents", "cachedContents", None),
         ("POST", "/v1beta1/projects/p/locations/l/tuningJobs", "tuningJobs", None),
         ("POST", "/v1beta/fileSearchStores/s:importFile", "fileSearchStores.importFile", "s"),

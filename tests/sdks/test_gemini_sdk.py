@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -350,6 +351,48 @@ def test_an_answer_without_a_usage_costs_what_was_held(provider: FakeProvider, c
     assert all(cost >= own > 0 for cost, own in zip(costs(made), billed(provider), strict=True))
 
 
+# --- batches
+
+
+def test_a_batch_is_held_at_half_and_settled_by_a_look() -> None:
+    """Each of its answers has a usage of its own; one that failed is free."""
+    usage = {"promptTokenCount": 100, "candidatesTokenCount": 10, "totalTokenCount": 110}
+    reply = {"candidates": [], "usageMetadata": usage, "modelVersion": MODEL}
+    stands: dict[str, Any] = {"name": "batches/b1", "metadata": {"state": "BATCH_STATE_PENDING"}}
+    responses = [{"response": reply}, {"response": reply}, {"error": {"code": 13}}]
+    ended = {
+        "name": "batches/b1",
+        "metadata": {"state": "BATCH_STATE_SUCCEEDED", "model": f"models/{MODEL}"},
+        "done": True,
+        "response": {"inlinedResponses": {"inlinedResponses": responses}},
+    }
+    looks = iter([stands, ended, ended])
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=stands if request.method == "POST" else next(looks))
+
+    made = managed()
+    client = mocked(answer)
+    budgetguard.guard(client, made)
+    asked: Any = [{"contents": [{"parts": [{"text": "hi"}]}], "config": CONFIG}] * 3
+    job = client.batches.create(model=MODEL, src=asked)
+    [hold] = made.store.holds()
+    assert hold.amount == 3 * ((2 + 8 + 8 + 64) * INPUT + 50 * OUTPUT) // 2
+    client.batches.get(name=job.name)
+    assert len(made.store.holds()) == 1
+    client.batches.get(name=job.name)
+    client.batches.get(name=job.name)
+    assert costs(made) == [2 * (100 * INPUT + 10 * OUTPUT) // 2]
+
+
+def test_a_batch_from_a_file_that_nobody_saw_is_not_let_by_where_nothing_is_left() -> None:
+    """What is in it is not known here."""
+    client = mocked(lambda _: httpx.Response(200, json={}))
+    budgetguard.guard(client, managed(0))
+    with pytest.raises(BudgetExceededError):
+        client.batches.create(model=MODEL, src="files/f1")
+
+
 # --- what is refused, and what is free
 
 
@@ -403,17 +446,27 @@ def test_a_retry_is_one_call(is_async: bool, provider: FakeProvider) -> None:
 
 
 @pytest.mark.skipif(not RETRIED, reason="1.20 does not try again")
-def test_an_attempt_that_broke_off_may_have_been_billed(provider: FakeProvider) -> None:
-    """The provider did the work twice; the first counts as all that was held."""
+def test_what_the_sdk_sends_again_over_aiohttp_may_have_been_billed_twice(
+    provider: FakeProvider, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does so by itself, within one attempt, where the server hung up."""
+
+    async def at_once(_seconds: float) -> None:
+        return None
+
+    monkeypatch.setattr(_api_client, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": at_once}))
     made = managed()
-    provider.fail_next({"drop": "headers"})
-    client = provider.gemini(http_options=RETRYING)
     budgetguard.guard(client, made)
-    try:
-        _text(client)
-    except BROKEN:
-        pytest.skip("this version tries again for statuses only")
-    assert costs(made)[0] >= sum(billed(provider))
+    provider.fail_next({"drop": "headers"})
+
+    async def ask() -> None:
+        await _async_text(client)
+
+    asyncio.run(ask())
+    assert len(provider.requests) == 2
+    [entry] = entries(made)
+    assert entry.cost > sum(billed(provider))
+    assert entry.cost == billed(provider)[1] + (8 + 8 + 8 + 64) * INPUT + 50 * OUTPUT
 
 
 def test_what_was_never_sent_is_free(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> None:

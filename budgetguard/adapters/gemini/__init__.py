@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from ...calls import Dialect, Endpoint, Host
-from . import interactions, replies, requests, streams
+from . import batches, interactions, replies, requests, streams
 from .names import part_of, plain_model, spelt
 
 _CACHED_PATHS = 2_048
@@ -47,10 +47,11 @@ _OPERATIONS = (
     ),
     _operation("embedContent", request=requests.embed, answer=replies.embedded),
     _operation("batchEmbedContents", request=requests.embed, answer=replies.embedded),
+    _operation("batchGenerateContent", request=batches.create, answer=batches.batch),
     _operation("predictLongRunning", request=requests.film, answer=replies.begun),
     *(
         _operation(name, request=requests.job, opaque=True)
-        for name in ("predict", "batchGenerateContent", "asyncBatchEmbedContent", "generateAnswer", "fetchAgentCard")
+        for name in ("predict", "asyncBatchEmbedContent", "generateAnswer")
     ),
     *(_operation(name, request=None) for name in ("countTokens", "computeTokens", "fetchPredictOperation")),
 )
@@ -86,6 +87,24 @@ INTERACTIONS: Final = Endpoint(
     amend=interactions.amended,
 )
 
+_BATCHES = {
+    name: Endpoint(
+        f"batches.{name}",
+        method,
+        path,
+        request=None,
+        answer=batches.batch,
+        items=batches.batch_list if name == "list" else None,
+        follows="models.batchGenerateContent",
+    )
+    for name, method, path in (
+        ("get", "GET", "/batches/{id}"),
+        ("cancel", "POST", "/batches/{id}:cancel"),
+        ("list", "GET", "/batches"),
+    )
+}
+"""Looks at batches."""
+
 _LOOKS = {
     method: Endpoint(
         f"interactions.{name}",
@@ -109,6 +128,7 @@ ENDPOINTS: Sequence[Endpoint] = (
     *_COLLECTIONS,
     INTERACTIONS,
     *_LOOKS.values(),
+    *_BATCHES.values(),
 )
 
 _BY_OPERATION = {endpoint.path.partition(":")[2].lower(): endpoint for endpoint in (*_OPERATIONS, *_COLLECTIONS[-2:])}
@@ -118,9 +138,9 @@ _BY_COLLECTION = {endpoint.path[1:].lower(): endpoint for endpoint in (*_COLLECT
 @lru_cache(maxsize=_CACHED_PATHS)
 def find(method: str, path: str) -> Endpoint | None:
     """The endpoint of a request by its method and path, or `None` if it costs nothing."""
-    before = path.partition("?")[0].rstrip("/").split("/")
-    if before[-2:-1] == ["interactions"] or (before[-3:-2] == ["interactions"] and before[-1] == "cancel"):
-        return _LOOKS.get("POST" if before[-1] == "cancel" else method.upper().replace("POST", ""))
+    look = _look(method.upper(), path.partition("?")[0].rstrip("/").split("/")[-3:])
+    if look is not None:
+        return look
     if method.upper() != "POST":
         return None
     name, _, operation = _last(path).lower().partition(":")
@@ -129,6 +149,18 @@ def find(method: str, path: str) -> Endpoint | None:
     if operation == "predict":
         return next((known for word, known in _PREDICTED.items() if word in name), _BY_OPERATION[operation])
     return _BY_OPERATION.get(operation)
+
+
+def _look(method: str, segments: Sequence[str]) -> Endpoint | None:
+    """The look at work in the background that the end of a path is."""
+    if segments[-1] == "batches" and method == "GET":
+        return _BATCHES["list"]
+    if segments[-2:-1] == ["batches"]:
+        cancels = segments[-1].endswith(":cancel") and method == "POST"
+        return _BATCHES["cancel"] if cancels else _BATCHES["get"] if method == "GET" else None
+    if segments[-2:-1] == ["interactions"] and method == "GET":
+        return _LOOKS["GET"]
+    return _LOOKS["POST"] if segments[0] == "interactions" and segments[-1] == "cancel" else None
 
 
 _FREE: Final = frozenset(

@@ -16,9 +16,8 @@ from ..common.bodies import fields, is_body, items, plain, text, whole
 from ..common.files import points
 from ..common.numbers import fields as all_fields
 from ..common.numbers import merged, number, number_of
-from .prompt import Contents
+from .prompt import QUERIES, Contents
 from .requests import thinks_unasked
-from .tools import QUERIES
 from .usage import SEARCHES, TEXT_TOTALS, billed_searches, unsaid
 
 CONFIG = "generation_config"

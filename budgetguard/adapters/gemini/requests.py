@@ -14,8 +14,7 @@ from typing import Any
 from ...calls import UNKNOWN_HOST, UNREAD, Call, Host
 from ..common.bodies import fields, is_body, items, text, whole
 from .names import constant, field, part_of, plain_model, spelt
-from .prompt import Contents
-from .tools import offered, tool_config
+from .prompt import Contents, offered, tool_config
 
 PICTURES = 4
 PICTURE_OUTPUT = 2_520

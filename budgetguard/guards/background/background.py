@@ -30,7 +30,7 @@ from .pieces import Uploads
 log = logging.getLogger("budgetguard")
 _V = TypeVar("_V")
 
-KINDS = ("responses", "batches", "messages.batches", "interactions")
+KINDS = ("responses", "batches", "messages.batches", "interactions", "models.batchGenerateContent")
 """The operations that go on in the background. What the store keeps of one is under "responses/resp_123"."""
 
 FILES = "files"

@@ -30,6 +30,8 @@ class GoogleCall(Exchange):
     decoded = False
     """Whether it is asked for its usage: every item brings it."""
     unread = False
+    broken = 0
+    """How many requests of an attempt broke off, and were sent again within it."""
 
     def __init__(
         self,
@@ -72,6 +74,10 @@ class GoogleCall(Exchange):
         """Whether a request is one that the SDK makes for this one: it makes no others meanwhile."""
         return super().is_above(other) or other.dialect is self.dialect
 
+    def shown(self, response: Any) -> Any:
+        """The JSON of a reply that was read."""
+        return _json(getattr(response, _SEGMENTS, None))
+
     def proceed(self) -> Any:
         """Send it with `changes`, in a copy of the request; the SDK's own stays as it is."""
         request, charge = self.given, self.charge
@@ -110,11 +116,18 @@ def request_in(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
 
 
 def _answer(answer: Callable[[Any], Answer], segments: list[Any], more: Mapping[str, Any]) -> Answer:
-    try:
-        reply = json.loads(segments[0]) if segments and segments[0] else {}
-    except ValueError:
+    reply = _json(segments)
+    if reply is None:
         return Answer()
     return answer({**reply, **more} if more and isinstance(reply, dict) else reply)
+
+
+def _json(segments: Any) -> Any:
+    """What the text of a reply says; `None` for what is no JSON."""
+    try:
+        return (json.loads(segments[0]) if segments and segments[0] else {}) if isinstance(segments, list) else None
+    except ValueError:
+        return None
 
 
 def _origin(url: str) -> str:

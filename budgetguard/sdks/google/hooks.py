@@ -8,12 +8,15 @@ async twin once, with all of its retries inside and its request made; what strea
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType
 from typing import Any, Final
 
+from ...adapters.common.failures import cannot_have_arrived
 from ...adapters.gemini import DIALECT
+from ..asides import is_aside
 from ..calling import acting_for, attempt, attempt_async, call, call_async, say_uncounted
 from ..exchange import charging, require_scope_of
 from ..hooks import unbound, wrap
@@ -40,7 +43,9 @@ def _install(module: ModuleType) -> None:
     wrap(client, "_async_request", partial(call_async, _begin))
     if "_request_once" in vars(client):
         wrap(client, "_request_once", attempt)
-        wrap(client, "_async_request_once", attempt_async)
+        wrap(client, "_async_request_once", _attempt_async)
+    if "_get_aiohttp_session" in vars(client):
+        wrap(client, "_get_aiohttp_session", _session)
     wrap(response, "segments", _segments)
     wrap(response, "async_segments", _async_segments)
 
@@ -62,7 +67,7 @@ def _begin(
         if DIALECT.may_cost(given.method, given.url):
             say_uncounted(given.method, given.url)
         return None
-    if endpoint.request is None:
+    if not (endpoint.request or is_aside(endpoint)):
         return None
     request = GoogleCall(wrapped, instance, args, kwargs, guard=guard, endpoint=endpoint, is_async=is_async)
     above = charging.get()
@@ -70,8 +75,37 @@ def _begin(
         return None
     if held:
         return request
-    require_scope_of(request.open(None))
+    if endpoint.request is not None:
+        require_scope_of(request.open(None))
     return None
+
+
+async def _attempt_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    """`attempt_async`, with what was sent again inside of it (`_session`)."""
+    if instance is None:
+        return await unbound(_attempt_async, wrapped, args, kwargs)
+    request = charging.get()
+    try:
+        return await attempt_async(wrapped, instance, args, kwargs)
+    finally:
+        if type(request) is GoogleCall and request.client is instance and request.broken:
+            request.lost = (request.lost or 0) + request.broken
+            request.sent += request.broken
+            request.broken = 0
+
+
+async def _session(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    """
+    The session of aiohttp by which a request is sent: asked for while an error is handled, it is sent once more.
+
+    The SDK does that once by itself where a connection broke off, and the first may have been answered.
+    """
+    if instance is None:
+        return await unbound(_session, wrapped, args, kwargs)
+    request, error = charging.get(), sys.exception()
+    if type(request) is GoogleCall and request.client is instance and error is not None:
+        request.broken += not cannot_have_arrived(error)
+    return await wrapped(*args, **kwargs)
 
 
 def _segments(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
