@@ -1,7 +1,8 @@
 """
 Bedrock's operations, read: what a request can use at most, and what replies and streams say was used.
 
-Requests are as AWS's documentation has them, usages as its service model and recorded replies do.
+Requests are as AWS's documentation has them. Replies are in `recordings/bedrock_replies.json`: recorded, or after AWS's
+guide and botocore's service model; each price there is worked out by hand, in dollars a million tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from budgetguard.adapters.common.errors import refused_fields
 from budgetguard.calls import Call, Host
 from budgetguard.prices import tokens
 from budgetguard.sdks.aws.api import BEDROCK
+from tests.support import ROOT
 
+RECORDED = json.loads((ROOT / "tests/recordings/bedrock_replies.json").read_text("utf-8"))
 CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 RUNTIME = BEDROCK.operations["bedrock-runtime"]
 HI: list[Any] = [{"role": "user", "content": [{"text": "hi"}]}]
@@ -350,6 +353,21 @@ def test_a_stream_that_failed_before_anything_is_free() -> None:
     assert heard("ConverseStream", [{"throttlingException": {"message": "slow"}}]).free
     assert not heard("ConverseStream", [*DELTAS, {"modelStreamErrorException": {"message": "broke"}}]).free
     assert heard("ConverseStream", [None, 3, "x", {}]).lacks
+
+
+# --- replies of every kind, and what they cost
+
+
+@pytest.mark.parametrize("said", RECORDED, ids=lambda said: said["name"])
+def test_a_recorded_reply_costs_what_it_comes_to_by_hand(said: Any) -> None:
+    """The books are kept in these amounts."""
+    items = [each if said["operation"] == "ConverseStream" else chunk(each) for each in said.get("items", ())]
+    answer = heard(said["operation"], items) if items else answered(said["operation"], said["reply"])
+    assert answer.lacks == ()
+    assert answer.usage is not None
+    assert {kind: count for kind, count in answer.usage.items() if count or kind in said["usage"]} == said["usage"]
+    price = PriceBook().settlement("aws", said["model"], answer.model, answer.tier, AT_MS)
+    assert price.cost(answer.usage) == said["nano"], said["sum"]
 
 
 # --- InvokeModel
