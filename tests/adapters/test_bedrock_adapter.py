@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from budgetguard import PriceBook, UnpricedModelError
 from budgetguard.adapters import bedrock, openai
@@ -558,3 +560,74 @@ def test_bedrock_is_read_with_the_readers_of_its_guests() -> None:
     said = {"messages": [{"role": "user", "content": "hello"}]}
     theirs = openai.CHAT.request({**said, "model": "openai.gpt-oss-20b-1:0"}, (), Host())
     assert asked("InvokeModel", "openai.gpt-oss-20b-1:0", body=said).texts == theirs.texts
+
+
+# --- whatever comes
+
+
+NAMES = [
+    "additionalModelRequestFields",
+    "bytes",
+    "body",
+    "cachePoint",
+    "cacheDetails",
+    "choices",
+    "chunk",
+    "content",
+    "contentBlockDelta",
+    "delta",
+    "document",
+    "documents",
+    "error",
+    "generation",
+    "imageGenerationConfig",
+    "inferenceConfig",
+    "inputText",
+    "maxTokens",
+    "message",
+    "messages",
+    "metadata",
+    "modelId",
+    "output",
+    "prompt",
+    "promptVariables",
+    "reasoningContent",
+    "results",
+    "source",
+    "system",
+    "taskType",
+    "textGenerationConfig",
+    "thinking",
+    "toolConfig",
+    "toolResult",
+    "toolUse",
+    "tools",
+    "trace",
+    "ttl",
+    "type",
+    "usage",
+]
+"""Fields that the readers look for, each of which may hold anything."""
+
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 10**13) | st.floats() | st.text(max_size=3) | st.binary(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@example("InvokeModel", {}, {"type": [], "stop_reason": []})
+@given(operation=st.sampled_from(["Converse", "InvokeModel", "InvokeModelWithResponseStream"]), members=ODD, said=ODD)
+def test_no_reader_raises(operation: str, members: Any, said: Any) -> None:
+    """A request that makes no sense is Bedrock's to refuse; once it has answered, nothing of ours may fail."""
+    body = members if isinstance(members, dict) else {"modelId": CLAUDE, "body": members, "messages": members}
+    endpoint = RUNTIME[operation]
+    assert endpoint.request is not None
+    call = endpoint.request(body, (), Host())
+    tokens.bound(call)
+    assert endpoint.amend is not None
+    endpoint.amend(body, 3, False, Host())
+    answered(operation, said)
+    for listening in ("ConverseStream", "InvokeModelWithResponseStream"):
+        heard(listening, [said, {"chunk": {"bytes": json.dumps(said, default=str)}}])
