@@ -1,7 +1,8 @@
 """
 Bedrock's operations, read: what a request can use at most, and what replies and streams say was used.
 
-Requests are as AWS's documentation has them, usages as its service model and recorded replies do.
+Requests are as AWS's documentation has them. Replies are in `recordings/bedrock_replies.json`: recorded, or after AWS's
+guide and botocore's service model; each price there is worked out by hand, in dollars a million tokens.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from budgetguard import PriceBook, UnpricedModelError
 from budgetguard.adapters import bedrock, openai
@@ -21,7 +24,9 @@ from budgetguard.adapters.common.errors import refused_fields
 from budgetguard.calls import Call, Host
 from budgetguard.prices import tokens
 from budgetguard.sdks.aws.api import BEDROCK
+from tests.support import ROOT
 
+RECORDED = json.loads((ROOT / "tests/recordings/bedrock_replies.json").read_text("utf-8"))
 CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 RUNTIME = BEDROCK.operations["bedrock-runtime"]
 HI: list[Any] = [{"role": "user", "content": [{"text": "hi"}]}]
@@ -352,6 +357,21 @@ def test_a_stream_that_failed_before_anything_is_free() -> None:
     assert heard("ConverseStream", [None, 3, "x", {}]).lacks
 
 
+# --- replies of every kind, and what they cost
+
+
+@pytest.mark.parametrize("said", RECORDED, ids=lambda said: said["name"])
+def test_a_recorded_reply_costs_what_it_comes_to_by_hand(said: Any) -> None:
+    """The books are kept in these amounts."""
+    items = [each if said["operation"] == "ConverseStream" else chunk(each) for each in said.get("items", ())]
+    answer = heard(said["operation"], items) if items else answered(said["operation"], said["reply"])
+    assert answer.lacks == ()
+    assert answer.usage is not None
+    assert {kind: count for kind, count in answer.usage.items() if count or kind in said["usage"]} == said["usage"]
+    price = PriceBook().settlement("aws", said["model"], answer.model, answer.tier, AT_MS)
+    assert price.cost(answer.usage) == said["nano"], said["sum"]
+
+
 # --- InvokeModel
 
 
@@ -540,3 +560,74 @@ def test_bedrock_is_read_with_the_readers_of_its_guests() -> None:
     said = {"messages": [{"role": "user", "content": "hello"}]}
     theirs = openai.CHAT.request({**said, "model": "openai.gpt-oss-20b-1:0"}, (), Host())
     assert asked("InvokeModel", "openai.gpt-oss-20b-1:0", body=said).texts == theirs.texts
+
+
+# --- whatever comes
+
+
+NAMES = [
+    "additionalModelRequestFields",
+    "bytes",
+    "body",
+    "cachePoint",
+    "cacheDetails",
+    "choices",
+    "chunk",
+    "content",
+    "contentBlockDelta",
+    "delta",
+    "document",
+    "documents",
+    "error",
+    "generation",
+    "imageGenerationConfig",
+    "inferenceConfig",
+    "inputText",
+    "maxTokens",
+    "message",
+    "messages",
+    "metadata",
+    "modelId",
+    "output",
+    "prompt",
+    "promptVariables",
+    "reasoningContent",
+    "results",
+    "source",
+    "system",
+    "taskType",
+    "textGenerationConfig",
+    "thinking",
+    "toolConfig",
+    "toolResult",
+    "toolUse",
+    "tools",
+    "trace",
+    "ttl",
+    "type",
+    "usage",
+]
+"""Fields that the readers look for, each of which may hold anything."""
+
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 10**13) | st.floats() | st.text(max_size=3) | st.binary(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@example("InvokeModel", {}, {"type": [], "stop_reason": []})
+@given(operation=st.sampled_from(["Converse", "InvokeModel", "InvokeModelWithResponseStream"]), members=ODD, said=ODD)
+def test_no_reader_raises(operation: str, members: Any, said: Any) -> None:
+    """A request that makes no sense is Bedrock's to refuse; once it has answered, nothing of ours may fail."""
+    body = members if isinstance(members, dict) else {"modelId": CLAUDE, "body": members, "messages": members}
+    endpoint = RUNTIME[operation]
+    assert endpoint.request is not None
+    call = endpoint.request(body, (), Host())
+    tokens.bound(call)
+    assert endpoint.amend is not None
+    endpoint.amend(body, 3, False, Host())
+    answered(operation, said)
+    for listening in ("ConverseStream", "InvokeModelWithResponseStream"):
+        heard(listening, [said, {"chunk": {"bytes": json.dumps(said, default=str)}}])

@@ -145,7 +145,7 @@ def _is_cut(said: Any) -> bool:
         parts = read(said, name)
         for part in parts if isinstance(parts, list) else ():
             reasons += [read(part, "completionReason"), read(part, "stop_reason"), read(part, "finish_reason")]
-    return any(reason in {"length", "LENGTH", "MAX_TOKENS"} for reason in reasons)
+    return any(reason in ("length", "LENGTH", "MAX_TOKENS") for reason in reasons)
 
 
 def _no_text(said: Mapping[str, Any], model: str) -> Call:

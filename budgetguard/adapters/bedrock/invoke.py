@@ -79,7 +79,7 @@ class Guests(NamedTuple):
         """A model's own reply. The model that was asked for has answered, whatever it calls itself."""
         if read(said, "choices") is not None:
             answer = _read(self.chat, said)
-        elif read(said, "type") in {"message", "error"}:
+        elif read(said, "type") in ("message", "error"):
             answer = _read(self.claude, said)
         elif read(read(said, "output"), "message") is not None:
             answer = converse(said)
@@ -133,7 +133,7 @@ class InvokeListener:
 
     def _choose(self, said: Any) -> Listener | None:
         """The guest whose stream it is, once a piece has told."""
-        if read(said, "type") in {"message_start", "error"}:
+        if read(said, "type") in ("message_start", "error"):
             make = self._guests.claude.endpoint.listener
         elif read(said, "choices") is not None:
             make = self._guests.chat.endpoint.listener
