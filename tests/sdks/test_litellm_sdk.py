@@ -36,10 +36,14 @@ with warnings.catch_warnings():
     from litellm import Router
     from litellm.integrations.custom_logger import CustomLogger
 
+MODEL = "a-model"
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::Warning"),
+    pytest.mark.provider(prices={MODEL: (1, 2)}, tokens=20, retry_after_ms=1),
+]
 
 since_1_80 = pytest.mark.skipif(not hasattr(litellm, "anthropic_messages"), reason="an older litellm has not all of it")
 
-MODEL = "a-model"
 ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "hi there"}]}
 PROVIDERS = {"openai": "v1", "anthropic": ""}
 """Who is asked in these tests, and the path of the fake one's API."""

@@ -127,7 +127,8 @@ class LiteLLMCall(Exchange):
             if (own := self.arguments.get(_ID)) is not None and own == other.arguments.get(_ID):
                 return True
             return other.operation is not self.operation and other.whom.model == self.whom.model
-        self.client = other.client
+        if self.client is PROGRAM:  # the outermost: there may be an HTTP client below
+            self.client = other.client
         return True
 
     def changes(self) -> Mapping[str, Any]:
