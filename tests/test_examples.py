@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 EXPECTED = {
@@ -65,6 +65,13 @@ EXPECTED = {
         "in a thread: shop 0.00075, blog 0.00075",
         "the batch spent $0.00225",
         "in a pool: shop 0.00075, blog 0.003",
+    ],
+    "by_hand.py": [
+        "by hand: $0.00006",
+        "and as a stream: $0.00012",
+        "a model on this machine is free: $0.00012",
+        "a model without a price is refused: no price is known for model 'command-of-mine' at this host",
+        "no room: scope: call projected at $0.00",
     ],
     "litellm_file.py": [
         "2 users",
