@@ -103,6 +103,13 @@ EXPECTED = {
         "mocked: 2 calls, $0.000055",
         "refused: scope: call projected at ",
     ],
+    "by_hand.py": [
+        "by hand: $0.00006",
+        "and as a stream: $0.00012",
+        "a model on this machine is free: $0.00012",
+        "a model without a price is refused: no price is known for model 'command-of-mine' at this host",
+        "no room: scope: call projected at $0.00",
+    ],
     "litellm_file.py": [
         "2 users",
         "2 users again, and nothing twice",

@@ -48,11 +48,6 @@ ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "hi there"}]}
 PROVIDERS = {"openai": "v1", "anthropic": ""}
 """Who is asked in these tests, and the path of the fake one's API."""
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::Warning"),
-    pytest.mark.provider(prices={MODEL: (1, 2)}, tokens=20, retry_after_ms=1),
-]
-
 
 @pytest.fixture
 def books(provider: FakeProvider) -> Iterator[BudgetManager]:

@@ -67,7 +67,7 @@ class EventsListener:
     def hear(self, item: Any) -> bool:
         """Take in an event; none of them is there for usage alone."""
         kind = read(item, "type") or read(item, "event_type")
-        if kind in {"message-end", "stream-end"}:
+        if kind in ("message-end", "stream-end"):  # no set: it may be of any type
             last = read(item, "delta") or read(item, "response") or item
             self._counts = _counts(last)
             self._cut = _CUT in (read(last, "finish_reason"), read(item, "finish_reason"))
@@ -127,5 +127,6 @@ def _texts(said: Any) -> Iterator[str]:
     yield from output([{"content": content if isinstance(content, list) else [content] if content else []}])
     for call in calls if isinstance(calls, list) else [calls] if calls is not None else ():
         yield from output([read(call, "function") or call])
-    for each in read(said, "generations") or ():
+    several = read(said, "generations")
+    for each in several if isinstance(several, list) else ():
         yield from _texts(each)

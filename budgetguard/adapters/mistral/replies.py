@@ -33,8 +33,7 @@ def token_usage(usage: Any) -> dict[str, int] | None:
 
 def conversation(reply: Any) -> Answer:
     """A conversation's answer; the entries of its output name the model."""
-    outputs = read(reply, "outputs")
-    outputs = outputs if isinstance(outputs, list) else []
+    outputs = _list(read(reply, "outputs"))
     models = [model for entry in outputs if isinstance(model := read(entry, "model"), str) and model]
     counts = token_usage(read(reply, "usage"))
     answer = Answer(model=models[-1] if models else None, usage=counts, free=counts is None and _failed(reply))
@@ -49,8 +48,9 @@ def pages(reply: Any) -> Answer:
     count = number_of(read(reply, "usage_info"), "pages_processed")
     model = read(reply, "model")
     usage = {"input_document_pages": count} if count else None
-    found = read(reply, "pages")
-    boxes = [read(image, "image_annotation") for page in found or () for image in read(page, "images") or ()]
+    boxes = [
+        read(box, "image_annotation") for page in _list(read(reply, "pages")) for box in _list(read(page, "images"))
+    ]
     if count and (read(reply, "document_annotation") or any(boxes)):
         usage = {"input_document_pages": count, "input_annotated_document_pages": count}
     return Answer(model=model if isinstance(model, str) and model else None, usage=usage)
@@ -102,6 +102,10 @@ def _texts(entry: Any) -> Iterator[str]:
     arguments = read(entry, "arguments")
     if isinstance(arguments, str) and arguments:
         yield arguments
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _unsaid(counts: Usage, *, wrote: bool) -> tuple[str, ...]:
