@@ -225,6 +225,9 @@ Reply: TypeAlias = Callable[[Any], Answer]
 ReadRequest: TypeAlias = Callable[[Mapping[str, Any], Sequence[Any], Host], Call]
 """Reads a body (a mapping) and the files of a multipart one, for a host."""
 
+Amend: TypeAlias = Callable[[Mapping[str, Any], int | None, bool, Host], dict[str, Any]]
+"""Amends a body, as `Endpoint.amend` says."""
+
 Ending: TypeAlias = Literal["whole", "left", "dropped"]
 """How a stream ended: read to its end; closed or broken off before; or forgotten, and found by the collector."""
 
@@ -245,7 +248,7 @@ class Endpoint:
     """Reads a reply: a mapping or an SDK object."""
     listener: Callable[[], Listener] | None = None
     """Makes the listener of one stream; `None` if the operation does not stream."""
-    amend: Callable[[Mapping[str, Any], int | None, bool, Host], dict[str, Any]] | None = None
+    amend: Amend | None = None
     """
     `amend(body, cap, ask_usage, host)`: a copy of the body with an output cap and/or the wish for usage in the
     stream, as this host understands them.

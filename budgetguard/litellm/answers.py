@@ -11,8 +11,12 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from ..adapters import anthropic, openai
+from ..adapters.bedrock import replies as bedrock
+from ..adapters.cohere import replies as cohere
 from ..adapters.common.bodies import fields
 from ..adapters.common.numbers import stated_cost
+from ..adapters.gemini import replies as gemini
+from ..adapters.ollama import replies as ollama
 from ..calls import Answer, Reply, read
 from ..errors import ConfigError
 from ..money import Nano
@@ -58,6 +62,10 @@ def _has(names: tuple[str, ...], answer: Any) -> bool:
     return any(read(answer, name) is not None for name in names)
 
 
+def _is_coheres(answer: Any) -> bool:
+    return any(read(read(answer, name), "billed_units") is not None for name in ("usage", "meta"))
+
+
 def _openai(path: str) -> Reply:
     endpoint = openai.find("POST", path)
     assert endpoint is not None
@@ -72,6 +80,10 @@ KINDS: Final = (
     AnswerKind(partial(_says, "object", "response"), _openai("/responses")),
     AnswerKind(partial(_says, "object", "text_completion"), _openai("/completions")),
     AnswerKind(partial(_says, "object", "list"), _openai("/embeddings")),
+    AnswerKind(partial(_has, ("usageMetadata", "usage_metadata")), gemini.generated, "google"),
+    AnswerKind(partial(_has, ("stopReason",)), bedrock.converse, "aws"),
+    AnswerKind(partial(_has, ("prompt_eval_count", "eval_count")), ollama.answer),  # by no host: it may be hosted
+    AnswerKind(_is_coheres, cohere.answer, "cohere"),
     AnswerKind(partial(_has, ("usage", "choices")), _CHAT),  # LiteLLM's, Mistral's, Z.ai's, and a dict of these fields
 )
 """Every kind, the most particular first."""
@@ -84,7 +96,8 @@ def read_answer(answer: Any) -> HeldAnswer:
     if kind is None:
         raise ConfigError(
             f"completion_obj is of {type(answer).__name__}, and no answer that can be read: give what the SDK returned "
-            "(OpenAI's, Anthropic's, LiteLLM's) or its dict, with its usage; or model, input_text and output_text"
+            "(OpenAI's, Anthropic's, Google's, Bedrock's, Cohere's, Mistral's, Ollama's, LiteLLM's) or its dict, with its "
+            "usage; or model, input_text and output_text"
         )
     hidden = fields(getattr(answer, "_hidden_params", None))
     if not hidden:

@@ -13,6 +13,7 @@ import multiprocessing
 import pickle
 import threading
 import time
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, ConfigDict
@@ -172,6 +173,60 @@ def test_update_cost_takes_anthropics_message(manager, as_object):
 
     assert manager.get_current_cost("ann") == pytest.approx(CLAUDE_COST)
     assert list(manager.get_model_cost("ann")) == ["claude-haiku-4-5-20251001"]
+
+
+def _google() -> Any:
+    from google.genai.types import GenerateContentResponse
+
+    usage = {"promptTokenCount": 1000, "candidatesTokenCount": 60, "thoughtsTokenCount": 40, "totalTokenCount": 1100}
+    return GenerateContentResponse.model_validate({"modelVersion": "gemini-2.5-flash", "usageMetadata": usage})
+
+
+def _ollama() -> Any:
+    from ollama import ChatResponse
+
+    message = {"role": "assistant", "content": "hi"}
+    return ChatResponse(model="gpt-4o", prompt_eval_count=1000, eval_count=100, done=True, message=message)
+
+
+def _cohere() -> Any:
+    from cohere.types import Usage, UsageBilledUnits
+    from cohere.v2.types import V2ChatResponse
+
+    usage = Usage(billed_units=UsageBilledUnits(input_tokens=1000, output_tokens=100))
+    return V2ChatResponse.model_construct(id="1", usage=usage)
+
+
+def _mistral() -> Any:
+    from mistralai.client.models import ChatCompletionResponse, UsageInfo
+
+    usage = UsageInfo(prompt_tokens=1000, completion_tokens=100, total_tokens=1100)
+    fields = {"id": "1", "object": "chat.completion", "created": 1, "choices": []}
+    return ChatCompletionResponse(model="mistral-large-latest", usage=usage, **fields)
+
+
+def _bedrock() -> Any:
+    message = {"role": "assistant", "content": [{"text": "hi"}]}
+    usage = {"inputTokens": 1000, "outputTokens": 100, "totalTokens": 1100}
+    return {"output": {"message": message}, "stopReason": "end_turn", "usage": usage, "metrics": {"latencyMs": 1}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "model", "cost"),
+    [
+        (_google, None, 1000 * 0.30e-6 + 100 * 2.50e-6),
+        (_bedrock, "us.amazon.nova-lite-v1:0", 1000 * 0.06e-6 + 100 * 0.24e-6),
+        (_ollama, None, 1000 * 2.5e-6 + 100 * 10e-6),
+        (_cohere, "command-r-08-2024", 1000 * 0.15e-6 + 100 * 0.60e-6),
+        (_mistral, None, 1000 * 2e-6 + 100 * 6e-6),
+    ],
+)
+def test_update_cost_takes_the_answer_of_any_sdk(manager, answer, model, cost):
+    """By its own words for tokens; the model where the answer does not name it."""
+    manager.create_budget(10, "ann")
+    manager.update_cost("ann", answer(), model=model)
+
+    assert manager.get_current_cost("ann") == pytest.approx(cost)
 
 
 def test_update_cost_knows_of_litellm_who_was_asked_and_what_it_cost_there(manager):

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from budgetguard import PriceBook
+from budgetguard import PriceBook, UnpricedModelError
 from budgetguard.adapters.anthropic import replies as anthropic
 from budgetguard.adapters.openai import replies as openai
 from budgetguard.calls import Answer
@@ -175,5 +175,7 @@ def test_a_model_on_a_machine_of_ones_own_is_free_only_if_that_is_said() -> None
     raw = {"prompt_eval_count": 100, "eval_count": 20}
     counts = {"input_tokens": raw["prompt_eval_count"], "output_tokens": raw["eval_count"]}
     assert PriceBook(overrides={"llama3*": {"free": True}}).tariff(None, "llama3:8b", None, NOW).cost(counts) == 0
-    hosted = PriceBook(overrides={"gpt-oss:120b": {"input": 0.15, "output": 0.6, "provider": "ollama"}})
-    assert hosted.tariff("ollama", "gpt-oss:120b", None, NOW).cost(counts) == 100 * 150 + 20 * 600
+    with pytest.raises(UnpricedModelError):
+        BOOK.quote(BOOK.provider("ollama.com"), "gpt-oss:120b-cloud")
+    hosted = PriceBook(overrides={"gpt-oss:120b": {"input": 0.15, "output": 0.6, "provider": "ollama_cloud"}})
+    assert hosted.tariff("ollama_cloud", "gpt-oss:120b", None, NOW).cost(counts) == 100 * 150 + 20 * 600

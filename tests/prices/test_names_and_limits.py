@@ -129,7 +129,7 @@ HOSTS = {
     "api.deepinfra.com": "deepinfra",
     "api.sambanova.ai": "sambanova",
     "api.writer.com": "writer",
-    "ollama.com": "ollama",
+    "ollama.com": "ollama_cloud",
     "api.studio.nebius.ai": "nebius",
     "api.tokenfactory.nebius.com": "nebius",
     "api.novita.ai": "novita",

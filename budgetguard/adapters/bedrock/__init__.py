@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 from ...calls import Dialect, Endpoint, Host
+from ..common.bodies import lowering
 from ..common.paths import finder
 from . import converse, replies
 from .families import BODY
@@ -33,6 +34,7 @@ _CONVERSES = (
         request=converse.converse,
         answer=replies.converse,
         amend=converse.capped,
+        lower=lowering(converse.capped),
     ),
     Endpoint(
         "converse_stream",
@@ -42,6 +44,7 @@ _CONVERSES = (
         answer=replies.converse,
         listener=replies.ConverseListener,
         amend=converse.capped,
+        lower=lowering(converse.capped),
     ),
 )
 
@@ -68,6 +71,7 @@ def bedrock(claude: Guest, chat: Guest) -> Bedrock:
         request=guests.request,
         answer=guests.reply,
         amend=guests.capped,
+        lower=lowering(guests.capped),
     )
     stream = Endpoint(
         "invoke_model_with_response_stream",
@@ -77,6 +81,7 @@ def bedrock(claude: Guest, chat: Guest) -> Bedrock:
         answer=guests.reply,
         listener=guests.listener,
         amend=guests.capped,
+        lower=lowering(guests.capped),
     )
     named = dict(zip(_NAMES, (*_CONVERSES, invoke, stream), strict=True))
     operations = {**GATES, RUNTIME: {**GATES[RUNTIME], **named}}

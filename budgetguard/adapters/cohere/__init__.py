@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ...calls import Dialect, Endpoint, Host, ReadRequest
+from ..common.bodies import lowering
 from ..common.paths import finder
 from . import replies, requests
 
@@ -33,6 +34,7 @@ def _text(name: str, path: str, request: ReadRequest) -> Endpoint:
         answer=replies.answer,
         listener=replies.EventsListener,
         amend=_amend,
+        lower=lowering(_amend),
     )
 
 

@@ -8,8 +8,10 @@ given". Nothing here raises.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from ...calls import UNKNOWN_HOST, Amend
 
 MOST = 10_000_000
 """Above every number of tokens, answers or tool calls that an API takes; keeps costs within 64 bits."""
@@ -90,3 +92,13 @@ def plain(value: Any) -> Any:
 
 
 compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=plain).encode
+
+
+def lowering(amend: Amend) -> Callable[[Mapping[str, Any], int], dict[str, Any]]:
+    """The `lower` of an operation whose cap has one name at every host: where one is added, one is lowered, too."""
+
+    def lower(body: Mapping[str, Any], cap: int) -> dict[str, Any]:
+        amended = amend(body, cap, False, UNKNOWN_HOST)
+        return {name: value for name, value in amended.items() if value is not body.get(name)}
+
+    return lower

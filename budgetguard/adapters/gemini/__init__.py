@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from ...calls import Dialect, Endpoint, Host
+from ..common.bodies import lowering
 from . import batches, interactions, replies, requests, streams
 from .names import part_of, plain_model, spelt
 
@@ -34,7 +35,9 @@ def _operation(name: str, **readers: Any) -> Endpoint:
     return Endpoint(f"models.{name}", "POST", f"/models/{{id}}:{name}", **readers)
 
 
-GENERATE: Final = _operation("generateContent", request=requests.generate, answer=replies.generated, amend=_amended)
+GENERATE: Final = _operation(
+    "generateContent", request=requests.generate, answer=replies.generated, amend=_amended, lower=lowering(_amended)
+)
 
 _OPERATIONS = (
     GENERATE,
@@ -44,6 +47,7 @@ _OPERATIONS = (
         answer=replies.generated,
         listener=streams.GenerateListener,
         amend=_amended,
+        lower=lowering(_amended),
     ),
     _operation("embedContent", request=requests.embed, answer=replies.embedded),
     _operation("batchEmbedContents", request=requests.embed, answer=replies.embedded),
@@ -85,6 +89,7 @@ INTERACTIONS: Final = Endpoint(
     answer=interactions.interaction,
     listener=interactions.InteractionListener,
     amend=interactions.amended,
+    lower=lowering(interactions.amended),
 )
 
 _BATCHES = {

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ...calls import Dialect, Endpoint, Host
+from ..common.bodies import lowering
 from ..common.paths import finder
 from . import replies, requests
 
@@ -37,6 +38,7 @@ def _conversation(name: str, path: str, *, stored: bool) -> Endpoint:
         answer=replies.conversation,
         listener=replies.ConversationListener,
         amend=_amend,
+        lower=lowering(_amend),
     )
 
 

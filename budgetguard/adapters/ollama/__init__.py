@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ...calls import Dialect, Endpoint, Host
+from ..common.bodies import lowering
 from ..common.paths import finder
 from . import replies, requests
 
@@ -41,6 +42,7 @@ find = finder(
                 answer=replies.answer,
                 listener=replies.LinesListener,
                 amend=_amend,
+                lower=lowering(_amend),
             )
             for name, path, request in _TEXT
         ),

@@ -29,7 +29,7 @@ _ELSEWHERE = (
     # Base URLs in litellm 1.110.2 (litellm/constants.py, litellm/llms) and in the SDKs' own defaults, read 2026-11-29.
     (r"api\.sambanova\.ai", "sambanova"),
     (r"api\.writer\.com", "writer"),
-    (r"(.+\.)?ollama\.com", "ollama"),
+    (r"(.+\.)?ollama\.com", "ollama_cloud"),  # not "ollama": what runs on a machine of one's own is free
     (r"api\.deepinfra\.com", "deepinfra"),
     (r"api\.(studio|tokenfactory)\.nebius\.(ai|com)", "nebius"),
     (r"api\.hyperbolic\.xyz", "hyperbolic"),
