@@ -33,7 +33,7 @@ from budgetguard.stores.postgres.store import PostgresStore
 from budgetguard.stores.redis.store import RedisStore
 from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing import FakeProvider, StoppedClock
-from tests.support import books
+from tests.support import books, talking
 from tests.support.sdk_shapes import run, wait
 
 
@@ -122,6 +122,15 @@ def made() -> Iterator[BudgetManager]:
     """Books of ann, in whose scope a test runs."""
     ours = books.manager()
     with ours, budgetguard.budget(user="ann"):
+        yield ours
+
+
+@pytest.fixture
+def spoken() -> Iterator[BudgetManager]:
+    """Books of ann, in whose scope a test runs, at the prices of what is said over sockets; every client is guarded."""
+    ours = talking.manager()
+    budgetguard.patch(ours)
+    with budgetguard.budget(user="ann"):
         yield ours
 
 

@@ -49,11 +49,11 @@ def gemini(secure: FakeSockets, authority: trustme.CA) -> Any:
     return genai.Client(api_key="none", http_options={"base_url": url, "async_client_args": {"ssl": trust}})
 
 
-def sums(books: BudgetManager, provider: FakeSockets) -> tuple[list[int], list[int]]:
-    return [entry.cost for entry in entries(books)], [bill.amount for bill in provider.ledger]
+def sums(spoken: BudgetManager, provider: FakeSockets) -> tuple[list[int], list[int]]:
+    return [entry.cost for entry in entries(spoken)], [bill.amount for bill in provider.ledger]
 
 
-async def test_the_agents_sdk_is_counted_and_refused(provider, books):
+async def test_the_agents_sdk_is_counted_and_refused(provider, spoken):
     """It has a connection of its own, and a task that reads it."""
     from agents.realtime import RealtimeAgent, RealtimeRunner
 
@@ -67,17 +67,17 @@ async def test_the_agents_sdk_is_counted_and_refused(provider, books):
             async for event in session:
                 if event.type == "agent_end":
                     break
-        books.create_budget(0, "ann")
+        spoken.create_budget(0, "ann")
         await session.send_message("hello")
         with pytest.raises(BudgetExceededError):
             assert [event async for event in session]
 
-    booked, billed = sums(books, provider)
+    booked, billed = sums(spoken, provider)
     assert booked == billed
     assert len(billed) == 2
 
 
-async def test_geminis_live_is_counted_and_refused(secure, gemini, books):
+async def test_geminis_live_is_counted_and_refused(secure, gemini, spoken):
     """A turn that the client ends is held; to what is streamed the server answers by itself."""
     from google.genai import types
 
@@ -85,19 +85,19 @@ async def test_geminis_live_is_counted_and_refused(secure, gemini, books):
     async with gemini.aio.live.connect(model=GEMINI, config={"response_modalities": ["TEXT"]}) as session:
         for _ in range(2):
             await session.send_client_content(turns=said)
-            assert len(books.store.holds()) == 1
+            assert len(spoken.store.holds()) == 1
             assert [message async for message in session.receive()]
-            assert books.store.holds() == []
+            assert spoken.store.holds() == []
         with budgetguard.budget(limit=0), pytest.raises(BudgetExceededError):
             await session.send_client_content(turns=said)
         await session.send_realtime_input(audio=types.Blob(data=bytes(3_200), mime_type="audio/pcm"))
 
-    booked, billed = sums(books, secure)
+    booked, billed = sums(spoken, secure)
     assert booked == billed
     assert len(billed) == 2
 
 
-async def test_what_gemini_begins_by_itself_is_booked_and_stopped_at_the_next_send(secure, gemini, books):
+async def test_what_gemini_begins_by_itself_is_booked_and_stopped_at_the_next_send(secure, gemini, spoken):
     """Nobody asks before it answers."""
     from google.genai import types
 
@@ -107,9 +107,9 @@ async def test_what_gemini_begins_by_itself_is_booked_and_stopped_at_the_next_se
         for _ in range(2):
             await session.send_realtime_input(audio=sound)
         assert [message async for message in session.receive()]
-        booked, billed = sums(books, secure)
+        booked, billed = sums(spoken, secure)
         assert booked == billed
         assert len(billed) == 1
-        books.create_budget(0, "ann")
+        spoken.create_budget(0, "ann")
         with pytest.raises(BudgetExceededError):
             await session.send_realtime_input(audio=sound)

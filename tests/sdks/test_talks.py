@@ -71,17 +71,17 @@ def talk(provider: FakeSockets, loop: asyncio.AbstractEventLoop | None) -> Calla
     return go
 
 
-def costs(books: BudgetManager) -> list[int]:
+def costs(spoken: BudgetManager) -> list[int]:
     PROCESS.reaper.drain()
-    return sorted(entry.cost for entry in entries(books))
+    return sorted(entry.cost for entry in entries(spoken))
 
 
 def bills(provider: FakeSockets) -> list[int]:
     return sorted(bill.amount for bill in provider.ledger)
 
 
-def held(books: BudgetManager) -> list[int]:
-    return [hold.amount for hold in books.store.holds()]
+def held(spoken: BudgetManager) -> list[int]:
+    return [hold.amount for hold in spoken.store.holds()]
 
 
 async def ask(connection: Any) -> Any:
@@ -100,7 +100,7 @@ async def closing(connection: Any) -> AsyncIterator[None]:
         await wait(connection.close())
 
 
-def test_every_answer_is_held_and_costs_what_the_provider_bills(talk, provider, books):
+def test_every_answer_is_held_and_costs_what_the_provider_bills(talk, provider, spoken):
     """Each reads the conversation again, sound and cache at their own prices; the hold was never less."""
     most = []
 
@@ -111,21 +111,21 @@ def test_every_answer_is_held_and_costs_what_the_provider_bills(talk, provider, 
                 await append(connection, 2)
                 await wait(connection.conversation.item.create(item=HELLO))
                 await wait(connection.response.create(response={"max_output_tokens": 100}))
-                most.extend(held(books))
+                most.extend(held(spoken))
                 await until(connection, "response.done")
-                assert held(books) == []
+                assert held(spoken) == []
 
     talk(work)
-    assert costs(books) == bills(provider)
+    assert costs(spoken) == bills(provider)
     assert len(most) == 3
     assert all(hold >= bill for hold, bill in zip(most, bills(provider), strict=True))
     assert most[-1] < 30 * bills(provider)[-1], "it is no more than the conversation, and its cap"
 
 
 @pytest.mark.provider(tokens=20_000)
-def test_an_answer_without_a_cap_gets_one_that_fits(talk, provider, books):
+def test_an_answer_without_a_cap_gets_one_that_fits(talk, provider, spoken):
     """A hard budget holds however much the model would like to say."""
-    books.create_budget(0.02, "ann")
+    spoken.create_budget(0.02, "ann")
 
     async def work(client: Any) -> None:
         async with enter(client.realtime.connect(model=REALTIME)) as connection:
@@ -135,21 +135,21 @@ def test_an_answer_without_a_cap_gets_one_that_fits(talk, provider, books):
     talk(work)
     cap = provider.received[-1]["response"]["max_output_tokens"]
     assert 0 < cap < 400
-    assert costs(books) == bills(provider)
-    assert sum(costs(books)) <= 20_000_000
+    assert costs(spoken) == bills(provider)
+    assert sum(costs(spoken)) <= 20_000_000
 
 
-def test_a_refusal_is_raised_from_send_and_the_connection_stays(talk, provider, books):
+def test_a_refusal_is_raised_from_send_and_the_connection_stays(talk, provider, spoken):
     """The program can go on when there is room again."""
 
     async def work(client: Any) -> None:
         async with enter(client.realtime.connect(model=REALTIME)) as connection:
             await ask(connection)
-            books.create_budget(0.0001, "ann")
+            spoken.create_budget(0.0001, "ann")
             before = len(provider.received)
             with pytest.raises(BudgetExceededError, match="users/ann"):
                 await wait(connection.response.create())
-            books.create_budget(10, "ann")
+            spoken.create_budget(10, "ann")
             await ask(connection)
             assert [event["type"] for event in provider.received[before:]] == [
                 "conversation.item.create",
@@ -157,25 +157,25 @@ def test_a_refusal_is_raised_from_send_and_the_connection_stays(talk, provider, 
             ]
 
     talk(work)
-    assert len(costs(books)) == len(bills(provider)) == 2
+    assert len(costs(spoken)) == len(bills(provider)) == 2
 
 
 @pytest.mark.provider(refuse=True)
-def test_what_the_provider_does_not_begin_costs_nothing(talk, books):
+def test_what_the_provider_does_not_begin_costs_nothing(talk, spoken):
     """It names the message that it refused, which has an id for that."""
 
     async def work(client: Any) -> None:
         async with enter(client.realtime.connect(model=REALTIME)) as connection:
             await wait(connection.response.create())
             await until(connection, "error")
-            assert held(books) == []
+            assert held(spoken) == []
 
     talk(work)
-    assert costs(books) == []
+    assert costs(spoken) == []
 
 
 @pytest.mark.provider(pause=2, ear=EAR)
-def test_what_the_server_begins_by_itself_is_booked_and_stopped_at_the_next_send(talk, provider, books):
+def test_what_the_server_begins_by_itself_is_booked_and_stopped_at_the_next_send(talk, provider, spoken):
     """It listens for pauses: nobody asks before it answers, and it is paid for all the same, its transcripts too."""
     session = {"type": "realtime", "audio": {"input": {"transcription": {"model": EAR}}}}
 
@@ -187,22 +187,22 @@ def test_what_the_server_begins_by_itself_is_booked_and_stopped_at_the_next_send
             for _ in range(2):
                 await append(connection)
             await until(connection, "response.done")
-            assert costs(books) == bills(provider)
+            assert costs(spoken) == bills(provider)
             assert call.spent == provider.billed
-            books.create_budget(0, "ann")
+            spoken.create_budget(0, "ann")
             with pytest.raises(BudgetExceededError):
                 await append(connection)
             with pytest.raises(ConnectionClosed):
                 await wait(connection.recv())
 
     talk(work)
-    assert [entry.model for entry in entries(books)] == [EAR, REALTIME]
-    assert [entry.tags["user"] for entry in entries(books)] == ["ann", "ann"]
-    assert books.get_current_cost("ann") * 1e9 == pytest.approx(sum(bills(provider)))
+    assert [entry.model for entry in entries(spoken)] == [EAR, REALTIME]
+    assert [entry.tags["user"] for entry in entries(spoken)] == ["ann", "ann"]
+    assert spoken.get_current_cost("ann") * 1e9 == pytest.approx(sum(bills(provider)))
 
 
 @pytest.mark.parametrize("drop", ["asked", "begun"])
-def test_a_connection_that_breaks_costs_what_was_held(talk, provider, books, drop):
+def test_a_connection_that_breaks_costs_what_was_held(talk, provider, spoken, drop):
     """Unknown is not free: nobody knows how far the answer came."""
     provider.plan = SocketPlan(drop=drop)
     most = []
@@ -210,18 +210,18 @@ def test_a_connection_that_breaks_costs_what_was_held(talk, provider, books, dro
     async def work(client: Any) -> None:
         async with enter(client.realtime.connect(model=REALTIME)) as connection:
             await wait(connection.response.create(response={"max_output_tokens": 50}))
-            most.extend(held(books) or [0])
+            most.extend(held(spoken) or [0])
             with pytest.raises(Exception, match="as planned"):
                 await until(connection, "response.done")
 
     talk(work)
-    assert held(books) == []
-    assert costs(books)[0] >= bills(provider)[0]
-    assert entries(books)[0].flags == {"estimated"}
+    assert held(spoken) == []
+    assert costs(spoken)[0] >= bills(provider)[0]
+    assert entries(spoken)[0].flags == {"estimated"}
 
 
 @pytest.mark.parametrize("way", ["closed", "forgotten"])
-def test_a_connection_that_is_left_costs_what_was_held(talk, provider, books, way):
+def test_a_connection_that_is_left_costs_what_was_held(talk, provider, spoken, way):
     """Whether somebody closes it, or nobody has it any more: the room is not lost, and the answer is paid for."""
     provider.plan = SocketPlan(drop="" if way == "closed" else "begun")
 
@@ -231,7 +231,7 @@ def test_a_connection_that_is_left_costs_what_was_held(talk, provider, books, wa
         if way == "closed":
             await wait(connection.close())
             PROCESS.reaper.drain()
-            assert held(books) == []
+            assert held(spoken) == []
         else:
             await until(connection, "response.created")
             inner = connection._connection
@@ -240,11 +240,11 @@ def test_a_connection_that_is_left_costs_what_was_held(talk, provider, books, wa
     talk(work)
     gc.collect()
     PROCESS.reaper.drain()
-    assert held(books) == []
-    assert [entry.flags for entry in entries(books)] == [{"estimated"}]
+    assert held(spoken) == []
+    assert [entry.flags for entry in entries(spoken)] == [{"estimated"}]
 
 
-def test_a_thread_may_read_while_others_send(provider, books):
+def test_a_thread_may_read_while_others_send(provider, spoken):
     """As voice agents do: one thread hears, and settles, what others ask for."""
     with provider.client() as client, client.realtime.connect(model=REALTIME) as connection:
         answered = threading.Semaphore(0)
@@ -267,13 +267,13 @@ def test_a_thread_may_read_while_others_send(provider, books):
         connection.close()
         reader.join()
 
-    assert costs(books) == bills(provider)
-    assert held(books) == []
+    assert costs(spoken) == bills(provider)
+    assert held(spoken) == []
 
 
-def test_the_scope_is_that_of_the_message_else_that_of_the_connection(provider, books):
+def test_the_scope_is_that_of_the_message_else_that_of_the_connection(provider, spoken):
     """A server has one connection for many users, or a thread that knows of none."""
-    books.create_budget(1, "bob")
+    spoken.create_budget(1, "bob")
     with provider.client() as client, client.realtime.connect(model=REALTIME) as connection:
         with budgetguard.budget(user="bob"):
             run(ask(connection), None)
@@ -281,10 +281,10 @@ def test_the_scope_is_that_of_the_message_else_that_of_the_connection(provider, 
         thread.start()
         thread.join()
 
-    assert [entry.tags["user"] for entry in entries(books)] == ["bob", "ann"]
+    assert [entry.tags["user"] for entry in entries(spoken)] == ["bob", "ann"]
 
 
-def test_responses_over_a_socket_are_calls_like_any_other(talk, provider, books):
+def test_responses_over_a_socket_are_calls_like_any_other(talk, provider, spoken):
     """Each message is a whole body, bounded and capped as one over HTTP, and a refusal stops it."""
 
     async def work(client: Any) -> None:
@@ -296,12 +296,12 @@ def test_responses_over_a_socket_are_calls_like_any_other(talk, provider, books)
                 await wait(connection.response.create(model=TEXT, input="hello", previous_response_id="resp_1"))
 
     talk(work)
-    assert costs(books) == bills(provider)
+    assert costs(spoken) == bills(provider)
     assert len(provider.ledger) == 2
 
 
 @pytest.mark.provider(refuse=True)
-def test_responses_that_are_not_begun_cost_nothing(talk, books):
+def test_responses_that_are_not_begun_cost_nothing(talk, spoken):
     """An error names no message: it is the one of which nothing was heard."""
 
     async def work(client: Any) -> None:
@@ -310,11 +310,11 @@ def test_responses_that_are_not_begun_cost_nothing(talk, books):
             await until(connection, "error")
 
     talk(work)
-    assert (costs(books), held(books)) == ([], [])
+    assert (costs(spoken), held(spoken)) == ([], [])
 
 
 @pytest.mark.provider(seconds=20)
-def test_a_live_session_is_held_in_pieces_and_stopped_when_there_is_no_room(talk, provider, books):
+def test_a_live_session_is_held_in_pieces_and_stopped_when_there_is_no_room(talk, provider, spoken):
     """Its events count on: each piece is the next part of it, and nothing is booked twice."""
     pytest.importorskip("openai.resources.live")
 
@@ -329,16 +329,16 @@ def test_a_live_session_is_held_in_pieces_and_stopped_when_there_is_no_room(talk
             await until(connection, "session.closed")
 
     talk(work)
-    assert sum(costs(books)) == sum(bills(provider)) == 100 * 800_000
-    assert len(costs(books)) == 3
-    assert held(books) == []
+    assert sum(costs(spoken)) == sum(bills(provider)) == 100 * 800_000
+    assert len(costs(spoken)) == 3
+    assert held(spoken) == []
 
 
 @pytest.mark.provider(seconds=40)
-def test_a_live_session_without_room_says_no_more(talk, books):
+def test_a_live_session_without_room_says_no_more(talk, spoken):
     """The next piece is asked for before anything else is sent."""
     pytest.importorskip("openai.resources.live")
-    books.create_budget(0.04, "ann")
+    spoken.create_budget(0.04, "ann")
 
     async def work(client: Any) -> None:
         async with enter(client.live.connect()) as connection:
@@ -350,10 +350,10 @@ def test_a_live_session_without_room_says_no_more(talk, books):
                 await wait(connection.session.input_audio.append(audio=SECOND))
 
     talk(work)
-    assert costs(books) == [40 * 800_000]
+    assert costs(spoken) == [40 * 800_000]
 
 
-def test_translations_cost_the_sound_that_was_sent(talk, provider, books):
+def test_translations_cost_the_sound_that_was_sent(talk, provider, spoken):
     """Their events say nothing of it."""
     pytest.importorskip("openai.resources.realtime.translations")
 
@@ -365,7 +365,7 @@ def test_translations_cost_the_sound_that_was_sent(talk, provider, books):
             await until(connection, "session.closed")
 
     talk(work)
-    assert sum(costs(books)) == sum(bills(provider)) == 40 * 500_000
+    assert sum(costs(spoken)) == sum(bills(provider)) == 40 * 500_000
 
 
 def test_one_client_alone_may_be_guarded(provider):
@@ -409,7 +409,7 @@ def test_a_message_outside_of_every_scope_is_refused_where_that_is_so(provider):
 @pytest.mark.parametrize(
     "path", ["/openai/v1/realtime?model={}", "/openai/realtime?deployment={}", "/proxy/realtime?model={}"]
 )
-def test_a_socket_is_known_by_its_path_whoever_opened_it(provider, books, path):
+def test_a_socket_is_known_by_its_path_whoever_opened_it(provider, spoken, path):
     """Azure, a proxy, and programs that write their own messages, in pieces or whole, as text or bytes."""
     with connect(provider.url + path.format(REALTIME)) as socket:
         assert "session.created" in socket.recv()
@@ -422,12 +422,12 @@ def test_a_socket_is_known_by_its_path_whoever_opened_it(provider, books, path):
             while "response.done" not in "".join(socket.recv_streaming()):
                 pass
 
-    assert costs(books) == bills(provider)
+    assert costs(spoken) == bills(provider)
     assert len(provider.ledger) == 3
 
 
 @pytest.mark.parametrize(("path", "warnings"), [("/chat", 0), ("/v1/live/sessions/s/attach", 1)])
-def test_what_is_not_counted_passes_and_is_warned_of_once_where_it_costs_something(books, caplog, path, warnings):
+def test_what_is_not_counted_passes_and_is_warned_of_once_where_it_costs_something(spoken, caplog, path, warnings):
     """What speaks of something else is none of ours, and nobody looks at its messages."""
     with serve(lambda connection: [connection.send(message) for message in connection], "127.0.0.1", 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -438,11 +438,11 @@ def test_what_is_not_counted_passes_and_is_warned_of_once_where_it_costs_somethi
                 assert socket.recv() == '{"type": "response.create"}'
         server.shutdown()
 
-    assert (entries(books), held(books)) == ([], [])
+    assert (entries(spoken), held(spoken)) == ([], [])
     assert len([each for each in caplog.records if "not counted" in each.getMessage()]) == warnings
 
 
-def test_no_message_is_in_what_goes_wrong(provider, books, caplog):
+def test_no_message_is_in_what_goes_wrong(provider, spoken, caplog):
     """A prompt is nobody's business."""
     with connect(f"{provider.url}/v1/responses") as socket:
         with budgetguard.budget(limit=0), pytest.raises(BudgetExceededError) as refused:
@@ -451,7 +451,7 @@ def test_no_message_is_in_what_goes_wrong(provider, books, caplog):
     assert "secret" not in caplog.text + str(refused.value)
 
 
-def test_what_a_call_above_pays_for_is_not_charged_again(provider, books):
+def test_what_a_call_above_pays_for_is_not_charged_again(provider, spoken):
     """A package that speaks over sockets for a call of its own has that charged once; other models are other calls."""
     above = SimpleNamespace(carried=object(), body={"model": REALTIME})
     with provider.client() as client:
@@ -465,7 +465,7 @@ def test_what_a_call_above_pays_for_is_not_charged_again(provider, books):
         finally:
             charging.set(None)
 
-    assert [entry.model for entry in entries(books)] == [TEXT]
+    assert [entry.model for entry in entries(spoken)] == [TEXT]
 
 
 @pytest.mark.provider(pause=1)
@@ -487,7 +487,7 @@ def test_answers_are_counted_as_requests_too(provider):
     assert len(entries(made)) == 2
 
 
-def test_what_is_sent_on_a_closed_connection_costs_nothing(talk, books):
+def test_what_is_sent_on_a_closed_connection_costs_nothing(talk, spoken):
     """It was never said."""
 
     async def work(client: Any) -> None:
@@ -495,15 +495,15 @@ def test_what_is_sent_on_a_closed_connection_costs_nothing(talk, books):
             await wait(connection.close())
             with pytest.raises(ConnectionClosed):
                 await wait(connection.response.create())
-            assert held(books) == []
+            assert held(spoken) == []
 
     talk(work)
-    assert costs(books) == []
+    assert costs(spoken) == []
 
 
-def test_an_answer_that_the_server_began_is_not_taken_for_one_that_was_asked_for_later(books):
+def test_an_answer_that_the_server_began_is_not_taken_for_one_that_was_asked_for_later(spoken):
     """They have ids: each is paid for by whoever it is of, whichever ends first."""
-    books.create_budget(1, "bob")
+    spoken.create_budget(1, "bob")
     used = {"usage": {"input_tokens": 100, "output_tokens": 10, "total_tokens": 110}, "status": "completed"}
 
     def serve_two(socket: Any) -> None:
@@ -526,7 +526,7 @@ def test_an_answer_that_the_server_began_is_not_taken_for_one_that_was_asked_for
                 socket.recv()
         server.shutdown()
 
-    booked = {entry.tags["user"]: entry.usage["input_tokens"] for entry in entries(books)}
+    booked = {entry.tags["user"]: entry.usage["input_tokens"] for entry in entries(spoken)}
     assert booked == {"ann": 100, "bob": 300}
 
 
