@@ -698,6 +698,24 @@ def test_what_was_never_sent_is_free(provider: FakeProvider, client: Any) -> Non
     assert [entry.cost for entry in entries(made)] in ([], [0])
 
 
+def test_what_is_sent_unseen_costs_what_it_says(provider: FakeProvider, client: Any) -> None:
+    """A tool may send by a class of its own: that no request was seen does not make its answer free."""
+
+    class Own(botocore.endpoint.Endpoint):  # type: ignore[misc]
+        def _send(self, request: Any) -> Any:
+            return self.http_session.send(request)
+
+    made = managed()
+    budgetguard.guard(client, made)
+    client._endpoint.__class__ = Own
+    client.converse(**ASKED)
+    provider.fail_next(400)
+    with pytest.raises(ClientError):
+        client.converse(**ASKED)
+    [entry] = entries(made)
+    assert entry.cost == billed(provider) > 0
+
+
 async def test_what_was_never_sent_is_free_for_async_clients(provider: FakeProvider) -> None:
     """There, one name of an error stands for a connection that was never made and for one that broke off."""
     made = managed()
