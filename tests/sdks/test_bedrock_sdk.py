@@ -21,6 +21,7 @@ import boto3
 import botocore.client
 import botocore.endpoint
 import botocore.eventstream
+import httpx2
 import pytest
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
@@ -36,7 +37,7 @@ from botocore.exceptions import (
 from botocore.stub import Stubber
 
 import budgetguard
-from budgetguard import Budget, BudgetExceededError, BudgetManager, UnpricedModelError
+from budgetguard import AnswerCutError, Budget, BudgetExceededError, BudgetManager, UnpricedModelError
 from budgetguard.guards import Settings
 from budgetguard.process.state import PROCESS
 from budgetguard.testing import FakeProvider, Plan
@@ -432,6 +433,18 @@ def test_a_cap_is_added_where_none_was_stated(provider: FakeProvider, client: An
     assert "cut" in entry.flags
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_answer_that_our_cap_cut_may_be_raised(streamed: bool, provider: FakeProvider, client: Any) -> None:
+    """Where the settings ask for that: after the last event of a stream, and on the books."""
+    made = managed(0.01, on_cut="raise")
+    budgetguard.guard(client, made)
+    provider.plan = Plan(tokens=5_000)
+    with pytest.raises(AnswerCutError):
+        _stream_uncapped(client) if streamed else _converse_uncapped(client)
+    [entry] = entries(made)
+    assert entry.cost == billed(provider)
+
+
 def test_a_cap_goes_into_a_models_own_json(provider: FakeProvider, client: Any) -> None:
     """Where its maker has it."""
     made = managed(0.01)
@@ -685,6 +698,24 @@ def test_what_was_never_sent_is_free(provider: FakeProvider, client: Any) -> Non
     assert [entry.cost for entry in entries(made)] in ([], [0])
 
 
+def test_what_is_sent_unseen_costs_what_it_says(provider: FakeProvider, client: Any) -> None:
+    """A tool may send by a class of its own: that no request was seen does not make its answer free."""
+
+    class Own(botocore.endpoint.Endpoint):  # type: ignore[misc]
+        def _send(self, request: Any) -> Any:
+            return self.http_session.send(request)
+
+    made = managed()
+    budgetguard.guard(client, made)
+    client._endpoint.__class__ = Own
+    client.converse(**ASKED)
+    provider.fail_next(400)
+    with pytest.raises(ClientError):
+        client.converse(**ASKED)
+    [entry] = entries(made)
+    assert entry.cost == billed(provider) > 0
+
+
 async def test_what_was_never_sent_is_free_for_async_clients(provider: FakeProvider) -> None:
     """There, one name of an error stands for a connection that was never made and for one that broke off."""
     made = managed()
@@ -933,6 +964,26 @@ def test_the_package_is_patched_when_it_is_imported() -> None:
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False
     )
     assert shown.stdout.strip() == "patched", shown.stderr
+
+
+@pytest.mark.parametrize(("model", "calls"), [(f"bedrock/{MODEL}", 1), ("gpt-4o-mini", 2)])
+def test_an_sdk_that_asks_bedrock_beneath_charges_once(
+    model: str, calls: int, provider: FakeProvider, client: Any
+) -> None:
+    """The same call goes down through both; one for another model is a call of its own."""
+    prices = budgetguard.PriceBook(deployments={f"bedrock/{MODEL}": "gpt-4o-mini"})
+    made = BudgetManager("t", store="memory://", budgets=[Budget("all", 1.0)], prices=prices)
+    budgetguard.patch(made)
+
+    def handle(_: httpx2.Request) -> httpx2.Response:
+        client.converse(**ASKED)
+        usage = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}
+        return httpx2.Response(200, json={"id": "c", "object": "chat.completion", "choices": [], "usage": usage})
+
+    with httpx2.Client(transport=httpx2.MockTransport(handle)) as inner:
+        above = provider.client(http_client=inner)
+        above.chat.completions.create(model=model, max_tokens=50, messages=[{"role": "user", "content": "hi"}])
+    assert len(entries(made)) == calls
 
 
 def test_a_call_outside_of_every_scope_is_said(provider: FakeProvider, client: Any) -> None:

@@ -25,8 +25,6 @@ class OperationCall(Exchange):
 
     dialect = BEDROCK.dialect
     form = None
-    at_home = True
-    """Whether it may have been answered without any request: by a handler of its events, as a stub does."""
     decoded = True
     headers = NOTHING
 
@@ -53,6 +51,11 @@ class OperationCall(Exchange):
         self.body, self.unreadable = _read(given)
 
     @property
+    def at_home(self) -> bool:
+        """Whether it was answered without any request if none was seen: by a handler of its events, as a stub does."""
+        return hasattr(type(self.client._endpoint)._send, "__wrapped__")  # else a class of somebody's own sends unseen
+
+    @property
     def unread(self) -> bool:
         """Whether the reply comes back with its body unread."""
         return self.endpoint.listener is not None
@@ -75,9 +78,15 @@ class OperationCall(Exchange):
         return self.wrapped(self.operation, self.carried)
 
     def failed(self, error: BaseException) -> None:
-        """Take in that the call raised. Every request is seen going out: without any, nothing can have been billed."""
+        """Take in that the call raised. Where no request was seen going out, nothing can have been billed."""
         charge = self.charge
-        if charge is not None and charge.state == "sent" and charge.answer is None and self.lost is None:
+        if (
+            charge is not None
+            and charge.state == "sent"
+            and charge.answer is None
+            and self.lost is None
+            and self.at_home
+        ):
             charge.failed(free=True)
         else:
             super().failed(error)
