@@ -28,6 +28,7 @@ from budgetguard.process.state import PROCESS
 from budgetguard.sdks.litellm.names import whom as whom_of
 from budgetguard.sdks.litellm.operations import function_of
 from budgetguard.testing import FakeProvider
+from budgetguard.testing.provider.apis import api_of
 from tests.support.sdk_shapes import wait
 
 with warnings.catch_warnings():
@@ -45,8 +46,10 @@ pytestmark = [
 since_1_80 = pytest.mark.skipif(not hasattr(litellm, "anthropic_messages"), reason="an older litellm has not all of it")
 
 ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "hi there"}]}
-PROVIDERS = {"openai": "v1", "anthropic": ""}
-"""Who is asked in these tests, and the path of the fake one's API."""
+PATHS = {"openai": "v1", "anthropic": "", "gemini": "v1beta"}
+"""Of the fake one's API, by what LiteLLM calls a provider."""
+PROVIDERS = [name for name in PATHS if name != "gemini" or api_of(f"/models/{MODEL}:generateContent") is not None]
+"""Who is asked in these tests."""
 
 
 @pytest.fixture
@@ -63,7 +66,7 @@ def books(provider: FakeProvider) -> Iterator[BudgetManager]:
 @pytest.fixture(params=PROVIDERS)
 def whom(request: pytest.FixtureRequest, provider: FakeProvider) -> dict[str, Any]:
     """What says who is asked."""
-    base = f"{provider.root_url}/{PROVIDERS[request.param]}".rstrip("/")
+    base = f"{provider.root_url}/{PATHS[request.param]}".rstrip("/")
     return {"model": f"{request.param}/{MODEL}", "api_base": base, "api_key": "none"}
 
 
@@ -169,7 +172,7 @@ def test_a_budget_caps_what_nobody_capped(way: Way, whom: dict[str, Any], provid
     with budgetguard.budget(limit=0.0004):
         plain(way, whom)
     [sent] = [each.body for each in provider.requests]
-    assert sent.get("max_tokens", 400) < 400
+    assert max(sent.get("max_tokens", 0), sent.get("generationConfig", {}).get("max_output_tokens", 0)) in range(1, 400)
 
 
 def test_a_stream_shows_its_caller_what_it_asked_for(way: Way, whom: dict[str, Any], provider: FakeProvider) -> None:

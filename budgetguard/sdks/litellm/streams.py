@@ -328,20 +328,42 @@ async def _next_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> An
     return await _next_async(wrapped, instance, args, kwargs) if seen.hides(item) else item
 
 
-def _closed(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-    """The wrapper of what closes a stream."""
+def _sent(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    """The wrapper of what sends the request of a stream, where somebody wants that done before its first item."""
     if instance is None:
-        return unbound(_closed, wrapped, args, kwargs)
+        return unbound(_sent, wrapped, args, kwargs)
+    seen: StreamWatch | None = instance.__dict__.get(_WATCH)
+    if seen is None or seen.ended:
+        return wrapped(*args, **kwargs)
+    above, carried = charging.get(), seen.request.carried
+    seen.request.carried = seen
+    charging.set(seen.request)
     try:
         return wrapped(*args, **kwargs)
     finally:
-        seen: StreamWatch | None = instance.__dict__.get(_WATCH)
-        if seen is not None and not seen.ended:
-            seen.end("left")
+        charging.set(above)
+        seen.request.carried = carried
+
+
+async def _sent_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    """The same where that is awaited."""
+    if instance is None:
+        return await unbound(_sent_async, wrapped, args, kwargs)
+    seen: StreamWatch | None = instance.__dict__.get(_WATCH)
+    if seen is None or seen.ended:
+        return await wrapped(*args, **kwargs)
+    above, carried = charging.get(), seen.request.carried
+    seen.request.carried = seen
+    charging.set(seen.request)
+    try:
+        return await wrapped(*args, **kwargs)
+    finally:
+        charging.set(above)
+        seen.request.carried = carried
 
 
 async def _closed_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-    """The same where that is awaited."""
+    """The wrapper of what closes a stream."""
     if instance is None:
         return await unbound(_closed_async, wrapped, args, kwargs)
     try:
@@ -356,4 +378,6 @@ _WRAPPERS: dict[str, Callable[..., Any]] = {
     "__next__": _next,
     "__anext__": _next_async,
     "aclose": _closed_async,
+    "fetch_sync_stream": _sent,
+    "fetch_stream": _sent_async,
 }
