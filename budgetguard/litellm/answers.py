@@ -95,9 +95,9 @@ def read_answer(answer: Any) -> HeldAnswer:
     kind = next((kind for kind in KINDS if kind.fits(answer)), None) if plain else None
     if kind is None:
         raise ConfigError(
-            f"completion_obj is of {type(answer).__name__}, and no answer that can be read: give what the SDK returned, "
-            "of OpenAI, Anthropic, Google, Bedrock, Cohere, Mistral, Ollama or LiteLLM, or its dict, with its usage; or "
-            "model, input_text and output_text"
+            f"completion_obj is of {type(answer).__name__}, and no answer that can be read: give what an SDK returned "
+            "(OpenAI's, Anthropic's, Google's, Bedrock's, Cohere's, Mistral's, Ollama's, LiteLLM's), or its dict, with "
+            "its usage; or model, input_text and output_text"
         )
     hidden = fields(getattr(answer, "_hidden_params", None))
     if not hidden:

@@ -78,8 +78,6 @@ class Exchange:
     """The files of a multipart form, as the caller gave them."""
     place: Place
 
-    at_home = False
-    """Whether its client may have answered by itself, without any request: a stub, a cache of its own."""
     http: Any = None
     """The client of httpx by which it is sent, if that is known: what goes out by it meanwhile is this call's."""
     by_http = False
@@ -106,6 +104,11 @@ class Exchange:
     dropped: Mapping[str, int] = NOTHING
     """Those that this call is sent again without, as `Host.refuses` has them."""
     guessed = False
+
+    @property
+    def at_home(self) -> bool:
+        """Whether its client answered by itself if no request was seen going out: a stub, a cache of its own."""
+        return False
 
     @property
     def unread(self) -> bool:
