@@ -84,6 +84,11 @@ class Exchange:
     guessed = False
 
     @property
+    def at_home(self) -> bool:
+        """Whether the client may have answered it by itself, without any request: a middleware with a cache."""
+        raise NotImplementedError
+
+    @property
     def unread(self) -> bool:
         """Whether the reply comes back with its body unread. Read from the request: every reply can be iterated."""
         raise NotImplementedError
@@ -178,6 +183,9 @@ class Exchange:
         charge = self.charge
         assert charge is not None
         if charge.answer is not None:  # the parser showed it
+            return
+        if self.lost is None and self.at_home:
+            charge.failed(free=True)
             return
         try:
             if self.sent > 1 or self.dropped or not charge.asked.host.known:

@@ -25,6 +25,8 @@ _STREAMED = "stream"
 class GeneratedCall(Exchange):
     """One call of a client's `request`: its arguments, read once. The caller's own objects stay as they are."""
 
+    at_home = False
+
     def __init__(
         self,
         package: Package,
