@@ -81,12 +81,15 @@ def guard_client(client: Any, manager: Manages | Guard | None = None) -> Any:
     Returns the client. Raises `TypeError` for what is no client of an SDK that is known here.
     """
     settings = speakeasy_packages.settings_of(client)
-    sender = client if is_client(client) else settings or google.client_in(client)
+    inner = google.client_in(client)
+    sender = client if is_client(client) else settings or inner
     if sender is None:
         known = f"{google.CLIENTS}, {speakeasy_packages.CLIENTS}, {CLIENTS}"
         raise TypeError(f"guard(client): {known} client is needed, not {type(client).__name__}")
     install()
-    mark(sender, (None if manager is None else guard_in(manager),))
+    guard = (None if manager is None else guard_in(manager),)
+    for each in (sender, *(() if inner is None else google.below(inner))):
+        mark(each, guard)
     return client
 
 

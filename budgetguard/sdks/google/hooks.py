@@ -37,6 +37,12 @@ def client_in(client: Any) -> Any:
     return None
 
 
+def below(sender: Any) -> list[Any]:
+    """The clients of httpx that it sends by, and its interactions beside it: by these they are known."""
+    found = (sender.__dict__.get(name) for name in ("_httpx_client", "_async_httpx_client"))
+    return [client for client in found if client is not None]
+
+
 def _install(module: ModuleType) -> None:
     client, response = module.BaseApiClient, module.HttpResponse
     wrap(client, "_request", partial(call, _begin))
