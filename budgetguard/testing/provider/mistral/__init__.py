@@ -1,5 +1,5 @@
 """
-The fake provider's Mistral API, where it is not OpenAI's: conversations, agents, code completions, the reading of pages.
+The fake provider's Mistral API, where it is not OpenAI's: conversations, agents, code completions, pages that are read.
 
 Pure functions from a request and a plan to a reply, in the shapes of Mistral's API (mistralai 3.7). What connectors
 read is billed beside the prompt: `usage={"connector_tokens": ...}` in a plan.
