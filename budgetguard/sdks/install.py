@@ -87,12 +87,14 @@ def guard_client(client: Any, manager: Manages | Guard | None = None) -> Any:
 
     Returns the client. Raises `TypeError` for what is no client of an SDK that is known here.
     """
-    sender = next((found for kind in _KINDS if (found := kind.client_in(client)) is not None), None)
-    if sender is None:
+    senders = next((found for kind in _KINDS if (found := kind.senders_in(client))), ())
+    if not senders:
         known = ", ".join(kind.CLIENTS for kind in _KINDS)
         raise TypeError(f"guard(client): {known} client is needed, not {type(client).__name__}")
     install()
-    mark(sender, (None if manager is None else guard_in(manager),))
+    guard = (None if manager is None else guard_in(manager),)
+    for each in senders:
+        mark(each, guard)
     return client
 
 

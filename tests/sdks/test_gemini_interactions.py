@@ -23,6 +23,8 @@ from budgetguard.guards import Settings
 from budgetguard.process.state import PROCESS
 from budgetguard.testing import FakeProvider
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*DEPRECATED:DeprecationWarning")
+
 pytest.importorskip("google.genai._gaos", reason="interactions are of later versions")
 
 MODEL = "gemini-3-flash-preview"

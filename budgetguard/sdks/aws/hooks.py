@@ -6,7 +6,7 @@ What is patched in botocore and aiobotocore, for the services that have models.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any, Final
@@ -18,13 +18,13 @@ CLIENTS: Final = "one of boto3 or aioboto3 for Bedrock"
 """What can be guarded, as an error names it."""
 
 
-def client_in(client: Any) -> Any:
-    """The client itself, if it is one of botocore for a service that has models; else `None`."""
+def senders_in(client: Any) -> Sequence[Any]:
+    """The client itself, if it is one of botocore for a service that has models; else nothing."""
     if not any(base.__name__ == "BaseClient" and base.__module__ == "botocore.client" for base in type(client).__mro__):
-        return None
+        return ()
     from .api import BEDROCK
 
-    return client if client.meta.service_model.service_name in BEDROCK.operations else None
+    return (client,) if client.meta.service_model.service_name in BEDROCK.operations else ()
 
 
 def _clients(module: ModuleType) -> None:

@@ -9,7 +9,7 @@ async twin once, with all of its retries inside and its request made; what strea
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any, Final
@@ -29,12 +29,16 @@ CLIENTS: Final = "a google.genai Client"
 """What can be guarded, as an error names it."""
 
 
-def client_in(client: Any) -> Any:
-    """What sends for a client of the SDK, or for a part of one (`client.aio`, a chat); `None` if it is none."""
+def senders_in(client: Any) -> Sequence[Any]:
+    """
+    What sends for a client of the SDK, or for a part of one (`client.aio`, a chat), and the clients of httpx beneath, by
+    which its interactions are known; nothing if it is none.
+    """
     for inner in (client, getattr(client, "_api_client", None)):
         if any(base.__name__ == "BaseApiClient" and base.__module__ == _MODULE for base in type(inner).__mro__):
-            return inner
-    return None
+            below = (inner.__dict__.get(name) for name in ("_httpx_client", "_async_httpx_client"))
+            return [inner, *(each for each in below if each is not None)]
+    return ()
 
 
 def _install(module: ModuleType) -> None:

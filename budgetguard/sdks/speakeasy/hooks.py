@@ -17,7 +17,7 @@ from ..asides import is_aside
 from ..built.calls import BuiltCall
 from ..built.requests import content_of
 from ..calling import acting_for, call, call_async
-from ..hooks import wrap
+from ..hooks import MARK, wrap
 from .packages import PACKAGES, SpeakeasyPackage
 
 
@@ -26,6 +26,12 @@ class DoneRequest(BuiltCall):
 
     index = 1
     by_http = True
+
+
+def _known_by(settings: Any) -> Any:
+    """What a client is known by: its settings; where it was guarded, Google's is by the client of httpx below it."""
+    shared = (settings.client, settings.async_client)
+    return next((each for each in shared if MARK in getattr(each, "__dict__", ())), settings)
 
 
 def _begin(
@@ -39,9 +45,7 @@ def _begin(
 ) -> DoneRequest | None:
     """The request, if it costs money or tells of what does, some ledger covers it, and no call above has its charge."""
     settings = part.sdk_configuration
-    guard, held = acting_for(
-        part.__dict__.get("_api_client", settings)
-    )  # Google's parts are of a client of another kind
+    guard, held = acting_for(_known_by(settings))
     if guard is None:
         return None
     given = args[1] if len(args) > 1 else kwargs["request"]

@@ -6,6 +6,7 @@ Signatures are the same in mistralai 1.5 to 3.7 and openrouter 1.3, as far as th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from ...adapters.gemini import DIALECT as GEMINI
@@ -45,8 +46,7 @@ CLIENTS: Final = "a Mistral, an OpenRouter"
 _BASES: Final = frozenset(f"{package.name}.basesdk" for package in PACKAGES)
 
 
-def client_in(client: Any) -> Any:
-    """What a client of one of these SDKs shares with its parts, by which they are known; `None` for another object."""
-    if any(base.__name__ == "BaseSDK" and base.__module__ in _BASES for base in type(client).__mro__):
-        return client.sdk_configuration
-    return None
+def senders_in(client: Any) -> Sequence[Any]:
+    """What a client of one of these SDKs shares with its parts, by which they are known; nothing for another object."""
+    is_one = any(base.__name__ == "BaseSDK" and base.__module__ in _BASES for base in type(client).__mro__)
+    return (client.sdk_configuration,) if is_one else ()

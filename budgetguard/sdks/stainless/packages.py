@@ -7,6 +7,7 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from ...adapters.anthropic import DIALECT as ANTHROPIC
@@ -56,7 +57,7 @@ CLIENTS: Final = ", ".join(sorted(package.clients for package in PACKAGES))
 _BASES: Final = frozenset(f"{package.name}._base_client" for package in PACKAGES)
 
 
-def client_in(client: Any) -> Any:
-    """The client itself, if it is one of these SDKs; else `None`."""
+def senders_in(client: Any) -> Sequence[Any]:
+    """The client itself, if it is one of these SDKs; else nothing."""
     is_one = any(base.__name__ == "BaseClient" and base.__module__ in _BASES for base in type(client).__mro__)
-    return client if is_one else None
+    return (client,) if is_one else ()
