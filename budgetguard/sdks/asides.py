@@ -50,6 +50,8 @@ def before(request: Exchange) -> Steps[SeenAnswers]:
 
 def after(request: Exchange, response: Any, seen: SeenAnswers) -> Steps[None]:
     """After it was answered: settle what it shows, or remember the file under its id."""
+    if getattr(response, "status_code", 200) >= 300:  # an error, as a response: it shows nothing
+        return
     response = request.shown(response)
     if request.endpoint.follows:
         yield from _follow(request, response)

@@ -180,7 +180,10 @@ def test_only_what_is_billed_counts() -> None:
         ("a.gateway", "/api/embeddings", {"model": "m", "prompt": "hi"}, "embeddings"),
         ("a.gateway", "/api/chat", {"message": "hi"}, None),
         ("a.gateway", "/v1/messages", {"model": "m", "messages": [], "max_tokens": 9}, "messages"),
-        ("a.gateway", "/v1/files", {"purpose": "batch"}, "files"),
+        ("a.gateway", "/v1/files", {"purpose": "batch"}, None),
+        ("127.0.0.1", "/v1/files", {"purpose": "batch"}, "files"),
+        ("a.service", "/v1/chat", {"message": "hi"}, None),
+        ("api.cohere.com", "/v1/chat", {"message": "hi"}, "chat"),
     ],
 )
 def test_a_request_is_known_by_its_path_and_by_its_host_or_body(

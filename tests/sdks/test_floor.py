@@ -413,7 +413,9 @@ def test_work_in_the_background_is_settled_by_a_look_at_it(
     async def in_background(client: Any) -> None:
         body = {"model": MODEL, "input": "hi", "background": True, "max_output_tokens": 100}
         name = (await wait(client.post("/v1/responses", json=body))).json()["id"]
-        await wait(client.get(f"/v1/responses/{name}"))
+        provider.fail_next(404)
+        for _ in range(2):
+            await wait(client.get(f"/v1/responses/{name}"))
 
     ask(in_background)
     assert costs(books) == billed(provider) != []

@@ -25,7 +25,7 @@ from ..asides import is_aside
 from ..built.requests import Content
 from ..places import Place
 
-_MIXED: Final = (".amazonaws.com", ".api.aws", "api.cloudflare.com", ".cloudflare.com", ".databricks.com")
+_MIXED: Final = (".amazonaws.com", ".api.aws", ".cloudflare.com", ".databricks.com", ".azuredatabricks.net")
 """Domains where models are a small part of what is served."""
 
 
@@ -48,7 +48,7 @@ class PathFamily(NamedTuple):
         if self.home(host):
             return True
         if is_aside(endpoint):
-            return "/v1/" in path
+            return "/v1/" in path and (endpoint.follows == "responses" or is_own(host))
         names = self.elsewhere.get(endpoint.path)
         return names is not None and (content.has(names) or (content.unreadable and endpoint.path in _PLAIN))
 
@@ -62,11 +62,10 @@ FAMILIES: Final = (
         re.compile(r"api\.cohere\.(com|ai)\Z").match,
         {
             "/v2/chat": ("model", "messages"),
-            "/v1/chat": ("message",),
-            "/v1/generate": ("prompt",),
+            "/v1/chat": ("model", "message"),
             "/v1/embed": ("model", "texts"),
             "/v2/embed": ("model", "input_type"),
-            "/v1/rerank": ("query", "documents"),
+            "/v1/rerank": ("model", "query", "documents"),
             "/v2/rerank": ("model", "query", "documents"),
         },
     ),

@@ -17,6 +17,7 @@ from ...guards.scope import Scope
 from ..built.calls import BuiltCall
 from ..built.requests import content_of
 from ..calling import acting_for, attempt, attempt_async, call, call_async, say_uncounted
+from ..exchange import charging
 from ..hooks import wrap
 from .families import candidates, may_cost, operation, routed, seller_of
 
@@ -69,8 +70,11 @@ def _begin(
 
 
 def _say_uncounted(client: Any, given: Any, path: str) -> None:
-    """Say of a request to a provider that it passes, if anything here acts, and no SDK's seam has said it."""
-    if "x-stainless-lang" not in given.headers and acting_for(client)[0] is not None:
+    """Say of a request to a provider that it passes, if anything here acts, and no seam above has or said it."""
+    above = charging.get()
+    if "x-stainless-lang" in given.headers or (above is not None and above.carried is not None):
+        return
+    if acting_for(client)[0] is not None:
         say_uncounted(given.method, path)
 
 
