@@ -81,6 +81,8 @@ class Exchange:
     """Whether the stream is asked for its usage, which the caller did not."""
     added: Mapping[str, Any] = NOTHING
     """The fields that only we sent."""
+    seller: str | None = None
+    """Whose prices count, where the host does not say it."""
     dropped: Mapping[str, int] = NOTHING
     """Those that this call is sent again without, as `Host.refuses` has them."""
     guessed = False
@@ -132,9 +134,8 @@ class Exchange:
             host = without(host, self.dropped)
         self.billed, self.lost, self.response, self.sent = host.billed, None, None, 0
         files = files_of(self.form) if self.form else ()
-        charge = self.charge = guard.charge(
-            self.endpoint, self.body, files, guard.prices.provider(place.name), scope, host=host
-        )
+        provider = self.seller or guard.prices.provider(place.name)
+        charge = self.charge = guard.charge(self.endpoint, self.body, files, provider, scope, host=host)
         if place.deployment and place.deployment != charge.call.model:
             charge.call = charge.call._replace(model=dearer(charge, place.deployment))
         if self.unreadable:
@@ -152,7 +153,7 @@ class Exchange:
     def asked(self) -> tuple[str | None, Host]:
         """Whom the request asks: the provider whose prices count there, and what is known of the host."""
         place = self.place
-        return self.guard.prices.provider(place.name), host_of(*place.server(None))
+        return self.seller or self.guard.prices.provider(place.name), host_of(*place.server(None))
 
     def is_above(self, other: Exchange) -> bool:
         """

@@ -21,6 +21,7 @@ from . import websockets
 from .contexts import processes, threads
 from .contexts.absent import AbsentGuard
 from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
+from .litellm import hooks as litellm
 from .stainless.hooks import HOOKS
 from .stainless.packages import CLIENTS, is_client
 
@@ -30,7 +31,7 @@ __all__ = ["default_guard", "enter_process", "guard_all", "guard_client", "insta
 def patch(manager: Manages | Guard | None = None, *, threads: bool = False, prices: GivenPrices | None = None) -> None:
     """
     Guard every client of the SDKs in this process, whenever it was made: those of openai, anthropic, groq, together,
-    cerebras, fireworks, perplexity and sambanova.
+    cerebras, fireworks, perplexity and sambanova; and every function of litellm that asks a model.
 
     `manager`, if given, becomes the process's default: its budgets hold wherever no other manager is entered.
     Without one, what the environment and `budgetguard.toml` say makes the default, in the store that they name, or
@@ -112,5 +113,5 @@ def begin_process(luggage: processes.Luggage) -> processes.Inheritance:
 
 INHERITANCE = processes.Inheritance(begin_process)
 
-_HOOKS = {**HOOKS, **websockets.HOOKS, **threads.HOOKS, **processes.hooks(INHERITANCE)}
+_HOOKS = {**HOOKS, **litellm.HOOKS, **websockets.HOOKS, **threads.HOOKS, **processes.hooks(INHERITANCE)}
 """What is patched in which module."""

@@ -1,0 +1,6 @@
+"""
+LiteLLM: every function of it that asks a model, above all of the SDKs and HTTP clients that it asks by.
+
+`operations` says which functions those are, `names` whom they ask, `costs` what LiteLLM knows of prices, `calls` reads
+one call, `streams` its answer as it goes by, and `hooks` is what is patched.
+"""
