@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 EXPECTED = {
@@ -66,6 +66,12 @@ EXPECTED = {
         "the batch spent $0.00225",
         "in a pool: shop 0.00075, blog 0.003",
     ],
+    "through_litellm.py": [
+        "plain: 1 calls, $0.000006",
+        "streamed, another provider's: 2 calls, $0.000055",
+        "mocked: 2 calls, $0.000055",
+        "refused: scope: call projected at ",
+    ],
     "litellm_file.py": [
         "2 users",
         "2 users again, and nothing twice",
@@ -73,6 +79,9 @@ EXPECTED = {
     ],
 }
 """The beginnings of lines that each example prints, in this order."""
+
+LITELLMS = ("-W", "ignore:unclosed event loop", "-W", "ignore:Item")
+"""Warnings of its own, which LiteLLM leaves to its callers."""
 
 RUNNER = """
 import json, os, sys
@@ -82,6 +91,7 @@ page, blocks = json.load(sys.stdin)
 with FakeProvider() as provider:
     os.environ |= {"OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": "none"}
     os.environ |= {"ANTHROPIC_BASE_URL": provider.root_url, "ANTHROPIC_API_KEY": "none"}
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     space = {"__name__": "__main__"}
     for line, text in blocks:
         exec(compile("\\n" * line + text, page, "exec"), space)
@@ -93,7 +103,7 @@ def run(arguments, directory, *, text=None):
     hidden = ("OPENAI_", "ANTHROPIC_", "BUDGETGUARD_")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     done = subprocess.run(
-        [sys.executable, "-W", "error", *arguments],
+        [sys.executable, "-W", "error", *LITELLMS, *arguments],
         cwd=directory,
         env={**environ, "PYTHONPATH": str(ROOT)},
         input=text,
