@@ -245,6 +245,38 @@ def test_messages_are_anthropics_own_api(way: Way, provider: FakeProvider, books
     assert costs(books) == billed(provider) != []
 
 
+BRIDGES: dict[str, tuple[str, dict[str, Any]]] = {
+    "anthropic": ("responses", {"model": f"anthropic/{MODEL}", "input": "hi there"}),
+    "responses": ("completion", {"model": f"openai/responses/{MODEL}", **ASKED}),
+    "chat": ("text_completion", {"model": f"openai/{MODEL}", "prompt": "hi there"}),
+}
+
+
+@since_1_80
+@pytest.mark.parametrize("beneath", BRIDGES)
+def test_what_asks_by_another_api_is_one_call(
+    beneath: str, way: Way, provider: FakeProvider, books: BudgetManager
+) -> None:
+    """LiteLLM makes one function of another, where a provider lacks it: both see the call."""
+    name, asked = BRIDGES[beneath]
+    base = provider.root_url if beneath == "anthropic" else provider.base_url
+    getattr(way, name)(**asked, api_base=base, api_key="none")
+    assert costs(books) == billed(provider)
+    assert len(costs(books)) == 1
+
+
+@since_1_80
+def test_a_background_response_is_settled_when_it_is_got(provider: FakeProvider, books: BudgetManager) -> None:
+    """Until then its hold stays: only then its usage is known."""
+    place = {"api_base": provider.base_url, "api_key": "none"}
+    begun = litellm.responses(model=f"openai/{MODEL}", input="hi there", background=True, **place)
+    assert costs(books) == []
+    assert len(books.store.holds()) == 1
+    while litellm.get_responses(response_id=begun.id, **place).status != "completed":
+        pass
+    assert costs(books) == billed(provider) != []
+
+
 def test_a_positional_argument_counts(way: Way, whom: dict[str, Any], provider: FakeProvider) -> None:
     """`completion(model, messages)` is what most programs write."""
     model = whom.pop("model")
@@ -468,6 +500,7 @@ def test_a_model_that_nobody_knows_is_refused(way: Way, whom: dict[str, Any], pr
             ("together", "meta-llama/Llama-3.3-70B-Instruct-Turbo"),
         ),
         ("xai/grok-3", ("x-ai", "grok-3")),
+        ("openai/responses/gpt-4o", ("openai", "gpt-4o")),
         ("azure/mine", ("azure", "mine")),
         ("groq/llama-3.1-8b-instant", ("groq", "llama-3.1-8b-instant")),
         ("openrouter/openai/gpt-4o", ("openrouter", "openai/gpt-4o")),

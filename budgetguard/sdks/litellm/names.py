@@ -39,6 +39,9 @@ _PRICED_AS: Final[Mapping[str, str]] = {
 }
 """LiteLLM's names of providers whose prices are known by another one."""
 
+_WAYS: Final = ("responses/", "gpt5_series/", "o_series/")
+"""What stands before a model to say by which API it is to be asked."""
+
 _SERVERS: Final = frozenset({"openai", "text-completion-openai", "custom_openai", "hosted_vllm", "openai_like", "vllm"})
 """Its names for whoever speaks OpenAI's protocol: with a URL, the host says who that is."""
 
@@ -91,6 +94,8 @@ def whom(litellm: ModuleType, arguments: Mapping[str, Any]) -> Whom:
         litellms, base = named or "", None
     if litellms in _own_handlers(litellm):
         return Whom(model, None, _OWN, "", None, azure=False)
+    for way in _WAYS:
+        model = model.removeprefix(way)
     url = url or base or _default_url(litellm, litellms)
     provider: str | None = _PRICED_AS.get(litellms, litellms) or None
     if provider == "aws" or litellms.startswith("sagemaker"):
