@@ -31,8 +31,8 @@ CLIENTS: Final = "a google.genai Client"
 
 def senders_in(client: Any) -> Sequence[Any]:
     """
-    What sends for a client of the SDK, or for a part of one (`client.aio`, a chat), and the clients of httpx beneath, by
-    which its interactions are known; nothing if it is none.
+    What sends for a client of the SDK, or for a part of one (`client.aio`, a chat), and the clients of httpx beneath,
+    by which its interactions are known; nothing if it is none.
     """
     for inner in (client, getattr(client, "_api_client", None)):
         if any(base.__name__ == "BaseApiClient" and base.__module__ == _MODULE for base in type(inner).__mro__):
