@@ -53,9 +53,11 @@ ROWS = (
         ),
         ("boto3>=1.28", "google-auth[requests]>=2"),
     ),
-    Row(
-        "boto3", ("1.40.*",), ("test_bedrock_sdk.py",), ("aioboto3>=15,<16",)
-    ),  # aiobotocore's is older than the suite's
+    # Whose aiobotocore is older than the suite's.
+    Row("boto3", ("1.40.*",), ("test_bedrock_sdk.py",), ("aioboto3>=15,<16",)),
+    Row("google-genai", ("1.20.0",), ("test_gemini_sdk.py",), ("aiohttp", "requests")),
+    Row("litellm", ("1.60.0",), ("test_litellm_sdk.py",)),
+    Row("websockets", ("13.1",), ("test_talks.py",), ("trustme",)),
 )
 NEEDED = ("pytest>=8", "pytest-asyncio>=1", "pytest-xdist>=3.6")
 

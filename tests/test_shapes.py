@@ -39,6 +39,8 @@ ROWS = [
     ("4 spawned processes", "postgres", NOT_STATED),
     ("16 spawned processes", "postgres", STATED),
     ("4 forked processes", "postgres", STATED),
+    ("four SDKs at once", "sqlite", NOT_STATED),
+    ("four SDKs at once", "postgres", STATED),
 ]
 
 

@@ -24,6 +24,8 @@ from budgetguard.money import Nano
 from budgetguard.testing import FakeProvider, Plan, Request
 
 MODEL = "gpt-4o-mini"
+CLAUDE, GEMINI, BEDROCK = "claude-haiku-4-5", "gemini-2.5-flash", "amazon.nova-lite-v1:0"
+"""What other SDKs ask for, at the same price."""
 USER = "ann"
 MESSAGES = [{"role": "user", "content": "count the money"}]
 INPUT = 10
@@ -57,14 +59,26 @@ class Endpoint(FakeProvider):
         return Plan(text=ANSWER, latency_s=self.latency_s, drop_after=HEARD, stall=stall)  # type: ignore[arg-type]
 
 
+WORDS = {
+    "prompt_tokens": ("completion_tokens",),
+    "input_tokens": ("output_tokens",),
+    "promptTokenCount": ("candidatesTokenCount", "thoughtsTokenCount"),
+    "inputTokens": ("outputTokens",),
+}
+"""What the APIs call output, by what they call input."""
+
+
 def bill(_model: str, usage: Mapping[str, Any]) -> Nano:
     """The endpoint's price list, written apart from ours: nano-dollars."""
-    return int(usage["prompt_tokens"]) * INPUT_PRICE * 1000 + int(usage["completion_tokens"]) * OUTPUT_PRICE * 1000
+    asked = next(name for name in WORDS if name in usage)
+    made = sum(int(usage.get(name, 0)) for name in WORDS[asked])
+    return int(usage[asked]) * INPUT_PRICE * 1000 + made * OUTPUT_PRICE * 1000
 
 
 def price_book() -> PriceBook:
     """The same as our price book has it."""
-    return PriceBook(overrides={MODEL: {"input": INPUT_PRICE, "output": OUTPUT_PRICE, "max_output": LONGEST}})
+    price = {"input": INPUT_PRICE, "output": OUTPUT_PRICE, "max_output": LONGEST}
+    return PriceBook(overrides=dict.fromkeys((MODEL, CLAUDE, GEMINI, BEDROCK), price))
 
 
 def ask(provider: FakeProvider, **more: Any) -> Any:

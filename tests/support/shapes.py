@@ -46,6 +46,7 @@ from tests.support.endpoint import (
     GoneAwayError,
     guarded,
 )
+from tests.support.several import several
 
 TRIES = 30
 PROCESSES, MANY_PROCESSES = 4, 16
@@ -191,6 +192,7 @@ ACROSS: Mapping[str, Callable[[Caller], None]] = {
     f"{PROCESSES} spawned processes": spawned,
     f"{MANY_PROCESSES} spawned processes": partial(spawned, processes=MANY_PROCESSES),
     f"{PROCESSES} forked processes": forked,
+    "four SDKs at once": several,
 }
 UNKNOWN = frozenset({cancelled_calls, timed_out})
 """Shapes whose caller cannot know what its calls cost: their answers never came."""
@@ -397,7 +399,7 @@ def rows() -> Iterator[tuple[str, str, bool]]:
         for store in ("memory", "sqlite"):
             yield from ((shape, store, stated) for stated in (False, True))
     for shape in ACROSS:
-        for store in ("sqlite", *servers.NAMES):
+        for store in ("sqlite", *servers.NAMES) if shape != "four SDKs at once" else ("sqlite", "postgres"):
             yield from ((shape, store, stated) for stated in (False, True))
 
 
