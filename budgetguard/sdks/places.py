@@ -52,7 +52,7 @@ def place_of(client: Any) -> Place:
     if azure:
         deployment = url.raw_path.partition(b"/deployments/")[2].partition(b"/")[0].decode("ascii")
     named = fields.get(PROVIDER)
-    place = fields[PLACE] = Place(url, dict(query), url.host, version, url.port, azure, deployment, named)
+    place = fields[PLACE] = Place(url, dict(query), url.host, version, url.port, azure, deployment, provider=named)
     return place
 
 

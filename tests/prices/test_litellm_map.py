@@ -88,7 +88,7 @@ def test_what_the_map_does_not_know_has_its_listed_price(book: PriceBook) -> Non
 def test_what_cannot_be_read_is_told_and_never_free(caplog: pytest.LogCaptureFixture) -> None:
     """A price of 0 there may be one that nobody looked up: a budget that takes it for free holds nothing."""
     with caplog.at_level(logging.WARNING, "budgetguard"), pytest.raises(UnpricedModelError):
-        PriceBook(path=MAP).quote("ollama", "llama3")
+        PriceBook(path=MAP).quote("llamafile", "llama3")
     [told] = [record.getMessage() for record in caplog.records]
     assert "models have no price that can be read" in told
     assert "embed-multilingual-light-v3.0 is left out: input = 100 cannot be" in told
@@ -100,7 +100,7 @@ def test_one_price_that_is_not_read_leaves_the_others() -> None:
     """And it is counted: a picture in the input by the piece is none of our kinds."""
     read = read_map(json.loads(MAP.read_text()))
     assert "amazon.nova-2-multimodal-embeddings-v1:0" in read.partly
-    assert {"bedrock/guardrails", "ollama/llama3", "omni-moderation-latest"} <= set(read.unpriced)
+    assert {"bedrock/guardrails", "llamafile/llama3", "omni-moderation-latest"} <= set(read.unpriced)
     assert not {"sample_spec", "fallback_generalizations"} & {*read.unpriced, *read.partly}
 
 

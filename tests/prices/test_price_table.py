@@ -157,11 +157,11 @@ ROWS = [
     Row("eight seconds of film", "openai", "sora-2", {"video_seconds/1280x720": 8}, 8 * 100_000_000_000, shipped={"models.sora-2.video_seconds/1280x720": 0.10}),
     Row("a better film", "openai", "sora-2-pro", {"video_seconds/1792x1024": 4}, 4 * 500_000_000_000, shipped={"models.sora-2-pro.video_seconds/1792x1024": 0.50}),
     # Cohere's searches and embeddings; what Ollama runs
-    Row("searches among documents", "cohere", "rerank-v3.5", {"rerank_searches": 3}, 3 * 2_000_000_000, shipped={"models.rerank-v3.5*.rerank_searches": 0.002}),
-    Row("searches by older models", "cohere", "rerank-english-v3.0", {"rerank_searches": 1}, 2_000_000_000, shipped={"models.rerank-english-v*.rerank_searches": 0.002}),
-    Row("in other languages", "cohere", "rerank-multilingual-v3.0", {"rerank_searches": 1}, 2_000_000_000, shipped={"models.rerank-multilingual-v*.rerank_searches": 0.002}),
-    Row("embeddings of text", "cohere", "embed-english-v3.0", {"input_tokens": 10}, 10 * 100_000, shipped={"models.embed-english-*.input": 0.10}),
-    Row("embeddings in other languages", "cohere", "embed-multilingual-light-v3.0", {"input_tokens": 10}, 10 * 100_000, shipped={"models.embed-multilingual-*.input": 0.10}),
+    Row("searches among documents", "cohere", "rerank-v3.5", {"rerank_searches": 3}, 3 * 2_000_000_000, shipped={"models.rerank-v3.5.rerank_searches": 0.002}),
+    Row("searches by older models", "cohere", "rerank-english-v3.0", {"rerank_searches": 1}, 2_000_000_000, shipped={"models.rerank-english-v3.0.rerank_searches": 0.002}),
+    Row("in other languages", "cohere", "rerank-multilingual-v3.0", {"rerank_searches": 1}, 2_000_000_000, shipped={"models.rerank-multilingual-v3.0.rerank_searches": 0.002}),
+    Row("embeddings of text", "cohere", "embed-english-v3.0", {"input_tokens": 10}, 10 * 100_000, shipped={"models.embed-english-v3.0.input": 0.10}),
+    Row("embeddings in other languages", "cohere", "embed-multilingual-v3.0", {"input_tokens": 10}, 10 * 100_000, shipped={"models.embed-multilingual-v3.0.input": 0.10}),
     Row("a model of one's own", "ollama", "llama3.2:1b", {"input_tokens": 10, "output_tokens": 10}, 0, shipped={"models.*.free": True}),
     # Tools
     Row("web searches", "openai", "gpt-5", {"input_tokens": 100, "output_tokens": 10, "web_searches": 3}, 100 * 1_250_000 + 10 * 10_000_000 + 3 * 10_000_000_000, {"web_searches_kcount": "10"}),

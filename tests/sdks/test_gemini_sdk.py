@@ -687,6 +687,7 @@ def test_a_replay_costs_nothing(provider: FakeProvider) -> None:
 def test_a_request_beneath_is_the_same_call(provider: FakeProvider) -> None:
     """An SDK's transport may ask another SDK for the same model: that is no call of its own."""
     made = managed()
+    charging.set(None)  # of what calls left that were interrupted, elsewhere
     budgetguard.patch(made)
     with provider.client() as below:
 

@@ -25,7 +25,14 @@ from ..asides import is_aside
 from ..built.requests import Content
 from ..places import Place
 
-_MIXED: Final = (".amazonaws.com", ".api.aws", ".cloudflare.com", ".databricks.com", ".azuredatabricks.net")
+_MIXED: Final = (
+    ".amazonaws.com",
+    ".api.aws",
+    ".azuredatabricks.net",
+    ".cloudflare.com",
+    ".databricks.com",
+    ".googleapis.com",
+)
 """Domains where models are a small part of what is served."""
 
 
@@ -159,6 +166,5 @@ def routed(place: Place, model: object) -> tuple[Place, str | None]:
 @lru_cache(maxsize=1_024)
 def may_cost(method: str, host: str, path: str) -> bool:
     """Whether a request that is in no table is to a provider, and may cost something all the same."""
-    if method != "POST" or not _is_provider(host):
-        return False
-    return all(family.dialect.may_cost(method, path) for family in FAMILIES if family.home(host))
+    here = [family for family in FAMILIES if family.home(host)] if method == "POST" else ()
+    return bool(here) and all(family.dialect.may_cost(method, path) for family in here)

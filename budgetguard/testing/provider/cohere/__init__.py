@@ -37,6 +37,8 @@ def reply(request: Request, plan: Plan, key: str) -> FakeReply | None:
         return rerank(request, plan, key)
     if name == "/embed":
         return embed(request, plan, key)
+    if not version and "messages" in request.body:  # Writer's, which speaks OpenAI's language
+        return None
     return chat(request, plan, key) if version else chat_before(request, plan, key)
 
 
