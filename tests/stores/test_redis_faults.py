@@ -686,7 +686,7 @@ def test_the_servers_clock_decides():
 
 def test_five_hundred_tasks_make_progress_and_the_loop_runs_on():
     """Steps wait for the network in threads of ours: the loop stands still no longer than the SDK alone makes it."""
-    prices = {MODEL: {"input": 0.001, "output": 0.001, "max_output": 10}}
+    prices = {MODEL: {"input": 0.15, "output": 0.60, "max_output": 10}}
     with Endpoint() as endpoint:
         bare = asyncio.run(longest_gap(endpoint))
         # One interpreter runs the tasks, the threads and the provider: a step may take longer than it does elsewhere.
