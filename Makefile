@@ -8,7 +8,7 @@ export UV_LINK_MODE ?= copy
 # Tests start hundreds of processes: without their bytecode, each would compile whole SDKs anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo demo-llm serve load fuzz test test-sdk-suite test-frameworks check format bench contention shapes soak clean
+.PHONY: help setup demo demo-llm serve load fuzz test test-versions test-sdk-suite test-frameworks check format bench contention shapes soak clean
 
 help:
 	@echo "make demo       two users spend, one runs out: no key, no network, seconds"
@@ -16,6 +16,7 @@ help:
 	@echo "make serve      host budgets on 127.0.0.1:8080, without keys: a trial"
 	@echo "make test       everything that is claimed"
 	@echo "make test-frameworks  langchain, crewai, dspy and others, against the bill of a fake provider (3 minutes)"
+	@echo "make test-versions   the seams against every version of the SDKs that is tried (5 minutes); make test has the oldest"
 	@echo "make test-sdk-suite   an SDK's own tests, alone and guarded: the same outcomes (SDK=openai, 8 minutes; anthropic, 20)"
 	@echo "make check      format, lint, types"
 	@echo "make bench      what a call costs, as ratios in one run"
@@ -64,6 +65,9 @@ load: setup
 
 test: setup .cache/litellm-hosted/ready
 	$(RUN) -m pytest -n 3
+	$(RUN) tests/run_sdk_versions.py --oldest
+
+test-versions: setup
 	$(RUN) tests/run_sdk_versions.py
 
 test-sdk-suite: setup

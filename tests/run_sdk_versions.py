@@ -1,7 +1,7 @@
 """
 Run the tests of the interception against other versions of the SDKs, each in an environment of its own.
 
-    python tests/run_sdk_versions.py [SDK [VERSION...]]
+    python tests/run_sdk_versions.py [--oldest | SDK [VERSION...]]
 
 The environments are kept under `.cache/`, so that only the first run downloads anything. Exits with 1 if a test fails.
 """
@@ -63,7 +63,9 @@ NEEDED = ("pytest>=8", "pytest-asyncio>=1", "pytest-xdist>=3.6")
 
 
 def main() -> int:
-    """Run them all, or those that are asked for; 1 if any has failures."""
+    """Run them all, the oldest of each, or those that are asked for; 1 if any has failures."""
+    if sys.argv[1:] == ["--oldest"]:
+        return 1 if [row.name for row in ROWS if not _passes(row, row.versions[0])] else 0
     asked, versions = sys.argv[1:2], tuple(sys.argv[2:])
     rows = [row._replace(versions=versions or row.versions) for row in ROWS if not asked or row.name == asked[0]]
     if not rows:
