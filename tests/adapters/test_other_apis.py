@@ -152,6 +152,13 @@ def test_a_search_is_bounded_by_the_pieces_that_long_documents_count_as() -> Non
     assert units("long " * 11_000) == 2
 
 
+def test_a_search_by_a_newer_model_is_billed_by_the_token() -> None:
+    """Each document is read with the query: an embedding's reader, or that of searches, would hold nothing of it."""
+    asked = call(COHERE, "/v2/rerank", model="rerank-v5.0-fast", query="hi", documents=["a" * 30] * 3)
+    assert not asked.fixed
+    assert sum(map(len, asked.texts)) == 3 * 32
+
+
 def test_only_what_is_billed_counts() -> None:
     """Cohere reads more than it charges for; where it says no bill, what it read counts."""
     answer = found(COHERE, "/v2/chat").answer

@@ -19,6 +19,10 @@ import pytest
 
 from budgetguard import PriceBook, UnpricedModelError
 from budgetguard.adapters.anthropic import replies as anthropic
+from budgetguard.adapters.bedrock import replies as bedrock
+from budgetguard.adapters.cohere import replies as cohere
+from budgetguard.adapters.gemini import replies as gemini
+from budgetguard.adapters.mistral import replies as mistral
 from budgetguard.adapters.openai import replies as openai
 from budgetguard.calls import Answer
 from budgetguard.prices.book import in_region
@@ -26,12 +30,29 @@ from budgetguard.prices.book import in_region
 NOW = 1_795_953_600_000
 BOOK = PriceBook()
 
+SAID = {"content": {"parts": [{"text": "hi"}]}, "finishReason": "STOP"}
+"""A candidate of Gemini's."""
+
+
+def grounded(raw: dict[str, Any]) -> Answer:
+    """The reply of `generateContent` with this usage: `queries` are what it asked a search engine, `by` which model."""
+    usage = {name: value for name, value in raw.items() if name not in {"queries", "by"}}
+    said = {**SAID, "groundingMetadata": {"webSearchQueries": raw["queries"]}} if "queries" in raw else SAID
+    return gemini.generated({"modelVersion": raw.get("by"), "candidates": [said], "usageMetadata": usage})
+
+
 READERS: Mapping[str, Callable[[Any], Answer]] = {
     "chat": lambda raw: openai.chat({"choices": [{"finish_reason": "stop", "message": {"content": "hi"}}], **raw}),
     "responses": lambda raw: openai.responses({"object": "response", "status": "completed", **raw}),
     "embeddings": openai.embeddings,
     "images": lambda raw: openai.images({"data": [{}], **raw}),
     "transcription": openai.transcription,
+    "generateContent": grounded,
+    "converse": lambda raw: bedrock.converse({"output": {"message": {"content": [{"text": "hi"}]}}, "usage": raw}),
+    "cohere": lambda raw: cohere.answer({"usage": raw}),
+    "rerank": lambda raw: cohere.searches({"meta": raw}),
+    "embed": lambda raw: cohere.embedding({"meta": raw}),
+    "ocr": mistral.pages,
     "messages": lambda raw: anthropic.message({"type": "message", "content": [{"type": "text", "text": "hi"}], **raw}),
 }
 
@@ -96,15 +117,15 @@ ROWS = [
     Usage("Claude at Google", "messages", "google", "claude-opus-5", chat(input_tokens=100, cache_read_input_tokens=900, output_tokens=20), {"input_tokens": 1000, "cache_read_tokens": 900, "output_tokens": 20}, 100 * 5_000_000 + 900 * 500_000 + 20 * 25_000_000),
 
     # Gemini: usageMetadata; thoughts stand beside the candidates, a tool's prompt beside the prompt
-    Usage("generateContent", "", "google", "gemini-2.5-pro", {"promptTokenCount": 1000, "candidatesTokenCount": 50, "thoughtsTokenCount": 150}, {"input_tokens": 1000, "output_tokens": 200, "output_reasoning_tokens": 150}, 1000 * 1_250_000 + 200 * 10_000_000),
-    Usage("a cached prompt", "", "google", "gemini-2.5-pro", {"promptTokenCount": 1000, "cachedContentTokenCount": 800, "candidatesTokenCount": 50}, {"input_tokens": 1000, "cache_read_tokens": 800, "output_tokens": 50}, 200 * 1_250_000 + 800 * 125_000 + 50 * 10_000_000),
-    Usage("a tool's prompt", "", "google", "gemini-3.8-flash", {"promptTokenCount": 100, "toolUsePromptTokenCount": 400, "candidatesTokenCount": 50}, {"input_tokens": 500, "output_tokens": 50}, 500 * 750_000 + 50 * 3_750_000),
-    Usage("above 200,000", "", "google", "gemini-2.5-pro", {"promptTokenCount": 200_001, "candidatesTokenCount": 50}, {"input_tokens": 200_001, "output_tokens": 50}, 200_001 * 2_500_000 + 50 * 15_000_000),
-    Usage("sound in the prompt", "", "google", "gemini-2.5-flash", {"promptTokenCount": 140, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 40}, {"modality": "AUDIO", "tokenCount": 100}], "candidatesTokenCount": 10}, {"input_tokens": 140, "input_audio_tokens": 100, "output_tokens": 10}, 40 * 300_000 + 100 * 1_000_000 + 10 * 2_500_000),
-    Usage("sound in the cache", "", "google", "gemini-2.5-flash", {"promptTokenCount": 140, "cachedContentTokenCount": 60}, {"input_tokens": 140, "input_audio_tokens": 100, "cache_read_tokens": 60, "cache_audio_read_tokens": 60, "output_tokens": 10}, 40 * 300_000 + 40 * 1_000_000 + 60 * 100_000 + 10 * 2_500_000),
-    Usage("a picture out", "", "google", "gemini-3-pro-image-preview", {"promptTokenCount": 20, "candidatesTokenCount": 1120, "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1120}]}, {"input_tokens": 20, "output_tokens": 1120, "output_image_tokens": 1120}, 20 * 2_000_000 + 1120 * 120_000_000),
-    Usage("Gemini 2 grounded by a search", "", "google", "gemini-2.5-flash", {"promptTokenCount": 100, "candidatesTokenCount": 10}, {"input_tokens": 100, "output_tokens": 10, "web_searches": 1}, 100 * 300_000 + 10 * 2_500_000 + 35_000_000_000),
-    Usage("Gemini 3 pays for each query", "", "google", "gemini-3.8-flash", {"promptTokenCount": 100, "candidatesTokenCount": 10}, {"input_tokens": 100, "output_tokens": 10, "web_searches": 3}, 100 * 750_000 + 10 * 3_750_000 + 3 * 14_000_000_000),
+    Usage("generateContent", "generateContent", "google", "gemini-2.5-pro", {"promptTokenCount": 1000, "candidatesTokenCount": 50, "thoughtsTokenCount": 150}, {"input_tokens": 1000, "output_tokens": 200, "output_reasoning_tokens": 150}, 1000 * 1_250_000 + 200 * 10_000_000),
+    Usage("a cached prompt", "generateContent", "google", "gemini-2.5-pro", {"promptTokenCount": 1000, "cachedContentTokenCount": 800, "candidatesTokenCount": 50}, {"input_tokens": 1000, "cache_read_tokens": 800, "output_tokens": 50}, 200 * 1_250_000 + 800 * 125_000 + 50 * 10_000_000),
+    Usage("a tool's prompt", "generateContent", "google", "gemini-3.8-flash", {"promptTokenCount": 100, "toolUsePromptTokenCount": 400, "candidatesTokenCount": 50}, {"input_tokens": 500, "output_tokens": 50}, 500 * 750_000 + 50 * 3_750_000),
+    Usage("above 200,000", "generateContent", "google", "gemini-2.5-pro", {"promptTokenCount": 200_001, "candidatesTokenCount": 50}, {"input_tokens": 200_001, "output_tokens": 50}, 200_001 * 2_500_000 + 50 * 15_000_000),
+    Usage("sound in the prompt", "generateContent", "google", "gemini-2.5-flash", {"promptTokenCount": 140, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 40}, {"modality": "AUDIO", "tokenCount": 100}], "candidatesTokenCount": 10}, {"input_tokens": 140, "input_audio_tokens": 100, "output_tokens": 10}, 40 * 300_000 + 100 * 1_000_000 + 10 * 2_500_000),
+    Usage("sound in the cache", "generateContent", "google", "gemini-2.5-flash", {"promptTokenCount": 140, "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 100}], "cachedContentTokenCount": 60, "cacheTokensDetails": [{"modality": "AUDIO", "tokenCount": 60}], "candidatesTokenCount": 10}, {"input_tokens": 140, "input_audio_tokens": 100, "cache_read_tokens": 60, "cache_audio_read_tokens": 60, "output_tokens": 10}, 40 * 300_000 + 40 * 1_000_000 + 60 * 100_000 + 10 * 2_500_000),
+    Usage("a picture out", "generateContent", "google", "gemini-3-pro-image-preview", {"promptTokenCount": 20, "candidatesTokenCount": 1120, "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1120}]}, {"input_tokens": 20, "output_tokens": 1120, "output_image_tokens": 1120}, 20 * 2_000_000 + 1120 * 120_000_000),
+    Usage("Gemini 2 grounded by a search", "generateContent", "google", "gemini-2.5-flash", {"promptTokenCount": 100, "candidatesTokenCount": 10, "by": "gemini-2.5-flash", "queries": ["a", "b"]}, {"input_tokens": 100, "output_tokens": 10, "web_searches": 1}, 100 * 300_000 + 10 * 2_500_000 + 35_000_000_000),
+    Usage("Gemini 3 pays for each query", "generateContent", "google", "gemini-3.8-flash", {"promptTokenCount": 100, "candidatesTokenCount": 10, "by": "gemini-3.8-flash", "queries": ["a", "b", "c"]}, {"input_tokens": 100, "output_tokens": 10, "web_searches": 3}, 100 * 750_000 + 10 * 3_750_000 + 3 * 14_000_000_000),
     Usage("Gemini 2 grounded by maps", "", "google", "gemini-2.5-flash", {"promptTokenCount": 100}, {"input_tokens": 100, "map_searches": 1}, 100 * 300_000 + 25_000_000_000),
     Usage("Gemini 3 grounded by maps", "", "google", "gemini-3.8-flash", {"promptTokenCount": 100}, {"input_tokens": 100, "map_searches": 2}, 100 * 750_000 + 2 * 14_000_000_000),
     Usage("Gemini's flex", "", "google", "gemini-3.8-flash", {"promptTokenCount": 100, "candidatesTokenCount": 10}, {"input_tokens": 100, "output_tokens": 10}, 100 * 375_000 + 10 * 1_875_000, "flex"),
@@ -118,21 +139,21 @@ ROWS = [
     Usage("Veo of a size that is not listed: the dearest", "", "google", "veo-3.1-lite-generate-001", {}, {"video_seconds/720p": 4}, 4 * 80_000_000_000),
 
     # Bedrock's Converse: inputTokens leaves the cache out
-    Usage("Converse", "", "aws", "us.anthropic.claude-opus-5", {"inputTokens": 100, "cacheReadInputTokens": 900, "cacheWriteInputTokens": 0, "outputTokens": 20}, {"input_tokens": 1000, "cache_read_tokens": 900, "output_tokens": 20}, 100 * 5_500_000 + 900 * 550_000 + 20 * 27_500_000),
-    Usage("Converse, writes for an hour", "", "aws", "us.anthropic.claude-opus-5", {"inputTokens": 100, "cacheWriteInputTokens": 400, "cacheDetails": [{"ttl": "1h", "inputTokens": 300}], "outputTokens": 20}, {"input_tokens": 500, "cache_write_tokens": 400, "cache_write_1h_tokens": 300, "output_tokens": 20}, 100 * 5_500_000 + 100 * 6_875_000 + 300 * 11_000_000 + 20 * 27_500_000),
-    Usage("Nova", "", "aws", "amazon.nova-pro-v1:0", {"inputTokens": 100, "cacheReadInputTokens": 50, "outputTokens": 20}, {"input_tokens": 150, "cache_read_tokens": 50, "output_tokens": 20}, 100 * 800_000 + 50 * 200_000 + 20 * 3_200_000),
+    Usage("Converse", "converse", "aws", "us.anthropic.claude-opus-5", {"inputTokens": 100, "cacheReadInputTokens": 900, "cacheWriteInputTokens": 0, "outputTokens": 20}, {"input_tokens": 1000, "cache_read_tokens": 900, "output_tokens": 20}, 100 * 5_500_000 + 900 * 550_000 + 20 * 27_500_000),
+    Usage("Converse, writes for an hour", "converse", "aws", "us.anthropic.claude-opus-5", {"inputTokens": 100, "cacheWriteInputTokens": 400, "cacheDetails": [{"ttl": "5m", "inputTokens": 100}, {"ttl": "1h", "inputTokens": 300}], "outputTokens": 20}, {"input_tokens": 500, "cache_write_tokens": 400, "cache_write_1h_tokens": 300, "output_tokens": 20}, 100 * 5_500_000 + 100 * 6_875_000 + 300 * 11_000_000 + 20 * 27_500_000),
+    Usage("Nova", "converse", "aws", "amazon.nova-pro-v1:0", {"inputTokens": 100, "cacheReadInputTokens": 50, "outputTokens": 20}, {"input_tokens": 150, "cache_read_tokens": 50, "output_tokens": 20}, 100 * 800_000 + 50 * 200_000 + 20 * 3_200_000),
     Usage("Titan's embeddings", "", "aws", "amazon.titan-embed-text-v2:0", {"inputTextTokenCount": 100}, {"input_tokens": 100}, 100 * 20_000),
 
     # Cohere bills billed_units, not tokens
-    Usage("Cohere's chat", "", "cohere", "command-a", {"billed_units": {"input_tokens": 100, "output_tokens": 20}, "tokens": {"input_tokens": 700, "output_tokens": 25}}, {"input_tokens": 100, "output_tokens": 20}, 100 * 2_500_000 + 20 * 10_000_000),
-    Usage("a rerank", "", "cohere", "rerank-v3.5", {"billed_units": {"search_units": 3}}, {"rerank_searches": 3}, 3 * 2_000_000_000),
-    Usage("a better one", "", "cohere", "rerank-v4.0-pro", {"billed_units": {"search_units": 3}}, {"rerank_searches": 3}, 3 * 2_500_000_000),
-    Usage("a rerank by the token", "", "cohere", "rerank-v5.0-fast", {"billed_units": {"input_tokens": 1000}}, {"input_tokens": 1000}, 1000 * 20_000),
-    Usage("Cohere's embeddings", "", "cohere", "embed-v4.0", {"billed_units": {"input_tokens": 100}}, {"input_tokens": 100}, 100 * 120_000),
+    Usage("Cohere's chat", "cohere", "cohere", "command-a", {"billed_units": {"input_tokens": 100, "output_tokens": 20}, "tokens": {"input_tokens": 700, "output_tokens": 25}}, {"input_tokens": 100, "output_tokens": 20}, 100 * 2_500_000 + 20 * 10_000_000),
+    Usage("a rerank", "rerank", "cohere", "rerank-v3.5", {"billed_units": {"search_units": 3}}, {"rerank_searches": 3}, 3 * 2_000_000_000),
+    Usage("a better one", "rerank", "cohere", "rerank-v4.0-pro", {"billed_units": {"search_units": 3}}, {"rerank_searches": 3}, 3 * 2_500_000_000),
+    Usage("a rerank by the token", "rerank", "cohere", "rerank-v5.0-fast", {"billed_units": {"input_tokens": 1000}}, {"input_tokens": 1000}, 1000 * 20_000),
+    Usage("Cohere's embeddings", "embed", "cohere", "embed-v4.0", {"billed_units": {"input_tokens": 100}}, {"input_tokens": 100}, 100 * 120_000),
 
     # Mistral
     Usage("Mistral's chat", "chat", "mistral", "mistral-large-2512", chat(prompt_tokens=100, completion_tokens=20, total_tokens=120, num_cached_tokens=60), {"input_tokens": 100, "cache_read_tokens": 60, "output_tokens": 20}, 40 * 500_000 + 60 * 50_000 + 20 * 1_500_000),
-    Usage("OCR", "", "mistral", "mistral-ocr-2512", {"usage_info": {"pages_processed": 7}}, {"input_document_pages": 7}, 7 * 2_000_000_000),
+    Usage("OCR", "ocr", "mistral", "mistral-ocr-2512", {"usage_info": {"pages_processed": 7}}, {"input_document_pages": 7}, 7 * 2_000_000_000),
     Usage("OCR with annotations", "", "mistral", "mistral-ocr-2512", {"usage_info": {"pages_processed": 7}}, {"input_document_pages": 7, "input_annotated_document_pages": 7}, 7 * 3_000_000_000),
     Usage("a minute of sound", "", "mistral", "voxtral-mini-2602", {"prompt_audio_seconds": 60}, {"input_audio_seconds": 60}, 60 * 50_000_000),
 

@@ -47,9 +47,12 @@ def embedding(reply: Any) -> Answer:
 
 
 def searches(reply: Any) -> Answer:
-    """A search among documents, in units."""
-    units = number_of(_billed(reply), "search_units")
-    return Answer(usage={"rerank_searches": units} if units else None)
+    """A search among documents: in units, or since version 5 of its models in tokens."""
+    billed = _billed(reply)
+    units, sent = number_of(billed, "search_units"), number_of(billed, "input_tokens")
+    if units:
+        return Answer(usage={"rerank_searches": units})
+    return Answer(usage={"input_tokens": sent} if sent else None)
 
 
 class EventsListener:

@@ -7,8 +7,9 @@ longer than 500 tokens, with the query, counts as several (docs.cohere.com, "How
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ...calls import UNKNOWN_HOST, UNREAD, Call, Host
 from ..common.bodies import compact, fields, given, is_body, items, text, whole
@@ -17,6 +18,9 @@ from ..common.written import size
 
 DOCUMENTS_A_SEARCH = 100
 DOCUMENT_TOKENS = 500
+
+_BY_TOKEN: Final = re.compile(r"rerank-v([5-9]|\d\d)")
+"""The models that search, and are billed by the token (litellm 1.110.2: input_cost_per_token of rerank-v5.0-*)."""
 
 _MESSAGE_TOKENS = 16
 _CHAT = ("messages", "tools", "documents", "response_format")
@@ -64,13 +68,16 @@ def embed(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNO
 
 
 def rerank(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
-    """A search among documents."""
-    body = fields(body)
+    """A search among documents: billed by the search, or since version 5 of its models by the token."""
+    body, model = fields(body), text(fields(body), "model") or ""
     query = size(text(body, "query") or "")
     documents = [each if isinstance(each, str) else compact(each) for each in items(given(body, "documents"))]
+    if _BY_TOKEN.search(model):
+        asked = [text(body, "query") or ""] * len(documents)  # each document is read with the query
+        return Call(model=model, texts=asked + documents, overhead=_MESSAGE_TOKENS * len(documents), output=False)
     pieces = sum(-(-(size(document) + query) // DOCUMENT_TOKENS) or 1 for document in documents)
     units = -(-pieces // DOCUMENTS_A_SEARCH) or 1
-    return Call(model=text(body, "model") or "", fixed={"rerank_searches": units}, output=False)
+    return Call(model=model, fixed={"rerank_searches": units}, output=False)
 
 
 def job(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:

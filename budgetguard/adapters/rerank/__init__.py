@@ -16,8 +16,8 @@ from ..common.bodies import fields, text
 from ..common.numbers import fields as said_by
 from ..common.numbers import number_of
 
-_BY_SEARCH: Final = re.compile(r"(^|[./])rerank-(v\d|english|multilingual)")
-"""The names of Cohere's models, which are billed by the search, wherever they are served; others are by the token."""
+_BY_SEARCH: Final = re.compile(r"(^|[./])rerank-(v[1-4]|english|multilingual)")
+"""The names of Cohere's models that are billed by the search, wherever they are served; others are by the token."""
 
 _DOCUMENTS_A_SEARCH = 100
 _BYTES_A_DOCUMENT = 500
