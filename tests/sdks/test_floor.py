@@ -339,16 +339,52 @@ def test_starlettes_test_client_is_no_provider(books: BudgetManager) -> None:
 )
 def test_other_requests_pass(path: str, body: Any, httpx: Any, ask: Callable[..., Any], books: BudgetManager) -> None:
     """A program's own services have such paths, too: what does not ask a model is never refused, nor counted."""
+    passes(httpx, ask, path, json=body)
+    assert costs(books) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/v3/mg.example.com/messages", {"data": {"from": "us@example.com", "to": "ann@example.com", "text": "hi"}}),
+        ("/v1/messages", {"content": b"hi"}),
+        ("/api/rooms/3/messages", {"content": b"[1]", "headers": {"content-type": "application/json"}}),
+        (CHAT, {"data": {"text": "hi"}}),
+    ],
+    ids=["a mail", "a text", "a list", "a form"],
+)
+def test_forms_and_texts_for_other_services_pass(
+    path: str, sent: dict[str, Any], httpx: Any, ask: Callable[..., Any], books: BudgetManager
+) -> None:
+    """Mail is sent by a form to `/messages`: a path alone makes no model's call of it, which would be refused."""
+    passes(httpx, ask, path, **sent)
+    assert costs(books) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [(CHAT, {}), (CHAT, {"content-type": "application/json"}), ("/v1/messages", {"anthropic-version": "2023-06-01"})],
+    ids=["a chat", "a chat in JSON", "a message to Claude"],
+)
+def test_a_gateway_is_no_way_around_a_budget_for_what_cannot_be_read(
+    path: str, headers: dict[str, str], httpx: Any, books: BudgetManager
+) -> None:
+    """All else that such a request says is a model's: where a budget has to hold, it is refused."""
+    with httpx.Client(base_url="http://a.gateway") as client, pytest.raises(UnpricedModelError):
+        client.post(path, content=iter([json.dumps(ASKED).encode()]), headers=headers)
+
+
+def passes(httpx: Any, ask: Callable[..., Any], path: str, **sent: Any) -> None:
+    """Post this to a service under a limit that nothing fits: it arrives."""
 
     async def other(client: Any) -> None:
-        await wait(client.post(path, json=body))
+        await wait(client.post(path, **sent))
 
     reached: list[Any] = []
     transport = httpx.MockTransport(lambda request: reached.append(request) or httpx.Response(200, json={}))
     with budgetguard.budget(limit=0):
         ask(other, base_url="http://a.service", transport=transport)
     assert len(reached) == 1
-    assert costs(books) == []
 
 
 def test_a_form_is_read_where_it_has_no_json(httpx: Any, books: BudgetManager) -> None:

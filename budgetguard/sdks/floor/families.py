@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ...adapters.anthropic import DIALECT as ANTHROPIC
 from ...adapters.cohere import DIALECT as COHERE
@@ -50,18 +50,27 @@ class PathFamily(NamedTuple):
     elsewhere: Mapping[str, Sequence[str]]
     """The fields that a request has at other hosts, by the path of its operation."""
 
-    def takes(self, endpoint: Endpoint, host: str, path: str, content: Content) -> bool:
+    def takes(self, endpoint: Endpoint, given: Any, content: Content) -> bool:
         """Whether a request for one of its operations is one."""
+        host = given.url.host
         if self.home(host):
             return True
         if is_aside(endpoint):
-            return "/v1/" in path and (endpoint.follows == "responses" or is_own(host))
+            return "/v1/" in given.url.path and (endpoint.follows == "responses" or is_own(host))
         names = self.elsewhere.get(endpoint.path)
-        return names is not None and (content.has(names) or (content.unreadable and endpoint.path in _PLAIN))
+        return names is not None and (content.has(names) or (content.unreadable and _is_said(endpoint, given.headers)))
 
 
-_PLAIN: Final = frozenset({"/chat/completions", "/messages"})
-"""Paths that say it all, where a body cannot be read."""
+def _is_said(endpoint: Endpoint, headers: Mapping[str, str]) -> bool:
+    """
+    Whether a request whose body cannot be read asks a model by all else that it says.
+
+    Mail and chat services have `/messages` of their own, and take forms and texts there.
+    """
+    if endpoint.path == "/messages":
+        return "anthropic-version" in headers
+    return endpoint.path == "/chat/completions" and "json" in headers.get("content-type", "json")
+
 
 FAMILIES: Final = (
     PathFamily(
@@ -130,12 +139,12 @@ def candidates(method: str, path: str) -> Sequence[tuple[PathFamily, Endpoint]]:
 
 
 def operation(
-    found: Sequence[tuple[PathFamily, Endpoint]], host: str, path: str, content: Content
+    found: Sequence[tuple[PathFamily, Endpoint]], given: Any, content: Content
 ) -> tuple[Dialect, Endpoint] | None:
     """The one of these operations that a request asks for, if it costs something or tells of what does."""
     for family, endpoint in found:
-        if family.takes(endpoint, host, path, content):
-            free = endpoint.free_at_home and host_of(host).openai
+        if family.takes(endpoint, given, content):
+            free = endpoint.free_at_home and host_of(given.url.host).openai
             return None if free or not (endpoint.request or is_aside(endpoint)) else (family.dialect, endpoint)
     return None
 

@@ -59,7 +59,7 @@ def _begin(
     if guard is None or _is_in_process(client, url):
         return None
     content = content_of(given)
-    asked = operation(found, host, path, content)
+    asked = operation(found, given, content)
     if asked is None:
         return None
     request = SentCall((wrapped, client, args, kwargs), content, asked, guard, is_async=is_async)
