@@ -34,6 +34,9 @@ log = logging.getLogger("budgetguard")
 _COST_HEADER = "x-litellm-response-cost"
 """In which a LiteLLM proxy states what a call cost."""
 
+WORDS = ("messages", "input", "prompt", "inputs", "message")
+"""What of a body says which call it is."""
+
 _PARSED = ".types"
 """In the module of each class of bodies that an SDK parsed, the common case."""
 
@@ -187,7 +190,7 @@ class Exchange:
             return True
         if other.dialect is self.dialect:
             return False
-        return _plain_name(other.body.get("model")) == _plain_name(self.body.get("model"))
+        return plain_name(other.body.get("model")) == plain_name(self.body.get("model"))
 
     def again(self, error: Exception) -> bool:
         """
@@ -357,7 +360,7 @@ def files_of(files: Any) -> Sequence[Any]:
     return list(files.items()) if isinstance(files, Mapping) else list(files)
 
 
-def _plain_name(model: Any) -> str:
+def plain_name(model: Any) -> str:
     """A model's name without what stands before it, as gateways have it: "anthropic/claude-opus-5"."""
     return model.rpartition("/")[2] if isinstance(model, str) else ""
 

@@ -408,6 +408,57 @@ def test_what_a_callback_asks_is_a_call_of_its_own(
     assert len(costs(books)) == 2
 
 
+class LateJudge(CustomLogger):
+    """Asks a model within a call, after its answer came or while it comes; once."""
+
+    def __init__(self, client: openai.AsyncOpenAI, model: str) -> None:
+        super().__init__()
+        self.client, self.model, self.asked = client, model, False
+
+    async def judge(self) -> None:
+        if not self.asked:
+            self.asked = True
+            asked: Any = [{"role": "user", "content": "was this fine?"}]
+            await self.client.chat.completions.create(model=self.model, messages=asked)
+
+    async def async_post_call_streaming_deployment_hook(
+        self, request_data: Any, response_chunk: Any, call_type: Any
+    ) -> Any:
+        await self.judge()
+        return response_chunk
+
+    async def async_should_run_chat_completion_agentic_loop(self, *args: Any, **kwargs: Any) -> Any:
+        await self.judge()
+        return False, {}
+
+
+@since_1_80
+@pytest.mark.parametrize("use", [plain, streamed])
+@pytest.mark.parametrize("model", [MODEL, "a-judge"])
+def test_what_a_callback_asks_within_a_call_is_a_call_of_its_own(
+    use: Callable[..., Any],
+    model: str,
+    whom: dict[str, Any],
+    runner: asyncio.Runner,
+    provider: FakeProvider,
+    books: BudgetManager,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A guardrail over the answer, or over each piece of it, passed as an attempt of the call, and was free."""
+    if model == MODEL and not whom["model"].startswith("openai/"):
+        pytest.skip("by LiteLLM's own client, the answer is not seen before its callbacks are")
+    books.guard.prices.add("a-judge", input=3, output=5, max_output=400)
+    provider.prices = {MODEL: (1, 2), "a-judge": (3, 5)}
+    judge = LateJudge(provider.async_client(max_retries=0), model)
+    monkeypatch.setattr(litellm, "callbacks", [judge])
+    use(Way(runner), whom)
+    runner.run(judge.client.close())
+    if not judge.asked:
+        pytest.skip("this version has no such hook here")
+    assert sorted(costs(books)) == sorted(billed(provider))
+    assert len(billed(provider)) == 2
+
+
 def test_a_router_goes_on_after_a_refusal(way: Way, whom: dict[str, Any], provider: FakeProvider) -> None:
     """A refusal says nothing of a deployment: it is not tried again, and none is cooled down for it."""
     router = Router(

@@ -15,12 +15,8 @@ from ...guards.admission import NO_BOUNDS
 from ...guards.charge import Charge
 from ...guards.guard import Guard
 from ...guards.scope import Scope
-from ..exchange import ErrorReply, Exchange, charging, require_scope_of
+from ..exchange import WORDS, ErrorReply, Exchange, charging, require_scope_of
 from .requests import Content, is_signed, place_of, unread_again, with_body
-
-_SAME = ("messages", "input", "prompt", "inputs", "message")
-"""What of a body says which call it is."""
-
 
 Calling: TypeAlias = tuple[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]]
 """The function that was called, the object that it was called of, and its arguments."""
@@ -71,7 +67,7 @@ class BuiltCall(Exchange):
         """Whether another call is this one, on its way through a client within a client."""
         if other.endpoint is not self.endpoint or other.body.get("model") != self.body.get("model"):
             return False
-        return all(other.body.get(name) == self.body.get(name) for name in _SAME)
+        return all(other.body.get(name) == self.body.get(name) for name in WORDS)
 
     def charged(self, *, held: bool) -> Self | None:
         """Itself, if it is to be charged: not if a call above has its charge, or no ledger covers it."""

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from ...adapters.common.failures import free_failure, never_sent
+from ...adapters.openai import DIALECT as OPENAI
 from ...calls import NOTHING, Answer
 from ...concurrency.interrupts import raise_interruption
 from ...errors import BudgetGuardError
@@ -18,7 +19,7 @@ from ...guards.admission import NO_BOUNDS
 from ...guards.charge import Charge
 from ...guards.guard import Guard
 from ...guards.scope import Scope
-from ..exchange import Exchange, log
+from ..exchange import WORDS, Exchange, log, plain_name
 from ..places import Place
 from .costs import Costs, billed_by
 from .names import speaks_openai, whom
@@ -48,6 +49,8 @@ class LiteLLMCall(Exchange):
 
     decoded = True
     path = ""
+    answered = False
+    """Whether the answer to its one request is what its stream gives."""
 
     def __init__(
         self,
@@ -119,7 +122,8 @@ class LiteLLMCall(Exchange):
         Whether what is asked on the way is this call: another function of LiteLLM's that does it, or the SDK by which
         it is sent, whose attempts are then this call's.
 
-        What callbacks ask meanwhile is not on the way (`hooks`); nor is anything, of what is only gated.
+        What callbacks ask meanwhile is not on the way: where they are told of a call (`hooks`), after its answer, or
+        clearly of another model. Nor is anything, of what is only gated.
         """
         if self.endpoint.opaque:
             return False
@@ -127,9 +131,13 @@ class LiteLLMCall(Exchange):
             if (own := self.arguments.get(_ID)) is not None and own == other.arguments.get(_ID):
                 return True
             return other.operation is not self.operation and other.whom.model == self.whom.model
+        if _is_anothers(other, self.body):
+            return False
         if self.client is PROGRAM:  # the outermost: there may be an HTTP client below
             self.client = other.client
-        return True
+        if not (self.answered or (self.response is not None and self.response.status_code < 300)):
+            return True
+        return other.client is self.client or other.client is getattr(self.client, "_client", None)
 
     def changes(self) -> Mapping[str, Any]:
         """Those that LiteLLM passes on to this provider."""
@@ -170,6 +178,7 @@ class LiteLLMCall(Exchange):
         assert charge is not None
         try:
             if self.unread and is_stream(response):
+                self.answered = self.response is not None
                 watch_stream(self, charge, response, self.litellm, self.bill)
                 return
         except Exception as error:
@@ -201,6 +210,20 @@ class LiteLLMCall(Exchange):
             charge.failed(free=_is_free(error), sent=1)
             return
         super().failed(error)
+
+
+def _is_anothers(other: Exchange, body: Mapping[str, Any]) -> bool:
+    """
+    Whether a request asks clearly something else than a body says: another model, by other words.
+
+    Only OpenAI's API is given the words as LiteLLM was; where models have other names, the words are the same.
+    """
+    own, asked = (plain_name(each.get("model")).lower() for each in (body, other.body))
+    if other.dialect is not OPENAI or not (own and asked) or own in asked or asked in own:
+        return False
+    return any(other.body.get(name) for name in WORDS) and all(
+        other.body.get(name) != body.get(name) for name in WORDS if name in other.body
+    )
 
 
 def _is_priced(charge: Charge, answer: Answer) -> bool:
