@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from budgetguard.adapters.cohere import DIALECT as COHERE
@@ -197,7 +198,7 @@ def test_a_request_is_known_by_its_path_and_by_its_host_or_body(
     host: str, path: str, body: dict[str, Any], name: str | None
 ) -> None:
     """Two APIs may have the same path, and so may a service that has nothing to do with models."""
-    asked = operation(candidates("POST", path), host, path, Content(body))
+    asked = operation(candidates("POST", path), httpx.Request("POST", f"http://{host}{path}"), Content(body))
     assert (None if asked is None else asked[1].name) == name
 
 

@@ -10,8 +10,12 @@ import importlib
 import json
 import logging
 import socket
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -387,6 +391,25 @@ def passes(httpx: Any, ask: Callable[..., Any], path: str, **sent: Any) -> None:
     assert len(reached) == 1
 
 
+def test_a_request_to_a_place_that_is_new_costs_few_steps(httpx: Any, books: BudgetManager) -> None:
+    """A program may post to a path of its own each time, a document's or a user's: no table is gone through for it."""
+    steps: Counter[str] = Counter()
+    ours = str(Path(budgetguard.__file__).parent)
+
+    def note(frame: Any, event: str, _: Any) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(ours):
+            steps[frame.f_code.co_qualname] += 1
+
+    with httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200))) as client:
+        client.post("http://a.service/documents/one", json={})
+        sys.setprofile(note)
+        try:
+            client.post(f"http://a.service/documents/{uuid4()}", json={})
+        finally:
+            sys.setprofile(None)
+    assert 0 < steps.total() < 60, steps
+
+
 def test_a_form_is_read_where_it_has_no_json(httpx: Any, books: BudgetManager) -> None:
     """A recording that is sent by hand is billed as one that the SDK sends."""
     reached: list[Any] = []
@@ -401,6 +424,15 @@ def test_a_form_is_read_where_it_has_no_json(httpx: Any, books: BudgetManager) -
     [entry] = books.store.entries()
     assert entry.cost == 6_000_000
     assert b"\0" * 20_000 in reached[0]
+
+
+def test_a_redirect_that_its_caller_follows_is_read(httpx: Any, provider: FakeProvider, books: BudgetManager) -> None:
+    """What httpx makes of a redirect has the body as a stream: it is the same call, and was refused for its body."""
+    moved = httpx.MockTransport(lambda _: httpx.Response(307, headers={"location": f"{provider.root_url}{CHAT}"}))
+    with httpx.Client(mounts={"http://a.gateway": moved}) as client:
+        answer = client.post(f"http://a.gateway{CHAT}", json=ASKED)
+        assert client.send(answer.next_request).status_code == 200
+    assert costs(books) == billed(provider) != []
 
 
 def test_a_body_that_is_made_on_its_way_has_no_known_price(httpx: Any, books: BudgetManager) -> None:

@@ -38,6 +38,8 @@ def content_of(request: Any) -> Content:
     """What a request carries; a body that is made while it is sent is left alone."""
     raw = request.__dict__.get("_content")
     if raw is None:
+        raw = getattr(request.stream, "_stream", None)  # of one that is redirected, or passed on: its whole body
+    if not isinstance(raw, bytes):
         fields = getattr(request.stream, "fields", None)  # of a multipart form
         return _form(fields) if isinstance(fields, list) else Content(unreadable=True)
     if not raw:
