@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from ..adapters.common.errors import status_of
 from ..adapters.common.failures import cannot_have_arrived
+from ..errors import BudgetGuardError
 from ..guards.guard import Guard
 from ..guards.scope import current
 from ..process.state import PROCESS
@@ -54,6 +55,15 @@ def acting_for(client: Any) -> tuple[Guard | None, bool]:
     if scope is not None or not PROCESS.scoped:
         return None, False
     return guard or default_guard(), False
+
+
+def looking_for(client: Any) -> tuple[Guard | None, bool]:
+    """The same for a request that costs nothing: it is never refused, whatever is wrong with us."""
+    try:
+        return acting_for(client)
+    except BudgetGuardError as error:
+        log.warning("what a request tells of calls is not looked at: %s", error)
+        return None, False
 
 
 def call(begin: Begin, wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:

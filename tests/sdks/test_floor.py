@@ -20,7 +20,8 @@ from uuid import uuid4
 import pytest
 
 import budgetguard
-from budgetguard import Budget, BudgetExceededError, BudgetManager, PriceBook, UnpricedModelError
+from budgetguard import Budget, BudgetExceededError, BudgetManager, ConfigError, PriceBook, UnpricedModelError
+from budgetguard.sdks.hooks import Patches
 from budgetguard.testing import FakeProvider
 from tests.support.books import billed, costs
 from tests.support.sdk_shapes import each, enter, run, wait
@@ -363,6 +364,26 @@ def test_forms_and_texts_for_other_services_pass(
     """Mail is sent by a form to `/messages`: a path alone makes no model's call of it, which would be refused."""
     passes(httpx, ask, path, **sent)
     assert costs(books) == []
+
+
+def test_what_costs_nothing_passes_whatever_is_wrong_with_the_store(
+    httpx: Any, provider: FakeProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken file of ours stops the calls that it is to count, and no other request of the program."""
+    monkeypatch.chdir(tmp_path)
+    budgetguard.patch()
+    assert Patches.unmanaged is not None
+    Patches.unmanaged.look_s = 0  # it is time to look for a file of budgets again
+    (tmp_path / "budgetguard.db").write_text("garbage" * 500)
+    with httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, json={}))) as client:
+        for path in ("/rooms/1/messages", "/api/chat", "/v1/responses/1/cancel"):
+            assert client.post(f"http://a.service{path}", json={"text": "hi"}).status_code == 200
+        with pytest.raises(ConfigError):
+            client.post(f"http://a.service{CHAT}", json=ASKED)
+    with provider.client() as client:
+        assert client.get("/models", cast_to=object) is not None
+        with pytest.raises(ConfigError):
+            client.chat.completions.create(**ASKED)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ from functools import partial
 from types import ModuleType
 from typing import Any, Final
 
+from ...errors import BudgetGuardError
 from ...guards.charge import Charge
 from ...guards.scope import Scope
 from ..built.calls import BuiltCall
 from ..built.requests import content_of
-from ..calling import acting_for, attempt, attempt_async, call, call_async, say_uncounted
+from ..calling import acting_for, attempt, attempt_async, call, call_async, looking_for, say_uncounted
 from ..exchange import charging
 from ..hooks import wrap
 from .families import candidates, may_cost, operation, routed, seller_of
@@ -55,7 +56,13 @@ def _begin(
         if may_cost(given.method, host, path):
             _say_uncounted(client, given, path)
         return None
-    guard, held = acting_for(client)
+    try:
+        guard, held = acting_for(client)
+    except BudgetGuardError:  # what is wrong with us concerns what costs money, and nothing else of the program
+        asked = operation(found, given, content_of(given))
+        if asked is not None and asked[1].request is not None and not _is_in_process(client, url):
+            raise
+        return None
     if guard is None or _is_in_process(client, url):
         return None
     content = content_of(given)
@@ -74,7 +81,7 @@ def _say_uncounted(client: Any, given: Any, path: str) -> None:
     above = charging.get()
     if "x-stainless-lang" in given.headers or (above is not None and above.carried is not None):
         return
-    if acting_for(client)[0] is not None:
+    if looking_for(client)[0] is not None:
         say_uncounted(given.method, path)
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from ...prices.hosts import host_of
 from ..asides import is_aside
-from ..calling import acting_for, attempt, attempt_async, call, call_async, say_uncounted
+from ..calling import acting_for, attempt, attempt_async, call, call_async, looking_for, say_uncounted
 from ..exchange import charging, require_scope_of
 from ..hooks import unbound, wrap
 from ..streams import listen, listen_async
@@ -59,20 +59,20 @@ def _begin(
     by_http: bool = False,
 ) -> GeneratedCall | None:
     """The request, if it costs money or tells of what does, some ledger covers it, and no call above has its charge."""
-    guard, held = acting_for(client)
-    if guard is None:
-        return None
     options = args[kind.position] if len(args) > kind.position else kwargs["options"]
     endpoint = package.dialect.find(options.method, options.url)
     if endpoint is None and package.beside is not None:
         endpoint = package.beside.find(options.method, options.url)
     if endpoint is None:
-        if package.dialect.may_cost(options.method, options.url):
+        if package.dialect.may_cost(options.method, options.url) and looking_for(client)[0] is not None:
             say_uncounted(options.method, options.url)
         return None
     if not (endpoint.request or is_aside(endpoint)) or (endpoint.free_at_home and host_of(client.base_url.host).openai):
         return None
     costs = endpoint.request is not None
+    guard, held = acting_for(client) if costs else looking_for(client)
+    if guard is None:
+        return None
     if client.__dict__.get(MIDDLEWARE) and costs is not (kind is Attempt):
         return None  # what costs money is charged attempt by attempt there, what tells of it is looked at as a whole
     request = kind(package, wrapped, client, args, kwargs, guard=guard, endpoint=endpoint, is_async=is_async)
