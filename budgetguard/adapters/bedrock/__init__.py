@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 from ...calls import Dialect, Endpoint, Host
-from ..common.bodies import lowering
 from ..common.paths import finder
 from . import converse, replies
 from .families import BODY
@@ -34,7 +33,7 @@ _CONVERSES = (
         request=converse.converse,
         answer=replies.converse,
         amend=converse.capped,
-        lower=lowering(converse.capped),
+        lower=converse.lower,
     ),
     Endpoint(
         "converse_stream",
@@ -44,7 +43,7 @@ _CONVERSES = (
         answer=replies.converse,
         listener=replies.ConverseListener,
         amend=converse.capped,
-        lower=lowering(converse.capped),
+        lower=converse.lower,
     ),
 )
 
@@ -71,7 +70,7 @@ def bedrock(claude: Guest, chat: Guest) -> Bedrock:
         request=guests.request,
         answer=guests.reply,
         amend=guests.capped,
-        lower=lowering(guests.capped),
+        lower=guests.lower,
     )
     stream = Endpoint(
         "invoke_model_with_response_stream",
@@ -81,7 +80,7 @@ def bedrock(claude: Guest, chat: Guest) -> Bedrock:
         answer=guests.reply,
         listener=guests.listener,
         amend=guests.capped,
-        lower=lowering(guests.capped),
+        lower=guests.lower,
     )
     named = dict(zip(_NAMES, (*_CONVERSES, invoke, stream), strict=True))
     operations = {**GATES, RUNTIME: {**GATES[RUNTIME], **named}}

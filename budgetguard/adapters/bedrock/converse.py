@@ -24,6 +24,9 @@ _MORE = "additionalModelRequestFields"
 _CAPS = ("max_tokens", "max_gen_len", "max_new_tokens", "maxTokenCount", "max_completion_tokens")
 """Models' own names of an output cap, which may be passed beside Converse's."""
 
+_THINKING = ("thinking", "reasoning_config", "reasoningConfig")
+"""Models' own names of how much they are to think; the second is that of AWS's guide for Claude."""
+
 _SCHEMA_PROMPT = 700
 """Allowed for what a server tells the model of an output format."""
 
@@ -60,7 +63,7 @@ def read_blocks(body: Mapping[str, Any], model: str, *, unknown: bool = False) -
     for beside in (more, output):
         if beside:
             seen.json(beside)
-    thinking = fields(more.get("thinking")) or fields(more.get("reasoningConfig"))
+    thinking = next(filter(None, (fields(more.get(name)) for name in _THINKING)), NOTHING)
     hosted = _hosted(tools)
     return Call(
         model=model,
@@ -69,6 +72,7 @@ def read_blocks(body: Mapping[str, Any], model: str, *, unknown: bool = False) -
         images=seen.images,
         max_output=_stated(fields(body.get(CONFIG)), more, thinking),
         cap=CONFIG,
+        least_output=(whole(thinking, "budget_tokens") or 0) + 1,
         tier=_tier(body),
         kept=KEPT_AN_HOUR if seen.hour else "",
         unknown_input=unknown or seen.unknown or hosted is not None,
@@ -83,9 +87,31 @@ def capped(body: Mapping[str, Any], cap: int | None, ask_usage: bool, host: Host
     return {**body, CONFIG: {**fields(body.get(CONFIG)), CAP: cap}} if cap is not None else dict(body)
 
 
+def lower(body: Mapping[str, Any], cap: int) -> dict[str, Any]:
+    """The members with every cap that they state at most this: those in the model's own words as well."""
+    config, more = fields(body.get(CONFIG)), fields(body.get(_MORE))
+    changed: dict[str, Any] = {CONFIG: _lowered(config, cap) | {CAP: min(_cap_in(config, CAP, cap), cap)}}
+    lowered = _lowered(more, cap)
+    if own := fields(more.get(CONFIG)):
+        lowered[CONFIG] = _lowered(own, cap)
+    if lowered != more:
+        changed[_MORE] = lowered
+    return changed
+
+
+def _lowered(config: Mapping[str, Any], cap: int) -> dict[str, Any]:
+    """A copy with no cap above this one."""
+    return {**config, **{name: cap for name in (CAP, *_CAPS) if _cap_in(config, name, 0) > cap}}
+
+
+def _cap_in(config: Mapping[str, Any], name: str, default: int) -> int:
+    stated = whole(config, name)
+    return default if stated is None else stated
+
+
 def _stated(config: Mapping[str, Any], more: Mapping[str, Any], thinking: Mapping[str, Any]) -> int | None:
     """The cap that the caller states: the highest, where it is stated in the model's own words as well."""
-    stated = [whole(config, CAP), whole(config, "max_new_tokens"), *(whole(more, name) for name in _CAPS)]
+    stated = [whole(part, name) for part in (config, more, fields(more.get(CONFIG))) for name in (CAP, *_CAPS)]
     known = [cap for cap in stated if cap is not None]
     return max(*known, whole(thinking, "budget_tokens") or 0) if known else None
 

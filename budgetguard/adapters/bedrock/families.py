@@ -38,12 +38,16 @@ class ModelFamily(NamedTuple):
 _LLAMA = ModelFamily(("max_gen_len",), 512)
 _TITAN = ModelFamily(("textGenerationConfig", "maxTokenCount"), 512)
 _PLAIN = ModelFamily(("max_tokens",))
+_PROMPTED = ModelFamily(("max_tokens_to_sample",))  # Claude's completions of before
 NOVA: Final = ModelFamily((CONFIG, CAP))
 _UNKNOWN = ModelFamily()
 _NO_TEXT = ModelFamily(output=False)
 
 _PICTURES = ("textToImageParams", "taskType", "text_prompts")
 _EMBEDS = ("texts", "embeddingConfig", "embeddingTypes", "embedding_types", "input_type", "singleEmbeddingParams")
+_WORDLESS = frozenset({*_PICTURES, *_EMBEDS})
+"""Fields of requests whose answers have no text."""
+
 _CARRIED = ("inputImage", "images", "init_image", "image", "conditionImage", "maskImage")
 """Fields that hold pictures in base64."""
 
@@ -54,9 +58,7 @@ _A_PAGE_OF_RANKS = 100
 def family_of(model: str, said: Mapping[str, Any]) -> ModelFamily:
     """The family of a model, by its own JSON first: its name may say nothing."""
     maker = maker_of(model)
-    if maker == "stability" or not said.keys().isdisjoint(_PICTURES):
-        return _NO_TEXT
-    if "embed" in model or "rerank" in model or not said.keys().isdisjoint(_EMBEDS):
+    if maker == "stability" or "embed" in model or "rerank" in model or not said.keys().isdisjoint(_WORDLESS):
         return _NO_TEXT
     if maker == "meta" or "max_gen_len" in said:
         return _LLAMA
@@ -64,7 +66,9 @@ def family_of(model: str, said: Mapping[str, Any]) -> ModelFamily:
         return _TITAN
     if "messages" in said and (maker == "amazon" or CONFIG in said or "schemaVersion" in said):
         return NOVA
-    return _PLAIN if maker in {"ai21", "cohere", "mistral"} or "max_tokens" in said else _UNKNOWN
+    if maker in {"ai21", "cohere", "mistral"} or "max_tokens" in said:
+        return _PLAIN
+    return _PROMPTED if "max_tokens_to_sample" in said else _UNKNOWN
 
 
 def request(said: Mapping[str, Any], model: str) -> Call:

@@ -15,6 +15,7 @@ from ...calls import UNKNOWN_HOST, Answer, Call, Dialect, Endpoint, Host, Listen
 from ..common import written
 from ..common.bodies import fields, text
 from . import families
+from .converse import lower as lower_blocks
 from .converse import read_blocks
 from .families import BODY, NOVA, family_of
 from .models import maker_of, name_of
@@ -74,6 +75,16 @@ class Guests(NamedTuple):
         if guest is not None and guest.endpoint.amend is not None:
             return {**body, BODY: guest.endpoint.amend(said, cap, False, host)}
         return {**body, BODY: families.capped(said, model, cap)}
+
+    def lower(self, body: Mapping[str, Any], cap: int) -> dict[str, Any]:
+        """The members with every cap that the model's own JSON states at most this."""
+        said, model = json_of(body.get(BODY)), name_of(text(body, "modelId") or "")
+        guest = self.of(said, model)
+        if guest is not None and guest.endpoint.lower is not None:
+            return {BODY: {**said, **guest.endpoint.lower(said, cap)}}
+        if family_of(model, said) is NOVA:
+            return {BODY: {**said, **lower_blocks(said, cap)}}
+        return {BODY: families.capped(said, model, cap)}
 
     def reply(self, said: Any) -> Answer:
         """A model's own reply. The model that was asked for has answered, whatever it calls itself."""
