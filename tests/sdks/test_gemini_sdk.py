@@ -491,6 +491,16 @@ def test_what_was_never_sent_is_free(provider: FakeProvider, monkeypatch: pytest
     assert entries(made) == []
 
 
+def test_a_client_that_is_closed_sends_nothing_and_costs_nothing(provider: FakeProvider) -> None:
+    """`genai.Client().models` outlives its client, which closes its connections when it is collected."""
+    made = managed()
+    budgetguard.patch(made)
+    with pytest.raises(RuntimeError, match="closed"):
+        _text(SimpleNamespace(models=provider.gemini().models))
+    assert provider.requests == []
+    assert entries(made) == []
+
+
 class _Credentials(Credentials):
     """Credentials without an account."""
 

@@ -51,6 +51,9 @@ _NEVER_CONNECTED: Final = frozenset(
 )
 """The same of aiohttp, beneath httpx: as a transport it makes a `ConnectTimeout` of a server that hung up, too."""
 
+_CLOSED: Final = re.compile(r"\A(?:Cannot send a request, as the client has been closed\.|Session is closed)\Z")
+"""What httpx, httpx2 and aiohttp say where a client was closed, as google-genai closes one that is garbage."""
+
 _BEFORE_SENDING: Final = frozenset(
     {
         "_access_token",
@@ -107,6 +110,8 @@ def cannot_have_arrived(error: BaseException) -> bool:
 def never_sent(error: BaseException) -> bool:
     """Whether an error says that there was no connection to send anything on."""
     links = list(_chain(error))
+    if any(type(link) is RuntimeError and _CLOSED.search(str(link)) for link in links):
+        return True
     below = [type(link).__name__ for link in links if type(link).__module__.startswith("aiohttp")]
     if below:
         return not _NEVER_CONNECTED.isdisjoint(below)
