@@ -27,6 +27,7 @@ from budgetguard.sdks.aws.api import BEDROCK
 from tests.support import ROOT
 
 RECORDED = json.loads((ROOT / "tests/recordings/bedrock_replies.json").read_text("utf-8"))
+LLAMA = "us.meta.llama3-3-70b-instruct-v1:0"
 CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 RUNTIME = BEDROCK.operations["bedrock-runtime"]
 HI: list[Any] = [{"role": "user", "content": [{"text": "hi"}]}]
@@ -214,6 +215,65 @@ def test_a_cap_may_be_stated_twice(members: dict[str, Any], cap: int | None) -> 
     call = asked("Converse", **{"messages": HI, **members})
     assert call.max_output == cap
     assert call.cap == "inferenceConfig"
+
+
+@pytest.mark.parametrize("name", ["thinking", "reasoning_config", "reasoningConfig"])
+def test_a_cap_of_ours_leaves_room_above_the_thinking_budget(name: str) -> None:
+    """Claude refuses one that is no more than that budget: a call that has no room for it is refused here, unsent."""
+    more = {name: {"type": "enabled", "budget_tokens": 4_000}}
+    assert asked("Converse", messages=HI, additionalModelRequestFields=more).least_output == 4_001
+    assert asked("Converse", messages=HI).least_output == 1
+
+
+def test_every_cap_that_is_stated_is_lowered() -> None:
+    """One in the model's own words beside Converse's is as good as that, and would let an answer pass the budget."""
+    lower = RUNTIME["Converse"].lower
+    assert lower is not None
+    more = {"top_k": 5, "max_tokens": 8_000, "inferenceConfig": {"maxTokens": 9_000, "topK": 20}}
+    members = {"messages": HI, "inferenceConfig": {"maxTokens": 100}, "additionalModelRequestFields": more}
+    assert asked("Converse", **members).max_output == 9_000
+
+    lowered = {**members, **lower(members, 400)}
+
+    assert lowered["inferenceConfig"] == {"maxTokens": 100}
+    assert lowered["additionalModelRequestFields"] == {
+        "top_k": 5,
+        "max_tokens": 400,
+        "inferenceConfig": {"maxTokens": 400, "topK": 20},
+    }
+    assert asked("Converse", **lowered).max_output == 400
+
+
+def test_what_a_guardrail_says_instead_is_not_the_models() -> None:
+    """The usage of 0 is then right: nobody was asked."""
+    usage = {"inputTokens": 0, "outputTokens": 0, "totalTokens": 0}
+    reply = {"output": {"message": {"content": [{"text": "no"}]}}, "usage": usage, "stopReason": "guardrail_intervened"}
+    assert answered("Converse", reply).lacks == ()
+    assert answered("Converse", {**reply, "stopReason": "end_turn"}).lacks == ("input_tokens", "output_tokens")
+
+
+@pytest.mark.parametrize(
+    ("model", "stated"),
+    [
+        ("openai.gpt-oss-120b-1:0", {"messages": [], "max_completion_tokens": 8_000}),
+        ("openai.gpt-oss-120b-1:0", {"messages": [], "max_completion_tokens": 8_000, "max_tokens": 9_000}),
+        ("us.amazon.nova-pro-v1:0", {"messages": HI, "inferenceConfig": {"max_new_tokens": 8_000}}),
+        (CLAUDE, {"messages": [], "max_tokens": 8_000, "fallbacks": [{"model": "x", "max_tokens": 9_000}]}),
+        ("anthropic.claude-v2:1", {"prompt": "hi", "max_tokens_to_sample": 8_000}),
+        (LLAMA, {"prompt": "hi", "max_gen_len": 8_000}),
+    ],
+)
+def test_a_cap_in_a_models_own_json_is_lowered_under_its_own_name(model: str, stated: dict[str, Any]) -> None:
+    """A second one of another name would leave the first, and the answer as long as that."""
+    lower = RUNTIME["InvokeModel"].lower
+    assert lower is not None
+    before = asked("InvokeModel", model, body=stated)
+    assert before.max_output is not None
+    assert before.max_output >= 8_000
+    body = lower({"modelId": model, "body": stated}, 400)["body"]
+
+    assert body.keys() == stated.keys() | ({"inferenceConfig"} & body.keys())
+    assert asked("InvokeModel", model, body=body).max_output == 400
 
 
 def test_thinking_tiers_and_long_contexts_are_seen() -> None:

@@ -109,6 +109,7 @@ def test_an_operation_is_found_wherever_it_is_served(method: str, path: str, nam
         ("/v1beta/models/m:countTokens", False),
         ("/v1beta/batches/b:cancel", False),
         ("/upload/v1beta/files", False),
+        ("/v1alpha/auth_tokens", False),
         ("/v1beta/models/m:generateFutures", True),
         ("/v1beta/somethings", True),
     ],
@@ -367,6 +368,25 @@ def test_a_stream_may_fail_or_be_blocked() -> None:
     blocked = heard({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 7}})
     assert (blocked.usage, blocked.lacks) == ({"input_tokens": 7, "output_tokens": 0}, ())
     assert heard({"promptFeedback": {"blockReason": "SAFETY"}}).lacks == ("input_tokens",)
+
+
+@pytest.mark.parametrize("name", ["promptTokenCount", "candidatesTokenCount"])
+def test_a_count_of_zero_is_none_where_something_was_written(name: str) -> None:
+    """A gateway that does not count says 0: an answer that is there was not free."""
+    said = item("hi", end="STOP", **{"promptTokenCount": 3, "candidatesTokenCount": 2, name: 0})
+    lacks = (("input_tokens" if name.startswith("prompt") else "output_tokens"),)
+    assert read_replies.generated(said).lacks == lacks
+    assert heard(said).lacks == lacks
+
+
+def test_a_search_whose_queries_are_not_shown_is_one() -> None:
+    """What is to be shown beside its results says that there was one; pages that were read by their URL do not."""
+    grounded = item("hi", end="STOP", promptTokenCount=3, candidatesTokenCount=2)
+    chunks = {"groundingChunks": [{"web": {"uri": "https://example.com"}}]}
+    grounded["candidates"][0]["groundingMetadata"] = {"searchEntryPoint": {"renderedContent": "<div>"}, **chunks}
+    assert read_replies.generated(grounded).usage["web_searches"] == 1
+    grounded["candidates"][0]["groundingMetadata"] = chunks
+    assert "web_searches" not in read_replies.generated(grounded).usage
 
 
 def test_a_search_is_counted_once_in_a_stream() -> None:

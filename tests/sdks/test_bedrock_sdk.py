@@ -357,6 +357,32 @@ def test_a_body_without_headers_is_heard_as_it_is_read(way: Any, provider: FakeP
     assert entry.flags == frozenset()
 
 
+def test_headers_that_count_nothing_are_no_count(provider: FakeProvider, client: Any) -> None:
+    """One that fills in zeros would have every answer free: the body tells."""
+    made = managed()
+    budgetguard.guard(client, made)
+
+    def zero(response_dict: dict[str, Any], **_: Any) -> None:
+        for name in [name for name in response_dict["headers"] if name.startswith("x-amzn-bedrock")]:
+            response_dict["headers"][name] = "0"
+
+    client.meta.events.register("before-parse.bedrock-runtime.InvokeModel", zero)
+    client.invoke_model(modelId=MODEL, body=CLAUDE_JSON)["body"].read()
+    assert [entry.cost for entry in entries(made)] == [billed(provider)]
+    assert billed(provider) > 0
+
+
+def test_a_usage_of_zeros_for_an_answer_is_counted(provider: FakeProvider, client: Any) -> None:
+    """Its input as before the call, its output by what was written; neither is free."""
+    made = managed()
+    budgetguard.guard(client, made)
+    provider.fail_next({"usage": {"inputTokens": 0, "outputTokens": 0}})
+    client.converse(**ASKED)
+    [entry] = entries(made)
+    assert entry.usage["input_tokens"] > 0 < entry.usage["output_tokens"]
+    assert entry.flags == frozenset({"estimated"})
+
+
 def _without_headers(client: Any) -> Any:
     """Drop Bedrock's count on its way, as a gateway would."""
 

@@ -20,6 +20,9 @@ from .usage import TEXT_TOTALS, converse_usage, unsaid
 
 _SEARCH = "nova_grounding"
 
+_STOPPED = "guardrail_intervened"
+"""Where the text is the guardrail's own, and the model may not have been asked at all."""
+
 
 def converse(reply: Any) -> Answer:
     """A reply of Converse."""
@@ -41,7 +44,7 @@ def answer_of(said: Mapping[str, Any], heard: Any, searches: int = 0) -> Answer:
         usage=counts,
         tier=text(fields(said.get("serviceTier")), "type") or latency(said),
         cut=said.get("stopReason") == "max_tokens",
-        lacks=() if counts is None else unsaid(counts, heard.pieces > 0),
+        lacks=() if counts is None else unsaid(counts, heard.pieces > 0 and said.get("stopReason") != _STOPPED),
         heard=heard,
     )
 

@@ -170,6 +170,7 @@ def _look(method: str, segments: Sequence[str]) -> Endpoint | None:
 
 _FREE: Final = frozenset(
     {
+        "auth_tokens",
         "cancel",
         "credentials",
         "download",

@@ -30,10 +30,11 @@ def generated(reply: Any) -> Answer:
         if said(reply, "promptFeedback") is not None and not candidates:  # read, and refused
             return answer._replace(usage={"output_tokens": 0}, lacks=("input_tokens",))
         return answer._replace(free=bool(read(reply, "error")))
-    if counts.get("output_tokens") and "input_tokens" in counts:
+    if counts.get("output_tokens") and counts.get("input_tokens"):
         return answer
     heard = written.heard_of(text for candidate in candidates for text in texts_of(candidate))
-    return answer._replace(lacks=unsaid(counts, heard.pieces > 0), heard=heard)
+    wrote = heard.pieces > 0 or bool(counts.get("output_tokens"))
+    return answer._replace(lacks=unsaid(counts, wrote), heard=heard)
 
 
 def answer_of(reply: Any, usage: Any, counts: dict[str, int] | None, queries: int) -> Answer:

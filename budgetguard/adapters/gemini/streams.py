@@ -12,7 +12,7 @@ from typing import Any
 
 from ...calls import Answer, read
 from ..common import written
-from ..common.numbers import fields, merged
+from ..common.numbers import fields, merged, number
 from .names import listed, said
 from .replies import answer_of, texts_of
 from .usage import TEXT_TOTALS, queries_of, token_usage, unsaid
@@ -51,21 +51,21 @@ class GenerateListener:
         usage = said(item, "usageMetadata")
         if usage is not None:
             self._usage = merged(self._usage, fields(usage))
-            if said(usage, "candidatesTokenCount") is not None:
+            if number(said(usage, "candidatesTokenCount")):
                 self._written.forget()
             self._finished = self._finished or self._over()
         return False
 
     def _hear(self, candidate: Any) -> None:
         index = read(candidate, "index")
-        number = index if type(index) is int else 0
+        which = index if type(index) is int else 0
         piece = "".join(texts_of(candidate))
         if piece:
-            self._written.add(piece, number)
+            self._written.add(piece, which)
             self._finished = False
-        self._queries[number] = max(self._queries.get(number, 0), queries_of(candidate))
+        self._queries[which] = max(self._queries.get(which, 0), queries_of(candidate))
         if said(candidate, "finishReason"):
-            self._stopped[number] = {"finishReason": said(candidate, "finishReason")}
+            self._stopped[which] = {"finishReason": said(candidate, "finishReason")}
 
     def _over(self) -> bool:
         """Whether every candidate so far has stopped, or there is none."""
@@ -85,7 +85,7 @@ class GenerateListener:
                 return answer._replace(usage={"output_tokens": 0}, lacks=("input_tokens",))
             return answer._replace(usage={}, lacks=TEXT_TOTALS)
         if self._finished:
-            return answer._replace(lacks=unsaid(counts, heard.pieces > 0))
+            return answer._replace(lacks=unsaid(counts, running or heard.pieces > 0))
         if "input_tokens" not in counts:
             return answer._replace(lacks=TEXT_TOTALS)
         return answer._replace(lacks=("output_tokens",), exact=True)

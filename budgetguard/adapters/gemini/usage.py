@@ -87,10 +87,8 @@ def _add_details(usage: Any, counts: dict[str, int]) -> None:
 
 
 def unsaid(counts: Usage, wrote: bool) -> Sequence[str]:
-    """What a usage lacks of its two totals. No output is no count of it where something was written."""
-    return tuple(
-        kind for kind in TEXT_TOTALS if kind not in counts or (kind == "output_tokens" and wrote and not counts[kind])
-    )
+    """What a usage lacks of its two totals. 0 is no count of either where something was written."""
+    return tuple(kind for kind in TEXT_TOTALS if kind not in counts or (wrote and not counts[kind]))
 
 
 def billed_searches(model: str | None, queries: int) -> int:
@@ -101,13 +99,15 @@ def billed_searches(model: str | None, queries: int) -> int:
 
 
 def queries_of(candidate: Any) -> int:
-    """The queries that a candidate was grounded with; one for a map, whose queries are not always shown."""
+    """The queries that a candidate was grounded with; one for a search or a map whose queries are not shown."""
     grounding = said(candidate, "groundingMetadata")
     if grounding is None:
         return 0
     queries = len(listed(grounding, "webSearchQueries")) + len(listed(grounding, "imageSearchQueries"))
     if queries:
         return queries
+    if said(grounding, "searchEntryPoint") is not None:  # what has to be shown beside results of a search
+        return 1
     return int(any(said(chunk, "maps") is not None for chunk in listed(grounding, "groundingChunks")))
 
 

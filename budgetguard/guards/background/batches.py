@@ -266,7 +266,8 @@ class BatchCharge(Charge):
             self.parts.notices.warn_once(
                 self.asked.endpoint.name,
                 "batches: file %s was not read here as it was uploaded, so what its batch costs is not counted, and "
-                "budgets only gate it: upload it by files.create where the same budgets hold",
+                "budgets only gate it: upload it by OpenAI's files.create where the same budgets hold, or state the "
+                "requests in the batch itself where its API takes them",
                 file_id,
             )
 

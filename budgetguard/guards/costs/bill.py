@@ -55,6 +55,8 @@ def completed(
     if "output_tokens" in lacks and call.thinks and total is None and not heard.running:
         return at_most(call, answer, beside)
     if "input_tokens" in lacks:
+        if not usage.get("input_tokens"):  # a 0 that is no count
+            usage.pop("input_tokens", None)
         if projection is not None:
             if not projection.exact:
                 yield Step(projection.count, blocking=True)

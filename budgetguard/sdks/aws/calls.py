@@ -110,8 +110,8 @@ class OperationCall(Exchange):
         counts = header_usage(response.get("ResponseMetadata", NOTHING).get("HTTPHeaders", NOTHING))
         if not call.output and call.fixed:  # as many as were asked for: no reply says how many that is
             return Answer(usage=call.fixed)
-        if counts is None or "input_tokens" not in counts or (call.output and "output_tokens" not in counts):
-            return None
+        if counts is None or not counts.get("input_tokens") or (call.output and not counts.get("output_tokens")):
+            return None  # 0 is no count of what was read or written: the body tells
         if call.kept and counts.get("cache_write_tokens"):
             return None
         return Answer(usage={"output_tokens": 0, **counts}, tier=response.get("serviceTier"))
