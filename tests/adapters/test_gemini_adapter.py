@@ -241,6 +241,13 @@ def test_what_thinks_is_known_by_its_name_or_its_request(model: str, thinking: A
     assert read(model, generationConfig={"thinkingConfig": thinking}).thinks is thinks
 
 
+@pytest.mark.parametrize(("budget", "least"), [(4_000, 4_001), (0, 1), (-1, 1), (None, 1)])
+def test_a_cap_of_ours_leaves_room_above_the_thinking_budget(budget: int | None, least: int) -> None:
+    """What is thought is inside of the cap: below that budget all of it may be thought, and paid for, and none said."""
+    said = {"thinkingConfig": {"thinkingBudget": budget}}
+    assert read("gemini-2.5-flash", generationConfig=said).least_output == least
+
+
 def test_a_schema_and_a_header_are_read() -> None:
     """A schema is input; Vertex AI is asked for a tier by a header."""
     schema = {"type": "OBJECT", "properties": {"a": {"type": "STRING"}}}

@@ -48,6 +48,7 @@ def generate(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UN
     config = part_of(body, CONFIG)
     for name in _CONFIGS & config.keys():
         seen.json(config[name])
+    thinking = part_of(config, "thinkingConfig")
     call = Call(
         model=model,
         texts=seen.texts,
@@ -56,10 +57,11 @@ def generate(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UN
         choices=max(whole(config, spelt(config, "candidateCount")) or 1, 1),
         max_output=whole(config, spelt(config, CAP)) or None,
         cap=CONFIG,
+        least_output=(whole(thinking, spelt(thinking, "thinkingBudget")) or 0) + 1,
         tier=_tier(body),
         kept=_dearest(seen, embeds=False),
         unknown_input=seen.unknown,
-        thinks=_thinks(model, part_of(config, "thinkingConfig")),
+        thinks=_thinks(model, thinking),
     )
     if draws(model, config):
         call = call._replace(fixed={"output_image_tokens": PICTURES * PICTURE_OUTPUT * call.choices})

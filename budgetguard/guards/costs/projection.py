@@ -168,7 +168,8 @@ class Projection:
         if self.tool_calls < 2:
             return ""
         return (
-            f"; {self.tool_calls} calls of hosted tools read the context once more each: state a lower max_tool_calls"
+            f"; {self.tool_calls} calls of hosted tools read the context once more each: state a lower max_tool_calls "
+            "(OpenAI) or max_uses of the tools (Claude), or offer fewer"
         )
 
     def _need(self, unit: Unit) -> int:
