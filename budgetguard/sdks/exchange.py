@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Self
 
 from ..adapters.common.errors import filtered, is_unexplained, refused_fields
 from ..adapters.common.failures import free_failure, paid_reply
@@ -191,6 +191,21 @@ class Exchange:
         if other.dialect is self.dialect:
             return False
         return plain_name(other.body.get("model")) == plain_name(self.body.get("model"))
+
+    def is_beneath(self, above: Exchange) -> bool:
+        """Whether the call above has this one's charge."""
+        return above.is_above(self)
+
+    def charged(self, *, held: bool) -> Self | None:
+        """Itself, if it is to be charged: not if a call above has its charge, or no ledger covers it."""
+        above = charging.get()
+        if (
+            above is not None and above.carried is not None and self.is_beneath(above)
+        ):  # one that is over has no request
+            return None
+        if not held and self.endpoint.request is not None:
+            require_scope_of(self.open(None))
+        return self if held else None
 
     def again(self, error: Exception) -> bool:
         """

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 
 from ...calls import Endpoint
 from ..calling import acting_for, attempt, attempt_async, say_uncounted
-from ..exchange import Exchange, charging, require_scope_of
+from ..exchange import Exchange, charging
 from ..hooks import unbound
 from .api import BEDROCK
 from .calls import OperationCall
@@ -31,13 +31,7 @@ def begin(wrapped: Any, instance: Any, args: Any, kwargs: Any, *, is_async: bool
     if endpoint is None:
         return None
     request = OperationCall(wrapped, client, operation, given, guard=guard, endpoint=endpoint, is_async=is_async)
-    above = charging.get()
-    if above is not None and above.carried is not None and above.is_above(request):  # one that is over has no request
-        return None
-    if held:
-        return request
-    require_scope_of(request.open(None))
-    return None
+    return request.charged(held=held)
 
 
 def _endpoint(service: str, operation: str, given: Mapping[str, Any]) -> Endpoint | None:

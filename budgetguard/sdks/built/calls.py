@@ -8,14 +8,14 @@ say otherwise), and the caller gets it as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 from ...calls import NOTHING, Dialect, Endpoint
 from ...guards.admission import NO_BOUNDS
 from ...guards.charge import Charge
 from ...guards.guard import Guard
 from ...guards.scope import Scope
-from ..exchange import WORDS, ErrorReply, Exchange, charging, require_scope_of
+from ..exchange import WORDS, ErrorReply, Exchange
 from .requests import Content, is_signed, place_of, unread_again, with_body
 
 Calling: TypeAlias = tuple[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]]
@@ -69,14 +69,9 @@ class BuiltCall(Exchange):
             return False
         return all(other.body.get(name) == self.body.get(name) for name in WORDS)
 
-    def charged(self, *, held: bool) -> Self | None:
-        """Itself, if it is to be charged: not if a call above has its charge, or no ledger covers it."""
-        above = charging.get()
-        if above is not None and above.carried is not None and (above.is_above(self) or self.is_same(above)):
-            return None
-        if not held and self.endpoint.request is not None:
-            require_scope_of(self.open(None))
-        return self if held else None
+    def is_beneath(self, above: Exchange) -> bool:
+        """Whether the call above has this one's charge: also one that asks the same by another client."""
+        return super().is_beneath(above) or self.is_same(above)
 
     def proceed(self) -> Any:
         """Send it, with `changes`."""

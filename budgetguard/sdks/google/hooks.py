@@ -18,7 +18,7 @@ from ...adapters.common.failures import cannot_have_arrived
 from ...adapters.gemini import DIALECT
 from ..asides import is_aside
 from ..calling import acting_for, attempt, attempt_async, call, call_async, say_uncounted
-from ..exchange import charging, require_scope_of
+from ..exchange import charging
 from ..hooks import unbound, wrap
 from ..streams import listen, listen_async
 from .calls import GoogleCall, request_in
@@ -74,14 +74,7 @@ def _begin(
     if not (endpoint.request or is_aside(endpoint)):
         return None
     request = GoogleCall(wrapped, instance, args, kwargs, guard=guard, endpoint=endpoint, is_async=is_async)
-    above = charging.get()
-    if above is not None and above.carried is not None and above.is_above(request):  # one that is over has no request
-        return None
-    if held:
-        return request
-    if endpoint.request is not None:
-        require_scope_of(request.open(None))
-    return None
+    return request.charged(held=held)
 
 
 async def _attempt_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:

@@ -20,7 +20,7 @@ from ...errors import BudgetGuardError
 from ...guards.guard import Guard
 from ..asides import is_aside
 from ..calling import acting_for, call, call_async
-from ..exchange import charging, require_scope_of
+from ..exchange import charging
 from ..hooks import wrap
 from .calls import PROGRAM, LiteLLMCall
 from .costs import Costs
@@ -127,16 +127,9 @@ def _begin(
     request = LiteLLMCall(
         operation, sys.modules["litellm"], wrapped, args, kwargs, guard=guard, costs=costs, is_async=is_async
     )
-    above = charging.get()
-    if request.passes or (above is not None and above.carried is not None and above.is_above(request)):
+    if request.passes or (endpoint.free_at_home and request.whom.litellms in {"openai", "azure"}):
         return None
-    if endpoint.free_at_home and request.whom.litellms in {"openai", "azure"}:
-        return None
-    if held:
-        return request
-    if endpoint.request is not None:
-        require_scope_of(request.open(None))
-    return None
+    return request.charged(held=held)
 
 
 def _tried_again(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:

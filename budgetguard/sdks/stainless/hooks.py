@@ -77,8 +77,8 @@ def _begin(
         return None  # what costs money is charged attempt by attempt there, what tells of it is looked at as a whole
     request = kind(package, wrapped, client, args, kwargs, guard=guard, endpoint=endpoint, is_async=is_async)
     request.by_http = by_http
-    above = charging.get()
-    if above is not None and above.carried is not None and above.is_above(request):  # one that is over has no request
+    above = charging.get()  # as `Exchange.charged`, in place: this is on the way of every call
+    if above is not None and above.carried is not None and above.is_above(request):
         return None
     if not held and costs:
         require_scope_of(request.open(None))
