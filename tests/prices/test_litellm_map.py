@@ -162,6 +162,35 @@ def test_what_is_no_list_is_refused_with_its_name(text: str, tmp_path: Path) -> 
         PriceBook(path=path).quote("openai", "gpt-4o")
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"input_cost_per_token": "1e-999999999"},
+        {"input_cost_per_token": "1e999999999"},
+        {"max_output_tokens": float("inf"), "input_cost_per_token_above_" + "9" * 5000 + "k_tokens": 1e-6},
+        *(
+            {"tiered_pricing": rows}
+            for rows in (["x"], [{"range": None}], [{"range": []}], [{"range": [float("inf")]}])
+        ),
+    ],
+)
+def test_whatever_stands_in_an_entry_the_map_is_read(more: dict[str, Any]) -> None:
+    """A slip in one of 4,000 entries neither hangs the program that loads the map, nor takes it down."""
+    plain = {"litellm_provider": "openai", "input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6}
+    found = read_map({"slip": {**plain, **more}, "other": plain})
+    assert found.models[-1].name == "other"
+    assert "slip" in found.partly
+
+
+def test_a_thousandth_of_the_listed_price_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Dollars per thousand for dollars per token: a budget over such a price would mean three hundred times as much."""
+    slip = {"litellm_provider": "openai", "input_cost_per_token": 2.5e-9, "output_cost_per_token": 1e-8}
+    (tmp_path / "map.json").write_text(json.dumps({"gpt-4o": slip}))
+    book = PriceBook(path=tmp_path / "map.json")
+    assert book.tariff("openai", "gpt-4o", None, NOW).cost({"input_tokens": 1000}) == 2_500_000
+    assert "gpt-4o is left out" in caplog.text
+
+
 def test_a_list_that_is_not_there_is_refused_at_once() -> None:
     """Not with the first call."""
     for stated in ("nowhere.json", "instaled"):

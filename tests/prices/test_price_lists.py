@@ -93,7 +93,7 @@ def installed() -> list[dict[str, Any]]:
     return providers
 
 
-def newer(**prices: float) -> bytes:
+def newer(**prices: float | str) -> bytes:
     """The same, but for these prices of OpenAI's."""
     changed = []
     for provider in installed():
@@ -143,7 +143,24 @@ def bad_lists() -> dict[str, bytes]:
         "is not JSON": json.dumps(whole).encode()[:5000],
         "no price list": b"{}",
         "cannot be read": b'[{"id": "openai"}]',
+        "it is free now, and was not": newer(**{"gpt-4o": 0}),
+        "recursion": b"[" * 100_000,
+        "input_mtok is no price": newer(**{"gpt-4o": "1e-999999999"}),
+        "is 1 meant": dated(1, 1e-6),
+        "unterminated": json.dumps([{**whole[0], "api_pattern": "("}, *whole[1:]]).encode(),
     }
+
+
+def dated(*prices: float) -> bytes:
+    """The same, with one more model of OpenAI's whose price changed at a time."""
+    stated: list[dict[str, Any]] = [{"prices": {"input_mtok": price}} for price in prices]
+    stated[-1]["constraint"] = {"start_date": "2026-01-01"}
+    model = {"id": "dated", "match": {"equals": "dated"}, "prices": stated}
+    providers = [
+        {**provider, "models": [*provider["models"], *([model] if provider["id"] == "openai" else [])]}
+        for provider in installed()
+    ]
+    return json.dumps(providers).encode()
 
 
 def test_a_failed_update_changes_nothing(home: Path, publisher: Publisher, capsys: Any) -> None:

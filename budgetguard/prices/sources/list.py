@@ -13,12 +13,14 @@ unknown; an entry may be listed without a price.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..tariffs import BASE, PICO, Prices, PriceSteps, worst
+from .odd import likely
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
@@ -143,6 +145,29 @@ def unpriced(listed: Listed) -> bool:
 def prices(listed: Listed, at_ms: int) -> Prices:
     """What the model costs at a time, in the standard tier."""
     return _read(listed.model.get_prices(_moment(at_ms)))
+
+
+def all_prices(listed: Listed) -> Iterator[Prices]:
+    """What the model costs at any time, in the standard tier."""
+    stated = listed.model.prices
+    yield from map(_read, [each.prices for each in stated] if isinstance(stated, list) else [stated])
+
+
+def check(providers: Iterable[Provider]) -> None:
+    """Raises `ValueError`, or `re.error`, for what can be neither a price nor a pattern of a name."""
+    for provider in providers:
+        re.compile(provider.api_pattern)
+        provider.find_model("")  # tries every pattern
+        for model in provider.models:
+            stated = model.prices
+            dated = [each.prices for each in stated] if isinstance(stated, list) else [stated]
+            for price in (*dated, *(each.prices for each in model.price_variants or ())):
+                for name, value in vars(price).items():
+                    amounts = (
+                        [value.base, *(tier.price for tier in value.tiers)] if hasattr(value, "tiers") else [value]
+                    )
+                    if any(isinstance(each, Decimal) and each and not likely(each) for each in amounts):
+                        raise ValueError(f"{provider.id} {model.id}: {name} is no price")
 
 
 def tier_prices(listed: Listed, at_ms: int, tier: str) -> Prices | None:

@@ -10,6 +10,7 @@ input 2 to 120 times what is read from a cache.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from fractions import Fraction
 
 from ..kinds import declared_key
@@ -17,6 +18,9 @@ from ..tariffs import MILLION, PICO, Prices
 
 _LEAST, _MOST = Fraction(1, 10_000), 10_000
 """Dollars per million tokens."""
+
+_SMALLEST, _LARGEST = -24, 12
+"""Powers of ten of a price, for one of a thing or for a million."""
 
 _FAR = 300
 """How many times dearer or cheaper than the same model somewhere else."""
@@ -49,6 +53,16 @@ def oddity(prices: Prices, others: Prices | None = None) -> str | None:
         meant = min((price * slip for slip in _SLIPS), key=lambda guess: max(guess / reference, reference / guess))
         return f"{key} = {_plain(price)} cannot be in {unit}: is {_plain(meant)} meant?"
     return None
+
+
+def likely(price: Decimal) -> bool:
+    """Whether a number can be a price at all. As a fraction, 1e-999999999 would fill the memory."""
+    return price.is_finite() and price > 0 and _SMALLEST <= price.adjusted() <= _LARGEST
+
+
+def costs(prices: Prices) -> bool:
+    """Whether any of it costs something."""
+    return any(price for steps in prices.values() for _, price in steps)
 
 
 def suspicious(prices: Prices) -> bool:

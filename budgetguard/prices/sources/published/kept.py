@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -19,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ....errors import ConfigError
 from .. import list as pricelist
-from ..odd import oddity
-from .litellm import MappedPrice, PriceMap, is_map, read_map, read_price, speaks, told
+from ..odd import costs, oddity, suspicious
+from .litellm import MappedModel, MappedPrice, PriceMap, is_map, read_map, read_price, speaks, told
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
@@ -91,7 +92,7 @@ def _text_of(path: Path) -> bytes:
 def _loaded(text: bytes, where: str) -> Any:
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: the price list is not JSON ({error}); fetch it again") from error
     return data
 
@@ -178,7 +179,8 @@ def _mapped(read: PriceMap, alone: bool) -> PublishedList:
     """LiteLLM's map over the installed list; models with a price that cannot be meant are left out, and said."""
     from .mapped import NOTHING, over
 
-    odd = {model[:2]: why for model in read.models if (why := oddity(model.price.prices))}
+    installed = pricelist.source()()
+    odd = {model[:2]: why for model in read.models if (why := _oddity_of(model, installed))}
     lacking = []
     if read.unpriced:
         lacking.append(f"{len(read.unpriced)} models have no price that can be read ({told(read.unpriced)})")
@@ -187,8 +189,20 @@ def _mapped(read: PriceMap, alone: bool) -> PublishedList:
     lacking += [f"{name} is left out: {why}" for (_, name), why in odd.items()]
     kept = [model for model in read.models if model[:2] not in odd]
     unread = "; ".join(lacking) + ". None of these is free: the installed list counts, or no price is known"
-    snapshot = over(NOTHING if alone else pricelist.source()(), kept)
+    snapshot = over(NOTHING if alone else installed, kept)
     return PublishedList(snapshot, len(kept), unread=unread if lacking else "", over_installed=not alone)
+
+
+def _oddity_of(model: MappedModel, installed: DataSnapshot) -> str | None:
+    """What is odd about a price of the map, as it is, or beside that of the installed list."""
+    prices = model.price.prices
+    known = pricelist.find(installed, model.provider, model.name) if suspicious(prices) else None
+    priced = known is not None and not pricelist.without_price(known)
+    return oddity(prices, pricelist.prices(known, _now_ms()) if known is not None and priced else None)
+
+
+def _now_ms() -> int:
+    return int(datetime.now(UTC).timestamp() * 1000)
 
 
 def _listed(data: list[Any], where: str) -> PublishedList:
@@ -198,11 +212,13 @@ def _listed(data: list[Any], where: str) -> PublishedList:
 
     try:
         providers = _providers_from_raw(data)
-    except (ValueError, TypeError, AttributeError) as error:  # pydantic's is a ValueError
+        pricelist.check(providers)
+    except (ValueError, TypeError, AttributeError, re.error) as error:  # pydantic's is a ValueError
         raise ConfigError(f"{where}: the price list cannot be read ({str(error).splitlines()[0]})") from error
     for listed in _each(providers):
-        if why := oddity(pricelist.prices(listed, 0)):
-            raise ConfigError(f"{where}: {listed.provider} {listed.id}: {why} The list is not used")
+        for prices in pricelist.all_prices(listed):
+            if why := oddity(prices):
+                raise ConfigError(f"{where}: {listed.provider} {listed.id}: {why} The list is not used")
     return PublishedList(DataSnapshot(providers, from_auto_update=True), sum(len(each.models) for each in providers))
 
 
@@ -214,8 +230,13 @@ def _compare(found: PublishedList, where: str) -> None:
         raise ConfigError(f"{where}: it has {found.models} models, the installed list {len(before)}: it is not used")
     for listed in _each(found.snapshot.providers):
         known = before.get((listed.provider, listed.id))
-        if known is not None and (why := oddity(pricelist.prices(listed, 0), pricelist.prices(known, 0))):
-            raise ConfigError(f"{where}: {listed.provider} {listed.id}: {why} The list is not used")
+        if known is None or known.model is listed.model:
+            continue
+        now = pricelist.prices(known, _now_ms())
+        for prices in pricelist.all_prices(listed):
+            why = "it is free now, and was not." if costs(now) and not costs(prices) else oddity(prices, now)
+            if why:
+                raise ConfigError(f"{where}: {listed.provider} {listed.id}: {why} The list is not used")
 
 
 def _each(providers: list[Provider]) -> Iterator[pricelist.Listed]:

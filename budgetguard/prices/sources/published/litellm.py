@@ -17,8 +17,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ...tariffs import BASE, PICO, Prices, PriceSteps
+from ..odd import likely
 
-_KEY = re.compile(r"(.+?)(?:_above_(\d+)k_tokens)?(?:_(batches|flex|priority|ultrafast|balanced|decisions))?")
+_KEY = re.compile(r"(.+?)(?:_above_(\d{1,9})k_tokens)?(?:_(batches|flex|priority|ultrafast|balanced|decisions))?")
 
 _TOKENS = {
     "input_cost_per_token": "input",
@@ -72,6 +73,9 @@ _BESIDE = re.compile(r"dbu_cost|multiplier|off_peak_pricing|explicit_cache|fedra
 """What says nothing that a bill needs: the same in another currency, what is cheaper at night, surcharges by place."""
 
 _PRICED = re.compile(r"cost|pric")
+
+_MOST_TOKENS = 10**9
+"""What a model reads and writes is less: above it, a number is a slip."""
 
 _SELLERS = {
     "azure_ai": "azure",
@@ -198,7 +202,10 @@ def _stated(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in entry.items():
         if key == "tiered_pricing":
             for row in value if isinstance(value, list) else ():
-                start = round(row.get("range", [0])[0] / 1000)
+                start = _start(row)
+                if start is None:
+                    yield key, None
+                    continue
                 for name, price in row.items():
                     if name != "range":
                         yield (f"{name}_above_{start}k_tokens" if start else name), price
@@ -206,6 +213,13 @@ def _stated(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, max(value.values(), key=lambda price: _dollars(price) or 0, default=None)
         elif _PRICED.search(key) and not _BESIDE.search(key):
             yield key, value
+
+
+def _start(row: object) -> int | None:
+    """The thousands of tokens above which a row of a table holds; `None` if it does not say."""
+    reach = row.get("range", [0]) if isinstance(row, Mapping) else None
+    start = reach[0] if isinstance(reach, list) and reach else None
+    return round(start / 1000) if isinstance(start, int | float) and 0 <= start <= _MOST_TOKENS else None
 
 
 def _kind(key: str, mode: object) -> tuple[str, int, str] | None:
@@ -291,12 +305,14 @@ def _dollars(value: Any) -> Fraction | None:
         number = Decimal(f"{value:.12g}" if isinstance(value, float) else str(value))
     except InvalidOperation:
         return None
-    return Fraction(number) if number.is_finite() and number >= 0 else None
+    return Fraction(number) if not number or likely(number) else None
 
 
 def _count(value: Any) -> int | None:
     """A number of tokens, if it is one."""
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 1 else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= _MOST_TOKENS:
+        return None
+    return int(value)
 
 
 def told(names: Iterable[str], most: int = 3) -> str:
