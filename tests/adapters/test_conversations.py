@@ -228,3 +228,15 @@ def test_other_paths_are_none_of_these():
     assert socket("/v1/live/sessions/s/fork") is socket("/v1/live/sessions")
     assert socket("/v1/live/sessions/s/attach").endpoint.opaque
     assert socket("/ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateMusic").endpoint.opaque
+
+
+def test_the_model_of_a_session_is_the_one_that_the_server_says():
+    """An update that asks for a cheaper one is refused there: what is held and billed stays the dearer one's."""
+    realtime = talk("/v1/realtime", model="gpt-realtime")
+    say(realtime, type="session.update", session={"model": "gpt-realtime-mini"})
+    assert say(realtime, type="response.create").body["model"] == "gpt-realtime"
+    realtime.heard(json.dumps({"type": "session.updated", "session": {"model": "gpt-realtime-mini"}}))
+    assert say(realtime, type="response.create").body["model"] == "gpt-realtime-mini"
+    unnamed = talk("/v1/realtime")
+    say(unnamed, type="session.update", session={"model": "gpt-realtime-mini"})
+    assert say(unnamed, type="response.create").body["model"] == "gpt-realtime-mini"

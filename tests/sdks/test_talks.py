@@ -530,6 +530,37 @@ def test_an_answer_that_the_server_began_is_not_taken_for_one_that_was_asked_for
     assert booked == {"ann": 100, "bob": 300}
 
 
+def test_an_end_that_is_said_twice_costs_once(spoken):
+    """`response.cancelled` and `response.done` are of one answer; neither is the end of the next, nor one more."""
+
+    def usage(size: int) -> dict[str, Any]:
+        return {"usage": {"input_tokens": size, "output_tokens": 10, "total_tokens": size + 10}, "status": "cancelled"}
+
+    def serve_ends(socket: Any) -> None:
+        for _ in range(2):
+            socket.recv()
+        socket.send(json.dumps({"type": "response.created", "response": {"id": "a"}}))
+        for kind in ("cancelled", "done"):
+            socket.send(json.dumps({"type": f"response.{kind}", "response": {"id": "a", **usage(100)}}))
+        socket.send(json.dumps({"type": "response.created", "response": {"id": "b"}}))
+        for _ in range(2):
+            socket.send(json.dumps({"type": "response.done", "response": {"id": "b", **usage(300)}}))
+        socket.recv()
+
+    with serve(serve_ends, "127.0.0.1", 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.socket.getsockname()[1]
+        with connect(f"ws://127.0.0.1:{port}/v1/realtime?model={REALTIME}") as socket:
+            for _ in range(2):
+                socket.send('{"type": "response.create"}')
+            for _ in range(6):
+                socket.recv()
+            assert held(spoken) == []
+        server.shutdown()
+
+    assert sorted(entry.usage["input_tokens"] for entry in entries(spoken)) == [100, 300]
+
+
 async def test_a_reader_that_is_cancelled_loses_no_message(provider, tmp_path):
     """`recv` may be cancelled, as by a time-out: also while the books are written that its message is for."""
     made = BudgetManager("c", store=f"sqlite:///{tmp_path}/b.db", prices=PriceBook(overrides=PRICES))

@@ -38,6 +38,9 @@ KEY = "_budgetguard_socket"
 """Where the session of a connection is found in its `__dict__`; `None` there: it is none of ours."""
 
 
+_KEPT = 64
+"""Answers of which it is remembered that they ended: more than a socket has open."""
+
 Run: TypeAlias = tuple[Parts, Steps[None]]
 """Steps to be run, and the parts of the guard that has the shells for it."""
 
@@ -97,6 +100,8 @@ class Session:
         self._over = False
         self._alone: set[str] = set()
         """The ids of answers that the other side began by itself."""
+        self._ended: deque[str] = deque(maxlen=_KEPT)
+        """The ids of answers that are on the books: whoever says the end of one again says nothing new."""
 
     def __del__(self, drop: Callable[[list[TalkTurn]], None] = drop) -> None:  # bound here: the module may be empty
         if self.__dict__.get("turns"):
@@ -210,10 +215,19 @@ class Session:
                 self._alone.add(news.id)
         elif news.what == "refused":
             yield from self._refused(news.id)
+        elif news.what == "ended" and self._again(news.id):
+            return
         elif news.what == "ended" and (turn := self._turn(news.id)) is not None:
             yield from self._end(turn, news.answer)
         else:
             yield from self._unasked(news)
+
+    def _again(self, id_: str | None) -> bool:
+        """Whether the end of this answer was heard before; from now on it was."""
+        if id_ is None or id_ in self._ended:
+            return id_ is not None
+        self._ended.append(id_)
+        return False
 
     def _turn(self, id_: str | None) -> TalkTurn | None:
         """The turn that has ended: that of this id, else the oldest that has none."""

@@ -105,7 +105,7 @@ class RealtimeTalk:
         event = parsed(message)
         kind = event.get("type")
         if kind == "session.update":
-            self._set(fields(event.get("session")))
+            self._set(_without_model(fields(event.get("session"))) if self._model else fields(event.get("session")))
         elif kind == "conversation.item.create":
             self._item(event.get("item"))
         elif kind == "response.create":
@@ -202,6 +202,11 @@ class RealtimeTalk:
         if said.usage and began is not None and response.get("conversation_id", "") is not None:
             self._meter.answered(began, said.usage)
         return News("ended", said.id, said, self.asked())
+
+
+def _without_model(session: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings that a client asks for: which model a session has is said by the server, who does not change it."""
+    return {name: value for name, value in session.items() if name != "model"}
 
 
 def _is_elsewhere(settings: Mapping[str, Any]) -> bool:
