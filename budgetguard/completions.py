@@ -41,6 +41,10 @@ class _Asked(NamedTuple):
     environment: tuple[str | None, ...]
     """What the variables say that are read for it."""
 
+    def __repr__(self) -> str:
+        """Without what it has: keys, which tools that show the variables of a traceback would show."""
+        return f"_Asked({self.provider!r})"
+
 
 def completion(model: str, messages: Iterable[Mapping[str, Any]], **arguments: Any) -> Any:
     """
@@ -97,9 +101,14 @@ def _make(kind: Any, asked: _Asked) -> Any:
             own["base_url"] = base  # the SDK itself reads one of the two variables
         return guard_client(kind(**own))
     own["base_url"] = base_url(provider, os.environ, own.get("base_url"))
-    own["api_key"] = own.get("api_key") or api_key(provider, os.environ)
+    own["api_key"] = _plain(own.get("api_key")) or api_key(provider, os.environ)
     client = kind(**own)
     # The SDK reads those of OpenAI's account from the environment, for every client: they are nobody else's affair.
-    client.organization, client.project = own.get("organization"), None
+    client.organization, client.project, client._custom_headers = own.get("organization"), None, {}
     name_provider(client, provider.prices)
     return guard_client(client)
+
+
+def _plain(key: Any) -> Any:
+    """A key without the end of the line that it was read with: no header can have that, and an error would show it."""
+    return key.strip() if isinstance(key, str) else key

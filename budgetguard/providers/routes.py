@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 from ..errors import ConfigError
 from .table import MAIN, ProviderRow, by_prefix, providers
 
+_SHOWN = 100
+"""Characters of a name that an error has."""
+
 NO_KEY = "none"
 """What is sent as the key where none is needed: clients insist on one."""
 
@@ -55,7 +58,17 @@ def base_url(provider: ProviderRow, environ: Mapping[str, str], stated: str | No
     base = stated or first(provider.bases, environ)
     if base is None:
         return _own(provider, environ)
-    return base if urlsplit(base).path.strip("/") else base.rstrip("/?#") + provider.path
+    base = str(base)  # or the client's own kind of URL
+    try:
+        parts = urlsplit(base)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise ConfigError(
+            f"{provider.title}: the base URL of base_url= or {provider.bases[0]} is none: it begins with http:// or "
+            "https://, and a host"
+        )
+    return base if parts.path.strip("/") else base.rstrip("/?#") + provider.path
 
 
 def api_key(provider: ProviderRow, environ: Mapping[str, str]) -> str:
@@ -72,8 +85,8 @@ def api_key(provider: ProviderRow, environ: Mapping[str, str]) -> str:
 
 
 def first(names: tuple[str, ...], environ: Mapping[str, str]) -> str | None:
-    """The first of these variables that is set to something."""
-    return next(filter(None, map(environ.get, names)), None)
+    """The first of these variables that is set to something; blanks around it were not meant."""
+    return next(filter(None, (environ.get(name, "").strip() for name in names)), None)
 
 
 def _own(provider: ProviderRow, environ: Mapping[str, str]) -> str:
@@ -97,9 +110,9 @@ def _unknown(model: str, prefix: str) -> str:
 
 
 def _said(model: str, prefix: str) -> Iterator[str]:
-    yield f"model={model!r}: no provider is called {prefix!r}"
-    near = get_close_matches(prefix.lower(), by_prefix(), 3, 0.6)
+    yield f"model={model[:_SHOWN]!r}: no provider is called {prefix[:_SHOWN]!r}."
+    near = get_close_matches(prefix.lower(), by_prefix(), 3, 0.6) if len(prefix) <= _SHOWN else []
     if near:
-        yield f". Did you mean {' or '.join(f'{each}/' for each in near)}?"
+        yield f" Did you mean {' or '.join(f'{each}/' for each in near)}?"
     yield f" There are {', '.join(providers())}. A name that has a slash of its own is sent as it is to the server"
     yield " that base_url= or OPENAI_BASE_URL names"

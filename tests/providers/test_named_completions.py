@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 import budgetguard
-from budgetguard import BudgetExceededError, BudgetManager, ConfigError, PriceBook, acompletion, completion
+from budgetguard import BudgetExceededError, BudgetManager, ConfigError, PriceBook, acompletion, completion, completions
 from budgetguard.errors import UnpricedModelError
 from budgetguard.guards import Settings
 from budgetguard.prices.sources import list as pricelist
@@ -121,6 +121,23 @@ def test_a_callers_key_is_sent_and_never_said(shared_provider, books, monkeypatc
     with pytest.raises(ConfigError) as unknown:
         completion("xaii/grok-4", MESSAGES, api_key="key-secret")
     assert "secret" not in f"{caplog.text} {refused.value!r} {unknown.value!r}"
+
+
+def test_what_is_for_openai_alone_is_sent_to_nobody_else(shared_provider, books, monkeypatch):
+    """The SDK adds the headers of this variable, a gateway's token often, to the requests of every client."""
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Gateway-Token: secret")
+    completion(f"groq/{OWN}", MESSAGES, base_url=shared_provider.base_url, api_key="k")
+    assert "x-gateway-token" not in {name.lower() for name in shared_provider.requests[-1].headers}
+
+
+def test_a_key_with_an_end_of_line_is_sent_without_and_shown_nowhere(shared_provider, books, monkeypatch):
+    """As it was read from a file: no header has it, so the SDK retried, and the key stood in the traceback."""
+    for own in ({"api_key": "key-secret\n"}, {}):
+        monkeypatch.setenv("GROQ_API_KEY", "key-secret\r\n")
+        completion(f"groq/{OWN}", MESSAGES, base_url=shared_provider.base_url, **own)
+        assert shared_provider.requests[-1].headers["authorization"] == "Bearer key-secret"
+    asked, _, _ = completions._split("groq/x", {"api_key": "key-secret"})
+    assert "secret" not in repr(asked)
 
 
 def test_a_name_with_a_slash_of_its_own_is_sent_as_it_is_to_a_server_that_was_named(

@@ -99,6 +99,7 @@ def test_a_name_says_who_is_asked_and_for_what():
         ("meta-llama/Llama-3-70b", "base_url= or OPENAI_BASE_URL"),
         ("antropic/claude-haiku-4-5", "anthropic/"),
         ("groq/", "'groq/name-of-the-model'"),
+        ("cloudflare/llama", "no provider is called 'cloudflare'. There are"),
     ],
 )
 def test_a_name_that_means_nobody_is_told_of_before_anything_is_sent(model, said):
@@ -141,6 +142,9 @@ def test_what_is_not_said_is_asked_for_by_the_variable_to_set():
         (lambda: base_url(known["azure"], {}), "set AZURE_API_BASE"),
         (lambda: base_url(known["bedrock"], {}), "needs a region: set AWS_REGION_NAME or AWS_REGION"),
         (lambda: base_url(known["bedrock"], {"AWS_REGION": "evil.example/x"}), "is no region"),
+        (lambda: base_url(known["ollama"], {"OLLAMA_API_BASE": "localhost:11434"}), "begins with http://"),
+        (lambda: base_url(known["groq"], {}, "http://[::1"), "begins with http://"),
+        (lambda: api_key(known["groq"], {"GROQ_API_KEY": " "}), "set GROQ"),
         (lambda: api_key(known["groq"], {}), "set GROQ_API_KEY"),
         (lambda: api_key(known["gemini"], {}), "GEMINI_API_KEY (or GOOGLE_API_KEY)"),
         (lambda: api_key(known["vertex_ai"], {}), "gcloud auth print-access-token"),
