@@ -67,7 +67,8 @@ class Users:
         """The user's budget as it is now; raises `UnknownUserError`, a `KeyError`."""
         own = self.find(user)
         if own is None:
-            raise UnknownUserError(f"no budget was created for user {user!r}: call create_budget first", user=user)
+            name = repr(user) if isinstance(user, str) else f"of {type(user).__name__}"  # an answer has texts of users
+            raise UnknownUserError(f"no budget was created for user {name}: call create_budget first", user=user)
         return own
 
     def all(self, *, after: str | None = None) -> Iterator[UserBudget]:

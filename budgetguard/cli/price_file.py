@@ -73,7 +73,7 @@ def _stated(model: str, dollars_in: str | None, dollars_out: str | None, from_ma
     if from_map is not None and dollars_in is None and dollars_out is None:
         from ..prices.sources.published.kept import entry_of
 
-        return {key: value for key, value in entry_of(from_map, model).items() if not isinstance(value, dict | list)}
+        return dict(entry_of(from_map, model))
     if from_map is not None or dollars_in is None or dollars_out is None:
         raise ConfigError(f"prices set {model}: write --input and --output in dollars per million tokens, or --from")
     return {"input": _number(dollars_in), "output": _number(dollars_out)}

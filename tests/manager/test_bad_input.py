@@ -389,3 +389,10 @@ def test_a_rule_and_its_tags_may_be_called_anything(client):
 
     assert len(list(store.accounts("rule"))) == len(NAMES)
     assert isinstance(manager.guard, Guard)
+
+
+def test_an_answer_in_the_place_of_the_user_is_not_shown(manager):
+    """Arguments are swapped in no time: what a model said to somebody must not stand in logs for it."""
+    with pytest.raises(budgetguard.UnknownUserError, match="for user of dict: call create_budget") as told:
+        manager.update_cost({**ANSWER, "choices": [{"message": {"content": "a secret"}}]}, "ann")
+    assert "secret" not in str(told.value)

@@ -322,6 +322,12 @@ def test_a_model_is_set_from_litellms_map(here: Path, capsys: Any) -> None:
     book = PriceBook(path=here / "prices.toml")
     assert book.tariff("openai", "gpt-6-astra", None, NOW).cost({"input_tokens": 272_001}) == 272_001 * 20_000
     assert book.tariff("openai", "gpt-6-astra", "flex", NOW).cost(USAGE) == 5_000_000
+    search = json.loads(MAP)["gpt-6-astra"]["search_context_cost_per_query"]
+    searched = book.tariff("openai", "gpt-6-astra", None, NOW).cost({"web_searches": 1})
+    assert searched == round(max(search.values()) * 1e9)
+    assert exit_code("prices", "set", "dashscope/qwen-flash", "--from", "map.json") == 0
+    steps = PriceBook(path=here / "prices.toml").tariff("dashscope", "dashscope/qwen-flash", None, NOW)
+    assert steps.cost({"input_tokens": 300_000}) == 300_000 * 250
     assert exit_code("prices", "set", "gpt-6-astra", "--from", "map.json", "--input", "1") == 2
     assert exit_code("prices", "set", "nothing", "--from", "map.json") == 2
     assert "no price for 'nothing'" in capsys.readouterr().err

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ....errors import ConfigError
 from .. import list as pricelist
 from ..odd import costs, oddity, suspicious
-from .litellm import MappedModel, MappedPrice, PriceMap, is_map, read_map, read_price, speaks, told
+from .litellm import MappedModel, MappedPrice, PriceMap, is_map, read_map, read_price, speaks, stated, told
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
@@ -122,7 +122,8 @@ def entry_of(path: Path, name: str) -> Mapping[str, Any]:
     price = read_price(entry) if isinstance(entry, dict) else MappedPrice()
     if not price.prices:
         raise ConfigError(f"{path}: it has no price for {name!r} that can be read; its names are LiteLLM's")
-    return {key: entry[key] for key in entry if speaks(key) or key in {"max_output_tokens", "max_input_tokens"}}
+    limits = {key: entry[key] for key in ("max_output_tokens", "max_input_tokens") if key in entry}
+    return {key: value for key, value in stated(entry) if speaks(key)} | limits
 
 
 def fetch(url: str) -> bytes:

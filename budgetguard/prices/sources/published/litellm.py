@@ -176,7 +176,7 @@ def read_price(entry: Mapping[str, Any], picture: str | None = None) -> MappedPr
     steps: dict[tuple[str, str], dict[int, Fraction]] = {}
     unread = []
     mode = entry.get("mode")
-    for key, value in _stated(entry):
+    for key, value in stated(entry):
         kind, start, tier = _kind(key, mode) or ("", BASE, "")
         kind, price = (f"images/{picture}", _of_picture(key, value, picture)) if picture else (kind, _dollars(value))
         if not kind or price is None or (price == 0 and (kind not in _MAIN or mode in _WRITTEN)):
@@ -197,7 +197,7 @@ def read_price(entry: Mapping[str, Any], picture: str | None = None) -> MappedPr
     )
 
 
-def _stated(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def stated(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The prices of an entry by name, tables of them taken apart."""
     for key, value in entry.items():
         if key == "tiered_pricing":
