@@ -240,3 +240,11 @@ def test_the_model_of_a_session_is_the_one_that_the_server_says():
     unnamed = talk("/v1/realtime")
     say(unnamed, type="session.update", session={"model": "gpt-realtime-mini"})
     assert say(unnamed, type="response.create").body["model"] == "gpt-realtime-mini"
+
+
+@pytest.mark.parametrize("said", [{"totalTokenCount": 120}, {"promptTokenCount": -5, "responseTokenCount": "x"}])
+def test_a_turn_of_geminis_whose_bill_says_no_number_is_not_free(said):
+    """It costs what was held, as an answer without a bill does."""
+    message = {"serverContent": {"turnComplete": True}, "usageMetadata": said}
+    [news] = talk(BIDI).heard(json.dumps(message))
+    assert (news.what, news.answer.usage, news.answer.free) == ("ended", None, False)

@@ -147,8 +147,10 @@ class GeminiTalk:
         self._over = self._over or _camel(event.get("serverContent")).get("turnComplete") is True
         if not self._over or not self._usage:
             return ()
-        usage = live_usage(self._usage)
-        self._meter.answered(self._asked or self._meter.said(), usage)
+        counts = live_usage(self._usage)
+        usage = counts if any(counts.values()) else None  # what says no number that can be read is not nothing
+        if usage is not None:
+            self._meter.answered(self._asked or self._meter.said(), usage)
         self._usage, self._over, self._asked = {}, False, None
         return (News("ended", None, Answer(usage=usage), self._body),)
 
