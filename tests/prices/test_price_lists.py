@@ -179,6 +179,19 @@ def test_a_failed_update_changes_nothing(home: Path, publisher: Publisher, capsy
     assert [path.name for path in home.parent.iterdir()] == [home.name]
 
 
+def test_a_list_that_does_not_end_is_not_waited_for(
+    home: Path, publisher: Publisher, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """A server that sends a byte now and then, or a film, would hold up a cron job, or fill the memory."""
+    publisher.body = newer()
+    for name, most in (("MOST_BYTES", 1000), ("WHOLE_S", -1)):
+        with monkeypatch.context() as patched:
+            patched.setattr(kept, name, most)
+            assert exit_code("prices", "update", "--from", publisher.url) == 2
+        assert "the one before is kept" in capsys.readouterr().err
+    assert not home.exists()
+
+
 def test_an_update_may_be_litellms_map_and_in_another_file(here: Path, publisher: Publisher, capsys: Any) -> None:
     """It is a list as any other; what of it cannot be read is said."""
     publisher.body = MAP

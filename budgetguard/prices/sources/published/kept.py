@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ....errors import ConfigError
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("budgetguard")
 
 TIMEOUT_S: Final = 30
+"""Without a word of the server's."""
+WHOLE_S: Final = 300
+MOST_BYTES: Final = 100_000_000
+"""In all: a list has some megabytes, and what goes on and on is none."""
 
 _OLD: Final = timedelta(days=30)
 """After which nobody seems to renew a list that somebody began to renew."""
@@ -130,12 +135,20 @@ def fetch(url: str) -> bytes:
     """The text at a URL; raises `ConfigError` if it does not come."""
     import httpx2
 
+    text, until = bytearray(), monotonic() + WHOLE_S
     try:
-        reply = httpx2.get(url, timeout=TIMEOUT_S, follow_redirects=True)
-        reply.raise_for_status()
+        with httpx2.stream("GET", url, timeout=TIMEOUT_S, follow_redirects=True) as reply:
+            reply.raise_for_status()
+            for piece in reply.iter_bytes():
+                text += piece
+                if len(text) > MOST_BYTES or monotonic() > until:
+                    break
+            else:
+                return bytes(text)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise ConfigError(f"{url}: the price list could not be fetched ({error!r}); the one before is kept") from error
-    return bytes(reply.content)
+    most = f"{MOST_BYTES:,} bytes, or did not come in {WHOLE_S} seconds"
+    raise ConfigError(f"{url}: the price list is more than {most}; the one before is kept")
 
 
 def update(url: str, path: Path, now: datetime) -> PublishedList:
