@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -281,6 +283,17 @@ def test_the_network_is_asked_by_a_thread_and_only_where_that_is_switched_on(
         assert publisher.asked.acquire(timeout=30)
         os.kill(child, 9)
         os.waitpid(child, 0)
+
+
+def test_nothing_is_imported_by_the_thread_that_asks_the_network(tmp_path: Path) -> None:
+    """A child that is forked while a thread imports has half of the module, and no SDK works in it."""
+    program = (
+        "import sys, threading, pathlib\n"
+        "from budgetguard.prices.sources.published.choice import RenewedList\n"
+        "threading.Thread.start = lambda thread: print('httpcore2' in sys.modules)\n"
+        f"RenewedList(pathlib.Path({str(tmp_path / 'list.json')!r}), 'http://127.0.0.1:1/')()\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "True\n"
 
 
 def test_two_lists_are_compared(here: Path, publisher: Publisher, capsys: Any) -> None:

@@ -71,6 +71,8 @@ class RenewedList:
     """A kept list that is fetched again once it is a day old, by a thread that starts with the first price."""
 
     def __init__(self, path: Path, url: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        import httpcore2  # noqa: F401  (not by the thread: a child forked meanwhile would have half of it for good)
+
         self._path = path
         self._url = url
         self._clock = clock
