@@ -212,3 +212,15 @@ def test_what_providers_have_beside_models_is_not_said_to_cost_anything() -> Non
     assert not may_cost("GET", "api.openai.com", "/v1/something")
     assert not may_cost("POST", "storage.googleapis.com", "/v1/something")
     assert not may_cost("POST", "bucket.s3.amazonaws.com", "/v1/something")
+
+
+def test_a_bill_of_coheres_below_nothing_is_none():
+    """It was taken for one of $0; an answer without a bill costs what was held."""
+    from budgetguard.adapters.cohere import replies
+
+    for units in ({"input_tokens": -5, "output_tokens": -5}, {"input_tokens": 0, "output_tokens": -5}):
+        assert replies._counts({"usage": {"billed_units": units}}) is None
+    assert replies._counts({"usage": {"billed_units": {"input_tokens": 5, "output_tokens": 7}}}) == {
+        "input_tokens": 5,
+        "output_tokens": 7,
+    }

@@ -103,11 +103,13 @@ def _billed(reply: Any) -> Mapping[str, Any]:
 
 def _counts(reply: Any) -> dict[str, int] | None:
     units = _billed(reply) or fields(read(read(reply, "usage") or read(reply, "meta"), "tokens"))
-    sent, made = number(units.get("input_tokens")), number(units.get("output_tokens"))
-    if not sent and not made:
+    sent, made = number(units.get("input_tokens")) or 0, number(units.get("output_tokens"))
+    if made is not None and made < 0:
+        made = None  # less than nothing is no bill
+    if sent <= 0 and not made:
         return None
-    counts = {"input_tokens": max(sent, 0)} if sent else {}
-    return counts if made is None else {**counts, "output_tokens": max(made, 0)}
+    counts = {"input_tokens": sent} if sent > 0 else {}
+    return counts if made is None else {**counts, "output_tokens": made}
 
 
 def _unsaid(counts: Mapping[str, int], *, wrote: bool) -> tuple[str, ...]:
