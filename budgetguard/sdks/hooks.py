@@ -59,6 +59,8 @@ class Patches:
     """Not empty while the wrappers are to act: `wrapt` asks for its truth, and would call a function."""
     hooked: ClassVar[set[str]] = set()
     """Modules that are patched when they are imported."""
+    unknown: ClassVar[set[str]] = set()
+    """Modules that could not be patched, which was said."""
     patched: ClassVar[dict[tuple[Any, str], wrapt.FunctionWrapper[..., Any]]] = {}
     """The wrappers in place, by their owner and name."""
 
@@ -73,12 +75,27 @@ def hook(hooks: Mapping[str, Callable[[ModuleType], None]]) -> None:
             Patches.hooked.add(module)
             wrapt.register_post_import_hook(partial(_patched, patch), module)  # at once, if it is imported
         elif module in sys.modules:
-            patch(sys.modules[module])
+            _patched(patch, sys.modules[module])
 
 
 def _patched(patch: Callable[[ModuleType], None], module: ModuleType) -> None:
-    if Patches.wanted:
+    """Patch a module whole or not at all: a version of it that is not as we know it breaks no program's import."""
+    if not Patches.wanted:
+        return
+    before = set(Patches.patched)
+    try:
         patch(module)
+    except Exception as error:
+        for place in Patches.patched.keys() - before:
+            _unwrap(*place)
+        if module.__name__ not in Patches.unknown:
+            Patches.unknown.add(module.__name__)
+            log.warning(
+                "%s is not as budgetguard knows it (%s): its calls may be neither counted nor stopped. "
+                "Use a version that is supported (docs/sdks)",
+                module.__name__,
+                error,
+            )
 
 
 def unhook() -> None:
@@ -86,26 +103,35 @@ def unhook() -> None:
     Patches.everywhere = Patches.threads = False
     Patches.wanted.clear()
     Patches.guard = Patches.unmanaged = None
-    for (owner, name), wrapper in list(Patches.patched.items()):
-        if _held(owner, name) is wrapper:
-            _put(owner, name, wrapper.__wrapped__)
-            Patches.patched.pop((owner, name), None)  # another thread may be undoing it, too
-        # else another tool wrapped over us: ours stays underneath, idle, until we are wanted again
+    for owner, name in list(Patches.patched):
+        _unwrap(owner, name)
+
+
+def _unwrap(owner: Any, name: str) -> None:
+    wrapper = Patches.patched.get((owner, name))  # another thread may be undoing it, too
+    if wrapper is not None and _held(owner, name) is wrapper:
+        _put(owner, name, wrapper.__wrapped__)
+        Patches.patched.pop((owner, name), None)
+    # else another tool wrapped over us: ours stays underneath, idle, until we are wanted again
 
 
 def wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
     """
     Put a wrapper of ours in place, unless there is one, under those of other tools perhaps.
 
-    What a function holds in its closure is put there, by the name that it has for it.
+    What a function holds in its closure is put there, by the name that it has for it. Raises `AttributeError` where
+    there is nothing to wrap.
     """
-    layer, ours = _held(owner, name), Patches.patched.get((owner, name))
+    layer = held = _held(owner, name)
+    if held is None:
+        raise AttributeError(f"{owner.__name__} has no {name}")
+    ours = Patches.patched.get((owner, name))
     while layer is not None:
         if layer is ours:
             return
         layer = getattr(layer, "__wrapped__", None)
     # Another tool's uninstrument may leave ours behind: the flag makes it idle there.
-    wrapped = wrapt.FunctionWrapper(_held(owner, name), wrapper, enabled=Patches.wanted)  # type: ignore[arg-type]
+    wrapped = wrapt.FunctionWrapper(held, wrapper, enabled=Patches.wanted)  # type: ignore[arg-type]
     _put(owner, name, wrapped)
     Patches.patched[owner, name] = wrapped
 

@@ -475,3 +475,37 @@ def test_threads_that_call_first_at_once_have_one_guard(monkeypatch):
                 assert len(set(map(id, pool.map(find, range(8))))) == 1
     finally:
         sys.setswitchinterval(switch)
+
+
+def test_a_version_that_is_not_as_we_know_it_breaks_no_import(tmp_path):
+    """An SDK too old or too new starts as ever, the others are guarded, and whoever relies on it is told."""
+    for module, text in {
+        "groq/__init__.py": "from . import _base_client",
+        "groq/_streaming.py": "",
+        "groq/_base_client.py": "class SyncAPIClient:\n    def request(self): return 7\nclass AsyncAPIClient: pass",
+        "google/genai/__init__.py": "from . import _api_client",
+        "google/genai/_api_client.py": "class ApiClient: pass",
+    }.items():
+        (tmp_path / module).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / module).write_text(text)
+    program = """
+        import sys, google
+        sys.path.insert(0, sys.argv[1])
+        google.__path__ = [sys.argv[1] + "/google"]
+        import google.genai
+        import budgetguard
+        budgetguard.patch()
+        budgetguard.patch()
+        import groq, openai
+        assert groq._base_client.SyncAPIClient().request() == 7
+        assert type(vars(groq._base_client.SyncAPIClient)["request"]).__name__ == "function", "half a guard is none"
+        assert hasattr(vars(openai._base_client.SyncAPIClient)["request"], "__wrapped__")
+        budgetguard.unpatch()
+        budgetguard.patch()
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)], capture_output=True, text=True, timeout=60
+    )
+    assert ran.returncode == 0, ran.stderr
+    said = [line for line in ran.stderr.splitlines() if "is not as budgetguard knows it" in line]
+    assert [line.split()[0] for line in said] == ["google.genai._api_client", "groq._base_client"]
