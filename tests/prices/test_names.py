@@ -113,6 +113,16 @@ def test_nothing_is_meant_by_what_is_like_no_name() -> None:
     assert "Did you mean" not in str(error_of("grandmother-7b"))
 
 
+@pytest.mark.parametrize("provider", ["anthropic", "aws", "azure", "google", "groq", "mistral", None])
+@pytest.mark.parametrize("model", ["grandmother-7b", "gemini-pro-x", "mistral-large-x", "amazon.nova-x-v1:0"])
+def test_the_line_for_another_name_names_a_model_that_is_sold_there(provider: str | None, model: str) -> None:
+    """Whoever copies it has a price then, not one of another provider's, nor the next error."""
+    [line] = [line for line in str(error_of(model, provider)).splitlines() if "'alias_of'" in line]
+    aliases = ast.literal_eval(line.partition("prices=")[2].removesuffix(")"))
+    PriceBook(overrides=aliases).quote(provider, model)
+    assert provider in {None, "azure"} or aliases[model]["alias_of"] != "gpt-4o"
+
+
 @pytest.mark.parametrize("model", ["grandmother-7b", 'a"b\\c', "org/modèle:été", "it's a model", "-x", "x\ty"])
 def test_the_error_has_the_lines_to_add(model: str) -> None:
     """Whoever reads it can copy them, into a program or a shell; the zeros must be replaced by a price."""

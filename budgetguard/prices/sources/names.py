@@ -8,7 +8,7 @@ looked for when the error is read.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import date
 
 _DATED = (
@@ -60,6 +60,7 @@ def advice(model: str, known: Iterable[str], host: str) -> str:
     """What may be meant by a name that has no price, and the line to add if nothing of that is."""
     if not model:
         return ""
+    known = {*known}
     near, said = _near(model, known), ""
     if near:
         said = f". Did you mean {' or '.join(map(repr, near))}?"
@@ -70,11 +71,12 @@ def advice(model: str, known: Iterable[str], host: str) -> str:
         )
     said += "\n\nElse say" if said else ". Say"
     prices: dict[str, object] = {"input": "0.00", "output": "0.00"}
+    other = near[0] if near else _example(model, known)
     return (
         f"{said} what it costs, in dollars per million tokens, on the command line or in the program:\n\n"
         f"{_lines('set', model, prices, '--input 0.00 --output 0.00')}\n\n"
         f"If it is another name of a model, a deployment's say:\n\n"
-        f"{_lines('alias', model, {'alias_of': 'gpt-4o'}, 'gpt-4o')}\n\n"
+        f"{_lines('alias', model, {'alias_of': other}, other)}\n\n"
         "Settings(unpriced='assume') takes the dearest price of the provider instead, unpriced='count' lets it pass."
     )
 
@@ -92,11 +94,16 @@ def is_own(host: str) -> bool:
         return False
 
 
-def _near(model: str, known: Iterable[str]) -> list[str]:
+def _near(model: str, known: Iterable[str], most: int = _NEAR, alike: float = _ALIKE) -> list[str]:
     from difflib import get_close_matches
 
     name = model.strip().lower()
-    return get_close_matches(name, sorted({*known} - {name}), _NEAR, _ALIKE)
+    return get_close_matches(name, sorted({*known} - {name}), most, alike)
+
+
+def _example(model: str, known: Collection[str]) -> str:
+    """A model that is sold where the call was to go, to stand in a line for the one that is meant."""
+    return "gpt-4o" if "gpt-4o" in known else next(iter(_near(model, known, 1, 0)), "gpt-4o")
 
 
 def _lines(verb: str, model: str, entry: dict[str, object], more: str = "") -> str:
