@@ -94,7 +94,7 @@ def _patched(patch: Callable[[ModuleType], None], module: ModuleType) -> None:
                 "%s is not as budgetguard knows it (%s): its calls may be neither counted nor stopped. "
                 "Use a version that is supported (docs/sdks)",
                 module.__name__,
-                error,
+                f"it has no {error.name}" if isinstance(error, AttributeError) and error.name else error,
             )
 
 

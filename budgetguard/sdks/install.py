@@ -25,7 +25,7 @@ from .floor import refusals
 from .google import hooks as google
 from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
 from .litellm import hooks as litellm
-from .sockets import doors
+from .sockets import doors, legacy
 from .sockets import hooks as sockets
 from .speakeasy import hooks as speakeasy
 from .speakeasy import packages as speakeasy_packages
@@ -141,6 +141,7 @@ _HOOKS = {
     **refusals.HOOKS,
     **sockets.HOOKS,
     **doors.HOOKS,
+    **legacy.HOOKS,
     **threads.HOOKS,
     **processes.hooks(INHERITANCE),
 }

@@ -482,7 +482,12 @@ def test_a_version_that_is_not_as_we_know_it_breaks_no_import(tmp_path):
     for module, text in {
         "groq/__init__.py": "from . import _base_client",
         "groq/_streaming.py": "",
-        "groq/_base_client.py": "class SyncAPIClient:\n    def request(self): return 7\nclass AsyncAPIClient: pass",
+        "groq/_base_client.py": """
+from . import _streaming
+class SyncAPIClient:
+    def request(self): return 7
+class AsyncAPIClient: pass
+""",
         "google/genai/__init__.py": "from . import _api_client",
         "google/genai/_api_client.py": "class ApiClient: pass",
     }.items():
@@ -508,4 +513,7 @@ def test_a_version_that_is_not_as_we_know_it_breaks_no_import(tmp_path):
     )
     assert ran.returncode == 0, ran.stderr
     said = [line for line in ran.stderr.splitlines() if "is not as budgetguard knows it" in line]
-    assert [line.split()[0] for line in said] == ["google.genai._api_client", "groq._base_client"]
+    assert [line.partition(")")[0] for line in said] == [
+        "google.genai._api_client is not as budgetguard knows it (it has no BaseApiClient",
+        "groq._base_client is not as budgetguard knows it (AsyncAPIClient has no request",
+    ]

@@ -8,6 +8,7 @@ import logging
 import subprocess
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
@@ -176,3 +177,22 @@ def test_gates_wait_for_the_sdk_to_import_what_they_stand_before():
         assert any(hasattr(method, "__wrapped__") for method in vars(Socket).values())
     """
     subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(program)], check=True)
+
+
+def test_the_old_client_of_websockets_is_warned_of(monkeypatch, caplog):
+    """Its messages pass by every seam: a program that talks to a model by it has to know that no budget holds."""
+    from budgetguard.sdks.sockets import legacy
+
+    monkeypatch.setattr(legacy, "_said", set())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        old = import_module("websockets.legacy.client")
+    budgetguard.patch(manager())
+
+    async def connect(url: str) -> None:
+        old.connect(url)
+
+    for url in ("wss://api.openai.com/v1/realtime?model=gpt-realtime&key=secret",) * 2 + ("wss://example.com/prices",):
+        asyncio.run(connect(url))
+    [said] = [record.getMessage() for record in caplog.records if record.name == "budgetguard"]
+    assert said.startswith("a socket to api.openai.com is opened by the legacy client")

@@ -96,6 +96,8 @@ def test_doctor_names_those_that_are_installed(
     assert finding["state"] == "warn"
     assert finding["text"].startswith("claude-agent-sdk 1.2: its calls are not seen")
     assert "max_budget_usd=" in finding["text"]
+    install("cohere", "cohere.client_async")
+    assert any(each["text"].startswith("cohere 1.2: its calls are not seen") for each in found()), "5 and later are"
 
 
 def test_no_row_is_of_an_sdk_that_is_guarded() -> None:

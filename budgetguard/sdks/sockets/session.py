@@ -72,8 +72,13 @@ def _found(connection: Any) -> Session | None:
     uri = getattr(protocol, "uri", None) or getattr(protocol, "wsuri", None)  # what a server accepts has none
     if uri is None:
         return None
-    socket = find_openai(uri.path) or find_gemini(uri.path)
+    socket = socket_at(uri.path)
     return None if socket is None else Session(socket, uri)
+
+
+def socket_at(path: str) -> Socket | None:
+    """What is spoken at a path: `None` for a socket that is no model's."""
+    return find_openai(path) or find_gemini(path)
 
 
 class Session:

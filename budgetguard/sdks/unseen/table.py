@@ -20,6 +20,8 @@ class UnseenSDK(NamedTuple):
     """As it is imported."""
     instead: str
     """What to do, so that a budget holds."""
+    before: int = 0
+    """The first major version that is seen, where there is one; `module` is then one that only those before it have."""
 
 
 _OWN_SDK: Final = 'use the openai SDK with base_url=, or budgetguard.completion(model="{}/...")'
@@ -38,6 +40,7 @@ UNSEEN: Final = (
     UnseenSDK("volcengine-python-sdk", "volcenginesdkarkruntime", _OWN_SDK.format("volcengine")),
     UnseenSDK("claude-agent-sdk", "claude_agent_sdk", _CHILD),
     UnseenSDK("claude-code-sdk", "claude_code_sdk", f"use claude-agent-sdk: {_CHILD}"),
+    UnseenSDK("cohere", "cohere.client_async", "use cohere 5 or later", before=5),
     UnseenSDK("ai21", "ai21", _BOOK),
     UnseenSDK("aleph-alpha-client", "aleph_alpha_client", _BOOK),
     UnseenSDK("gigachat", "gigachat", _BOOK),
@@ -61,6 +64,8 @@ def installed() -> Iterator[tuple[UnseenSDK, str]]:
     """Those that are installed here, each with its version. None is imported."""
     for each in UNSEEN:
         try:
-            yield each, version(each.package)
+            found = version(each.package)
         except PackageNotFoundError:
             continue
+        if not each.before or int(found.partition(".")[0]) < each.before:
+            yield each, found
