@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib import import_module
 from time import monotonic
 from types import CellType, FunctionType, ModuleType
 from typing import Any, ClassVar, Protocol
@@ -73,27 +74,29 @@ def hook(hooks: Mapping[str, Callable[[ModuleType], None]]) -> None:
     for module, patch in hooks.items():
         if module not in Patches.hooked:
             Patches.hooked.add(module)
-            wrapt.register_post_import_hook(partial(_patched, patch), module)  # at once, if it is imported
+            wrapt.register_post_import_hook(partial(_patched, module, patch), module)  # at once, if it is imported
         elif module in sys.modules:
-            _patched(patch, sys.modules[module])
+            _patched(module, patch, sys.modules[module])
 
 
-def _patched(patch: Callable[[ModuleType], None], module: ModuleType) -> None:
+def _patched(name: str, patch: Callable[[ModuleType], None], module: ModuleType) -> None:
     """Patch a module whole or not at all: a version of it that is not as we know it breaks no program's import."""
     if not Patches.wanted:
         return
     before = set(Patches.patched)
     try:
+        if getattr(getattr(module, "__spec__", None), "_initializing", None) is True:
+            import_module(name)  # waits for another thread that is importing it
         patch(module)
     except Exception as error:
         for place in Patches.patched.keys() - before:
             _unwrap(*place)
-        if module.__name__ not in Patches.unknown:
-            Patches.unknown.add(module.__name__)
+        if name not in Patches.unknown:
+            Patches.unknown.add(name)
             log.warning(
                 "%s is not as budgetguard knows it (%s): its calls may be neither counted nor stopped. "
                 "Use a version that is supported (docs/sdks)",
-                module.__name__,
+                name,
                 f"it has no {error.name}" if isinstance(error, AttributeError) and error.name else error,
             )
 

@@ -498,6 +498,8 @@ class AsyncAPIClient: pass
         sys.path.insert(0, sys.argv[1])
         google.__path__ = [sys.argv[1] + "/google"]
         import google.genai
+        from unittest.mock import MagicMock
+        sys.modules["websockets.legacy.client"] = MagicMock()
         import budgetguard
         budgetguard.patch()
         budgetguard.patch()
@@ -515,5 +517,47 @@ class AsyncAPIClient: pass
     said = [line for line in ran.stderr.splitlines() if "is not as budgetguard knows it" in line]
     assert [line.partition(")")[0] for line in said] == [
         "google.genai._api_client is not as budgetguard knows it (it has no BaseApiClient",
+        "websockets.legacy.client is not as budgetguard knows it (it has no __name__",
         "groq._base_client is not as budgetguard knows it (AsyncAPIClient has no request",
     ]
+
+
+def test_what_another_thread_is_importing_is_patched_once_it_is_there(tmp_path):
+    """A worker imports its SDK while the program starts: half a module cannot be patched, and nothing comes later."""
+    (tmp_path / "groq").mkdir()
+    (tmp_path / "groq" / "__init__.py").write_text("from . import _base_client")
+    (tmp_path / "groq" / "_streaming.py").write_text(
+        "class Stream:\n    def __stream__(self): pass\nclass AsyncStream(Stream):\n    def __stream__(self): pass"
+    )
+    (tmp_path / "groq" / "_base_client.py").write_text(
+        textwrap.dedent("""
+            from __main__ import asked, begun
+            from . import _streaming
+            begun.set()
+            asked.wait(20)
+            class SyncAPIClient:
+                def request(self): pass
+            class AsyncAPIClient:
+                def request(self): pass
+        """)
+    )
+    program = """
+        import sys, threading
+        sys.path.insert(0, sys.argv[1])
+        import budgetguard
+        from budgetguard.sdks import hooks
+        asked, begun, load = threading.Event(), threading.Event(), hooks.import_module
+        hooks.import_module = lambda name: asked.set() or load(name)
+        thread = threading.Thread(target=lambda: load("groq"))
+        thread.start()
+        begun.wait()
+        budgetguard.patch()
+        asked.set()
+        thread.join()
+        from groq._base_client import AsyncAPIClient
+        assert hasattr(vars(AsyncAPIClient)["request"], "__wrapped__")
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)], capture_output=True, text=True, timeout=60
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
