@@ -9,6 +9,8 @@ only a declared price or LiteLLM's map has one for them.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from . import list as pricelist
@@ -47,7 +49,11 @@ _ELSEWHERE = (
 )
 """Hosts that the list does not have, and who sells there."""
 
-_ELSEWHERE_COMPILED: Final = tuple((re.compile(pattern + r"(:\d+)?\Z"), seller) for pattern, seller in _ELSEWHERE)
+
+@cache
+def _elsewhere() -> Sequence[tuple[re.Pattern[str], str]]:
+    """The same, compiled when a host is first looked up: no start waits for it."""
+    return tuple((re.compile(pattern + r"(:\d+)?\Z"), seller) for pattern, seller in _ELSEWHERE)
 
 
 def is_loopback(host: str) -> bool:
@@ -68,4 +74,4 @@ def provider_at(snapshot: DataSnapshot, host: str, path: str) -> str | None:
     found = pricelist.provider_at(snapshot, _RENAMED.get(host, host), path)
     if found is not None:
         return found
-    return next((seller for pattern, seller in _ELSEWHERE_COMPILED if pattern.match(host)), None)
+    return next((seller for pattern, seller in _elsewhere() if pattern.match(host)), None)
