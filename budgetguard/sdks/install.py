@@ -7,8 +7,11 @@ nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from types import ModuleType
+from typing import Any, TypeAlias
 
 from ..config import load_config
 from ..config.unmanaged import Unmanaged
@@ -20,15 +23,14 @@ from ..process.state import PROCESS
 from .aws import hooks as aws
 from .contexts import processes, threads
 from .contexts.absent import AbsentGuard
-from .floor import hooks as floor
+from .floor import MODULES as FLOOR
 from .floor import refusals
-from .google import hooks as google
+from .google import MODULES as GOOGLE
 from .hooks import Manages, Patches, default_guard, guard_in, hook, mark, unhook
-from .litellm import hooks as litellm
-from .sockets import doors, legacy
-from .sockets import hooks as sockets
-from .speakeasy import hooks as speakeasy
-from .speakeasy import packages as speakeasy_packages
+from .litellm import MODULES as LITELLM
+from .sockets import DOORS, LEGACY
+from .sockets import MODULES as SOCKETS
+from .speakeasy import MODULES as SPEAKEASY
 from .stainless import hooks as stainless
 from .stainless import packages as stainless_packages
 from .unseen import hooks as unseen
@@ -87,9 +89,13 @@ def guard_client(client: Any, manager: Manages | Guard | None = None) -> Any:
 
     Returns the client. Raises `TypeError` for what is no client of an SDK that is known here.
     """
-    senders = next((found for kind in _KINDS if (found := kind.senders_in(client))), ())
+    from .google import hooks as google
+    from .speakeasy import packages as speakeasy
+
+    kinds = (google, aws, speakeasy, stainless_packages)
+    senders = next((found for kind in kinds if (found := kind.senders_in(client))), ())
     if not senders:
-        known = ", ".join(kind.CLIENTS for kind in _KINDS)
+        known = ", ".join(kind.CLIENTS for kind in kinds)
         raise TypeError(f"guard(client): {known} client is needed, not {type(client).__name__}")
     install()
     guard = (None if manager is None else guard_in(manager),)
@@ -127,21 +133,73 @@ def begin_process(luggage: processes.Luggage) -> processes.Inheritance:
 
 INHERITANCE = processes.Inheritance(begin_process)
 
-_KINDS = (google, aws, speakeasy_packages, stainless_packages)
-"""The seams whose clients can be guarded one by one."""
+Hooks: TypeAlias = Mapping[str, Callable[[ModuleType], None]]
+"""What is done with which module when it is imported."""
+
+
+def _later(seam: Callable[[], Hooks], modules: Iterable[str]) -> Hooks:
+    """The hooks of a seam that is imported with the first of its SDK's modules: without that, it has no use."""
+    return {name: partial(_patch_by, seam, name) for name in modules}
+
+
+def _patch_by(seam: Callable[[], Hooks], name: str, module: ModuleType) -> None:
+    seam()[name](module)
+
+
+def _google() -> Hooks:
+    from .google.hooks import HOOKS
+
+    return HOOKS
+
+
+def _litellm() -> Hooks:
+    from .litellm.hooks import HOOKS
+
+    return HOOKS
+
+
+def _speakeasy() -> Hooks:
+    from .speakeasy.hooks import HOOKS
+
+    return HOOKS
+
+
+def _floor() -> Hooks:
+    from .floor.hooks import HOOKS
+
+    return HOOKS
+
+
+def _sockets() -> Hooks:
+    from .sockets.hooks import HOOKS
+
+    return HOOKS
+
+
+def _legacy() -> Hooks:
+    from .sockets.legacy import HOOKS
+
+    return HOOKS
+
+
+def _doors() -> Hooks:
+    from .sockets.doors import HOOKS
+
+    return HOOKS
+
 
 _HOOKS = {
     **unseen.HOOKS,
-    **litellm.HOOKS,
+    **_later(_litellm, LITELLM),
     **stainless.HOOKS,
     **aws.HOOKS,
-    **google.HOOKS,
-    **speakeasy.HOOKS,
-    **floor.HOOKS,
+    **_later(_google, GOOGLE),
+    **_later(_speakeasy, SPEAKEASY),
+    **_later(_floor, FLOOR),
     **refusals.HOOKS,
-    **sockets.HOOKS,
-    **doors.HOOKS,
-    **legacy.HOOKS,
+    **_later(_sockets, SOCKETS),
+    **_later(_doors, DOORS),
+    **_later(_legacy, LEGACY),
     **threads.HOOKS,
     **processes.hooks(INHERITANCE),
 }

@@ -561,3 +561,34 @@ def test_what_another_thread_is_importing_is_patched_once_it_is_there(tmp_path):
         [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)], capture_output=True, text=True, timeout=60
     )
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_a_seam_that_comes_later_says_beforehand_what_it_patches() -> None:
+    """A module that it forgets to name would pass unguarded."""
+    from budgetguard.sdks import floor, google, litellm, sockets, speakeasy
+    from budgetguard.sdks.floor import hooks as floor_hooks
+    from budgetguard.sdks.google import hooks as google_hooks
+    from budgetguard.sdks.litellm import hooks as litellm_hooks
+    from budgetguard.sdks.sockets import doors, legacy
+    from budgetguard.sdks.sockets import hooks as socket_hooks
+    from budgetguard.sdks.speakeasy import hooks as speakeasy_hooks
+
+    assert set(google_hooks.HOOKS) == set(google.MODULES)
+    assert set(litellm_hooks.HOOKS) == set(litellm.MODULES)
+    assert set(speakeasy_hooks.HOOKS) == set(speakeasy.MODULES)
+    assert set(floor_hooks.HOOKS) == set(floor.MODULES)
+    assert set(socket_hooks.HOOKS) == set(sockets.MODULES)
+    assert set(doors.HOOKS) == set(sockets.DOORS)
+    assert set(legacy.HOOKS) == set(sockets.LEGACY)
+
+
+def test_patch_imports_no_seam_whose_sdk_nobody_imported() -> None:
+    """They are half of the package: a program waits for them when it starts."""
+    program = (
+        "import sys, budgetguard; budgetguard.patch(); "
+        "print([name for name in sys.modules if name.startswith(('budgetguard.adapters.gemini', "
+        "'budgetguard.adapters.bedrock', 'budgetguard.adapters.cohere', 'budgetguard.sdks.litellm.hooks', "
+        "'budgetguard.sdks.floor.hooks', 'budgetguard.sdks.sockets.session'))])"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"

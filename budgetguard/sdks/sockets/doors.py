@@ -18,22 +18,14 @@ from ...guards.scope import current
 from ...process.state import PROCESS
 from ..exchange import require_scope_of
 from ..hooks import MARK, default_guard, guard_of, unbound, wrap
+from . import DOORS
 from .session import Opened, opening
 
 SOCKETS: Final[Mapping[str, Endpoint]] = {
-    f"openai.resources.{module}": Endpoint(f"{name}.connect", "GET", "", request=job, opaque=name == "live.sideband")
-    for module, name in (
-        ("realtime.realtime", "realtime"),
-        ("realtime.translations.translations", "realtime.translations"),
-        ("beta.realtime.realtime", "beta.realtime"),
-        ("live.live", "live"),
-        ("live.sideband", "live.sideband"),
-        ("live.forks", "live.forks"),
-        ("responses.responses", "responses"),
-        ("beta.responses.responses", "beta.responses"),
-    )
+    module: Endpoint(f"{name}.connect", "GET", "", request=job, opaque=name == "live.sideband")
+    for module, name in DOORS.items()
 }
-"""The operation of each module that has connections (openai 2.54 to 3.57; not every version has all of them)."""
+"""The operation of each module that has connections."""
 
 _CONNECTS: Final = "_connect_ws"
 """The method of a connection's manager that connects, anew after a connection broke, too."""
