@@ -347,7 +347,7 @@ class PriceBook:
         if found.own is not None and found.own.complete:
             fees = shipped().beside(found.host, found.provider, None, own)
             stated = found.own.tiers.get(tier or "")
-            own = in_tier(own, multiple.factor) if stated is None else {**own, **stated}
+            own = multiple.applied(own) if stated is None else {**own, **stated}
             return {**fees, **own}, multiple.assumed and stated is None
         if found.listed is None:
             standard, special = more, None
@@ -356,9 +356,9 @@ class PriceBook:
             special = pricelist.tier_prices(found.listed, at_ms, tier) if tier is not None else None
             if special is not None and found.listed.borrowed:  # it is another provider's tier
                 special = None if multiple.declared else worst([standard, special])
-        prices = in_tier(standard, multiple.factor) if special is None else special
+        prices = multiple.applied(standard) if special is None else special
         lacking = shipped().beside(found.host, found.provider, found.shipped, prices)
-        beside = in_tier(lacking, multiple.factor)
+        beside = multiple.applied(lacking)
         whole = in_tier({**prices, **beside}, found.surcharge)
         return {**scaled(whole, found.factor), **own}, multiple.assumed and special is None
 

@@ -26,6 +26,12 @@ PROJECT_TIER = "priority"
 
 PROJECT_HOSTS = frozenset({"openai", "azure"})
 
+_WHOLE_CACHES = frozenset({("google", "batch")})
+"""
+Where a cheaper tier leaves the price of a cache as it is: what Google's pages say of a cached prompt in a batch can be
+read either way, and the dearer reading is taken.
+"""
+
 _OPEN = frozenset({"", "auto", "unspecified"})
 """Names by which a request leaves the tier to the provider."""
 
@@ -61,6 +67,12 @@ class Multiple(NamedTuple):
     """Whether the user said so: it then counts before a price that one provider borrows from another."""
     assumed: bool
     """Whether nobody said anything of a tier of this name."""
+    whole_caches: bool = False
+    """Whether what is read from a cache costs the same in it."""
+
+    def applied(self, standard: Prices) -> Prices:
+        """Standard prices as they are in the tier."""
+        return in_tier(standard, self.factor, whole_caches=self.whole_caches)
 
 
 class Tiers:
@@ -87,11 +99,16 @@ class Tiers:
                     return Multiple(said[key], declared=True, assumed=False)
         for key in ((provider, tier), (ANY, tier)):
             if key in self._shipped:
-                return Multiple(self._shipped[key], declared=False, assumed=False)
+                whole = (provider, tier) in _WHOLE_CACHES
+                return Multiple(self._shipped[key], declared=False, assumed=False, whole_caches=whole)
         return Multiple(self._shipped[ANY, OTHERS], declared=False, assumed=True)
 
 
-def in_tier(standard: Prices, factor: Fraction) -> Prices:
-    """Standard prices times a tier's multiple: those of tokens; fees for tools stay the same."""
-    tokens = {kind: steps for kind, steps in standard.items() if kind.endswith("_tokens")}
+def in_tier(standard: Prices, factor: Fraction, *, whole_caches: bool = False) -> Prices:
+    """
+    Standard prices times a tier's multiple: those of tokens; fees for tools stay the same, and with `whole_caches` what
+    is read from a cache.
+    """
+    kept = ("_read_tokens",) if whole_caches else ()
+    tokens = {kind: steps for kind, steps in standard.items() if kind.endswith("_tokens") and not kind.endswith(kept)}
     return {**standard, **scaled(tokens, factor)}

@@ -132,6 +132,7 @@ ROWS = [
     Usage("Vertex's flex", "", "google", "gemini-2.5-pro", {"promptTokenCount": 100, "trafficType": "ON_DEMAND_FLEX"}, {"input_tokens": 100, "output_tokens": 10}, 100 * 625_000 + 10 * 5_000_000, "ON_DEMAND_FLEX"),
     Usage("Vertex's priority", "", "google", "gemini-3.8-flash", {"promptTokenCount": 100, "trafficType": "ON_DEMAND_PRIORITY"}, {"input_tokens": 100, "cache_read_tokens": 50, "output_tokens": 10}, 50 * 1_350_000 + 50 * 135_000 + 10 * 6_750_000, "ON_DEMAND_PRIORITY"),
     Usage("a batch of Gemini's", "", "google", "gemini-2.5-flash", {"promptTokenCount": 100, "candidatesTokenCount": 10}, {"input_tokens": 100, "output_tokens": 10}, 100 * 150_000 + 10 * 1_250_000, "batch"),
+    Usage("a batch of Gemini's that reads a cache", "", "google", "gemini-2.5-flash", {"promptTokenCount": 100, "cachedContentTokenCount": 40, "candidatesTokenCount": 10}, {"input_tokens": 100, "cache_read_tokens": 40, "output_tokens": 10}, 60 * 150_000 + 40 * 30_000 + 10 * 1_250_000, "batch"),
     Usage("embedContent", "", "google", "gemini-embedding-001", {"promptTokenCount": 100}, {"input_tokens": 100}, 100 * 150_000),
     Usage("Live", "", "google", "gemini-3.8-live", {"promptTokenCount": 300, "responseTokenCount": 100}, {"input_tokens": 300, "input_audio_tokens": 250, "output_tokens": 100, "output_audio_tokens": 90}, 50 * 750_000 + 250 * 3_000_000 + 10 * 4_500_000 + 90 * 12_000_000),
     Usage("Imagen", "", "google", "imagen-3.0-generate-001", {"predictions": [{}, {}]}, {"images/any": 2}, 2 * 40_000_000_000),
