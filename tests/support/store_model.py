@@ -318,6 +318,12 @@ class OnTokens(Stores):
         return InAnotherUnit(self.unit, self.clock)
 
     def both(self, operation: str, *args: Any, **named: Any) -> Any:
+        if (
+            operation == "load"
+        ):  # what a hold on no account was charged counts in dollars alone, and so does its renewal
+            named["entries"] = [
+                each if each.accounts else each._replace(flags=each.flags - {"expired"}) for each in named["entries"]
+            ]
         answer = super().both(operation, *args, **named)
         assert self.stores[1].store.check() == []  # type: ignore[attr-defined]
         return answer
