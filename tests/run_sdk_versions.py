@@ -41,6 +41,7 @@ ROWS = (
             "test_hosts.py",
             "test_attempts.py",
         ),
+        ("websockets>=13,<16",),
     ),
     Row(
         "anthropic",

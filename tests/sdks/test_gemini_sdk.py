@@ -491,6 +491,7 @@ def test_what_was_never_sent_is_free(provider: FakeProvider, monkeypatch: pytest
     assert entries(made) == []
 
 
+@pytest.mark.skipif(not RETRIED, reason="1.20 does not close what its client was connected by")
 def test_a_client_that_is_closed_sends_nothing_and_costs_nothing(provider: FakeProvider) -> None:
     """`genai.Client().models` outlives its client, which closes its connections when it is collected."""
     made = managed()

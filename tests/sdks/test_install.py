@@ -494,8 +494,9 @@ class AsyncAPIClient: pass
         (tmp_path / module).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / module).write_text(text)
     program = """
-        import sys, google
+        import sys
         sys.path.insert(0, sys.argv[1])
+        import google
         google.__path__ = [sys.argv[1] + "/google"]
         import google.genai
         from unittest.mock import MagicMock
