@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from ...calls import NOTHING, UNKNOWN_HOST, Answer, Call, Endpoint, Host, News, Opening, Socket
-from ..common.bodies import compact, fields, items, text, whole
+from ...calls import Answer, Endpoint, News, Opening, Socket
+from ..common.bodies import compact, fields, items, text
 from ..common.numbers import merged, number_of
-from ..common.sockets.conversation import Conversation, Said
+from ..common.sockets.conversation import Conversation, Said, answer_in
 from ..common.sockets.messages import Marks, parsed, sound_bytes
 
 SOUND_TOKENS_A_SECOND = 32
@@ -37,20 +37,6 @@ _DETAILS: Final = {
     "cacheTokensDetails": "cache_{}_read_tokens",
 }
 _MODES: Final = frozenset({"audio", "image", "video"})
-
-
-def request(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
-    """What one answer can use, as its conversation was followed."""
-    sound = whole(body, "sound")
-    return Call(
-        model=text(body, "model") or "",
-        texts=body.get("texts", ()),
-        overhead=whole(body, "overhead") or 0,
-        images=whole(body, "images") or 0,
-        fixed={"input_audio_tokens": sound} if sound else NOTHING,
-        max_output=whole(body, "max_output_tokens"),
-        unknown_input=body.get("unknown") is True,
-    )
 
 
 def live_usage(said: Mapping[str, Any]) -> dict[str, int]:
@@ -181,8 +167,8 @@ def _without_blobs(value: Any, blobs: list[Mapping[str, Any]]) -> Any:
     return {name: _without_blobs(inner, blobs) for name, inner in value.items()}
 
 
-_LIVE: Final = Socket(Endpoint("live.connect", "GET", "", request=request), GeminiTalk, alone=True)
-_MUSIC: Final = Socket(Endpoint("live.music.connect", "GET", "", request=request, opaque=True), GeminiTalk)
+_LIVE: Final = Socket(Endpoint("live.connect", "GET", "", request=answer_in), GeminiTalk, alone=True)
+_MUSIC: Final = Socket(Endpoint("live.music.connect", "GET", "", request=answer_in, opaque=True), GeminiTalk)
 
 
 def find(path: str) -> Socket | None:

@@ -14,28 +14,13 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from ...concurrency.interrupts import raise_interruption
+from ...prices.sources.published.litellm import SELLERS
 
 _PRICED_AS: Final[Mapping[str, str]] = {
+    **SELLERS,
     "anthropic_text": "anthropic",
-    "azure_ai": "azure",
-    "azure_text": "azure",
-    "bedrock": "aws",
-    "bedrock_converse": "aws",
-    "bedrock_mantle": "aws",
-    "codestral": "mistral",
-    "cohere_chat": "cohere",
-    "fireworks_ai": "fireworks",
-    "gemini": "google",
-    "github_copilot": "github-copilot",
-    "meta_llama": "meta",
-    "moonshot": "moonshotai",
-    "text-completion-codestral": "mistral",
-    "text-completion-openai": "openai",
-    "together_ai": "together",
     "vertex_ai": "google",
     "vertex_ai_beta": "google",
-    "voyage": "voyageai",
-    "xai": "x-ai",
 }
 """LiteLLM's names of providers whose prices are known by another one."""
 

@@ -9,8 +9,11 @@ One thread may send while another receives: each number has one writer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+from ....calls import NOTHING, UNKNOWN_HOST, Call, Host
+from ..bodies import text, whole
 
 
 class Said(NamedTuple):
@@ -77,3 +80,17 @@ class Conversation:
         self._answered = said
         del self._texts[: max(said.texts - self._dropped, 0)]
         self._dropped = max(said.texts, self._dropped)
+
+
+def answer_in(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
+    """What one answer can use, as its conversation was followed: `Conversation.bound`, its model and its cap."""
+    sound = whole(body, "sound")
+    return Call(
+        model=text(body, "model") or "",
+        texts=body.get("texts", ()),
+        overhead=whole(body, "overhead") or 0,
+        images=whole(body, "images") or 0,
+        fixed={"input_audio_tokens": sound} if sound else NOTHING,
+        max_output=whole(body, "max_output_tokens"),
+        unknown_input=body.get("unknown") is True,
+    )

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ....calls import NOTHING, UNKNOWN_HOST, Answer, Call, Host, News, Opening
+from ....calls import UNKNOWN_HOST, Answer, Call, Host, News, Opening
 from ...common.bodies import fields, given, items, text, whole
-from ...common.sockets.conversation import Conversation, Said
+from ...common.sockets.conversation import Conversation, Said, answer_in
 from ...common.sockets.messages import Marks, parsed, sound_bytes
 from ..input.messages import AUDIO_TOKENS_A_SECOND, ITEM_TOKENS, Input
 from ..replies import transcription
@@ -45,17 +45,7 @@ _CAPS = ("max_output_tokens", "max_response_output_tokens")
 
 def request(body: Mapping[str, Any], files: Sequence[Any] = (), host: Host = UNKNOWN_HOST) -> Call:
     """What one response can use, as its conversation was followed."""
-    sound = whole(body, "sound")
-    return Call(
-        model=text(body, "model") or "",
-        texts=body.get("texts", ()),
-        overhead=whole(body, "overhead") or 0,
-        images=whole(body, "images") or 0,
-        fixed={"input_audio_tokens": sound} if sound else NOTHING,
-        max_output=whole(body, "max_output_tokens"),
-        cap="max_output_tokens",
-        unknown_input=body.get("unknown") is True,
-    )
+    return answer_in(body, files, host)._replace(cap="max_output_tokens")
 
 
 def answer(response: Any) -> Answer:

@@ -77,7 +77,7 @@ _PRICED = re.compile(r"cost|pric")
 _MOST_TOKENS = 10**9
 """What a model reads and writes is less: above it, a number is a slip."""
 
-_SELLERS = {
+SELLERS = {
     "azure_ai": "azure",
     "azure_text": "azure",
     "bedrock_converse": "aws",
@@ -284,7 +284,7 @@ def _first_choice(item: tuple[str, Any]) -> bool:
 def _placed(name: str, entry: Any) -> tuple[str, str, str | None]:
     """Who sells a model, its name there, and the one picture that the entry is about."""
     said = str(entry.get("litellm_provider", "")) if isinstance(entry, Mapping) else ""
-    seller = "google" if said.startswith("vertex_ai") else _SELLERS.get(said, said)
+    seller = "google" if said.startswith("vertex_ai") else SELLERS.get(said, said)
     plain = name.lower()
     prefix, slash, rest = plain.partition("/")
     own = {said, said.partition("-")[0], seller, said.removesuffix("_chat"), said.removesuffix("_converse")}
