@@ -44,7 +44,7 @@ from ..ledger import (
     new_id,
 )
 from ..money import Nano
-from .outbox import Post, Sender, opened_line, over_line
+from .outbox import Post, Sender, over_line
 from .slices import Lease, Pace, Short, slice_of, wanted
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Leases:
             if isinstance(outcome, Stale):
                 return outcome
             if isinstance(outcome, Refusal):
-                again = key not in refused and self._spares(key)
+                again = key not in refused and any(not lease.holds for lease in self._leases.get(key, ()))
                 refused[key] = Refusal(account, outcome.balance, outcome.busy)
                 if again:
                     yield Step(partial(self.flush, spare=key), blocking=True)
@@ -268,7 +268,7 @@ class Leases:
             except StoreError as error:
                 if time.monotonic() > until_s:
                     log.warning(
-                        "leases could not be given back, and %d settlements wait: %s", len(self._post.waiting), error
+                        "leases are not given back, and %d settlements wait: %s", len(self._post.waiting), error
                     )
                     return False
                 time.sleep(0.05)
@@ -311,10 +311,6 @@ class Leases:
                 del self._leases[key]
                 self._paces.pop(key, None)
 
-    def _spares(self, key: str) -> bool:
-        """Whether slices of an account could go back, so that the store has more to give."""
-        return any(not lease.holds for lease in self._leases.get(key, ()))
-
     # -- asking the store ----------------------------------------------------------------------------------------
 
     def _look(self, account: Account) -> Steps[None]:
@@ -333,25 +329,28 @@ class Leases:
             size = pace.size(want, self._clock()) if first else want
         need = want if least is None else min(least, want)
         hold = slice_of(account, new_id(), Wanted(size, need, want), self._ttl_ms)
+        post = self._post
         try:
-            if self._post.files and self._post.file is None:
-                yield Step(partial(self._post.open, self._lock), blocking=True)
+            if post.files and post.file is None:
+                yield Step(partial(post.open, self._lock), blocking=True)
+            with self._lock:
+                post.ask(hold)
             reserve = partial(self._store.reserve, hold)
             outcome: Admitted | Refusal | Stale = yield Step(reserve, blocking=self._store.blocking)
         except BaseException:
+            post.asked.pop(hold.id, None)
             REAPER.run(partial(self._journal.give_back, hold.id))  # the store may have placed it, or not
             raise
         finally:
             if first:
                 pace.asking = False
-        if isinstance(outcome, Admitted):
-            now_s = self._clock()
-            lease = Lease(hold.admitted(outcome), account, pace, now_s)
-            with self._lock:
-                self._post.write(opened_line(lease.hold))
-                self._leases.setdefault(account.key, []).append(lease)
-                self._paces[account.key] = pace
-                pace.since_s, pace.taken = now_s, 0
+        now_s, admitted = self._clock(), isinstance(outcome, Admitted)
+        with self._lock:
+            post.heard(hold, admitted=admitted)
+            if isinstance(outcome, Admitted):
+                self._leases.setdefault(account.key, []).append(Lease(hold.admitted(outcome), account, pace, now_s))
+                self._paces[account.key], pace.since_s, pace.taken = pace, now_s, 0
+        if admitted:
             self._start()
         return outcome
 

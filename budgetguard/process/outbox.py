@@ -55,6 +55,8 @@ class Post:
         self.file: JournalFile | None = None
         self.files = journal.directory is not None
         """Whether there is a file, or can be."""
+        self.asked: dict[str, Hold] = {}
+        """The slices that the store is being asked for, by their ids."""
 
     def line(self, hold: Hold, entry: Entry) -> str:
         """A settlement's line, if there is a file to write it to."""
@@ -119,6 +121,16 @@ class Post:
             if self.file is None:
                 self.write(lease_line("none", over=True))
 
+    def ask(self, slice_: Hold) -> None:
+        """A slice is asked for. Should this process die before it hears of it, no call has used any of it."""
+        self.asked[slice_.id] = slice_
+        self.write(lease_line(slice_.id))
+
+    def heard(self, slice_: Hold, *, admitted: bool) -> None:
+        """The store has answered."""
+        self.asked.pop(slice_.id, None)
+        self.write(opened_line(slice_) if admitted else over_line(slice_))
+
     def write(self, line: str) -> None:
         """Add a line to the file."""
         directory = self._journal.directory
@@ -142,9 +154,10 @@ class Post:
 
     def shorten(self, opened: Sequence[Hold]) -> None:
         """Take out of the file what is on the books; `opened` are the holds of the leases that are not over."""
-        if self.file is not None and (self.file.size > FILE_BYTES or not (opened or self.waiting or self.stuck)):
+        opens = [*map(opened_line, opened), *map(lease_line, self.asked)]
+        if self.file is not None and (self.file.size > FILE_BYTES or not (opens or self.waiting or self.stuck)):
             with suppress(OSError):
-                self.file.rewrite([*map(opened_line, opened), *lines_of((*self.waiting, *self.stuck))])
+                self.file.rewrite([*opens, *lines_of((*self.waiting, *self.stuck))])
 
     def close(self) -> None:
         """Remove the file: all is on the books, or will be by what the leases hold."""

@@ -319,6 +319,30 @@ def test_a_budget_that_charges_the_dead_keeps_their_slices(store, tmp_path):
     assert taken(store, account) == (60, 100 * FIRST_CALLS - 60)
 
 
+@pytest.mark.parametrize("ends", ["release", "charge"])
+def test_a_process_that_dies_before_it_hears_of_its_slice_has_spent_none_of_it(store, tmp_path, ends):
+    """The store has placed the hold, and nobody used it: it goes back with the file, and does not wait to expire."""
+
+    class Died(BaseException):
+        pass
+
+    class Last(CountingStore):
+        def reserve(self, hold):
+            store.reserve(hold)
+            dead.die()
+            raise Died
+
+    account = Account("fleet//all", limit=1_000_000, lease=ends)
+    dead = Process(Last(), tmp_path)
+    dead.journal.give_back = lambda _: None
+    with pytest.raises(Died):
+        dead.take(100, account)
+    assert taken(store, account)[1] > 0
+    assert Process(store, tmp_path).journal.replay()
+    assert taken(store, account) == (0, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_a_file_a_dead_process_stays_spent(store):
     """There is nobody who could say what it did."""
     clock = StoppedClock()
