@@ -1,0 +1,91 @@
+"""What a configuration says, once it is read: no secret of it is shown by `repr`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeAlias
+
+from ....budgets.rules import Budget
+
+Api: TypeAlias = Literal["openai", "anthropic", "gemini"]
+"""The API that a request speaks, and its answer."""
+
+Strategy: TypeAlias = Literal["order", "weighted", "least_busy", "fastest", "cheapest"]
+
+Tell: TypeAlias = Literal["amounts", "name"]
+"""What a refusal says of the budget: its name and amounts, or its name alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Who is asked: where, by which APIs, with whose key, at whose prices."""
+
+    name: str
+    provider: str = ""
+    """The provider's name in `providers.toml`; "" for one that is none of these."""
+    prices: str | None = None
+    """Whose prices count, where its host does not say it."""
+    bases: Mapping[Api, str] = field(default_factory=dict)
+    """The base URL of each API that it speaks, without a slash at its end: a request's path below the API's is added."""
+    headers: Mapping[Api, tuple[tuple[str, str], ...]] = field(default_factory=dict, repr=False)
+    """What is sent by each API beside the request's own headers: the key, and what the operator states."""
+    beside: frozenset[str] | None = None
+    """What of OpenAI's API it speaks beside chat ("responses", "embeddings", ...); `None`: whatever is asked."""
+    prefix: str = ""
+    """What stands before a model's name in a request to it."""
+    free: bool = False
+    """Whether its calls cost nothing, whatever the price list says: a machine of one's own."""
+    connect_s: float = 10.0
+    """How long a connection to it may take."""
+    read_s: float = 600.0
+    """How long it may be silent before it is taken for dead."""
+
+
+class Target(NamedTuple):
+    """An upstream as a model's candidate."""
+
+    upstream: Upstream
+    model: str | None = None
+    """What the model is called there; `None`: as it was asked for."""
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a model is asked for."""
+
+    model: str
+    """What programs ask for, without a pattern: the name that answers and budgets have."""
+    targets: tuple[Target, ...]
+    """The candidates, in the operator's order; none of an upstream that does not exist."""
+    strategy: Strategy = "order"
+    fallbacks: tuple[Route, ...] = ()
+    """Other models that are asked when no candidate answers, in order; these have no fallbacks of their own."""
+    attempts: int = 3
+    """How many requests are sent at most for one call, those to fallbacks among them."""
+    deadline_s: float = 600.0
+    """How long all of it may take until the first byte of the answer."""
+    retry_unknown: bool = False
+    """Whether a request that broke off, and may have been answered, is sent again: it is then paid twice at worst."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayOptions:
+    """What holds for every call."""
+
+    wait_s: float = 2.0
+    """How long a call waits for room that is only held."""
+    tell: Tell = "amounts"
+    over_status: int = 402
+    """The status of a refusal by a budget that is used up."""
+    ping_s: float = 15.0
+    """How long a stream is silent until the client is sent a comment; 0: never."""
+    most_bytes: int = 32_000_000
+    """How long a request's body may be."""
+    forward: tuple[str, ...] = ()
+    """Further headers of requests that are handed on."""
+    litellm: str | None = None
+    """The prefix of the endpoints that LiteLLM's scripts ask ("" is the root); `None`: there are none."""
+    budgets: tuple[Budget, ...] = ()
+    """The rules that hold beside what keys, users and teams have of their own."""
