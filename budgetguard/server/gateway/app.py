@@ -25,7 +25,7 @@ from .call.refusals import body_of, refusal_of
 from .call.request import Inbound
 from .call.surroundings import Surroundings
 from .client import UpstreamClient
-from .config.model import Route
+from .config.model import Route, Target
 from .config.resolve import Configuration, NoRoute
 from .listing import Listing, listing_of
 from .routing.router import Router
@@ -56,9 +56,11 @@ class Gateway:
         self._store = store
         self._open = open_mode
         self._project = project or OPEN_PROJECT
-        self.hosting = hosting or App(store, open_mode=open_mode, project=self._project, jobs=True, by_query=True)
+        self.hosting = hosting or App(
+            store, open_mode=open_mode, project=self._project, jobs=True, keys_in_queries=True
+        )
         self.router = Router()
-        self.seen = Seen(self.hosting.metrics.registry, self.router)
+        self.seen = Seen(self.hosting.metrics.others, self.router)
         self._guards: dict[str, Guard] = {}
         self._around: Surroundings | None = None
         self._take(configuration)
@@ -135,6 +137,8 @@ class Gateway:
     def _route(self, caller: Caller, inbound: Inbound) -> Route:
         """Where a caller's model is asked for; raises `Refused`."""
         asked, model = inbound.asked, inbound.model
+        if asked.kind and not model:
+            return self._place(asked)
         kind = SERVED.get(asked.endpoint.name, "chat") if asked.api == "openai" else "chat"
         route = self.configuration.route(model, asked.api, None if kind == "chat" else kind)
         named = model if isinstance(route, NoRoute) else route.model
@@ -144,6 +148,13 @@ class Gateway:
             status = 404 if route.reason == "unknown" else 400
             raise Refused(status, route.said, code="model_not_found" if status == 404 else route.reason, param="model")
         return route
+
+    def _place(self, asked: Asked) -> Route:
+        """Where an operation goes that names no model: to the first upstream that speaks its API."""
+        for upstream in self.configuration.upstreams.values():
+            if asked.api in upstream.bases:
+                return Route(asked.kind, (Target(upstream, ""),), attempts=1)
+        raise Refused(400, f"no upstream speaks {asked.api}'s API", code="dialect")
 
     def _refused(self, error: Exception, scope: MutableMapping[str, Any]) -> Refused:
         if isinstance(error, Refused):
@@ -188,7 +199,9 @@ class Gateway:
         guard.coverage.tell(owner.tag, owner.name, owner.rules)
 
     def _made(self, project: str) -> Guard:
-        store = self.hosting.projects.open(project).store if self._shares() else open_store(self._store, project)
+        store = (
+            self.hosting.projects.open(project).store if self._shares() else open_store(self._store, namespace=project)
+        )
         configuration = self.configuration
         settings = replace(configuration.settings, unscoped="allow")
         return Guard(store, configuration.prices, configuration.options.budgets, settings=settings)
@@ -222,8 +235,8 @@ def require_allowed(caller: Caller, asked: Asked) -> None:
     if asked.kind and not (caller.endpoints and asked.kind in caller.endpoints):
         raise Refused(
             403,
-            f"what {asked.kind!r} costs cannot be read from its answers, so it is not open to this key: a key is allowed it "
-            f"by name (--endpoints {asked.kind})",
+            f"what {asked.kind!r} costs cannot be read from its answers, so it is not open to this key: a key is "
+            f"allowed it by name (--endpoints {asked.kind})",
             "permission_error",
             code="endpoint_not_allowed",
         )

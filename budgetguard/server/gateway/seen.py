@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -49,17 +50,20 @@ class Seen:
         self._calls = Counter(
             "budgetguard_gateway_calls",
             "Calls, by key, model, upstream and status.",
-            ["key", "model", "upstream", "status"],
+            ["project", "key", "model", "upstream", "status"],
             registry=registry,
         )
         self._spend = Counter(
             "budgetguard_gateway_spend_dollars",
             "What calls cost, in dollars.",
-            ["key", "model", "provider", "upstream"],
+            ["project", "key", "model", "provider", "upstream"],
             registry=registry,
         )
         self._refused = Counter(
-            "budgetguard_gateway_refusals", "Calls that were not sent, by the reason.", ["key", "reason"], registry=registry
+            "budgetguard_gateway_refusals",
+            "Calls that were not sent, by the reason.",
+            ["project", "key", "reason"],
+            registry=registry,
         )
         self._upstream_s = Histogram(
             "budgetguard_gateway_upstream_seconds",
@@ -76,19 +80,22 @@ class Seen:
         )
         self._bounded = {name: Bounded() for name in ("calls", "spend", "refused", "upstream")}
         self._kept: dict[tuple[str, ...], Counter] = {}
-        registry.register(_Upstreams(router))
+        self._router = router
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # else each process knows its own alone
+            registry.register(_Upstreams(router))
 
     def call(self, facts: Facts, caller: Caller | None, seconds: float, request_id: str) -> None:
         """One call is over."""
         key = "" if caller is None else caller.prefix
-        self._count(facts, key, seconds)
+        project = "" if caller is None else caller.project or ""
+        self._count(facts, project, key, seconds)
         level = logging.DEBUG if facts.status < 400 else logging.INFO
         if not log.isEnabledFor(level):
             return
         said = {
             "call": facts.call_id,
             "key": key,
-            "project": None if caller is None else caller.project,
+            "project": project,
             "endpoint": facts.endpoint,
             "model": facts.model[:100],
             "upstream": facts.upstream,
@@ -102,14 +109,16 @@ class Seen:
         }
         log.log(level, "call", extra={name: value for name, value in said.items() if value not in (None, "", 0)})
 
-    def _count(self, facts: Facts, key: str, seconds: float) -> None:
+    def _count(self, facts: Facts, project: str, key: str, seconds: float) -> None:
         status = str(facts.status)
         model = facts.model[:100] if facts.upstream else ""
-        self._row(self._calls, "calls", key, model, facts.upstream, status).inc()
+        self._row(self._calls, "calls", project, key, model, facts.upstream, status).inc()
         if facts.cost:
-            self._row(self._spend, "spend", key, model, facts.provider, facts.upstream).inc(facts.cost / DOLLAR)
+            self._row(self._spend, "spend", project, key, model, facts.provider, facts.upstream).inc(
+                facts.cost / DOLLAR
+            )
         if facts.refused:
-            self._row(self._refused, "refused", key, facts.refused).inc()
+            self._row(self._refused, "refused", project, key, facts.refused).inc()
         if facts.upstream_s:
             [upstream] = self._bounded["upstream"].labels(facts.upstream)
             self._upstream_s.labels(upstream).observe(facts.upstream_s)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-from ....calls import Call, Dialect, Host
+from ....calls import Call, Dialect
 from ....errors import UnpricedModelError
 from ....guards.admission import Asked as Terms
 from ....guards.admission import project
@@ -83,8 +83,8 @@ def offer_of(guard: Guard, inbound: Inbound, target: Target, scope: Scope, tags:
     if inbound.model != model or asked.api == "gemini":
         body = {**body, "model": model}
     dialect = DIALECTS[asked.api]
-    assert asked.endpoint.request is not None
-    call = asked.endpoint.request(body, inbound.files, host)
+    read = asked.endpoint.request
+    call = Call(model) if read is None else read(body, inbound.files, host)
     if asked.api == "gemini":
         call = call._replace(model=model, stream=inbound.stream)
     if host.refuses and call.cap is not None and dialect.cap_field(asked.endpoint, host) is None:

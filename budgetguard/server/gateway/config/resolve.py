@@ -1,0 +1,271 @@
+"""
+Where a model is asked for: by its own table, as an alias, by a glob, as "upstream/model", or by its name alone.
+
+The spelling that answers is one: a budget on "gpt-4o" is passed by "openai/gpt-4o", too, and "GPT-4O" is nobody's name.
+Names come from outside: they are short, and what is remembered of them is bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Final, Literal, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
+
+from ....guards.settings import Settings
+from ....prices.book import PriceBook
+from ....providers.table import by_prefix
+from .model import Api, GatewayOptions, Route, Target, Upstream
+from .models import ModelEntry, usable
+from .upstreams import APIS, of_environment
+
+Reason: TypeAlias = Literal["unknown", "dialect", "name"]
+"""Why there is no route: nobody has the model, who has it does not speak the API, or it cannot be a name."""
+
+_MANY = 4_096
+_NEAR = 3
+_SPEAKS: Final[Mapping[Api, str]] = {"openai": "OpenAI's API", "anthropic": "Anthropic's API", "gemini": "Gemini's API"}
+
+
+class NoRoute(NamedTuple):
+    """Why a model is not asked for anywhere, as it is said to whoever asked."""
+
+    reason: Reason
+    said: str
+
+
+class ModelCard(NamedTuple):
+    """A model that can be asked for, as lists of models have it."""
+
+    id: str
+    owner: str
+    """The upstreams' provider, or the upstream; "" where a model has several."""
+    apis: frozenset[Api]
+
+
+class Configuration:
+    """
+    What an operator decided, read and checked. Nothing of it changes; a changed file is another one.
+
+    `entries` are the models with a table, `aliases` other names; `passed_over` says what of the environment was not
+    used, and why. `since_s` is when it was made, for lists of models.
+    """
+
+    def __init__(
+        self,
+        upstreams: Iterable[Upstream],
+        entries: Iterable[ModelEntry] = (),
+        aliases: Mapping[str, str] | None = None,
+        *,
+        options: GatewayOptions | None = None,
+        settings: Settings | None = None,
+        prices: PriceBook | None = None,
+        passed_over: tuple[str, ...] = (),
+        since_s: int = 0,
+    ) -> None:
+        self.prices = PriceBook() if prices is None else prices
+        self.upstreams = {each.name: _sold(each, self.prices) for each in upstreams}
+        self.options = GatewayOptions() if options is None else options
+        self.settings = Settings() if settings is None else settings
+        self.aliases = dict(aliases or {})
+        self.passed_over = passed_over
+        self.since_s = since_s
+        self.entries = tuple(_placed(each, self.upstreams) for each in entries)
+        self._named = {each.name: each for each in self.entries if not each.glob}
+        self._globs = sorted((each for each in self.entries if each.glob), key=lambda each: each.width)
+        self._routes: dict[tuple[str, Api | None, str | None], Route | NoRoute] = {}
+
+    @classmethod
+    def of_environment(cls, environ: Mapping[str, str]) -> Configuration:
+        """An upstream for every provider whose key is set; what is set in vain is in `passed_over`."""
+        found = list(of_environment(environ))
+        upstreams = [each for each in found if isinstance(each, Upstream)]
+        return cls(upstreams, passed_over=tuple(each for each in found if isinstance(each, str)))
+
+    @classmethod
+    def demo(cls, base_url: str) -> Configuration:
+        """A provider that speaks all APIs at one root, such as `FakeProvider.root_url`, and sells their owners' models."""
+        root = base_url.rstrip("/").removesuffix("/v1")
+        upstreams = [
+            Upstream("openai", "openai", "openai", {"openai": f"{root}/v1"}),
+            Upstream("anthropic", "anthropic", "anthropic", {"anthropic": f"{root}/v1", "openai": f"{root}/v1"}),
+            Upstream("gemini", "gemini", "google", {"gemini": f"{root}/v1beta", "openai": f"{root}/v1"}),
+        ]
+        return cls(upstreams)
+
+    def route(self, model: str, api: Api | None = None, beside: str | None = None) -> Route | NoRoute:
+        """
+        Where a model is asked for by an API, by its operation `beside` chat ("embeddings") if it is another one.
+
+        Without an API, every upstream counts. A price is not looked for: whoever reserves says what has none.
+        """
+        key = (model, api, beside)
+        found = self._routes.get(key)
+        if found is None:
+            found = self._route(model, api, beside)
+            if len(self._routes) >= _MANY:
+                self._routes.clear()
+            if len(model) <= _MANY:
+                self._routes[key] = found
+        return found
+
+    def models(self, allowed: tuple[str, ...] = ()) -> Iterator[ModelCard]:
+        """Every model that can be asked for by a name, and that one of these globs allows; none: every one."""
+        seen = set[str]()
+        for card in self._cards():
+            fits = not allowed or any(fnmatchcase(card.id, glob) for glob in allowed)
+            if fits and card.id not in seen:
+                seen.add(card.id)
+                yield card
+
+    def entry(self, model: str) -> ModelEntry | None:
+        """The table that speaks of a model: the one of its name, else the most specific glob."""
+        found = self._named.get(model)
+        return found or next((each for each in self._globs if each.fits(model)), None)
+
+    def _route(self, asked: str, api: Api | None, beside: str | None) -> Route | NoRoute:
+        if not usable(asked):
+            return NoRoute("name", "the model's name is empty, too long, or has characters that cannot be seen")
+        model = self.aliases.get(asked, asked)
+        entry = self.entry(model)
+        if entry is None:
+            return self._unlisted(asked, model, api, beside)
+        made = _made(entry, model, api, beside)
+        if made is None:
+            return NoRoute("dialect", _unspoken(asked, [each.upstream for each in entry.targets], api, beside))
+        below = []
+        for name in entry.fallbacks:
+            other = self.aliases.get(name, name)
+            known = self.entry(other)
+            route = _made(known, other, api, beside) if known else self._unlisted(name, other, api, beside)
+            if isinstance(route, Route) and route.model != model:
+                below.append(route)
+        return replace(made, fallbacks=tuple(below))
+
+    def _unlisted(self, asked: str, model: str, api: Api | None, beside: str | None) -> Route | NoRoute:
+        """The route of a model without a table: "upstream/model", "provider/model", or a name that one sells."""
+        if not self.options.unlisted:
+            return self._unknown(asked)
+        prefix, slash, rest = model.partition("/")
+        places, name = self._at(prefix) if slash and rest else [], rest
+        if not places:
+            places, name = [each for each in self.upstreams.values() if _sells(self.prices, each, model)], model
+        if not places:
+            return self._unknown(asked)
+        place = next((each for each in places if _speaks(each, api, beside)), None)
+        if place is None:
+            return NoRoute("dialect", _unspoken(asked, places, api, beside))
+        spelt = _spelling(self.prices, place, name)
+        if spelt != name:
+            return NoRoute("unknown", f"no model is called {asked!r}. Did you mean {asked[: -len(name)] + spelt!r}?")
+        sent = name if "/" in name else place.prefix + name
+        return Route(name, (Target(place, None if sent == asked else sent),))
+
+    def _at(self, prefix: str) -> list[Upstream]:
+        """The upstreams that stand before a slash: the one of this name, else those of the provider."""
+        if prefix in self.upstreams:
+            return [self.upstreams[prefix]]
+        row = by_prefix().get(prefix.lower())
+        return [each for each in self.upstreams.values() if row is not None and each.provider == row.name]
+
+    def _unknown(self, asked: str) -> NoRoute:
+        known = dict.fromkeys(card.id for card in self.models())
+        near = get_close_matches(asked, known, _NEAR, 0.7) if len(asked) <= 64 else []
+        hint = (
+            f" Did you mean {' or '.join(map(repr, near))}?" if near else " GET /v1/models lists those that there are."
+        )
+        return NoRoute("unknown", f"no model is called {asked!r}.{hint}")
+
+    def _cards(self) -> Iterator[ModelCard]:
+        for entry in self.entries:
+            if not entry.glob:
+                yield _card(entry.name, entry)
+        for alias, model in self.aliases.items():
+            entry = self.entry(model)
+            route = self.route(model) if entry is None else None
+            if entry is not None:
+                yield _card(alias, entry)
+            elif isinstance(route, Route):
+                yield ModelCard(alias, route.targets[0].upstream.name, frozenset(route.targets[0].upstream.bases))
+        for entry in self._globs:
+            for target in entry.targets:
+                for name in _names(self.prices, target.upstream):
+                    if entry.fits(name):
+                        yield _card(name, entry)
+        if self.options.unlisted:
+            for upstream in self.upstreams.values():
+                for name in _names(self.prices, upstream):
+                    bare = "/" not in name
+                    yield ModelCard(
+                        name if bare else f"{upstream.name}/{name}", upstream.name, frozenset(upstream.bases)
+                    )
+
+
+def _made(entry: ModelEntry, model: str, api: Api | None, beside: str | None) -> Route | None:
+    """The route of a table for one name; `None` if none of its upstreams speaks the API."""
+    targets = tuple(each for each in entry.targets if _speaks(each.upstream, api, beside))
+    if not targets:
+        return None
+    return Route(
+        model,
+        tuple(each if each.model else each._replace(model=each.upstream.prefix + model) for each in targets),
+        strategy=entry.strategy,
+        attempts=entry.attempts,
+        deadline_s=entry.deadline_s,
+        retry_unknown=entry.retry_unknown,
+    )
+
+
+def _speaks(upstream: Upstream, api: Api | None, beside: str | None) -> bool:
+    if api is not None and api not in upstream.bases:
+        return False
+    return api not in {None, "openai"} or beside is None or upstream.beside is None or beside in upstream.beside
+
+
+def _unspoken(asked: str, places: list[Upstream], api: Api | None, beside: str | None) -> str:
+    what = _SPEAKS[api or "openai"] + (f" of {beside}" if beside else "")
+    those = [other for other in APIS if any(other in each.bases for each in places)]
+    others = [_SPEAKS[other] + (" of chat completions" if other == api else "") for other in those]
+    return f"no upstream of {asked!r} speaks {what}: it is asked for by {' or '.join(others)}"
+
+
+def _sold(upstream: Upstream, book: PriceBook) -> Upstream:
+    """The upstream with the provider whose prices count: the one stated, else its host's, else its provider's."""
+    if upstream.prices is not None:
+        return upstream
+    row = by_prefix().get(upstream.provider)
+    urls = [urlsplit(base) for base in upstream.bases.values()]
+    hosts = (book.provider(url.hostname or "", url.path) for url in urls)
+    return replace(upstream, prices=next(filter(None, hosts), None) or (None if row is None else row.prices))
+
+
+def _placed(entry: ModelEntry, upstreams: Mapping[str, Upstream]) -> ModelEntry:
+    """The entry with the upstreams of this configuration, which know their prices."""
+    return replace(
+        entry, targets=tuple(each._replace(upstream=upstreams[each.upstream.name]) for each in entry.targets)
+    )
+
+
+def _sells(book: PriceBook, upstream: Upstream, model: str) -> bool:
+    return upstream.prices is not None and book.sells(upstream.prices, model) is not None
+
+
+def _spelling(book: PriceBook, upstream: Upstream, model: str) -> str:
+    """The model's name with the capitals of the price list; as it is, where that does not have it."""
+    known = None if upstream.prices is None else book.sells(upstream.prices, model)
+    if known is None or not model.lower().startswith(known.lower()):
+        return model
+    rest = model[len(known) :]
+    return known + (rest.lower() if known == known.lower() else rest)
+
+
+def _names(book: PriceBook, upstream: Upstream) -> Iterator[str]:
+    return iter(()) if upstream.prices is None else book.names(upstream.prices)
+
+
+def _card(name: str, entry: ModelEntry) -> ModelCard:
+    owners = {each.upstream.name for each in entry.targets}
+    apis = frozenset(api for each in entry.targets for api in each.upstream.bases)
+    return ModelCard(name, owners.pop() if len(owners) == 1 else "", apis)
