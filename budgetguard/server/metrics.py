@@ -129,7 +129,8 @@ class Metrics:
         """The text of all metrics of these projects; of what is counted in one place for all, those of `only` one."""
         registry = CollectorRegistry()
         if _SHARED in os.environ:  # several processes serve, and each tells of all
-            registry.register(_Others(MultiProcessCollector(None), only)  # type: ignore[no-untyped-call])
+            source = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
+            registry.register(_Others(source, only))
         else:
             registry.register(self._latency)
             registry.register(_Others(self.others, only))
