@@ -8,12 +8,10 @@ import logging
 import secrets
 import time
 from collections.abc import MutableMapping
-from dataclasses import replace
 from typing import Any, Final
 
 from ...errors import BudgetGuardError
 from ...guards.guard import Guard
-from ...stores import open_store
 from ..api.endpoint import ask_store, problem_of
 from ..api.requests import read_body
 from ..app import App
@@ -27,6 +25,7 @@ from .call.surroundings import Surroundings
 from .client import UpstreamClient
 from .config.model import Route, Target
 from .config.resolve import Configuration, NoRoute
+from .guards import Guards
 from .listing import Listing, listing_of
 from .routing.router import Router
 from .seen import Seen
@@ -53,7 +52,6 @@ class Gateway:
         hosting: App | None = None,
     ) -> None:
         self.configuration = configuration
-        self._store = store
         self._open = open_mode
         self._project = project or OPEN_PROJECT
         self.hosting = hosting or App(
@@ -61,14 +59,14 @@ class Gateway:
         )
         self.router = Router()
         self.seen = Seen(self.hosting.metrics.others, self.router)
-        self._guards: dict[str, Guard] = {}
+        self._guards = Guards(self.hosting.projects, store)
         self._around: Surroundings | None = None
         self._take(configuration)
 
     def _take(self, configuration: Configuration) -> None:
         self.configuration = configuration
         self._forward = frozenset(name.lower().encode() for name in configuration.options.forward)
-        self._guards = {}
+        self._guards.configure(configuration)
         if self._around is not None:
             self._around.options = configuration.options
 
@@ -95,8 +93,7 @@ class Gateway:
         """Close the connections to upstreams, give leases back, close the stores."""
         if self._around is not None:
             await self._around.client.close()
-        for guard in self._guards.values():
-            guard.close()
+        self._guards.close()
         self.hosting.close()
 
     def surroundings(self) -> Surroundings:
@@ -176,9 +173,9 @@ class Gateway:
     async def _guard(self, caller: Caller, inbound: Inbound) -> Guard:
         """The guard of the caller's project, which knows the limits of the caller."""
         assert caller.project is not None
-        guard = self._guards.get(caller.project)
+        guard = self._guards.known(caller.project)
         if guard is None:
-            guard = self._guards[caller.project] = self._made(caller.project)
+            guard = await self.hosting.runner.run(self._guards.open, caller.project, blocking=True)
         told = guard.coverage.tell
         for owner in caller.owners:
             told(owner.tag, owner.name, owner.rules)
@@ -197,18 +194,6 @@ class Gateway:
             raise Refused(403, "this end user is blocked", "permission_error", code="blocked")
         owner = customer.owner
         guard.coverage.tell(owner.tag, owner.name, owner.rules)
-
-    def _made(self, project: str) -> Guard:
-        store = (
-            self.hosting.projects.open(project).store if self._shares() else open_store(self._store, namespace=project)
-        )
-        configuration = self.configuration
-        settings = replace(configuration.settings, unscoped="allow")
-        return Guard(store, configuration.prices, configuration.options.budgets, settings=settings)
-
-    def _shares(self) -> bool:
-        """Whether a project's store is this process's own memory: there is but one, then."""
-        return self._store.startswith("memory:")
 
     # -- the models ----------------------------------------------------------------------------------------------
 
