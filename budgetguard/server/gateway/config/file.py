@@ -44,10 +44,11 @@ from ....config.forms import made_of, read_settings
 from ....errors import ConfigError
 from ....guards.settings import Settings
 from ....prices.book import PriceBook
+from . import check
 from .model import Upstream
 from .models import WILD, ModelEntry, read_model, usable
 from .options import read_options
-from .resolve import Configuration, NoRoute
+from .resolve import Configuration
 from .secrets import Secrets
 from .stanzas import Remark, Stanza, shown
 from .upstreams import read_upstream
@@ -104,7 +105,7 @@ def read(path: Path | str, environ: Mapping[str, str] = os.environ, *, secrets: 
             prices=prices,
             since_s=since_s,
         )
-        _doubts(top, made)
+        remarks += check.remarks(made)
     except ConfigError as error:  # of the price list, which is read with the first price
         top.wrong("prices", str(error))
         return Reading(None, tuple(remarks))
@@ -207,14 +208,3 @@ def _settings(top: Stanza, path: Path) -> Settings | None:
     except ConfigError as error:
         top.wrong("", str(error).strip())
         return None
-
-
-def _doubts(top: Stanza, made: Configuration) -> None:
-    """What is found once all names are known."""
-    for alias in made.aliases:
-        if isinstance(route := made.route(alias), NoRoute):
-            top.wrong(f"[aliases] {alias}", route.sentence())
-    for entry in made.entries:
-        for name in entry.fallbacks:
-            if isinstance(route := made.route(name), NoRoute):
-                top.wrong(f'[[model]] "{entry.name}" fallbacks', route.sentence())
