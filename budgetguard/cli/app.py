@@ -13,6 +13,7 @@ from .config import config
 from .copy import copy
 from .demo import demo
 from .doctor import doctor
+from .gateway import gateway_app
 from .jobs import jobs
 from .prices import prices_app
 from .providers import providers
@@ -39,6 +40,7 @@ app.command("config")(config)
 app.command("run", context_settings={"ignore_unknown_options": True})(run)
 app.command("serve")(serve)
 app.add_typer(keys_app, name="keys")
+app.add_typer(gateway_app, name="gateway")
 app.command("import")(import_)
 app.command("export")(export)
 app.command("copy")(copy)
