@@ -1,4 +1,4 @@
-"""`gateway check|models`: what a gateway's file means, before it is used."""
+"""`gateway`, and before it `gateway check|models`: what its file means."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
+from typer.core import TyperGroup
 
 from ..config.file import find_file
+from .gateway_serve import USUAL_FILE, ConfigOption, load_gateway, serve_gateway
 from .options import JsonOption
 from .show import Column, console, print_json, table
 from .upstreams import Answered, ask
@@ -20,13 +22,23 @@ if TYPE_CHECKING:
     from ..server.gateway.config.file import Reading
     from ..server.gateway.config.resolve import Configuration
 
-gateway_app = typer.Typer(help="The gateway: check its configuration, list its models.", no_args_is_help=True)
+_SERVE = "serve"
 
-FILE = "gateway.toml"
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", help="The file; by default gateway.toml, or what keys the environment has."),
-]
+
+class ServeOrVerb(TyperGroup):
+    """`gateway --store URL` is `gateway serve --store URL`: without a verb, it serves."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Put the verb before options that stand alone."""
+        if not args or args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = [_SERVE, *args]
+        return super().parse_args(ctx, args)
+
+
+gateway_app = typer.Typer(
+    cls=ServeOrVerb, help="Calls of models for programs in any language: gateway [serve]. Before it: check, models."
+)
+gateway_app.command(_SERVE)(serve_gateway)
 
 
 @gateway_app.command("check")
@@ -58,7 +70,7 @@ def check(
 @gateway_app.command("models")
 def models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Every model that can be asked for by a name, and who is asked."""
-    made = configured(config, os.environ)
+    made = load_gateway(None if config is None else str(config))
     if as_json:
         cards = made.models()
         print_json([{"id": each.id, "upstream": each.owner or None, "apis": sorted(each.apis)} for each in cards])
@@ -66,15 +78,6 @@ def models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     columns = [Column("model"), Column("upstream"), Column("by the API of")]
     lines = [[card.id, card.owner or "several", ", ".join(sorted(card.apis))] for card in made.models()]
     console().print(table(columns, lines))
-
-
-def configured(config: Path | None, environ: Mapping[str, str]) -> Configuration:
-    """The configuration that is meant: of the file, else of the environment; raises `ConfigError`."""
-    from ..server.gateway.config.file import load
-    from ..server.gateway.config.resolve import Configuration
-
-    path = _file(config)
-    return Configuration.of_environment(environ) if path is None else load(path, environ)
 
 
 def read(config: Path | None, environ: Mapping[str, str], *, secrets: bool) -> Reading:
@@ -90,13 +93,13 @@ def read(config: Path | None, environ: Mapping[str, str], *, secrets: bool) -> R
     made = Configuration.of_environment(environ)
     passed = [Remark("the environment", each, wrong=False) for each in made.passed_over]
     if not made.upstreams:
-        told = f"no provider's key is set, and there is no {FILE}: set one (budgetguard providers), or write the file"
+        told = f"no provider's key is set, and there is no {USUAL_FILE}: set one (budgetguard providers), or write the file"
         return Reading(None, (Remark("the environment", told), *passed))
     return Reading(made, (*passed, *remarks(made)))
 
 
 def _file(config: Path | None) -> Path | None:
-    usual = Path(FILE)
+    usual = Path(USUAL_FILE)
     return usual if config is None and usual.is_file() else config
 
 

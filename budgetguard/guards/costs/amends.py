@@ -1,4 +1,4 @@
-"""How a request is sent otherwise than its caller wrote it: with the output cap that was held for, and a usage at its end."""
+"""How a request is sent otherwise than its caller wrote it: with the output cap that was held for."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ class Amending(Protocol):
     endpoint: Endpoint
     body: Mapping[str, Any]
     """The JSON that the caller wrote."""
-    charge: Charge | None
     ask_usage: bool
     """Whether the stream is to be asked for its usage, which the caller did not; then whether it is."""
     added: Mapping[str, Any]
     """The fields that only we send."""
+
+    @property
+    def charge(self) -> Charge | None:
+        """Its charge, once it is made."""
 
 
 def changes_of(self: Amending) -> Mapping[str, Any]:

@@ -8,12 +8,12 @@ import logging
 import secrets
 import time
 from collections.abc import MutableMapping
-from dataclasses import replace
 from typing import Any, Final
+
+import msgspec
 
 from ...errors import BudgetGuardError
 from ...guards.guard import Guard
-from ...stores import open_store
 from ..api.endpoint import ask_store, problem_of
 from ..api.requests import read_body
 from ..app import App
@@ -24,9 +24,11 @@ from .call.paths import SERVED, Asked, asked_by
 from .call.refusals import body_of, refusal_of
 from .call.request import Inbound
 from .call.surroundings import Surroundings
+from .calls import PATH, call_of
 from .client import UpstreamClient
-from .config.model import Route
+from .config.model import Route, Target
 from .config.resolve import Configuration, NoRoute
+from .guards import Guards
 from .listing import Listing, listing_of
 from .routing.router import Router
 from .seen import Seen
@@ -53,20 +55,21 @@ class Gateway:
         hosting: App | None = None,
     ) -> None:
         self.configuration = configuration
-        self._store = store
         self._open = open_mode
         self._project = project or OPEN_PROJECT
-        self.hosting = hosting or App(store, open_mode=open_mode, project=self._project, jobs=True, by_query=True)
+        self.hosting = hosting or App(
+            store, open_mode=open_mode, project=self._project, jobs=True, keys_in_queries=True
+        )
         self.router = Router()
-        self.seen = Seen(self.hosting.metrics.registry, self.router)
-        self._guards: dict[str, Guard] = {}
+        self.seen = Seen(self.hosting.metrics.others, self.router)
+        self._guards = Guards(self.hosting.projects, store)
         self._around: Surroundings | None = None
         self._take(configuration)
 
     def _take(self, configuration: Configuration) -> None:
         self.configuration = configuration
         self._forward = frozenset(name.lower().encode() for name in configuration.options.forward)
-        self._guards = {}
+        self._guards.configure(configuration)
         if self._around is not None:
             self._around.options = configuration.options
 
@@ -87,14 +90,17 @@ class Gateway:
             if listing is not None:
                 await self._list(listing, scope, send)
                 return
+            call = PATH.fullmatch(path) if scope["method"] == "GET" else None
+            if call is not None:
+                await self._tell(call["id"], scope, send)
+                return
         await self.hosting(scope, receive, send)
 
     async def aclose(self) -> None:
         """Close the connections to upstreams, give leases back, close the stores."""
         if self._around is not None:
             await self._around.client.close()
-        for guard in self._guards.values():
-            guard.close()
+        self._guards.close()
         self.hosting.close()
 
     def surroundings(self) -> Surroundings:
@@ -135,6 +141,8 @@ class Gateway:
     def _route(self, caller: Caller, inbound: Inbound) -> Route:
         """Where a caller's model is asked for; raises `Refused`."""
         asked, model = inbound.asked, inbound.model
+        if asked.kind and not model:
+            return self._place(asked)
         kind = SERVED.get(asked.endpoint.name, "chat") if asked.api == "openai" else "chat"
         route = self.configuration.route(model, asked.api, None if kind == "chat" else kind)
         named = model if isinstance(route, NoRoute) else route.model
@@ -144,6 +152,13 @@ class Gateway:
             status = 404 if route.reason == "unknown" else 400
             raise Refused(status, route.said, code="model_not_found" if status == 404 else route.reason, param="model")
         return route
+
+    def _place(self, asked: Asked) -> Route:
+        """Where an operation goes that names no model: to the first upstream that speaks its API."""
+        for upstream in self.configuration.upstreams.values():
+            if asked.api in upstream.bases:
+                return Route(asked.kind, (Target(upstream, ""),), attempts=1)
+        raise Refused(400, f"no upstream speaks {asked.api}'s API", code="dialect")
 
     def _refused(self, error: Exception, scope: MutableMapping[str, Any]) -> Refused:
         if isinstance(error, Refused):
@@ -165,15 +180,19 @@ class Gateway:
     async def _guard(self, caller: Caller, inbound: Inbound) -> Guard:
         """The guard of the caller's project, which knows the limits of the caller."""
         assert caller.project is not None
-        guard = self._guards.get(caller.project)
-        if guard is None:
-            guard = self._guards[caller.project] = self._made(caller.project)
+        guard = await self._guard_of(caller.project)
         told = guard.coverage.tell
         for owner in caller.owners:
             told(owner.tag, owner.name, owner.rules)
-        end_user = inbound.end_user()
+        end_user = inbound.end_user
         if end_user is not None and not self._open:
             await self._customer(guard, caller.project, end_user)
+        return guard
+
+    async def _guard_of(self, project: str) -> Guard:
+        guard = self._guards.known(project)
+        if guard is None:
+            guard = await self.hosting.runner.run(self._guards.open, project, blocking=True)
         return guard
 
     async def _customer(self, guard: Guard, project: str, name: str) -> None:
@@ -187,15 +206,19 @@ class Gateway:
         owner = customer.owner
         guard.coverage.tell(owner.tag, owner.name, owner.rules)
 
-    def _made(self, project: str) -> Guard:
-        store = self.hosting.projects.open(project).store if self._shares() else open_store(self._store, project)
-        configuration = self.configuration
-        settings = replace(configuration.settings, unscoped="allow")
-        return Guard(store, configuration.prices, configuration.options.budgets, settings=settings)
-
-    def _shares(self) -> bool:
-        """Whether a project's store is this process's own memory: there is but one, then."""
-        return self._store.startswith("memory:")
+    async def _tell(self, call_id: str, scope: MutableMapping[str, Any], send: Any) -> None:
+        """What a call came to."""
+        try:
+            caller = await self._caller(scope)
+            assert caller.project is not None
+            guard = await self._guard_of(caller.project)
+            assert guard.store is not None
+            found = await self.hosting.runner.run(call_of, guard.store, caller, call_id, blocking=True)
+            status, body = 200, msgspec.json.encode(found)
+        except Exception as error:
+            refused = self._refused(error, scope)
+            status, body = refused.status, body_of("openai", refused, "")
+        await send_whole(send, status, body, ((b"content-type", b"application/json"),))
 
     # -- the models ----------------------------------------------------------------------------------------------
 
@@ -222,8 +245,8 @@ def require_allowed(caller: Caller, asked: Asked) -> None:
     if asked.kind and not (caller.endpoints and asked.kind in caller.endpoints):
         raise Refused(
             403,
-            f"what {asked.kind!r} costs cannot be read from its answers, so it is not open to this key: a key is allowed it "
-            f"by name (--endpoints {asked.kind})",
+            f"what {asked.kind!r} costs cannot be read from its answers, so it is not open to this key: a key is "
+            f"allowed it by name (--endpoints {asked.kind})",
             "permission_error",
             code="endpoint_not_allowed",
         )

@@ -7,8 +7,7 @@ connection on which an answer was not read to its end is closed.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Final
 
 from aiohttp import (
@@ -59,6 +58,11 @@ class UpstreamReply:
         """As they came."""
         return self._response.raw_headers
 
+    @property
+    def named(self) -> Mapping[str, str]:
+        """The same by their names, in any case."""
+        return self._response.headers
+
     def header(self, name: str) -> str:
         """One of them; "" where it is not there."""
         return self._response.headers.get(name, "")
@@ -71,13 +75,16 @@ class UpstreamReply:
                 pieces.append(piece)
                 size += len(piece)
                 if size > MOST_ANSWER:
-                    raise BrokenOffError(f"the answer is longer than {MOST_ANSWER:,} bytes")
+                    break
         except (ClientError, OSError, TimeoutError) as error:
             self._response.close()
             raise BrokenOffError(_said(error)) from error
         except BaseException:
             self._response.close()
             raise
+        if size > MOST_ANSWER:
+            self._response.close()
+            raise BrokenOffError(f"the answer is longer than {MOST_ANSWER:,} bytes")
         self._response.release()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -129,7 +136,7 @@ class UpstreamClient:
             )
         except (ClientConnectorError, ConnectionTimeoutError, InvalidURL) as error:
             raise NotSentError(_said(error)) from error
-        except (ClientError, OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, ClientError, OSError) as error:
             raise BrokenOffError(_said(error)) from error
         return UpstreamReply(response)
 

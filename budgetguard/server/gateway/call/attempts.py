@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from ....adapters.common.errors import refused_fields
@@ -20,7 +21,7 @@ from ....guards.guard import Guard
 from ...problems import Refused
 from ..client import BrokenOffError, NotSentError, UpstreamClient, UpstreamReply
 from ..config.model import Route, Target
-from ..routing.hints import pause_s
+from ..routing.hints import retry_after_s
 from ..routing.outcomes import goes_on, outcome_of
 from ..routing.router import Cooling, Router, Sending
 from .listening import answer_of
@@ -57,7 +58,7 @@ class UnknownOutcomeError(Exception):
         self.offer = offer
 
 
-class Exhausted(Exception):  # noqa: N818
+class Exhausted(Exception):
     """No upstream of this charge is left; `reply` is the last error, if one answered at all."""
 
     def __init__(self, reply: Answered | None, problem: str = "") -> None:
@@ -86,6 +87,15 @@ class Answered(NamedTuple):
         return self.reply.header("content-type").lower()
 
 
+class Way(NamedTuple):
+    """Where a call may go, and by what."""
+
+    route: Route
+    targets: Iterator[Target | Cooling]
+    router: Router
+    client: UpstreamClient
+
+
 class Attempts:
     """The attempts of one charge. `sent` counts the requests that went out."""
 
@@ -95,20 +105,19 @@ class Attempts:
         inbound: Inbound,
         charge: Charge,
         offers: Mapping[Name, Offer],
-        targets: Iterator[Target | Cooling],
-        route: Route,
-        router: Router,
-        client: UpstreamClient,
+        way: Way,
     ) -> None:
-        self.guard, self.inbound, self.route = guard, inbound, route
+        self.guard, self.inbound, self.route = guard, inbound, way.route
         self.charge: Charge = charge
         self.endpoint, self.body = inbound.asked.endpoint, inbound.body
+        self.free = False
+        """Whether it costs nothing, so that no charge has to be enough for it."""
         self.sent = 0
         self.ask_usage = False
         """Whether the stream is asked for its usage, which the client did not."""
         self.last: Answered | None = None
-        self._offers, self._targets, self._router, self._client = offers, targets, router, client
-        self._until_s = time.monotonic() + route.deadline_s
+        self._offers, self._targets, self._router, self._client = offers, way.targets, way.router, way.client
+        self._until_s = time.monotonic() + way.route.deadline_s
         self.added: Mapping[str, Any] = NOTHING
 
     async def proceed(self) -> Answered:
@@ -122,7 +131,7 @@ class Attempts:
             if isinstance(target, Cooling):
                 raise CoolingError(target.retry_after_s)
             offer = self._offers.get(name_of(target))
-            if offer is None or not fits(self.guard, self.charge, offer):
+            if offer is None or not (self.free or fits(self.guard, self.charge, offer)):
                 continue
             if self.last is not None and time.monotonic() > self._until_s:
                 break
@@ -147,7 +156,7 @@ class Attempts:
                 if answered.body is not None:
                     attempt.ended(outcome)
                 return answered
-            attempt.ended(outcome, retry_after_s=retry_after_s(answered.reply.header("retry-after")))
+            attempt.ended(outcome, retry_after_s=retry_after_s(answered.reply.named, datetime.now(UTC)))
             self.last = answered
             if not goes_on(outcome, retry_unknown=self.route.retry_unknown):
                 return answered
@@ -204,7 +213,8 @@ class Attempts:
         """The fields that are sent otherwise than the client wrote them."""
         if self.inbound.form:
             return NOTHING
-        self.ask_usage = self.inbound.stream and offer.terms.host.usage
+        host = offer.terms.host
+        self.ask_usage = self.inbound.stream and (host.usage or not host.known)  # unless it refuses, as `_ask` sees
         changed = self.changes()
         if without:
             changed = {name: value for name, value in changed.items() if name not in without}

@@ -19,13 +19,14 @@ from ....guards.charge import Charge
 from ....guards.guard import Guard
 from ....guards.scope import Scope
 from ....money import DOLLAR, Nano
+from ....prices.hosts import host_of
 from ...keys import Caller
 from ...problems import Refused
 from ..config.model import Route, Target
 from ..routing.router import Cooling
-from .attempts import Answered, Attempts, CoolingError, Exhausted, UnknownOutcomeError
+from .attempts import Answered, Attempts, CoolingError, Exhausted, UnknownOutcomeError, Way
 from .listening import Ear
-from .offers import Offer, alike, dearest, most, name_of, offer_of
+from .offers import Offer, alike, dearest, most, name_of, offer_of, whereabouts
 from .refusals import NO_RETRY, refusal_of
 from .request import Inbound
 from .stream import Outlet
@@ -112,7 +113,7 @@ class CallLife:
                 await outlet.close()
 
     async def _serve(self, route: Route, outlet: Outlet | None, send: Any) -> None:
-        if self._is_free():
+        if self._is_free(route):
             charge, attempts, answered = await self._uncharged(route)
         else:
             charge, attempts, answered = await self._charged(route, outlet)
@@ -137,7 +138,7 @@ class CallLife:
     async def _charged(self, route: Route, outlet: Outlet | None) -> tuple[BookedCharge, Attempts, Answered]:
         """Hold for the dearest candidate, and have one of them answer; the next charge where budgets differ."""
         targets = self._targets(route)
-        offers = [self._offer(target) for target in candidates(route)]
+        offers = [self._offer(target) for target in route.candidates]
         last: Exhausted | None = None
         groups = alike(offers)
         for group in groups:
@@ -147,9 +148,7 @@ class CallLife:
                 again = False
                 charge: BookedCharge = self._charge(best)
                 among = {name_of(offer.target): offer for offer in priced}
-                attempts = Attempts(
-                    self.guard, self.inbound, charge, among, targets, route, self.around.router, self.around.client
-                )
+                attempts = Attempts(self.guard, self.inbound, charge, among, self._way(route, targets))
                 try:
                     answered = await self._send(charge, attempts, outlet)
                 except Exhausted as error:
@@ -187,11 +186,9 @@ class CallLife:
     async def _uncharged(self, route: Route) -> tuple[None, Attempts, Answered]:
         """What costs nothing: counting tokens, moderations where these are free."""
         targets = self._targets(route)
-        offers = {name_of(target): self._offer(target) for target in candidates(route)}
+        offers = {name_of(target): self._offer(target) for target in route.candidates}
         charge = self._charge(next(iter(offers.values())))
-        attempts = Attempts(
-            self.guard, self.inbound, charge, offers, targets, route, self.around.router, self.around.client
-        )
+        attempts = Attempts(self.guard, self.inbound, charge, offers, self._way(route, targets))
         attempts.free = True
         try:
             return None, attempts, await attempts.proceed()
@@ -201,9 +198,16 @@ class CallLife:
                 raise Refused(502, "no upstream answered", "upstream_error") from error
             return None, attempts, reply
 
-    def _is_free(self) -> bool:
+    def _is_free(self, route: Route) -> bool:
+        """Whether it costs nothing, wherever it is asked."""
         endpoint: Endpoint = self.inbound.asked.endpoint
-        return endpoint.request is None
+        if not endpoint.free_at_home:
+            return endpoint.request is None
+        bases = [target.upstream.bases[self.inbound.asked.api] for target in route.candidates]
+        return all(host_of(whereabouts(base).name).openai for base in bases)
+
+    def _way(self, route: Route, targets: Iterator[Target | Cooling]) -> Way:
+        return Way(route, targets, self.around.router, self.around.client)
 
     def _charge(self, offer: Offer) -> BookedCharge:
         charge = BookedCharge(self.guard.parts, offer.terms, offer.call, self.guard.tallies(offer.terms.scope))
@@ -222,7 +226,7 @@ class CallLife:
             tags["user"] = caller.user
         if caller.team is not None:
             tags["team"] = caller.team
-        end_user = self.inbound.end_user()
+        end_user = self.inbound.end_user
         if end_user is not None:
             tags["end_user"] = end_user
         wanted = self.around.tags_of(self.guard)
@@ -314,21 +318,11 @@ class CallLife:
 
     def _unknown(self, error: UnknownOutcomeError) -> Refused:
         told = (
-            f"the upstream {error.offer.upstream.name!r} broke off before it answered ({error}); the call may have been "
-            "billed, and is booked as held"
+            f"the upstream {error.offer.upstream.name!r} broke off before it answered ({error}); the call may have "
+            "been billed, and is booked as held"
         )
         status = 504 if "Timeout" in str(error) else 502
         return Refused(status, told, "upstream_error", code="upstream_broke_off", headers=(NO_RETRY,))
-
-
-def candidates(route: Route) -> list[Target]:
-    """All targets of a route and of its fallbacks, each once, with the model that is asked for there."""
-    found = {}
-    for stage in (route, *route.fallbacks):
-        for target in stage.targets:
-            named = target if target.model is not None else target._replace(model=stage.model)
-            found.setdefault(name_of(named), named)
-    return list(found.values())
 
 
 def _cooling(model: str, retry_after_s: float) -> Refused:

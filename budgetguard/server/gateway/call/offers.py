@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-from ....calls import Call, Dialect, Host
+from ....calls import Call, Dialect
 from ....errors import UnpricedModelError
 from ....guards.admission import Asked as Terms
 from ....guards.admission import project
@@ -75,7 +75,7 @@ class Offer:
 def offer_of(guard: Guard, inbound: Inbound, target: Target, scope: Scope, tags: Mapping[str, str]) -> Offer:
     """What a target is asked for, for a caller with these tags."""
     asked, upstream = inbound.asked, target.upstream
-    model = target.model or inbound.model
+    model = target.model or ""
     place = whereabouts(upstream.bases[asked.api])
     host = host_of(place.name, None, place.port, model)
     seller = upstream.prices or guard.prices.provider(place.name, place.path)
@@ -83,8 +83,8 @@ def offer_of(guard: Guard, inbound: Inbound, target: Target, scope: Scope, tags:
     if inbound.model != model or asked.api == "gemini":
         body = {**body, "model": model}
     dialect = DIALECTS[asked.api]
-    assert asked.endpoint.request is not None
-    call = asked.endpoint.request(body, inbound.files, host)
+    read = asked.endpoint.request
+    call = Call(model) if read is None else read(body, inbound.files, host)
     if asked.api == "gemini":
         call = call._replace(model=model, stream=inbound.stream)
     if host.refuses and call.cap is not None and dialect.cap_field(asked.endpoint, host) is None:
@@ -94,7 +94,9 @@ def offer_of(guard: Guard, inbound: Inbound, target: Target, scope: Scope, tags:
     if inbound.form:  # what is sent of a form stays as it is
         call = call._replace(cap=None)
     provider = FREE_PROVIDER if upstream.free else seller
-    return Offer(target, model, Terms(asked.endpoint, provider, host, tags, scope), call._replace(user=None), dialect)
+    if call.user is not None:  # an end user: who pays comes from the key alone
+        call = call._replace(user=None)
+    return Offer(target, model, Terms(asked.endpoint, provider, host, tags, scope), call, dialect)
 
 
 def learn_of(offer: Offer, base: str, refused: Mapping[str, int]) -> None:

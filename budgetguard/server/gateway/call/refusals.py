@@ -1,8 +1,8 @@
 """
 What a client is told of a call that is not answered: each refusal in the words of the API that it speaks.
 
-A refusal by a budget is 402, which no SDK takes for a passing fault; what is only busy, or a rate, is 429, with the time
-to wait. Never a 500 that SDKs try again.
+A refusal by a budget is 402, which no SDK takes for a passing fault; what is only busy, or a rate, is 429, with the
+time to wait. Never a 500 that SDKs try again.
 """
 
 from __future__ import annotations
@@ -137,7 +137,10 @@ def body_of(api: Api, refused: Refused, request_id: str) -> bytes:
         return msgspec.json.encode({"type": "error", "error": error, "request_id": request_id})
     if api == "gemini":
         error = {"code": refused.status, "message": message, "status": _GOOGLE_STATUSES.get(refused.status, "INTERNAL")}
-        details = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": (refused.code or refused.kind).upper()}
+        details = {
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": (refused.code or refused.kind).upper(),
+        }
         error["details"] = [{**details, "metadata": {key: str(value) for key, value in (facts or {}).items()}}]
         return msgspec.json.encode({"error": error})
     error = {"message": message, "type": refused.kind or INVALID, "param": refused.param, "code": refused.code}
