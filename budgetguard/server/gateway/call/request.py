@@ -12,7 +12,7 @@ import msgspec
 from ....calls import NOTHING
 from ...problems import Refused
 from ..config.model import Api
-from .paths import Asked
+from .paths import ModelOperation
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -42,7 +42,7 @@ class Inbound:
 
     __slots__ = ("asked", "body", "end_user", "files", "form", "headers", "model", "query", "raw", "stream")
 
-    def __init__(self, asked: Asked, scope: Mapping[str, Any], raw: bytes, forward: frozenset[bytes]) -> None:
+    def __init__(self, asked: ModelOperation, scope: Mapping[str, Any], raw: bytes, forward: frozenset[bytes]) -> None:
         self.asked = asked
         self.raw = raw
         self.files: Sequence[Any] = ()
