@@ -139,7 +139,7 @@ def test_a_model_is_found_by_its_table_an_alias_the_narrowest_glob_an_upstream_o
     assert targets(house.route("best")) == [("openai", "gpt-4o")]
     assert targets(house.route("groq/openai/gpt-oss-20b")) == [("groq", "openai/gpt-oss-20b")]
     assert targets(house.route("anthropic/claude-haiku-4-5")) == [("claude", "claude-haiku-4-5")]
-    assert targets(house.route("claude-haiku-4-5")) == [("claude", None)]
+    assert targets(house.route("claude-haiku-4-5")) == [("claude", "claude-haiku-4-5")]
     assert targets(house.route("vertex/gemini-2.5-flash", "openai")) == [("vertex", "google/gemini-2.5-flash")]
     assert targets(house.route("vertex/gemini-2.5-flash", "gemini")) == [("vertex", "gemini-2.5-flash")]
     assert targets(house.route("local/whatever")) == [("local", "whatever")]
