@@ -13,6 +13,7 @@ from .config import config
 from .copy import copy
 from .demo import demo
 from .doctor import doctor
+from .gateway_serve import serve_gateway
 from .jobs import jobs
 from .prices import prices_app
 from .providers import providers
@@ -38,6 +39,7 @@ app.command("providers")(providers)
 app.command("config")(config)
 app.command("run", context_settings={"ignore_unknown_options": True})(run)
 app.command("serve")(serve)
+app.command("gateway")(serve_gateway)
 app.add_typer(keys_app, name="keys")
 app.command("import")(import_)
 app.command("export")(export)

@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from ..ledger import Account, Balance, Clock, Conflict, OwnTime, Store
 from ..prices.book import PriceBook
 from ..prices.given import GivenPrices, book_of
-from ..prices.sources.places import in_region
+from ..prices.tariffs import in_region
 from ..process.journal import Journal
 from ..process.journal_files import Kept
 from ..process.layers import Ledger

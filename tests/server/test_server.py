@@ -48,27 +48,6 @@ def server(clock: StoppedClock) -> Iterator[Hosted]:
     hosted.stop()
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/budgets.db"
-
-
-@pytest.fixture
-def ring(url: str) -> Iterator[KeyRing]:
-    """The keys, as the command line has them."""
-    own = open_store(url, namespace=OWN)
-    yield KeyRing(own)
-    own.close()
-
-
-@pytest.fixture
-def guarded(url: str) -> Iterator[Hosted]:
-    """A server that asks for keys."""
-    hosted = Hosted(url, open_mode=False)
-    yield hosted
-    hosted.stop()
-
-
 def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 

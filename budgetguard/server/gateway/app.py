@@ -10,6 +10,8 @@ import time
 from collections.abc import MutableMapping
 from typing import Any, Final
 
+import msgspec
+
 from ...errors import BudgetGuardError
 from ...guards.guard import Guard
 from ..api.endpoint import ask_store, problem_of
@@ -22,6 +24,7 @@ from .call.paths import SERVED, Asked, asked_by
 from .call.refusals import body_of, refusal_of
 from .call.request import Inbound
 from .call.surroundings import Surroundings
+from .calls import PATH, call_of
 from .client import UpstreamClient
 from .config.model import Route, Target
 from .config.resolve import Configuration, NoRoute
@@ -86,6 +89,10 @@ class Gateway:
             listing = listing_of(scope["method"], path, scope["headers"])
             if listing is not None:
                 await self._list(listing, scope, send)
+                return
+            call = PATH.fullmatch(path) if scope["method"] == "GET" else None
+            if call is not None:
+                await self._tell(call["id"], scope, send)
                 return
         await self.hosting(scope, receive, send)
 
@@ -173,15 +180,19 @@ class Gateway:
     async def _guard(self, caller: Caller, inbound: Inbound) -> Guard:
         """The guard of the caller's project, which knows the limits of the caller."""
         assert caller.project is not None
-        guard = self._guards.known(caller.project)
-        if guard is None:
-            guard = await self.hosting.runner.run(self._guards.open, caller.project, blocking=True)
+        guard = await self._guard_of(caller.project)
         told = guard.coverage.tell
         for owner in caller.owners:
             told(owner.tag, owner.name, owner.rules)
-        end_user = inbound.end_user()
+        end_user = inbound.end_user
         if end_user is not None and not self._open:
             await self._customer(guard, caller.project, end_user)
+        return guard
+
+    async def _guard_of(self, project: str) -> Guard:
+        guard = self._guards.known(project)
+        if guard is None:
+            guard = await self.hosting.runner.run(self._guards.open, project, blocking=True)
         return guard
 
     async def _customer(self, guard: Guard, project: str, name: str) -> None:
@@ -194,6 +205,20 @@ class Gateway:
             raise Refused(403, "this end user is blocked", "permission_error", code="blocked")
         owner = customer.owner
         guard.coverage.tell(owner.tag, owner.name, owner.rules)
+
+    async def _tell(self, call_id: str, scope: MutableMapping[str, Any], send: Any) -> None:
+        """What a call came to."""
+        try:
+            caller = await self._caller(scope)
+            assert caller.project is not None
+            guard = await self._guard_of(caller.project)
+            assert guard.store is not None
+            found = await self.hosting.runner.run(call_of, guard.store, caller, call_id, blocking=True)
+            status, body = 200, msgspec.json.encode(found)
+        except Exception as error:
+            refused = self._refused(error, scope)
+            status, body = refused.status, body_of("openai", refused, "")
+        await send_whole(send, status, body, ((b"content-type", b"application/json"),))
 
     # -- the models ----------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -155,9 +156,10 @@ def _listen(settings: GatewaySettings, *, alone: bool) -> Iterator[socket.socket
         made.close()
 
 
-def _work(settings: GatewaySettings, port: int, ready: Any) -> None:
-    """A worker, in a process of its own."""
+def _work(settings: GatewaySettings, port: int) -> None:
+    """A worker, in a process of its own, which ends when its parent does."""
     logs.set_up(settings.log_level)
+    threading.Thread(target=_end_with_parent, name="budgetguard-parent", daemon=True).start()
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -165,8 +167,14 @@ def _work(settings: GatewaySettings, port: int, ready: Any) -> None:
         listening.bind((settings.host, port))
         configuration = settings.load()
         listening.listen(BACKLOG)
-        ready.set()
         _serve(settings, listening, configuration)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Workers:
@@ -205,8 +213,7 @@ class _Workers:
             log.error("a worker ended by itself, and is started again", extra={"exitcode": process.exitcode})
         if self._ending or time.monotonic() - self._started_s[place] < AGAIN_S:
             return
-        ready = self._context.Event()
-        made = self._context.Process(target=_work, args=(self._settings, self._port, ready), daemon=False)
+        made = self._context.Process(target=_work, args=(self._settings, self._port), daemon=False)
         made.start()
         self._started_s[place] = time.monotonic()
         self._processes[place] = made

@@ -92,10 +92,11 @@ def test_who_fails_is_left_alone_for_longer_each_time_and_probed_by_one(router: 
     assert called(router, ab) == ["a"]
 
 
-def test_one_request_finds_out_whether_an_upstream_is_back(router: Router, clock: Ticking) -> None:
+@pytest.mark.parametrize("outcome", ["broken", "throttled"])
+def test_one_request_finds_out_whether_it_is_back(outcome: Outcome, router: Router, clock: Ticking) -> None:
     """A hundred that wait for it would all fail, or bring it down again: the others go elsewhere meanwhile."""
     ab = route("a", "b")
-    called(router, ab, {"a": "broken"})
+    called(router, ab, {"a": outcome})
     clock.go(1)
     probe = router.began(first(router, ab))
     assert [called(router, ab) for _ in range(3)] == [["b"]] * 3
@@ -129,6 +130,14 @@ def test_a_probe_that_is_never_sent_or_never_ends_is_not_waited_for(router: Rout
     assert called(router, ab) == ["a"]
 
 
+def test_a_request_that_is_tried_all_the_same_is_no_probe(router: Router, clock: Ticking) -> None:
+    """If it hangs, the upstream is still asked when its pause is over."""
+    called(router, route("a"), {"a": "broken"})
+    router.began(first(router, route("a")))
+    clock.go(1)
+    assert called(router, route("a", "b")) == ["a"]
+
+
 def test_a_burst_that_fails_together_is_one_failure(router: Router, clock: Ticking) -> None:
     """32 open requests would make it a minute; nor do those that still succeed say that it is back."""
     ab = route("a", "b")
@@ -154,6 +163,7 @@ def test_a_longer_pause_that_is_stated_later_counts_and_a_shorter_one_does_not(r
     last.ended("throttled", retry_after_s=5)
     clock.go(59)
     assert called(router, ab) == ["b"]
+    assert called(router, route("a")) == ["cooling 1"]
     clock.go(1)
     assert called(router, ab) == ["a"]
 
@@ -311,6 +321,10 @@ def test_a_weight_of_nothing_is_asked_when_all_others_are_away(router: Router) -
     assert {called(router, weighted)[0] for _ in range(5)} == {"a"}
     assert called(router, weighted, {"a": "broken"}) == ["a", "b"]
     assert called(router, weighted) == ["b"]
+    three = route("c", "d", "spare", strategy="weighted", weights=(1, 3, 0))
+    assert [called(router, three)[0] for _ in range(2)] == ["d", "c"]
+    called(router, route("d"), {"d": "not_sent"})
+    assert called(router, three) == ["c"]
 
 
 def test_models_of_one_pattern_take_turns_together(router: Router) -> None:
@@ -354,7 +368,11 @@ def answered(router: Router, clock: Ticking, name: str, took_s: float) -> None:
 def test_the_fastest_first_byte_wins_once_all_are_known(router: Router, clock: Ticking) -> None:
     """Who is not known is asked by one call at a time: a slow start costs one call, not fifty."""
     fast = route("a", "b", strategy="fastest")
-    waiting = [router.began(first(router, fast)) for _ in range(2)]
+    asked = [first(router, fast)]
+    waiting = [router.began(asked[0])]
+    asked.append(first(router, fast))
+    waiting.append(router.began(asked[1]))
+    assert [target.upstream.name for target in asked] == ["a", "b"]
     clock.go(0.1)
     waiting[1].first_byte()
     assert first(router, fast).upstream.name == "b"
@@ -388,6 +406,16 @@ def test_who_hangs_is_not_fast_any_more(router: Router, clock: Ticking) -> None:
     assert first(router, fast).upstream.name == "b"
     hung.ended("left")
     assert first(router, fast).upstream.name == "a"
+
+
+def test_a_long_stream_is_not_slow(router: Router, clock: Ticking) -> None:
+    """What counts is when it began."""
+    for name, took_s in (("a", 0.1), ("b", 0.3)):
+        answered(router, clock, name, took_s)
+    stream = router.began(targets("a", model="m")[0])
+    stream.first_byte()
+    clock.go(20)
+    assert first(router, route("a", "b", strategy="fastest")).upstream.name == "a"
 
 
 def test_who_was_not_seen_for_long_is_asked_now_and_then(clock: Ticking) -> None:

@@ -53,8 +53,8 @@ def usable(name: str) -> bool:
     return 0 < len(name) <= LONGEST and name.isprintable() and name == name.strip()
 
 
-def read_model(stanza: Stanza, upstreams: Mapping[str, Upstream]) -> ModelEntry | None:
-    """The entry of a table; `None` if it cannot be one."""
+def read_model(stanza: Stanza, upstreams: Mapping[str, Upstream | None]) -> ModelEntry | None:
+    """The entry of a table; `None` if it cannot be one. An upstream that is `None` has remarks of its own."""
     name = stanza.text("name", wanted='what programs ask for, such as "gpt-4o" or "gpt-4o*"')
     if not stanza.has("name"):
         stanza.wrong("name", 'it is missing: write what programs ask for, such as name = "gpt-4o"')
@@ -84,7 +84,7 @@ def read_model(stanza: Stanza, upstreams: Mapping[str, Upstream]) -> ModelEntry 
     return entry if usable(name) and targets else None
 
 
-def _target(stanza: Stanza, number: int, raw: Any, upstreams: Mapping[str, Upstream]) -> Target | None:
+def _target(stanza: Stanza, number: int, raw: Any, upstreams: Mapping[str, Upstream | None]) -> Target | None:
     """A candidate: the name of an upstream, or a table with more."""
     inner = stanza.below(raw if isinstance(raw, dict) else {"use": raw}, f"upstreams[{number}]")
     use = inner.text("use", wanted="the name of an upstream")
@@ -94,7 +94,7 @@ def _target(stanza: Stanza, number: int, raw: Any, upstreams: Mapping[str, Upstr
     upstream = upstreams.get(use)
     if not inner.has("use"):
         inner.wrong("use", 'it is missing: write {use = "openai", model = "..."}')
-    elif use and upstream is None:
+    elif use and use not in upstreams:
         known = ", ".join(upstreams) or "none"
         inner.wrong("use", f"no upstream is called {shown(use)}{meant(use, upstreams)}: there are {known}")
     if upstream is None:

@@ -18,22 +18,32 @@ from ....guards.settings import Settings
 from ....prices.book import PriceBook
 from ....providers.table import by_prefix
 from .model import Api, GatewayOptions, Route, Target, Upstream
-from .models import ModelEntry, usable
+from .models import LONGEST, ModelEntry, usable
 from .upstreams import APIS, of_environment
 
 Reason: TypeAlias = Literal["unknown", "dialect", "name"]
 """Why there is no route: nobody has the model, who has it does not speak the API, or it cannot be a name."""
 
 _MANY = 4_096
-_NEAR = 3
+_NEAR, _OFFERED = 3, 12
+"""How many names a sentence has, and of how many these are chosen."""
+_COMPARED = 64
+"""Characters of the longest name that is compared with others: it takes a while."""
 _SPEAKS: Final[Mapping[Api, str]] = {"openai": "OpenAI's API", "anthropic": "Anthropic's API", "gemini": "Gemini's API"}
 
 
 class NoRoute(NamedTuple):
-    """Why a model is not asked for anywhere, as it is said to whoever asked."""
+    """Why a model is not asked for anywhere."""
 
     reason: Reason
     said: str
+    near: tuple[str, ...] = ()
+    """Names that may be meant."""
+
+    def sentence(self, allowed: tuple[str, ...] = ()) -> str:
+        """What is said to whoever asked: no name that none of these globs allows is in it, if there are any."""
+        near = [each for each in self.near if not allowed or any(fnmatchcase(each, glob) for glob in allowed)]
+        return f"{self.said}. Did you mean {' or '.join(map(repr, near[:_NEAR]))}?" if near else self.said
 
 
 class ModelCard(NamedTuple):
@@ -41,7 +51,7 @@ class ModelCard(NamedTuple):
 
     id: str
     owner: str
-    """The upstreams' provider, or the upstream; "" where a model has several."""
+    """The upstream; "" where a model has several."""
     apis: frozenset[Api]
 
 
@@ -86,7 +96,7 @@ class Configuration:
 
     @classmethod
     def demo(cls, base_url: str) -> Configuration:
-        """A provider that speaks all APIs at one root, such as `FakeProvider.root_url`, and sells their owners' models."""
+        """The three providers whose APIs one server speaks, such as `FakeProvider.root_url`; no key is sent."""
         root = base_url.rstrip("/").removesuffix("/v1")
         upstreams = [
             Upstream("openai", "openai", "openai", {"openai": f"{root}/v1"}),
@@ -107,7 +117,7 @@ class Configuration:
             found = self._route(model, api, beside)
             if len(self._routes) >= _MANY:
                 self._routes.clear()
-            if len(model) <= _MANY:
+            if len(model) <= LONGEST:
                 self._routes[key] = found
         return found
 
@@ -129,39 +139,50 @@ class Configuration:
         if not usable(asked):
             return NoRoute("name", "the model's name is empty, too long, or has characters that cannot be seen")
         model = self.aliases.get(asked, asked)
+        found = self._found(model, asked, api, beside)
+        entry = self.entry(model)
+        if entry is None or isinstance(found, NoRoute):
+            return found
+        below = [self._found(self.aliases.get(name, name), asked, api, beside) for name in entry.fallbacks]
+        return replace(found, fallbacks=tuple(each for each in below if isinstance(each, Route)))
+
+    def _found(self, model: str, asked: str, api: Api | None, beside: str | None) -> Route | NoRoute:
+        """The route of a name that is no alias, without fallbacks; `asked` is what the request has for it."""
         entry = self.entry(model)
         if entry is None:
-            return self._unlisted(asked, model, api, beside)
-        made = _made(entry, model, api, beside)
-        if made is None:
-            return NoRoute("dialect", _unspoken(asked, [each.upstream for each in entry.targets], api, beside))
-        below = []
-        for name in entry.fallbacks:
-            other = self.aliases.get(name, name)
-            known = self.entry(other)
-            route = _made(known, other, api, beside) if known else self._unlisted(name, other, api, beside)
-            if isinstance(route, Route) and route.model != model:
-                below.append(route)
-        return replace(made, fallbacks=tuple(below))
+            return self._unlisted(model, asked, api, beside)
+        targets = [each for each in entry.targets if _speaks(each.upstream, api, beside)]
+        if not targets:
+            return NoRoute("dialect", _unspoken(model, [each.upstream for each in entry.targets], api, beside))
+        for each in targets if entry.glob else ():
+            if each.model is None and (spelt := _spelling(self.prices, each.upstream, model)) != model:
+                return NoRoute("unknown", f"no model is called {model!r}", (spelt,))
+        return Route(
+            model,
+            tuple(_sent(each, each.model or _prefixed(each.upstream, model, api), asked) for each in targets),
+            strategy=entry.strategy,
+            attempts=entry.attempts,
+            deadline_s=entry.deadline_s,
+            retry_unknown=entry.retry_unknown,
+        )
 
-    def _unlisted(self, asked: str, model: str, api: Api | None, beside: str | None) -> Route | NoRoute:
+    def _unlisted(self, model: str, asked: str, api: Api | None, beside: str | None) -> Route | NoRoute:
         """The route of a model without a table: "upstream/model", "provider/model", or a name that one sells."""
         if not self.options.unlisted:
-            return self._unknown(asked)
+            return self._unknown(model)
         prefix, slash, rest = model.partition("/")
         places, name = self._at(prefix) if slash and rest else [], rest
         if not places:
             places, name = [each for each in self.upstreams.values() if _sells(self.prices, each, model)], model
         if not places:
-            return self._unknown(asked)
+            return self._unknown(model)
         place = next((each for each in places if _speaks(each, api, beside)), None)
         if place is None:
-            return NoRoute("dialect", _unspoken(asked, places, api, beside))
+            return NoRoute("dialect", _unspoken(model, places, api, beside))
         spelt = _spelling(self.prices, place, name)
         if spelt != name:
-            return NoRoute("unknown", f"no model is called {asked!r}. Did you mean {asked[: -len(name)] + spelt!r}?")
-        sent = name if "/" in name else place.prefix + name
-        return Route(name, (Target(place, None if sent == asked else sent),))
+            return NoRoute("unknown", f"no model is called {model!r}", (model[: -len(name)] + spelt,))
+        return Route(name, (_sent(Target(place), _prefixed(place, name, api), asked),))
 
     def _at(self, prefix: str) -> list[Upstream]:
         """The upstreams that stand before a slash: the one of this name, else those of the provider."""
@@ -170,52 +191,41 @@ class Configuration:
         row = by_prefix().get(prefix.lower())
         return [each for each in self.upstreams.values() if row is not None and each.provider == row.name]
 
-    def _unknown(self, asked: str) -> NoRoute:
-        known = dict.fromkeys(card.id for card in self.models())
-        near = get_close_matches(asked, known, _NEAR, 0.7) if len(asked) <= 64 else []
-        hint = (
-            f" Did you mean {' or '.join(map(repr, near))}?" if near else " GET /v1/models lists those that there are."
+    def _unknown(self, model: str) -> NoRoute:
+        known = [card.id for card in self.models()]
+        near = get_close_matches(model, known, _OFFERED, 0.7) if len(model) <= _COMPARED else []
+        return NoRoute(
+            "unknown", f"no model is called {model!r}: GET /v1/models lists those that there are", tuple(near)
         )
-        return NoRoute("unknown", f"no model is called {asked!r}.{hint}")
 
     def _cards(self) -> Iterator[ModelCard]:
         for entry in self.entries:
             if not entry.glob:
-                yield _card(entry.name, entry)
-        for alias, model in self.aliases.items():
-            entry = self.entry(model)
-            route = self.route(model) if entry is None else None
-            if entry is not None:
-                yield _card(alias, entry)
-            elif isinstance(route, Route):
-                yield ModelCard(alias, route.targets[0].upstream.name, frozenset(route.targets[0].upstream.bases))
+                yield _card(entry.name, [each.upstream for each in entry.targets])
+        for alias in self.aliases:
+            if isinstance(route := self.route(alias), Route):
+                yield _card(alias, [each.upstream for each in route.targets])
         for entry in self._globs:
             for target in entry.targets:
                 for name in _names(self.prices, target.upstream):
-                    if entry.fits(name):
-                        yield _card(name, entry)
-        if self.options.unlisted:
-            for upstream in self.upstreams.values():
-                for name in _names(self.prices, upstream):
-                    bare = "/" not in name
-                    yield ModelCard(
-                        name if bare else f"{upstream.name}/{name}", upstream.name, frozenset(upstream.bases)
-                    )
+                    if entry.fits(name) and self.entry(name) is entry:
+                        yield _card(name, [each.upstream for each in entry.targets])
+        taken = set[str]()
+        for upstream in self.upstreams.values() if self.options.unlisted else ():
+            for name in dict.fromkeys(_names(self.prices, upstream)):
+                bare = "/" not in name and name not in taken and name not in self.aliases and self.entry(name) is None
+                yield _card(name if bare else f"{upstream.name}/{name}", [upstream])
+                taken.add(name)
 
 
-def _made(entry: ModelEntry, model: str, api: Api | None, beside: str | None) -> Route | None:
-    """The route of a table for one name; `None` if none of its upstreams speaks the API."""
-    targets = tuple(each for each in entry.targets if _speaks(each.upstream, api, beside))
-    if not targets:
-        return None
-    return Route(
-        model,
-        tuple(each if each.model else each._replace(model=each.upstream.prefix + model) for each in targets),
-        strategy=entry.strategy,
-        attempts=entry.attempts,
-        deadline_s=entry.deadline_s,
-        retry_unknown=entry.retry_unknown,
-    )
+def _prefixed(upstream: Upstream, name: str, api: Api | None) -> str:
+    """What an upstream calls a model; only names in OpenAI's API stand behind a prefix, and none with a slash."""
+    return name if "/" in name or api not in {None, "openai"} else upstream.prefix + name
+
+
+def _sent(target: Target, name: str, asked: str) -> Target:
+    """The candidate with the name that goes to it; `None` where the request has that."""
+    return target._replace(model=None if name == asked else name)
 
 
 def _speaks(upstream: Upstream, api: Api | None, beside: str | None) -> bool:
@@ -265,7 +275,8 @@ def _names(book: PriceBook, upstream: Upstream) -> Iterator[str]:
     return iter(()) if upstream.prices is None else book.names(upstream.prices)
 
 
-def _card(name: str, entry: ModelEntry) -> ModelCard:
-    owners = {each.upstream.name for each in entry.targets}
-    apis = frozenset(api for each in entry.targets for api in each.upstream.bases)
-    return ModelCard(name, owners.pop() if len(owners) == 1 else "", apis)
+def _card(name: str, upstreams: list[Upstream]) -> ModelCard:
+    owners = {each.name for each in upstreams}
+    return ModelCard(
+        name, owners.pop() if len(owners) == 1 else "", frozenset(api for each in upstreams for api in each.bases)
+    )

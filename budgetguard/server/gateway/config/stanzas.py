@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 _SHOWN = 60
 """Characters of an operator's word that a remark has."""
+_LISTED = 12
+"""Words of which all are said where one is wrong."""
 
 
 class Remark(NamedTuple):
@@ -34,16 +36,17 @@ class Stanza:
 
     def __init__(self, raw: Mapping[str, Any], where: str, remarks: list[Remark]) -> None:
         self.where = where
-        self._raw, self._remarks = raw, remarks
+        self.remarks = remarks
+        self._raw = raw
         self._asked: dict[str, None] = {}
 
     def wrong(self, key: str, said: str) -> None:
         """Note what cannot be used at a key; "" is the table itself."""
-        self._remarks.append(Remark(f"{self.where} {key}".strip(), said))
+        self.remarks.append(Remark(f"{self.where} {key}".strip(), said))
 
     def doubt(self, key: str, said: str) -> None:
         """Note what can be used, and is hardly meant."""
-        self._remarks.append(Remark(f"{self.where} {key}".strip(), said, wrong=False))
+        self.remarks.append(Remark(f"{self.where} {key}".strip(), said, wrong=False))
 
     def has(self, key: str) -> bool:
         """Whether something stands there."""
@@ -69,7 +72,8 @@ class Stanza:
         value, words = self.take(key), list(choices)
         if value is None or value in words:
             return default if value is None else str(value)
-        self.wrong(key, f"{shown(value)} is none of them: write {', '.join(map(repr, words))}{meant(value, words)}")
+        listed = f": write {', '.join(map(repr, words))}" if len(words) <= _LISTED else ""
+        self.wrong(key, f"{shown(value)} is none that is known{meant(value, words)}{listed}")
         return default
 
     def flag(self, key: str, default: bool) -> bool:
@@ -126,7 +130,7 @@ class Stanza:
         for number, raw in enumerate(value if isinstance(value, list) else (), 1):
             name = raw.get("name") if isinstance(raw, dict) else None
             called = f' "{name[:_SHOWN]}"' if isinstance(name, str) and name.isprintable() else ""
-            stanza = Stanza(raw if isinstance(raw, dict) else {}, f"[[{key}]] {number}{called}", self._remarks)
+            stanza = Stanza(raw if isinstance(raw, dict) else {}, f"[[{key}]] {number}{called}", self.remarks)
             if isinstance(raw, dict):
                 yield stanza, raw
             else:
@@ -134,7 +138,7 @@ class Stanza:
 
     def below(self, raw: Mapping[str, Any], key: str) -> Stanza:
         """A table inside of this one."""
-        return Stanza(raw, f"{self.where} {key}", self._remarks)
+        return Stanza(raw, f"{self.where} {key}", self.remarks)
 
     def close(self, instead: Mapping[str, str] | None = None) -> None:
         """Note every key that nobody asked for; `instead` says what to write for some of them."""

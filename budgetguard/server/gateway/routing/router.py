@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ..config.model import Route, Target, Upstream
 from .health import CLAIM_S, MOST_PAUSE_S, PROBE_S, ModelState, UpstreamState
 from .outcomes import Outcome
-from .strategies import Candidate, Price, by_weight, cheapest, fastest, least_busy
+from .strategies import Candidate, PriceOf, by_weight, cheapest, fastest, least_busy
 
 MOST_MODELS = 4096
 
@@ -59,7 +59,7 @@ class Router:
         self._turns: dict[tuple[object, ...], list[int]] = {}
         self._calls = 0
 
-    def targets(self, route: Route, price: Price | None = None) -> Iterator[Target | Cooling]:
+    def targets(self, route: Route, price: PriceOf | None = None) -> Iterator[Target | Cooling]:
         """
         The candidates of one call, each at most once and at most `route.attempts`: ask for the next one after the last
         one has ended. Each says its model, also where the route leaves it as asked.
@@ -125,7 +125,7 @@ class Router:
         now = self._clock()
         return [each for each in rest if each.state not in tried and each.state.free(now)]
 
-    def _chosen(self, route: Route, free: list[Candidate], price: Price | None) -> Candidate:
+    def _chosen(self, route: Route, free: list[Candidate], price: PriceOf | None) -> Candidate:
         if len(free) > 1:
             if route.strategy == "weighted":
                 # By the targets, not by the model's name: models that one pattern names take turns together.

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 from ..config.model import Target
 from .health import STALE_S, ModelState
 
-Price: TypeAlias = Callable[[Target], int | None]
+PriceOf: TypeAlias = Callable[[Target], int | None]
 """What a call costs at a target, in nano-dollars; `None`: it is not known."""
 
 EXPLORED = 0.05
@@ -67,6 +67,6 @@ def fastest(free: Sequence[Candidate], now: float, random: Callable[[], float]) 
     return min(known, key=lambda each: each.state.expected_s(now))
 
 
-def cheapest(free: Sequence[Candidate], price: Price) -> Candidate:
+def cheapest(free: Sequence[Candidate], price: PriceOf) -> Candidate:
     """The lowest price; one that is not known comes last, and equals in the operator's order."""
     return min(free, key=lambda each: (1, 0) if (nano := price(each.target)) is None else (0, nano))
