@@ -150,7 +150,8 @@ class Gateway:
             raise Refused(403, f"this key may not call {model[:100]!r}", "permission_error", param="model")
         if isinstance(route, NoRoute):
             status = 404 if route.reason == "unknown" else 400
-            raise Refused(status, route.said, code="model_not_found" if status == 404 else route.reason, param="model")
+            told = route._replace(near=tuple(filter(caller.allows, route.near))).sentence()
+            raise Refused(status, told, code="model_not_found" if status == 404 else route.reason, param="model")
         return route
 
     def _place(self, asked: ModelOperation) -> Route:

@@ -225,7 +225,10 @@ class Attempts:
         if self.inbound.form:
             return NOTHING
         host = offer.terms.host
-        self.ask_usage = self.inbound.stream and (host.usage or not host.known)  # unless it refuses, as `_ask` sees
+        # Unless it refuses, as `_ask` sees; and where no budget counts, nothing is changed.
+        self.ask_usage = (
+            self.inbound.stream and (host.usage or not host.known) and bool(self.charge.plan.cover.accounts)
+        )
         changed = self.changes()
         if without:
             changed = {name: value for name, value in changed.items() if name not in without}

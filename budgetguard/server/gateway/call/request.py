@@ -93,7 +93,9 @@ class Inbound:
     def encoded(self, changes: Mapping[str, Any], model: str) -> bytes:
         """The body to send for a model of this name, with these changes; the client's own bytes if none is needed."""
         in_path = self.asked.api == "gemini"
-        renamed = not in_path and not self.asked.kind and model != self.body.get("model")
+        # What was priced is named, also where the client left it to the API; but for what costs nothing.
+        left = self.model if self.asked.endpoint.free_at_home else None
+        renamed = not in_path and not self.asked.kind and model != self.body.get("model", left)
         if not changes and not renamed:
             return self.raw
         if self.form:
