@@ -166,6 +166,8 @@ class Gateway:
             return error
         if isinstance(error, BudgetGuardError):
             return refusal_of(error, self.configuration.options)
+        if isinstance(error, RecursionError):  # of who reads a prompt: nothing is sent by then
+            return Refused(400, "the body is nested too deeply")
         return problem_of(error, scope)
 
     async def _caller(self, scope: MutableMapping[str, Any]) -> Caller:

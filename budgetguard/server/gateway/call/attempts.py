@@ -8,9 +8,11 @@ answered, and is booked as held. Nothing is tried again once a byte of an answer
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from ....adapters.common.errors import refused_fields
@@ -32,6 +34,10 @@ log = logging.getLogger("budgetguard.server")
 
 MOST_ERROR: Final = 1_000_000
 """Bytes of an error's body that are read."""
+
+_CONTROLS: Final = re.compile(rb"[\x00-\x1f\x7f]")
+_SHORTEST: Final = 8
+"""Letters of a key, at least: a shorter one is a word that an answer may have for other reasons."""
 
 
 class UpstreamStatusError(Exception):
@@ -75,11 +81,17 @@ class UpstreamAnswer(NamedTuple):
     attempt: Sending
     body: bytes | None
     """`None`: it is a stream, which is not read yet."""
+    own: Sequence[tuple[str, str]]
+    """The upstream's own headers, its key among them."""
 
     @property
     def good(self) -> bool:
         """Whether it is a success."""
         return 200 <= self.reply.status < 300
+
+    def shown(self, value: bytes) -> bytes:
+        """What of a header's value others may see."""
+        return _CONTROLS.sub(b"?", _without_key(value, self.own))
 
     @property
     def kind(self) -> str:
@@ -199,7 +211,8 @@ class Attempts:
         if "{model}" in path:
             path = path.replace("{model}", offer.model)
         body = inbound.encoded(changes, offer.model) if inbound.raw else b""
-        headers = [*inbound.headers, ("accept-encoding", "identity"), *upstream.headers.get(api, ())]
+        own = upstream.headers.get(api, ())
+        headers = _headers(inbound.headers, own)
         left_s = self._until_s - time.monotonic()
         read_s = upstream.read_s if left_s > upstream.read_s else max(1.0, round(left_s))
         self.sent += 1
@@ -216,9 +229,9 @@ class Attempts:
             self.sent -= 1
             raise
         if 200 <= reply.status < 300 and "event-stream" in reply.header("content-type"):
-            return UpstreamAnswer(reply, offer, attempt, None)
+            return UpstreamAnswer(reply, offer, attempt, None, own)
         attempt.first_byte()
-        return UpstreamAnswer(reply, offer, attempt, await reply.read())
+        return UpstreamAnswer(reply, offer, attempt, _without_key(await reply.read(), own), own)
 
     def _changes(self, offer: Offer, without: Mapping[str, int]) -> Mapping[str, Any]:
         """The fields that are sent otherwise than the client wrote them."""
@@ -268,3 +281,27 @@ class Attempts:
             return
         charge.note(lost=0, attempts=self.sent)
         charge.failed(free=False, sent=self.sent)
+
+
+def _headers(asked: Sequence[tuple[str, str]], own: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What is sent: a client's headers, unless the upstream has its own of that name; its version of an API stays."""
+    there = {name for name, _ in asked}
+    kept = [pair for pair in own if pair[0] != "anthropic-version" or pair[0] not in there]
+    stated = {name for name, _ in kept}
+    return [*(pair for pair in asked if pair[0] not in stated), ("accept-encoding", "identity"), *kept]
+
+
+@lru_cache(1_024)
+def _secrets(own: Sequence[tuple[str, str]]) -> tuple[bytes, ...]:
+    """The keys in an upstream's headers."""
+    words = ("auth", "key", "token", "secret", "password", "cookie")
+    found = [value.removeprefix("Bearer ") for name, value in own if any(word in name for word in words)]
+    return tuple(value.encode() for value in found if len(value) >= _SHORTEST)
+
+
+def _without_key(body: bytes, own: Sequence[tuple[str, str]]) -> bytes:
+    """A body without the upstream's key: some say in an error which one it was."""
+    for secret in _secrets(own):
+        if secret in body:
+            body = body.replace(secret, b"*" * len(secret))
+    return body

@@ -50,6 +50,8 @@ _PASSED: Final = frozenset(
 )
 """The headers of an upstream's answer that the client gets."""
 
+_MOST_ID: Final = 200
+"""Letters of an upstream's name for a request that are logged."""
 _RULES_TAGS: Final = ("model", "provider", "upstream")
 
 
@@ -289,9 +291,9 @@ class CallLife:
         for name, value in answered.reply.headers:
             lower = name.lower()
             if lower in _PASSED:
-                passed.append((lower, value))
+                passed.append((lower, answered.shown(value)))
             elif lower == b"x-request-id":
-                passed.append((b"x-budgetguard-upstream-request", value))
+                passed.append((b"x-budgetguard-upstream-request", answered.shown(value)))
         return passed
 
     def _own_headers(self, charge: BookedCharge | None) -> Sequence[tuple[bytes, bytes]]:
@@ -310,7 +312,8 @@ class CallLife:
         facts, upstream = self.facts, answered.offer.upstream
         facts.status, facts.upstream, facts.provider = answered.reply.status, upstream.name, upstream.provider
         facts.attempts = max(attempts.sent, 1)
-        facts.upstream_request = answered.reply.header("x-request-id") or answered.reply.header("request-id")
+        request = answered.reply.header("x-request-id") or answered.reply.header("request-id")
+        facts.upstream_request = answered.shown(request.encode("utf-8", "replace")).decode()[:_MOST_ID]
         if charge is not None:
             facts.call_id = charge.id
             if answered.body is not None:
