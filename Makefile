@@ -8,12 +8,13 @@ export UV_LINK_MODE ?= copy
 # Tests start hundreds of processes: without their bytecode, each would compile whole SDKs anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo demo-llm serve load fuzz test test-versions test-sdk-suite test-frameworks check format bench contention shapes soak clean
+.PHONY: help setup demo demo-llm serve gateway load fuzz test test-versions test-sdk-suite test-frameworks check format bench contention shapes soak clean
 
 help:
 	@echo "make demo       two users spend, one runs out: no key, no network, seconds"
 	@echo "make demo-llm   the same against a real model on this machine"
 	@echo "make serve      host budgets on 127.0.0.1:8080, without keys: a trial"
+	@echo "make gateway    calls of models for any program on 127.0.0.1:4000, without keys: a trial"
 	@echo "make test       everything that is claimed"
 	@echo "make test-frameworks  langchain, crewai, dspy and others, against the bill of a fake provider (3 minutes)"
 	@echo "make test-versions   the seams against every version of the SDKs that is tried (5 minutes); make test has the oldest"
@@ -50,6 +51,10 @@ demo-llm: .venv/bin/uv
 serve: .venv/bin/uv
 	@test -x .venv/bin/uvicorn || $(UV) pip install --quiet --python .venv/bin/python -e ".[server]"
 	@.venv/bin/budgetguard serve --open --store $(or $(STORE),sqlite:///budgetguard.db) --port $(or $(PORT),8080)
+
+gateway: .venv/bin/uv
+	@test -x .venv/bin/uvicorn && .venv/bin/python -c "import aiohttp, python_multipart" 2>/dev/null || $(UV) pip install --quiet --python .venv/bin/python -e ".[gateway]"
+	@.venv/bin/budgetguard gateway --open --store $(or $(STORE),sqlite:///budgetguard.db) --port $(or $(PORT),4000)
 
 fuzz: setup
 	BUDGETGUARD_TEST_FUZZ=500 $(RUN) -m pytest -n 2 tests/server/test_server_fuzz.py

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..ledger import Account, Balance, Clock, Millis, OnExpire, Stale, Store, Unit
+from ..ledger.units import ELASTIC
 from .crowds import Company, Crowd
 from .rules import USERS, Budget, UserBudget, model_keys, terms_key, unescape
 
@@ -103,6 +104,7 @@ class Coverage:
 
     def __init__(self, budgets: Sequence[Budget], clock: Clock) -> None:
         self._budgets = tuple(budgets)
+        self._told: dict[tuple[str, str], tuple[Budget, ...]] = {}
         self.clock = clock
         self.skew_ms: Millis = 0
         """How far the store's clock is ahead of this process's."""
@@ -150,6 +152,12 @@ class Coverage:
             self.skew_ms = stale.now_ms - int(self.clock() * 1000)
             self._covers.clear()
 
+    def tell(self, tag: str, name: str, rules: tuple[Budget, ...]) -> None:
+        """Have calls with this tag be covered by these rules, too."""
+        if self._told.get((tag, name), ()) != rules:
+            self._told[tag, name] = rules
+            self._covers.clear()
+
     def people(self, peopled: bool) -> None:
         """Take in whether any user has a budget."""
         self._peopled = (peopled, self.now_ms())
@@ -174,7 +182,8 @@ class Coverage:
         covers[key] = cover
 
     def _make(self, tags: Mapping[str, str], at_ms: Millis) -> Cover:
-        rules = [budget for budget in self._budgets if budget.subject(tags) is not None]
+        told = [rule for pair in tags.items() for rule in self._told.get(pair, ())]
+        rules = [budget for budget in (*self._budgets, *told) if budget.subject(tags) is not None]
         accounts = [account for budget in rules if (account := budget.account(tags, at_ms)) is not None]
         terms: tuple[tuple[str, int], ...] = ()
         user, own = tags.get("user"), None
@@ -215,7 +224,7 @@ class Coverage:
         return {
             account.key: self._crowd(account, rule.in_flight)
             for account, rule in zip(accounts, rules, strict=True)
-            if account.limit is not None and account.enforce == "hard" and account.unit != "requests"
+            if account.limit is not None and account.enforce == "hard" and account.unit in ELASTIC
         }
 
     def _crowd(self, account: Account, stated: int | None) -> Crowd:

@@ -122,7 +122,7 @@ def load_config(
         store=found["store"].value if "store" in found else None,
         project=found["project"].value if "project" in found else DEFAULT_PROJECT,
         prices=Path(found["prices"].value) if "prices" in found else None,
-        budgets=tuple(_budget(file.at, number, raw) for number, raw in enumerate(rules, 1)),
+        budgets=tuple(read_budget(f"{file.at} budgets[{number}]", raw) for number, raw in enumerate(rules, 1)),
         key=environ.get("BUDGETGUARD_KEY") or None,
         said=read_settings(file, environ),
         where=where,
@@ -143,8 +143,8 @@ def _stated(name: str, argument: Any, environ: Mapping[str, str], file: ConfigFi
     return Stated(placed, f"{file.at} {name}")
 
 
-def _budget(at: str, number: int, raw: Any) -> Budget:
-    where = f"{at} budgets[{number}]"
+def read_budget(where: str, raw: Any) -> Budget:
+    """The rule that a table of a file is; raises `ConfigError`, which begins with `where` that stands."""
     if not isinstance(raw, dict) or "name" not in raw or "limit" not in raw:
         raise ConfigError(f"{where}: a table with at least name and limit is needed")
     unknown = sorted(set(raw) - _BUDGET_KEYS)

@@ -16,8 +16,9 @@ from ..budgets.rules import Budget
 from ..calls import UNKNOWN_HOST, Endpoint, Host
 from ..errors import ConfigError
 from ..ledger import Account, Balance, Clock, Conflict, OwnTime, Store
-from ..prices.book import PriceBook, in_region
+from ..prices.book import PriceBook
 from ..prices.given import GivenPrices, book_of
+from ..prices.tariffs import in_region
 from ..process.journal import Journal
 from ..process.journal_files import Kept
 from ..process.layers import Ledger

@@ -16,7 +16,7 @@ from ..calls import NOTHING, Answer
 from ..errors import UnpricedModelError
 from ..ledger import Account, Balance, Clock, Stale
 from ..money import Nano
-from ..prices.book import in_region
+from ..prices.tariffs import in_region
 from ..process.layers import Ledger
 from ..process.tally import Tally
 from .plan import Plans

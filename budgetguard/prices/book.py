@@ -8,7 +8,8 @@ lacks (`data/prices.toml`, each with its source). An unknown model is an `Unpric
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -101,7 +102,7 @@ class PriceBook:
         self._auto = None if auto_tier is None else self._named(auto_tier)
         self._met: dict[tuple[str | None, str], frozenset[str | None]] = {}
         self._clock = clock
-        self._source: Callable[[], DataSnapshot | None] = _no_list
+        self._source: Callable[[], DataSnapshot | None] = lambda: None  # before it is needed
         self._cache = _Cards(None)
 
     @classmethod
@@ -148,7 +149,8 @@ class PriceBook:
             return cards.hosts[key]
         except KeyError:
             pass
-        found = self._provider(host.lower(), path)
+        name = host.lower()
+        found = None if is_loopback(name) else region_of(name) or provider_at(self._list(), name, path)
         _keep(self._cards().hosts, key, found)
         return found
 
@@ -226,6 +228,20 @@ class PriceBook:
             _keep(known, (provider, tier), found)
         return found
 
+    def sells(self, provider: str, model: str) -> str | None:
+        """A model's name on this provider's list, or in an entry for it alone; `None`: it does not sell that."""
+        name, place = model.strip().lower(), provider.lower().partition("/")[0]
+        own = [each for each in self._entries if each.provider == place]
+        with suppress(UnpricedModelError):
+            return find(provider, name, own, {}, self._list).name
+        return None
+
+    def names(self, provider: str) -> Iterator[str]:
+        """The names of the models that this provider sells, each once or more often."""
+        place = provider.lower().partition("/")[0]
+        yield from (each.name for each in self._entries if each.exact and each.provider == place)
+        yield from pricelist.names(self._list(), place)
+
     def edition(self) -> object:
         """The state of all prices: another object as soon as any of them may be another one. See `holds`."""
         return self._cards()
@@ -293,11 +309,6 @@ class PriceBook:
                 raise ConfigError(f"discounts: {name!r} is no provider that has prices; there are {names}")
         self._source = source
         return source()
-
-    def _provider(self, host: str, path: str) -> str | None:
-        if is_loopback(host):
-            return None
-        return region_of(host) or provider_at(self._list(), host, path)
 
     def _quote(self, provider: str | None, model: str, tier: str | None, now_ms: int, *, sure: bool) -> Quote:
         found = self._find(provider, model)
@@ -380,18 +391,6 @@ class PriceBook:
 
     def _find(self, provider: str | None, model: str) -> FoundPrice:
         return find(provider, model, self._entries, self._discounts, self._list)
-
-
-def in_region(provider: str | None, region: str) -> str | None:
-    """A provider whose prices count, where a request is processed in a region; "": in one without a surcharge."""
-    if provider is None:
-        return None
-    place = provider.partition("/")[0]
-    return f"{place}/{region}" if region else place
-
-
-def _no_list() -> None:
-    """The list before it is needed."""
 
 
 def _keep(cards: dict[_K, _V], key: _K, card: _V) -> None:

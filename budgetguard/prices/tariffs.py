@@ -290,6 +290,14 @@ def scaled(prices: Prices, factor: Fraction) -> Prices:
     return {kind: tuple((start, price * factor) for start, price in steps) for kind, steps in prices.items()}
 
 
+def in_region(provider: str | None, region: str) -> str | None:
+    """A provider whose prices count, where a request is processed in a region; "": in one without a surcharge."""
+    if provider is None:
+        return None
+    place = provider.partition("/")[0]
+    return f"{place}/{region}" if region else place
+
+
 def worst(lists: Sequence[Prices]) -> Prices:
     """
     Prices that no usage is cheaper by than by any of the lists.

@@ -17,6 +17,9 @@ from urllib.parse import urlsplit
 MAIN = "openai"
 """The provider whose variables its own SDK reads, and whose models need no name before them."""
 
+USUAL_HEADER: Mapping[str, str] = {"openai": "bearer", "anthropic": "x-api-key", "gemini": "x-goog-api-key"}
+"""The header that takes the key, by the API: as OpenAI's, Anthropic's and Google's own references have it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProviderRow:
@@ -43,6 +46,10 @@ class ProviderRow:
     """What it speaks beside chat completions."""
     anthropic: str
     """The base URL at which it speaks Anthropic's protocol; "" if it does not."""
+    gemini: str
+    """The base URL at which it speaks Gemini's own protocol, its version in it; "" if it does not."""
+    headers: Mapping[str, str]
+    """The header that takes its key, by the API ("openai", "anthropic", "gemini"), where that is not the usual one."""
     note: str
     token: str
     """Where a key is had that is none to keep."""
@@ -52,6 +59,10 @@ class ProviderRow:
     """What a part is where no variable says it."""
     at: Mapping[str, str]
     """Other base URLs, by the value of the part `location`."""
+
+    def header(self, api: str) -> str:
+        """The header that takes its key in requests of an API: "bearer" is `Authorization: Bearer`."""
+        return self.headers.get(api, USUAL_HEADER[api])
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -89,6 +100,8 @@ def _provider(name: str, row: Mapping[str, Any]) -> ProviderRow:
         prices=row.get("prices"),
         beside=tuple(row.get("beside", ())),
         anthropic=row.get("anthropic", ""),
+        gemini=row.get("gemini", ""),
+        headers=row.get("headers", {}),
         note=row.get("note", ""),
         token=row.get("token", ""),
         parts={part: tuple(names) for part, names in row.get("parts", {}).items()},

@@ -20,6 +20,7 @@ from ..calls import NOTHING, Answer, Dialect, Endpoint, Host, Reply
 from ..concurrency.interrupts import raise_interruption
 from ..errors import BudgetExceededError
 from ..guards.charge import Charge
+from ..guards.costs.amends import changes_of
 from ..guards.guard import Guard
 from ..guards.scope import Scope
 from ..guards.unscoped.watch import require_scope
@@ -39,8 +40,6 @@ WORDS = ("messages", "input", "prompt", "inputs", "message")
 
 _PARSED = ".types"
 """In the module of each class of bodies that an SDK parsed, the common case."""
-
-_MISSING = object()
 
 
 class ErrorReply(Exception):
@@ -297,29 +296,7 @@ class Exchange:
         else:
             charge.observe(answer(response))
 
-    def changes(self) -> Mapping[str, Any]:
-        """The fields of the body that are sent otherwise: the cap and the wish for usage that the charge decided on."""
-        charge, amend = self.charge, self.endpoint.amend
-        assert charge is not None
-        changed: dict[str, Any] = {}
-        host, bounds, lower = charge.asked.host, charge.bounds, self.endpoint.lower
-        stated = lower is not None and charge.call.max_output is not None
-        cap = None if stated else bounds.cap
-        if amend is not None and (cap is not None or self.ask_usage):
-            body, takes = amend(self.body, cap, self.ask_usage, host), host.takes
-            changed = {
-                name: value
-                for name, value in body.items()
-                if value is not self.body.get(name, _MISSING) and takes(name, value)
-            }
-        self.ask_usage = "stream_options" in changed
-        for name, value in bounds.more.items():
-            if host.takes(name, value):
-                changed[name] = value
-        self.added = changed
-        if stated and lower is not None and bounds.cap is not None:  # the caller's own: an error about it is his, too
-            return {**changed, **lower(self.body, bounds.cap)}
-        return changed
+    changes = changes_of
 
     def _asks_usage(self) -> bool:
         assert self.charge is not None

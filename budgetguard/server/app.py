@@ -57,10 +57,11 @@ class App:
         threads: int = THREADS,
         most_waiting: int = MOST_WAITING,
         jobs: bool = False,
+        keys_in_queries: bool = False,
     ) -> None:
         self._jobs = jobs
         self.projects = Projects(store, clock=clock, default=project)
-        self.keys = Keys(self.projects.own, open_mode=open_mode)
+        self.keys = Keys(self.projects.own, open_mode=open_mode, by_query=keys_in_queries)
         self.metrics = Metrics()
         deadlines, _ = take_deadlines(urlsplit(store).query, Deadlines())
         self.runner = Runner(threads, most_waiting, LINES, deadlines.reserve_s)

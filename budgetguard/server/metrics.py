@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from ..budgets.rules import MODELS, unescape
@@ -16,6 +18,8 @@ from ..money import DOLLAR, Nano
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+_SHARED = "PROMETHEUS_MULTIPROC_DIR"
+"""Where processes that serve together keep what they count (prometheus-client's own variable)."""
 _MOST_BUDGETS = 1_000
 _MOST_REFUSED = 10_000
 _OTHERS = "(others)"
@@ -110,6 +114,8 @@ class Metrics:
             buckets=_BUCKETS,
             registry=None,
         )
+        self.others = CollectorRegistry()
+        """What else there is to tell. A sample with a label `project` is told to that project's keys alone."""
         self._children: dict[tuple[str, int], Histogram] = {}
 
     def served(self, path: str, status: int, seconds: float) -> None:
@@ -119,13 +125,34 @@ class Metrics:
             child = self._children[path, status] = self._latency.labels(path, str(status))
         child.observe(seconds)
 
-    def scrape(self, projects: Iterable[tuple[str, Meter, list[OpenHold]]]) -> bytes:
-        """The text of all metrics of these projects."""
+    def scrape(self, projects: Iterable[tuple[str, Meter, list[OpenHold]]], only: str | None = None) -> bytes:
+        """The text of all metrics of these projects; of what is counted in one place for all, those of `only` one."""
         registry = CollectorRegistry()
-        registry.register(self._latency)
+        if _SHARED in os.environ:  # several processes serve, and each tells of all
+            source = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
+            registry.register(_Others(source, only))
+        else:
+            registry.register(self._latency)
+            registry.register(_Others(self.others, only))
         registry.register(_Projects(list(projects)))
         ProcessCollector(registry=registry)
         return generate_latest(registry)
+
+
+class _Others:
+    """What a collector has, without what is other projects' affair."""
+
+    def __init__(self, source: CollectorRegistry | MultiProcessCollector, only: str | None) -> None:
+        self._source = source
+        self._only = only
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._source.collect():
+            if self._only is not None:
+                metric.samples = [
+                    each for each in metric.samples if each.labels.get("project", self._only) == self._only
+                ]
+            yield metric
 
 
 class _Projects:

@@ -25,7 +25,7 @@ from budgetguard.adapters.gemini import replies as gemini
 from budgetguard.adapters.mistral import replies as mistral
 from budgetguard.adapters.openai import replies as openai
 from budgetguard.calls import Answer
-from budgetguard.prices.book import in_region
+from budgetguard.prices.tariffs import in_region
 
 NOW = 1_795_953_600_000
 BOOK = PriceBook()

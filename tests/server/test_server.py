@@ -29,7 +29,7 @@ from budgetguard.server.api.dollars import spend
 from budgetguard.server.api.endpoint import MOST_BYTES_AT_ONCE
 from budgetguard.server.api.litellm.daily import CLAIM_MS, run_daily
 from budgetguard.server.keys import ADMIN, READ, SPEND, KeyRing
-from budgetguard.server.limits import MOST_FAILURES, MOST_OF_ADDRESS, REFILL_S, FailedKeys
+from budgetguard.server.keys.finding.failures import MOST_FAILURES, MOST_OF_ADDRESS, REFILL_S, FailedKeys
 from budgetguard.server.projects import OWN, Projects
 from budgetguard.stores import open_store
 from budgetguard.stores.http import rows
@@ -44,27 +44,6 @@ ACCOUNT = Account("team/2027-01", limit=100)
 def server(clock: StoppedClock) -> Iterator[Hosted]:
     """In open mode, in memory."""
     hosted = Hosted("memory://", clock=clock)
-    yield hosted
-    hosted.stop()
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/budgets.db"
-
-
-@pytest.fixture
-def ring(url: str) -> Iterator[KeyRing]:
-    """The keys, as the command line has them."""
-    own = open_store(url, namespace=OWN)
-    yield KeyRing(own)
-    own.close()
-
-
-@pytest.fixture
-def guarded(url: str) -> Iterator[Hosted]:
-    """A server that asks for keys."""
-    hosted = Hosted(url, open_mode=False)
     yield hosted
     hosted.stop()
 

@@ -21,8 +21,8 @@ from ...concurrency.steps import Step, Steps
 from ...errors import BudgetExceededError, StoreError, UnpricedModelError
 from ...ledger import Amounts, Unit, Wanted
 from ...money import MAX_AMOUNT, Nano
-from ...prices.book import Quote, in_region
 from ...prices.kinds import TOOL_KINDS
+from ...prices.tariffs import Quote, in_region
 from ..admission import NO_BOUNDS, Admission, Bounds, Planned
 from ..charge import Charge
 from ..costs.bill import within_bounds

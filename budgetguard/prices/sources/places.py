@@ -69,6 +69,14 @@ def region_of(host: str) -> str | None:
     return None
 
 
+def in_region(provider: str | None, region: str) -> str | None:
+    """A provider whose prices count, where a request is processed in a region; "": in one without a surcharge."""
+    if provider is None:
+        return None
+    place = provider.partition("/")[0]
+    return f"{place}/{region}" if region else place
+
+
 def provider_at(snapshot: DataSnapshot, host: str, path: str) -> str | None:
     """The id of the provider whose API is at a host, or `None`."""
     found = pricelist.provider_at(snapshot, _RENAMED.get(host, host), path)

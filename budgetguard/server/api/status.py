@@ -35,7 +35,8 @@ def endpoints(projects: Projects, metrics: Metrics, others: Sequence[Action]) ->
     def metrics_(ask: Ask) -> Raw:
         """For Prometheus: spend, holds and refusals by budget of the key's project, and this server's latency."""
         shown = [ask.project] if ask.caller.project is not None else projects.opened()
-        told = metrics.scrape((each.name, each.meter, each.store.holds()) for each in shown)
+        rows = ((each.name, each.meter, each.store.holds()) for each in shown)
+        told = metrics.scrape(rows, ask.caller.project)
         return Raw(CONTENT_TYPE, told)
 
     def openapi_(ask: Ask) -> Raw:

@@ -25,13 +25,22 @@ class Upstream:
     provider: str = ""
     """The provider's name in `providers.toml`; "" for one that is none of these."""
     prices: str | None = None
-    """Whose prices count, where its host does not say it."""
+    """Whose prices count: the seller that the file or its host says; `None`: a host that nobody knows."""
     bases: Mapping[Api, str] = field(default_factory=dict)
-    """The base URL of each API that it speaks, without a slash at its end: a request's path below the API's is added."""
+    """
+    The base URL of each API that it speaks, its version in it, without a slash at its end: an endpoint's path is added,
+    "/chat/completions", "/messages" or "/models/NAME:generateContent".
+    """
     headers: Mapping[Api, tuple[tuple[str, str], ...]] = field(default_factory=dict, repr=False)
-    """What is sent by each API beside the request's own headers: the key, and what the operator states."""
+    """
+    What is sent by each API beside the request's own headers: the key, and what the operator states; names in lower
+    case. Of these, `anthropic-version` is what holds where the request has none.
+    """
     beside: frozenset[str] | None = None
-    """What of OpenAI's API it speaks beside chat ("responses", "embeddings", ...); `None`: whatever is asked."""
+    """
+    What of OpenAI's API it speaks beside chat, by the first segment of a path ("responses", "embeddings", "images",
+    ...); `None`: whatever is asked.
+    """
     prefix: str = ""
     """What stands before a model's name in a request to it."""
     free: bool = False
@@ -68,6 +77,19 @@ class Route:
     """How long all of it may take until the first byte of the answer."""
     retry_unknown: bool = False
     """Whether a request that broke off, and may have been answered, is sent again: it is then paid twice at worst."""
+    candidates: tuple[Target, ...] = field(init=False, repr=False, compare=False)
+    """The targets of all of it, each once, with the model that is asked for there."""
+
+    def __post_init__(self) -> None:
+        """Have every target say its model."""
+        object.__setattr__(self, "targets", tuple([_named(each, self.model) for each in self.targets]))
+        among = [each for stage in (self, *self.fallbacks) for each in stage.targets]
+        once = {(each.upstream.name, each.model): each for each in reversed(among)}
+        object.__setattr__(self, "candidates", tuple(reversed(once.values())))
+
+
+def _named(target: Target, model: str) -> Target:
+    return target if target.model is not None else target._replace(model=model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,5 +109,7 @@ class GatewayOptions:
     """Further headers of requests that are handed on."""
     litellm: str | None = None
     """The prefix of the endpoints that LiteLLM's scripts ask ("" is the root); `None`: there are none."""
+    unlisted: bool = True
+    """Whether models can be asked for that no [[model]] names, as "upstream/model" or by their names alone."""
     budgets: tuple[Budget, ...] = ()
     """The rules that hold beside what keys, users and teams have of their own."""

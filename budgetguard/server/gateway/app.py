@@ -1,0 +1,254 @@
+"""
+The gateway as one ASGI application: the calls of models, and beside them all that a server of budgets answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import msgspec
+
+from ...errors import BudgetGuardError
+from ...guards.guard import Guard
+from ..api.endpoint import ask_store, problem_of
+from ..api.requests import read_body
+from ..app import App
+from ..keys import CALL, KNOWN, Caller
+from ..problems import NOT_FOUND, Refused
+from .call.life import CallLife, Facts, send_whole
+from .call.paths import SERVED, Asked, asked_by
+from .call.refusals import body_of, refusal_of
+from .call.request import Inbound
+from .call.surroundings import Surroundings
+from .calls import PATH, call_of
+from .client import UpstreamClient
+from .config.model import Route, Target
+from .config.resolve import Configuration, NoRoute
+from .guards import Guards
+from .listing import Listing, listing_of
+from .routing.router import Router
+from .seen import Seen
+
+log = logging.getLogger("budgetguard.server")
+
+OPEN_PROJECT: Final = "default"
+
+
+class Gateway:
+    """
+    Calls of models for whoever has a key, under the budgets of the store at a URL. `close` when it is over.
+
+    Everything else is answered by `App`: the budgets that it hosts, keys, metrics, health.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        store: str,
+        *,
+        open_mode: bool = False,
+        project: str | None = None,
+        hosting: App | None = None,
+    ) -> None:
+        self.configuration = configuration
+        self._open = open_mode
+        self._project = project or OPEN_PROJECT
+        self.hosting = hosting or App(
+            store, open_mode=open_mode, project=self._project, jobs=True, keys_in_queries=True
+        )
+        self.router = Router()
+        self.seen = Seen(self.hosting.metrics.others, self.router)
+        self._guards = Guards(self.hosting.projects, store)
+        self._around: Surroundings | None = None
+        self._take(configuration)
+
+    def _take(self, configuration: Configuration) -> None:
+        self.configuration = configuration
+        self._forward = frozenset(name.lower().encode() for name in configuration.options.forward)
+        self._guards.configure(configuration)
+        if self._around is not None:
+            self._around.options = configuration.options
+
+    def reload(self, configuration: Configuration) -> None:
+        """Go on by another configuration; calls under way end by the one they began with."""
+        self.router.keep(configuration.upstreams.values())
+        self._take(configuration)
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        """ASGI."""
+        if scope["type"] == "http":
+            path: str = scope["path"]
+            asked = asked_by(scope["method"], path)
+            if asked is not None:
+                await self._call(asked, scope, receive, send)
+                return
+            listing = listing_of(scope["method"], path, scope["headers"])
+            if listing is not None:
+                await self._list(listing, scope, send)
+                return
+            call = PATH.fullmatch(path) if scope["method"] == "GET" else None
+            if call is not None:
+                await self._tell(call["id"], scope, send)
+                return
+        await self.hosting(scope, receive, send)
+
+    async def aclose(self) -> None:
+        """Close the connections to upstreams, give leases back, close the stores."""
+        if self._around is not None:
+            await self._around.client.close()
+        self._guards.close()
+        self.hosting.close()
+
+    def surroundings(self) -> Surroundings:
+        """What calls share; made with the first one, on its event loop."""
+        if self._around is None:
+            self._around = Surroundings(self.configuration.options, self.router, UpstreamClient())
+        return self._around
+
+    # -- one call ------------------------------------------------------------------------------------------------
+
+    async def _call(self, asked: Asked, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        begin = time.perf_counter()
+        request_id = secrets.token_hex(8)
+        facts, caller = Facts(endpoint=asked.endpoint.name, api=asked.api), None
+
+        async def tell(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            caller = await self._caller(scope)
+            require_allowed(caller, asked)
+            raw = await read_body(scope, receive, self.configuration.options.most_bytes)
+            inbound = Inbound(asked, scope, raw, self._forward)
+            life = CallLife(self.surroundings(), await self._guard(caller, inbound), caller, inbound, request_id)
+            facts = life.facts
+            await life.serve(self._route(caller, inbound), receive, tell)
+        except Exception as error:
+            refused = self._refused(error, scope)
+            facts.status, facts.refused = refused.status, facts.refused or (refused.code or refused.kind)
+            body = body_of(asked.api, refused, request_id)
+            headers = ((b"content-type", b"application/json"), *refused.headers)
+            await send_whole(tell, refused.status, body, headers)
+        finally:
+            self.seen.call(facts, caller, time.perf_counter() - begin, request_id)
+
+    def _route(self, caller: Caller, inbound: Inbound) -> Route:
+        """Where a caller's model is asked for; raises `Refused`."""
+        asked, model = inbound.asked, inbound.model
+        if asked.kind and not model:
+            return self._place(asked)
+        kind = SERVED.get(asked.endpoint.name, "chat") if asked.api == "openai" else "chat"
+        route = self.configuration.route(model, asked.api, None if kind == "chat" else kind)
+        named = model if isinstance(route, NoRoute) else route.model
+        if not (caller.allows(model) or caller.allows(named)):
+            raise Refused(403, f"this key may not call {model[:100]!r}", "permission_error", param="model")
+        if isinstance(route, NoRoute):
+            status = 404 if route.reason == "unknown" else 400
+            raise Refused(status, route.said, code="model_not_found" if status == 404 else route.reason, param="model")
+        return route
+
+    def _place(self, asked: Asked) -> Route:
+        """Where an operation goes that names no model: to the first upstream that speaks its API."""
+        for upstream in self.configuration.upstreams.values():
+            if asked.api in upstream.bases:
+                return Route(asked.kind, (Target(upstream, ""),), attempts=1)
+        raise Refused(400, f"no upstream speaks {asked.api}'s API", code="dialect")
+
+    def _refused(self, error: Exception, scope: MutableMapping[str, Any]) -> Refused:
+        if isinstance(error, Refused):
+            return error
+        if isinstance(error, BudgetGuardError):
+            return refusal_of(error, self.configuration.options)
+        return problem_of(error, scope)
+
+    async def _caller(self, scope: MutableMapping[str, Any]) -> Caller:
+        hosting = self.hosting
+        caller = hosting.keys.known(scope)
+        if caller is None:
+            caller = await ask_store(hosting.keys, hosting.projects, hosting.runner, scope)
+        scope[KNOWN] = True
+        if caller.project is None:
+            caller = caller._replace(project=self._project)
+        return caller
+
+    async def _guard(self, caller: Caller, inbound: Inbound) -> Guard:
+        """The guard of the caller's project, which knows the limits of the caller."""
+        assert caller.project is not None
+        guard = await self._guard_of(caller.project)
+        told = guard.coverage.tell
+        for owner in caller.owners:
+            told(owner.tag, owner.name, owner.rules)
+        end_user = inbound.end_user
+        if end_user is not None and not self._open:
+            await self._customer(guard, caller.project, end_user)
+        return guard
+
+    async def _guard_of(self, project: str) -> Guard:
+        guard = self._guards.known(project)
+        if guard is None:
+            guard = await self.hosting.runner.run(self._guards.open, project, blocking=True)
+        return guard
+
+    async def _customer(self, guard: Guard, project: str, name: str) -> None:
+        hosting = self.hosting
+        customer = hosting.keys.known_customer(project, name)
+        if customer is None:
+            blocking = hosting.projects.blocking
+            customer = await hosting.runner.run(hosting.keys.find_customer, project, name, blocking=blocking)
+        if customer.blocked:
+            raise Refused(403, "this end user is blocked", "permission_error", code="blocked")
+        owner = customer.owner
+        guard.coverage.tell(owner.tag, owner.name, owner.rules)
+
+    async def _tell(self, call_id: str, scope: MutableMapping[str, Any], send: Any) -> None:
+        """What a call came to."""
+        try:
+            caller = await self._caller(scope)
+            assert caller.project is not None
+            guard = await self._guard_of(caller.project)
+            assert guard.store is not None
+            found = await self.hosting.runner.run(call_of, guard.store, caller, call_id, blocking=True)
+            status, body = 200, msgspec.json.encode(found)
+        except Exception as error:
+            refused = self._refused(error, scope)
+            status, body = refused.status, body_of("openai", refused, "")
+        await send_whole(send, status, body, ((b"content-type", b"application/json"),))
+
+    # -- the models ----------------------------------------------------------------------------------------------
+
+    async def _list(self, listing: Listing, scope: MutableMapping[str, Any], send: Any) -> None:
+        try:
+            caller = await self._caller(scope)
+            found = listing.answer(self.configuration, caller)
+        except Exception as error:
+            refused = self._refused(error, scope)
+            body = body_of(listing.api, refused, "")
+            await send_whole(send, refused.status, body, ((b"content-type", b"application/json"), *refused.headers))
+            return
+        await send_whole(send, 200, found, ((b"content-type", b"application/json"),))
+
+
+def require_allowed(caller: Caller, asked: Asked) -> None:
+    """Raise `Refused` for a key that is no key for calls, or not for operations of this kind."""
+    if caller.scope != CALL and caller.prefix:
+        raise Refused(
+            403,
+            f"this key is for {caller.scope}: a model is called with one of scope {CALL!r} (budgetguard keys create)",
+            "permission_error",
+        )
+    if asked.kind and not (caller.endpoints and asked.kind in caller.endpoints):
+        raise Refused(
+            403,
+            f"what {asked.kind!r} costs cannot be read from its answers, so it is not open to this key: a key is "
+            f"allowed it by name (--endpoints {asked.kind})",
+            "permission_error",
+            code="endpoint_not_allowed",
+        )
+    if asked.endpoint.opaque and not asked.kind:
+        raise Refused(404, "there is nothing at this path", code=NOT_FOUND)

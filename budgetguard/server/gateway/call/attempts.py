@@ -1,0 +1,256 @@
+"""
+The attempts of one call at the upstreams that its charge pays for, by the table of what happened.
+
+Not sent, or an error status: it cost nothing, the hold stays for the next. Sent, and no status came: it may have been
+answered, and is booked as held. Nothing is tried again once a byte of an answer is with the client.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from ....adapters.common.errors import refused_fields
+from ....calls import NOTHING, Answer
+from ....guards.charge import Charge
+from ....guards.costs.amends import changes_of
+from ....guards.guard import Guard
+from ...problems import Refused
+from ..client import BrokenOffError, NotSentError, UpstreamClient, UpstreamReply
+from ..config.model import Route, Target
+from ..routing.hints import retry_after_s
+from ..routing.outcomes import goes_on, outcome_of
+from ..routing.router import Cooling, Router, Sending
+from .listening import answer_of
+from .offers import Name, Offer, fits, learn_of, name_of, take_over
+from .request import Inbound
+
+log = logging.getLogger("budgetguard.server")
+
+MOST_ERROR: Final = 1_000_000
+"""Bytes of an error's body that are read."""
+
+
+class UpstreamStatusError(Exception):
+    """An error status of an upstream, with what it says, as the adapters read errors."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(body.decode("utf-8", "replace"))
+        self.status_code = status
+
+
+class CoolingError(Exception):
+    """Every upstream asked for a pause, and nobody else is there."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(retry_after_s)
+        self.retry_after_s = retry_after_s
+
+
+class UnknownOutcomeError(Exception):
+    """A request broke off: nobody knows whether it was answered."""
+
+    def __init__(self, offer: Offer, problem: str) -> None:
+        super().__init__(problem)
+        self.offer = offer
+
+
+class Exhausted(Exception):
+    """No upstream of this charge is left; `reply` is the last error, if one answered at all."""
+
+    def __init__(self, reply: Answered | None, problem: str = "") -> None:
+        super().__init__(problem)
+        self.reply = reply
+        self.problem = problem
+
+
+class Answered(NamedTuple):
+    """What an upstream answered."""
+
+    reply: UpstreamReply
+    offer: Offer
+    attempt: Sending
+    body: bytes | None
+    """`None`: it is a stream, which is not read yet."""
+
+    @property
+    def good(self) -> bool:
+        """Whether it is a success."""
+        return 200 <= self.reply.status < 300
+
+    @property
+    def kind(self) -> str:
+        """Its content type."""
+        return self.reply.header("content-type").lower()
+
+
+class Way(NamedTuple):
+    """Where a call may go, and by what."""
+
+    route: Route
+    targets: Iterator[Target | Cooling]
+    router: Router
+    client: UpstreamClient
+
+
+class Attempts:
+    """The attempts of one charge. `sent` counts the requests that went out."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        inbound: Inbound,
+        charge: Charge,
+        offers: Mapping[Name, Offer],
+        way: Way,
+    ) -> None:
+        self.guard, self.inbound, self.route = guard, inbound, way.route
+        self.charge: Charge = charge
+        self.endpoint, self.body = inbound.asked.endpoint, inbound.body
+        self.free = False
+        """Whether it costs nothing, so that no charge has to be enough for it."""
+        self.sent = 0
+        self.ask_usage = False
+        """Whether the stream is asked for its usage, which the client did not."""
+        self.last: Answered | None = None
+        self._offers, self._targets, self._router, self._client = offers, way.targets, way.router, way.client
+        self._until_s = time.monotonic() + way.route.deadline_s
+        self.added: Mapping[str, Any] = NOTHING
+
+    async def proceed(self) -> Answered:
+        """
+        Ask one upstream after the other, until one answers, or refuses what is the client's to mend.
+
+        Raises `UnknownOutcomeError` and `Exhausted`.
+        """
+        problem = ""
+        for target in self._targets:
+            if isinstance(target, Cooling):
+                raise CoolingError(target.retry_after_s)
+            offer = self._offers.get(name_of(target))
+            if offer is None or not (self.free or fits(self.guard, self.charge, offer)):
+                continue
+            if self.last is not None and time.monotonic() > self._until_s:
+                break
+            take_over(self.charge, offer)
+            attempt = self._router.began(target)
+            try:
+                answered = await self._ask(offer, attempt)
+            except NotSentError as error:
+                attempt.ended("not_sent")
+                problem = str(error)
+                log.warning("upstream", extra={"upstream": offer.upstream.name, "problem": problem})
+                continue
+            except BrokenOffError as error:
+                attempt.ended("unknown")
+                log.warning("upstream", extra={"upstream": offer.upstream.name, "problem": str(error)})
+                raise UnknownOutcomeError(offer, str(error)) from error
+            except BaseException:
+                attempt.ended("left")
+                raise
+            outcome = outcome_of(answered.reply.status)
+            if outcome == "answered":
+                if answered.body is not None:
+                    attempt.ended(outcome)
+                return answered
+            attempt.ended(outcome, retry_after_s=retry_after_s(answered.reply.named, datetime.now(UTC)))
+            self.last = answered
+            if not goes_on(outcome, retry_unknown=self.route.retry_unknown):
+                return answered
+            log.warning("upstream", extra={"upstream": offer.upstream.name, "status": answered.reply.status})
+        raise Exhausted(self.last, problem)
+
+    async def _ask(self, offer: Offer, attempt: Sending) -> Answered:
+        """Ask one upstream; once more without what only we sent, if it refuses that."""
+        answered = await self._send(offer, attempt, NOTHING)
+        if answered.good or answered.body is None or not self.added:
+            return answered
+        refused = refused_fields(UpstreamStatusError(answered.reply.status, answered.body), self.added)
+        if not refused or not self._does_without(offer, refused):
+            return answered
+        again = await self._send(offer, attempt, refused)
+        if again.good:
+            learn_of(offer, offer.upstream.bases[self.inbound.asked.api], refused)
+        return again
+
+    def _does_without(self, offer: Offer, refused: Mapping[str, int]) -> bool:
+        """Whether a call may be sent without fields of ours: not without its cap, where its budget counts on it."""
+        return self.charge.bounds.cap is None or set(refused) <= {"stream_options"} or not self.charge.bounds.capped
+
+    async def _send(self, offer: Offer, attempt: Sending, without: Mapping[str, int]) -> Answered:
+        inbound, upstream = self.inbound, offer.upstream
+        api = inbound.asked.api
+        changes = self._changes(offer, without)
+        path = inbound.asked.path
+        if "{model}" in path:
+            path = path.replace("{model}", offer.model)
+        body = inbound.encoded(changes, offer.model) if inbound.raw else b""
+        headers = [*inbound.headers, ("accept-encoding", "identity"), *upstream.headers.get(api, ())]
+        left_s = self._until_s - time.monotonic()
+        read_s = upstream.read_s if left_s > upstream.read_s else max(1.0, round(left_s))
+        self.sent += 1
+        try:
+            reply = await self._client.send(
+                inbound.asked.endpoint.method,
+                f"{upstream.bases[api]}{path}{inbound.query}",
+                headers,
+                body,
+                connect_s=upstream.connect_s,
+                read_s=read_s,
+            )
+        except NotSentError:
+            self.sent -= 1
+            raise
+        if 200 <= reply.status < 300 and "event-stream" in reply.header("content-type"):
+            return Answered(reply, offer, attempt, None)
+        attempt.first_byte()
+        return Answered(reply, offer, attempt, await reply.read())
+
+    def _changes(self, offer: Offer, without: Mapping[str, int]) -> Mapping[str, Any]:
+        """The fields that are sent otherwise than the client wrote them."""
+        if self.inbound.form:
+            return NOTHING
+        host = offer.terms.host
+        self.ask_usage = self.inbound.stream and (host.usage or not host.known)  # unless it refuses, as `_ask` sees
+        changed = self.changes()
+        if without:
+            changed = {name: value for name, value in changed.items() if name not in without}
+            self.ask_usage = "stream_options" in changed
+        return changed
+
+    changes = changes_of
+
+    def observe(self, answered: Answered) -> None:
+        """Have the charge take in what came."""
+        charge = self.charge
+        if self.sent > 1:
+            charge.note(lost=0, attempts=self.sent)
+        if not answered.good:
+            if answered.reply.status in charge.asked.host.billed:
+                charge.refused()
+            else:
+                charge.failed(free=True, sent=self.sent)
+        elif answered.body is None:
+            charge.state = "watched"
+        elif answered.reply.header("content-encoding") not in {"", "identity"}:
+            charge.observe(Answer())  # nobody asked for that, and nobody can read it here
+        else:
+            try:
+                charge.observe(answer_of(charge.asked.endpoint, answered.kind, answered.body))
+            except Exception:
+                log.exception("the answer of call %s could not be read", charge.id)
+                charge.observe(Answer())
+
+    def failed(self, error: BaseException) -> None:
+        """Have the charge take in that nothing came."""
+        charge = self.charge
+        if charge.state != "sent" or charge.answer is not None:
+            return
+        if isinstance(error, Exhausted | CoolingError | Refused) or not self.sent:
+            charge.failed(free=True, sent=self.sent)
+            return
+        charge.note(lost=0, attempts=self.sent)
+        charge.failed(free=False, sent=self.sent)

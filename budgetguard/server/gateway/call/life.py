@@ -1,0 +1,349 @@
+"""
+The life of a call at the gateway: who asks for what, where it may go, what is held, what is answered.
+
+A plain answer is read whole and settled before its client has it, so that nobody can have an answer that is not on the
+books. A stream goes by as it comes, and is settled at its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ....calls import Endpoint
+from ....errors import BudgetGuardError
+from ....guards.charge import Charge
+from ....guards.guard import Guard
+from ....guards.scope import Scope
+from ....money import DOLLAR, Nano
+from ....prices.hosts import host_of
+from ...keys import Caller
+from ...problems import Refused
+from ..config.model import Route, Target
+from ..routing.router import Cooling
+from .attempts import Answered, Attempts, CoolingError, Exhausted, UnknownOutcomeError, Way
+from .listening import Ear
+from .offers import Offer, alike, dearest, most, name_of, offer_of, whereabouts
+from .refusals import NO_RETRY, refusal_of
+from .request import Inbound
+from .stream import Outlet
+from .surroundings import Surroundings
+
+log = logging.getLogger("budgetguard.server")
+
+_PASSED: Final = frozenset(
+    {
+        b"content-type",
+        b"content-encoding",
+        b"content-disposition",
+        b"retry-after",
+        b"retry-after-ms",
+        b"x-should-retry",
+        b"openai-processing-ms",
+        b"openai-version",
+        b"request-id",
+        b"anthropic-ratelimit-requests-remaining",
+    }
+)
+"""The headers of an upstream's answer that the client gets."""
+
+_RULES_TAGS: Final = ("model", "provider", "upstream")
+
+
+class BookedCharge(Charge):
+    """A charge that remembers what was booked."""
+
+    __slots__ = ("booked",)
+
+    def cost(self, answer: Any) -> Nano:
+        """The true cost, which is about to be booked."""
+        self.booked: Nano = super().cost(answer)
+        return self.booked
+
+
+@dataclass(slots=True)
+class Facts:
+    """What is known of a call when it is over: for headers, logs and metrics."""
+
+    call_id: str = ""
+    model: str = ""
+    endpoint: str = ""
+    api: str = ""
+    status: int = 0
+    upstream: str = ""
+    provider: str = ""
+    attempts: int = 0
+    cost: Nano | None = None
+    stream: bool = False
+    upstream_s: float = 0.0
+    refused: str = ""
+    upstream_request: str = ""
+
+
+class CallLife:
+    """One call of a client."""
+
+    def __init__(self, around: Surroundings, guard: Guard, caller: Caller, inbound: Inbound, request_id: str) -> None:
+        self.around, self.guard, self.caller, self.inbound = around, guard, caller, inbound
+        self.request_id = request_id
+        asked = inbound.asked
+        self.facts = Facts(model=inbound.model, endpoint=asked.endpoint.name, api=asked.api, stream=inbound.stream)
+
+    async def serve(self, route: Route, receive: Any, send: Any) -> None:
+        """Answer it; raises `Refused` for what is not sent, as long as no status is out."""
+        outlet: Outlet | None = None
+        if self.inbound.stream:
+            outlet = Outlet(receive, send, self.around.options.ping_s, self._own_headers(None))
+        try:
+            await self._serve(route, outlet, send)
+        except asyncio.CancelledError:
+            if outlet is None or not outlet.left():
+                raise
+            self.facts.status = self.facts.status or 499
+        except Refused as refused:
+            if outlet is None or not outlet.started:
+                raise
+            self.facts.status = refused.status
+            await outlet.fail(self.inbound.asked.api, refused, self.request_id)
+        finally:
+            if outlet is not None:
+                await outlet.close()
+
+    async def _serve(self, route: Route, outlet: Outlet | None, send: Any) -> None:
+        if self._is_free(route):
+            charge, attempts, answered = await self._uncharged(route)
+        else:
+            charge, attempts, answered = await self._charged(route, outlet)
+        self._note(charge, attempts, answered)
+        if answered.body is None:
+            assert charge is not None
+            await self._stream(charge, attempts, answered, outlet, send)
+            return
+        if not answered.good:
+            self._hide_ours(answered)
+        headers = [*self._passed(answered), *self._own_headers(charge)]
+        if outlet is not None and outlet.started:
+            refused = Refused(502, f"the upstream answered {answered.reply.status}", "upstream_error")
+            if not answered.good:
+                raise refused
+            await outlet.end()
+            return
+        await send_whole(send, answered.reply.status, answered.body, headers)
+
+    # -- the money -----------------------------------------------------------------------------------------------
+
+    async def _charged(self, route: Route, outlet: Outlet | None) -> tuple[BookedCharge, Attempts, Answered]:
+        """Hold for the dearest candidate, and have one of them answer; the next charge where budgets differ."""
+        targets = self._targets(route)
+        offers = [self._offer(target) for target in route.candidates]
+        last: Exhausted | None = None
+        groups = alike(offers)
+        for group in groups:
+            best, priced = dearest(self.guard, group)
+            again = True
+            while again:
+                again = False
+                charge: BookedCharge = self._charge(best)
+                among = {name_of(offer.target): offer for offer in priced}
+                attempts = Attempts(self.guard, self.inbound, charge, among, self._way(route, targets))
+                try:
+                    answered = await self._send(charge, attempts, outlet)
+                except Exhausted as error:
+                    last = error if error.reply is not None or last is None else last
+                except UnknownOutcomeError as error:
+                    if not route.retry_unknown:
+                        raise self._unknown(error) from error
+                    again, last = True, last or Exhausted(None, str(error))
+                else:
+                    return charge, attempts, answered
+            if len(groups) > 1:
+                targets = self._targets(route)
+        assert last is not None
+        if last.reply is not None:
+            return charge, attempts, last.reply
+        told = f"no upstream of {self.inbound.model!r} could be reached, and nothing was sent"
+        raise Refused(502, told, "upstream_error", code="upstream_unreachable")
+
+    async def _send(self, charge: BookedCharge, attempts: Attempts, outlet: Outlet | None) -> Answered:
+        shell = self.guard.async_shell
+
+        async def proceed() -> Answered:
+            if outlet is not None:
+                outlet.wait_for_answer()
+            return await attempts.proceed()
+
+        try:
+            return await shell.send(charge, proceed, attempts.observe, attempts.failed)
+        except CoolingError as error:
+            raise _cooling(self.inbound.model, error.retry_after_s) from error
+        except BudgetGuardError as error:
+            self.facts.refused = type(error).__name__
+            raise refusal_of(error, self.around.options) from error
+
+    async def _uncharged(self, route: Route) -> tuple[None, Attempts, Answered]:
+        """What costs nothing: counting tokens, moderations where these are free."""
+        targets = self._targets(route)
+        offers = {name_of(target): self._offer(target) for target in route.candidates}
+        charge = self._charge(next(iter(offers.values())))
+        attempts = Attempts(self.guard, self.inbound, charge, offers, self._way(route, targets))
+        attempts.free = True
+        try:
+            return None, attempts, await attempts.proceed()
+        except (Exhausted, UnknownOutcomeError) as error:
+            reply = error.reply if isinstance(error, Exhausted) else None
+            if reply is None:
+                raise Refused(502, "no upstream answered", "upstream_error") from error
+            return None, attempts, reply
+
+    def _is_free(self, route: Route) -> bool:
+        """Whether it costs nothing, wherever it is asked."""
+        endpoint: Endpoint = self.inbound.asked.endpoint
+        if not endpoint.free_at_home:
+            return endpoint.request is None
+        bases = [target.upstream.bases[self.inbound.asked.api] for target in route.candidates]
+        return all(host_of(whereabouts(base).name).openai for base in bases)
+
+    def _way(self, route: Route, targets: Iterator[Target | Cooling]) -> Way:
+        return Way(route, targets, self.around.router, self.around.client)
+
+    def _charge(self, offer: Offer) -> BookedCharge:
+        charge = BookedCharge(self.guard.parts, offer.terms, offer.call, self.guard.tallies(offer.terms.scope))
+        charge.booked = 0
+        return charge
+
+    def _offer(self, target: Target) -> Offer:
+        tags = self._tags(target)
+        return offer_of(self.guard, self.inbound, target, Scope(tags, wait_s=self.around.options.wait_s), tags)
+
+    def _tags(self, target: Target) -> Mapping[str, str]:
+        """Whose the call is: by the key alone; `end_user` is what the request says."""
+        caller, tags = self.caller, dict(self.caller.tags)
+        tags["key"] = caller.prefix
+        if caller.user is not None:
+            tags["user"] = caller.user
+        if caller.team is not None:
+            tags["team"] = caller.team
+        end_user = self.inbound.end_user
+        if end_user is not None:
+            tags["end_user"] = end_user
+        wanted = self.around.tags_of(self.guard)
+        if wanted:
+            upstream = target.upstream
+            facts = {"model": self.inbound.model, "provider": upstream.provider, "upstream": upstream.name}
+            tags.update((name, facts[name]) for name in wanted if facts[name])
+        return tags
+
+    def _price(self, target: Target) -> Nano | None:
+        """For "cheapest"."""
+        try:
+            return most(self.guard, self._offer(target))
+        except BudgetGuardError:
+            return None
+
+    def _targets(self, route: Route) -> Iterator[Target | Cooling]:
+        return self.around.router.targets(route, self._price if route.strategy == "cheapest" else None)
+
+    # -- the answer ----------------------------------------------------------------------------------------------
+
+    async def _stream(
+        self, charge: BookedCharge, attempts: Attempts, answered: Answered, outlet: Outlet | None, send: Any
+    ) -> None:
+        """Hand on a stream, and settle it at its end, whatever becomes of its client."""
+        if outlet is None:  # nobody asked for one
+            outlet = Outlet(_silent, send, 0, ())
+        ear = Ear(charge, hide_usage=attempts.ask_usage)
+        ending: Any = "dropped"
+        try:
+            await outlet.start(answered.reply.status, [*self._passed(answered), *self._own_headers(charge)])
+            answered.attempt.first_byte()
+            ending = await outlet.hand_on(answered.reply, ear)
+        except asyncio.CancelledError:
+            if not outlet.left():
+                raise
+            ending = "left"
+        finally:
+            answered.reply.close()
+            answered.attempt.ended("answered" if ending == "whole" else "left" if ending == "left" else "unknown")
+            ear.conclude(ending)
+            if not charge.closed(False):
+                await asyncio.shield(self.guard.async_shell.run(charge.close()))
+            self.facts.cost = charge.booked
+        if ending == "dropped" and not outlet.gone:
+            broken = Refused(502, "the upstream broke off in the middle of its answer", "upstream_error")
+            await outlet.fail(self.inbound.asked.api, broken, self.request_id)
+        elif not outlet.gone:
+            await outlet.end()
+
+    def _hide_ours(self, answered: Answered) -> None:
+        """Raise what the client is told where an error is about our key, which the provider's own words may show."""
+        if answered.reply.status in {401, 403} or 300 <= answered.reply.status < 400:
+            told = "the upstream refused this gateway's own credentials, or sent it elsewhere: its log says which"
+            raise Refused(502, told, "upstream_error", code="upstream_credentials", headers=(NO_RETRY,))
+
+    def _passed(self, answered: Answered) -> list[tuple[bytes, bytes]]:
+        """The upstream's headers that the client gets."""
+        passed = []
+        for name, value in answered.reply.headers:
+            lower = name.lower()
+            if lower in _PASSED:
+                passed.append((lower, value))
+            elif lower == b"x-request-id":
+                passed.append((b"x-budgetguard-upstream-request", value))
+        return passed
+
+    def _own_headers(self, charge: BookedCharge | None) -> Sequence[tuple[bytes, bytes]]:
+        facts = self.facts
+        own = [(b"x-budgetguard-model", facts.model.encode("latin-1", "replace"))]
+        if charge is not None:
+            own.append((b"x-budgetguard-call", charge.id.encode()))
+        if facts.upstream:
+            own.append((b"x-budgetguard-upstream", facts.upstream.encode("latin-1", "replace")))
+            own.append((b"x-budgetguard-attempts", b"%d" % facts.attempts))
+        if facts.cost is not None:
+            own.append((b"x-budgetguard-cost", f"{facts.cost / DOLLAR:.9f}".encode()))
+        return own
+
+    def _note(self, charge: BookedCharge | None, attempts: Attempts, answered: Answered) -> None:
+        facts, upstream = self.facts, answered.offer.upstream
+        facts.status, facts.upstream, facts.provider = answered.reply.status, upstream.name, upstream.provider
+        facts.attempts = max(attempts.sent, 1)
+        facts.upstream_request = answered.reply.header("x-request-id") or answered.reply.header("request-id")
+        if charge is not None:
+            facts.call_id = charge.id
+            if answered.body is not None:
+                facts.cost = charge.booked
+
+    def _unknown(self, error: UnknownOutcomeError) -> Refused:
+        told = (
+            f"the upstream {error.offer.upstream.name!r} broke off before it answered ({error}); the call may have "
+            "been billed, and is booked as held"
+        )
+        status = 504 if "Timeout" in str(error) else 502
+        return Refused(status, told, "upstream_error", code="upstream_broke_off", headers=(NO_RETRY,))
+
+
+def _cooling(model: str, retry_after_s: float) -> Refused:
+    wait_s = max(1, round(retry_after_s))
+    return Refused(
+        429,
+        f"every upstream of {model!r} asked for a pause: try again in {wait_s} s",
+        "rate_limit_error",
+        code="upstream_cooling",
+        headers=((b"retry-after", b"%d" % wait_s),),
+    )
+
+
+async def _silent() -> Mapping[str, Any]:
+    """A client that is never known to be gone."""
+    await asyncio.get_running_loop().create_future()
+    return {}
+
+
+async def send_whole(send: Any, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """An answer in one piece."""
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,171 @@
+"""
+What a call can cost at each upstream that may answer it: the dearest is what is held.
+
+An offer is a target with the call as it would be made there. One charge is made for those that the same budgets cover;
+whichever of them answers is what the charge is settled by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
+from urllib.parse import urlsplit
+
+from ....calls import Call, Dialect
+from ....errors import UnpricedModelError
+from ....guards.admission import Asked as Terms
+from ....guards.admission import project
+from ....guards.charge import Charge
+from ....guards.costs.projection import plain_wish
+from ....guards.guard import Guard
+from ....guards.scope import Scope
+from ....money import Nano
+from ....prices.hosts import Server, host_of, learn
+from ..config.model import Target, Upstream
+from .dialects import DIALECTS
+from .request import Inbound
+
+FREE_PROVIDER = "budgetguard:free"
+"""Whose prices count where calls cost nothing."""
+
+
+Name: TypeAlias = tuple[str, str | None]
+"""Of an offer: its upstream's, and the model's there."""
+
+
+def name_of(target: Target) -> Name:
+    """What the offer of a target is known by."""
+    return target.upstream.name, target.model
+
+
+class Whereabouts(NamedTuple):
+    """Where an upstream's base URL of one API leads."""
+
+    name: str
+    port: int | None
+    path: str
+
+
+@lru_cache(1_024)
+def whereabouts(base: str) -> Whereabouts:
+    """The host, port and path of a base URL."""
+    parts = urlsplit(base)
+    return Whereabouts(parts.hostname or "", parts.port, parts.path)
+
+
+@dataclass(slots=True)
+class Offer:
+    """A target, and the call as it is made there."""
+
+    target: Target
+    model: str
+    """As the upstream calls it."""
+    terms: Terms
+    call: Call
+    dialect: Dialect
+
+    @property
+    def upstream(self) -> Upstream:
+        """Who is asked."""
+        return self.target.upstream
+
+
+def offer_of(guard: Guard, inbound: Inbound, target: Target, scope: Scope, tags: Mapping[str, str]) -> Offer:
+    """What a target is asked for, for a caller with these tags."""
+    asked, upstream = inbound.asked, target.upstream
+    model = target.model or ""
+    place = whereabouts(upstream.bases[asked.api])
+    host = host_of(place.name, None, place.port, model)
+    seller = upstream.prices or guard.prices.provider(place.name, place.path)
+    body = inbound.body
+    if inbound.model != model or asked.api == "gemini":
+        body = {**body, "model": model}
+    dialect = DIALECTS[asked.api]
+    read = asked.endpoint.request
+    call = Call(model) if read is None else read(body, inbound.files, host)
+    if asked.api == "gemini":
+        call = call._replace(model=model, stream=inbound.stream)
+    if host.refuses and call.cap is not None and dialect.cap_field(asked.endpoint, host) is None:
+        call = call._replace(cap=None)
+    if dialect.headed is not None:
+        call = dialect.headed(call, dict(inbound.headers))
+    if inbound.form:  # what is sent of a form stays as it is
+        call = call._replace(cap=None)
+    provider = FREE_PROVIDER if upstream.free else seller
+    if call.user is not None:  # an end user: who pays comes from the key alone
+        call = call._replace(user=None)
+    return Offer(target, model, Terms(asked.endpoint, provider, host, tags, scope), call, dialect)
+
+
+def learn_of(offer: Offer, base: str, refused: Mapping[str, int]) -> None:
+    """Remember which fields the host of an offer refused, now that it answered without them."""
+    place = whereabouts(base)
+    learn(Server(place.name, None, place.port, offer.model), refused)
+
+
+def charge_of(guard: Guard, offer: Offer) -> Charge:
+    """The charge of an offer."""
+    return Charge(guard.parts, offer.terms, offer.call, guard.tallies(offer.terms.scope))
+
+
+def most(guard: Guard, offer: Offer) -> Nano:
+    """The most that an offer can cost; raises `UnpricedModelError`."""
+    charge = charge_of(guard, offer)
+    plan = charge.plan = guard.parts.plans.find(offer.terms.provider, offer.call, offer.terms.tags)
+    if plan.quote is None and plan.error is not None:
+        raise plan.error
+    wish = plain_wish(offer.call, plan, True, guard.settings.output_guess, charge.held)
+    return wish.amount if wish is not None else project(charge).wish(hard=True).amount
+
+
+def dearest(guard: Guard, offers: Sequence[Offer]) -> tuple[Offer, list[Offer]]:
+    """The offer that can cost most, and all that have a price; where none has one, the first, whose charge says so."""
+    if len(offers) == 1:
+        return offers[0], list(offers)
+    priced: list[tuple[Nano, Offer]] = []
+    for offer in offers:
+        try:
+            priced.append((most(guard, offer), offer))
+        except UnpricedModelError:
+            guard.notices.warn_unpriced(offer.model)
+    if not priced:
+        return offers[0], [offers[0]]
+    return max(priced, key=lambda pair: pair[0])[1], [offer for _, offer in priced]
+
+
+def fits(guard: Guard, charge: Charge, offer: Offer) -> bool:
+    """Whether what a charge holds is enough for another offer, capped as the call is."""
+    if offer.terms is charge.asked:
+        return True
+    probe = charge_of(guard, offer)
+    probe.plan = guard.parts.plans.find(offer.terms.provider, offer.call, offer.terms.tags)
+    if probe.plan.quote is None:
+        return False
+    if probe.plan.free or not charge.held.amount:
+        return probe.plan.free or charge.plan.unheld
+    projection = project(probe)
+    cap = charge.bounds.cap
+    need = projection.wish(hard=True).amount if cap is None else projection.cost(cap)
+    return need <= charge.held.amount
+
+
+def take_over(charge: Charge, offer: Offer) -> None:
+    """Have a charge settled by the prices of the offer that is being asked."""
+    if charge.asked is not offer.terms:
+        charge.asked, charge.call, charge.projection = offer.terms, offer.call, None
+        charge.plan = replace(
+            charge.plan, counters=charge.plan.cover.counters(offer.call.model)
+        )  # the accounts stay those of the hold
+
+
+def alike(offers: Iterable[Offer]) -> list[list[Offer]]:
+    """Offers, in their order, by whether the same budgets cover them: each list has a charge of its own."""
+    groups: list[list[Offer]] = []
+    for offer in offers:
+        if groups and groups[-1][0].terms.tags == offer.terms.tags:
+            groups[-1].append(offer)
+        else:
+            groups.append([offer])
+    return groups

@@ -1,0 +1,137 @@
+"""
+Which operation of which API a request's path asks for.
+
+A path is taken apart here and put together anew for the upstream, from the table's own words: nothing that a client
+writes into one reaches another operation there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+from ....adapters.anthropic import ENDPOINTS as ANTHROPIC
+from ....adapters.gemini import find as find_gemini
+from ....adapters.gemini import requests as gemini_requests
+from ....adapters.openai import ENDPOINTS as OPENAI
+from ....adapters.openai.jobs import job
+from ....calls import Endpoint
+from ..config.model import Api
+
+_CACHED: Final = 2_048
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,255}")
+_OPENAI: Final = re.compile(r"(?:/openai)?(?:/deployments/(?P<deployment>[^/]+)|/v1)?(?P<rest>/.+)")
+_ANTHROPIC: Final = re.compile(r"(?:/anthropic)?/v1(?P<rest>/(?:messages|complete)(?:/.*)?)")
+_GEMINI: Final = re.compile(
+    r"(?:/gemini|/google)?/(?:v1|v1beta|v1alpha|v1beta1)/models/(?P<model>[^:]+):(?P<operation>[A-Za-z]+)"
+)
+_GEMINI_SERVED: Final = frozenset(
+    {"generateContent", "streamGenerateContent", "countTokens", "embedContent", "batchEmbedContents"}
+)
+_NAME: Final = re.compile(r"[^\x00-\x20\x7f?#%\\]{1,256}")
+
+
+class Asked(NamedTuple):
+    """An operation, as a path names it."""
+
+    api: Api
+    endpoint: Endpoint
+    path: str
+    """Below the base URL of an upstream; `{model}` stands for the model, where it is in the path."""
+    model: str | None = None
+    """The model, where the path names it."""
+    kind: str = ""
+    """Of an operation whose cost cannot be read from its reply, what a key has to be allowed: "files", "batches"."""
+
+
+SERVED: Final[Mapping[str, str]] = {
+    "chat.completions": "chat",
+    "completions": "completions",
+    "responses": "responses",
+    "responses.compact": "responses",
+    "responses.input_tokens": "responses",
+    "embeddings": "embeddings",
+    "moderations": "moderations",
+    "images.generate": "images",
+    "images.edit": "images",
+    "images.create_variation": "images",
+    "audio.speech": "audio",
+    "audio.transcriptions": "audio",
+    "audio.translations": "audio",
+}
+"""The operations of OpenAI's API whose answers say what they cost, and what a provider's row calls them."""
+
+_CLAUDE: Final = frozenset({"messages", "messages.count_tokens"})
+
+
+def _exact(endpoints: Mapping[str, Endpoint], path: str, method: str) -> Endpoint | None:
+    found = endpoints.get(path)
+    return found if found is not None and found.method == method else None
+
+
+_BY_PATH = {each.path: each for each in OPENAI if each.name in SERVED and "{" not in each.path and each.path != "/chat"}
+_CLAUDE_BY_PATH = {each.path: each for each in ANTHROPIC if each.name in _CLAUDE}
+_OPAQUE_ROOTS: Final = frozenset(
+    {
+        "assistants",
+        "audio",
+        "batches",
+        "containers",
+        "conversations",
+        "evals",
+        "files",
+        "fine_tuning",
+        "realtime",
+        "responses",
+        "threads",
+        "uploads",
+        "vector_stores",
+        "videos",
+    }
+)
+"""What else OpenAI's API has: passed on, uncounted, for keys that are allowed it by name."""
+
+
+@lru_cache(_CACHED)
+def asked_by(method: str, path: str) -> Asked | None:
+    """What a path asks for; `None` if that is nothing that is passed on."""
+    gemini = _GEMINI.fullmatch(path)
+    if gemini is not None:
+        return _gemini(method, gemini)
+    claude = _ANTHROPIC.fullmatch(path)
+    if claude is not None:
+        endpoint = _exact(_CLAUDE_BY_PATH, claude["rest"], method)
+        if endpoint is not None:
+            return Asked("anthropic", endpoint, endpoint.path)
+        return _opaque("anthropic", method, claude["rest"], "messages.batches")
+    openai = _OPENAI.fullmatch(path)
+    if openai is None:
+        return None
+    endpoint = _exact(_BY_PATH, openai["rest"], method)
+    if endpoint is not None:
+        model = None if openai["deployment"] is None else unquote(openai["deployment"])
+        return Asked("openai", endpoint, endpoint.path, model)
+    root = openai["rest"].split("/")[1]
+    return _opaque("openai", method, openai["rest"], root) if root in _OPAQUE_ROOTS else None
+
+
+def _gemini(method: str, match: re.Match[str]) -> Asked | None:
+    operation, model = match["operation"], unquote(match["model"])
+    if method != "POST" or operation not in _GEMINI_SERVED or _NAME.fullmatch(model) is None or ".." in model:
+        return None
+    endpoint = find_gemini("POST", f"/models/x:{operation}")
+    if endpoint is None or endpoint.opaque:
+        return None
+    return Asked("gemini", endpoint, f"/models/{{model}}:{operation}", model)
+
+
+def _opaque(api: Api, method: str, rest: str, kind: str) -> Asked | None:
+    segments = rest[1:].split("/")
+    if len(segments) > 8 or not all(_ID.fullmatch(segment) and ".." not in segment for segment in segments):
+        return None
+    read = gemini_requests.job if api == "gemini" else job
+    endpoint = Endpoint(kind, method, rest, request=read, opaque=True)
+    return Asked(api, endpoint, rest, kind=kind)

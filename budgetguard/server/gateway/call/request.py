@@ -1,0 +1,173 @@
+"""What a client's request carries: its JSON or its form, the model that it asks for, for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode
+
+import msgspec
+
+from ....calls import NOTHING
+from ...problems import Refused
+from ..config.model import Api
+from .paths import Asked
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+_SEVERAL: Final = tuple(
+    f'"{name}"'.encode()
+    for name in ("model", "max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens", "n", "stream")
+)
+"""Fields that decide what a call costs. A body that has one twice could mean another to its upstream than to us."""
+
+_HANDED_ON: Final = frozenset(
+    {b"accept", b"anthropic-beta", b"anthropic-version", b"idempotency-key", b"openai-beta", b"user-agent"}
+)
+"""The headers of a request that go to the upstream; none that says who the client is there, and no cookie."""
+
+_QUERIES: Final[Mapping[Api, frozenset[str]]] = {
+    "openai": frozenset({"after", "before", "include", "limit", "order"}),
+    "anthropic": frozenset({"after_id", "before_id", "beta", "limit"}),
+    "gemini": frozenset({"alt"}),
+}
+"""What of a query goes to the upstream. Gemini's has the client's key in it."""
+_MOST_FIELDS: Final = 1_000
+
+
+class Inbound:
+    """One request of a client, read once."""
+
+    __slots__ = ("asked", "body", "end_user", "files", "form", "headers", "model", "query", "raw", "stream")
+
+    def __init__(self, asked: Asked, scope: Mapping[str, Any], raw: bytes, forward: frozenset[bytes]) -> None:
+        self.asked = asked
+        self.raw = raw
+        self.files: Sequence[Any] = ()
+        self.form = False
+        self.headers: list[tuple[str, str]] = []
+        kind = "application/json" if raw else ""
+        for name, value in scope["headers"]:
+            if name == b"content-type":
+                kind = value.decode("latin-1")
+            elif name in _HANDED_ON or name in forward:
+                self.headers.append((name.decode("latin-1"), value.decode("latin-1")))
+        if kind and raw:
+            self.headers.append(("content-type", kind))
+        self.query = _query_of(asked.api, scope.get("query_string", b""))
+        self.body: Mapping[str, Any] = self._read(kind.lower()) if raw else NOTHING
+        self.model = self._model()
+        self.stream = self.body.get("stream") is True or asked.endpoint.name.endswith("streamGenerateContent")
+        self.end_user = self._end_user()
+
+    def _read(self, kind: str) -> Mapping[str, Any]:
+        if kind.startswith("multipart/form-data"):
+            self.form = True
+            body, self.files = form_of(kind, self.raw)
+            return body
+        try:
+            body = _decode(self.raw)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            if self.asked.kind:
+                return NOTHING
+            raise Refused(400, f"the body is no JSON that can be read ({error})") from None
+        if type(body) is not dict:
+            raise Refused(400, "the body is no JSON object")
+        if any(self.raw.count(name) > 1 for name in _SEVERAL):
+            self.raw = _encode(body)
+        return body
+
+    def _model(self) -> str:
+        named = self.asked.model if self.asked.model is not None else self.body.get("model")
+        if named is None and self.asked.kind:
+            return ""
+        if not isinstance(named, str) or not named.strip():
+            default = _DEFAULTS.get(self.asked.endpoint.name)
+            if named is None and default is not None:
+                return default
+            raise Refused(400, "model: the name of a model is needed, as a text", param="model")
+        return named
+
+    def encoded(self, changes: Mapping[str, Any], model: str) -> bytes:
+        """The body to send for a model of this name, with these changes; the client's own bytes if none is needed."""
+        in_path = self.asked.api == "gemini"
+        renamed = not in_path and not self.asked.kind and model != self.body.get("model")
+        if not changes and not renamed:
+            return self.raw
+        if self.form:
+            raise Refused(400, f"a form cannot be sent to another model: ask for {model!r} itself", param="model")
+        return _encode({**self.body, **changes, **({"model": model} if renamed else {})})
+
+    def _end_user(self) -> str | None:
+        """The end user that the body names; never who pays."""
+        named = self.body.get("user") if self.asked.api == "openai" else None
+        if named is None:
+            metadata = self.body.get("metadata")
+            named = metadata.get("user_id") if isinstance(metadata, Mapping) else None
+        if named is None:
+            named = self.body.get("safety_identifier")
+        return named if isinstance(named, str) and 0 < len(named) <= _MOST_NAME else None
+
+
+_MOST_NAME: Final = 256
+_DEFAULTS: Final[Mapping[str, str]] = {
+    "images.generate": "dall-e-2",
+    "images.edit": "dall-e-2",
+    "images.create_variation": "dall-e-2",
+    "moderations": "omni-moderation-latest",
+}
+"""The model that OpenAI's API takes where none is named."""
+
+
+def form_of(kind: str, raw: bytes) -> tuple[Mapping[str, Any], Sequence[Any]]:
+    """The fields and the files of a multipart form; raises `Refused`."""
+    from python_multipart import parse_form
+    from python_multipart.exceptions import FormParserError
+
+    body: dict[str, Any] = {}
+    files: list[Any] = []
+
+    def field(found: Any) -> None:
+        name, value = found.field_name.decode("utf-8", "replace"), (found.value or b"").decode("utf-8", "replace")
+        if name in body and name in {"model", "n", "stream"}:
+            raise Refused(400, f"{name} is there twice", param=name)
+        body[name] = value
+
+    def file(found: Any) -> None:
+        found.file_object.seek(0)
+        name = (found.field_name or b"").decode("utf-8", "replace")
+        files.append((name, ((found.file_name or b"").decode("utf-8", "replace"), BytesIO(found.file_object.read()))))
+        found.close()
+        if len(files) + len(body) > _MOST_FIELDS:
+            raise Refused(413, f"the form has more than {_MOST_FIELDS:,} parts")
+
+    try:
+        parse_form(
+            {"Content-Type": kind.encode("latin-1"), "Content-Length": str(len(raw)).encode()},
+            BytesIO(raw),
+            field,
+            file,
+        )
+    except (FormParserError, ValueError) as error:
+        raise Refused(400, f"the form cannot be read ({error})") from None
+    return {name: _plain(value) for name, value in body.items()}, files
+
+
+def _plain(value: str) -> Any:
+    """A field of a form as JSON has it, where that is a number or a truth."""
+    if value in {"true", "false"}:
+        return value == "true"
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else value
+
+
+def _query_of(api: Api, query: bytes) -> str:
+    if not query:
+        return ""
+    known = _QUERIES[api]
+    try:
+        pairs = [pair for pair in parse_qsl(query.decode("ascii"), keep_blank_values=True) if pair[0] in known]
+    except ValueError:
+        raise Refused(400, "the query string is not percent-encoded UTF-8") from None
+    return f"?{urlencode(pairs)}" if pairs else ""

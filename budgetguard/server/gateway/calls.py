@@ -1,0 +1,53 @@
+"""
+What a call came to, for whoever made it: a stream has no header for its cost, as that is known at its end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ...errors import StoreError
+from ...ledger import Entry, Query, Store
+from ...money import DOLLAR
+from ..keys import Caller
+from ..problems import NOT_FOUND, Refused
+
+PATH: Final = re.compile(r"/v1/calls/(?P<id>[0-9a-f]{32})")
+SEARCHED_MS: Final = 3_600_000
+"""How long after its begin a call is looked for on the books."""
+MOST_SEARCHED: Final = 10_000
+
+
+def call_of(store: Store, caller: Caller, call_id: str) -> Mapping[str, Any]:
+    """
+    A call of this key, as it is on the books: dollars, tokens by kind, flags. It may block.
+
+    Raises `Refused` (404) for one that is not there: not settled yet, another key's, or none at all.
+    """
+    entry = _found(store, caller, call_id)
+    if entry is None:
+        raise Refused(404, "no call of this key has this id, or it is not settled yet", code=NOT_FOUND)
+    return {
+        "id": entry.hold_id,
+        "object": "call",
+        "cost": entry.cost / DOLLAR,
+        "cost_nano": entry.cost,
+        "model": entry.model,
+        "provider": entry.provider,
+        "usage": dict(entry.usage),
+        "tags": dict(entry.tags),
+        "flags": sorted(entry.flags),
+        "settled_at": entry.at_ms / 1000,
+    }
+
+
+def _found(store: Store, caller: Caller, call_id: str) -> Entry | None:
+    begun_ms = int(call_id[:12], 16)  # ids begin with their time (`ledger/ids.py`)
+    tags = {"key": caller.prefix} if caller.prefix else {}
+    query = Query(begun_ms - SEARCHED_MS, begun_ms + SEARCHED_MS, tags=tags, limit=MOST_SEARCHED)
+    try:
+        return next((entry for entry in store.entries(query) if entry.hold_id == call_id), None)
+    except OverflowError as error:
+        raise StoreError("the store cannot look so far") from error

@@ -1,0 +1,150 @@
+"""
+The way to the upstreams: aiohttp, without anything that it would do by itself.
+
+No cookie is kept, no redirect followed (it would take the key along), nothing decoded, no header added, and a
+connection on which an answer was not read to its end is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Final
+
+from aiohttp import (
+    ClientConnectorError,
+    ClientError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    ConnectionTimeoutError,
+    DummyCookieJar,
+    InvalidURL,
+    TCPConnector,
+)
+from yarl import URL
+
+MOST_HEAD: Final = 65_536
+"""How long a line of an answer's head may be, in bytes."""
+KEEP_S: Final = 60.0
+"""How long an idle connection to an upstream is kept."""
+PIECE: Final = 65_536
+"""How much of a stream is handed on at once."""
+MOST_ANSWER: Final = 256_000_000
+"""How long an answer that is read whole may be: pictures are long."""
+
+_SKIPPED: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+Headers = Iterable[tuple[str, str]]
+
+
+class NotSentError(Exception):
+    """There was no connection: the request cannot have arrived."""
+
+
+class BrokenOffError(Exception):
+    """The request was on its way, and no whole answer came back: it may have been answered, and billed."""
+
+
+class UpstreamReply:
+    """An upstream's answer, whose body is not read yet."""
+
+    __slots__ = ("_response", "status")
+
+    def __init__(self, response: ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """As they came."""
+        return self._response.raw_headers
+
+    @property
+    def named(self) -> Mapping[str, str]:
+        """The same by their names, in any case."""
+        return self._response.headers
+
+    def header(self, name: str) -> str:
+        """One of them; "" where it is not there."""
+        return self._response.headers.get(name, "")
+
+    async def read(self) -> bytes:
+        """The whole body; raises `BrokenOffError`."""
+        pieces, size = [], 0
+        try:
+            async for piece in self._response.content.iter_any():
+                pieces.append(piece)
+                size += len(piece)
+                if size > MOST_ANSWER:
+                    break
+        except (ClientError, OSError, TimeoutError) as error:
+            self._response.close()
+            raise BrokenOffError(_said(error)) from error
+        except BaseException:
+            self._response.close()
+            raise
+        if size > MOST_ANSWER:
+            self._response.close()
+            raise BrokenOffError(f"the answer is longer than {MOST_ANSWER:,} bytes")
+        self._response.release()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes; raises `BrokenOffError`."""
+        try:
+            async for piece in self._response.content.iter_any():
+                yield piece
+        except (ClientError, OSError, TimeoutError) as error:
+            raise BrokenOffError(_said(error)) from error
+
+    def close(self) -> None:
+        """Close the connection, if the answer was not read to its end."""
+        self._response.close()
+
+
+class UpstreamClient:
+    """The connections of one process to all upstreams. Made on its event loop; `close` when it is over."""
+
+    def __init__(self) -> None:
+        self._session = ClientSession(
+            connector=TCPConnector(limit=0, keepalive_timeout=KEEP_S),
+            cookie_jar=DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=_SKIPPED,
+            max_line_size=MOST_HEAD,
+            max_field_size=MOST_HEAD,
+            trust_env=True,
+            requote_redirect_url=False,
+        )
+        self._timeouts: dict[tuple[float, float], ClientTimeout] = {}
+
+    async def send(
+        self, method: str, url: str, headers: Headers, body: bytes, *, connect_s: float, read_s: float
+    ) -> UpstreamReply:
+        """Send a request, and wait for the head of its answer; raises `NotSentError` and `BrokenOffError`."""
+        timeout = self._timeouts.get((connect_s, read_s))
+        if timeout is None:
+            timeout = ClientTimeout(total=None, sock_connect=connect_s, sock_read=read_s)
+            self._timeouts[connect_s, read_s] = timeout
+        try:
+            response = await self._session.request(
+                method,
+                URL(url, encoded=True),
+                data=body or None,
+                headers=headers if isinstance(headers, list) else list(headers),
+                timeout=timeout,
+                allow_redirects=False,
+            )
+        except (ClientConnectorError, ConnectionTimeoutError, InvalidURL) as error:
+            raise NotSentError(_said(error)) from error
+        except (TimeoutError, ClientError, OSError) as error:
+            raise BrokenOffError(_said(error)) from error
+        return UpstreamReply(response)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+
+def _said(error: BaseException) -> str:
+    """What an error is called: its text may have the URL in it."""
+    return type(error).__name__

@@ -1,0 +1,176 @@
+"""What operators see of calls: a line of log each, without a body, and metrics whose number of rows is bounded."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import Counter as PrometheusCounter
+from prometheus_client.core import Metric
+
+from ...money import DOLLAR
+from ..keys import Caller
+
+if TYPE_CHECKING:
+    from .call.life import Facts
+    from .routing.router import Router
+
+log = logging.getLogger("budgetguard.server")
+
+MOST_ROWS: Final = 1_000
+"""Combinations of labels that one metric has at most; what is beyond is "(others)"."""
+OTHERS: Final = "(others)"
+MOST_TIMES: Final = 100_000
+"""How many times are kept until somebody asks."""
+_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_OWN_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5)
+
+
+class Bounded:
+    """Remembers combinations of labels, up to a number."""
+
+    def __init__(self, most: int = MOST_ROWS) -> None:
+        self._most = most
+        self._known: set[tuple[str, ...]] = set()
+
+    def labels(self, *values: str) -> tuple[str, ...]:
+        """These labels, or what stands for all that came after too many others."""
+        if values in self._known:
+            return values
+        if len(self._known) >= self._most:
+            return (OTHERS,) * len(values)
+        self._known.add(values)
+        return values
+
+
+class Seen:
+    """Counts calls, and logs them."""
+
+    def __init__(self, registry: CollectorRegistry, router: Router) -> None:
+        registry.register(_Telling(self.tell))
+        self._calls = PrometheusCounter(
+            "budgetguard_gateway_calls",
+            "Calls, by key, model, upstream and status.",
+            ["project", "key", "model", "upstream", "status"],
+            registry=registry,
+        )
+        self._spend = PrometheusCounter(
+            "budgetguard_gateway_spend_dollars",
+            "What calls cost, in dollars.",
+            ["project", "key", "model", "provider", "upstream"],
+            registry=registry,
+        )
+        self._refused = PrometheusCounter(
+            "budgetguard_gateway_refusals",
+            "Calls that were not sent, by the reason.",
+            ["project", "key", "reason"],
+            registry=registry,
+        )
+        self._upstream_s = Histogram(
+            "budgetguard_gateway_upstream_seconds",
+            "From the request to an upstream to the head of its answer.",
+            ["upstream"],
+            registry=registry,
+            buckets=_BUCKETS,
+        )
+        self._own_s = Histogram(
+            "budgetguard_gateway_own_seconds",
+            "What the gateway added to a plain call.",
+            registry=registry,
+            buckets=_OWN_BUCKETS,
+        )
+        self._bounded = {name: Bounded() for name in ("calls", "spend", "refused", "upstream")}
+        self._new: Counter[tuple[tuple[str, ...], int, str]] = Counter()
+        self._spent: Counter[tuple[str, ...]] = Counter()
+        self._seconds: list[tuple[str, float, float]] = []
+        self._router = router
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # else each process knows its own alone
+            registry.register(_Upstreams(router))
+
+    def call(self, facts: Facts, caller: Caller | None, seconds: float, request_id: str) -> None:
+        """One call is over."""
+        key = "" if caller is None else caller.prefix
+        project = "" if caller is None else caller.project or ""
+        self._count(facts, project, key, seconds)
+        level = logging.DEBUG if facts.status < 400 else logging.INFO
+        if not log.isEnabledFor(level):
+            return
+        said = {
+            "call": facts.call_id,
+            "key": key,
+            "project": project,
+            "endpoint": facts.endpoint,
+            "model": facts.model[:100],
+            "upstream": facts.upstream,
+            "attempts": facts.attempts,
+            "status": facts.status,
+            "refused": facts.refused,
+            "cost": None if facts.cost is None else facts.cost / DOLLAR,
+            "ms": round(seconds * 1000, 2),
+            "request_id": request_id,
+            "upstream_request_id": facts.upstream_request,
+        }
+        log.log(level, "call", extra={name: value for name, value in said.items() if value not in (None, "", 0)})
+
+    def _count(self, facts: Facts, project: str, key: str, seconds: float) -> None:
+        row = (project, key, facts.model[:100] if facts.upstream else "", facts.provider, facts.upstream)
+        self._new[row, facts.status, facts.refused] += 1
+        if facts.cost:
+            self._spent[row] += facts.cost
+        if facts.upstream_s and len(self._seconds) < MOST_TIMES:
+            self._seconds.append((facts.upstream, facts.upstream_s, -1.0 if facts.stream else seconds))
+
+    def tell(self) -> None:
+        """Add what was counted since the last time to the metrics, which takes a lock for each."""
+        counted, spent, times = self._new, self._spent, self._seconds
+        self._new, self._spent, self._seconds = Counter(), Counter(), []
+        for ((project, key, model, _provider, upstream), status, refused), number in counted.items():
+            self._row(self._calls, "calls", project, key, model, upstream, str(status)).inc(number)
+            if refused:
+                self._row(self._refused, "refused", project, key, refused).inc(number)
+        for row, nano in spent.items():
+            self._row(self._spend, "spend", *row).inc(nano / DOLLAR)
+        for upstream, upstream_s, seconds in times:
+            self._upstream_s.labels(*self._bounded["upstream"].labels(upstream)).observe(upstream_s)
+            if seconds >= 0:
+                self._own_s.observe(max(seconds - upstream_s, 0.0))
+
+    def _row(self, metric: PrometheusCounter, name: str, *labels: str) -> PrometheusCounter:
+        return metric.labels(*self._bounded[name].labels(*labels))
+
+
+class _Telling:
+    """Has what was counted told first, as the first collector of its registry."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell = tell
+
+    def collect(self) -> Iterator[Metric]:
+        """Nothing of its own."""
+        self._tell()
+        return iter(())
+
+
+class _Upstreams:
+    """What the router knows of upstreams, when it is asked for."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    def collect(self) -> Iterator[Metric]:
+        """Requests that are open, failures in a row, and seconds that it is left alone."""
+        rows = [row for row in self._router.standing() if row.model is None]
+        for name, told in (
+            ("open", "Requests under way."),
+            ("failures", "Failures in a row."),
+            ("cooling_s", "Seconds for which it is left alone."),
+        ):
+            label = name.replace("_s", "_seconds")
+            metric = Gauge(f"budgetguard_gateway_upstream_{label}", told, ["upstream"], registry=None)
+            for row in rows[:MOST_ROWS]:
+                metric.labels(row.upstream).set(getattr(row, name))
+            yield from metric.collect()
