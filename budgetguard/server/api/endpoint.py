@@ -172,8 +172,9 @@ class Served:
         ask.address = (scope.get("client") or ("",))[0]
         if endpoint.query is not None:
             ask.query = read_query(scope, endpoint.query)
-        if endpoint.names_a_user:
-            ask.rest = rest_of_path(scope, endpoint.path.partition("{")[0])
+        if endpoint.around_name is not None:
+            before, behind = endpoint.around_name
+            ask.rest = rest_of_path(scope, before).removesuffix(behind)
         return await self._run(ask)
 
     async def _run(self, ask: Ask) -> Any:
