@@ -13,7 +13,7 @@ from .config import config
 from .copy import copy
 from .demo import demo
 from .doctor import doctor
-from .gateway_serve import serve_gateway
+from .gateway import gateway_app
 from .jobs import jobs
 from .keys import keys_app
 from .owners import limits_app
@@ -41,9 +41,9 @@ app.command("providers")(providers)
 app.command("config")(config)
 app.command("run", context_settings={"ignore_unknown_options": True})(run)
 app.command("serve")(serve)
-app.command("gateway")(serve_gateway)
 app.add_typer(keys_app, name="keys")
 app.add_typer(limits_app, name="limits")
+app.add_typer(gateway_app, name="gateway")
 app.command("import")(import_)
 app.command("export")(export)
 app.command("copy")(copy)

@@ -184,7 +184,7 @@ class Gateway:
         told = guard.coverage.tell
         for owner in caller.owners:
             told(owner.tag, owner.name, owner.rules)
-        end_user = inbound.end_user()
+        end_user = inbound.end_user
         if end_user is not None and not self._open:
             await self._customer(guard, caller.project, end_user)
         return guard

@@ -26,7 +26,7 @@ from ..config.model import Route, Target
 from ..routing.router import Cooling
 from .attempts import Answered, Attempts, CoolingError, Exhausted, UnknownOutcomeError, Way
 from .listening import Ear
-from .offers import Name, Offer, alike, dearest, most, name_of, offer_of, whereabouts
+from .offers import Offer, alike, dearest, most, name_of, offer_of, whereabouts
 from .refusals import NO_RETRY, refusal_of
 from .request import Inbound
 from .stream import Outlet
@@ -138,7 +138,7 @@ class CallLife:
     async def _charged(self, route: Route, outlet: Outlet | None) -> tuple[BookedCharge, Attempts, Answered]:
         """Hold for the dearest candidate, and have one of them answer; the next charge where budgets differ."""
         targets = self._targets(route)
-        offers = [self._offer(target) for target in candidates(route)]
+        offers = [self._offer(target) for target in route.candidates]
         last: Exhausted | None = None
         groups = alike(offers)
         for group in groups:
@@ -186,7 +186,7 @@ class CallLife:
     async def _uncharged(self, route: Route) -> tuple[None, Attempts, Answered]:
         """What costs nothing: counting tokens, moderations where these are free."""
         targets = self._targets(route)
-        offers = {name_of(target): self._offer(target) for target in candidates(route)}
+        offers = {name_of(target): self._offer(target) for target in route.candidates}
         charge = self._charge(next(iter(offers.values())))
         attempts = Attempts(self.guard, self.inbound, charge, offers, self._way(route, targets))
         attempts.free = True
@@ -203,7 +203,7 @@ class CallLife:
         endpoint: Endpoint = self.inbound.asked.endpoint
         if not endpoint.free_at_home:
             return endpoint.request is None
-        bases = [target.upstream.bases[self.inbound.asked.api] for target in candidates(route)]
+        bases = [target.upstream.bases[self.inbound.asked.api] for target in route.candidates]
         return all(host_of(whereabouts(base).name).openai for base in bases)
 
     def _way(self, route: Route, targets: Iterator[Target | Cooling]) -> Way:
@@ -226,7 +226,7 @@ class CallLife:
             tags["user"] = caller.user
         if caller.team is not None:
             tags["team"] = caller.team
-        end_user = self.inbound.end_user()
+        end_user = self.inbound.end_user
         if end_user is not None:
             tags["end_user"] = end_user
         wanted = self.around.tags_of(self.guard)
@@ -323,16 +323,6 @@ class CallLife:
         )
         status = 504 if "Timeout" in str(error) else 502
         return Refused(status, told, "upstream_error", code="upstream_broke_off", headers=(NO_RETRY,))
-
-
-def candidates(route: Route) -> list[Target]:
-    """All targets of a route and of its fallbacks, each once, with the model that is asked for there."""
-    found: dict[Name, Target] = {}
-    for stage in (route, *route.fallbacks):
-        for target in stage.targets:
-            named = target if target.model is not None else target._replace(model=stage.model)
-            found.setdefault(name_of(named), named)
-    return list(found.values())
 
 
 def _cooling(model: str, retry_after_s: float) -> Refused:

@@ -40,7 +40,7 @@ _MOST_FIELDS: Final = 1_000
 class Inbound:
     """One request of a client, read once."""
 
-    __slots__ = ("asked", "body", "files", "form", "headers", "model", "query", "raw", "stream")
+    __slots__ = ("asked", "body", "end_user", "files", "form", "headers", "model", "query", "raw", "stream")
 
     def __init__(self, asked: Asked, scope: Mapping[str, Any], raw: bytes, forward: frozenset[bytes]) -> None:
         self.asked = asked
@@ -60,6 +60,7 @@ class Inbound:
         self.body: Mapping[str, Any] = self._read(kind.lower()) if raw else NOTHING
         self.model = self._model()
         self.stream = self.body.get("stream") is True or asked.endpoint.name.endswith("streamGenerateContent")
+        self.end_user = self._end_user()
 
     def _read(self, kind: str) -> Mapping[str, Any]:
         if kind.startswith("multipart/form-data"):
@@ -99,7 +100,7 @@ class Inbound:
             raise Refused(400, f"a form cannot be sent to another model: ask for {model!r} itself", param="model")
         return _encode({**self.body, **changes, **({"model": model} if renamed else {})})
 
-    def end_user(self) -> str | None:
+    def _end_user(self) -> str | None:
         """The end user that the body names; never who pays."""
         named = self.body.get("user") if self.asked.api == "openai" else None
         if named is None:
