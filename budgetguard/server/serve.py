@@ -14,7 +14,8 @@ import uvicorn
 from ..errors import ConfigError
 from . import logs
 from .app import App
-from .keys import KeyRing, is_loopback
+from .keys import KeyRing
+from .keys.finding.loopback import is_loopback
 from .protocol import Protocol
 
 log = logging.getLogger("budgetguard.server")

@@ -29,7 +29,7 @@ from budgetguard.server.api.dollars import spend
 from budgetguard.server.api.endpoint import MOST_BYTES_AT_ONCE
 from budgetguard.server.api.litellm.daily import CLAIM_MS, run_daily
 from budgetguard.server.keys import ADMIN, READ, SPEND, KeyRing
-from budgetguard.server.limits import MOST_FAILURES, MOST_OF_ADDRESS, REFILL_S, FailedKeys
+from budgetguard.server.keys.finding.failures import MOST_FAILURES, MOST_OF_ADDRESS, REFILL_S, FailedKeys
 from budgetguard.server.projects import OWN, Projects
 from budgetguard.stores import open_store
 from budgetguard.stores.http import rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..concurrency.locks import mutex
+from ....concurrency.locks import mutex
 
 MOST_FAILURES = 20
 """So many wrong keys of one prefix from one address are answered as such; then they have to wait."""

@@ -1,0 +1,1 @@
+"""Who asks: the key that a request brings, and what is known of it."""
