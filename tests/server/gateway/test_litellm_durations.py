@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import pytest
 
 from budgetguard.budgets.rules import Budget
-from budgetguard.server.gateway.litellm.durations import expiry_of, period_of, seconds_of
+from budgetguard.server.gateway.litellm.durations import expiry_ms, period_of, seconds_of
 from budgetguard.server.gateway.litellm.headers import CallFacts, headers
 from budgetguard.server.problems import Refused
 
-NOW_S = datetime(2026, 1, 31, 12, tzinfo=UTC).timestamp()
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -52,10 +52,15 @@ def test_what_is_no_duration_is_refused_by_name(said: str) -> None:
 
 def test_a_key_expires_when_its_duration_is_over() -> None:
     """In a month is the same day of the next one, or its last."""
-    assert expiry_of("1h", "duration", NOW_S) == "2026-01-31T13:00:00+00:00"
-    assert expiry_of("1mo", "duration", NOW_S) == "2026-02-28T12:00:00+00:00"
-    assert expiry_of("1y", "duration", NOW_S) == "2027-01-31T12:00:00+00:00"
-    assert expiry_of("-1", "duration", NOW_S) is expiry_of(None, "duration", NOW_S) is None
+
+    def ends(said: str | None) -> datetime | None:
+        at_ms = expiry_ms(said, "duration", round(NOON.timestamp() * 1000))
+        return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC)
+
+    assert ends("1h") == NOON.replace(hour=13)
+    assert ends("1mo") == NOON.replace(month=2, day=28)
+    assert ends("1y") == NOON.replace(year=2027)
+    assert ends("-1") is ends(None) is None
     assert seconds_of("48h", "grace_period") == 172_800
 
 

@@ -11,6 +11,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from ....ledger import Millis
 from ...problems import Refused
 
 NEVER: Final = "-1"
@@ -54,15 +55,15 @@ def seconds_of(text: str, name: str) -> int:
     return number * _SECONDS[unit]
 
 
-def expiry_of(text: str | None, name: str, now_s: float) -> str | None:
-    """When something that lasts so long from now ends, in ISO 8601 (UTC); `None`: never."""
+def expiry_ms(text: str | None, name: str, now_ms: Millis) -> Millis | None:
+    """When something that lasts so long from now ends; `None`: never."""
     if text is None or text == NEVER:
         return None
     number, unit = _parts(text, name)
-    now = datetime.fromtimestamp(now_s, UTC)
     if unit in {"mo", "y"}:
-        return _months_on(now, number * (12 if unit == "y" else 1)).isoformat(timespec="seconds")
-    return (now + timedelta(seconds=number * _SECONDS[unit])).isoformat(timespec="seconds")
+        ends = _months_on(datetime.fromtimestamp(now_ms / 1000, UTC), number * (12 if unit == "y" else 1))
+        return round(ends.timestamp() * 1000)
+    return now_ms + number * _SECONDS[unit] * 1000
 
 
 def _months_on(moment: datetime, months: int) -> datetime:
