@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ....budgets.rules import escape
 from ....budgets.users import insist
-from ....ledger import NO_TAGS
 from ....ledger_json import plain, read
 from ...keys import Owner
 from ...keys.limits import NO_LIMITS, OwnerLimits
@@ -30,7 +29,7 @@ class Template:
 
     id: str
     limits: OwnerLimits = NO_LIMITS
-    extra: Mapping[str, str] = NO_TAGS
+    extra: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
     updated: str = ""
     version: int = 0
