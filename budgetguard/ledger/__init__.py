@@ -6,8 +6,8 @@ A call places a *hold* for its projected cost (an authorization), then either
 is neither, because a process died, expires.
 
 An *account* is one budget, for one subject, in one period, in one unit:
-`available = limit - settled - held`. Amounts are whole nano-dollars, tokens or
-requests, times are milliseconds since the epoch by the store's clock.
+`available = limit - settled - held`. Amounts are whole nano-dollars, tokens,
+requests or places, times are milliseconds since the epoch by the store's clock.
 
 `Store` is the protocol that every store answers alike; `stores/memory` is its
 executable specification and `testing.StoreContract` its test.
@@ -46,8 +46,10 @@ from .units import (
     Wanted,
     beside_dollars,
     key_in,
+    once_booked,
     show_amount,
     unit_of,
+    while_held,
 )
 
 __all__ = [
@@ -90,6 +92,8 @@ __all__ = [
     "key_in",
     "new_id",
     "nothing_lives",
+    "once_booked",
     "show_amount",
     "unit_of",
+    "while_held",
 ]

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from ..errors import AmountError, ConfigError
 from ..money import Nano
-from .units import MARK, NOTHING_SAID, NOTHING_WANTED, ONE_REQUEST, USUAL, Amounts, Unit, Wanted, unit_of
+from .units import MARK, NOTHING_SAID, NOTHING_WANTED, ONE_PLACE, ONE_REQUEST, USUAL, Amounts, Unit, Wanted, unit_of
 
 Millis: TypeAlias = int
 """Milliseconds since the epoch, or of a duration."""
@@ -100,13 +100,16 @@ class Hold(NamedTuple):
     units: Mapping[Unit, Wanted] = NOTHING_WANTED
     """
     What is wanted beside dollars. Tokens have to be said where an account counts them; a call is one request where
-    nothing is said. Each unit is as elastic as its own `least` says, and cut by the accounts that count it.
+    nothing is said, and has one place whatever is said. Each unit is as elastic as its own `least` says, and cut by
+    the accounts that count it.
     """
 
     def wanted(self, unit: Unit) -> Wanted:
         """What it wants of a unit; raises `AmountError` if that was not said."""
         if unit == "dollars":
             return Wanted(self.amount, self.least, self.useful)
+        if unit == "parallel":
+            return ONE_PLACE
         wanted = self.units.get(unit)
         if wanted is not None:
             return wanted
@@ -158,8 +161,8 @@ class Entry(NamedTuple):
         """What it used, in every unit."""
         units = self.units
         if not units:
-            return {"dollars": self.cost, "tokens": 0, "requests": 1}
-        return {**USUAL, **units, "dollars": self.cost}
+            return {"dollars": self.cost, "tokens": 0, "requests": 1, "parallel": 0}
+        return {**USUAL, **units, "parallel": 0, "dollars": self.cost}
 
 
 class Balance(NamedTuple):

@@ -205,7 +205,7 @@ def test_processes_that_start_together_bring_it_up_to_date_once(database):
     command = [sys.executable, "-c", program, database]
     together = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(8)]
     said = sorted(process.communicate(timeout=60)[0].strip() for process in together)
-    assert said == ["['tables, version 4', 'functions, version 4']"] + ["[]"] * 7
+    assert said == ["['tables, version 4', 'functions, version 5']"] + ["[]"] * 7
     store = store_in(database)
     assert store.balances(["calls#requests"]) == [Balance("calls#requests", 0, 6)]
     store.close()
@@ -270,7 +270,7 @@ def test_nothing_is_lost_while_the_tables_change(connect, database):
         thread.start()
     time.sleep(0.5)
     store = store_in(database)
-    assert store.migrate() == ["tables, version 4", "functions, version 4"]
+    assert store.migrate() == ["tables, version 4", "functions, version 5"]
     there = list(done)
     time.sleep(0.5)
     end.set()
@@ -300,7 +300,7 @@ def test_a_transaction_that_is_open_elsewhere_holds_up_the_change_and_no_call(co
         assert changed == []
     changing.join()
     assert max(took) < 0.9  # two tries of 0.1 s, on a machine that has other things to do
-    assert changed == [["tables, version 4", "functions, version 4"]]
+    assert changed == [["tables, version 4", "functions, version 5"]]
     assert store.balances(["a"]) == [Balance("a", 0, 100)]
     store.close()
 
@@ -332,6 +332,24 @@ def test_a_program_that_is_too_old_for_the_books_says_so(database, monkeypatch):
     store_in(database).migrate()
     monkeypatch.setattr("budgetguard.stores.postgres.schema.VERSION", 3)
     store = store_in(database)
-    with pytest.raises(StoreError, match=r"version 4, made by a newer budgetguard.*upgrade budgetguard-llm here"):
+    with pytest.raises(StoreError, match=r"version 5, made by a newer budgetguard.*upgrade budgetguard-llm here"):
         store.reserve(Hold(new_id(), (Account("a"),), 1))
     store.careless = True
+
+
+def test_a_database_of_version_4_learns_to_count_calls_in_flight(database):
+    """Its tables need nothing more; its functions took a key that ends in "#parallel" for one in dollars."""
+    store_in(database).migrate()
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("UPDATE budgetguard.schema_version SET version = 4")
+        connection.execute("""
+            CREATE OR REPLACE FUNCTION budgetguard.unit(p_key bytea) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
+                SELECT CASE WHEN p_key LIKE '%#tokens'::bytea THEN 2 WHEN p_key LIKE '%#requests'::bytea THEN 3
+                ELSE 1 END $$""")
+    store, places = store_in(database), Account(key_in("parallel", "seats"), limit=1)
+    held = Hold(new_id(), (places,), 7)
+    assert store.reserve(held) == Admitted(7, {"parallel": 1})
+    store.settle(held, Entry(held.id, 7))
+    assert store.balances([places.key]) == [Balance(places.key)]
+    assert store.migrate() == []
+    store.close()

@@ -68,7 +68,7 @@ holds = st.builds(
 )
 unit_accounts = st.builds(
     Account,
-    st.sampled_from(["t#tokens", "r#requests"]),
+    st.sampled_from(["t#tokens", "r#requests", "p#parallel"]),
     limit=st.sampled_from([None, 0, 1, 3, 50]),
     enforce=st.sampled_from(["hard", "hard", "soft", "observe"]),
     share=st.sampled_from([1, 4]),
@@ -150,7 +150,12 @@ class Stores(RuleBasedStateMachine):
         self.both("reserve", hold)
 
     @precondition(lambda self: self.units)
-    @rule(hold=unit_holds, cost=amounts, used=used_units, more=st.sampled_from([(), ("t#tokens", "e#requests")]))
+    @rule(
+        hold=unit_holds,
+        cost=amounts,
+        used=used_units,
+        more=st.sampled_from([(), ("t#tokens", "e#requests"), ("p#parallel",)]),
+    )
     def settle_in_units(self, hold: Hold, cost: int, used: dict[Unit, int], more: tuple[str, ...]) -> None:
         self.both("settle", self.placed.get(hold.id, hold), Entry(hold.id, cost, more, units=used))
 
@@ -215,7 +220,7 @@ class Stores(RuleBasedStateMachine):
 
     @invariant()
     def all_that_can_be_read_is_the_same(self) -> None:
-        self.both("balances", [*KEYS, "t#tokens", "r#requests", "never"])
+        self.both("balances", [*KEYS, "t#tokens", "r#requests", "p#parallel", "never"])
         self.both("holds")
         assert self.both("check") == []
         for operation in ("entries", "accounts", "carried", "all_terms"):

@@ -15,7 +15,7 @@ from functools import partial
 from heapq import heapify, heappop, heappush
 from itertools import islice, takewhile
 
-from ...ledger import KEEP_ENDED_MS, Account, Balance, Carried, Entry, Hold, Millis, Unit
+from ...ledger import KEEP_ENDED_MS, Account, Balance, Carried, Entry, Hold, Millis, Unit, once_booked, while_held
 from ..rules import Stand, Sums, last_end, require_sums
 from .rows import AccountRow, EndedRow, EntryRow, OpenRow, counted
 
@@ -157,13 +157,13 @@ class MemoryBooks:
         if charged is None:
             accounts, amounts = self.charged(hold), hold.amounts()
         else:
-            accounts, amounts = list(charged.accounts), counted(charged)
+            accounts, amounts = list(charged.accounts), while_held(counted(charged))
         self.open[hold_id] = OpenRow(hold, amounts, accounts, now, due)
         self.entries.pop(hold_id, None)
         self.ended.pop(hold_id, None)
         for account in accounts:
             account.held += amounts[account.unit]
-            account.settled -= 0 if charged is None else amounts[account.unit]
+            account.settled -= 0 if charged is None else charged.amounts[account.unit]
         return True
 
     def draw(self, lease_id: str, used: Mapping[Unit, int], now: Millis) -> None:
@@ -227,13 +227,14 @@ class MemoryBooks:
             if alive.id == hold_id:
                 self.renew(alive, now)
                 return
-        charge = held.hold.on_expire == "charge" and any(held.amounts.values())
+        booked = once_booked(held.amounts)
+        charge = held.hold.on_expire == "charge" and any(booked.values())
         try:
             if charge:
                 hold = held.hold
                 entry = Entry(hold_id, 0, tags=hold.tags, provider=hold.provider, model=hold.model)
                 flags = frozenset({"expired"})
-                self.entries[hold_id] = EntryRow(hold_id, entry, held.amounts, held.accounts, held.due, flags)
+                self.entries[hold_id] = EntryRow(hold_id, entry, booked, held.accounts, held.due, flags)
             elif held.due + KEEP_ENDED_MS > now:
                 self.ended[hold_id] = EndedRow(held.due + KEEP_ENDED_MS, lapsed=True)
                 heappush(self.due, (held.due + KEEP_ENDED_MS, hold_id))
@@ -241,7 +242,7 @@ class MemoryBooks:
             for account in held.accounts:
                 account.held -= held.amounts[account.unit]
                 if charge:
-                    account.settled += held.amounts[account.unit]
+                    account.settled += booked[account.unit]
         except BaseException:
             self.add_up()
             raise
@@ -253,11 +254,10 @@ class MemoryBooks:
             return found
         for held in self.open.values():
             if held.due <= now:
+                booked = once_booked(held.amounts) if held.hold.on_expire == "charge" else {}
                 for account in held.accounts:
-                    amount = held.amounts[account.unit]
                     settled, taken = found.get(account, (0, 0))
-                    charge = amount if held.hold.on_expire == "charge" else 0
-                    found[account] = (settled + charge, taken + amount)
+                    found[account] = (settled + booked.get(account.unit, 0), taken + held.amounts[account.unit])
         return found
 
     def _rebuild(self) -> None:

@@ -13,6 +13,7 @@ from heapq import heappush
 from ...concurrency.locks import mutex
 from ...ledger import (
     KEEP_ENDED_MS,
+    USUAL,
     Admitted,
     Amounts,
     Balance,
@@ -55,7 +56,7 @@ from .reports import add_up, differences, entries_in_order, terms_in_order
 from .rows import NONE_BESIDE, EndedRow, EntryRow, OpenRow
 
 EVERYTHING = Query()
-NOTHING: Amounts = {"dollars": 0, "tokens": 0, "requests": 0}
+NOTHING: Amounts = {"dollars": 0, "tokens": 0, "requests": 0, "parallel": 0}
 
 
 class MemoryStore:
@@ -124,7 +125,7 @@ class MemoryStore:
         hold_id, cost, flags, books = hold.id, entry.cost, entry.flags, self._books
         if not 0 <= cost <= MAX_AMOUNT or entry.units:
             require_entry(entry)
-        used: dict[Unit, int] = entry.amounts() if entry.units else {"dollars": cost, "tokens": 0, "requests": 1}
+        used: dict[Unit, int] = entry.amounts() if entry.units else {**USUAL, "dollars": cost}
         with self._lock:
             now = int(self._clock() * 1000)
             row = books.open.get(hold_id)

@@ -35,10 +35,10 @@ NOW = "budgetguard.now_ms(%s)"
 
 # What is due and not yet reaped: to add to settled, and to take from held.
 EXPIRED = """
-SELECT each.key, sum(CASE WHEN each.charge THEN each.amount ELSE 0 END)::bigint AS settled,
-       sum(each.amount)::bigint AS held
+SELECT each.key, sum(each.settled)::bigint AS settled, sum(each.held)::bigint AS held
 FROM (
-    SELECT k.key, h.charge, (budgetguard.amounts(h))[budgetguard.unit(k.key)] AS amount
+    SELECT k.key, (budgetguard.booked(h))[budgetguard.unit(k.key)] AS settled,
+           (budgetguard.amounts(h))[budgetguard.unit(k.key)] AS held
     FROM budgetguard.holds AS h CROSS JOIN LATERAL unnest(h.accounts) AS k (key)
     WHERE h.ns = %s AND h.due_ms <= (SELECT budgetguard.now_ms(%s)) AND NOT h.ended
 ) AS each GROUP BY each.key"""
@@ -125,8 +125,9 @@ def holds(ask: Select, ns: int, now: int) -> list[OpenHold]:
 
 def _open_hold(row: tuple[Any, ...]) -> OpenHold:
     id_, amount, keys, placed, due, names, values, by, model, tokens, requests = row
-    tags, units = _tags(names, values), counted(tokens, requests)
-    return OpenHold(from_raw(id_), amount, _keys(keys), placed, due, tags, from_raw(by), from_raw(model), units)
+    tags, accounts = _tags(names, values), _keys(keys)
+    units = counted(accounts, tokens, requests)
+    return OpenHold(from_raw(id_), amount, accounts, placed, due, tags, from_raw(by), from_raw(model), units)
 
 
 def entries(ask: Select, ns: int, query: Query) -> Iterator[Entry]:

@@ -32,6 +32,7 @@ from ...ledger import (
     Unit,
     beside_dollars,
     grant,
+    unit_of,
 )
 from ..encoding import flags_text, raw, usage_json
 from ..rules import ends_of, last_end
@@ -46,8 +47,11 @@ NEVER = 2**63 - 1
 ALWAYS = -(2**63)
 
 _KINDS = {"observe": 0, "soft": 1, "hard": 2}
-_UNITS: dict[Unit, int] = {"dollars": 1, "tokens": 2, "requests": 3}
+_UNITS: dict[Unit, int] = {"dollars": 1, "tokens": 2, "requests": 3, "parallel": 4}
 
+
+_TOLD: dict[str, Unit] = {"t": "tokens", "r": "requests", "p": "parallel"}
+"""By the letters that stand before their amounts in an answer."""
 
 _balance = partial(tuple.__new__, Balance)
 """`Balance`, in a third of the time."""
@@ -166,7 +170,7 @@ def pack_hold(hold: Hold, now: int, reap: int) -> Placing:
     least = -1 if hold.least is None else hold.least
     said = [now, hold.ttl_ms, hold.on_expire == "charge", reap, hold.amount, least, hold.useful]
     if units:
-        for unit in ("tokens", "requests"):
+        for unit in ("tokens", "requests", "parallel"):
             said += _wanted(hold, unit) if unit in units else (0, -1, 0)
     words = texts((raw(hold.id), raw(hold.provider), raw(hold.model)))
     return words, numbers(*said), *rules, *_pack_terms(hold.terms), *_pack_tags(hold.tags)
@@ -338,7 +342,7 @@ def admitted(hold: Hold, said: Sequence[str]) -> Admitted:
         place += 2
     units: dict[Unit, int] = {}
     for word in said[place:]:
-        units["tokens" if word[0] == "t" else "requests"] = int(word[1:])
+        units[_TOLD[word[0]]] = int(word[1:])
     return Admitted(int(said[0]), units, tuple(balances))
 
 
@@ -367,7 +371,11 @@ def settled(settlements: Sequence[tuple[Hold, Entry]], said: str) -> list[Settle
     return found
 
 
-def counted(tokens: int | None, requests: int | None) -> Amounts:
-    """What a hold has beside dollars."""
+def counted(keys: Iterable[str], tokens: int | None, requests: int | None) -> Amounts:
+    """What a hold on these accounts has beside dollars."""
     found: dict[Unit, int] = {} if tokens is None else {"tokens": tokens}
-    return found if requests is None else {**found, "requests": requests}
+    if requests is not None:
+        found["requests"] = requests
+    if any(unit_of(key) == "parallel" for key in keys):
+        found["parallel"] = 1
+    return found

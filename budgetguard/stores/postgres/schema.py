@@ -15,7 +15,7 @@ from psycopg import errors
 from ...errors import StoreError
 from .link import PostgresBooks, extend
 
-VERSION = 4
+VERSION = 5
 """Of the tables and functions that this program needs."""
 
 FUNCTIONS = (

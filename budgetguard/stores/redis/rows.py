@@ -38,7 +38,7 @@ Row = list[Any]
 
 _CACHED = 4096
 
-_UNITS: dict[bytes, Unit] = {b"t": "tokens", b"r": "requests"}
+_UNITS: dict[bytes, Unit] = {b"t": "tokens", b"r": "requests", b"p": "parallel"}
 """What a script calls the units beside dollars: by their first letters."""
 
 

@@ -51,8 +51,9 @@ class SQLiteAccounts:
     def move(self, keys: Iterable[str], amounts: Amounts, *, settled: int = 0, held: int = 0) -> None:
         """Put amounts on what accounts, which are there, have settled or held (1), or take them off (-1)."""
         for key in keys:
-            amount = amounts[unit_of(key)]
-            self.add(key, settled * amount, held * amount)
+            unit = unit_of(key)
+            spent = 0 if unit == "parallel" else settled * amounts[unit]
+            self.add(key, spent, held * amounts[unit])
 
     def standings(self, accounts: Sequence[Account]) -> list[Stand]:
         """What each of these has settled and held, its window included."""

@@ -25,7 +25,9 @@ from ...ledger import (
     Terms,
     Unit,
     beside_dollars,
+    once_booked,
     unit_of,
+    while_held,
 )
 from ..combiner import Operation, WouldWait
 from ..rules import (
@@ -112,7 +114,7 @@ LOWER_ENTRY = """
 UPDATE entries SET dollars = dollars - ?, tokens = tokens - ?, requests = requests - ?
 WHERE ns = ? AND at_ms = ? AND id = ?"""
 
-NOTHING: Amounts = {"dollars": 0, "tokens": 0, "requests": 0}
+NOTHING: Amounts = {"dollars": 0, "tokens": 0, "requests": 0, "parallel": 0}
 
 
 class SQLiteBooks:
@@ -214,7 +216,7 @@ class SQLiteBooks:
             return False
         execute(DELETE_ENTRY, (ns, at_ms, hold.id))
         execute(DELETE_HOLD, (ns, hold.id, ""))
-        amounts = entry.counted()
+        amounts = while_held(entry.counted())
         self.accounts.move(keys_of_json(entry.accounts), amounts, settled=-1, held=1)
         execute(PLACE, hold_row(ns, hold, self.now, amounts, entry.accounts))
         return True
@@ -230,7 +232,7 @@ class SQLiteBooks:
             row = execute(FIND_OPEN, look).fetchone()
         if row is not None:
             due, other, *amounts = row
-            held = amounts_held(*amounts)
+            held = amounts_held(named.keys_json if other is None else other, *amounts)
             if other is not None:
                 keys = tuple(keys_of_json(other))
             execute(DELETE_HOLD, (ns, due_key(due), hold.id))
@@ -286,7 +288,7 @@ class SQLiteBooks:
             if not lease.ended:
                 amounts = lease.amounts()
                 drawn = _least(used, amounts)
-                self.execute(LOWER_HOLD, (*_in_order(drawn), drawn != amounts, self.ns, lease_id))
+                self.execute(LOWER_HOLD, (*_in_order(drawn), drawn != once_booked(amounts), self.ns, lease_id))
                 self.accounts.move(keys_of_json(lease.accounts), drawn, held=-1)
             return
         entry = find_entry(self.execute, self.ns, lease_id, lease.at_ms)

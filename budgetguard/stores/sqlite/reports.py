@@ -24,6 +24,7 @@ from ...ledger import (
     Total,
     Unit,
     beside_dollars,
+    once_booked,
     unit_of,
 )
 from ..encoding import KeyRange, day_text, flags_of_text, key_range, raw
@@ -55,11 +56,11 @@ def expired(connection: sqlite3.Connection, ns: int, now: Millis) -> dict[str, S
     """What is due and not yet reaped, by account: what to add to settled, and to take from held."""
     found: dict[str, Sums] = {}
     for accounts, charge, *held in connection.execute(EXPIRED, (ns, due_key(now))):
-        amounts = amounts_held(*held)
+        amounts = amounts_held(accounts, *held)
+        booked = once_booked(amounts) if charge else {}
         for key in keys_of_json(accounts):
-            amount = amounts[unit_of(key)]
-            settled, taken = found.get(key, (0, 0))
-            found[key] = (settled + (amount if charge else 0), taken + amount)
+            unit, (settled, taken) = unit_of(key), found.get(key, (0, 0))
+            found[key] = (settled + booked.get(unit, 0), taken + amounts[unit])
     return found
 
 
@@ -94,7 +95,7 @@ def holds(file: SQLiteFile, now: Millis) -> list[OpenHold]:
 
 def _open_hold(hold_id: str, keys: str, placed: Millis, due: Millis, tags: str, *said: Any) -> OpenHold:
     provider, model, *held = said
-    amounts, named = amounts_held(*held), tuple(keys_of_json(keys))
+    amounts, named = amounts_held(keys, *held), tuple(keys_of_json(keys))
     units = beside_of_hold(amounts)
     return OpenHold(hold_id, amounts["dollars"], named, placed, due, json.loads(tags), provider, model, units)
 
@@ -159,10 +160,11 @@ def check(file: SQLiteFile) -> list[Difference]:
         sums: dict[str, list[int]] = {}
         for place, table in enumerate(("entries WHERE ns = ?", "holds WHERE ns = ? AND NOT ended")):
             halves = ", ".join([_halves(unit) for unit in UNITS])
-            for keys, *summed in connection.execute(
-                f"SELECT accounts, {halves} FROM {table} GROUP BY accounts", (file.ns,)
+            for keys, rows, *summed in connection.execute(
+                f"SELECT accounts, count(*), {halves} FROM {table} GROUP BY accounts", (file.ns,)
             ):
-                amounts = dict(zip(UNITS, _wholes(summed), strict=True))
+                amounts: dict[Unit, int] = dict(zip(UNITS, _wholes(summed), strict=True))
+                amounts["parallel"] = place * rows  # one each, while it is held
                 for key in keys_of_json(keys):
                     sums.setdefault(key, [0, 0])[place] += amounts[unit_of(key)]
     found = []

@@ -14,12 +14,15 @@ from json.encoder import encode_basestring_ascii as _quote
 from struct import Struct
 from typing import Any, NamedTuple, TypeAlias
 
-from ...ledger import Account, Amounts, Entry, Hold, Millis, Terms, Unit, unit_of
+from ...ledger import Account, Amounts, Entry, Hold, Millis, Terms, Unit, once_booked, unit_of
 from ..encoding import flags_text, json_name, tags_json, usage_json
 from ..rules import Sums, ends_of, last_end
 
 _CACHED = 1024
 """A call says the same twice, when it is reserved and when it is settled."""
+
+_PLACES = '#parallel"'
+"""What is in a JSON array of keys, and nowhere in a key, if an account counts the calls in flight."""
 
 Execute: TypeAlias = Callable[..., Any]
 """`sqlite3.Cursor.execute`."""
@@ -101,7 +104,7 @@ class HoldLine(NamedTuple):
 
     def amounts(self) -> dict[Unit, int]:
         """What it holds: dollars, and the units of its accounts."""
-        return amounts_held(self.dollars, self.tokens, self.requests)
+        return amounts_held(self.accounts, self.dollars, self.tokens, self.requests)
 
 
 class EntryLine(NamedTuple):
@@ -116,7 +119,7 @@ class EntryLine(NamedTuple):
 
     def amounts(self) -> dict[Unit, int]:
         """What it counts for, in every unit."""
-        return {"dollars": self.dollars, "tokens": self.tokens, "requests": self.requests}
+        return {"dollars": self.dollars, "tokens": self.tokens, "requests": self.requests, "parallel": 0}
 
     def counted(self) -> dict[Unit, int]:
         """The same in dollars, and in the units of its accounts."""
@@ -124,13 +127,15 @@ class EntryLine(NamedTuple):
         return {unit: amounts[unit] for unit in ("dollars", *map(unit_of, keys_of_json(self.accounts)))}
 
 
-def amounts_held(dollars: int, tokens: int | None, requests: int | None) -> dict[Unit, int]:
-    """The amounts of a hold, from its row: NULL is what none of its accounts counts."""
+def amounts_held(accounts: str, dollars: int, tokens: int | None, requests: int | None) -> dict[Unit, int]:
+    """The amounts of a hold, from its row: NULL is what none of its accounts, in JSON, counts."""
     amounts: dict[Unit, int] = {"dollars": dollars}
     if tokens is not None:
         amounts["tokens"] = tokens
     if requests is not None:
         amounts["requests"] = requests
+    if _PLACES in accounts:
+        amounts["parallel"] = 1
     return amounts
 
 
@@ -175,7 +180,7 @@ def find_entry(execute: Execute, ns: int, hold_id: str, at_ms: Millis) -> EntryL
 def hold_row(ns: int, hold: Hold, now: Millis, amounts: Amounts, keys: str) -> tuple[Any, ...]:
     """What `PLACE` writes of an open hold, whose accounts, as `keys_json` has them, hold these amounts."""
     due = now + hold.ttl_ms
-    charge = hold.on_expire == "charge" and any(amounts.values())
+    charge = hold.on_expire == "charge" and any(once_booked(amounts).values())
     held = (amounts["dollars"], amounts.get("tokens"), amounts.get("requests"))
     said = (keys, tags_json(hold.tags), text(hold.provider), text(hold.model))
     return (ns, hold.id, due, *held, now, charge, *said, ns, due_key(due), hold.id)

@@ -1,5 +1,6 @@
 -- The tables of a budgetguard file. Dollars are nano-dollars, times milliseconds since the epoch. Every account counts
--- in its own unit, which the end of its key says: "#tokens", "#requests", or else dollars.
+-- in its own unit, which the end of its key says: "#tokens", "#requests", or else dollars; under "#parallel" every open hold is one,
+-- and no entry.
 -- application_id and user_version are set with them, in the same transaction.
 
 CREATE TABLE namespaces (

@@ -21,7 +21,8 @@ from .expiry import ExpiryContract
 from .leases import LeasesContract
 from .loading import LoadingContract
 from .reading import ReadingContract
-from .units import UnitsContract
+from .units.amounts import UnitsContract
+from .units.places import PlacesContract
 
 __all__ = ["StoreContract", "together"]
 
@@ -33,6 +34,7 @@ class StoreContract(
     ClientsContract,
     LeasesContract,
     LoadingContract,
+    PlacesContract,
     ReadingContract,
     UnitsContract,
 ):

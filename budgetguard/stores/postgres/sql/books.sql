@@ -17,10 +17,11 @@ LANGUAGE sql VOLATILE AS $$
                 ELSE (EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()) * 1000)::bigint END
 $$;
 
--- What the account with this key counts: 1 dollars, 2 tokens, 3 requests.
+-- What the account with this key counts: 1 dollars, 2 tokens, 3 requests, 4 calls in flight.
 CREATE OR REPLACE FUNCTION budgetguard.unit(p_key bytea) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN p_key LIKE '%#tokens'::bytea THEN 2 WHEN p_key LIKE '%#requests'::bytea THEN 3 ELSE 1 END
+    SELECT CASE WHEN p_key LIKE '%#tokens'::bytea THEN 2 WHEN p_key LIKE '%#requests'::bytea THEN 3
+                WHEN p_key LIKE '%#parallel'::bytea THEN 4 ELSE 1 END
 $$;
 
 -- Whether one of these accounts counts a unit.
@@ -30,13 +31,21 @@ BEGIN
     RETURN EXISTS (SELECT FROM unnest(p_keys) AS k (key) WHERE budgetguard.unit(k.key) = p_unit);
 END $$;
 
--- What is held, or booked, of each unit.
+-- What is held, or booked, of each unit: a call in flight is one of these, and one that has ended is none.
 CREATE OR REPLACE FUNCTION budgetguard.amounts(p_hold budgetguard.holds) RETURNS bigint[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT ARRAY[p_hold.amount, coalesce(p_hold.tokens, 0), coalesce(p_hold.requests, 0)]
+    SELECT ARRAY[p_hold.amount, coalesce(p_hold.tokens, 0), coalesce(p_hold.requests, 0), 1]
 $$;
 CREATE OR REPLACE FUNCTION budgetguard.amounts(p_entry budgetguard.entries) RETURNS bigint[]
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT ARRAY[p_entry.cost, p_entry.tokens, p_entry.requests] $$;
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT ARRAY[p_entry.cost, p_entry.tokens, p_entry.requests, 0] $$;
+
+-- What is booked of a hold when it expires.
+CREATE OR REPLACE FUNCTION budgetguard.booked(p_hold budgetguard.holds) RETURNS bigint[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN p_hold.charge
+        THEN ARRAY[p_hold.amount, coalesce(p_hold.tokens, 0), coalesce(p_hold.requests, 0), 0]
+        ELSE '{0, 0, 0, 0}' END
+$$;
 
 -- What is to be added to each of these accounts: in its unit, so much and less so much.
 CREATE OR REPLACE FUNCTION budgetguard.changes(p_keys bytea[], p_more bigint[], p_less bigint[]) RETURNS bigint[]

@@ -17,7 +17,7 @@ DECLARE
     v_entry budgetguard.entries;
     v_keys bytea[];
     v_amounts bigint[];             -- of each unit
-    v_none CONSTANT bigint[] := '{0, 0, 0}';
+    v_none CONSTANT bigint[] := '{0, 0, 0, 0}';
     v_d_keys bytea[] := '{}';       -- what is to be added to accounts
     v_d_settled bigint[] := '{}';
     v_d_held bigint[] := '{}';
@@ -54,7 +54,7 @@ BEGIN
                 v_amounts := budgetguard.amounts(v_hold);
                 v_d_keys := v_d_keys || v_hold.accounts;
                 v_d_settled := v_d_settled || budgetguard.changes(
-                    v_hold.accounts, CASE WHEN v_hold.charge THEN v_amounts ELSE v_none END, v_none);
+                    v_hold.accounts, budgetguard.booked(v_hold), v_none);
                 v_d_held := v_d_held || budgetguard.changes(v_hold.accounts, v_none, v_amounts);
             END IF;
         ELSIF FOUND AND NOT v_hold.ended THEN
@@ -80,7 +80,7 @@ BEGIN
                 p_texts[5 * i], v_keys, p_tag_names[g - n_tags + 1 : g], p_tag_values[g - n_tags + 1 : g],
                 p_said[n + 2], p_said[n + 3]);
         v_d_keys := v_d_keys || v_keys;
-        v_d_settled := v_d_settled || budgetguard.changes(v_keys, p_said[n + 1 : n + 3], v_none);
+        v_d_settled := v_d_settled || budgetguard.changes(v_keys, p_said[n + 1 : n + 3] || 0::bigint, v_none);
         v_d_held := v_d_held || budgetguard.changes(v_keys, v_none, v_none);
     END LOOP;
 

@@ -7,8 +7,8 @@ DECLARE
     v_hold budgetguard.holds;
     v_entry budgetguard.entries;
     v_keys bytea[];
-    v_settled bigint[] := '{0, 0, 0}';
-    v_held bigint[] := '{0, 0, 0}';
+    v_settled bigint[] := '{0, 0, 0, 0}';
+    v_held bigint[] := '{0, 0, 0, 0}';
     keep_ended CONSTANT bigint := 86400000;
 BEGIN
     v_dummy := pg_catalog.set_config('synchronous_commit', 'off', true);

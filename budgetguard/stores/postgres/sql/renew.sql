@@ -19,7 +19,7 @@ DECLARE
     v_due bigint;
     v_amounts bigint[];             -- of each unit; null: no account counts it
     v_booked bigint[];
-    v_none CONSTANT bigint[] := '{0, 0, 0}';
+    v_none CONSTANT bigint[] := '{0, 0, 0, 0}';
     v_keys bytea[];
     v_ends bigint[];
     v_d_keys bytea[] := '{}';       -- what is to be added to accounts
@@ -45,7 +45,7 @@ BEGIN
     FOR i IN 1..cardinality(v_ids) LOOP
         n := 7 * (i - 1);
         v_id := v_ids[i];
-        v_amounts := ARRAY[p_said[n + 1], nullif(p_said[n + 2], -1), nullif(p_said[n + 3], -1)];
+        v_amounts := ARRAY[p_said[n + 1], nullif(p_said[n + 2], -1), nullif(p_said[n + 3], -1), 1];
         v_due := v_now + p_said[n + 4];
         n_keys := p_said[n + 6];
         n_tags := p_said[n + 7];
@@ -75,7 +75,7 @@ BEGIN
             v_ends := array_fill(v_never, ARRAY[cardinality(v_keys)]);
             v_booked := budgetguard.amounts(v_entry);
             v_amounts := ARRAY[v_entry.cost, CASE WHEN budgetguard.counts(v_keys, 2) THEN v_entry.tokens END,
-                               CASE WHEN budgetguard.counts(v_keys, 3) THEN v_entry.requests END];
+                               CASE WHEN budgetguard.counts(v_keys, 3) THEN v_entry.requests END, 1];
         END IF;
         DELETE FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = v_id;
         INSERT INTO budgetguard.holds

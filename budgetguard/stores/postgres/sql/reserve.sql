@@ -2,11 +2,11 @@
 --
 -- p_texts: id, provider, model.
 -- p_said: now (-1: the server's clock), ttl, charge (1), how many due holds to reap; and of dollars amount, least (-1:
--- the amount or nothing) and useful; the same of tokens and of requests, unless all accounts count dollars.
+-- the amount or nothing) and useful; the same of tokens, requests and places, unless all accounts count dollars.
 -- p_rules, seven for each key of p_keys: 0 counts only, 1 soft, 2 hard; limit; share; start; end; when it is over; unit.
 -- p_windows: earlier keys that count too; p_window_of: on which place of p_keys.
 -- Answers "a <amount> <settled> <held> ..." admitted, with a pair for each key, its window included, and where accounts
--- count them "t<tokens>" and "r<requests>"; "e" ended; "s <now>" stale; "r <place> <settled> <held> <due>" refused, with
+-- count them "t<tokens>", "r<requests>" and "p1"; "e" ended; "s <now>" stale; "r <place> <settled> <held> <due>" refused, with
 -- whether anything was left to reap, here or by another session that is about it.
 CREATE OR REPLACE FUNCTION budgetguard.reserve(
     p_ns integer, p_texts bytea[], p_said bigint[], p_keys bytea[], p_rules bigint[], p_windows bytea[],
@@ -75,7 +75,7 @@ DECLARE
     v_found bytea[];
     v_found_settled bigint[];
     v_found_held bigint[];
-    v_granted bigint[] := ARRAY[v_amount, NULL, NULL];  -- of each unit; null: no account counts it
+    v_granted bigint[] := ARRAY[v_amount, NULL, NULL, NULL];  -- of each unit; null: no account counts it
     v_sums_settled bigint[] := '{}';                    -- of each account and its window, before this hold
     v_sums_held bigint[] := '{}';
     v_place integer;
@@ -84,7 +84,7 @@ DECLARE
     v_least bigint;
     v_claims bytea[];
     v_sums text := '';
-    v_none CONSTANT bigint[] := '{0, 0, 0}';
+    v_none CONSTANT bigint[] := '{0, 0, 0, 0}';
 BEGIN
     IF v_count > 1 THEN
         SELECT array_agg(d.key ORDER BY d.place) INTO v_distinct FROM (
@@ -109,7 +109,7 @@ BEGIN
         v_known := true;
     END IF;
     IF v_known THEN
-        SELECT ended, ARRAY[amount, tokens, requests] INTO v_known, v_granted
+        SELECT ended, ARRAY[amount, tokens, requests, CASE WHEN budgetguard.counts(accounts, 4) THEN 1 END] INTO v_known, v_granted
         FROM budgetguard.holds WHERE ns + 0 = p_ns AND id = v_id;
         IF FOUND AND v_known THEN
             RETURN 'e';
@@ -120,7 +120,7 @@ BEGIN
         IF EXISTS (SELECT FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = v_id) THEN
             RETURN 'e';
         END IF;
-        v_granted := ARRAY[v_amount, NULL, NULL];
+        v_granted := ARRAY[v_amount, NULL, NULL, NULL];
     END IF;
 
     FOR i IN 1..v_count LOOP
@@ -210,7 +210,7 @@ LANGUAGE sql IMMUTABLE AS $$ SELECT ARRAY(SELECT generate_series(1, p_count)::bi
 CREATE OR REPLACE FUNCTION budgetguard.admitted(p_granted bigint[], p_sums text) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT 'a ' || p_granted[1] || coalesce(p_sums, '') || coalesce(' t' || p_granted[2], '')
-        || coalesce(' r' || p_granted[3], '')
+        || coalesce(' r' || p_granted[3], '') || coalesce(' p' || p_granted[4], '')
 $$;
 
 -- Reap up to so many due holds, and the hold of this id if it is due: all accounts that the caller will need are
@@ -242,8 +242,9 @@ BEGIN
         ORDER BY key FOR UPDATE;
     UPDATE budgetguard.accounts AS a SET settled = a.settled + d.settled, held = a.held - d.held
     FROM (
-        SELECT k.key, sum(k.amount) AS held, sum(CASE WHEN k.charge THEN k.amount ELSE 0 END) AS settled FROM (
-            SELECT each.key, r.charge, (budgetguard.amounts(r))[budgetguard.unit(each.key)] AS amount
+        SELECT k.key, sum(k.held) AS held, sum(k.settled) AS settled FROM (
+            SELECT each.key, (budgetguard.amounts(r))[budgetguard.unit(each.key)] AS held,
+                   (budgetguard.booked(r))[budgetguard.unit(each.key)] AS settled
             FROM unnest(v_rows) AS r CROSS JOIN LATERAL unnest(r.accounts) AS each (key) WHERE NOT r.ended
         ) AS k GROUP BY k.key
     ) AS d

@@ -16,7 +16,8 @@ DECLARE
     v_id CONSTANT bytea := p_texts[1];
     v_dummy text;
     v_alone CONSTANT boolean := cardinality(p_keys) = 1;
-    v_none CONSTANT bigint[] := '{0, 0, 0}';
+    v_none CONSTANT bigint[] := '{0, 0, 0, 0}';
+    v_used CONSTANT bigint[] := p_said[1 : 3] || 0::bigint;  -- of each unit
     v_unit integer;
     v_taken bigint[];
     v_sums text;
@@ -40,7 +41,7 @@ BEGIN
         AND (v_alone OR NOT p_keys[1 : p_said[9]] && p_keys[p_said[9] + 1 :]) THEN
         DELETE FROM budgetguard.holds
         WHERE ns + 0 = p_ns AND id = v_id AND NOT ended AND due_ms + 0 > v_now AND accounts = p_keys[1 : p_said[9]]
-        RETURNING ARRAY[amount, coalesce(tokens, 0), coalesce(requests, 0)] INTO v_taken;
+        RETURNING ARRAY[amount, coalesce(tokens, 0), coalesce(requests, 0), 1] INTO v_taken;
         IF FOUND THEN
             INSERT INTO budgetguard.entries
                 (ns, late, expired, estimated, at_ms, cost, input, output, id, provider, model, flags, usage, accounts,
@@ -51,11 +52,11 @@ BEGIN
                     p_tag_names, p_tag_values, p_said[2], p_said[3]);
             IF v_alone THEN
                 v_unit := budgetguard.unit(p_keys[1]);
-                UPDATE budgetguard.accounts SET settled = settled + p_said[v_unit], held = held - v_taken[v_unit]
+                UPDATE budgetguard.accounts SET settled = settled + v_used[v_unit], held = held - v_taken[v_unit]
                 WHERE ns = p_ns AND key = p_keys[1] RETURNING settled || ' ' || held INTO v_sums;
             ELSE
                 v_sums := budgetguard.added(
-                    p_ns, p_keys, budgetguard.changes(p_keys, p_said, v_none),
+                    p_ns, p_keys, budgetguard.changes(p_keys, v_used, v_none),
                     budgetguard.changes(p_keys[1 : p_said[9]], v_none, v_taken)
                         || array_fill(0::bigint, ARRAY[p_said[10]::integer]),
                     p_ends);
@@ -88,7 +89,7 @@ DECLARE
     v_used bigint[];                -- of each unit, as all that follow
     v_booked bigint[];
     v_taken bigint[];
-    v_none CONSTANT bigint[] := '{0, 0, 0}';
+    v_none CONSTANT bigint[] := '{0, 0, 0, 0}';
     v_keys bytea[];
     v_ends bigint[];                -- of accounts that may not be there yet; null: they are
     v_more bytea[];
@@ -121,7 +122,7 @@ BEGIN
         n := 13 * (i - 1);
         t := 5 * (i - 1);
         v_id := v_ids[i];
-        v_used := p_said[n + 1 : n + 3];
+        v_used := p_said[n + 1 : n + 3] || 0::bigint;
         n_keys := p_said[n + 9];
         n_more := p_said[n + 10];
         n_tags := p_said[n + 11];
@@ -140,7 +141,7 @@ BEGIN
                 v_taken := budgetguard.amounts(v_hold);
                 v_d_keys := v_d_keys || v_hold.accounts;
                 v_d_settled := v_d_settled || budgetguard.changes(
-                    v_hold.accounts, CASE WHEN v_hold.charge THEN v_taken ELSE v_none END, v_none);
+                    v_hold.accounts, budgetguard.booked(v_hold), v_none);
                 v_d_held := v_d_held || budgetguard.changes(v_hold.accounts, v_none, v_taken);
                 v_d_ends := v_d_ends || array_fill(v_never, ARRAY[cardinality(v_hold.accounts)]);
                 v_taken := v_none;
@@ -164,7 +165,7 @@ BEGIN
                 DELETE FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = v_id;
             ELSE
                 v_answers := v_answers || CASE WHEN budgetguard.amounts(v_entry) <> v_used
-                    THEN '2,' || array_to_string(budgetguard.amounts(v_entry), ',') ELSE v_entry.late::integer::text END;
+                    THEN '2,' || array_to_string((budgetguard.amounts(v_entry))[1 : 3], ',') ELSE v_entry.late::integer::text END;
                 k := k + n_keys + n_more;
                 g := g + n_tags;
                 l := l + n_leases;
@@ -207,7 +208,7 @@ BEGIN
                     v_taken := budgetguard.amounts(v_hold);
                     v_d_keys := v_d_keys || v_hold.accounts;
                     v_d_settled := v_d_settled || budgetguard.changes(
-                        v_hold.accounts, CASE WHEN v_hold.charge THEN v_taken ELSE v_none END, v_none);
+                        v_hold.accounts, budgetguard.booked(v_hold), v_none);
                     v_d_held := v_d_held || budgetguard.changes(v_hold.accounts, v_none, v_taken);
                     v_d_ends := v_d_ends || array_fill(v_never, ARRAY[cardinality(v_hold.accounts)]);
                 END IF;
@@ -221,7 +222,7 @@ BEGIN
                 v_taken := budgetguard.drawn(budgetguard.amounts(v_hold), v_used, v_keys);
                 UPDATE budgetguard.holds
                 SET amount = amount - v_taken[1], tokens = tokens - v_taken[2], requests = requests - v_taken[3],
-                    charge = charge AND budgetguard.amounts(v_hold) <> v_taken
+                    charge = charge AND (budgetguard.amounts(v_hold))[1 : 3] <> v_taken[1 : 3]
                 WHERE ns + 0 = p_ns AND id = v_id;
             ELSIF NOT v_known THEN
                 SELECT * INTO v_entry FROM budgetguard.entries WHERE ns + 0 = p_ns AND id = v_id AND expired FOR UPDATE;
@@ -263,7 +264,7 @@ CREATE OR REPLACE FUNCTION budgetguard.drawn(p_there bigint[], p_used bigint[], 
 LANGUAGE sql IMMUTABLE AS $$
     SELECT ARRAY[least(p_there[1], p_used[1]),
                  CASE WHEN budgetguard.counts(p_keys, 2) THEN least(p_there[2], p_used[2]) ELSE 0 END,
-                 CASE WHEN budgetguard.counts(p_keys, 3) THEN least(p_there[3], p_used[3]) ELSE 0 END]
+                 CASE WHEN budgetguard.counts(p_keys, 3) THEN least(p_there[3], p_used[3]) ELSE 0 END, 0]
 $$;
 
 -- As `budgetguard.told`, of several settlements that were booked together: each item as it was after its own step, which

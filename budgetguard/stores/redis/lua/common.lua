@@ -9,7 +9,7 @@
 --   {"S", at, cost, flags, keys, said, beside}               its entry
 --
 -- Amount and cost are dollars, keys those of the accounts in dollars. `beside` is there if there is more to say:
--- {t = tokens, r = requests, k = all keys in their order, with 0 for the next of those in dollars}; without an account
+-- {t = tokens, r = requests, p = 1 while it is open, if an account counts places, k = all keys in their order, with 0 for the next of those in dollars}; without an account
 -- that counts them there is no `k`. A hold with one is in <prefix>d LATER than it is due. So scripts of versions that
 -- knew dollars only, which may run beside these, find what they know where they know it, and end no hold of which they
 -- know a part.
@@ -51,15 +51,17 @@ local function library()
     call('ZADD', DUE, format('%d', row[8] and row[2] + LATER or row[2]), id)
   end
 
-  -- What an account counts beside dollars, by its key: 't', 'r', or nil.
+  -- What an account counts beside dollars, by its key: 't', 'r', 'p', or nil.
   function it.unit(key)
     if string.sub(key, -7) == '#tokens' then return 't' end
-    return string.sub(key, -9) == '#requests' and 'r' or nil
+    local last = string.sub(key, -9)
+    return last == '#requests' and 'r' or last == '#parallel' and 'p' or nil
   end
 
-  -- The amount that an account counts, of dollars and what is beside them.
+  -- The amount that an account counts, of dollars and what is beside them; no entry has a place.
   function it.amount(key, dollars, beside)
     local unit = beside and it.unit(key)
+    if unit == 'p' then return beside.p or 0 end
     return unit and beside[unit] or dollars
   end
 
@@ -74,7 +76,7 @@ local function library()
   -- And how it is told: {'t', 520, 'r', 1}.
   function it.told(beside)
     local told = {}
-    for _, unit in ipairs({'t', 'r'}) do
+    for _, unit in ipairs({'t', 'r', 'p'}) do
       if beside and beside[unit] then
         told[#told + 1] = unit
         told[#told + 1] = beside[unit]
@@ -154,9 +156,11 @@ local function library()
     if row[1] == 'O' then
       local beside = row[8] or {}
       local charge = row[5] == 1 and (row[3] > 0 or (beside.t or 0) > 0 or (beside.r or 0) > 0)
-      it.add(row, charge and 1 or 0, -1)
+      it.add(row, 0, -1)
       if charge then
         row = {'S', due, row[3], 'expired', row[6], row[7], row[8]}
+        if row[7] then row[7].p = nil end
+        it.add(row, 1, 0)
         it.write(id, row)
         call('ZREM', DUE, id)
         call('ZADD', ENTRIES, format('%d', due), id)
@@ -224,7 +228,7 @@ local function library()
         for _, key in ipairs(keys) do
           local amount = it.amount(key, row[3], beside)
           found[key] = found[key] or {{0}, {0}}
-          add(found[key][1], row[5] == 1 and amount or 0)
+          add(found[key][1], row[5] == 1 and it.unit(key) ~= 'p' and amount or 0)
           add(found[key][2], amount)
         end
       end

@@ -16,10 +16,15 @@ while place <= #ARGV do
   if kind == 'O' then
     row[2] = math.max(row[2], due)
   elseif kind == 'S' and row[4] == 'expired' then
-    lib.add(row, -1, 1)
+    lib.add(row, -1, 0)
     call('ZREM', ENTRIES, id)
     local keys, booked = lib.parts(row)
-    row = lib.fill({'O', due, row[3], now, charge, keys, said}, keys, lib.counted(keys, booked))
+    local held = lib.counted(keys, booked)
+    for _, key in ipairs(keys) do
+      if lib.unit(key) == 'p' then held.p = 1 end
+    end
+    row = lib.fill({'O', due, row[3], now, charge, keys, said}, keys, held)
+    lib.add(row, 0, 1)
   elseif kind == 'S' or (kind == 'E' and row[3] ~= 1 and row[2] > now) then
     counts = false
   else

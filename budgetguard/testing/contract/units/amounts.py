@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ...errors import AmountError
-from ...ledger import (
+from ....errors import AmountError
+from ....ledger import (
     Account,
     Admitted,
     Balance,
@@ -23,9 +23,9 @@ from ...ledger import (
     key_in,
     new_id,
 )
-from ...money import MAX_AMOUNT
-from ..clock import StoppedClock
-from .base import TTL_S, StoreTests, balance, entry, hold
+from ....money import MAX_AMOUNT
+from ...clock import StoppedClock
+from ..base import TTL_S, StoreTests, balance, entry, hold
 
 DOLLARS = Account("team/2027-01", limit=100)
 TOKENS = Account(key_in("tokens", "tokens/2027-01-01"), limit=1_000)
