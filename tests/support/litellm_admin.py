@@ -37,12 +37,14 @@ class LiteLLMServer(Hosted):
 
     def __init__(self, store: str, *, prefix: str = "", clock: Callable[[], float] | None = None) -> None:
         self.cooling: dict[str, float] = {}
-        super().__init__(
-            store, open_mode=False, clock=clock, around=lambda app: WithLiteLLM(app, prefix, self.cooling)
-        )
-        self.ring = KeyRing(self.app.projects.own)
         self.prefix = prefix
+        super().__init__(store, open_mode=False, clock=clock, around=self._beside)
+        self.ring = KeyRing(self.app.projects.own)
         self.master = self.ring.create("shop", ADMIN, text="sk-master-0123456789abcdef")[1]
+
+    def _beside(self, app: App) -> WithLiteLLM:
+        self.beside = WithLiteLLM(app, self.prefix, self.cooling)
+        return self.beside
 
     def asked(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> tuple[int, Any]:
         """One request with a key (the administrator's): the status, and the JSON of the answer."""
