@@ -50,13 +50,21 @@ class Asked:
 class Hosted(Asked):
     """A server in a thread."""
 
-    def __init__(self, store: str, *, open_mode: bool = True, clock: Callable[[], float] | None = None, **more: Any):
+    def __init__(
+        self,
+        store: str,
+        *,
+        open_mode: bool = True,
+        clock: Callable[[], float] | None = None,
+        around: Callable[[App], Any] = lambda app: app,
+        **more: Any,
+    ) -> None:
         self.app = App(store, open_mode=open_mode, clock=clock, **more)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         config = uvicorn.Config(
-            self.app, http=Protocol, log_config=None, access_log=False, timeout_keep_alive=75, lifespan="on"
+            around(self.app), http=Protocol, log_config=None, access_log=False, timeout_keep_alive=75, lifespan="on"
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, daemon=True)
