@@ -232,8 +232,7 @@ def _prefixed(upstream: Upstream, name: str, api: Api | None) -> str:
 
 def _sent(entry: ModelEntry, target: Target, model: str, api: Api | None) -> str:
     """What a candidate is asked for."""
-    name = entry.sent(target, model)
-    return name if target.model else _prefixed(target.upstream, name, api)
+    return _prefixed(target.upstream, entry.sent(target, model), api)
 
 
 def _speaks(upstream: Upstream, api: Api | None, beside: str | None) -> bool:
