@@ -206,7 +206,8 @@ class Attempts:
             raise
         if 200 <= reply.status < 300 and "event-stream" in reply.header("content-type"):
             return Answered(reply, offer, attempt, None)
-        attempt.first_byte()
+        if 200 <= reply.status < 300:  # an error is quick, and no sign of health
+            attempt.first_byte()
         return Answered(reply, offer, attempt, await reply.read())
 
     def _changes(self, offer: Offer, without: Mapping[str, int]) -> Mapping[str, Any]:
