@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..ledger import Account, Balance, Clock, Millis, OnExpire, Stale, Store, Unit
+from ..ledger.units import ELASTIC
 from .crowds import Company, Crowd
 from .rules import USERS, Budget, UserBudget, model_keys, terms_key, unescape
 
@@ -223,7 +224,7 @@ class Coverage:
         return {
             account.key: self._crowd(account, rule.in_flight)
             for account, rule in zip(accounts, rules, strict=True)
-            if account.limit is not None and account.enforce == "hard" and account.unit != "requests"
+            if account.limit is not None and account.enforce == "hard" and account.unit in ELASTIC
         }
 
     def _crowd(self, account: Account, stated: int | None) -> Crowd:

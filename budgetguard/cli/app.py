@@ -13,13 +13,15 @@ from .config import config
 from .copy import copy
 from .demo import demo
 from .doctor import doctor
-from .gateway_serve import serve_gateway
+from .gateway import gateway_app
 from .jobs import jobs
+from .keys import keys_app
+from .owners import limits_app
 from .prices import prices_app
 from .providers import providers
 from .run import run
 from .schema import migrate, sql
-from .serve import keys_app, serve
+from .serve import serve
 from .spend import spend
 
 app = typer.Typer(
@@ -39,8 +41,9 @@ app.command("providers")(providers)
 app.command("config")(config)
 app.command("run", context_settings={"ignore_unknown_options": True})(run)
 app.command("serve")(serve)
-app.command("gateway")(serve_gateway)
 app.add_typer(keys_app, name="keys")
+app.add_typer(limits_app, name="limits")
+app.add_typer(gateway_app, name="gateway")
 app.command("import")(import_)
 app.command("export")(export)
 app.command("copy")(copy)

@@ -78,8 +78,8 @@ def _demo_if_nothing_else(config: Path | None) -> Iterator[str | None]:
 
     with FakeProvider(tokens=20) as provider:
         console(stderr=True).print(
-            f"No {USUAL_FILE}, and no key of a provider in the environment: a demo provider answers, which makes up its "
-            f"words and charges nobody. Everybody together has ${DEMO_DOLLARS} a day, at the models' real prices."
+            f"No {USUAL_FILE}, and no key of a provider in the environment: a demo provider answers, which makes up "
+            f"its words and charges nobody. Everybody together has ${DEMO_DOLLARS} a day, at the models' real prices."
         )
         yield provider.root_url
 

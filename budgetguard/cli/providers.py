@@ -1,4 +1,4 @@
-"""`providers`: whom `completion(model="provider/model")` can ask, and whose keys are set here."""
+"""`providers`: whom `completion(model="provider/model")` and a gateway can ask, and whose keys are set here."""
 
 from __future__ import annotations
 
@@ -41,9 +41,16 @@ def _found(environ: Mapping[str, str]) -> Iterator[dict[str, Any]]:
             "template": each.base or None,
             "speaks": ["chat", *each.beside],
             "anthropic_base_url": each.anthropic or None,
+            "gemini_base_url": each.gemini or None,
+            "headers": {api: each.header(api) for api in _apis(each)},
             "prices": each.prices,
             "note": each.note or None,
         }
+
+
+def _apis(provider: known.ProviderRow) -> list[str]:
+    others = {"anthropic": provider.anthropic, "gemini": provider.gemini}
+    return ["openai", *(api for api, base in others.items() if base)]
 
 
 def _base(provider: known.ProviderRow, environ: Mapping[str, str]) -> str | None:
@@ -57,7 +64,8 @@ def _base(provider: known.ProviderRow, environ: Mapping[str, str]) -> str | None
 
 def _row(found: Mapping[str, Any]) -> list[str]:
     key = found["key"] or ("not needed" if not found["needs_key"] else f"({found['keys'][0]})")
-    speaks = [*found["speaks"][1:], *(["Anthropic's messages"] if found["anthropic_base_url"] else [])]
+    own = {"anthropic": "Anthropic's messages", "gemini": "Gemini's own API"}
+    speaks = [*found["speaks"][1:], *(text for api, text in own.items() if found[f"{api}_base_url"])]
     return [
         " ".join(f"{name}/" for name in (found["provider"], *found["aliases"])),
         key,

@@ -99,7 +99,7 @@ class Charge:
         parts, asked, call, held = self.parts, self.asked, self.call, self.held
         ledger, waits = parts.ledger, (scope := asked.scope) is not None and scope.wait_s
         apart = Tally.apart and held.tallies and is_apart(held.tallies)
-        if asked.endpoint.opaque or call.background or waits or apart:
+        if asked.endpoint.opaque or call.background or apart or (waits and LINE.queues):
             return False
         plan = self.plan = parts.plans.find(asked.provider, call, asked.tags)
         doubtful = plan.doubtful or (scope is None and plan.watched and PROCESS.scoped)
@@ -107,7 +107,7 @@ class Charge:
         wish = plain_wish(call, plan, hard, parts.settings.output_guess, held)
         if wish is None or doubtful or (ledger.blocking and not blocks and not plan.cover.leased):
             return False
-        hold, leased = hold_of(self, wish)
+        hold, leased = hold_of(self, wish.useful_only() if waits else wish)
         outcome = ledger.reserved(held, hold, leased, blocks)
         if outcome is not True or held.spared is not None:
             if isinstance(outcome, Stale):

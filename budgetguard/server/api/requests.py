@@ -21,20 +21,26 @@ async def read_body(scope: MutableMapping[str, Any], receive: Any, most: int) ->
     for name, value in scope["headers"]:
         if name == b"content-length" and (not value.isdigit() or int(value) > most):
             raise _too_long(most)
-    pieces, size, more = list[bytes](), 0, True
+    if getattr(getattr(receive, "__self__", None), "more_body", True) is False:  # uvicorn has all of it
+        return await _received(receive, most)
     try:
         async with asyncio.timeout(BODY_S):
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise Refused(400, "the request ended before its body did")
-                pieces.append(message.get("body", b""))
-                size += len(pieces[-1])
-                if size > most:
-                    raise _too_long(most)
-                more = message.get("more_body", False)
+            return await _received(receive, most)
     except TimeoutError:
         raise Refused(408, f"the body did not arrive within {BODY_S:g} s") from None
+
+
+async def _received(receive: Any, most: int) -> bytes:
+    pieces, size, more = list[bytes](), 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(400, "the request ended before its body did")
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        if size > most:
+            raise _too_long(most)
+        more = message.get("more_body", False)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import Counter as PrometheusCounter
 from prometheus_client.core import Metric
 
 from ...money import DOLLAR
@@ -22,6 +24,8 @@ log = logging.getLogger("budgetguard.server")
 MOST_ROWS: Final = 1_000
 """Combinations of labels that one metric has at most; what is beyond is "(others)"."""
 OTHERS: Final = "(others)"
+MOST_TIMES: Final = 100_000
+"""How many times are kept until somebody asks."""
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _OWN_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5)
 
@@ -43,23 +47,24 @@ class Bounded:
         return values
 
 
-class Seen:
+class CallsSeen:
     """Counts calls, and logs them."""
 
     def __init__(self, registry: CollectorRegistry, router: Router) -> None:
-        self._calls = Counter(
+        registry.register(_Telling(self.tell))
+        self._calls = PrometheusCounter(
             "budgetguard_gateway_calls",
             "Calls, by key, model, upstream and status.",
             ["project", "key", "model", "upstream", "status"],
             registry=registry,
         )
-        self._spend = Counter(
+        self._spend = PrometheusCounter(
             "budgetguard_gateway_spend_dollars",
             "What calls cost, in dollars.",
             ["project", "key", "model", "provider", "upstream"],
             registry=registry,
         )
-        self._refused = Counter(
+        self._refused = PrometheusCounter(
             "budgetguard_gateway_refusals",
             "Calls that were not sent, by the reason.",
             ["project", "key", "reason"],
@@ -79,7 +84,9 @@ class Seen:
             buckets=_OWN_BUCKETS,
         )
         self._bounded = {name: Bounded() for name in ("calls", "spend", "refused", "upstream")}
-        self._kept: dict[tuple[str, ...], Counter] = {}
+        self._new: Counter[tuple[tuple[str, ...], int, str]] = Counter()
+        self._spent: Counter[tuple[str, ...]] = Counter()
+        self._seconds: list[tuple[str, float, float]] = []
         self._router = router
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # else each process knows its own alone
             registry.register(_Upstreams(router))
@@ -110,29 +117,42 @@ class Seen:
         log.log(level, "call", extra={name: value for name, value in said.items() if value not in (None, "", 0)})
 
     def _count(self, facts: Facts, project: str, key: str, seconds: float) -> None:
-        status = str(facts.status)
-        model = facts.model[:100] if facts.upstream else ""
-        self._row(self._calls, "calls", project, key, model, facts.upstream, status).inc()
+        row = (project, key, facts.model[:100] if facts.upstream else "", facts.provider, facts.upstream)
+        self._new[row, facts.status, facts.refused] += 1
         if facts.cost:
-            self._row(self._spend, "spend", project, key, model, facts.provider, facts.upstream).inc(
-                facts.cost / DOLLAR
-            )
-        if facts.refused:
-            self._row(self._refused, "refused", project, key, facts.refused).inc()
-        if facts.upstream_s:
-            [upstream] = self._bounded["upstream"].labels(facts.upstream)
-            self._upstream_s.labels(upstream).observe(facts.upstream_s)
-            if not facts.stream:
-                self._own_s.observe(max(seconds - facts.upstream_s, 0.0))
+            self._spent[row] += facts.cost
+        if facts.upstream_s and len(self._seconds) < MOST_TIMES:
+            self._seconds.append((facts.upstream, facts.upstream_s, -1.0 if facts.stream else seconds))
 
-    def _row(self, metric: Counter, name: str, *labels: str) -> Counter:
-        """The row of a metric, found without its lock."""
-        found = self._kept.get((name, *labels))
-        if found is None:
-            found = metric.labels(*self._bounded[name].labels(*labels))
-            if len(self._kept) < 4 * MOST_ROWS:
-                self._kept[name, *labels] = found
-        return found
+    def tell(self) -> None:
+        """Add what was counted since the last time to the metrics, which takes a lock for each."""
+        counted, spent, times = self._new, self._spent, self._seconds
+        self._new, self._spent, self._seconds = Counter(), Counter(), []
+        for ((project, key, model, _provider, upstream), status, refused), number in counted.items():
+            self._row(self._calls, "calls", project, key, model, upstream, str(status)).inc(number)
+            if refused:
+                self._row(self._refused, "refused", project, key, refused).inc(number)
+        for row, nano in spent.items():
+            self._row(self._spend, "spend", *row).inc(nano / DOLLAR)
+        for upstream, upstream_s, seconds in times:
+            self._upstream_s.labels(*self._bounded["upstream"].labels(upstream)).observe(upstream_s)
+            if seconds >= 0:
+                self._own_s.observe(max(seconds - upstream_s, 0.0))
+
+    def _row(self, metric: PrometheusCounter, name: str, *labels: str) -> PrometheusCounter:
+        return metric.labels(*self._bounded[name].labels(*labels))
+
+
+class _Telling:
+    """Has what was counted told first, as the first collector of its registry."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell = tell
+
+    def collect(self) -> Iterator[Metric]:
+        """Nothing of its own."""
+        self._tell()
+        return iter(())
 
 
 class _Upstreams:

@@ -24,9 +24,9 @@ from ...keys import Caller
 from ...problems import Refused
 from ..config.model import Route, Target
 from ..routing.router import Cooling
-from .attempts import Answered, Attempts, CoolingError, Exhausted, UnknownOutcomeError, Way
-from .listening import Ear
-from .offers import Name, Offer, alike, dearest, most, name_of, offer_of, whereabouts
+from .attempts import Attempts, CoolingError, Exhausted, UnknownOutcomeError, UpstreamAnswer, Way
+from .listening import StreamEar
+from .offers import Offer, alike, dearest, most, name_of, offer_of, whereabouts
 from .refusals import NO_RETRY, refusal_of
 from .request import Inbound
 from .stream import Outlet
@@ -137,10 +137,10 @@ class CallLife:
 
     # -- the money -----------------------------------------------------------------------------------------------
 
-    async def _charged(self, route: Route, outlet: Outlet | None) -> tuple[BookedCharge, Attempts, Answered]:
+    async def _charged(self, route: Route, outlet: Outlet | None) -> tuple[BookedCharge, Attempts, UpstreamAnswer]:
         """Hold for the dearest candidate, and have one of them answer; the next charge where budgets differ."""
         targets = self._targets(route)
-        offers = [self._offer(target) for target in candidates(route)]
+        offers = [self._offer(target) for target in route.candidates]
         last: Exhausted | None = None
         groups = alike(offers)
         for group in groups:
@@ -169,10 +169,10 @@ class CallLife:
         told = f"no upstream of {self.inbound.model!r} could be reached, and nothing was sent"
         raise Refused(502, told, "upstream_error", code="upstream_unreachable")
 
-    async def _send(self, charge: BookedCharge, attempts: Attempts, outlet: Outlet | None) -> Answered:
+    async def _send(self, charge: BookedCharge, attempts: Attempts, outlet: Outlet | None) -> UpstreamAnswer:
         shell = self.guard.async_shell
 
-        async def proceed() -> Answered:
+        async def proceed() -> UpstreamAnswer:
             if outlet is not None:
                 outlet.wait_for_answer()
             return await attempts.proceed()
@@ -185,10 +185,10 @@ class CallLife:
             self.facts.refused = type(error).__name__
             raise refusal_of(error, self.around.options) from error
 
-    async def _uncharged(self, route: Route) -> tuple[None, Attempts, Answered]:
+    async def _uncharged(self, route: Route) -> tuple[None, Attempts, UpstreamAnswer]:
         """What costs nothing: counting tokens, moderations where these are free."""
         targets = self._targets(route)
-        offers = {name_of(target): self._offer(target) for target in candidates(route)}
+        offers = {name_of(target): self._offer(target) for target in route.candidates}
         charge = self._charge(next(iter(offers.values())))
         attempts = Attempts(self.guard, self.inbound, charge, offers, self._way(route, targets))
         attempts.free = True
@@ -205,7 +205,7 @@ class CallLife:
         endpoint: Endpoint = self.inbound.asked.endpoint
         if not endpoint.free_at_home:
             return endpoint.request is None
-        bases = [target.upstream.bases[self.inbound.asked.api] for target in candidates(route)]
+        bases = [target.upstream.bases[self.inbound.asked.api] for target in route.candidates]
         return all(host_of(whereabouts(base).name).openai for base in bases)
 
     def _way(self, route: Route, targets: Iterator[Target | Cooling]) -> Way:
@@ -228,7 +228,7 @@ class CallLife:
             tags["user"] = caller.user
         if caller.team is not None:
             tags["team"] = caller.team
-        end_user = self.inbound.end_user()
+        end_user = self.inbound.end_user
         if end_user is not None:
             tags["end_user"] = end_user
         wanted = self.around.tags_of(self.guard)
@@ -251,12 +251,12 @@ class CallLife:
     # -- the answer ----------------------------------------------------------------------------------------------
 
     async def _stream(
-        self, charge: BookedCharge, attempts: Attempts, answered: Answered, outlet: Outlet | None, send: Any
+        self, charge: BookedCharge, attempts: Attempts, answered: UpstreamAnswer, outlet: Outlet | None, send: Any
     ) -> None:
         """Hand on a stream, and settle it at its end, whatever becomes of its client."""
         if outlet is None:  # nobody asked for one
             outlet = Outlet(_silent, send, 0, ())
-        ear = Ear(charge, hide_usage=attempts.ask_usage)
+        ear = StreamEar(charge, hide_usage=attempts.ask_usage)
         ending: Any = "dropped"
         try:
             await outlet.start(answered.reply.status, [*self._passed(answered), *self._own_headers(charge)])
@@ -279,13 +279,13 @@ class CallLife:
         elif not outlet.gone:
             await outlet.end()
 
-    def _hide_ours(self, answered: Answered) -> None:
+    def _hide_ours(self, answered: UpstreamAnswer) -> None:
         """Raise what the client is told where an error is about our key, which the provider's own words may show."""
         if answered.reply.status in {401, 403} or 300 <= answered.reply.status < 400:
             told = "the upstream refused this gateway's own credentials, or sent it elsewhere: its log says which"
             raise Refused(502, told, "upstream_error", code="upstream_credentials", headers=(NO_RETRY,))
 
-    def _passed(self, answered: Answered) -> list[tuple[bytes, bytes]]:
+    def _passed(self, answered: UpstreamAnswer) -> list[tuple[bytes, bytes]]:
         """The upstream's headers that the client gets."""
         passed = []
         for name, value in answered.reply.headers:
@@ -308,7 +308,7 @@ class CallLife:
             own.append((b"x-budgetguard-cost", f"{facts.cost / DOLLAR:.9f}".encode()))
         return own
 
-    def _note(self, charge: BookedCharge | None, attempts: Attempts, answered: Answered) -> None:
+    def _note(self, charge: BookedCharge | None, attempts: Attempts, answered: UpstreamAnswer) -> None:
         facts, upstream = self.facts, answered.offer.upstream
         facts.status, facts.upstream, facts.provider = answered.reply.status, upstream.name, upstream.provider
         facts.attempts = max(attempts.sent, 1)
@@ -326,16 +326,6 @@ class CallLife:
         )
         status = 504 if "Timeout" in str(error) else 502
         return Refused(status, told, "upstream_error", code="upstream_broke_off", headers=(NO_RETRY,))
-
-
-def candidates(route: Route) -> list[Target]:
-    """All targets of a route and of its fallbacks, each once, with the model that is asked for there."""
-    found: dict[Name, Target] = {}
-    for stage in (route, *route.fallbacks):
-        for target in stage.targets:
-            named = target if target.model is not None else target._replace(model=stage.model)
-            found.setdefault(name_of(named), named)
-    return list(found.values())
 
 
 def _cooling(model: str, retry_after_s: float) -> Refused:

@@ -24,7 +24,7 @@ from ....guards.scope import Scope
 from ....money import Nano
 from ....prices.hosts import Server, host_of, learn
 from ..config.model import Target, Upstream
-from .dialects import DIALECTS
+from .paths import DIALECTS
 from .request import Inbound
 
 FREE_PROVIDER = "budgetguard:free"
@@ -75,7 +75,7 @@ class Offer:
 def offer_of(guard: Guard, inbound: Inbound, target: Target, scope: Scope, tags: Mapping[str, str]) -> Offer:
     """What a target is asked for, for a caller with these tags."""
     asked, upstream = inbound.asked, target.upstream
-    model = target.model or inbound.model
+    model = target.model or ""
     place = whereabouts(upstream.bases[asked.api])
     host = host_of(place.name, None, place.port, model)
     seller = upstream.prices or guard.prices.provider(place.name, place.path)
@@ -94,7 +94,9 @@ def offer_of(guard: Guard, inbound: Inbound, target: Target, scope: Scope, tags:
     if inbound.form:  # what is sent of a form stays as it is
         call = call._replace(cap=None)
     provider = FREE_PROVIDER if upstream.free else seller
-    return Offer(target, model, Terms(asked.endpoint, provider, host, tags, scope), call._replace(user=None), dialect)
+    if call.user is not None:  # an end user: who pays comes from the key alone
+        call = call._replace(user=None)
+    return Offer(target, model, Terms(asked.endpoint, provider, host, tags, scope), call, dialect)
 
 
 def learn_of(offer: Offer, base: str, refused: Mapping[str, int]) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from ....calls import NOTHING
 from ...problems import Refused
 from ..config.model import Api
-from .paths import Asked
+from .paths import ModelOperation
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -48,9 +48,9 @@ _COSTLY: Final = frozenset(
 class Inbound:
     """One request of a client, read once."""
 
-    __slots__ = ("asked", "body", "files", "form", "headers", "model", "query", "raw", "stream")
+    __slots__ = ("asked", "body", "end_user", "files", "form", "headers", "model", "query", "raw", "stream")
 
-    def __init__(self, asked: Asked, scope: Mapping[str, Any], raw: bytes, forward: frozenset[bytes]) -> None:
+    def __init__(self, asked: ModelOperation, scope: Mapping[str, Any], raw: bytes, forward: frozenset[bytes]) -> None:
         self.asked = asked
         self.raw = raw
         self.files: Sequence[Any] = ()
@@ -70,6 +70,7 @@ class Inbound:
             self.body = self._read(kind)
         self.model = self._model()
         self.stream = self.body.get("stream") is True or asked.endpoint.name.endswith("streamGenerateContent")
+        self.end_user = self._end_user()
 
     def _read(self, kind: str) -> Mapping[str, Any]:
         if kind.startswith(_FORM):
@@ -104,14 +105,16 @@ class Inbound:
     def encoded(self, changes: Mapping[str, Any], model: str) -> bytes:
         """The body to send for a model of this name, with these changes; the client's own bytes if none is needed."""
         in_path = self.asked.api == "gemini"
-        renamed = not in_path and not self.asked.kind and model != self.body.get("model")
+        # What was priced is named, also where the client left it to the API; but for what costs nothing.
+        left = self.model if self.asked.endpoint.free_at_home else None
+        renamed = not in_path and not self.asked.kind and model != self.body.get("model", left)
         if not changes and not renamed:
             return self.raw
         if self.form:
             raise Refused(400, f"a form cannot be sent to another model: ask for {model!r} itself", param="model")
         return _encode({**self.body, **changes, **({"model": model} if renamed else {})})
 
-    def end_user(self) -> str | None:
+    def _end_user(self) -> str | None:
         """The end user that the body names; never who pays."""
         named = self.body.get("user") if self.asked.api == "openai" else None
         if named is None:

@@ -50,7 +50,7 @@ from .models import WILD, ModelEntry, read_model, usable
 from .options import read_options
 from .resolve import Configuration
 from .secrets import Secrets
-from .stanzas import Remark, Stanza, shown
+from .stanzas import Remark, Stanza, shown, shown_key
 from .upstreams import read_upstream
 
 _MOST_BYTES = 10_000_000
@@ -154,9 +154,7 @@ def _aliases(top: Stanza, entries: list[ModelEntry]) -> dict[str, str]:
     table = top.table("aliases")
     for alias, model in table.items():
         if not usable(alias) or not WILD.isdisjoint(alias) or not isinstance(model, str) or not usable(model):
-            top.wrong(
-                f"[aliases] {ascii(alias)[:60]}", 'write a name and the model that it means: fast = "gpt-4o-mini"'
-            )
+            top.wrong(f"[aliases] {shown_key(alias)}", 'write a name and the model that it means: fast = "gpt-4o-mini"')
         elif alias in names:
             top.wrong(f"[aliases] {alias}", "a [[model]] has this name: leave one of them out")
         elif model in table:

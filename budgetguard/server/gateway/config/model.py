@@ -77,6 +77,19 @@ class Route:
     """How long all of it may take until the first byte of the answer."""
     retry_unknown: bool = False
     """Whether a request that broke off, and may have been answered, is sent again: it is then paid twice at worst."""
+    candidates: tuple[Target, ...] = field(init=False, repr=False, compare=False)
+    """The targets of all of it, each once, with the model that is asked for there."""
+
+    def __post_init__(self) -> None:
+        """Have every target say its model."""
+        object.__setattr__(self, "targets", tuple([_named(each, self.model) for each in self.targets]))
+        among = [each for stage in (self, *self.fallbacks) for each in stage.targets]
+        once = {(each.upstream.name, each.model): each for each in reversed(among)}
+        object.__setattr__(self, "candidates", tuple(reversed(once.values())))
+
+
+def _named(target: Target, model: str) -> Target:
+    return target if target.model is not None else target._replace(model=model)
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,10 +170,7 @@ class Configuration:
         """The route of a model without a table: "upstream/model", "provider/model", or a name that one sells."""
         if not self.options.unlisted:
             return self._unknown(model)
-        prefix, slash, rest = model.partition("/")
-        places, name = self._at(prefix) if slash and rest else [], rest
-        if not places:
-            places, name = [each for each in self.upstreams.values() if _sells(self.prices, each, model)], model
+        places, name = self._places(model)
         if not places:
             return self._unknown(model)
         place = next((each for each in places if _speaks(each, api, beside)), None)
@@ -183,6 +180,13 @@ class Configuration:
         if spelt != name:
             return NoRoute("unknown", f"no model is called {model!r}", (model[: -len(name)] + spelt,))
         return Route(name, (_sent(Target(place), _prefixed(place, name, api), asked),))
+
+    def _places(self, model: str) -> tuple[list[Upstream], str]:
+        """Who may be meant by a name without a table, and the model's name there."""
+        prefix, slash, rest = model.partition("/")
+        if slash and rest and (named := self._at(prefix)):
+            return named, rest
+        return [each for each in self.upstreams.values() if _sells(self.prices, each, model)], model
 
     def _at(self, prefix: str) -> list[Upstream]:
         """The upstreams that stand before a slash: the one of this name, else those of the provider."""
@@ -202,9 +206,9 @@ class Configuration:
         for entry in self.entries:
             if not entry.glob:
                 yield _card(entry.name, [each.upstream for each in entry.targets])
-        for alias in self.aliases:
-            if isinstance(route := self.route(alias), Route):
-                yield _card(alias, [each.upstream for each in route.targets])
+        for alias, model in self.aliases.items():
+            known = self.entry(model)
+            yield _card(alias, [each.upstream for each in known.targets] if known else self._places(model)[0][:1])
         for entry in self._globs:
             for target in entry.targets:
                 for name in _names(self.prices, target.upstream):
