@@ -47,10 +47,18 @@ class Asked:
 class Hosted(Asked):
     """A server in a thread."""
 
-    def __init__(self, store: str, *, open_mode: bool = True, clock: Callable[[], float] | None = None, **more: Any):
+    def __init__(
+        self,
+        store: str,
+        *,
+        open_mode: bool = True,
+        clock: Callable[[], float] | None = None,
+        around: Callable[[App], Any] = lambda app: app,
+        **more: Any,
+    ) -> None:
         self.app = App(store, open_mode=open_mode, clock=clock, **more)
         as_serve_has_it: dict[str, Any] = {"http": Protocol, "timeout_keep_alive": 75, "lifespan": "on"}
-        self.served = InThread(self.app, uvloop.new_event_loop, **as_serve_has_it)
+        self.served = InThread(around(self.app), uvloop.new_event_loop, **as_serve_has_it)
         self.port = self.served.port
         self.url = f"http://127.0.0.1:{self.port}"
         self.served.start()
