@@ -6,9 +6,11 @@ import json
 import re
 import socket
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from urllib.parse import quote
+
+from tests.support.wire import exchange
 
 PATIENCE_S = 20.0
 
@@ -48,15 +50,7 @@ class Target:
 
     def hear(self, *pieces: bytes) -> bytes:
         """All that is answered to this, until the server ends the connection."""
-        with self.connect() as raw:
-            heard = b""
-            with suppress(ConnectionError):
-                for piece in pieces:
-                    raw.sendall(piece)
-            with suppress(ConnectionError):
-                while piece := raw.recv(100_000):
-                    heard += piece
-        return heard
+        return exchange(self.port, b"".join(pieces), PATIENCE_S)
 
     def is_well(self) -> bool:
         """Whether it answers the request, as if nothing had been."""
