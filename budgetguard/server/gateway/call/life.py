@@ -23,6 +23,7 @@ from ....prices.hosts import host_of
 from ...keys import Caller
 from ...problems import Refused
 from ..config.model import Route, Target
+from ..litellm.headers import CallFacts, headers
 from ..routing.router import Cooling
 from .attempts import Answered, Attempts, CoolingError, Exhausted, UnknownOutcomeError, Way
 from .listening import Ear
@@ -81,6 +82,8 @@ class Facts:
     upstream_s: float = 0.0
     refused: str = ""
     upstream_request: str = ""
+    model_there: str = ""
+    """As the upstream that answered calls it."""
 
 
 class CallLife:
@@ -89,11 +92,13 @@ class CallLife:
     def __init__(self, around: Surroundings, guard: Guard, caller: Caller, inbound: Inbound, request_id: str) -> None:
         self.around, self.guard, self.caller, self.inbound = around, guard, caller, inbound
         self.request_id = request_id
+        self.route: Route | None = None
         asked = inbound.asked
         self.facts = Facts(model=inbound.model, endpoint=asked.endpoint.name, api=asked.api, stream=inbound.stream)
 
     async def serve(self, route: Route, receive: Any, send: Any) -> None:
         """Answer it; raises `Refused` for what is not sent, as long as no status is out."""
+        self.route = route
         outlet: Outlet | None = None
         if self.inbound.stream:
             outlet = Outlet(receive, send, self.around.options.ping_s, self._own_headers(None))
@@ -229,12 +234,17 @@ class CallLife:
         end_user = self.inbound.end_user
         if end_user is not None:
             tags["end_user"] = end_user
-        wanted = self.around.tags_of(self.guard)
+        wanted = self.around.tags_of(self.guard, caller.owners)
         if wanted:
             upstream = target.upstream
-            facts = {"model": self.inbound.model, "provider": upstream.provider, "upstream": upstream.name}
+            facts = {"model": self._model_of(target), "provider": upstream.provider, "upstream": upstream.name}
             tags.update((name, facts[name]) for name in wanted if facts[name])
         return tags
+
+    def _model_of(self, target: Target) -> str:
+        """The model that budgets know a candidate by: its route's, however the caller spelt it."""
+        routes = () if self.route is None else (self.route, *self.route.fallbacks)
+        return next((route.model for route in routes if target in route.targets), self.inbound.model)
 
     def _price(self, target: Target) -> Nano | None:
         """For "cheapest"."""
@@ -304,12 +314,16 @@ class CallLife:
             own.append((b"x-budgetguard-attempts", b"%d" % facts.attempts))
         if facts.cost is not None:
             own.append((b"x-budgetguard-cost", f"{facts.cost / DOLLAR:.9f}".encode()))
+        if self.around.options.litellm is not None and charge is not None:
+            there = f"{facts.upstream}/{facts.model_there}" if facts.upstream else ""
+            known = CallFacts(charge.id, there, facts.model, facts.cost, retries=max(facts.attempts - 1, 0))
+            own += headers(known, self.caller.owners)
         return own
 
     def _note(self, charge: BookedCharge | None, attempts: Attempts, answered: Answered) -> None:
         facts, upstream = self.facts, answered.offer.upstream
         facts.status, facts.upstream, facts.provider = answered.reply.status, upstream.name, upstream.provider
-        facts.attempts = max(attempts.sent, 1)
+        facts.attempts, facts.model_there = max(attempts.sent, 1), answered.offer.model
         facts.upstream_request = answered.reply.header("x-request-id") or answered.reply.header("request-id")
         if charge is not None:
             facts.call_id = charge.id
