@@ -36,6 +36,8 @@ _WHY = {
     "config": "the gateway's configuration is one for all keys",
     "guardrails": "there are no guardrails here",
     "max_budget_in_team": "give the member a key of the team with a max_budget of its own",
+    "model_max_budget": "customers have one budget for all models; keys, teams and users may have one for each",
+    "models": "a customer may call whatever the key may: limit the models of the key",
     "new_key": "a key that is regenerated is made here",
     "new_master_key": "rotate an admin key with `budgetguard keys rotate`",
     "object_permission": "there are no MCP servers, vector stores or agents here",
