@@ -372,6 +372,37 @@ def test_a_user_is_changed_listed_and_deleted(server: LiteLLMServer) -> None:
     assert server.refused("POST", "/user/new", {"user_role": "proxy_admin"})[0] == 422
 
 
+def test_a_user_comes_into_teams(server: LiteLLMServer) -> None:
+    """With the key of one of them, if it is said so; a team that there is not is refused before anything is made."""
+    for name in ("core", "ops"):
+        server.done("POST", "/team/new", {"team_id": name})
+    made = server.done(
+        "POST", "/user/new", {"user_id": "ann", "teams": ["core", {"team_id": "ops", "user_role": "admin"}]}
+    )
+    assert made["teams"] == ["core", "ops"]
+    assert [team["team_id"] for team in server.done("GET", "/user/info?user_id=ann")["teams"]] == ["core", "ops"]
+    bob = server.done("POST", "/user/new", {"user_id": "bob", "team_id": "core"})
+    assert stored(server, bob["key"]).grant.team == "core"
+    assert server.done("GET", "/team/info?team_id=core")["team_info"]["members"] == ["ann", "bob"]
+    assert server.refused("POST", "/user/new", {"user_id": "eve", "teams": ["nobodys"]})[0] == 404
+    assert (
+        server.refused(
+            "POST", "/user/new", {"user_id": "eve", "teams": [{"team_id": "core", "max_budget_in_team": 1}]}
+        )[0]
+        == 422
+    )
+    assert server.refused("GET", "/user/info?user_id=eve")[0] == 404
+
+
+def test_an_empty_name_takes_a_key_out_of_nothing(server: LiteLLMServer) -> None:
+    """Forms send "" for what nobody filled in: a key would lose the limits of its team by it."""
+    server.done("POST", "/team/new", {"team_id": "core"})
+    made = server.done("POST", "/key/generate", {"team_id": "core", "user_id": "ann", "key_alias": ""})
+    server.done("POST", "/key/update", {"key": made["key"], "team_id": "", "user_id": ""})
+    grant = stored(server, made["key"]).grant
+    assert (grant.team, grant.user) == ("core", "ann")
+
+
 # -- teams -----------------------------------------------------------------------------------------------------------
 
 

@@ -61,6 +61,8 @@ class Limiting(Struct, kw_only=True, frozen=True):
     max_parallel_requests: Count = UNSET
 
 
+_NAMES = frozenset({"user_id", "team_id", "budget_id"})
+
 IDLE = frozenset({"soft_budget", "metadata", "budget_reset_at"})
 """What is said back, and does nothing: alerts, notes, a time that follows from the period."""
 
@@ -76,6 +78,9 @@ def take(kind: type[S], raw: Mapping[str, Any], idle: frozenset[str] = frozenset
         if name not in known and name not in idle and value not in (None, "", [], {}, False):
             raise unable(name)
     said = {name: None if value == "" else value for name, value in raw.items() if name in known}
+    for name in _NAMES & said.keys():  # an empty one takes nobody out of a team
+        if raw[name] == "":
+            del said[name]
     try:
         return msgspec.convert(said, kind, strict=False)
     except msgspec.ValidationError as error:

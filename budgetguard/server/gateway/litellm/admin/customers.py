@@ -12,7 +12,7 @@ from ....api.action import Action, Ask
 from ....keys import Owner
 from ....problems import Refused
 from ..limits import limits_with, sum_of_money
-from ..office import Office, book_before, page_of
+from ..office import Office, book_before, missing, page_of
 from ..rows import customer_rows
 from ..said import IDLE, Limiting, Names, Short, Text, given, keep, take, unable
 from ..templates import Templates
@@ -136,7 +136,7 @@ class CustomerAdmin:
         names = list(dict.fromkeys(take(CustomerNames, ask.body).user_ids))
         gone = [name for name in names if self._office.owners.find(ask.project.name, _KIND, name) is None]
         if gone:
-            raise Refused(404, f"End User Id(s)={', '.join(gone)} do not exist in db", "not_found", param="user_ids")
+            raise missing(f"End User Id(s)={', '.join(gone[:5])[:500]} do not exist in db", "user_ids")
         return names
 
     def actions(self) -> list[Action]:
