@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import pytest
 
 from budgetguard.budgets.rules import Budget
 from budgetguard.testing import FakeProvider
+from tests.support import ROOT
 from tests.support.gateway import MESSAGES, MODEL, ServedGateway, configured, upstream
 
 MASTER = "sk-master-0123456789abcdef"
@@ -110,3 +114,21 @@ def test_it_is_off_unless_it_is_asked_for(tmp_path: Path) -> None:
                 "/v1/chat/completions", {"model": MODEL, "messages": MESSAGES, "max_tokens": 10}, key=made
             )[2]
         )
+
+
+def test_the_pages_lines_are_answered(tmp_path: Path) -> None:
+    """What is written down runs: with nothing there before."""
+    page = (ROOT / "docs/gateway/litellm.md").read_text("utf-8")
+    lines = [shlex.split(line.removeprefix("$ curl")) for line in page.splitlines() if line.startswith("$ curl")]
+    with FakeProvider() as provider:
+        configuration = configured(upstream("openai", provider.root_url), litellm="")
+        with ServedGateway(configuration, f"sqlite:///{tmp_path}/b.db") as served:
+            served.key("shop", "admin", text=MASTER)
+            for words in lines:
+                said = dict(itertools.pairwise(words))
+                body = json.loads(said["-d"]) if "-d" in said else None
+                key = MASTER if "$LITELLM_MASTER_KEY" in str(words) else ""
+                path = next(word for word in words if word.startswith("$URL")).removeprefix("$URL")
+                status, answer, _ = served.ask(path, body, method=said.get("-X", "GET"), key=key)
+                assert status == 200, (path, answer)
+    assert len(lines) == 7

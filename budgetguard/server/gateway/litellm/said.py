@@ -45,6 +45,7 @@ _WHY = {
     "password": "nobody logs in here",
     "project_id": "there are no projects below the key's own: use teams",
     "temp_budget_increase": "raise max_budget, and lower it again",
+    "spend": "what was spent elsewhere is booked when a key or a customer is made",
     "tpd_limit": "give model_max_budget or tpm_limit",
 }
 
