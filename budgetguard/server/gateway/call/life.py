@@ -23,6 +23,7 @@ from ....prices.hosts import host_of
 from ...keys import Caller
 from ...problems import Refused
 from ..config.model import Route, Target
+from ..litellm.headers import CallFacts, headers
 from ..routing.router import Cooling
 from .attempts import Attempts, CoolingError, Exhausted, UnknownOutcomeError, UpstreamAnswer, Way
 from .listening import StreamEar
@@ -83,6 +84,8 @@ class Facts:
     upstream_s: float = 0.0
     refused: str = ""
     upstream_request: str = ""
+    model_there: str = ""
+    """As the upstream that answered calls it."""
 
 
 class CallLife:
@@ -314,12 +317,16 @@ class CallLife:
             own.append((b"x-budgetguard-attempts", b"%d" % facts.attempts))
         if facts.cost is not None:
             own.append((b"x-budgetguard-cost", f"{facts.cost / DOLLAR:.9f}".encode()))
+        if self.around.options.litellm is not None and charge is not None:
+            there = f"{facts.upstream}/{facts.model_there}" if facts.upstream else ""
+            known = CallFacts(charge.id, there, facts.model, facts.cost, retries=max(facts.attempts - 1, 0))
+            own += headers(known, self.caller.owners)
         return own
 
     def _note(self, charge: BookedCharge | None, attempts: Attempts, answered: UpstreamAnswer) -> None:
         facts, upstream = self.facts, answered.offer.upstream
         facts.status, facts.upstream, facts.provider = answered.reply.status, upstream.name, upstream.provider
-        facts.attempts = max(attempts.sent, 1)
+        facts.attempts, facts.model_there = max(attempts.sent, 1), answered.offer.model
         request = answered.reply.header("x-request-id") or answered.reply.header("request-id")
         facts.upstream_request = answered.shown(request.encode("utf-8", "replace")).decode()[:_MOST_ID]
         if charge is not None:
