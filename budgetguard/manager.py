@@ -133,7 +133,7 @@ class BudgetManager:
         current_cost = self.get_current_cost(user)
         tokens = count_messages(messages, model)
         if own.rule.unit != "dollars":
-            return current_cost + (tokens if own.rule.unit == "tokens" else 1)
+            return current_cost + {"tokens": tokens, "requests": 1}.get(own.rule.unit, 0)
         tariff = self.guard.prices.tariff(None, model, None, self.guard.coverage.now_ms())
         return current_cost + tariff.cost({"input_tokens": tokens}) / DOLLAR
 

@@ -40,6 +40,8 @@ class Bar:
     @property
     def said(self) -> str:
         """The amounts."""
+        if self.unit == "parallel":
+            return f"{self.held:,} in flight" + ("" if self.limit is None else f" of {self.limit:,}")
         text = f"{show_amount(self.spent, self.unit)} spent"
         if self.held:
             text += f", {show_amount(self.held, self.unit)} held"

@@ -13,26 +13,19 @@ from ..money import DOLLAR, Money
 _LENGTHS_MS = {"week": 604_800_000, "day": 86_400_000, "hour": 3_600_000, "minute": 60_000}
 
 
-def refuse(refusal: Refusal, tags: Mapping[str, str], projected: int, why: str = "") -> BudgetExceededError:
-    """The error for a refusal of a call that was projected at this much, or at least at this much, in its unit."""
+def refuse(
+    refusal: Refusal, tags: Mapping[str, str], projected: int, why: str = "", room_in_s: float | None = None
+) -> BudgetExceededError:
+    """
+    The error for a refusal of a call that was projected at this much, or at least at this much, in its unit.
+
+    `room_in_s` is in how many seconds there may be room, if that is known.
+    """
     account, balance, unit = refusal.account, refusal.balance, refusal.account.unit
     limit = account.limit or 0
     budget, _, window = account.key.removesuffix(f"#{unit}").rpartition("/")
-    available = max(limit - balance.settled - balance.held, 0)
     resets_at = None if account.end_ms is None else datetime.fromtimestamp(account.end_ms / 1000, UTC)
-    label, length = budget.rstrip("/"), _rolling_length(account) if unit != "dollars" else ""
-    if window != "all" and not length:
-        label = f"{label}/{window}"
-    text = f"{label}: call projected at {show_amount(projected, unit)}, "
-    room = show_amount(available, unit) if unit == "dollars" else f"{available:,}"
-    text += f"{room} of {show_amount(limit, unit)}{length} available"
-    if balance.held:
-        text += f", {show_amount(balance.held, unit)} held by calls in flight"
-    text += why
-    if resets_at is not None and length:
-        text += f"; some of it may be free again at {resets_at:%Y-%m-%d %H:%M:%S} UTC"
-    elif resets_at is not None:
-        text += f"; it begins again at {resets_at:%Y-%m-%d %H:%M} UTC"
+    text = _text(refusal, projected, why, resets_at)
     scale, amount = (DOLLAR, Money) if unit == "dollars" else (1, int)
     return (BudgetBusyError if refusal.busy else BudgetExceededError)(
         balance.settled / scale,
@@ -47,7 +40,34 @@ def refuse(refusal: Refusal, tags: Mapping[str, str], projected: int, why: str =
         projected=amount(projected),
         resets_at=resets_at,
         unit=unit,
+        retry_after_s=room_in_s,
     )
+
+
+def _text(refusal: Refusal, projected: int, why: str, resets_at: datetime | None) -> str:
+    """What the error says."""
+    account, balance, unit = refusal.account, refusal.balance, refusal.account.unit
+    limit = account.limit or 0
+    budget, _, window = account.key.removesuffix(f"#{unit}").rpartition("/")
+    label, length = budget.rstrip("/"), _rolling_length(account) if unit != "dollars" else ""
+    if window != "all" and not length:
+        label = f"{label}/{window}"
+    if unit == "parallel":
+        return (
+            f"{label}: {balance.held:,} of {show_amount(limit, unit)} are in flight; there is room once one has ended"
+        )
+    text = f"{label}: call projected at {show_amount(projected, unit)}, "
+    available = max(limit - balance.settled - balance.held, 0)
+    room = show_amount(available, unit) if unit == "dollars" else f"{available:,}"
+    text += f"{room} of {show_amount(limit, unit)}{length} available"
+    if balance.held:
+        text += f", {show_amount(balance.held, unit)} held by calls in flight"
+    text += why
+    if resets_at is not None and length:
+        text += f"; some of it may be free again at {resets_at:%Y-%m-%d %H:%M:%S} UTC"
+    elif resets_at is not None:
+        text += f"; it begins again at {resets_at:%Y-%m-%d %H:%M} UTC"
+    return text
 
 
 def _rolling_length(account: Account) -> str:

@@ -45,7 +45,7 @@ class _Now:
 @dataclass(frozen=True, slots=True, init=False)
 class Budget:
     """
-    A limit in dollars, tokens or requests on the calls that match, for each subject and each period.
+    A limit in dollars, tokens, requests or calls at once on the calls that match, for each subject and each period.
 
     * `limit`: dollars, or a whole number of the `unit`; `None` counts without a limit.
     * `period`: "daily", "weekly", "monthly", "yearly", "rolling 7d", or `None` for ever; in `timezone`.
@@ -57,15 +57,15 @@ class Budget:
       were lately seen (docs/costs.md).
     * `lease`: whether a process may hold a part of the budget and serve calls from it without asking the store, for a
       hard budget that every call of many processes touches (docs/stores.md).
-    * `unit`: "dollars"; "tokens", of input and output together; or "requests", each attempt that was sent
-      (docs/costs.md).
+    * `unit`: "dollars"; "tokens", of input and output together; "requests", each attempt that was sent; or "parallel",
+      the calls in flight at once, which has no period (docs/costs.md).
 
     Raises `ConfigError` for anything else.
     """
 
     name: str
     limit: int | None
-    """In whole nano-dollars, tokens or requests."""
+    """In whole nano-dollars, tokens, requests or calls at once."""
     period: Period
     match: Mapping[str, str]
     per: tuple[str, ...]
@@ -97,6 +97,7 @@ class Budget:
         set_(self, "unit", require_choice(unit, get_args(Unit), "unit"))
         set_(self, "limit", None if limit is None else parse_limit(limit, self.unit))
         set_(self, "period", period if isinstance(period, Period) else Period.parse(period, timezone))
+        _require_forever(self)
         set_(self, "match", _match(match))
         set_(self, "per", _per(per))
         set_(self, "enforce", require_choice(enforce, get_args(Enforce), "enforce"))
@@ -344,9 +345,21 @@ def _per(per: Sequence[str]) -> tuple[str, ...]:
     return tuple(require_text(tag, "per") for tag in per)
 
 
+def _require_forever(rule: Budget) -> None:
+    if rule.unit == "parallel" and rule.period.name != "forever":
+        raise ConfigError(
+            f"unit='parallel', period={rule.period.name!r}: it counts the calls that are in flight, which no period "
+            "begins without: leave the period out (calls in a minute are unit='requests')"
+        )
+
+
 def _lease(lease: object, rule: Budget) -> bool:
     if not isinstance(lease, bool):
         raise ConfigError(f"lease={lease!r}: True or False is needed")
+    if lease and rule.unit == "parallel":
+        raise ConfigError(
+            "lease=True, unit='parallel': a place that one process holds is one that the others lack; leave lease out"
+        )
     if lease and (rule.enforce != "hard" or rule.limit is None):
         raise ConfigError(
             f"lease=True, enforce={rule.enforce!r}, limit={rule.limit!r}: only a hard limit can be held in parts; "

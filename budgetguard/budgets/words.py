@@ -29,6 +29,10 @@ OTHERS: Final = {
     ("limit= with unit='requests'", "total_budget= with unit='requests'"): """
         requests calls max_requests max_calls request_limit call_limit rate_limit rpm_limit rpm
     """,
+    ("limit= with unit='parallel'", "total_budget= with unit='parallel'"): """
+        parallel max_parallel max_parallel_requests parallel_requests max_concurrency concurrency max_concurrent
+        concurrency_limit
+    """,
     ("period", "duration"): """
         budget_duration duration period time_period interval window reset reset_interval reset_period periodic_reset
         refresh renewal frequency

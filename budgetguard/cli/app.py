@@ -15,11 +15,13 @@ from .demo import demo
 from .doctor import doctor
 from .gateway import gateway_app
 from .jobs import jobs
+from .keys import keys_app
+from .owners import limits_app
 from .prices import prices_app
 from .providers import providers
 from .run import run
 from .schema import migrate, sql
-from .serve import keys_app, serve
+from .serve import serve
 from .spend import spend
 
 app = typer.Typer(
@@ -40,6 +42,7 @@ app.command("config")(config)
 app.command("run", context_settings={"ignore_unknown_options": True})(run)
 app.command("serve")(serve)
 app.add_typer(keys_app, name="keys")
+app.add_typer(limits_app, name="limits")
 app.add_typer(gateway_app, name="gateway")
 app.command("import")(import_)
 app.command("export")(export)

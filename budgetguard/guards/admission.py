@@ -18,12 +18,14 @@ from ..calls import Call, Endpoint, Host
 from ..concurrency.queue import LINE, Turn
 from ..concurrency.steps import Step, Steps
 from ..errors import StoreError, UnpricedModelError
-from ..ledger import NO_TAGS, Account, Hold, Millis, Refusal, Stale, Wanted, grant
+from ..ledger import NO_TAGS, Account, Hold, Millis, Refusal, Stale, Wanted
+from ..ledger.units import ELASTIC
 from ..money import MAX_AMOUNT
 from ..prices.book import Quote
 from ..process.state import PROCESS
 from ..process.tally import Held, Tally
 from .costs.projection import Projection, Wish
+from .costs.room import fits_alone, room_in_s
 from .costs.sharing import lowered, shared
 from .costs.unpriced import UNPRICED, require_price
 from .parts import Parts
@@ -154,9 +156,9 @@ class Admission:
         self.more: dict[str, Any] = {}
 
     def gate(self) -> Steps[None]:
-        """For what cannot be priced from its reply: only ask whether there is any room at all. It is a request."""
+        """For what has no price in its reply: only ask whether there is any room at all. It is a call in flight."""
         yield from self.place()
-        if "requests" not in self.plan.cover.units:
+        if self.plan.cover.units <= ELASTIC:
             yield from self.parts.ledger.release(self.held)
         self.parts.notices.warn_opaque(self.asked.endpoint.name)
 
@@ -287,7 +289,7 @@ class Admission:
     def _lower(self, refusal: Refusal, turn: Turn | None) -> Steps[bool]:
         """Plan with less of what there was no room for; whether there can be less."""
         unit = refusal.account.unit
-        if refusal.account.enforce != "hard" or unit == "requests":
+        if refusal.account.enforce != "hard" or unit not in ELASTIC:
             return False
         if (yield from self._count()) or (unit == "dollars" and self._leave_tier()):
             return True
@@ -337,12 +339,15 @@ class Admission:
             return
         unit = refusal.account.unit
         wanted = wish.wanted(unit)
-        why = "" if unit == "requests" else why_so_much(self.call, self.asked.host)
-        if self.projection is not None and unit != "requests":
+        why = "" if unit not in ELASTIC else why_so_much(self.call, self.asked.host)
+        if self.projection is not None and unit in ELASTIC:
             why += self.projection.advice()
             if wanted.least is not None:
                 why += least_said(self.projection.cuts[0])
-        error = refuse(refusal, self.asked.tags, wanted.amount if wanted.least is None else wanted.least, why)
+        least = wanted.amount if wanted.least is None else wanted.least
+        books, coverage = self.parts.ledger.books, self.parts.plans.coverage
+        room_s = yield from room_in_s(books.store, refusal, least, coverage.now_ms())
+        error = refuse(refusal, self.asked.tags, least, why, room_s)
         note_refusal(self.asked.scope, error)
         raise error
 
@@ -353,7 +358,7 @@ class Admission:
             return refusal
         read = partial(self.parts.balances, self.asked.tags, held.tallies)
         for account, balance in (yield Step(read, Tally.apart or (store is not None and store.blocking))):
-            if not _fits_alone(wish.wanted(account.unit), account, balance.settled):
+            if not fits_alone(wish.wanted(account.unit), account, balance.settled):
                 return Refusal(account, balance, busy=False)
         return refusal
 
@@ -383,16 +388,6 @@ def is_cut(wish: Wish, held: Held) -> bool:
     if held.amount < wish.amount:
         return True
     return any(held.units[unit] < wanted.amount for unit, wanted in wish.units.items())
-
-
-def _fits_alone(wanted: Wanted, account: Account, settled: int) -> bool:
-    """Whether an account would have room for a hold if nothing else were held on it."""
-    limit = account.limit
-    if limit is None or account.enforce == "observe":
-        return True
-    if account.enforce == "soft":
-        return settled < limit
-    return grant(wanted, limit, settled, 0, account.share) is not None
 
 
 def _nothing() -> None:

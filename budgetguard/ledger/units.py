@@ -27,6 +27,9 @@ MARK: Final = "#"
 USUAL: Final[Amounts] = MappingProxyType({"tokens": 0, "requests": 1, "parallel": 0})
 """What a call counts for beside dollars, where nothing is said."""
 
+ELASTIC: Final[frozenset[Unit]] = frozenset({"dollars", "tokens"})
+"""What a call can be made to use less of: it is one request and in flight, whatever it asks for."""
+
 NOTHING_SAID: Final[Amounts] = MappingProxyType({})
 
 

@@ -81,10 +81,17 @@ class ServedGateway:
         self.stop()
 
     def ask(
-        self, path: str, body: Any = None, *, method: str = "", key: str = "", headers: dict[str, str] | None = None
+        self,
+        path: str,
+        body: Any = None,
+        *,
+        method: str = "",
+        key: str = "",
+        headers: dict[str, str] | None = None,
+        port: int | None = None,
     ) -> tuple[int, Any, Any]:
         """One request: the status, the JSON (or bytes) of the answer, and its headers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=30)
         sent = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         known = {"content-type": "application/json", **({"authorization": f"Bearer {key}"} if key else {})}
         try:

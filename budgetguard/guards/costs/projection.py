@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 from ...calls import Call, Usage, tokens_in
 from ...ledger import NOTHING_WANTED, Unit, Wanted
-from ...ledger.units import ONE_REQUEST
+from ...ledger.units import ELASTIC, ONE_REQUEST
 from ...money import MAX_AMOUNT, PICO_PER_NANO, Nano, nano_from_pico
 from ...prices import tokens
 from ...prices.book import Quote
@@ -149,7 +149,7 @@ class Projection:
     def fewer(self, room: int, unit: Unit) -> bool:
         """Lower the calls of hosted tools, if we may, to what there is room for; whether they are fewer now."""
         tools, before = self._call.tools, self.tool_calls
-        if tools is None or tools.cap is None or unit == "requests":
+        if tools is None or tools.cap is None or unit not in ELASTIC:
             return False
         while self.tool_calls > 1 and self._need(unit) > room:
             self._set_tool_calls(self.tool_calls - 1)

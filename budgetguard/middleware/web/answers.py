@@ -63,6 +63,8 @@ def refusal_in(error: BaseException, module: str | None) -> BudgetExceededError 
 
 def _wait_s(refusal: BudgetExceededError) -> int | None:
     """Whole seconds until there may be room; `None`: never by itself."""
+    if refusal.retry_after_s is not None:
+        return max(1, math.ceil(refusal.retry_after_s))
     if isinstance(refusal, BudgetBusyError):
         return 1
     if refusal.resets_at is None:

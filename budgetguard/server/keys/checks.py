@@ -25,7 +25,9 @@ def check_grant(grant: Grant, scope: str) -> Grant:
         said = [each.name for each in fields(Grant) if getattr(grant, each.name) != getattr(_NOTHING, each.name)]
         for name in said:
             if name not in _ALL_SCOPES:
-                raise ConfigError(f"{name}: only a key of scope call has it; one of scope {scope} makes no calls")
+                raise ConfigError(
+                    f"{name}: only a key of scope call (--scope call) has it; one of scope {scope} makes no calls"
+                )
     for value, name in ((grant.user, "user"), (grant.team, "team")):
         if value is not None:
             require_name(value, name)

@@ -31,7 +31,9 @@ class Owners:
         """An owner as it is now; raises `ConfigError` if none is stored."""
         found = self.find(project, kind, name)
         if found is None:
-            raise ConfigError(f"{SHOWN[kind]} {name!r}: nothing is set for it; see `budgetguard {SHOWN[kind]}s list`")
+            raise ConfigError(
+                f"{SHOWN[kind]} {name!r}: nothing is set for it; see `budgetguard limits list {SHOWN[kind]}`"
+            )
         return found
 
     def all(self, project: str, kind: OwnerKind, *, after: str | None = None) -> Iterator[Owner]:

@@ -143,7 +143,7 @@ def test_what_no_key_can_be_is_said(ring: KeyRing, grant: Grant, told: str) -> N
 def test_only_a_key_that_calls_has_limits(ring: KeyRing, name: str) -> None:
     """A limit on a key of another scope would hold nothing: that is not kept in silence."""
     grant = Grant(**{name: getattr(GRANT, name)})
-    with pytest.raises(ConfigError, match=f"^{name}: only a key of scope call has it"):
+    with pytest.raises(ConfigError, match=f"^{name}: only a key of scope call "):
         ring.create("shop", ADMIN, grant=grant)
 
 

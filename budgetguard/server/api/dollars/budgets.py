@@ -11,13 +11,14 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from ....budgets.rules import Budget, UserBudget, user_rule
 from ....budgets.users import Standing
 from ....errors import ConfigError
+from ....ledger import Unit
 from ....money import Money
 from ...keys import ADMIN
 from ...problems import Refused
 from ..action import Action, Ask
 from ..schemas import Done
 from ..wire import Text
-from .fields import READERS, CountedIn, PageQuery, figure, iso
+from .fields import READERS, PageQuery, figure, iso
 
 Limit = float | str | None
 """A number, or text such as "0.25" that is exact; null: no limit."""
@@ -33,7 +34,7 @@ class BudgetRule(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """
 
     limit: Limit
-    unit: CountedIn = "dollars"
+    unit: Unit = "dollars"
     period: Text | None = None
     timezone: Text | None = None
     enforce: Enforcement = "hard"
@@ -51,7 +52,7 @@ class BudgetChange(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     """What is to change of a budget; another unit needs a limit in it. `reset`: begin again with nothing spent."""
 
     limit: Limit | UnsetType = UNSET
-    unit: CountedIn | None = None
+    unit: Unit | None = None
     period: Text | UnsetType | None = UNSET
     timezone: Text | UnsetType | None = UNSET
     enforce: Enforcement | None = None
@@ -64,7 +65,7 @@ class BudgetOut(Struct, frozen=True, kw_only=True):
     """A user's budget and its books in this period, amounts in its unit."""
 
     user: str
-    unit: CountedIn
+    unit: Unit
     limit: float | None
     spent: float
     held: float

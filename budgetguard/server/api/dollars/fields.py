@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from ....ledger import Millis
+from ....ledger import Millis, Unit
 from ....money import DOLLAR
 from ...keys import ADMIN, READ
 
@@ -17,8 +17,6 @@ MOST_PAGE = 1_000
 Short = Annotated[str, Meta(max_length=500)]
 """A text in a query string, whose whole length is bounded, too."""
 PageSize = Annotated[int, Meta(ge=1, le=MOST_PAGE)]
-
-CountedIn = Literal["dollars", "tokens", "requests"]
 
 READERS = frozenset({READ, ADMIN})
 
@@ -30,7 +28,7 @@ class PageQuery(Struct, forbid_unknown_fields=True, frozen=True):
     limit: PageSize = PAGE
 
 
-def figure(amount: int, unit: CountedIn) -> float:
+def figure(amount: int, unit: Unit) -> float:
     """An amount for people, in its unit: dollars, or a whole number."""
     return amount / DOLLAR if unit == "dollars" else amount
 

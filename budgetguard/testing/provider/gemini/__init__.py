@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from ..plan import BadRequestError, Event, FakeReply, Plan, Request, UsageWords
@@ -50,9 +51,10 @@ def reply(request: Request, plan: Plan, key: str) -> FakeReply | None:
     model, operation = match["model"], match["operation"]
     if operation in {"generateContent", "streamGenerateContent"}:
         streams = operation != "generateContent"
-        if streams and "alt=sse" not in request.path:
-            raise BadRequestError("This provider streams with alt=sse only.")
-        return _content(request.body, plan, key, model, streams=streams)
+        said = _content(request.body, plan, key, model, streams=streams)
+        if streams and "alt=sse" not in request.path:  # all of its items in one array, here in one piece
+            return replace(said, body=[event.data for event in said.events or ()], events=None)
+        return said
     if operation in {"embedContent", "batchEmbedContents"}:
         return _embedding(request.body, plan, model, batch=operation != "embedContent")
     if operation == "countTokens":
