@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import closing
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from budgetguard.budgets.accounts import read_balances
 from budgetguard.server.gateway.config.file import Reading, read
+from budgetguard.server.keys import KeyRing
+from budgetguard.server.keys.limits import rules_of
+from budgetguard.server.projects import OWN
+from budgetguard.stores import open_store
 from tests.support.commands import exit_code
 
 SHOP = """
@@ -181,3 +189,60 @@ def test_every_configuration_that_litellm_ships_can_be_used(brought):
     for file in files:
         _, found = brought(file.read_text("utf-8").replace("include:", "x-include:"))
         assert found.mistakes == [], file.name
+
+
+DIGESTS = {name: sha256(f"sk-{name}-0123456789abcdef".encode()).hexdigest() for name in ("ann", "bob", "cem", "dot")}
+COLUMNS = "token,key_alias,spend,max_budget,budget_duration,user_id,team_id,models,expires,rpm_limit,metadata,budget_id"
+DUMP = f"""{COLUMNS}
+{DIGESTS["ann"]},ann's,4.5,5,30d,ann,,"{{gpt-4o,gpt-4o-mini}}",2031-01-01 00:00:00,60,"{{""tags"": [""env:prod""]}}",
+{DIGESTS["bob"]},bob's,0,,,bob,search,"{{all-team-models}}",,,{{}},
+{DIGESTS["cem"]},cem's,0,,,cem,,{{}},,,{{}},gold
+sk-in-clear-0123456789,dot's,0,,,dot,,{{}},,,{{}},
+"""
+
+
+@pytest.fixture
+def keyed(here, capsys):
+    """What the command says of a dump, and the ring of keys behind it."""
+
+    def of(text: str, name: str = "keys.csv") -> tuple[int, dict[str, dict[str, str | None]]]:
+        (here / name).write_text(text)
+        code = exit_code("gateway", "import-keys", name, "--project", "shop", "--json", "--store", "sqlite:///b.db")
+        return code, {each["name"]: each for each in json.loads(capsys.readouterr().out)}
+
+    return of
+
+
+def test_a_key_of_litellms_goes_on_under_its_limits_with_what_it_spent(keyed, here):
+    """Its owner notices nothing, and does not get a month's money twice."""
+    code, found = keyed(DUMP)
+    assert code == 1
+    with closing(open_store("sqlite:///b.db", namespace=OWN)) as own:
+        key = KeyRing(own).get(found["ann's"]["prefix"])
+    grant = key.grant
+    assert (key.digest, key.project, key.scope) == (DIGESTS["ann"], "shop", "call")
+    assert (grant.user, grant.models, grant.tags) == ("ann", ("gpt-4o", "gpt-4o-mini"), {"env": "prod"})
+    (dollars,) = grant.limits.dollars
+    assert (dollars.limit, dollars.period, grant.limits.rpm) == (5 * 10**9, "monthly", 60)
+    assert grant.expires_ms == 1_924_992_000_000
+    with closing(open_store("sqlite:///b.db", namespace="shop")) as books:
+        rule = next(each for each in rules_of("key", grant.limits) if each.unit == "dollars")
+        (balance,) = read_balances(books, [rule.account_of(key.prefix, books.now_ms())])
+    assert balance.settled == 4_500_000_000
+
+
+def test_a_key_that_would_be_looser_is_left_out_and_said(keyed):
+    """What limited it is in another table, or is no limit here: nobody would miss it before the bill."""
+    _, found = keyed(DUMP)
+    assert "budget_id limits it" in found["cem's"]["said"]
+    assert "models of team 'search', which is not there" in found["bob's"]["said"]
+    assert found["dot's"] == {"name": "dot's", "prefix": None, "said": "its token is no SHA-256 in hexadecimal digits"}
+
+
+def test_a_dump_is_taken_over_once(keyed):
+    """Whoever does it again, after a row was mended, does not book what was spent a second time."""
+    keyed(DUMP)
+    assert keyed(DUMP)[1]["ann's"]["said"] == "it is there already"
+    rows = [{"token": DIGESTS["dot"], "key_alias": "new", "models": [], "spend": 0, "blocked": True}]
+    assert keyed(json.dumps(rows), "keys.json")[1]["new"]["prefix"]
+    assert exit_code("gateway", "import-keys", "gone.csv", "--project", "shop") == 2
