@@ -37,7 +37,7 @@ _MOST_BYTES = 500_000_000
 _SHOWN = 12
 
 
-class Taken(NamedTuple):
+class TakenKey(NamedTuple):
     """What became of a row: the prefix of its key, or why it was left out."""
 
     name: str
@@ -63,16 +63,16 @@ def rows_in(path: Path) -> list[Mapping[str, Any]]:
 
 def take_over(
     ring: KeyRing, owners: Owners, store: Store, project: str, rows: Iterable[Mapping[str, Any]]
-) -> Iterator[Taken]:
+) -> Iterator[TakenKey]:
     """Let each key in, with what it spent already; one that is there stays as it is. `store` is the project's."""
     for row in rows:
         digest = str(row.get("token") or "")
         name = str(row.get("key_alias") or "") or digest[:_SHOWN]
         if not _DIGEST.fullmatch(digest):  # it may be a key in clear
-            yield Taken(str(row.get("key_alias") or "-"), None, "its token is no SHA-256 in hexadecimal digits")
+            yield TakenKey(str(row.get("key_alias") or "-"), None, "its token is no SHA-256 in hexadecimal digits")
             continue
         if ring.find(digest[:16]) is not None:
-            yield Taken(name, None, "it is there already")
+            yield TakenKey(name, None, "it is there already")
             continue
         try:
             grant, spent = _granted(row, lambda team: owners.find(project, "team", team) is not None)
@@ -81,9 +81,9 @@ def take_over(
             if _truth(row.get("blocked")):
                 ring.block(key.prefix)
         except (ValueError, Refused) as error:
-            yield Taken(name, None, str(error))
+            yield TakenKey(name, None, str(error))
         else:
-            yield Taken(name, key.prefix)
+            yield TakenKey(name, key.prefix)
 
 
 def _granted(row: Mapping[str, Any], has_team: Callable[[str], bool]) -> tuple[Grant, int]:
