@@ -26,7 +26,7 @@ from ..config.model import Route, Target
 from ..routing.router import Cooling
 from .attempts import Attempts, CoolingError, Exhausted, UnknownOutcomeError, UpstreamAnswer, Way
 from .listening import StreamEar
-from .offers import Offer, alike, dearest, most, name_of, offer_of, whereabouts
+from .offers import Name, Offer, alike, dearest, most, name_of, offer_of, whereabouts
 from .refusals import NO_RETRY, refusal_of
 from .request import Inbound
 from .stream import Outlet
@@ -91,6 +91,7 @@ class CallLife:
     def __init__(self, around: Surroundings, guard: Guard, caller: Caller, inbound: Inbound, request_id: str) -> None:
         self.around, self.guard, self.caller, self.inbound = around, guard, caller, inbound
         self.request_id = request_id
+        self._models: Mapping[Name, str] = {}
         asked = inbound.asked
         self.facts = Facts(model=inbound.model, endpoint=asked.endpoint.name, api=asked.api, stream=inbound.stream)
 
@@ -139,6 +140,9 @@ class CallLife:
 
     async def _charged(self, route: Route, outlet: Outlet | None) -> tuple[BookedCharge, Attempts, UpstreamAnswer]:
         """Hold for the dearest candidate, and have one of them answer; the next charge where budgets differ."""
+        # Not as it was asked for: `openai/gpt-4o` is no other model than `gpt-4o` to whoever limits that.
+        named = (*reversed(route.fallbacks), route)
+        self._models = {name_of(target): each.model for each in named for target in each.targets}
         targets = self._targets(route)
         offers = [self._offer(target) for target in route.candidates]
         last: Exhausted | None = None
@@ -231,10 +235,10 @@ class CallLife:
         end_user = self.inbound.end_user
         if end_user is not None:
             tags["end_user"] = end_user
-        wanted = self.around.tags_of(self.guard)
+        wanted = self.around.tags_of(self.guard, caller)
         if wanted:
-            upstream = target.upstream
-            facts = {"model": self.inbound.model, "provider": upstream.provider, "upstream": upstream.name}
+            upstream, model = target.upstream, self._models.get(name_of(target), self.inbound.model)
+            facts = {"model": model, "provider": upstream.provider, "upstream": upstream.name}
             tags.update((name, facts[name]) for name in wanted if facts[name])
         return tags
 
@@ -257,6 +261,7 @@ class CallLife:
         if outlet is None:  # nobody asked for one
             outlet = Outlet(_silent, send, 0, ())
         ear = StreamEar(charge, hide_usage=attempts.ask_usage)
+        ear.deaf = ear.deaf or answered.encoded
         ending: Any = "dropped"
         try:
             await outlet.start(answered.reply.status, [*self._passed(answered), *self._own_headers(charge)])
@@ -268,11 +273,14 @@ class CallLife:
             ending = "left"
         finally:
             answered.reply.close()
+            ending = ear.ended(ending)
             answered.attempt.ended("answered" if ending == "whole" else "left" if ending == "left" else "unknown")
             ear.conclude(ending)
             if not charge.closed(False):
                 await asyncio.shield(self.guard.async_shell.run(charge.close()))
             self.facts.cost = charge.booked
+        if ending == "dropped" and answered.encoded:
+            return  # nothing of ours can be read in it: its connection is cut, as the upstream's was
         if ending == "dropped" and not outlet.gone:
             broken = Refused(502, "the upstream broke off in the middle of its answer", "upstream_error")
             await outlet.fail(self.inbound.asked.api, broken, self.request_id)
