@@ -68,8 +68,9 @@ load: setup
 	$(UV) pip install --quiet --python .cache/litellm-hosted/bin/python "litellm==1.80.0"
 	touch $@
 
+# Half of what tests take is waiting, so that four share two cores; each takes its files as a whole, what they share once.
 test: setup .cache/litellm-hosted/ready
-	$(RUN) -m pytest -n 3
+	$(RUN) -m pytest -n 4 --dist worksteal
 	$(RUN) tests/run_sdk_versions.py --oldest
 
 test-versions: setup
@@ -90,8 +91,14 @@ format: setup
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
 
-bench: setup .cache/litellm/ready
+bench: setup .cache/litellm/ready .cache/litellm-proxy/ready
 	$(RUN) -m benchmarks
+
+# LiteLLM Proxy, with OpenTelemetry's SDK beside it: without, an import that fails is tried again at every call.
+.cache/litellm-proxy/ready: .venv/bin/uv
+	$(UV) venv --quiet --allow-existing --python .venv/bin/python .cache/litellm-proxy
+	$(UV) pip install --quiet --python .cache/litellm-proxy/bin/python "litellm[proxy]>=1.80,<2" opentelemetry-sdk
+	touch $@
 
 .cache/litellm/ready: .venv/bin/uv
 	$(UV) venv --quiet --python .venv/bin/python .cache/litellm

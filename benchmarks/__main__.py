@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .floors import MOST_STATUS
 
-MODULES = ("imports", "calls", "redis", "postgres", "leases", "hosted")
+MODULES = ("imports", "calls", "redis", "postgres", "leases", "hosted", "gateway")
 PLAIN = frozenset({"imports", "hosted"})
 """Those that are quick as they are."""
 

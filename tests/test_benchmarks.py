@@ -50,7 +50,7 @@ def test_one_benchmark_that_misses_or_breaks_does_not_stop_the_others(capfd: pyt
 
 def test_every_benchmark_is_run() -> None:
     """Also quickly, where it can be."""
-    names = [command[2].removeprefix("benchmarks.") for command in commands(quick=True)[:6]]
+    names = [command[2].removeprefix("benchmarks.") for command in commands(quick=True)[:7]]
 
-    assert names == ["imports", "calls", "redis", "postgres", "leases", "hosted"]
-    assert sum("--quick" in command for command in commands(quick=True)) == 4
+    assert names == ["imports", "calls", "redis", "postgres", "leases", "hosted", "gateway"]
+    assert sum("--quick" in command for command in commands(quick=True)) == 5

@@ -93,7 +93,7 @@ def read(config: Path | None, environ: Mapping[str, str], *, secrets: bool) -> R
     made = Configuration.of_environment(environ)
     passed = [Remark("the environment", each, wrong=False) for each in made.passed_over]
     if not made.upstreams:
-        told = f"no provider's key is set, and there is no {USUAL_FILE}: set one (budgetguard providers), or write the file"
+        told = f"no provider's key is set, and there is no {USUAL_FILE}: set one, or write the file"
         return Reading(None, (Remark("the environment", told), *passed))
     return Reading(made, (*passed, *remarks(made)))
 

@@ -20,7 +20,7 @@ from ..app import App
 from ..keys import CALL, KNOWN, Caller
 from ..problems import NOT_FOUND, Refused
 from .call.life import CallLife, Facts, send_whole
-from .call.paths import SERVED, Asked, asked_by
+from .call.paths import SERVED, ModelOperation, asked_by
 from .call.refusals import body_of, refusal_of
 from .call.request import Inbound
 from .call.surroundings import Surroundings
@@ -31,7 +31,7 @@ from .config.resolve import Configuration, NoRoute
 from .guards import Guards
 from .listing import Listing, listing_of
 from .routing.router import Router
-from .seen import Seen
+from .seen import CallsSeen
 
 log = logging.getLogger("budgetguard.server")
 
@@ -61,7 +61,7 @@ class Gateway:
             store, open_mode=open_mode, project=self._project, jobs=True, keys_in_queries=True
         )
         self.router = Router()
-        self.seen = Seen(self.hosting.metrics.others, self.router)
+        self.seen = CallsSeen(self.hosting.metrics.others, self.router)
         self._guards = Guards(self.hosting.projects, store)
         self._around: Surroundings | None = None
         self._take(configuration)
@@ -111,7 +111,7 @@ class Gateway:
 
     # -- one call ------------------------------------------------------------------------------------------------
 
-    async def _call(self, asked: Asked, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+    async def _call(self, asked: ModelOperation, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         begin = time.perf_counter()
         request_id = secrets.token_hex(8)
         facts, caller = Facts(endpoint=asked.endpoint.name, api=asked.api), None
@@ -154,7 +154,7 @@ class Gateway:
             raise Refused(status, told, code="model_not_found" if status == 404 else route.reason, param="model")
         return route
 
-    def _place(self, asked: Asked) -> Route:
+    def _place(self, asked: ModelOperation) -> Route:
         """Where an operation goes that names no model: to the first upstream that speaks its API."""
         for upstream in self.configuration.upstreams.values():
             if asked.api in upstream.bases:
@@ -166,6 +166,8 @@ class Gateway:
             return error
         if isinstance(error, BudgetGuardError):
             return refusal_of(error, self.configuration.options)
+        if isinstance(error, RecursionError):  # of who reads a prompt: nothing is sent by then
+            return Refused(400, "the body is nested too deeply")
         return problem_of(error, scope)
 
     async def _caller(self, scope: MutableMapping[str, Any]) -> Caller:
@@ -235,7 +237,7 @@ class Gateway:
         await send_whole(send, 200, found, ((b"content-type", b"application/json"),))
 
 
-def require_allowed(caller: Caller, asked: Asked) -> None:
+def require_allowed(caller: Caller, asked: ModelOperation) -> None:
     """Raise `Refused` for a key that is no key for calls, or not for operations of this kind."""
     if caller.scope != CALL and caller.prefix:
         raise Refused(

@@ -8,7 +8,7 @@ connection on which an answer was not read to its end is closed.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import (
     ClientConnectorError,
@@ -21,6 +21,7 @@ from aiohttp import (
     InvalidURL,
     TCPConnector,
 )
+from aiohttp.connector import Connection
 from yarl import URL
 
 MOST_HEAD: Final = 65_536
@@ -107,12 +108,26 @@ class UpstreamReply:
         self._response.close()
 
 
+class _Connector(TCPConnector):
+    """
+    Connections on which nothing has arrived since their last answer: what comes unasked would be taken for the answer
+    to whoever asks next.
+    """
+
+    async def _get(self, key: Any, traces: Any) -> Connection | None:
+        found = await super()._get(key, traces)
+        while found is not None and (found.protocol is None or found.protocol.should_close):
+            found.close()
+            found = await super()._get(key, traces)
+        return found
+
+
 class UpstreamClient:
     """The connections of one process to all upstreams. Made on its event loop; `close` when it is over."""
 
     def __init__(self) -> None:
         self._session = ClientSession(
-            connector=TCPConnector(limit=0, keepalive_timeout=KEEP_S),
+            connector=_Connector(limit=0, keepalive_timeout=KEEP_S),
             cookie_jar=DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=_SKIPPED,
@@ -144,6 +159,9 @@ class UpstreamClient:
             raise NotSentError(_said(error)) from error
         except (TimeoutError, ClientError, OSError) as error:
             raise BrokenOffError(_said(error)) from error
+        if not 200 <= response.status < 600:  # it changes the protocol, or speaks none that is known
+            response.close()
+            raise BrokenOffError(f"status {response.status}")
         return UpstreamReply(response)
 
     async def close(self) -> None:

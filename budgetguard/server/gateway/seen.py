@@ -47,7 +47,7 @@ class Bounded:
         return values
 
 
-class Seen:
+class CallsSeen:
     """Counts calls, and logs them."""
 
     def __init__(self, registry: CollectorRegistry, router: Router) -> None:

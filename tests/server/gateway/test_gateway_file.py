@@ -133,13 +133,13 @@ def test_no_secret_is_shown_by_what_was_read(house):
 
 def test_a_model_is_found_by_its_table_an_alias_the_narrowest_glob_an_upstream_or_its_seller(house):
     """Each is how programs name models, and the first of these that fits is what the operator said."""
-    assert targets(house.route("gpt-4o-mini")) == [("openai", None)]
-    assert targets(house.route("gpt-5")) == [("local", None)]
+    assert targets(house.route("gpt-4o-mini")) == [("openai", "gpt-4o-mini")]
+    assert targets(house.route("gpt-5")) == [("local", "gpt-5")]
     assert targets(house.route("fast")) == [("groq", "openai/gpt-oss-20b"), ("local", "qwen")]
     assert targets(house.route("best")) == [("openai", "gpt-4o")]
     assert targets(house.route("groq/openai/gpt-oss-20b")) == [("groq", "openai/gpt-oss-20b")]
     assert targets(house.route("anthropic/claude-haiku-4-5")) == [("claude", "claude-haiku-4-5")]
-    assert targets(house.route("claude-haiku-4-5")) == [("claude", None)]
+    assert targets(house.route("claude-haiku-4-5")) == [("claude", "claude-haiku-4-5")]
     assert targets(house.route("vertex/gemini-2.5-flash", "openai")) == [("vertex", "google/gemini-2.5-flash")]
     assert targets(house.route("vertex/gemini-2.5-flash", "gemini")) == [("vertex", "gemini-2.5-flash")]
     assert targets(house.route("local/whatever")) == [("local", "whatever")]
@@ -398,7 +398,7 @@ def test_without_a_file_every_provider_is_asked_whose_key_is_set():
     assert made.upstreams["gemini"].bases["gemini"] == "https://generativelanguage.googleapis.com/v1beta"
     assert dict(made.upstreams["gemini"].headers["gemini"]) == {"x-goog-api-key": "of-google"}
     assert re.match("AZURE_API_KEY is set, and yet azure is not asked: .*AZURE_API_BASE", made.passed_over[0])
-    assert targets(made.route("gemini-2.5-flash")) == [("gemini", None)]
+    assert targets(made.route("gemini-2.5-flash")) == [("gemini", "gemini-2.5-flash")]
 
 
 def test_the_demo_provider_sells_models_of_three_apis():

@@ -8,9 +8,11 @@ answered, and is booked as held. Nothing is tried again once a byte of an answer
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from ....adapters.common.errors import refused_fields
@@ -32,6 +34,10 @@ log = logging.getLogger("budgetguard.server")
 
 MOST_ERROR: Final = 1_000_000
 """Bytes of an error's body that are read."""
+
+_CONTROLS: Final = re.compile(rb"[\x00-\x1f\x7f]")
+_SHORTEST: Final = 8
+"""Letters of a key, at least: a shorter one is a word that an answer may have for other reasons."""
 
 
 class UpstreamStatusError(Exception):
@@ -61,13 +67,13 @@ class UnknownOutcomeError(Exception):
 class Exhausted(Exception):
     """No upstream of this charge is left; `reply` is the last error, if one answered at all."""
 
-    def __init__(self, reply: Answered | None, problem: str = "") -> None:
+    def __init__(self, reply: UpstreamAnswer | None, problem: str = "") -> None:
         super().__init__(problem)
         self.reply = reply
         self.problem = problem
 
 
-class Answered(NamedTuple):
+class UpstreamAnswer(NamedTuple):
     """What an upstream answered."""
 
     reply: UpstreamReply
@@ -75,11 +81,17 @@ class Answered(NamedTuple):
     attempt: Sending
     body: bytes | None
     """`None`: it is a stream, which is not read yet."""
+    own: Sequence[tuple[str, str]]
+    """The upstream's own headers, its key among them."""
 
     @property
     def good(self) -> bool:
         """Whether it is a success."""
         return 200 <= self.reply.status < 300
+
+    def shown(self, value: bytes) -> bytes:
+        """What of a header's value others may see."""
+        return _CONTROLS.sub(b"?", _without_key(value, self.own))
 
     @property
     def kind(self) -> str:
@@ -120,12 +132,13 @@ class Attempts:
         self.sent = 0
         self.ask_usage = False
         """Whether the stream is asked for its usage, which the client did not."""
-        self.last: Answered | None = None
+        self.last: UpstreamAnswer | None = None
         self._offers, self._targets, self._router, self._client = offers, way.targets, way.router, way.client
+        self._goes_on = False
         self._until_s = time.monotonic() + way.route.deadline_s
         self.added: Mapping[str, Any] = NOTHING
 
-    async def proceed(self) -> Answered:
+    async def proceed(self) -> UpstreamAnswer:
         """
         Ask one upstream after the other, until one answers, or refuses what is the client's to mend.
 
@@ -141,34 +154,44 @@ class Attempts:
             if self.last is not None and time.monotonic() > self._until_s:
                 break
             take_over(self.charge, offer)
-            attempt = self._router.began(target)
             try:
-                answered = await self._ask(offer, attempt)
+                answered = await self._try(offer, self._router.began(target))
             except NotSentError as error:
-                attempt.ended("not_sent")
                 problem = str(error)
-                log.warning("upstream", extra={"upstream": offer.upstream.name, "problem": problem})
                 continue
-            except BrokenOffError as error:
-                attempt.ended("unknown")
-                log.warning("upstream", extra={"upstream": offer.upstream.name, "problem": str(error)})
-                raise UnknownOutcomeError(offer, str(error)) from error
-            except BaseException:
-                attempt.ended("left")
-                raise
-            outcome = outcome_of(answered.reply.status)
-            if outcome == "answered":
-                if answered.body is not None:
-                    attempt.ended(outcome)
+            if answered.good or not self._goes_on:
                 return answered
-            attempt.ended(outcome, retry_after_s=retry_after_s(answered.reply.named, datetime.now(UTC)))
             self.last = answered
-            if not goes_on(outcome, retry_unknown=self.route.retry_unknown):
-                return answered
-            log.warning("upstream", extra={"upstream": offer.upstream.name, "status": answered.reply.status})
         raise Exhausted(self.last, problem)
 
-    async def _ask(self, offer: Offer, attempt: Sending) -> Answered:
+    async def _try(self, offer: Offer, attempt: Sending) -> UpstreamAnswer:
+        """Ask one upstream, and tell its health what became of it."""
+        upstream = offer.upstream.name
+        try:
+            answered = await self._ask(offer, attempt)
+        except NotSentError as error:
+            attempt.ended("not_sent")
+            log.warning("upstream", extra={"upstream": upstream, "problem": str(error)})
+            raise
+        except BrokenOffError as error:
+            attempt.ended("unknown")
+            log.warning("upstream", extra={"upstream": upstream, "problem": str(error)})
+            raise UnknownOutcomeError(offer, str(error)) from error
+        except BaseException:
+            attempt.ended("left")
+            raise
+        outcome = outcome_of(answered.reply.status)
+        if outcome == "answered":
+            if answered.body is not None:
+                attempt.ended(outcome)
+            return answered
+        attempt.ended(outcome, retry_after_s=retry_after_s(answered.reply.named, datetime.now(UTC)))
+        self._goes_on = goes_on(outcome, retry_unknown=self.route.retry_unknown)
+        if self._goes_on:
+            log.warning("upstream", extra={"upstream": upstream, "status": answered.reply.status})
+        return answered
+
+    async def _ask(self, offer: Offer, attempt: Sending) -> UpstreamAnswer:
         """Ask one upstream; once more without what only we sent, if it refuses that."""
         answered = await self._send(offer, attempt, NOTHING)
         if answered.good or answered.body is None or not self.added:
@@ -185,7 +208,7 @@ class Attempts:
         """Whether a call may be sent without fields of ours: not without its cap, where its budget counts on it."""
         return self.charge.bounds.cap is None or set(refused) <= {"stream_options"} or not self.charge.bounds.capped
 
-    async def _send(self, offer: Offer, attempt: Sending, without: Mapping[str, int]) -> Answered:
+    async def _send(self, offer: Offer, attempt: Sending, without: Mapping[str, int]) -> UpstreamAnswer:
         inbound, upstream = self.inbound, offer.upstream
         api = inbound.asked.api
         changes = self._changes(offer, without)
@@ -193,7 +216,8 @@ class Attempts:
         if "{model}" in path:
             path = path.replace("{model}", offer.model)
         body = inbound.encoded(changes, offer.model) if inbound.raw else b""
-        headers = [*inbound.headers, ("accept-encoding", "identity"), *upstream.headers.get(api, ())]
+        own = upstream.headers.get(api, ())
+        headers = _headers(inbound.headers, own)
         left_s = self._until_s - time.monotonic()
         read_s = upstream.read_s if left_s > upstream.read_s else max(1.0, round(left_s))
         self.sent += 1
@@ -210,9 +234,9 @@ class Attempts:
             self.sent -= 1
             raise
         if 200 <= reply.status < 300 and "event-stream" in reply.header("content-type"):
-            return Answered(reply, offer, attempt, None)
+            return UpstreamAnswer(reply, offer, attempt, None, own)
         attempt.first_byte()
-        return Answered(reply, offer, attempt, await reply.read())
+        return UpstreamAnswer(reply, offer, attempt, _without_key(await reply.read(), own), own)
 
     def _changes(self, offer: Offer, without: Mapping[str, int]) -> Mapping[str, Any]:
         """The fields that are sent otherwise than the client wrote them."""
@@ -231,7 +255,7 @@ class Attempts:
 
     changes = changes_of
 
-    def observe(self, answered: Answered) -> None:
+    def observe(self, answered: UpstreamAnswer) -> None:
         """Have the charge take in what came."""
         charge = self.charge
         if self.sent > 1:
@@ -262,3 +286,27 @@ class Attempts:
             return
         charge.note(lost=0, attempts=self.sent)
         charge.failed(free=False, sent=self.sent)
+
+
+def _headers(asked: Sequence[tuple[str, str]], own: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What is sent: a client's headers, unless the upstream has its own of that name; its version of an API stays."""
+    there = {name for name, _ in asked}
+    kept = [pair for pair in own if pair[0] != "anthropic-version" or pair[0] not in there]
+    stated = {name for name, _ in kept}
+    return [*(pair for pair in asked if pair[0] not in stated), ("accept-encoding", "identity"), *kept]
+
+
+@lru_cache(1_024)
+def _secrets(own: Sequence[tuple[str, str]]) -> tuple[bytes, ...]:
+    """The keys in an upstream's headers."""
+    words = ("auth", "key", "token", "secret", "password", "cookie")
+    found = [value.removeprefix("Bearer ") for name, value in own if any(word in name for word in words)]
+    return tuple(value.encode() for value in found if len(value) >= _SHORTEST)
+
+
+def _without_key(body: bytes, own: Sequence[tuple[str, str]]) -> bytes:
+    """A body without the upstream's key: some say in an error which one it was."""
+    for secret in _secrets(own):
+        if secret in body:
+            body = body.replace(secret, b"*" * len(secret))
+    return body

@@ -24,8 +24,8 @@ from ...keys import Caller
 from ...problems import Refused
 from ..config.model import Route, Target
 from ..routing.router import Cooling
-from .attempts import Answered, Attempts, CoolingError, Exhausted, UnknownOutcomeError, Way
-from .listening import Ear
+from .attempts import Attempts, CoolingError, Exhausted, UnknownOutcomeError, UpstreamAnswer, Way
+from .listening import StreamEar
 from .offers import Offer, alike, dearest, most, name_of, offer_of, whereabouts
 from .refusals import NO_RETRY, refusal_of
 from .request import Inbound
@@ -50,6 +50,8 @@ _PASSED: Final = frozenset(
 )
 """The headers of an upstream's answer that the client gets."""
 
+_MOST_ID: Final = 200
+"""Letters of an upstream's name for a request that are logged."""
 _RULES_TAGS: Final = ("model", "provider", "upstream")
 
 
@@ -135,7 +137,7 @@ class CallLife:
 
     # -- the money -----------------------------------------------------------------------------------------------
 
-    async def _charged(self, route: Route, outlet: Outlet | None) -> tuple[BookedCharge, Attempts, Answered]:
+    async def _charged(self, route: Route, outlet: Outlet | None) -> tuple[BookedCharge, Attempts, UpstreamAnswer]:
         """Hold for the dearest candidate, and have one of them answer; the next charge where budgets differ."""
         targets = self._targets(route)
         offers = [self._offer(target) for target in route.candidates]
@@ -167,10 +169,10 @@ class CallLife:
         told = f"no upstream of {self.inbound.model!r} could be reached, and nothing was sent"
         raise Refused(502, told, "upstream_error", code="upstream_unreachable")
 
-    async def _send(self, charge: BookedCharge, attempts: Attempts, outlet: Outlet | None) -> Answered:
+    async def _send(self, charge: BookedCharge, attempts: Attempts, outlet: Outlet | None) -> UpstreamAnswer:
         shell = self.guard.async_shell
 
-        async def proceed() -> Answered:
+        async def proceed() -> UpstreamAnswer:
             if outlet is not None:
                 outlet.wait_for_answer()
             return await attempts.proceed()
@@ -183,7 +185,7 @@ class CallLife:
             self.facts.refused = type(error).__name__
             raise refusal_of(error, self.around.options) from error
 
-    async def _uncharged(self, route: Route) -> tuple[None, Attempts, Answered]:
+    async def _uncharged(self, route: Route) -> tuple[None, Attempts, UpstreamAnswer]:
         """What costs nothing: counting tokens, moderations where these are free."""
         targets = self._targets(route)
         offers = {name_of(target): self._offer(target) for target in route.candidates}
@@ -249,12 +251,12 @@ class CallLife:
     # -- the answer ----------------------------------------------------------------------------------------------
 
     async def _stream(
-        self, charge: BookedCharge, attempts: Attempts, answered: Answered, outlet: Outlet | None, send: Any
+        self, charge: BookedCharge, attempts: Attempts, answered: UpstreamAnswer, outlet: Outlet | None, send: Any
     ) -> None:
         """Hand on a stream, and settle it at its end, whatever becomes of its client."""
         if outlet is None:  # nobody asked for one
             outlet = Outlet(_silent, send, 0, ())
-        ear = Ear(charge, hide_usage=attempts.ask_usage)
+        ear = StreamEar(charge, hide_usage=attempts.ask_usage)
         ear.deaf = ear.deaf or answered.encoded
         ending: Any = "dropped"
         try:
@@ -281,21 +283,21 @@ class CallLife:
         elif not outlet.gone:
             await outlet.end()
 
-    def _hide_ours(self, answered: Answered) -> None:
+    def _hide_ours(self, answered: UpstreamAnswer) -> None:
         """Raise what the client is told where an error is about our key, which the provider's own words may show."""
         if answered.reply.status in {401, 403} or 300 <= answered.reply.status < 400:
             told = "the upstream refused this gateway's own credentials, or sent it elsewhere: its log says which"
             raise Refused(502, told, "upstream_error", code="upstream_credentials", headers=(NO_RETRY,))
 
-    def _passed(self, answered: Answered) -> list[tuple[bytes, bytes]]:
+    def _passed(self, answered: UpstreamAnswer) -> list[tuple[bytes, bytes]]:
         """The upstream's headers that the client gets."""
         passed = []
         for name, value in answered.reply.headers:
             lower = name.lower()
             if lower in _PASSED:
-                passed.append((lower, value))
+                passed.append((lower, answered.shown(value)))
             elif lower == b"x-request-id":
-                passed.append((b"x-budgetguard-upstream-request", value))
+                passed.append((b"x-budgetguard-upstream-request", answered.shown(value)))
         return passed
 
     def _own_headers(self, charge: BookedCharge | None) -> Sequence[tuple[bytes, bytes]]:
@@ -310,11 +312,12 @@ class CallLife:
             own.append((b"x-budgetguard-cost", f"{facts.cost / DOLLAR:.9f}".encode()))
         return own
 
-    def _note(self, charge: BookedCharge | None, attempts: Attempts, answered: Answered) -> None:
+    def _note(self, charge: BookedCharge | None, attempts: Attempts, answered: UpstreamAnswer) -> None:
         facts, upstream = self.facts, answered.offer.upstream
         facts.status, facts.upstream, facts.provider = answered.reply.status, upstream.name, upstream.provider
         facts.attempts = max(attempts.sent, 1)
-        facts.upstream_request = answered.reply.header("x-request-id") or answered.reply.header("request-id")
+        request = answered.reply.header("x-request-id") or answered.reply.header("request-id")
+        facts.upstream_request = answered.shown(request.encode("utf-8", "replace")).decode()[:_MOST_ID]
         if charge is not None:
             facts.call_id = charge.id
             if answered.body is not None:

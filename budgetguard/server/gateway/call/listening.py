@@ -42,7 +42,7 @@ def answer_of(endpoint: Endpoint, kind: str, body: bytes) -> Answer:
     return endpoint.answer(data)
 
 
-class Ear:
+class StreamEar:
     """Listens to one stream."""
 
     __slots__ = ("_hidden", "_last", "_rest", "charge", "deaf", "listener", "whole")

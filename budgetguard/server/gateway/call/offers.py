@@ -24,7 +24,7 @@ from ....guards.scope import Scope
 from ....money import Nano
 from ....prices.hosts import Server, host_of, learn
 from ..config.model import Target, Upstream
-from .dialects import DIALECTS
+from .paths import DIALECTS
 from .request import Inbound
 
 FREE_PROVIDER = "budgetguard:free"

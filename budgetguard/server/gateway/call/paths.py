@@ -13,13 +13,18 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
-from ....adapters.anthropic import ENDPOINTS as ANTHROPIC
-from ....adapters.gemini import find as find_gemini
+from ....adapters import anthropic, gemini, openai
 from ....adapters.gemini import requests as gemini_requests
-from ....adapters.openai import ENDPOINTS as OPENAI
 from ....adapters.openai.jobs import job
-from ....calls import Endpoint
+from ....calls import Dialect, Endpoint
 from ..config.model import Api
+
+DIALECTS: Final[Mapping[Api, Dialect]] = {
+    "openai": openai.DIALECT,
+    "anthropic": anthropic.DIALECT,
+    "gemini": gemini.DIALECT,
+}
+"""The APIs that are passed through, as the adapters know them."""
 
 _CACHED: Final = 2_048
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,255}")
@@ -34,7 +39,7 @@ _GEMINI_SERVED: Final = frozenset(
 _NAME: Final = re.compile(r"[^\x00-\x20\x7f?#%\\]{1,256}")
 
 
-class Asked(NamedTuple):
+class ModelOperation(NamedTuple):
     """An operation, as a path names it."""
 
     api: Api
@@ -72,8 +77,12 @@ def _exact(endpoints: Mapping[str, Endpoint], path: str, method: str) -> Endpoin
     return found if found is not None and found.method == method else None
 
 
-_BY_PATH = {each.path: each for each in OPENAI if each.name in SERVED and "{" not in each.path and each.path != "/chat"}
-_CLAUDE_BY_PATH = {each.path: each for each in ANTHROPIC if each.name in _CLAUDE}
+_BY_PATH = {
+    each.path: each
+    for each in openai.ENDPOINTS
+    if each.name in SERVED and "{" not in each.path and each.path != "/chat"
+}
+_CLAUDE_BY_PATH = {each.path: each for each in anthropic.ENDPOINTS if each.name in _CLAUDE}
 _OPAQUE_ROOTS: Final = frozenset(
     {
         "assistants",
@@ -96,42 +105,42 @@ _OPAQUE_ROOTS: Final = frozenset(
 
 
 @lru_cache(_CACHED)
-def asked_by(method: str, path: str) -> Asked | None:
+def asked_by(method: str, path: str) -> ModelOperation | None:
     """What a path asks for; `None` if that is nothing that is passed on."""
-    gemini = _GEMINI.fullmatch(path)
-    if gemini is not None:
-        return _gemini(method, gemini)
+    google = _GEMINI.fullmatch(path)
+    if google is not None:
+        return _gemini(method, google)
     claude = _ANTHROPIC.fullmatch(path)
     if claude is not None:
         endpoint = _exact(_CLAUDE_BY_PATH, claude["rest"], method)
         if endpoint is not None:
-            return Asked("anthropic", endpoint, endpoint.path)
+            return ModelOperation("anthropic", endpoint, endpoint.path)
         return _opaque("anthropic", method, claude["rest"], "messages.batches")
-    openai = _OPENAI.fullmatch(path)
-    if openai is None:
+    plain = _OPENAI.fullmatch(path)
+    if plain is None:
         return None
-    endpoint = _exact(_BY_PATH, openai["rest"], method)
+    endpoint = _exact(_BY_PATH, plain["rest"], method)
     if endpoint is not None:
-        model = None if openai["deployment"] is None else unquote(openai["deployment"])
-        return Asked("openai", endpoint, endpoint.path, model)
-    root = openai["rest"].split("/")[1]
-    return _opaque("openai", method, openai["rest"], root) if root in _OPAQUE_ROOTS else None
+        model = None if plain["deployment"] is None else unquote(plain["deployment"])
+        return ModelOperation("openai", endpoint, endpoint.path, model)
+    root = plain["rest"].split("/")[1]
+    return _opaque("openai", method, plain["rest"], root) if root in _OPAQUE_ROOTS else None
 
 
-def _gemini(method: str, match: re.Match[str]) -> Asked | None:
+def _gemini(method: str, match: re.Match[str]) -> ModelOperation | None:
     operation, model = match["operation"], unquote(match["model"])
     if method != "POST" or operation not in _GEMINI_SERVED or _NAME.fullmatch(model) is None or ".." in model:
         return None
-    endpoint = find_gemini("POST", f"/models/x:{operation}")
+    endpoint = gemini.find("POST", f"/models/x:{operation}")
     if endpoint is None or endpoint.opaque:
         return None
-    return Asked("gemini", endpoint, f"/models/{{model}}:{operation}", model)
+    return ModelOperation("gemini", endpoint, f"/models/{{model}}:{operation}", model)
 
 
-def _opaque(api: Api, method: str, rest: str, kind: str) -> Asked | None:
+def _opaque(api: Api, method: str, rest: str, kind: str) -> ModelOperation | None:
     segments = rest[1:].split("/")
     if len(segments) > 8 or not all(_ID.fullmatch(segment) and ".." not in segment for segment in segments):
         return None
     read = gemini_requests.job if api == "gemini" else job
     endpoint = Endpoint(kind, method, rest, request=read, opaque=True)
-    return Asked(api, endpoint, rest, kind=kind)
+    return ModelOperation(api, endpoint, rest, kind=kind)

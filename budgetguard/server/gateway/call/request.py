@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any, Final
@@ -12,16 +14,10 @@ import msgspec
 from ....calls import NOTHING
 from ...problems import Refused
 from ..config.model import Api
-from .paths import Asked
+from .paths import ModelOperation
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
-
-_SEVERAL: Final = tuple(
-    f'"{name}"'.encode()
-    for name in ("model", "max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens", "n", "stream")
-)
-"""Fields that decide what a call costs. A body that has one twice could mean another to its upstream than to us."""
 
 _HANDED_ON: Final = frozenset(
     {b"accept", b"anthropic-beta", b"anthropic-version", b"idempotency-key", b"openai-beta", b"user-agent"}
@@ -35,6 +31,18 @@ _QUERIES: Final[Mapping[Api, frozenset[str]]] = {
 }
 """What of a query goes to the upstream. Gemini's has the client's key in it."""
 _MOST_FIELDS: Final = 1_000
+_JSON: Final = "application/json"
+_FORM: Final = "multipart/form-data"
+_SAID: Final = re.compile(r";\s*boundary", re.IGNORECASE)
+_BOUNDARY: Final = re.compile(
+    r";\s*boundary=(\"?)(?P<name>[\w'()+,./:=?-]{1,70})\1\s*(?=;|$)", re.ASCII | re.IGNORECASE
+)
+
+_COSTLY: Final = frozenset(
+    {"input", "instructions", "max_completion_tokens", "max_output_tokens", "max_tokens", "messages", "model", "n"}
+    | {"prompt", "reasoning", "service_tier", "stream", "system", "thinking", "tools"}
+)
+"""Fields that decide what a call costs, of the APIs that spell all of theirs in lower case."""
 
 
 class Inbound:
@@ -42,28 +50,30 @@ class Inbound:
 
     __slots__ = ("asked", "body", "end_user", "files", "form", "headers", "model", "query", "raw", "stream")
 
-    def __init__(self, asked: Asked, scope: Mapping[str, Any], raw: bytes, forward: frozenset[bytes]) -> None:
+    def __init__(self, asked: ModelOperation, scope: Mapping[str, Any], raw: bytes, forward: frozenset[bytes]) -> None:
         self.asked = asked
         self.raw = raw
         self.files: Sequence[Any] = ()
         self.form = False
         self.headers: list[tuple[str, str]] = []
-        kind = "application/json" if raw else ""
+        kind = _JSON
         for name, value in scope["headers"]:
             if name == b"content-type":
                 kind = value.decode("latin-1")
             elif name in _HANDED_ON or name in forward:
                 self.headers.append((name.decode("latin-1"), value.decode("latin-1")))
-        if kind and raw:
-            self.headers.append(("content-type", kind))
         self.query = _query_of(asked.api, scope.get("query_string", b""))
-        self.body: Mapping[str, Any] = self._read(kind.lower()) if raw else NOTHING
+        self.body: Mapping[str, Any] = NOTHING
+        if raw:
+            kind = _read_as(kind, exactly=not asked.kind)
+            self.headers.append(("content-type", kind))
+            self.body = self._read(kind)
         self.model = self._model()
         self.stream = self.body.get("stream") is True or asked.endpoint.name.endswith("streamGenerateContent")
         self.end_user = self._end_user()
 
     def _read(self, kind: str) -> Mapping[str, Any]:
-        if kind.startswith("multipart/form-data"):
+        if kind.startswith(_FORM):
             self.form = True
             body, self.files = form_of(kind, self.raw)
             return body
@@ -75,7 +85,9 @@ class Inbound:
             raise Refused(400, f"the body is no JSON that can be read ({error})") from None
         if type(body) is not dict:
             raise Refused(400, "the body is no JSON object")
-        if any(self.raw.count(name) > 1 for name in _SEVERAL):
+        if self.asked.api != "gemini":
+            require_spelt(body)
+        if any_twice(self.raw):  # then it is sent as it was read
             self.raw = _encode(body)
         return body
 
@@ -111,6 +123,51 @@ class Inbound:
         if named is None:
             named = self.body.get("safety_identifier")
         return named if isinstance(named, str) and 0 < len(named) <= _MOST_NAME else None
+
+
+class _TwiceError(Exception):
+    """A name is there twice in one object."""
+
+
+def _look(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) != len(pairs):
+        raise _TwiceError
+
+
+_scan = json.JSONDecoder(object_pairs_hook=_look).decode
+
+
+def any_twice(raw: bytes) -> bool:
+    """
+    Whether an object in a body, which is JSON, has a name twice, however that is spelt.
+
+    Most servers take the last one, and some the first: what is held could be for another call than the one they answer.
+    """
+    try:
+        _scan(raw.decode())
+    except (_TwiceError, ValueError, RecursionError):
+        return True
+    return False
+
+
+def require_spelt(body: Mapping[str, Any]) -> None:
+    """Raise `Refused` for "Model": a server written in Go takes it for "model", and we do not read it."""
+    for name in body:
+        if not (name.isascii() and name.islower()) and name.casefold() in _COSTLY:
+            raise Refused(400, f"write {name.casefold()!r} in lower case", param=name[:100])
+
+
+def _read_as(kind: str, *, exactly: bool) -> str:
+    """
+    The content type that a body is read by here, and so at the upstream: a charset, or a second boundary, would have it
+    read another call there. What is only passed on keeps its own.
+    """
+    if kind[: len(_FORM)].lower() != _FORM:
+        return _JSON if exactly else kind
+    found = [*_BOUNDARY.finditer(kind)]
+    if len(found) != 1 or len(_SAID.findall(kind)) != 1:
+        raise Refused(400, "the form has no boundary that can be read: content-type: multipart/form-data; boundary=...")
+    return f'{_FORM}; boundary="{found[0]["name"]}"'
 
 
 _MOST_NAME: Final = 256

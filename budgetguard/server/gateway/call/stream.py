@@ -13,7 +13,7 @@ from ....calls import Ending
 from ...problems import Refused
 from ..client import BrokenOffError, UpstreamReply
 from ..config.model import Api
-from .listening import Ear
+from .listening import StreamEar
 from .refusals import event_of
 
 log = logging.getLogger("budgetguard.server")
@@ -56,7 +56,7 @@ class Outlet:
             self.started = True
             await self._send({"type": "http.response.start", "status": status, "headers": [*headers]})
 
-    async def hand_on(self, reply: UpstreamReply, ear: Ear) -> Ending:
+    async def hand_on(self, reply: UpstreamReply, ear: StreamEar) -> Ending:
         """Hand on a stream to its end; how it ended."""
         self._reply = reply
         try:

@@ -129,7 +129,10 @@ class Router:
         if len(free) > 1:
             if route.strategy == "weighted":
                 # By the targets, not by the model's name: models that one pattern names take turns together.
-                shape = tuple((each.upstream.name, each.model, each.weight) for each in route.targets)
+                shape = tuple(
+                    (each.upstream.name, None if each.model == route.model else each.model, each.weight)
+                    for each in route.targets
+                )
                 return by_weight(free, self._turns.setdefault(shape, [0] * len(shape)))
             if route.strategy == "least_busy":
                 return least_busy(free)

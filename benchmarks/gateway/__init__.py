@@ -1,0 +1,1 @@
+"""What the gateway costs, beside direct calls, nginx, a bare proxy and LiteLLM Proxy."""
