@@ -147,6 +147,7 @@ def test_what_broke_off_is_sent_again_where_that_is_wanted(stream: bool) -> None
         pair.first.fail_next(drop="headers")
         got, _, headers = pair.ask(stream=stream)
         assert (got, headers["x-budgetguard-upstream"]) == (200, "second")
+        assert stream or headers["x-budgetguard-attempts"] == "2"
         first, second = sorted(settled(pair.gateway), key=lambda each: each.at_ms)
         assert "estimated" in first.flags
         assert second.cost == pair.second.wait().billed.nano
@@ -154,11 +155,11 @@ def test_what_broke_off_is_sent_again_where_that_is_wanted(stream: bool) -> None
 
 
 def test_a_retry_of_what_broke_off_needs_room_of_its_own() -> None:
-    """What was lost is spent: a second attempt that does not fit is refused, not let through."""
+    """What was lost is spent: a second attempt that does not fit is not sent, and the client hears of the first."""
     with two(retry_unknown=True, budgets=(hard("0.0001"),)) as pair:
         pair.first.fail_next(drop="headers")
         got, said, _ = pair.ask()
-        assert (got, said["error"]["code"]) == (402, "insufficient_quota")
+        assert (got, said["error"]["code"]) == (502, "upstream_broke_off")
         assert pair.asked() == (1, 0)
         assert pair.billed() <= pair.booked() <= 100_000
 
@@ -323,6 +324,25 @@ def test_a_budget_of_one_upstream_that_is_used_up_leaves_the_other() -> None:
         got, said, headers = pair.ask()
         assert (got, headers.get("x-budgetguard-upstream")) == (200, "second"), said
         assert pair.asked() == (0, 1)
+
+
+def test_where_every_budget_is_used_up_the_first_one_is_named() -> None:
+    """The client is told of the upstream that it would have been served by."""
+    rules = (Budget("upstream", "0.00005", per=("upstream",)),)
+    with two(budgets=rules) as pair:
+        got, said, _ = pair.ask()
+        assert (got, said["error"]["budget"]["name"]) == (402, "upstream")
+        assert pair.asked() == (0, 0)
+        assert store_of(pair.gateway).holds() == []
+
+
+def test_strategies_hold_where_each_upstream_has_a_budget_of_its_own() -> None:
+    """Calls take turns whether or not somebody counts what each upstream costs."""
+    with two(strategy="weighted", budgets=(Budget("upstream", 1.0, per=("upstream",)),)) as pair:
+        for _ in range(4):
+            assert pair.ask()[0] == 200
+        assert pair.asked() == (2, 2)
+        assert pair.booked() == pair.billed()
 
 
 def test_the_strategies_choose_the_upstream() -> None:
