@@ -235,7 +235,8 @@ class Attempts:
             raise
         if 200 <= reply.status < 300 and "event-stream" in reply.header("content-type"):
             return UpstreamAnswer(reply, offer, attempt, None, own)
-        attempt.first_byte()
+        if 200 <= reply.status < 300:  # an error is quick, and no sign of health
+            attempt.first_byte()
         return UpstreamAnswer(reply, offer, attempt, _without_key(await reply.read(), own), own)
 
     def _changes(self, offer: Offer, without: Mapping[str, int]) -> Mapping[str, Any]:
