@@ -49,10 +49,10 @@ def configured(
 class ServedGateway:
     """A gateway in a thread."""
 
-    def __init__(self, configuration: Configuration, store: str = "memory://", **more: Any) -> None:
+    def __init__(self, configuration: Configuration, store: str = "memory://", port: int = 0, **more: Any) -> None:
         self.app = Gateway(configuration, store, **{"open_mode": store.startswith("memory:"), **more})
         self.store = store
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = socket.create_server(("127.0.0.1", port), reuse_port=True)
         self.port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         config = uvicorn.Config(self.app, http=Protocol, log_config=None, access_log=False, lifespan="on")
