@@ -46,10 +46,10 @@ def configured(
 class ServedGateway:
     """A gateway in a thread."""
 
-    def __init__(self, configuration: Configuration, store: str = "memory://", **more: Any) -> None:
+    def __init__(self, configuration: Configuration, store: str = "memory://", port: int = 0, **more: Any) -> None:
         self.app = Gateway(configuration, store, **{"open_mode": store.startswith("memory:"), **more})
         self.store = store
-        self._served = InThread(self.app, uvloop.new_event_loop, self.app.aclose, http=Protocol, lifespan="on")
+        self._served = InThread(self.app, uvloop.new_event_loop, self.app.aclose, port, http=Protocol, lifespan="on")
         self.port = self._served.port
         self.url = f"http://127.0.0.1:{self.port}"
         self._served.start()

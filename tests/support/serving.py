@@ -19,10 +19,11 @@ class InThread:
         app: Any,
         loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
         closing: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        port: int | None = None,
         **options: Any,
     ) -> None:
-        """`closing` runs on the same loop when nothing is served any more."""
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        """`closing` runs on the same loop when nothing is served any more; a `port` is shared with others on it."""
+        self._socket = socket.create_server(("127.0.0.1", port or 0), reuse_port=port is not None)
         self.port = self._socket.getsockname()[1]
         self.config = uvicorn.Config(app, log_config=None, access_log=False, **options)
         self._server = _Server(self.config)

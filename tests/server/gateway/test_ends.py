@@ -201,7 +201,7 @@ def test_no_ping_stands_inside_an_event() -> None:
 
 
 async def test_a_ping_that_was_decided_on_gives_way_to_a_piece() -> None:
-    """Between the look at the clock and the ping, half an event may have gone out: the other half is what comes next."""
+    """Between the look at the clock and the ping, half an event may have gone out: its other half is next."""
     sent: list[bytes] = []
 
     async def send(message: Any) -> None:
