@@ -3,8 +3,8 @@ The simulation with many more seeds than the tests have time for.
 
     python -m benchmarks.soak [--seconds 300] [--first 1000000] [--processes N] [--store memory|sqlite|both]
 
-Every promise of the ledger is checked at every step (`tests/support/simulation.py`). A seed that fails is printed, and
-fails again:
+Every promise of the ledger is checked at every step (`tests/support/simulation.py`). Every second seed is played with
+leases, two of four with tokens and requests beside dollars. A seed that fails is printed, and fails again:
 
     python -m benchmarks.soak --first SEED --seeds 1 --store memory
 """
@@ -48,7 +48,7 @@ def play(store: str, until_s: float, seeds: range) -> tuple[int, int, int, list[
             break
         played += 1
         try:
-            world = World(seed, STORES[store]).run()
+            world = World(seed, STORES[store], leased=bool(seed & 1), units=bool(seed & 2)).run()
         except Exception:
             failed.append(f"seed {seed} on {store}:\n{traceback.format_exc()}")
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -93,7 +94,7 @@ def litellm(upstream: int, port: int, directory: Path) -> Sequence[str | Path]:
     (directory / "config.yaml").write_text(
         "model_list:\n- model_name: gpt-4o-mini\n  litellm_params:\n    model: openai/gpt-4o-mini\n"
         f"    api_base: http://127.0.0.1:{upstream}/v1\n    api_key: {KEY}\n"
-        "general_settings:\n  custom_auth: keys.known\n"
+        f"general_settings:\n  custom_auth: keys.known\n  master_key: sk-{secrets.token_hex(32)}\n"
         "litellm_settings:\n  max_budget: 1000000\n  budget_duration: 30d\n"
     )
     return [LITELLM, "--config", directory / "config.yaml", "--host", "127.0.0.1", "--port", str(port)]

@@ -1,28 +1,38 @@
 """
 Coverage: which accounts in the store a call touches, by its tags and the time.
 
-The rules are fixed; users' own budgets are what the store last said, each with a
-version. A hold carries these versions, and a store that knows newer ones says so:
-so nothing is read before a call, and a changed budget holds from the next one on.
+The rules are fixed, but for those that are told for calls with a certain tag; users'
+own budgets are what the store last said, each with a version. A hold carries these
+versions, and a store that knows newer ones says so: so nothing is read before a call,
+and a changed budget holds from the next one on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
+from ..concurrency.locks import mutex
+from ..errors import ConfigError
 from ..ledger import Account, Balance, Clock, Millis, OnExpire, Stale, Store, Unit
 from ..ledger.units import ELASTIC
 from .crowds import Company, Crowd
 from .rules import USERS, Budget, UserBudget, model_keys, terms_key, unescape
 
 _CACHED_USERS = 100_000
-_CACHED_COVERS = 10_000
+_CACHED_COUNTERS = 10_000
+MOST_COVERS = 20_000
+"""Kept by one process, whoever its calls are for: names of models come from outside."""
 _CACHED_TAGS = 1_000
+MOST_TOLD = 100_000
+"""Of how many tags' values it is known which rules were told for them."""
 _FOREVER: Millis = 1 << 62
 ASKED_MS: Millis = 60_000
 """How long it is believed that no user has a budget."""
+
+Tag: TypeAlias = tuple[str, str]
+"""The name of a tag, and its value."""
 
 DOLLARS_ALONE: frozenset[Unit] = frozenset()
 
@@ -88,7 +98,7 @@ class Cover:
         """Keys of the accounts that a hold does not name: the leased, and what the user spends on this model."""
         keys = self._counters.get(model)
         if keys is None:
-            if len(self._counters) > _CACHED_COVERS:
+            if len(self._counters) > _CACHED_COUNTERS:
                 self._counters.clear()
             counted = model_keys([account.key for account in self.accounts], model)
             keys = self._counters[model] = (*[account.key for account in self.leased], *counted)
@@ -104,15 +114,26 @@ class Coverage:
 
     def __init__(self, budgets: Sequence[Budget], clock: Clock) -> None:
         self._budgets = tuple(budgets)
-        self._told: dict[tuple[str, str], tuple[Budget, ...]] = {}
         self.clock = clock
         self.skew_ms: Millis = 0
         """How far the store's clock is ahead of this process's."""
         self._users: dict[str, tuple[int, UserBudget | None]] = {}
         self._peopled: tuple[bool, Millis] = (False, -ASKED_MS)
         """Whether some user has a budget, and when that was found out."""
-        self._covers: dict[str | None, dict[frozenset[tuple[str, str]], Cover]] = {}
+        self._covers: dict[str | None, dict[frozenset[Tag], Cover]] = {}
         """By user, so that what is learned of one leaves the others' alone; then by all tags."""
+        self._kept = 0
+        """How many covers were kept since all were forgotten: there are no more."""
+        self._told: dict[Tag, tuple[Budget, ...]] = {}
+        self._names = dict.fromkeys([*[budget.name for budget in self._budgets], "users", "models"], "")
+        """Of each rule the tag that it was told for; "": it is for all calls, or a user's own."""
+        self._tags: frozenset[str] = frozenset()
+        """Those that some rule was told for."""
+        self._telling = mutex("told rules")
+        self._edition = object()
+        """Another one once rules were told, before the covers that lack them are void."""
+        self._listed: dict[Tag, set[tuple[str | None, frozenset[Tag]]]] = {}
+        """Which covers calls have with a tag that rules are told for: void with what is told of it."""
         self._crowds: dict[tuple[str, int | None], Crowd] = {}
         """By what the keys of an account have in common in all periods, and the calls at once that its rule states."""
 
@@ -128,9 +149,48 @@ class Coverage:
         covers = self._covers.get(user)
         cover = None if covers is None else covers.get(key)
         if cover is None or not cover.start_ms <= at_ms < cover.end_ms:
-            cover = self._make(tags, at_ms)
-            self._keep(user, key, cover)
+            cover = self._anew(tags, user, key, at_ms)
         return cover
+
+    def tell(self, tag: str, name: str, rules: tuple[Budget, ...]) -> None:
+        """
+        Have calls whose `tag` has this name be covered by these rules, too, from the next call on; `()`: no more.
+
+        Each counts by the tag, and so goes on with what was spent when its limit is changed; what is told again costs
+        nothing. From any thread. Raises `ConfigError` for a name that other rules have, and beyond `MOST_TOLD`.
+        """
+        if self._told.get((tag, name), ()) == rules:
+            return
+        with self._telling:
+            if len(self._told) >= MOST_TOLD and (tag, name) not in self._told:
+                raise ConfigError(
+                    f"rules were told for {MOST_TOLD:,} tags: forget those that are gone, by tell(..., ())"
+                )
+            self._require_told(tag, rules)
+            known, self._tags = tag in self._tags, self._tags | {tag}
+            self._names.update({rule.name: tag for rule in rules})
+            self._told[tag, name] = rules
+            if not rules:
+                del self._told[tag, name]
+            self._edition = object()
+            if known:
+                for user, key in list(self._listed.pop((tag, name), ())):
+                    self._drop(user, key)
+            else:  # nobody listed the covers with this tag
+                self._covers.clear()
+
+    def _require_told(self, tag: str, rules: Sequence[Budget]) -> None:
+        """Raise `ConfigError` if what these count is counted by other rules, too, or for others."""
+        seen = set()
+        for rule in rules:
+            if self._names.get(rule.name, tag) != tag:
+                raise ConfigError(f"{rule.name!r} is the name of a rule that is not for {tag!r}: use another name")
+            if tag not in rule.per:
+                raise ConfigError(f"{rule.name!r}, per={rule.per!r}: a rule that is told for {tag!r} counts by it, too")
+            counted = (rule.name, rule.per, rule.unit, rule.period.name)
+            if counted in seen:
+                raise ConfigError(f"two rules {rule.name!r} count {rule.unit}, {rule.period.name}: give each its name")
+            seen.add(counted)
 
     def shared(self) -> list[tuple[Budget, Account]]:
         """The limits that hold for all calls together, and the account that each has now."""
@@ -152,12 +212,6 @@ class Coverage:
             self.skew_ms = stale.now_ms - int(self.clock() * 1000)
             self._covers.clear()
 
-    def tell(self, tag: str, name: str, rules: tuple[Budget, ...]) -> None:
-        """Have calls with this tag be covered by these rules, too."""
-        if self._told.get((tag, name), ()) != rules:
-            self._told[tag, name] = rules
-            self._covers.clear()
-
     def people(self, peopled: bool) -> None:
         """Take in whether any user has a budget."""
         self._peopled = (peopled, self.now_ms())
@@ -171,23 +225,45 @@ class Coverage:
         if own is not None and not self._peopled[0]:
             self.people(True)
 
-    def _keep(self, user: str | None, key: frozenset[tuple[str, str]], cover: Cover) -> None:
-        covers = self._covers.get(user)
-        if covers is None:
-            if len(self._covers) >= _CACHED_COVERS:
-                self._covers.clear()
-            covers = self._covers[user] = {}
-        elif len(covers) >= _CACHED_TAGS:
+    def _anew(self, tags: Mapping[str, str], user: str | None, key: frozenset[Tag], at_ms: Millis) -> Cover:
+        """Work a cover out, and keep it; once more if rules were told meanwhile, which it may lack."""
+        while True:
+            edition = self._edition
+            cover = self._make(tags, at_ms)
+            self._keep(user, key, cover)
+            if edition is self._edition:
+                return cover
+            self._drop(user, key)
+
+    def _keep(self, user: str | None, key: frozenset[Tag], cover: Cover) -> None:
+        if self._kept >= MOST_COVERS:
+            self._listed.clear()  # first, as what is kept meanwhile is listed afterwards
+            self._covers.clear()
+            self._kept = 0
+        covers = self._covers.setdefault(user, {})
+        if user is not None and len(covers) >= _CACHED_TAGS:
             covers.clear()
+        self._kept += key not in covers
         covers[key] = cover
+        if self._tags:
+            for pair in key:
+                if pair[0] in self._tags:
+                    self._listed.setdefault(pair, set()).add((user, key))
+
+    def _drop(self, user: str | None, key: frozenset[Tag]) -> None:
+        covers = self._covers.get(user)
+        if covers is not None:
+            covers.pop(key, None)
 
     def _make(self, tags: Mapping[str, str], at_ms: Millis) -> Cover:
-        told = [rule for pair in tags.items() for rule in self._told.get(pair, ())]
-        rules = [budget for budget in (*self._budgets, *told) if budget.subject(tags) is not None]
+        said = self._budgets
+        if self._told:
+            said = (*said, *[rule for pair in tags.items() for rule in self._told.get(pair, ())])
+        rules = [budget for budget in said if budget.subject(tags) is not None]
         accounts = [account for budget in rules if (account := budget.account(tags, at_ms)) is not None]
         terms: tuple[tuple[str, int], ...] = ()
         user, own = tags.get("user"), None
-        lacks = _lacks(self._budgets, tags)
+        lacks = _lacks(said, tags)
         peopled, asked_ms = self._peopled
         unasked, believed = False, list[Millis]()
         if user is None and "user" not in lacks:

@@ -170,15 +170,9 @@ def list_(
     """All keys by their prefix; nobody can show the rest of one."""
     with _ring(store) as ring:
         now_ms, every = ring.now_ms(), list(ring.all(project))
-    wanted = (scope, user, team)
-    keys = [
-        key
-        for key in every
-        if all(
-            want in (None, its) for want, its in zip(wanted, (key.scope, key.grant.user, key.grant.team), strict=True)
-        )
-        and not (right and (key.revoked or (key.grant.expires_ms or now_ms + 1) <= now_ms))
-    ]
+    keys = [key for key in every if key.is_of(scope, user, team)]
+    if right:
+        keys = [key for key in keys if not key.revoked and (key.grant.expires_ms or now_ms + 1) > now_ms]
     if as_json:
         from ..server.keys.shown import shown_key
 

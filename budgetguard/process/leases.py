@@ -129,7 +129,7 @@ class Leases:
                     most = wanted(asked, account, self._paces.get(key))
                     want = asked.least if key in final else most
                 for lease in self._leases.get(key, ()):
-                    if lease.room >= want and now_s < lease.old_s:
+                    if lease.room >= want and now_s < lease.old_s and lease.account.limit == account.limit:
                         break
                 else:
                     return Short(account)

@@ -17,6 +17,8 @@ from ..ledger import Clock
 from ..stores.deadlines import Deadlines, take_deadlines
 from ..stores.http.rows import API_HEADER
 from .api import ledger, status
+from .api.access.keys import KeyApi
+from .api.access.limits import LimitsApi
 from .api.action import Action
 from .api.dollars import budgets, spend
 from .api.endpoint import (
@@ -65,7 +67,9 @@ class App:
         self.metrics = Metrics()
         deadlines, _ = take_deadlines(urlsplit(store).query, Deadlines())
         self.runner = Runner(threads, most_waiting, LINES, deadlines.reserve_s)
+        own = self.projects.own
         table = [*ledger.ENDPOINTS, *budgets.ENDPOINTS, *spend.ENDPOINTS, *litellm_endpoints.ENDPOINTS]
+        table += [*KeyApi(own).endpoints(), *LimitsApi(own).endpoints()]
         self.endpoints = status.endpoints(self.projects, self.metrics, table)
         routes = [Route("/health", endpoint=_Plain(_health), methods=["GET"])]
         routes += [self._route(endpoint) for endpoint in self.endpoints]

@@ -85,30 +85,33 @@ def store(request: pytest.FixtureRequest, tmp_path: Any, server: Callable[[], Ho
     return open_store(where, namespace=new_id())
 
 
-@pytest.mark.parametrize("lease", [False, True], ids=["plain", "leased"])
-def test_a_call_that_outlasts_its_ttl_keeps_its_room(store: Store, lease: bool) -> None:
-    """Of four calls, one begins every 0.7 s: the first takes 1.5 s and all the room, the others are told so."""
-    rule = Budget("one", 0.01, lease=lease)
-    manager = BudgetManager("t", store=store, budgets=[rule], settings=Settings(ttl_ms=TTL_MS))
-    client = guarded(manager, slow)
-    said: list[str] = []
+def test_a_call_that_outlasts_its_ttl_keeps_its_room(store: Store) -> None:
+    """
+    Of four calls, one begins every 0.7 s: the first takes 1.5 s and all the room, the others are told so. Under a
+    budget in slices and under one without, at the same time.
+    """
+    rules = [Budget("one", 0.01), Budget("sliced", 0.01, lease=True)]
+    managers = [BudgetManager("t", store=store, budgets=[rule], settings=Settings(ttl_ms=TTL_MS)) for rule in rules]
+    clients = [guarded(manager, slow) for manager in managers]
+    said: list[list[str]] = [[] for _ in clients]
 
-    def call() -> None:
+    def call(client: openai.OpenAI, said: list[str]) -> None:
         try:
             ask(client)
             said.append("answered")
         except BudgetExceededError:
             said.append("refused")
 
-    threads = [threading.Thread(target=call) for _ in range(4)]
-    for thread in threads:
+    threads = [threading.Thread(target=call, args=args) for _ in range(4) for args in zip(clients, said, strict=True)]
+    for number, thread in enumerate(threads, 1):
         thread.start()
-        time.sleep(0.7)
+        if number % len(clients) == 0:
+            time.sleep(0.7)
     for thread in threads:
         thread.join()
-    assert manager.flush()
-    assert sorted(said) == ["answered", "refused", "refused", "refused"]
-    assert [(entry.cost, "late" in entry.flags) for entry in store.entries()] == [(CAP * 600 + 8 * 150, False)]
+    assert all(manager.flush() for manager in managers)
+    assert [sorted(each) for each in said] == [["answered", "refused", "refused", "refused"]] * 2
+    assert [(entry.cost, "late" in entry.flags) for entry in store.entries()] == [(CAP * 600 + 8 * 150, False)] * 2
     assert store.holds() == []
     assert store.check() == []
 

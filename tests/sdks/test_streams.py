@@ -192,8 +192,9 @@ async def test_a_cancelled_stream_costs_what_arrived(start, provider, made):
     provider.fail_next(stall="stream", drop_after=6)
     client = provider.async_client()
 
-    task = asyncio.create_task(_read_all(client, start))
-    await asyncio.sleep(0.2)
+    begun = asyncio.Event()
+    task = asyncio.create_task(_read_all(client, start, begun))
+    await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -202,8 +203,9 @@ async def test_a_cancelled_stream_costs_what_arrived(start, provider, made):
     await client.close()
 
 
-async def _read_all(client: Any, start: Any) -> None:
-    await _take(await start(client), 1000)
+async def _read_all(client: Any, start: Any, begun: asyncio.Event) -> None:
+    async for _ in each(await start(client)):
+        begun.set()
 
 
 async def test_a_call_that_is_cancelled_on_its_way_settles_what_was_held(provider, made):
@@ -212,7 +214,8 @@ async def test_a_call_that_is_cancelled_on_its_way_settles_what_was_held(provide
     client = provider.async_client()
 
     task = asyncio.create_task(client.chat.completions.create(model=MODEL, messages=HI, max_tokens=50))
-    await asyncio.sleep(0.2)
+    while not provider.requests:
+        await asyncio.sleep(0.005)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -229,7 +229,7 @@ def test_what_is_prompt_is_done_where_the_request_is_read(seen: Seen) -> None:
     assert seen.server.post("/v1/reserve", said(held))[0] == 200
     assert seen.server.post("/v1/settle", settles(held, 7))[0] == 200
     assert seen.server.post("/v1/release", {"id": held.id})[0] == 200
-    here = seen.server._thread.name
+    here = seen.server.served.thread.name
     assert seen.ran == [(here, 1), ("budgetguard-store", 1), (here, 1)]
 
 

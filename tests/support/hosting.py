@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import json
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-import uvicorn
 import uvloop
 
 from budgetguard.server.app import App
 from budgetguard.server.protocol import Protocol
+from tests.support.serving import InThread
 
 
 class Asked:
@@ -50,34 +47,29 @@ class Asked:
 class Hosted(Asked):
     """A server in a thread."""
 
-    def __init__(self, store: str, *, open_mode: bool = True, clock: Callable[[], float] | None = None, **more: Any):
+    def __init__(
+        self,
+        store: str,
+        *,
+        open_mode: bool = True,
+        clock: Callable[[], float] | None = None,
+        around: Callable[[App], Any] = lambda app: app,
+        **more: Any,
+    ) -> None:
         self.app = App(store, open_mode=open_mode, clock=clock, **more)
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
+        as_serve_has_it: dict[str, Any] = {"http": Protocol, "timeout_keep_alive": 75, "lifespan": "on"}
+        self.served = InThread(around(self.app), uvloop.new_event_loop, **as_serve_has_it)
+        self.port = self.served.port
         self.url = f"http://127.0.0.1:{self.port}"
-        config = uvicorn.Config(
-            self.app, http=Protocol, log_config=None, access_log=False, timeout_keep_alive=75, lifespan="on"
-        )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        while not self._server.started:
-            self._thread.join(0.005)
-            assert self._thread.is_alive(), "the server did not start"
-
-    def _run(self) -> None:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as `budgetguard serve` has it
-            runner.run(self._server.serve(sockets=[self._socket]))
+        self.served.start()
 
     def keep_alive(self, seconds: float) -> None:
         """How long an idle connection stays, of those that are made from now on."""
-        self._server.config.timeout_keep_alive = seconds  # type: ignore[assignment]  # whole seconds are too slow here
+        self.served.config.timeout_keep_alive = seconds  # type: ignore[assignment]  # whole seconds are too slow here
 
     def stop(self) -> None:
         """End it, and close its store."""
-        self._server.should_exit = True
-        self._thread.join(10)
-        assert not self._thread.is_alive()
+        self.served.stop()
         self.app.close()
 
 

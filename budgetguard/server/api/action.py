@@ -73,6 +73,6 @@ class Action:
     """Other types of content that the answer may have."""
 
     @property
-    def names_a_user(self) -> bool:
-        """Whether the path ends in a name."""
-        return self.path.endswith("}")
+    def names_something(self) -> bool:
+        """Whether a part of the path is a name."""
+        return "{" in self.path

@@ -33,7 +33,7 @@ from ..problems import INVALID, NOT_FOUND, ErrorOut, Problem, Refused, busy
 from ..projects import Project, Projects
 from .action import Action, Ask, Raw
 from .batches import Batches, LedgerStep, asked_of
-from .requests import field_of, project_named, read_body, read_query, rest_of_path
+from .requests import field_of, name_in_path, project_named, read_body, read_query
 
 ASGI: TypeAlias = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
 T = TypeVar("T")
@@ -103,8 +103,18 @@ class Runner:
 class Served:
     """An endpoint as an ASGI application."""
 
-    def __init__(self, endpoint: Action, projects: Projects, keys: Keys, runner: Runner, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        endpoint: Action,
+        projects: Projects,
+        keys: Keys,
+        runner: Runner,
+        metrics: Metrics,
+        *,
+        told: Callable[[Refused], Refused] = lambda refused: refused,
+    ) -> None:
         self._endpoint = endpoint
+        self._told = told
         self._projects = projects
         self._keys = keys
         self._runner = runner
@@ -128,7 +138,7 @@ class Served:
             answer = await self._answer(scope, receive, caller, used)
             status = self._endpoint.status
         except Exception as error:
-            answer = error if isinstance(error, Refused) else problem_of(error, scope)
+            answer = self._told(error if isinstance(error, Refused) else problem_of(error, scope))
             status = answer.status
         if isinstance(answer, Raw):
             await self._send_raw(send, answer)
@@ -172,8 +182,8 @@ class Served:
         ask.address = (scope.get("client") or ("",))[0]
         if endpoint.query is not None:
             ask.query = read_query(scope, endpoint.query)
-        if endpoint.names_a_user:
-            ask.rest = rest_of_path(scope, endpoint.path.partition("{")[0])
+        if endpoint.names_something:
+            ask.rest = name_in_path(scope, endpoint.path)
         return await self._run(ask)
 
     async def _run(self, ask: Ask) -> Any:
@@ -190,6 +200,8 @@ class Served:
     def _decode(self, raw: bytes) -> Any:
         if self._decoder is None:
             return None
+        if not raw and self._endpoint.body is dict:  # all of its fields may be left out, and so the body
+            return {}
         try:
             if rows.has_marks(raw):
                 return msgspec.convert(rows.unescaped(msgspec.json.decode(raw)), self._endpoint.body)

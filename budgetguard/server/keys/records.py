@@ -73,6 +73,11 @@ class Key:
         """What it is for."""
         return self.grant.note
 
+    def is_of(self, scope: str | None = None, user: str | None = None, team: str | None = None) -> bool:
+        """Whether it has this scope, user and team, of those that are asked for."""
+        pairs = (scope, self.scope), (user, self.grant.user), (team, self.grant.team)
+        return all(asked in (None, its) for asked, its in pairs)
+
     def to_text(self) -> str:
         """The text of the stored terms; earlier versions read the first six."""
         return json.dumps(

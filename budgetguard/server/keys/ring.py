@@ -24,7 +24,8 @@ from .checks import check_grant
 from .records import CALL, SCOPES, Former, Grant, Key
 
 _KEYS = "keys/"
-FORM = re.compile(r"bg_([0-9a-f]{10}|[0-9a-f]{16})_[A-Za-z0-9_-]{43}")
+_PREFIX = re.compile(r"[0-9a-f]{10}|[0-9a-f]{16}")
+FORM = re.compile(rf"bg_({_PREFIX.pattern})_[A-Za-z0-9_-]{{43}}")
 """Keys that were made here: those that were first made elsewhere have a longer prefix once they are rotated."""
 _FOREIGN = 16
 """How many letters of its digest name a key that was made elsewhere."""
@@ -69,9 +70,9 @@ class KeyRing:
             raise ConfigError(f"key bg_{digest[:_FOREIGN]} is there already: change it with `budgetguard keys update`")
         return key
 
-    def all(self, project: str | None = None) -> Iterator[Key]:
-        """Every key, or every one of a project, revoked ones included, by prefix."""
-        for terms in self._own.all_terms(_KEYS):
+    def all(self, project: str | None = None, *, after: str | None = None) -> Iterator[Key]:
+        """Every key, or every one of a project, revoked ones included, by prefix; with `after`, those behind that."""
+        for terms in self._own.all_terms(_KEYS, after=None if after is None else _KEYS + escape(after)):
             if terms.body is not None:
                 key = Key.from_text(terms.key.removeprefix(_KEYS), terms.body, terms.version)
                 if project is None or key.project == project:
@@ -120,7 +121,7 @@ class KeyRing:
 
     def find(self, prefix: str) -> Key | None:
         """A key by its prefix."""
-        terms = self._own.terms(_KEYS + prefix)
+        terms = self._own.terms(_KEYS + prefix) if _PREFIX.fullmatch(prefix) else None
         return None if terms is None or terms.body is None else Key.from_text(prefix, terms.body, terms.version)
 
     def now_ms(self) -> Millis:

@@ -25,10 +25,12 @@ class SQLiteAccounts:
         self._execute = execute
         self._ns = ns
         self._known: dict[str, Sums] = {}
+        self._windows: dict[tuple[str, ...], Sums] = {}
 
     def begin(self) -> None:
         """Another operation begins: what was known may have changed."""
         self._known.clear()
+        self._windows.clear()
 
     def note(self, key: str, sums: Sums) -> None:
         """What an account has, as somebody has just read."""
@@ -41,9 +43,21 @@ class SQLiteAccounts:
             sums = self._known[key] = find_sums(self._execute, self._ns, key)
         return sums
 
+    def window(self, keys: tuple[str, ...]) -> Sums:
+        """What the earlier buckets of a rolling period have settled and held, of which there may be two dozen."""
+        sums = self._windows.get(keys)
+        if sums is None:
+            places = ",".join(["CAST(? AS TEXT)"] * len(keys))
+            sql = f"SELECT settled, held FROM accounts WHERE ns = ? AND key IN ({places})"
+            rows = self._execute(sql, (self._ns, *map(text, keys))).fetchall()
+            sums = self._windows[keys] = sum([row[0] for row in rows]), sum([row[1] for row in rows])
+        return sums
+
     def add(self, key: str, settled: int, held: int, end_ms: Millis | None = None) -> None:
         """Add to what an account has; a new one, with this end, where there is none."""
         self._execute(ADD, (self._ns, text(key), settled, held, end_ms))
+        if self._windows:
+            self._windows = {window: sums for window, sums in self._windows.items() if key not in window}
         known = self._known.get(key)
         if known is not None:
             self._known[key] = known[0] + settled, known[1] + held
@@ -60,8 +74,8 @@ class SQLiteAccounts:
         found: list[Stand] = []
         for account in accounts:
             settled, held = self.sums(account.key)
-            for key in account.window:
-                earlier = self.sums(key)
+            if account.window:
+                earlier = self.window(account.window)
                 settled += earlier[0]
                 held += earlier[1]
             found.append((account, settled, held))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import selectors
 import socket
 import socketserver
 import threading
@@ -138,6 +139,7 @@ class FakeServer(socketserver.ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = BACKLOG
+    timeout = 0  # a client that was there is gone
 
     def __init__(self, host: str, port: int, answer: Callable[[Connection], None]) -> None:
         super().__init__((host, port), Connection)
@@ -145,7 +147,8 @@ class FakeServer(socketserver.ThreadingTCPServer):
         self.closing = threading.Event()
         self._open: dict[Any, threading.Thread] = {}
         self._lock = threading.Lock()
-        self._loop = threading.Thread(target=self.serve_forever, args=(0.02,), name="fake-provider", daemon=True)
+        self._bell, self._rung = socket.socketpair()
+        self._loop = threading.Thread(target=self._serve, name="fake-provider", daemon=True)
 
     @property
     def port(self) -> int:
@@ -159,7 +162,9 @@ class FakeServer(socketserver.ThreadingTCPServer):
     def stop(self) -> None:
         """Close the port and every connection, and wait for their threads."""
         self.closing.set()
-        self.shutdown()
+        with contextlib.suppress(OSError), self._bell:  # which a forked child has, too: closing alone rings nothing
+            self._bell.shutdown(socket.SHUT_RDWR)
+        self._loop.join(timeout=5)
         self.server_close()
         with self._lock:
             connections = dict(self._open)
@@ -170,7 +175,14 @@ class FakeServer(socketserver.ThreadingTCPServer):
                 continue  # closed by its own thread in the meantime
         for thread in connections.values():
             thread.join(timeout=5)
-        self._loop.join(timeout=5)
+
+    def _serve(self) -> None:
+        """Until it is told, and not until it looks again: tests stop thousands."""
+        with selectors.DefaultSelector() as ready, self._rung:
+            ready.register(self, selectors.EVENT_READ)
+            ready.register(self._rung, selectors.EVENT_READ)
+            while ready.select() and not self.closing.is_set():
+                self.handle_request()
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Remember the connection for as long as it is open."""

@@ -145,6 +145,34 @@ def test_a_model_is_found_by_its_table_an_alias_the_narrowest_glob_an_upstream_o
     assert targets(house.route("local/whatever")) == [("local", "whatever")]
 
 
+def test_a_star_stands_for_the_same_in_both_names(here, said):
+    """So all models of a seller are asked for below a name of one's own, and a budget counts them by theirs."""
+    text = (
+        HOUSE
+        + """
+[[model]]
+name = "quick/*"
+upstreams = [{ use = "groq", model = "*" }]
+"""
+    )
+    (here / "groq.key").write_text("gsk-of-groq")
+    assert "quick" not in said(text)
+    made = load(here / "gateway.toml", ENVIRON)
+    route = made.route("quick/llama-3.1-8b-instant")
+    assert (route.model, targets(route)) == ("llama-3.1-8b-instant", [("groq", "llama-3.1-8b-instant")])
+    assert "quick/llama-3.1-8b-instant" in {card.id for card in made.models()}
+    assert "a star stands for that of the name" in said(text.replace('"quick/*"', '"quick/?"'))
+
+
+def test_a_base_url_may_be_in_a_variable(said, here):
+    """Where a server is differs between stages, and the file does not."""
+    text = "[[upstream]]\nname='x'\nbase='env:GPU'\nfree=true"
+    assert "the variable GPU is not set" in said(text)
+    assert (
+        load(here / "gateway.toml", {"GPU": "http://gpu:8000"}).upstreams["x"].bases["openai"] == "http://gpu:8000/v1"
+    )
+
+
 def test_a_budget_on_a_model_is_not_passed_by_another_spelling(house):
     """Whoever writes openai/gpt-4o, or GPT-4O, would else be counted as somebody else's model."""
     assert house.route("openai/gpt-4o").model == house.route("best").model == "gpt-4o"

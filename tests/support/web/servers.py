@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Self
 
-import uvicorn
 from waitress import wasyncore
 from waitress.server import create_server
+
+from tests.support import serving
 
 
 class Heard(NamedTuple):
@@ -55,35 +55,21 @@ class Uvicorn(Served):
     """Serves an ASGI application while it is entered."""
 
     def __init__(self, app: Any) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
-        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self) -> None:
-        asyncio.run(self._serve())
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        await self._server.serve(sockets=[self._socket])
+        self._served = serving.InThread(app)
+        self.port = self._served.port
 
     def get(self, path: str, user: str | None = None) -> Heard:
         """One request; what its task still had to do after the last byte without waiting is done."""
         heard = super().get(path, user)
-        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._served.loop).result(10)
         return heard
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        while not self._server.started:
-            self._thread.join(0.005)
-            assert self._thread.is_alive(), "the server did not start"
+        self._served.start()
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        self._server.should_exit = True
-        self._thread.join(10)
-        assert not self._thread.is_alive()
+        self._served.stop()
 
 
 class Waitress(Served):

@@ -98,6 +98,11 @@ class UpstreamAnswer(NamedTuple):
         """Its content type."""
         return self.reply.header("content-type").lower()
 
+    @property
+    def encoded(self) -> bool:
+        """Whether its body is compressed: nobody asked for that, and nobody can read it here."""
+        return self.reply.header("content-encoding") not in {"", "identity"}
+
 
 class Way(NamedTuple):
     """Where a call may go, and by what."""
@@ -230,7 +235,8 @@ class Attempts:
             raise
         if 200 <= reply.status < 300 and "event-stream" in reply.header("content-type"):
             return UpstreamAnswer(reply, offer, attempt, None, own)
-        attempt.first_byte()
+        if 200 <= reply.status < 300:  # an error is quick, and no sign of health
+            attempt.first_byte()
         return UpstreamAnswer(reply, offer, attempt, _without_key(await reply.read(), own), own)
 
     def _changes(self, offer: Offer, without: Mapping[str, int]) -> Mapping[str, Any]:
@@ -262,8 +268,8 @@ class Attempts:
                 charge.failed(free=True, sent=self.sent)
         elif answered.body is None:
             charge.state = "watched"
-        elif answered.reply.header("content-encoding") not in {"", "identity"}:
-            charge.observe(Answer())  # nobody asked for that, and nobody can read it here
+        elif answered.encoded:
+            charge.observe(Answer())
         else:
             try:
                 charge.observe(answer_of(charge.asked.endpoint, answered.kind, answered.body))

@@ -257,6 +257,7 @@ class CallLife:
         if outlet is None:  # nobody asked for one
             outlet = Outlet(_silent, send, 0, ())
         ear = StreamEar(charge, hide_usage=attempts.ask_usage)
+        ear.deaf = ear.deaf or answered.encoded
         ending: Any = "dropped"
         try:
             await outlet.start(answered.reply.status, [*self._passed(answered), *self._own_headers(charge)])
@@ -268,11 +269,14 @@ class CallLife:
             ending = "left"
         finally:
             answered.reply.close()
+            ending = ear.ended(ending)
             answered.attempt.ended("answered" if ending == "whole" else "left" if ending == "left" else "unknown")
             ear.conclude(ending)
             if not charge.closed(False):
                 await asyncio.shield(self.guard.async_shell.run(charge.close()))
             self.facts.cost = charge.booked
+        if ending == "dropped" and answered.encoded:
+            return  # nothing of ours can be read in it: its connection is cut, as the upstream's was
         if ending == "dropped" and not outlet.gone:
             broken = Refused(502, "the upstream broke off in the middle of its answer", "upstream_error")
             await outlet.fail(self.inbound.asked.api, broken, self.request_id)

@@ -7,6 +7,7 @@ The first cannot be used. The second can: a model without a price is refused cal
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from ....errors import ConfigError, UnpricedModelError
@@ -81,10 +82,15 @@ def _of_fallbacks(made: Configuration, entry: ModelEntry, where: str) -> Iterato
 def _lacking(made: Configuration, entry: ModelEntry, target: Target) -> str:
     """What is said of a candidate whose calls are refused, as they have no price; "" if they have one."""
     upstream = target.upstream
-    model = target.model or (None if entry.glob else upstream.prefix + entry.name)
-    if upstream.free or model is None:
-        listed = upstream.free or (upstream.prices and any(map(entry.fits, made.prices.names(upstream.prices))))
-        return "" if listed else f"no model that has a price at {upstream.name!r} is called {entry.name!r}"
+    model = target.model or upstream.prefix + entry.name
+    if upstream.free:
+        return ""
+    if entry.glob:
+        known = () if upstream.prices is None else made.prices.names(upstream.prices)
+        listed = any(fnmatchcase(name, target.model or entry.name) for name in known)
+        return (
+            "" if listed else f"no model that has a price at {upstream.name!r} is called {target.model or entry.name!r}"
+        )
     try:
         made.prices.quote(upstream.prices, model)
     except UnpricedModelError:

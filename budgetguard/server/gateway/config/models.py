@@ -43,6 +43,19 @@ class ModelEntry:
         """How much a pattern leaves open: the most specific comes first when sorted by it."""
         return (-sum(letter not in WILD for letter in self.name), self.name.count("*"))
 
+    def sent(self, target: Target, model: str) -> str:
+        """What a model is called at a candidate: a star in its name there stands for what the pattern's star does."""
+        if target.model is None:
+            return model
+        return target.model.replace("*", model[len(self.name) - 1 :]) if self.glob else target.model
+
+    def asked(self, target: Target, sent: str) -> str | None:
+        """By which name programs ask for what a candidate sells by that one; `None`: by none."""
+        if target.model is not None:
+            stem = target.model[:-1]
+            sent = self.name[:-1] + sent[len(stem) :] if sent.startswith(stem) else ""
+        return sent if sent and self.fits(sent) else None
+
     def fits(self, model: str) -> bool:
         """Whether it is meant by a name."""
         return fnmatchcase(model, self.name) if self.glob else model == self.name
@@ -94,12 +107,19 @@ def _target(stanza: Stanza, number: int, raw: Any, upstreams: Mapping[str, Upstr
     upstream = upstreams.get(use)
     if not inner.has("use"):
         inner.wrong("use", 'it is missing: write {use = "openai", model = "..."}')
+    elif model is not None and "*" in model and not _starred(stanza.peek("name"), model):
+        inner.wrong("model", 'a star stands for that of the name: both have one, at their end, as in "groq/*" and "*"')
     elif use and use not in upstreams:
         known = ", ".join(upstreams) or "none"
         inner.wrong("use", f"no upstream is called {shown(use)}{meant(use, upstreams)}: there are {known}")
     if upstream is None:
         return None
     return Target(upstream, model, weight)
+
+
+def _starred(name: Any, model: str) -> bool:
+    """Whether the stars of two names can stand for the same."""
+    return all(isinstance(each, str) and each.endswith("*") and WILD.isdisjoint(each[:-1]) for each in (name, model))
 
 
 def _doubts(stanza: Stanza, entry: ModelEntry) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
@@ -139,34 +140,36 @@ class Configuration:
         if not usable(asked):
             return NoRoute("name", "the model's name is empty, too long, or has characters that cannot be seen")
         model = self.aliases.get(asked, asked)
-        found = self._found(model, asked, api, beside)
+        found = self._found(model, api, beside)
         entry = self.entry(model)
         if entry is None or isinstance(found, NoRoute):
             return found
-        below = [self._found(self.aliases.get(name, name), asked, api, beside) for name in entry.fallbacks]
+        below = [self._found(self.aliases.get(name, name), api, beside) for name in entry.fallbacks]
         return replace(found, fallbacks=tuple(each for each in below if isinstance(each, Route)))
 
-    def _found(self, model: str, asked: str, api: Api | None, beside: str | None) -> Route | NoRoute:
-        """The route of a name that is no alias, without fallbacks; `asked` is what the request has for it."""
+    def _found(self, model: str, api: Api | None, beside: str | None) -> Route | NoRoute:
+        """The route of a name that is no alias, without fallbacks."""
         entry = self.entry(model)
         if entry is None:
-            return self._unlisted(model, asked, api, beside)
+            return self._unlisted(model, api, beside)
         targets = [each for each in entry.targets if _speaks(each.upstream, api, beside)]
         if not targets:
             return NoRoute("dialect", _unspoken(model, [each.upstream for each in entry.targets], api, beside))
         for each in targets if entry.glob else ():
-            if each.model is None and (spelt := _spelling(self.prices, each.upstream, model)) != model:
-                return NoRoute("unknown", f"no model is called {model!r}", (spelt,))
+            name = entry.sent(each, model)
+            if (spelt := _spelling(self.prices, each.upstream, name)) != name:
+                return NoRoute("unknown", f"no model is called {model!r}", (model[: -len(name)] + spelt,))
+        named = entry.sent(targets[0], model) if entry.glob else model
         return Route(
-            model,
-            tuple(_sent(each, each.model or _prefixed(each.upstream, model, api), asked) for each in targets),
+            named,
+            tuple(each._replace(model=_sent(entry, each, model, api)) for each in targets),
             strategy=entry.strategy,
             attempts=entry.attempts,
             deadline_s=entry.deadline_s,
             retry_unknown=entry.retry_unknown,
         )
 
-    def _unlisted(self, model: str, asked: str, api: Api | None, beside: str | None) -> Route | NoRoute:
+    def _unlisted(self, model: str, api: Api | None, beside: str | None) -> Route | NoRoute:
         """The route of a model without a table: "upstream/model", "provider/model", or a name that one sells."""
         if not self.options.unlisted:
             return self._unknown(model)
@@ -179,7 +182,7 @@ class Configuration:
         spelt = _spelling(self.prices, place, name)
         if spelt != name:
             return NoRoute("unknown", f"no model is called {model!r}", (model[: -len(name)] + spelt,))
-        return Route(name, (_sent(Target(place), _prefixed(place, name, api), asked),))
+        return Route(name, (Target(place, _prefixed(place, name, api)),))
 
     def _places(self, model: str) -> tuple[list[Upstream], str]:
         """Who may be meant by a name without a table, and the model's name there."""
@@ -211,8 +214,8 @@ class Configuration:
             yield _card(alias, [each.upstream for each in known.targets] if known else self._places(model)[0][:1])
         for entry in self._globs:
             for target in entry.targets:
-                for name in _names(self.prices, target.upstream):
-                    if entry.fits(name) and self.entry(name) is entry:
+                for name in filter(None, map(partial(entry.asked, target), _names(self.prices, target.upstream))):
+                    if self.entry(name) is entry:
                         yield _card(name, [each.upstream for each in entry.targets])
         taken = set[str]()
         for upstream in self.upstreams.values() if self.options.unlisted else ():
@@ -227,9 +230,9 @@ def _prefixed(upstream: Upstream, name: str, api: Api | None) -> str:
     return name if "/" in name or api not in {None, "openai"} else upstream.prefix + name
 
 
-def _sent(target: Target, name: str, asked: str) -> Target:
-    """The candidate with the name that goes to it; `None` where the request has that."""
-    return target._replace(model=None if name == asked else name)
+def _sent(entry: ModelEntry, target: Target, model: str, api: Api | None) -> str:
+    """What a candidate is asked for."""
+    return _prefixed(target.upstream, entry.sent(target, model), api)
 
 
 def _speaks(upstream: Upstream, api: Api | None, beside: str | None) -> bool:

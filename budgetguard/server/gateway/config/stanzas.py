@@ -52,6 +52,10 @@ class Stanza:
         """Whether something stands there."""
         return key in self._raw
 
+    def peek(self, key: str) -> Any:
+        """What stands there, not asked for by that."""
+        return self._raw.get(key)
+
     def take(self, key: str) -> Any:
         """What stands there; `None` if nothing does."""
         self._asked[key] = None

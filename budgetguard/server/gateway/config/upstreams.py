@@ -98,7 +98,7 @@ def _row(stanza: Stanza) -> ProviderRow | None:
 
 def _bases(stanza: Stanza, row: ProviderRow | None, environ: Mapping[str, str], *, insecure: bool) -> dict[Api, str]:
     """The base URL of each API, by the table first and by the provider's row behind it."""
-    stated = _stated(stanza, row, insecure=insecure)
+    stated = _stated(stanza, row, environ, insecure=insecure)
     if row is None:
         if not any(map(stanza.has, ("base", "anthropic", "gemini", "provider"))):
             stanza.wrong("", "nobody knows where it is: write provider = one of `budgetguard providers`, or base = URL")
@@ -118,12 +118,16 @@ def _bases(stanza: Stanza, row: ProviderRow | None, environ: Mapping[str, str], 
     return {} if base is None else {"openai": base, **_others(row, base, said), **stated}
 
 
-def _stated(stanza: Stanza, row: ProviderRow | None, *, insecure: bool) -> dict[Api, str]:
-    """The base URLs that the table has, each with the version that its API's paths begin with."""
+def _stated(stanza: Stanza, row: ProviderRow | None, environ: Mapping[str, str], *, insecure: bool) -> dict[Api, str]:
+    """The base URLs that the table has, or names the variable of, each with the version that its paths begin with."""
     found: dict[Api, str] = {}
     for api in APIS:
         key = "base" if api == "openai" else api
         text = stanza.text(key, wanted="a base URL, such as https://host/v1")
+        if text.startswith("env:") and (variable := text.removeprefix("env:")) not in environ:
+            stanza.wrong(key, f"the variable {variable} is not set")
+            continue
+        text = environ.get(text.removeprefix("env:"), text).strip() if text.startswith("env:") else text
         url, lacking = read_url(text, insecure=insecure) if text else ("", "")
         if lacking:
             stanza.wrong(key, lacking)

@@ -1,0 +1,1 @@
+"""The endpoints of LiteLLM's admin API: a file for each kind of record."""
