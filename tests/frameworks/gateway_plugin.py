@@ -19,7 +19,7 @@ from budgetguard.money import Money
 from budgetguard.stores import open_store
 from budgetguard.testing import FakeProvider
 from tests.frameworks.plugin import MODELS
-from tests.frameworks.plugin import pytest_terminal_summary as pytest_terminal_summary
+from tests.frameworks.plugin import pytest_terminal_summary  # noqa: F401
 from tests.support.before_gateway import PROJECT, BeforeGateway
 
 PRICES = dict.fromkeys(MODELS, (1, 2))
@@ -96,7 +96,7 @@ def books(provider: Behind) -> Iterator[None]:
 
 @pytest.fixture
 def refused(provider: Behind) -> Callable[[Callable[[], Any]], None]:
-    """Has something run that the key's budget does not allow: one request, nothing sent, and the reason in its error."""
+    """Has run what the key has no budget for: one request, nothing sent, and the reason in its error."""
 
     def run(ask: Callable[[], Any]) -> None:
         before = provider.gateway.refusals()
