@@ -18,8 +18,10 @@ import pytest
 from budgetguard.money import Money
 from budgetguard.stores import open_store
 from budgetguard.testing import FakeProvider
-from tests.frameworks.plugin import MODELS
-from tests.frameworks.plugin import pytest_terminal_summary  # noqa: F401
+from tests.frameworks.plugin import (
+    MODELS,
+    pytest_terminal_summary,  # noqa: F401
+)
 from tests.support.before_gateway import PROJECT, BeforeGateway
 
 PRICES = dict.fromkeys(MODELS, (1, 2))
