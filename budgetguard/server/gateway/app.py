@@ -67,18 +67,23 @@ class Gateway:
         self._around: Surroundings | None = None
         self._take(configuration)
 
-    def _take(self, configuration: Configuration) -> None:
+    def _take(self, configuration: Configuration) -> list[Guard]:
         self.configuration = configuration
         self._forward = frozenset(name.lower().encode() for name in configuration.options.forward)
-        self._guards.configure(configuration)
+        before = self._guards.configure(configuration)
         self._litellm = admin_of(configuration, self.hosting, self.router)
         if self._around is not None:
             self._around.options = configuration.options
+        return before
 
-    def reload(self, configuration: Configuration) -> None:
-        """Go on by another configuration; calls under way end by the one they began with."""
+    def reload(self, configuration: Configuration) -> list[Guard]:
+        """
+        Go on by another configuration; calls under way end by the one they began with.
+
+        Returns the guards before: `give_back` their leases, which may wait for the store.
+        """
         self.router.keep(configuration.upstreams.values())
-        self._take(configuration)
+        return self._take(configuration)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         """ASGI."""

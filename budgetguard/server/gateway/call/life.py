@@ -83,6 +83,9 @@ class Facts:
     cost: Nano | None = None
     stream: bool = False
     upstream_s: float = 0.0
+    """From the last request to the head of its answer."""
+    away_s: float = 0.0
+    """How long the upstreams took, of all attempts, but for the body of a stream."""
     refused: str = ""
     upstream_request: str = ""
     model_there: str = ""
@@ -172,6 +175,7 @@ class CallLife:
                     again, refused = True, self._unknown(error)
                 finally:
                     self._sent += attempts.sent
+                    self.facts.away_s += attempts.away_s
         if last is not None and last.reply is not None:
             return *heard, last.reply
         told = f"no upstream of {self.inbound.model!r} could be reached, and nothing was sent"
@@ -340,6 +344,7 @@ class CallLife:
     def _note(self, charge: BookedCharge | None, attempts: Attempts, answered: UpstreamAnswer) -> None:
         facts, upstream = self.facts, answered.offer.upstream
         facts.status, facts.upstream, facts.provider = answered.reply.status, upstream.name, upstream.provider
+        facts.upstream_s, facts.away_s = attempts.head_s, facts.away_s or attempts.away_s
         facts.attempts, facts.model_there = max(self._sent, attempts.sent, 1), answered.offer.model
         request = answered.reply.header("x-request-id") or answered.reply.header("request-id")
         facts.upstream_request = answered.shown(request.encode("utf-8", "replace")).decode()[:_MOST_ID]
