@@ -17,7 +17,7 @@ import uvicorn
 
 from ...protocol import Protocol
 
-LAST_S: Final = 1.0
+LAST_S: Final = 2.0
 """How long a connection without a request stays, when the process ends."""
 _CLOSE: Final = (b"connection", b"close")
 
