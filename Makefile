@@ -8,7 +8,7 @@ export UV_LINK_MODE ?= copy
 # Tests start hundreds of processes: without their bytecode, each would compile whole SDKs anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo demo-llm serve gateway load fuzz test test-versions test-sdk-suite test-frameworks check format bench contention shapes soak clean
+.PHONY: help setup demo demo-llm serve gateway load fuzz test test-versions test-sdk-suite test-frameworks check format bench contention shapes soak gateway-soak clean
 
 help:
 	@echo "make demo       two users spend, one runs out: no key, no network, seconds"
@@ -27,6 +27,7 @@ help:
 	@echo "make fuzz       every operation of the server with 500 generated requests each (minutes)"
 	@echo "make load       32 clients on a server for a minute, and a server that is killed: nothing is lost"
 	@echo "make soak       the simulation with many more seeds"
+	@echo "make gateway-soak  a million calls with ten thousand keys: the gateway's memory is flat (CALLS=100000 for fewer)"
 
 setup: .venv/ready
 
@@ -114,6 +115,9 @@ shapes: setup
 
 soak: setup
 	$(RUN) -m benchmarks.soak
+
+gateway-soak: setup
+	$(RUN) -m benchmarks.gateway_soak --calls $(or $(CALLS),1000000)
 
 clean:
 	rm -rf .venv .cache build dist
