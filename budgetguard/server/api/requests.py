@@ -78,9 +78,8 @@ def read_query(scope: Mapping[str, Any], kind: Any) -> Any:
 
 
 def name_in_path(scope: Mapping[str, Any], pattern: str) -> str:
-    """What a path has in the place of `{...}`, which may hold any character: a slash, as one or as %2F, included."""
-    before, _, behind = pattern.partition("{")
-    after = behind.partition("}")[2]
+    """What a path has from the first `{` to the last `}`, whatever its characters are, a slash or %2F among them."""
+    before, after = pattern.partition("{")[0], pattern.rpartition("}")[2]
     raw = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0]
     _, found, rest = raw.partition(before.encode())
     if not (found and rest.endswith(after.encode())):

@@ -24,10 +24,11 @@ from ....prices.hosts import host_of
 from ...keys import Caller
 from ...problems import Refused
 from ..config.model import Route, Target
+from ..litellm.headers import CallFacts, headers
 from ..routing.router import Cooling
 from .attempts import Attempts, CoolingError, Exhausted, UnknownOutcomeError, UpstreamAnswer, Way
 from .listening import StreamEar
-from .offers import Offer, alike, dearest, most, name_of, offer_of, whereabouts
+from .offers import Name, Offer, alike, dearest, most, name_of, offer_of, whereabouts
 from .refusals import NO_RETRY, Budgeted, refusal_of
 from .request import Inbound
 from .stream import Outlet
@@ -84,6 +85,8 @@ class Facts:
     upstream_s: float = 0.0
     refused: str = ""
     upstream_request: str = ""
+    model_there: str = ""
+    """As the upstream that answered calls it."""
 
 
 class CallLife:
@@ -92,6 +95,7 @@ class CallLife:
     def __init__(self, around: Surroundings, guard: Guard, caller: Caller, inbound: Inbound, request_id: str) -> None:
         self.around, self.guard, self.caller, self.inbound = around, guard, caller, inbound
         self.request_id = request_id
+        self._models: Mapping[Name, str] = {}
         self._sent = 0  # requests to upstreams, of all charges
         asked = inbound.asked
         self.facts = Facts(model=inbound.model, endpoint=asked.endpoint.name, api=asked.api, stream=inbound.stream)
@@ -141,6 +145,9 @@ class CallLife:
 
     async def _charged(self, route: Route, outlet: Outlet | None) -> tuple[BookedCharge, Attempts, UpstreamAnswer]:
         """Hold for the dearest candidate, and have one of them answer; the next charge where budgets differ."""
+        # Not as it was asked for: `openai/gpt-4o` is no other model than `gpt-4o` to whoever limits that.
+        named = (*reversed(route.fallbacks), route)
+        self._models = {name_of(target): each.model for each in named for target in each.targets}
         last: Exhausted | None = None
         refused: Refused | None = None
         for group, targets in self._groups(route):
@@ -245,10 +252,10 @@ class CallLife:
         end_user = self.inbound.end_user
         if end_user is not None:
             tags["end_user"] = end_user
-        wanted = self.around.tags_of(self.guard)
+        wanted = self.around.tags_of(self.guard, caller)
         if wanted:
-            upstream = target.upstream
-            facts = {"model": self.inbound.model, "provider": upstream.provider, "upstream": upstream.name}
+            upstream, model = target.upstream, self._models.get(name_of(target), self.inbound.model)
+            facts = {"model": model, "provider": upstream.provider, "upstream": upstream.name}
             tags.update((name, facts[name]) for name in wanted if facts[name])
         return tags
 
@@ -324,12 +331,16 @@ class CallLife:
             own.append((b"x-budgetguard-attempts", b"%d" % facts.attempts))
         if facts.cost is not None:
             own.append((b"x-budgetguard-cost", f"{facts.cost / DOLLAR:.9f}".encode()))
+        if self.around.options.litellm is not None and charge is not None:
+            there = f"{facts.upstream}/{facts.model_there}" if facts.upstream else ""
+            known = CallFacts(charge.id, there, facts.model, facts.cost, retries=max(facts.attempts - 1, 0))
+            own += headers(known, self.caller.owners)
         return own
 
     def _note(self, charge: BookedCharge | None, attempts: Attempts, answered: UpstreamAnswer) -> None:
         facts, upstream = self.facts, answered.offer.upstream
         facts.status, facts.upstream, facts.provider = answered.reply.status, upstream.name, upstream.provider
-        facts.attempts = max(self._sent, attempts.sent, 1)
+        facts.attempts, facts.model_there = max(self._sent, attempts.sent, 1), answered.offer.model
         request = answered.reply.header("x-request-id") or answered.reply.header("request-id")
         facts.upstream_request = answered.shown(request.encode("utf-8", "replace")).decode()[:_MOST_ID]
         if charge is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ....guards.guard import Guard
+from ...keys import Caller
 from ..client import UpstreamClient
 from ..config.model import GatewayOptions
 from ..routing.router import Router
@@ -23,7 +24,8 @@ class Surroundings:
     router: Router
     client: UpstreamClient
 
-    def tags_of(self, guard: Guard) -> Sequence[str]:
-        """Which of `OF_A_CALL` some rule asks for."""
-        used = {tag for budget in guard.budgets for tag in (*budget.per, *budget.match)}
+    def tags_of(self, guard: Guard, caller: Caller) -> Sequence[str]:
+        """Which of `OF_A_CALL` some rule asks for, the caller's own among them."""
+        told = [rule for owner in caller.owners for rule in owner.rules]
+        used = {tag for budget in (*guard.budgets, *told) for tag in (*budget.per, *budget.match)}
         return [tag for tag in OF_A_CALL if tag in used]
