@@ -91,7 +91,9 @@ def run(shape: str, store: str, stated: bool) -> Row:
         leaks += ["the accounts do not add up"] if books.check() else []
         booked = sum(entry.cost for entry in books.entries())
         billed = endpoint.billed.nano
-    return Row(shape, f"{store}", stated, caller.outcomes, billed, booked, burst not in UNKNOWN, "; ".join(leaks))
+    return Row(
+        shape, f"gateway {store}", stated, caller.outcomes, billed, booked, burst not in UNKNOWN, "; ".join(leaks)
+    )
 
 
 def configured(root: str, **fields: Any) -> Configuration:

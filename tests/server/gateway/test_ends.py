@@ -79,12 +79,6 @@ def served() -> Iterator[Served]:
             yield Served(gateway, provider, gate)
 
 
-@pytest.fixture(params=DIALECTS)
-def dialect(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
-
-
 def plain(dialect: str) -> tuple[str, dict[str, Any]]:
     path, _, body = DIALECTS[dialect]
     return path, body
