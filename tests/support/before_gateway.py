@@ -21,7 +21,7 @@ from typing import Self
 from tests.support import ROOT
 
 PROJECT = "suite"
-_KEYS = """
+_KEYS = f"""
 import json, sys
 from budgetguard.server.keys import Grant, KeyRing, OwnerLimits
 from budgetguard.server.keys.limits import allowance
@@ -31,9 +31,9 @@ url, digests, limit, endpoints = json.loads(sys.argv[1])
 ring = KeyRing(open_store(url, namespace=OWN))
 limits = OwnerLimits((allowance(limit),))
 for digest in digests:
-    ring.adopt(digest, %r, grant=Grant(endpoints=tuple(endpoints), limits=limits))
-print(ring.create(%r, "admin")[1])
-""" % (PROJECT, PROJECT)
+    ring.adopt(digest, {PROJECT!r}, grant=Grant(endpoints=tuple(endpoints), limits=limits))
+print(ring.create({PROJECT!r}, "admin")[1])
+"""
 
 
 class BeforeGateway:
