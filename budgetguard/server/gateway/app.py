@@ -30,6 +30,7 @@ from .config.model import Route, Target
 from .config.resolve import Configuration, NoRoute
 from .guards import Guards
 from .listing import Listing, listing_of
+from .litellm.admin.deployed import admin_of
 from .routing.router import Router
 from .seen import CallsSeen
 
@@ -70,6 +71,7 @@ class Gateway:
         self.configuration = configuration
         self._forward = frozenset(name.lower().encode() for name in configuration.options.forward)
         self._guards.configure(configuration)
+        self._litellm = admin_of(configuration, self.hosting, self.router)
         if self._around is not None:
             self._around.options = configuration.options
 
@@ -93,6 +95,9 @@ class Gateway:
             call = PATH.fullmatch(path) if scope["method"] == "GET" else None
             if call is not None:
                 await self._tell(call["id"], scope, send)
+                return
+            if self._litellm is not None and self._litellm.answers(scope):
+                await self._litellm(scope, receive, send)
                 return
         await self.hosting(scope, receive, send)
 

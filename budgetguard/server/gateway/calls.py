@@ -26,7 +26,7 @@ def call_of(store: Store, caller: Caller, call_id: str) -> Mapping[str, Any]:
 
     Raises `Refused` (404) for one that is not there: not settled yet, another key's, or none at all.
     """
-    entry = _found(store, caller, call_id)
+    entry = entry_of(store, {"key": caller.prefix} if caller.prefix else {}, call_id)
     if entry is None:
         raise Refused(404, "no call of this key has this id, or it is not settled yet", code=NOT_FOUND)
     return {
@@ -43,9 +43,9 @@ def call_of(store: Store, caller: Caller, call_id: str) -> Mapping[str, Any]:
     }
 
 
-def _found(store: Store, caller: Caller, call_id: str) -> Entry | None:
-    begun_ms = int(call_id[:12], 16)  # ids begin with their time (`ledger/ids.py`)
-    tags = {"key": caller.prefix} if caller.prefix else {}
+def entry_of(store: Store, tags: Mapping[str, str], call_id: str) -> Entry | None:
+    """The entry of a call that has these tags, if it is on the books near the time that its id begins with."""
+    begun_ms = int(call_id[:12], 16)  # see `ledger/ids.py`
     query = Query(begun_ms - SEARCHED_MS, begun_ms + SEARCHED_MS, tags=tags, limit=MOST_SEARCHED)
     try:
         return next((entry for entry in store.entries(query) if entry.hold_id == call_id), None)

@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from budgetguard.budgets.rules import Budget
-from budgetguard.ledger import Entry, Hold, new_id
+from budgetguard.ledger import Entry, Hold, Query, new_id
 from budgetguard.money import DOLLAR
+from budgetguard.server.gateway.litellm.admin.spend import newest
 from budgetguard.server.keys import CALL, Owners, rules_of
 from tests.support.litellm_admin import LiteLLMServer
 
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[LiteLLMServer]:
-    server = LiteLLMServer("memory://")
+    beats = count()
+    server = LiteLLMServer("memory://", clock=lambda: time.time() + next(beats) / 100)  # no two calls at one time
     yield server
     server.stop()
 
@@ -369,6 +372,37 @@ def test_a_user_is_changed_listed_and_deleted(server: LiteLLMServer) -> None:
     assert server.refused("POST", "/user/new", {"user_role": "proxy_admin"})[0] == 422
 
 
+def test_a_user_comes_into_teams(server: LiteLLMServer) -> None:
+    """With the key of one of them, if it is said so; a team that there is not is refused before anything is made."""
+    for name in ("core", "ops"):
+        server.done("POST", "/team/new", {"team_id": name})
+    made = server.done(
+        "POST", "/user/new", {"user_id": "ann", "teams": ["core", {"team_id": "ops", "user_role": "admin"}]}
+    )
+    assert made["teams"] == ["core", "ops"]
+    assert [team["team_id"] for team in server.done("GET", "/user/info?user_id=ann")["teams"]] == ["core", "ops"]
+    bob = server.done("POST", "/user/new", {"user_id": "bob", "team_id": "core"})
+    assert stored(server, bob["key"]).grant.team == "core"
+    assert server.done("GET", "/team/info?team_id=core")["team_info"]["members"] == ["ann", "bob"]
+    assert server.refused("POST", "/user/new", {"user_id": "eve", "teams": ["nobodys"]})[0] == 404
+    assert (
+        server.refused(
+            "POST", "/user/new", {"user_id": "eve", "teams": [{"team_id": "core", "max_budget_in_team": 1}]}
+        )[0]
+        == 422
+    )
+    assert server.refused("GET", "/user/info?user_id=eve")[0] == 404
+
+
+def test_an_empty_name_takes_a_key_out_of_nothing(server: LiteLLMServer) -> None:
+    """Forms send "" for what nobody filled in: a key would lose the limits of its team by it."""
+    server.done("POST", "/team/new", {"team_id": "core"})
+    made = server.done("POST", "/key/generate", {"team_id": "core", "user_id": "ann", "key_alias": ""})
+    server.done("POST", "/key/update", {"key": made["key"], "team_id": "", "user_id": ""})
+    grant = stored(server, made["key"]).grant
+    assert (grant.team, grant.user) == ("core", "ann")
+
+
 # -- teams -----------------------------------------------------------------------------------------------------------
 
 
@@ -498,7 +532,12 @@ def test_a_customer_is_limited_blocked_and_deleted(server: LiteLLMServer, stem: 
     assert server.refused("POST", f"{stem}/delete", {"user_ids": [name, "nobody"]})[0] == 404
     assert server.done("POST", f"{stem}/delete", {"user_ids": [name]})["deleted_customers"] == 1
     assert server.refused("GET", f"{stem}/info?end_user_id={quote(name)}")[0] == 404
-    for said in ({"models": ["o3"]}, {"allowed_model_region": "eu"}, {"max_budget": 1, "budget_id": "free"}):
+    for said in (
+        {"models": ["o3"]},
+        {"model_max_budget": {"o3": 1}},
+        {"allowed_model_region": "eu"},
+        {"max_budget": 1, "budget_id": "free"},
+    ):
         assert server.refused("POST", f"{stem}/new", {"user_id": "other", **said})[0] == 422
 
 
@@ -539,11 +578,17 @@ def test_the_history_is_read_as_logs(server: LiteLLMServer) -> None:
         "response": {},
         "status": "success",
     }
+    path, bearer = "/spend/logs?limit=1", {"authorization": f"Bearer {server.master}"}
+    _, cut, headers = server.ask("GET", path, headers=bearer)
+    assert [row["request_id"] for row in cut] == [second]
+    assert headers["x-litellm-spend-logs-truncated"] == "true"  # as LiteLLM says it
     for question in (f"api_key={made['key']}", f"api_key={made['token']}", "user_id=ann", f"request_id={first}"):
         assert [row["request_id"] for row in server.done("GET", f"/spend/logs?{question}")] == [first], question
     assert [row["request_id"] for row in server.done("GET", "/spend/logs", key=made["key"])] == [first]
-    assert server.refused("GET", "/spend/logs?request_id=chatcmpl-nobodys")[0] == 404
-    assert server.refused("GET", "/spend/logs?start_date=yesterday")[0] == 400
+    for nobodys in ("chatcmpl-nobodys", first[:-1] + "x", "f" * 32, "0" * 32):
+        assert server.done("GET", f"/spend/logs?request_id={nobodys}") == [], nobodys
+    for day in ("yesterday", "0001-01-01", "9999-12-31"):
+        assert server.refused("GET", f"/spend/logs?start_date={day}&end_date={day}")[1]["param"] == "start_date"
 
 
 def test_spend_adds_up(server: LiteLLMServer) -> None:
@@ -661,3 +706,32 @@ def test_what_cannot_be_read_is_refused(server: LiteLLMServer) -> None:
     assert server.refused("GET", "/key/generate")[0] == 405
     assert server.refused("POST", "/team/new", {"team_id": "a\nb"})[0] == 400
     assert server.refused("POST", "/user/new", {"user_id": "\u0000"})[0] == 400
+
+
+# -- the newest of a long history --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "times", [[1] * 50, range(50), [1] * 30 + [9] * 20, [n * n for n in range(50)], [5], []], ids=str
+)
+@pytest.mark.parametrize("most", [1, 7, 49, 50, 51])
+def test_the_newest_are_found_by_looks_that_are_bounded(times: Any, most: int) -> None:
+    """However long the history is: no look reads more than one above what is wanted, and there are few looks."""
+    entries = [Entry(f"{n:032x}", 1, at_ms=1_800_000_000_000 + at) for n, at in enumerate(times)]
+    looks = []
+
+    def read(query: Query) -> list[Entry]:
+        found = [each for each in entries if (query.since_ms or 0) <= each.at_ms][: query.limit]
+        looks.append(len(found))
+        return found
+
+    found, whole = newest(read, Query(), most, 1_800_000_100_000)
+    assert whole is (len(entries) <= most)
+    assert found == [each for each in entries if each in found]
+    assert max(looks) <= most + 1
+    assert len(looks) <= 50
+    if len(entries) <= most:
+        assert found == entries
+    elif len(set(times)) == len(entries):  # of more in one millisecond than are wanted, the first
+        assert most / 2 <= len(found) <= most
+        assert found[-1] == entries[-1]

@@ -9,6 +9,8 @@ import pytest
 from budgetguard.budgets.rules import Budget
 from budgetguard.server.gateway.litellm.durations import expiry_ms, period_of, seconds_of
 from budgetguard.server.gateway.litellm.headers import CallFacts, headers
+from budgetguard.server.keys import OwnerLimits, OwnerRules, rules_of
+from budgetguard.server.keys.limits import Allowance
 from budgetguard.server.problems import Refused
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -66,8 +68,10 @@ def test_a_key_expires_when_its_duration_is_over() -> None:
 
 def test_headers_say_what_is_known() -> None:
     """Programs read `float(headers["x-litellm-response-cost"])`; a stream has none yet."""
-    told = dict(headers(CallFacts("call-1", "openai/gpt-4o", "gpt-4o", 1_250, 2_001_250, 5 * 10**9, 60, None, 1)))
-    assert told == {
+    rules = rules_of("key", OwnerLimits((Allowance(5 * 10**9), Allowance(10**9, model="o3")), rpm=60))
+    owners = (OwnerRules("team", "t", rules_of("team", OwnerLimits((Allowance(7),)))), OwnerRules("key", "k", rules))
+    facts = CallFacts("call-1", "openai/gpt-4o", "gpt-4o", 1_250, 2_001_250, 1)
+    assert dict(headers(facts, owners)) == {
         b"x-litellm-call-id": b"call-1",
         b"x-litellm-model-id": b"openai/gpt-4o",
         b"x-litellm-model-group": b"gpt-4o",
@@ -77,7 +81,6 @@ def test_headers_say_what_is_known() -> None:
         b"x-litellm-key-max-budget": b"5",
         b"x-litellm-key-rpm-limit": b"60",
         b"x-litellm-attempted-retries": b"1",
-        b"x-litellm-attempted-fallbacks": b"0",
     }
     assert b"x-litellm-response-cost" not in dict(headers(CallFacts("call-2")))
 

@@ -66,9 +66,12 @@ def chat(model: str = MODEL, **more: Any) -> dict[str, Any]:
 def openais(door: Door, key: str, model: str = MODEL) -> Told:
     import openai
 
-    with door.provider.client(base_url=f"{door.relay.url}/v1", api_key=key, max_retries=2) as client:
-        with pytest.raises(openai.APIStatusError) as caught:
-            client.chat.completions.create(**chat(model))
+    there = f"{door.relay.url}/v1"
+    with (
+        door.provider.client(base_url=there, api_key=key, max_retries=2) as client,
+        pytest.raises(openai.APIStatusError) as caught,
+    ):
+        client.chat.completions.create(**chat(model))
     error: Any = caught.value.body
     return Told(caught.value.status_code, error["code"] or error["type"], error["message"], error.get("budget", {}))
 
@@ -76,9 +79,12 @@ def openais(door: Door, key: str, model: str = MODEL) -> Told:
 def anthropics(door: Door, key: str, model: str = CLAUDE) -> Told:
     import anthropic
 
-    with door.provider.anthropic(base_url=door.relay.url, api_key=key, max_retries=2) as client:
-        with pytest.raises(anthropic.APIStatusError) as caught:
-            client.messages.create(**chat(model))
+    there = door.relay.url
+    with (
+        door.provider.anthropic(base_url=there, api_key=key, max_retries=2) as client,
+        pytest.raises(anthropic.APIStatusError) as caught,
+    ):
+        client.messages.create(**chat(model))
     body: Any = caught.value.body
     assert body["type"] == "error"
     assert body["request_id"] == caught.value.response.headers["x-request-id"]
@@ -168,7 +174,7 @@ def test_a_rate_says_when_to_come_back(door: Door, sdk: str) -> None:
     path, body = asking(sdk)
     status, said, headers = door.gateway.ask(path, body, key=key)
     assert status == 429
-    assert 1 <= int(headers["retry-after"]) <= 60
+    assert 1 <= int(headers["retry-after"]) <= 65  # a minute rolls by steps of some seconds
     error = said["error"]
     kinds = {"openai": "rate_limit_exceeded", "anthropic": "rate_limit_error", "google": "RESOURCE_EXHAUSTED"}
     assert kinds[sdk] in (error.get("code"), error.get("type"), error.get("status"))

@@ -6,10 +6,11 @@ Pure: what is not known of a call has no header, as a stream's cost is not known
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
 from ....money import DOLLAR, Nano
+from ...keys import OwnerRules
 from .version import LITELLM_VERSION
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
@@ -27,40 +28,39 @@ class CallFacts(NamedTuple):
     """The true cost; `None` of a stream."""
     key_spend: Nano | None = None
     """What the key had spent in its period, this call included."""
-    key_limit: Nano | None = None
-    key_rpm: int | None = None
-    key_tpm: int | None = None
     retries: int = 0
     """How many requests were sent before the one that was answered."""
-    fallbacks: int = 0
-    """How many of these were to other models."""
 
 
-def headers(facts: CallFacts) -> Headers:
-    """LiteLLM's headers of these facts."""
+def headers(facts: CallFacts, owners: Iterable[OwnerRules] = ()) -> Headers:
+    """LiteLLM's headers of these facts, and of the limits that the key among these owners has."""
+    limits = {
+        rule.unit: rule.limit for owner in owners if owner.tag == "key" for rule in owner.rules[::-1] if not rule.match
+    }
     made: list[tuple[bytes, str | None]] = [
         (b"x-litellm-call-id", facts.call_id),
         (b"x-litellm-model-id", facts.model_id or None),
         (b"x-litellm-model-group", facts.model or None),
         (b"x-litellm-version", LITELLM_VERSION),
-        (b"x-litellm-response-cost", _if_known(facts.cost, dollars)),
-        (b"x-litellm-key-spend", _if_known(facts.key_spend, dollars)),
-        (b"x-litellm-key-max-budget", _if_known(facts.key_limit, dollars)),
-        (b"x-litellm-key-rpm-limit", _if_known(facts.key_rpm, str)),
-        (b"x-litellm-key-tpm-limit", _if_known(facts.key_tpm, str)),
+        (b"x-litellm-response-cost", _dollars(facts.cost)),
+        (b"x-litellm-key-spend", _dollars(facts.key_spend)),
+        (b"x-litellm-key-max-budget", _dollars(limits.get("dollars"))),
+        (b"x-litellm-key-rpm-limit", _count(limits.get("requests"))),
+        (b"x-litellm-key-tpm-limit", _count(limits.get("tokens"))),
         (b"x-litellm-attempted-retries", str(facts.retries)),
-        (b"x-litellm-attempted-fallbacks", str(facts.fallbacks)),
     ]
     return [(name, _safe(value)) for name, value in made if value is not None]
 
 
-def dollars(amount: Nano) -> str:
+def _dollars(amount: Nano | None) -> str | None:
     """An amount as a program's `float()` reads it: plain digits, never an exponent."""
-    return f"{amount / DOLLAR:.9f}".rstrip("0").rstrip(".")
+    if amount is None:
+        return None
+    return f"{amount // DOLLAR}.{amount % DOLLAR:09d}".rstrip("0").rstrip(".")
 
 
-def _if_known(value: int | None, shown: Callable[[int], str]) -> str | None:
-    return None if value is None else shown(value)
+def _count(number: int | None) -> str | None:
+    return None if number is None else str(number)
 
 
 def _safe(value: str) -> bytes:

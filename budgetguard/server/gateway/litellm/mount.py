@@ -145,11 +145,12 @@ def _table(projects: Projects, models: ModelAdmin, max_budget: Nano | None) -> l
     office = Office(own, KeyRing(own, now=lambda: own.now_ms() / 1000), Owners(own))
     templates = Templates(office)
     keys = KeyAdmin(office, templates)
-    users = UserAdmin(office, keys)
+    teams = TeamAdmin(office)
+    users = UserAdmin(office, keys, teams)
     return [
         *keys.actions(),
         *users.actions(),
-        *TeamAdmin(office).actions(),
+        *teams.actions(),
         *TemplateAdmin(templates).actions(),
         *CustomerAdmin(office, templates).actions(),
         *SpendAdmin(office, users, max_budget).actions(),

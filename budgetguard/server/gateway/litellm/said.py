@@ -36,6 +36,8 @@ _WHY = {
     "config": "the gateway's configuration is one for all keys",
     "guardrails": "there are no guardrails here",
     "max_budget_in_team": "give the member a key of the team with a max_budget of its own",
+    "model_max_budget": "customers have one budget for all models; keys, teams and users may have one for each",
+    "models": "a customer may call whatever the key may: limit the models of the key",
     "new_key": "a key that is regenerated is made here",
     "new_master_key": "rotate an admin key with `budgetguard keys rotate`",
     "object_permission": "there are no MCP servers, vector stores or agents here",
@@ -43,6 +45,7 @@ _WHY = {
     "password": "nobody logs in here",
     "project_id": "there are no projects below the key's own: use teams",
     "temp_budget_increase": "raise max_budget, and lower it again",
+    "spend": "what was spent elsewhere is booked when a key or a customer is made",
     "tpd_limit": "give model_max_budget or tpm_limit",
 }
 
@@ -59,6 +62,8 @@ class Limiting(Struct, kw_only=True, frozen=True):
     max_parallel_requests: Count = UNSET
 
 
+_NAMES = frozenset({"user_id", "team_id", "budget_id"})
+
 IDLE = frozenset({"soft_budget", "metadata", "budget_reset_at"})
 """What is said back, and does nothing: alerts, notes, a time that follows from the period."""
 
@@ -74,6 +79,9 @@ def take(kind: type[S], raw: Mapping[str, Any], idle: frozenset[str] = frozenset
         if name not in known and name not in idle and value not in (None, "", [], {}, False):
             raise unable(name)
     said = {name: None if value == "" else value for name, value in raw.items() if name in known}
+    for name in _NAMES & said.keys():  # an empty one takes nobody out of a team
+        if raw[name] == "":
+            del said[name]
     try:
         return msgspec.convert(said, kind, strict=False)
     except msgspec.ValidationError as error:

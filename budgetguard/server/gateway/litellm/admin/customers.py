@@ -12,9 +12,9 @@ from ....api.action import Action, Ask
 from ....keys import Owner
 from ....problems import Refused
 from ..limits import limits_with, sum_of_money
-from ..office import Office, book_before, page_of
+from ..office import Office, book_before, missing, page_of
 from ..rows import customer_rows
-from ..said import IDLE, Limiting, Names, Short, Text, given, keep, take
+from ..said import IDLE, Limiting, Names, Short, Text, given, keep, take, unable
 from ..templates import Templates
 
 _IDLE = IDLE | {"default_model"}
@@ -120,6 +120,8 @@ class CustomerAdmin:
         def changed(owner: Owner) -> Owner:
             extra = keep(owner.extra, raw, _IDLE | {"budget_id"})
             limits = self._templates.given(project, limits_with(owner.limits, said), owner.extra, extra)
+            if any(each.model for each in limits.dollars):
+                raise unable("model_max_budget")
             alias = owner.alias if said.alias is UNSET else said.alias or ""
             blocked = owner.blocked if given(said.blocked) is None else said.blocked is True
             return replace(owner, limits=limits, extra=extra, alias=alias, blocked=blocked)
@@ -134,7 +136,7 @@ class CustomerAdmin:
         names = list(dict.fromkeys(take(CustomerNames, ask.body).user_ids))
         gone = [name for name in names if self._office.owners.find(ask.project.name, _KIND, name) is None]
         if gone:
-            raise Refused(404, f"End User Id(s)={', '.join(gone)} do not exist in db", "not_found", param="user_ids")
+            raise missing(f"End User Id(s)={', '.join(gone[:5])[:500]} do not exist in db", "user_ids")
         return names
 
     def actions(self) -> list[Action]:

@@ -15,7 +15,7 @@ from ....problems import Refused
 from ..durations import expiry_ms, seconds_of
 from ..limits import limits_with, require_same_spend, sum_of_money
 from ..office import Office, book_before, page_of
-from ..rows import key_rows, models_of, status_of, tags_of
+from ..rows import key_row, key_rows, models_of, status_of, tags_of
 from ..said import IDLE, Limiting, Names, Short, Text, given, keep, require, take, unable
 from ..templates import Templates
 
@@ -103,8 +103,9 @@ class KeyAdmin:
         key, _ = self._office.ring.create(project, CALL, grant=grant, text=text)
         if given(said.blocked):
             key = self._office.ring.block(key.prefix)
-        book_before(ask.project.store, "key", key.prefix, key.grant.limits, before)
-        return {**self._row(ask, key), "key": text, "token_id": key.digest}
+        store = ask.project.store
+        book_before(store, "key", key.prefix, key.grant.limits, before)
+        return {**key_row(key, before, store.now_ms()), "key": text, "token_id": key.digest}
 
     def info(self, ask: Ask) -> dict[str, Any]:
         """A key by its text or hash, or the one that asks; one that calls models sees only itself."""

@@ -6,22 +6,25 @@ A page of the history is bounded, however long that is: the newest entries are f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import Meta, Struct
 
 from .....ledger import Entry, Millis, Query, Store
 from .....money import DOLLAR, Nano
-from ....api.action import Action, Ask
+from ....api.action import Action, Ask, Raw
 from ....api.dollars.fields import iso
 from ....keys import ADMIN, CALL
 from ....keys.checks import OWN_TAGS
 from ....problems import Refused
-from ..office import Office, missing
+from ...calls import entry_of
+from ..office import Office
 from ..rows import key_rows, tag_of
 from ..said import Short
 from .users import UserAdmin
@@ -31,9 +34,7 @@ MOST_ROWS = 1_000
 _DAY_MS: Millis = 86_400_000
 _MONTH_MS: Millis = 30 * _DAY_MS
 _MOST_TAGS = 100
-_MOST_SOUGHT = 20_000
-_CLOCKS_MS: Millis = 60_000
-"""How far the clocks of a gateway and a store may be apart."""
+_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class LogsQuery(Struct, frozen=True):
@@ -76,12 +77,13 @@ class SpendAdmin:
         store = ask.project.store
         if asked.start_date and asked.end_date and asked.summarize:
             return _by_day(store, query, self._digests())
-        if asked.request_id is not None:
-            found = _of_call(store, query, asked.request_id)
-        else:
-            found = newest(lambda page: list(store.entries(page)), query, asked.limit, store.now_ms())
+        found, whole = _of_call(store, query, asked.request_id), True
+        if asked.request_id is None:
+            found, whole = newest(lambda page: list(store.entries(page)), query, asked.limit, store.now_ms())
         named = self._digests()
-        return [_row(each, named(each.tags.get("key", ""))) for each in reversed(found)]
+        rows = [_row(each, named(each.tags.get("key", ""))) for each in reversed(found)]
+        cut = () if whole else ((b"x-litellm-spend-logs-truncated", b"true"),)
+        return Raw("application/json", msgspec.json.encode(rows), cut)
 
     def tags(self, ask: Ask) -> Any:
         """What was spent by each tag that a key of the project has."""
@@ -145,10 +147,10 @@ class SpendAdmin:
         ]
 
 
-def newest(read: Callable[[Query], list[Entry]], query: Query, most: int, now_ms: Millis) -> list[Entry]:
+def newest(read: Callable[[Query], list[Entry]], query: Query, most: int, now_ms: Millis) -> tuple[list[Entry], bool]:
     """
-    The newest entries that fit, the oldest of them first: all, if they are no more than `most`, else from half of
-    `most` on.
+    The newest entries that fit, the oldest of them first, and whether these are all: if there are no more than `most`;
+    else there are from half of `most` on.
 
     A store tells the oldest first, so the time since which there are that many is sought: each look reads no more than
     one above `most`. Of more in one millisecond, the first.
@@ -160,32 +162,24 @@ def newest(read: Callable[[Query], list[Entry]], query: Query, most: int, now_ms
     first = query.since_ms or 0
     found = since(first)
     if len(found) <= most:
-        return found
-    few, low, high = list[Entry](), found[-1].at_ms, (query.until_ms or now_ms) + 1
+        return found, True
+    few, low, high = list[Entry](), found[0].at_ms, (query.until_ms or now_ms) + 1
     while high - low > 1:
         middle = (low + high) // 2
         found = since(middle)
         if len(found) > most:
-            low = middle
+            low = found[0].at_ms
         elif len(found) * 2 >= most:
-            return found
+            return found, False
         else:
             few, high = found, middle
-    return few or since(low)[:most]
+    return few or since(low)[:most], False
 
 
-def _of_call(store: Store, query: Query, hold_id: str) -> list[Entry]:
-    """The entry of a call by its id, which begins with the time of it; raises `Refused` (404)."""
-    try:
-        begun_ms = int(hold_id[:12], 16)
-    except ValueError:
-        begun_ms = 0
-    since_ms = max(begun_ms - _CLOCKS_MS, query.since_ms or 0)
-    near = store.entries(replace(query, since_ms=since_ms, limit=_MOST_SOUGHT))
-    found = next((each for each in near if each.hold_id == hold_id), None)
-    if found is None:
-        raise missing(f"request_id: it is not among the {_MOST_SOUGHT:,} entries after it: say the days", "request_id")
-    return [found]
+def _of_call(store: Store, query: Query, call_id: str | None) -> list[Entry]:
+    """The entry of a call, by the id that its answer had in `x-litellm-call-id`; none for an id that is no call's."""
+    found = entry_of(store, query.tags, call_id) if call_id and _ID.fullmatch(call_id) else None
+    return [] if found is None else [found]
 
 
 def _row(entry: Entry, api_key: str) -> dict[str, Any]:
@@ -232,9 +226,12 @@ def _between(start: str | None, end: str | None, query: Query) -> Query:
 
 def _day(text: str | None, name: str) -> date | None:
     try:
-        return None if not text else datetime.fromisoformat(text).date()
+        day = None if not text else datetime.fromisoformat(text).date()
     except ValueError:
-        raise Refused(400, f"{name} must be a YYYY-MM-DD date, got {text!r}", param=name) from None
+        day = date.min
+    if day is not None and not 1970 <= day.year < 9999:
+        raise Refused(400, f"{name} must be a YYYY-MM-DD date, got {text!r}", param=name)
+    return day
 
 
 def _ms(day: date) -> Millis:

@@ -159,6 +159,15 @@ class TeamAdmin:
         row = self._row(ask, self._change(ask, said.team_id, changed))
         return {**row, "updated_users": [{"user_id": name} for name in names], "updated_team_memberships": []}
 
+    def join(self, ask: Ask, name: str, user: str, role: Any) -> None:
+        """Note that a user is in a team that there is."""
+
+        def changed(team: Owner) -> Owner:
+            there = {**members_of(team), user: _member(MemberSaid(role=role, user_id=user))}
+            return _with_members(team, list(there.values()))
+
+        self._change(ask, name, changed)
+
     def member_delete(self, ask: Ask) -> dict[str, Any]:
         """Note that somebody is in a team no more, and refuse their keys of it from now on."""
         said = take(MemberLeft, ask.body)

@@ -8,6 +8,7 @@ are of the gateway alone.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -16,7 +17,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from .....budgets.periods import Period
 from .....budgets.rules import UserBudget, user_rule
-from .....ledger import Query
+from .....ledger import Millis
 from .....money import DOLLAR, Money, Nano
 from ....api.action import Action, Ask
 from ....api.dollars.fields import iso
@@ -24,11 +25,11 @@ from ....keys import ADMIN, CALL, Owner
 from ....keys.limits import NO_LIMITS, Allowance
 from ....problems import Refused
 from ..limits import limits_with, require_same_spend, shown_limits
-from ..office import Office, missing, page_of
+from ..office import Office, missing, page_of, spent_by
 from ..rows import key_rows, models_of, team_rows
 from ..said import IDLE, Limiting, Names, Short, Text, given, keep, require, take, told, unable
 from .keys import KeyAdmin
-from .teams import members_of
+from .teams import TeamAdmin, members_of
 
 _IDLE = IDLE | {
     *("user_email", "user_alias", "user_role", "send_invite_email", "sso_user_id", "username", "email", "agent_id"),
@@ -47,10 +48,18 @@ class UserFields(Limiting, kw_only=True, frozen=True):
     user_role: Literal["internal_user", "internal_user_viewer", "team", "customer"] | UnsetType | None = UNSET
 
 
+class JoinedTeam(Struct, frozen=True, forbid_unknown_fields=True):
+    """A team that a user comes into."""
+
+    team_id: Short
+    user_role: Literal["user", "admin"] = "user"
+
+
 class UserNew(UserFields, kw_only=True, frozen=True):
     """And of the key that is made with one."""
 
     auto_create_key: bool = True
+    teams: list[Short | JoinedTeam] | UnsetType | None = UNSET
     duration: Text = UNSET
     key_alias: Text = UNSET
     team_id: Text = UNSET
@@ -89,9 +98,10 @@ class Person(NamedTuple):
 class UserAdmin:
     """The endpoints over an office; a user's first key is made as others are."""
 
-    def __init__(self, office: Office, keys: KeyAdmin) -> None:
+    def __init__(self, office: Office, keys: KeyAdmin, teams: TeamAdmin) -> None:
         self._office = office
         self._keys = keys
+        self._teams = teams
 
     def new(self, ask: Ask) -> dict[str, Any]:
         """A user with a budget, and a key of theirs unless it is not wanted."""
@@ -101,7 +111,15 @@ class UserAdmin:
             raise Refused(409, f"User with id {name} already exists", "bad_request_error", param="user_id")
         if given(said.spend):
             raise unable("spend")
+        joined = [JoinedTeam(each) if isinstance(each, str) else each for each in given(said.teams) or ()]
+        if given(said.team_id) is not None:
+            joined.append(JoinedTeam(said.team_id))
+        for each in joined:
+            self._office.owner(ask.project.name, "team", each.team_id, "teams")
         row = self._row(ask, self._put(ask, name, said, {**raw, "created_at": iso(ask.project.store.now_ms())}))
+        row["teams"] = [each.team_id for each in joined]
+        for each in joined:
+            self._teams.join(ask, each.team_id, name, each.user_role)
         if not said.auto_create_key:
             return {**row, "key": ""}
         of_key = {each: raw[each] for each in _OF_ITS_KEY if each in raw}
@@ -157,7 +175,7 @@ class UserAdmin:
         for key in self._office.keys(ask.project.name):
             counts[key.grant.user] = counts.get(key.grant.user, 0) + 1
         return {
-            "users": [{**self._row(ask, each), "key_count": counts.get(each.name, 0)} for each in page],
+            "users": [{**row, "key_count": counts.get(row["user_id"], 0)} for row in _rows(ask, page)],
             "total": count,
             "page": asked.page,
             "page_size": asked.page_size,
@@ -166,7 +184,7 @@ class UserAdmin:
 
     def rows(self, ask: Ask) -> list[dict[str, Any]]:
         """Every user."""
-        return [self._row(ask, each) for each in self._all(ask)]
+        return _rows(ask, self._all(ask))
 
     # -- what is known of a user ---------------------------------------------------------------------------------
 
@@ -232,23 +250,7 @@ class UserAdmin:
         return ask.project.users.change(name, changed)
 
     def _row(self, ask: Ask, user: Person) -> dict[str, Any]:
-        now_ms, own, owner = ask.project.store.now_ms(), user.own, user.owner
-        dollars = () if own is None else _dollars(own)
-        shown = shown_limits(replace(owner.limits, dollars=(*dollars, *owner.limits.dollars)), now_ms)
-        return {
-            "user_id": user.name,
-            "user_alias": None,
-            "user_email": None,
-            "user_role": "internal_user",
-            "metadata": {},
-            "allowed_cache_controls": [],
-            **told(owner.extra),
-            **shown,
-            "models": list(owner.models),
-            "blocked": owner.blocked,
-            "spend": _spent(ask, user) / DOLLAR,
-            "model_spend": {},
-        }
+        return _rows(ask, [user])[0]
 
     def actions(self) -> list[Action]:
         """The table."""
@@ -269,12 +271,38 @@ def _dollars(own: UserBudget) -> tuple[Allowance, ...]:
     return (Allowance(rule.limit, rule.period.name, rule.period.timezone),)
 
 
-def _spent(ask: Ask, user: Person) -> Nano:
-    """In this period of the budget, or ever without one."""
-    store = ask.project.store
-    if user.own is not None and user.own.rule.unit == "dollars":
-        return ask.project.users.standing(user.own, store.now_ms()).spent
-    return sum(each.cost for each in store.totals([], Query(tags={"user": user.name})))
+def _rows(ask: Ask, users: Sequence[Person]) -> list[dict[str, Any]]:
+    """Users as rows of LiteLLM's table of them."""
+    spends, now_ms = _spends(ask, users), ask.project.store.now_ms()
+    return [_row(user, spends[user.name], now_ms) for user in users]
+
+
+def _row(user: Person, spend: Nano, now_ms: Millis) -> dict[str, Any]:
+    own, owner = user.own, user.owner
+    dollars = () if own is None else _dollars(own)
+    return {
+        "user_id": user.name,
+        "user_alias": None,
+        "user_email": None,
+        "user_role": "internal_user",
+        "metadata": {},
+        "allowed_cache_controls": [],
+        **told(owner.extra),
+        **shown_limits(replace(owner.limits, dollars=(*dollars, *owner.limits.dollars)), now_ms),
+        "models": list(owner.models),
+        "blocked": owner.blocked,
+        "spend": spend / DOLLAR,
+        "model_spend": {},
+    }
+
+
+def _spends(ask: Ask, users: Sequence[Person]) -> dict[str, Nano]:
+    """What each has spent: in this period of the budget, or ever without one."""
+    with_budget = [user.own for user in users if user.own is not None and user.own.rule.unit == "dollars"]
+    standings = ask.project.users.standings(with_budget, ask.project.store.now_ms())
+    found = {each.budget.user: each.spent for each in standings}
+    others = [(user.name, NO_LIMITS) for user in users if user.name not in found]
+    return {**spent_by(ask.project.store, "user", others), **found}
 
 
 def _fits(user: Person, asked: UserListQuery) -> bool:
