@@ -19,6 +19,7 @@ help:
 	@echo "make test-frameworks  langchain, crewai, dspy and others, against the bill of a fake provider (3 minutes)"
 	@echo "make test-versions   the seams against every version of the SDKs that is tried (5 minutes); make test has the oldest"
 	@echo "make test-sdk-suite   an SDK's own tests, alone and guarded: the same outcomes (SDK=openai, 8 minutes; anthropic, 20)"
+	@echo "                      GATEWAY=1 with either: nothing is patched, all of it asks by a gateway"
 	@echo "make check      format, lint, types"
 	@echo "make bench      what a call costs, as ratios in one run"
 	@echo "make shapes     one dollar, in every shape a program takes"
@@ -68,19 +69,19 @@ load: setup
 	$(UV) pip install --quiet --python .cache/litellm-hosted/bin/python "litellm==1.80.0"
 	touch $@
 
-# Half of what tests take is waiting, so that four share two cores; each takes its files as a whole, what they share once.
+# Half of what tests take is waiting, so that four share two cores; each takes whole files, so that what a file starts is started once.
 test: setup .cache/litellm-hosted/ready
-	$(RUN) -m pytest -n 4 --dist worksteal
+	$(RUN) -m pytest -n 4 --dist loadfile
 	$(RUN) tests/run_sdk_versions.py --oldest
 
 test-versions: setup
 	$(RUN) tests/run_sdk_versions.py
 
 test-sdk-suite: setup
-	$(RUN) tests/run_sdk_suite.py $(or $(SDK),openai)
+	$(RUN) tests/run_sdk_suite.py $(if $(GATEWAY),--gateway) $(or $(SDK),openai)
 
 test-frameworks: setup
-	$(RUN) tests/run_frameworks.py
+	$(RUN) tests/run_frameworks.py $(if $(GATEWAY),--gateway)
 
 check: setup
 	$(RUN) -m ruff format --check .

@@ -1,10 +1,11 @@
 """
 Run the frameworks that ask by a guarded SDK, each in its own environment: plain, streamed, in a tool loop, refused.
 
-    python tests/run_frameworks.py [NAME...]
+    python tests/run_frameworks.py [--gateway] [NAME...]
 
 Against the public fake provider: what it bills is in the books to the nano-dollar, and a refusal is one attempt, after
-which `find_budget_error` finds it. The environments are kept under `.cache/`. Exits with 1 if a run fails.
+which `find_budget_error` finds it. With `--gateway` nothing is patched: each asks a gateway before that provider. The
+environments are kept under `.cache/`. Exits with 1 if a run fails.
 """
 
 from __future__ import annotations
@@ -37,11 +38,12 @@ FRAMEWORKS: Final[Mapping[str, Sequence[str]]] = {
 
 def main() -> int:
     """Run them all; 1 if any has a failure."""
-    failed = []
-    for name in sys.argv[1:] or FRAMEWORKS:
+    failed, asked = [], sys.argv[1:]
+    plugin = "gateway_plugin" if "--gateway" in asked else "plugin"
+    for name in [each for each in asked if each != "--gateway"] or FRAMEWORKS:
         began = time.monotonic()
         print(f"{name}: ", end="", flush=True)
-        done = _run(name, _environment(name))
+        done = _run(name, _environment(name), plugin)
         versions = _versions(done.stdout)
         lines = done.stdout.strip().splitlines()
         print(f"{lines[-1] if lines else done.stderr} ({time.monotonic() - began:.0f} s) {versions}", flush=True)
@@ -61,14 +63,19 @@ def _environment(name: str) -> Path:
     return python
 
 
-def _run(name: str, python: Path) -> subprocess.CompletedProcess[str]:
+def _run(name: str, python: Path, plugin: str) -> subprocess.CompletedProcess[str]:
     tests = ROOT / "tests/frameworks" / f"{name.replace('-', '_')}_runs.py"
     # Without the project's own conftest.py, which knows stores that are not installed here; warnings are theirs.
-    options = ["--noconftest", "-p", "tests.frameworks.plugin", "-o", "filterwarnings=", "-p", "no:cacheprovider"]
+    options = ["--noconftest", "-p", f"tests.frameworks.{plugin}", "-o", "filterwarnings=", "-p", "no:cacheprovider"]
     return subprocess.run(
         [python, "-m", "pytest", *options, "--tb=short", tests],
         cwd=ROOT,
-        env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "CREWAI_DISABLE_TELEMETRY": "true"},
+        env={
+            **os.environ,
+            "BUDGETGUARD_TEST_GATEWAY": sys.executable,
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "CREWAI_DISABLE_TELEMETRY": "true",
+        },
         capture_output=True,
         text=True,
         check=False,

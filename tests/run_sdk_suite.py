@@ -1,10 +1,14 @@
 """
 Run an SDK's own tests twice, alone and with every call guarded, and compare test by test.
 
-    python tests/run_sdk_suite.py [SDK [VERSION [PATH...]]]
+    python tests/run_sdk_suite.py [--gateway] [SDK [VERSION [PATH...]]]
 
 The tests come with the SDK's source distribution. Everything is kept under `.cache/`. Tests that ask for a mock server
 on port 4010 find none and fail in both runs alike; so do the few that need a checkout of the SDK's repository.
+
+With `--gateway` it is those tests that are run, twice: straight to a server that answers with what each expects, and by
+a gateway before it, which knows the key in their code, and holds a hard budget for it.
+
 Exits with 1 if any test has another outcome when it is guarded.
 """
 
@@ -16,12 +20,22 @@ import sys
 import tarfile
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
+sys.path.insert(0, str(ROOT))
+
+from tests.support.before_gateway import BeforeGateway  # noqa: E402  # this file is run as a script
+from tests.support.typed_server import TypedServer  # noqa: E402
+
+NOTHING: Mapping[str, str] = {}
+KINDS = ("assistants", "audio", "batches", "containers", "conversations", "evals", "files", "fine_tuning")
+KINDS += ("messages.batches", "realtime", "responses", "threads", "uploads", "vector_stores", "videos")
+"""Operations that cost what nobody can read, which a gateway passes on for a key that is allowed them."""
 
 
 class Suite(NamedTuple):
@@ -41,6 +55,12 @@ class Suite(NamedTuple):
     """Where they are in its source."""
     inside: bool = False
     """Whether they are a part of the package: it is then the source's own copy that is tested."""
+    keys: tuple[str, ...] = ()
+    """What its tests have for keys."""
+    passed: tuple[str, ...] = ()
+    """The tests of operations that a gateway passes on."""
+    but: str = ""
+    """Which of these are of other operations, as an expression of pytest's."""
 
 
 COMMON = (
@@ -66,6 +86,14 @@ SUITES = {
                 "tests/test_uv_workflows.py",
                 "tests/lib/test_fine_tuning_positional_arguments.py",
             ),
+            keys=("My API Key", "My Admin API Key"),
+            passed=(
+                *("chat/test_completions.py", "test_completions.py", "test_responses.py", "responses", "audio"),
+                *("test_embeddings.py", "test_moderations.py", "test_images.py", "test_batches.py", "test_files.py"),
+                "test_uploads.py",
+            ),
+            # Of chats that OpenAI keeps, which costs nothing.
+            but="test_completions and (_retrieve or _update or _list or _delete)",
         ),
         Suite(
             "anthropic",
@@ -81,6 +109,9 @@ SUITES = {
             ),
             ("tests/api_resources",),
             ("-p", "tests._alias_httpx"),
+            keys=("my-anthropic-api-key",),
+            passed=("test_messages.py", "messages", "beta/test_messages.py", "beta/messages"),
+            but="nothing_else",
         ),
         Suite(
             "google-genai",
@@ -98,8 +129,10 @@ SUITES = {
 
 def main() -> int:
     """Run them all, compare, report."""
-    asked = sys.argv[1:]
+    asked = [each for each in sys.argv[1:] if each != "--gateway"]
     suite = SUITES[asked[0] if asked else "openai"]
+    if len(asked) < len(sys.argv) - 1:
+        return by_gateway(suite._replace(version=asked[1]) if len(asked) > 1 else suite, asked[2:])
     if len(asked) > 1:
         suite = suite._replace(version=asked[1])
     paths = asked[2:] or [suite.tests, *(f"--ignore={path}" for path in suite.left_out)]
@@ -110,13 +143,40 @@ def main() -> int:
     plugin = ["-p", "budgetguard_patch_plugin", "--calls", str(counted)]
     guarded = _outcomes("guarded", suite, source, python, [*plugin, *paths])
     calls = sum(int(line) for line in counted.read_text().split()) if counted.exists() else 0
-    different = {name: (alone.get(name), guarded.get(name)) for name in alone.keys() | guarded.keys()}
-    different = {name: pair for name, pair in different.items() if pair[0] != pair[1]}
-    for name, (before, after) in sorted(different.items()):
-        print(f"DIFFERENT {name}: {before} alone, {after} guarded")
+    different = _different(alone, guarded)
     print(f"{suite.name} {suite.version}: {len(alone)} tests, {dict(Counter(alone.values()))} alone;", end=" ")
     print(f"{calls} calls were guarded; {len(different)} tests have another outcome")
     return 1 if different or not calls else 0
+
+
+def by_gateway(suite: Suite, paths: list[str]) -> int:
+    """Run the tests that ask a server, straight and by a gateway; compare, report."""
+    source, python = _source(suite), _environment(suite)
+    paths = paths or [f"tests/api_resources/{each}" for each in suite.passed]
+    with TypedServer() as server:
+        known = {"ANSWERS_URL": server.url, "ANSWERS_SDK": suite.name, "TEST_API_BASE_URL": server.url}
+        options = ["-p", "typed_answers", "-k", f"not ({suite.but})", *paths]
+        alone, straight = _outcomes("straight", suite, source, python, options, known), server.asked
+        with BeforeGateway(
+            sys.executable, server.url, keys=suite.keys, limit="9000000", prices={"*": (1, 1)}, endpoints=KINDS
+        ) as gateway:
+            known["TEST_API_BASE_URL"] = gateway.url
+            passed = _outcomes("by the gateway", suite, source, python, options, known)
+            asked = server.asked - straight
+            problems = gateway.log().count('"level": "error"')
+    different = _different(alone, passed)
+    print(f"{suite.name} {suite.version}: {len(alone)} tests, {dict(Counter(alone.values()))} straight;", end=" ")
+    print(f"{straight} requests, {asked} by the gateway, which had {problems} errors;", end=" ")
+    print(f"{len(different)} tests have another outcome")
+    return 1 if different or not asked or problems else 0
+
+
+def _different(before: Mapping[str, str], after: Mapping[str, str]) -> Sequence[str]:
+    """The tests that have another outcome; each is said."""
+    found = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
+    for name in found:
+        print(f"DIFFERENT {name}: {before.get(name)} alone, {after.get(name)} guarded")
+    return found
 
 
 def _source(suite: Suite) -> Path:
@@ -147,9 +207,11 @@ def _environment(suite: Suite) -> Path:
     return python
 
 
-def _outcomes(name: str, suite: Suite, source: Path, python: Path, paths: list[str]) -> dict[str, str]:
+def _outcomes(
+    name: str, suite: Suite, source: Path, python: Path, paths: list[str], more: Mapping[str, str] = NOTHING
+) -> dict[str, str]:
     _say(f"running the tests {name}")
-    report = CACHE / f"suite-{suite.name}-{name}.xml"
+    report = CACHE / f"suite-{suite.name}-{name.replace(' ', '-')}.xml"
     report.unlink(missing_ok=True)
     quiet = ["-o", "addopts=", "-q", "-n", "2", "--tb=no", "--no-summary", "-p", "no:cacheprovider"]
     options = [*quiet, *suite.options, f"--junit-xml={report}"]
@@ -158,7 +220,7 @@ def _outcomes(name: str, suite: Suite, source: Path, python: Path, paths: list[s
     subprocess.run(
         [python, "-m", "pytest", *options, *paths],
         cwd=source,
-        env={**os.environ, "GOOGLE_API_KEY": "none", "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "GOOGLE_API_KEY": "none", "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **more},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         check=False,

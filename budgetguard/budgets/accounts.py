@@ -156,8 +156,10 @@ class Coverage:
         """
         Have calls whose `tag` has this name be covered by these rules, too, from the next call on; `()`: no more.
 
-        Each counts by the tag, and so goes on with what was spent when its limit is changed; what is told again costs
-        nothing. From any thread. Raises `ConfigError` for a name that other rules have, and beyond `MOST_TOLD`.
+        Each counts by the tag, and so goes on with what was spent when its limit is changed; in another period or unit
+        it begins with nothing spent, and goes on where it was when it is changed back. What is told again costs
+        nothing: share the rules of those that have the same. From any thread. Raises `ConfigError` for a name that
+        other rules have, and beyond `MOST_TOLD`.
         """
         if self._told.get((tag, name), ()) == rules:
             return

@@ -1,4 +1,4 @@
-"""`gateway`, and before it `gateway check|models|import`: what its file means, and how one is made of LiteLLM's."""
+"""`gateway`, and before it `gateway check|models`: what its file means."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from ..config.file import find_file
-from ..errors import ConfigError
+from .gateway_import import import_config, import_keys
 from .gateway_serve import USUAL_FILE, ConfigOption, load_gateway, serve_gateway
 from .options import JsonOption
 from .show import Column, console, print_json, table
@@ -41,6 +41,8 @@ gateway_app = typer.Typer(
     help="Calls of models for programs in any language: gateway [serve]. Before it: check, models, import.",
 )
 gateway_app.command(_SERVE)(serve_gateway)
+gateway_app.command("import")(import_config)
+gateway_app.command("import-keys")(import_keys)
 
 
 @gateway_app.command("check")
@@ -67,28 +69,6 @@ def check(
         _print(made, shown, mistakes, doubts, answers)
     if mistakes or any(not each.ok for each in answers) or (strict and doubts):
         raise typer.Exit(1)
-
-
-@gateway_app.command("import")
-def import_(
-    file: Annotated[Path, typer.Argument(help="LiteLLM Proxy's config.yaml.")],
-    *,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; by default to stdout.")] = None,
-) -> None:
-    """Make a gateway's file of LiteLLM Proxy's; what has no counterpart is a comment in it, and no secret is."""
-    from ..server.gateway.config.litellm.reading import imported
-
-    text = imported(file)
-    if output is None:
-        print(text, end="")
-        return
-    try:
-        with output.open("x", encoding="utf-8") as written:
-            written.write(text)
-    except OSError as error:
-        raise ConfigError(f"--output {output}: cannot be written ({error.strerror}); name a new file") from error
-    told = "what its comments say has no counterpart; then: budgetguard gateway check --config"
-    console(stderr=True).print(f"{output} is written. Read {told} {output}")
 
 
 @gateway_app.command("models")

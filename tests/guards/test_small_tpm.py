@@ -16,9 +16,13 @@ def test_calls_without_a_cap_fit_into_a_thousand_tokens_a_minute(url, clock, pro
     rule = Budget("tpm", 1_000, "rolling 1m", per=("key",), unit="tokens")
     made = BudgetManager("tpm", store=url, budgets=[rule], clock=clock)
     with made, provider.client(max_retries=0) as client, budget(tags={"key": "k1"}):
-        with pytest.raises(BudgetExceededError) as caught:
+
+        def ask_until_refused() -> None:
             for _ in range(100):
                 client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "hi"}])
+
+        with pytest.raises(BudgetExceededError) as caught:
+            ask_until_refused()
     made.close()
     caps = [request.body["max_tokens"] for request in provider.requests]
     used = sum(bill.input_tokens + bill.output_tokens for bill in provider.ledger)

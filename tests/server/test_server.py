@@ -36,6 +36,7 @@ from budgetguard.stores.http import rows
 from budgetguard.testing.clock import StoppedClock
 from tests.support import servers
 from tests.support.hosting import Hosted, Process
+from tests.support.raw_http import has_ended
 
 ACCOUNT = Account("team/2027-01", limit=100)
 
@@ -483,17 +484,6 @@ def test_a_head_that_does_not_end_is_given_up(server: Hosted, monkeypatch: pytes
 
 
 CHUNKED = b"POST /v1/reserve HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
-
-
-def has_ended(raw: socket.socket) -> bool:
-    """Whether the other side has closed a connection."""
-    raw.settimeout(0)
-    try:
-        return raw.recv(1) == b""
-    except ConnectionResetError:
-        return True
-    except BlockingIOError:
-        return False
 
 
 def is_closed(raw: socket.socket) -> bool:

@@ -59,6 +59,7 @@ def test_every_unit_runs_out(leased):
         sent += sum(record.sent for record in world.records.values())
         refused.update(answer.account.unit for answer in world.heard.values() if isinstance(answer, Refusal))
     assert min(refused[unit] for unit in ("dollars", "tokens", "requests")) >= 10
+    assert leased or refused["parallel"] >= 10
     assert sent > 150
 
 
@@ -99,6 +100,15 @@ class RenewsDollarsOnly(MiscountsUnits):
         return super().renew([held._replace(units={"tokens": Wanted(0), "requests": Wanted(0)}) for held in holds])
 
 
+class SpendsPlaces(MiscountsUnits):
+    def settle(self, hold: Hold, entry: Entry) -> Any:
+        row = self._books.open.get(hold.id)
+        answer = super().settle(hold, entry)
+        for account in [] if row is None else row.accounts:
+            account.held += account.unit == "parallel"
+        return answer
+
+
 class ExpiresDollarsOnly(MiscountsUnits):
     def __init__(self, *, clock: Clock) -> None:
         super().__init__(clock=clock)
@@ -129,6 +139,7 @@ STORES = [
     CountsNoRequests,
     ChargesTokensInDollars,
     RenewsDollarsOnly,
+    SpendsPlaces,
     ExpiresDollarsOnly,
 ]
 

@@ -121,14 +121,24 @@ class Books(NamedTuple):
 class Caller:
     """What every shape calls with: how it states a cap, and what became of its calls."""
 
-    def __init__(self, base_url: str, stated: bool, books: Books, burst: int = BURST) -> None:
+    def __init__(self, base_url: str, stated: bool, books: Books, burst: int = BURST, key: str = "none") -> None:
         self.base_url = base_url
         self.stated = stated
         self.books = books
         self.burst = burst
+        self.key = key
         self.outcomes: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._options = {"base_url": base_url, "api_key": "none", "max_retries": 0}
+        self._options = {"base_url": base_url, "api_key": key, "max_retries": 0}
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether the guard is in its own process; else it is a gateway's, to which it has a key."""
+        return self.key == "none"
+
+    def fewer(self, burst: int) -> Caller:
+        """One that counts for itself, with so many calls."""
+        return Caller(self.base_url, self.stated, self.books, burst, self.key)
 
     def request(self, **more: Any) -> dict[str, Any]:
         """The arguments of one call."""
@@ -146,6 +156,11 @@ class Caller:
             self.count("broken off")
         except StoreError:
             self.count("late")
+        except openai.APIStatusError as error:
+            told = {402: "refused", 429: "busy", 503: "late"}.get(error.status_code, "error")
+            if told == "error":
+                print(f"{error.status_code}: {error}", file=sys.stderr)
+            self.count(told)
         except Exception as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
             self.count("error")

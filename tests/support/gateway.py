@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import json
-import socket
-import threading
 from typing import Any
 
-import uvicorn
 import uvloop
 
 from budgetguard.budgets.rules import Budget
@@ -21,6 +17,7 @@ from budgetguard.server.keys import KeyRing
 from budgetguard.server.projects import OWN
 from budgetguard.server.protocol import Protocol
 from budgetguard.stores import open_store
+from tests.support.serving import InThread
 
 MODEL = "gpt-4o-mini"
 CLAUDE, GEMINI = "claude-haiku-4-5", "gemini-2.5-flash"
@@ -49,30 +46,17 @@ def configured(
 class ServedGateway:
     """A gateway in a thread."""
 
-    def __init__(self, configuration: Configuration, store: str = "memory://", **more: Any) -> None:
+    def __init__(self, configuration: Configuration, store: str = "memory://", port: int = 0, **more: Any) -> None:
         self.app = Gateway(configuration, store, **{"open_mode": store.startswith("memory:"), **more})
         self.store = store
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
+        self._served = InThread(self.app, uvloop.new_event_loop, self.app.aclose, port, http=Protocol, lifespan="on")
+        self.port = self._served.port
         self.url = f"http://127.0.0.1:{self.port}"
-        config = uvicorn.Config(self.app, http=Protocol, log_config=None, access_log=False, lifespan="on")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        while not self._server.started:
-            self._thread.join(0.005)
-            assert self._thread.is_alive(), "the gateway did not start"
-
-    def _run(self) -> None:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(self._server.serve(sockets=[self._socket]))
-            runner.run(self.app.aclose())
+        self._served.start()
 
     def stop(self) -> None:
         """End it."""
-        self._server.should_exit = True
-        self._thread.join(10)
-        assert not self._thread.is_alive()
+        self._served.stop()
 
     def __enter__(self) -> ServedGateway:
         return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import contextmanager
 from typing import Any
 
 from budgetguard.ledger import Entry, Store
@@ -36,9 +35,9 @@ def bill(model: str, usage: Any) -> int:
     return -(-pico // 1000)
 
 
-def prices() -> PriceBook:
-    """The same as the gateway has it."""
-    return PriceBook(overrides=PRICES)
+def prices(more: Any = None) -> PriceBook:
+    """The same as the gateway has it, and more prices."""
+    return PriceBook(overrides={**PRICES, **(more or {})})
 
 
 def three(root: str, **fields: Any) -> Iterable[Upstream]:
@@ -79,11 +78,3 @@ class Books:
     def entries(self) -> list[Entry]:
         """The entries."""
         return settled(self.gateway, self.project)[self._entries :]
-
-
-@contextmanager
-def asked(provider: FakeProvider) -> Any:
-    """The requests that come to a provider meanwhile, filled at the end."""
-    before, found = len(provider.requests), list[Any]()
-    yield found
-    found += provider.requests[before:]

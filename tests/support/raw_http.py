@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from tests.support.wire import exchange
 
 PATIENCE_S = 20.0
 
@@ -31,26 +35,26 @@ class Target:
         """The whole request."""
         return self.head(f"content-length: {len(self.body)}") + self.body
 
+    @property
+    def last(self) -> bytes:
+        """The same, behind whose answer the connection ends."""
+        return self.head(f"content-length: {len(self.body)}", "connection: close") + self.body
+
     def connect(self) -> socket.socket:
         """A connection."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
 
     def say(self, *pieces: bytes) -> list[int]:
-        """The statuses of all that is answered to this, on a connection that the client ends."""
-        with self.connect() as raw:
-            heard = b""
-            with suppress(ConnectionError):
-                for piece in pieces:
-                    raw.sendall(piece)
-                raw.shutdown(socket.SHUT_WR)
-            with suppress(ConnectionError):
-                while piece := raw.recv(100_000):
-                    heard += piece
-        return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d\d\d) ", heard)]
+        """The statuses of all that is answered to this, until the server ends the connection."""
+        return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d\d\d) ", self.hear(*pieces))]
+
+    def hear(self, *pieces: bytes) -> bytes:
+        """All that is answered to this, until the server ends the connection."""
+        return exchange(self.port, b"".join(pieces), PATIENCE_S)
 
     def is_well(self) -> bool:
         """Whether it answers the request, as if nothing had been."""
-        return self.say(self.request) == [200]
+        return self.say(self.last) == [200]
 
 
 def smuggled(target: Target) -> dict[str, bytes]:
@@ -58,7 +62,7 @@ def smuggled(target: Target) -> dict[str, bytes]:
     Requests that two servers in a row may read differently: each has another one hidden in it, or where a body would
     end for one of the two.
     """
-    hidden, chunk = target.request, b"%x\r\n%s\r\n" % (len(target.body), target.body)
+    hidden, chunk = target.last, b"%x\r\n%s\r\n" % (len(target.body), target.body)
     length, chunked = f"content-length: {len(target.body)}", "transfer-encoding: chunked"
     ended = chunk + b"0\r\n\r\n"
     return {
@@ -102,6 +106,33 @@ def endless(target: Target) -> dict[str, tuple[bytes, ...]]:
     }
 
 
+INJECTED = "a\r\nset-cookie: b=c\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"
+
+
+def injected(target: Target) -> dict[str, bytes]:
+    """Requests whose values would be headers, or another answer, if they were put into a head as they are."""
+    said = json.dumps({**json.loads(target.body), "model": INJECTED, "user": INJECTED, "keys": [INJECTED]}).encode()
+    length = f"content-length: {len(said)}"
+    line, query = f"POST {target.path} ".encode(), f"POST {target.path}?x={quote(INJECTED)} ".encode()
+    path = f"POST /v1/{quote(INJECTED)} ".encode()
+    return {
+        "in the body": target.head(length, "connection: close") + said,
+        "in the query": target.last.replace(line, query, 1),
+        "in the path": target.last.replace(line, path, 1),
+    }
+
+
 def silent(target: Target, number: int, stack: ExitStack) -> list[socket.socket]:
     """Connections that say nothing, until the stack ends."""
     return [stack.enter_context(target.connect()) for _ in range(number)]
+
+
+def has_ended(raw: socket.socket) -> bool:
+    """Whether the other side has closed a connection."""
+    raw.settimeout(0)
+    try:
+        return raw.recv(1) == b""
+    except ConnectionResetError:
+        return True
+    except BlockingIOError:
+        return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import uvicorn
@@ -15,13 +15,19 @@ class InThread:
     """An ASGI application on a free port of loopback."""
 
     def __init__(
-        self, app: Any, loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop, **options: Any
+        self,
+        app: Any,
+        loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+        closing: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        port: int | None = None,
+        **options: Any,
     ) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        """`closing` runs on the same loop when nothing is served any more; a `port` is shared with others on it."""
+        self._socket = socket.create_server(("127.0.0.1", port or 0), reuse_port=port is not None)
         self.port = self._socket.getsockname()[1]
         self.config = uvicorn.Config(app, log_config=None, access_log=False, **options)
         self._server = _Server(self.config)
-        self._new_loop = loop
+        self._new_loop, self._closing = loop, closing
         self.thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
@@ -41,6 +47,8 @@ class InThread:
         with asyncio.Runner(loop_factory=self._new_loop) as runner:
             self.loop = runner.get_loop()
             runner.run(self._server.serve(sockets=[self._socket]))
+            if self._closing is not None:
+                runner.run(self._closing())
 
 
 class _Server(uvicorn.Server):

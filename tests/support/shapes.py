@@ -23,6 +23,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -149,10 +150,11 @@ def swallowing(caller: Caller) -> None:
 def mixed(caller: Caller) -> None:
     """All of it at once; with a file for a store, beside another process."""
     parts = [gathered, gathered_streams, cancelled_streams, executor, abandoned_streams, swallowing]
-    others = [] if caller.books.url == "memory://" else [Worker(caller, BURST // PROCESSES)]
+    alone = caller.is_guarded and caller.books.url == "memory://"
+    others = [] if alone else [Worker(caller, BURST // PROCESSES)]
     for worker in others:
         worker.go()
-    few = Caller(caller.base_url, caller.stated, caller.books, BURST // len(parts))
+    few = caller.fewer(BURST // len(parts))
     _run_threads([lambda part=part: part(few) for part in parts])
     for worker in others:
         worker.join()
@@ -291,7 +293,7 @@ class Worker:
 
     def __init__(self, caller: Caller, burst: int, *flags: str) -> None:
         self._caller = caller
-        task = json.dumps([caller.base_url, caller.stated, caller.books, burst])
+        task = json.dumps([caller.base_url, caller.stated, caller.books, burst, caller.key])
         command = [sys.executable, "-m", __spec__.name, task, *flags]
         folder = Path(__file__).parents[2]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder)
@@ -316,9 +318,9 @@ class Worker:
 
 def work(task: str, fork: bool) -> None:
     """What a worker does."""
-    base_url, stated, books, burst = json.loads(task)
-    caller = Caller(base_url, stated, Books(*books), burst)
-    with guarded(*caller.books):
+    base_url, stated, books, burst, key = json.loads(task)
+    caller = Caller(base_url, stated, Books(*books), burst, key)
+    with guarded(*caller.books) if caller.is_guarded else nullcontext():
         print("ready", flush=True)
         sys.stdin.readline()
         if not fork:
@@ -349,7 +351,7 @@ def _fork(caller: Caller) -> list[dict[str, int]]:
 
 
 def _forked(caller: Caller, said: Any) -> None:
-    own = Caller(caller.base_url, caller.stated, caller.books, caller.burst)
+    own = caller.fewer(caller.burst)
     _work(own)
     said.send(dict(own.outcomes))
 

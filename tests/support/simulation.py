@@ -85,7 +85,10 @@ DAY, LEASED_DAY = 600_000, 150_000
 TOKENS, CALLS, LEASED_TOKENS, LEASED_CALLS = 700, 12, 250, 6
 """What may be used in a day of tokens and of requests, in worlds that count them."""
 
-BUDGETS = ("day/", "tokens/", "calls/")
+SEATS = 3
+"""Calls at once, in worlds without leases: a call that has a place is held in the store, whatever pays for it."""
+
+BUDGETS = ("day/", "tokens/", "calls/", "seats/")
 """How the keys of the accounts that all calls touch begin."""
 
 USERS = ("ann", "bob", "cyd")
@@ -177,6 +180,7 @@ class Client:
             tokens, calls = (LEASED_TOKENS, LEASED_CALLS) if world.leased else (TOKENS, CALLS)
             rules.append(Budget("tokens", tokens, "daily", in_flight=4, lease=world.leased, unit="tokens"))
             rules.append(Budget("calls", calls, "daily", lease=world.leased, unit="requests"))
+            rules += [] if world.leased else [Budget("seats", SEATS, unit="parallel")]
         link: Any = Link(self)
         self.guard = Guard(link, PRICES, rules, clock=self.clock, settings=settings)
         self.guard.journal = self.journal = world.make_journal(self)
@@ -279,6 +283,10 @@ class Open:
         """What it holds on an account, in its unit."""
         return self.amounts.get(unit_of(key), 0) if key in self.keys else 0
 
+    def spends(self, key: str) -> bool:
+        """Whether that is spent once it is due: a place never is."""
+        return self.charge and unit_of(key) != "parallel"
+
 
 @dataclass
 class Oracle:
@@ -299,14 +307,14 @@ class Oracle:
 
     def charged(self, key: str, now: int) -> tuple[int, int]:
         """The least and the most that may be spent on an account by holds that are due."""
-        charges = [item for item in self.open.values() if item.charge]
+        charges = [item for item in self.open.values() if item.spends(key)]
         certain = sum(item.on(key) for item in charges if item.due <= now)
         return certain, sum(item.on(key) for item in charges if item.due <= self.latest)
 
     def taken(self, key: str, now: int) -> tuple[int, int]:
         """The least and the most of the two together."""
-        charges = sum(item.on(key) for item in self.open.values() if item.charge)
-        others = [item for item in self.open.values() if not item.charge]
+        charges = sum(item.on(key) for item in self.open.values() if item.spends(key))
+        others = [item for item in self.open.values() if not item.spends(key)]
         certain = sum(item.on(key) for item in others if item.due > self.latest)
         return charges + certain, charges + sum(item.on(key) for item in others if item.due > now)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
-from typing import Self
+from typing import Self, TypeAlias
+
+Answer: TypeAlias = bytes | Iterable[bytes]
+"""Of an upstream: whole, or in pieces, each of which is sent when it is there."""
 
 ANSWER = {
     "id": "1",
@@ -30,7 +33,7 @@ def reply(body: bytes | None = None, status: str = "200 OK", *headers: str) -> b
 class RawUpstream:
     """A server that keeps the bytes of every request, and answers each as it is told to."""
 
-    def __init__(self, answer: Callable[[bytes], bytes] | bytes | None = None) -> None:
+    def __init__(self, answer: Callable[[bytes], Answer] | bytes | None = None) -> None:
         self.answer = answer if callable(answer) else (lambda _request: reply() if answer is None else answer)
         self.requests: list[bytes] = []
         self.connections: list[socket.socket] = []
@@ -60,7 +63,9 @@ class RawUpstream:
                     rest += connection.recv(65_536)
                 request, rest = head + b"\r\n\r\n" + rest[:length], rest[length:]
                 self.requests.append(request)
-                connection.sendall(self.answer(request))
+                answer = self.answer(request)
+                for piece in [answer] if isinstance(answer, bytes) else answer:
+                    connection.sendall(piece)
 
     @contextmanager
     def _open(self, connection: socket.socket) -> Iterator[None]:

@@ -97,10 +97,13 @@ def find(snapshot: DataSnapshot, provider: str | None, name: str) -> Listed | No
 
 
 def names(snapshot: DataSnapshot, provider: str | None) -> Iterator[str]:
-    """The names of a provider's models that have a price; without one that is listed, those that every host takes."""
+    """
+    The names of a provider's models that have a price; without one that is listed, those that every host takes. What
+    stands for several names, and is found by none of its own, is no name.
+    """
     by_id = {each.id: each for each in snapshot.providers}
     for listed in _models(snapshot, provider):
-        if not unpriced(listed) and not listed.id.startswith("ft:"):
+        if not unpriced(listed) and not listed.id.startswith("ft:") and listed.model.is_match(listed.id):
             plain = provider in by_id or listed.provider == _PREFERRED or by_id[listed.provider].model_match is not None
             yield listed.id if plain else f"{listed.provider}/{listed.id}"
 

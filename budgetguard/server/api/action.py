@@ -73,7 +73,6 @@ class Action:
     """Other types of content that the answer may have."""
 
     @property
-    def around_name(self) -> tuple[str, str] | None:
-        """What stands before and behind the name that the path has; `None` if it has none."""
-        before, found, _ = self.path.partition("{")
-        return (before, self.path.rpartition("}")[2]) if found else None
+    def names_something(self) -> bool:
+        """Whether a part of the path is a name."""
+        return "{" in self.path

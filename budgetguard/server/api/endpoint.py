@@ -33,7 +33,7 @@ from ..problems import INVALID, NOT_FOUND, ErrorOut, Problem, Refused, busy
 from ..projects import Project, Projects
 from .action import Action, Ask, Raw
 from .batches import Batches, LedgerStep, asked_of
-from .requests import field_of, project_named, read_body, read_query, rest_of_path
+from .requests import field_of, name_in_path, project_named, read_body, read_query
 
 ASGI: TypeAlias = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
 T = TypeVar("T")
@@ -182,9 +182,8 @@ class Served:
         ask.address = (scope.get("client") or ("",))[0]
         if endpoint.query is not None:
             ask.query = read_query(scope, endpoint.query)
-        if endpoint.around_name is not None:
-            before, behind = endpoint.around_name
-            ask.rest = rest_of_path(scope, before).removesuffix(behind)
+        if endpoint.names_something:
+            ask.rest = name_in_path(scope, endpoint.path)
         return await self._run(ask)
 
     async def _run(self, ask: Ask) -> Any:

@@ -61,9 +61,9 @@ def document(endpoints: Sequence[Action]) -> dict[str, Any]:
             "title": "budgetguard",
             "version": __version__,
             "description": "Hosted budgets. Amounts under /v1/ledger, reserve, settle and balances are whole numbers "
-            "in the unit of their account: tokens or requests where its key ends in `#tokens` or `#requests`, else "
-            "nano-dollars, as are `amount` and `cost`; everywhere else they are dollars. A refusal is an answer with "
-            "status 200. "
+            "in the unit of their account: tokens, requests or calls in flight where its key ends in `#tokens`, "
+            "`#requests` or `#parallel`, else nano-dollars, as are `amount` and `cost`; everywhere else they are "
+            "dollars. A refusal is an answer with status 200. "
             "A lone surrogate in a text is written as U+001A and its four hexadecimal digits.",
         },
         "paths": paths,
@@ -159,7 +159,8 @@ def page(endpoints: Sequence[Action]) -> bytes:
         "vertical-align:top}</style><h1>budgetguard: hosted budgets</h1>"
         "<p>Send <code>Authorization: Bearer bg_...</code>. The schemas are in <a href=openapi.json>openapi.json</a>; "
         "amounts under <code>/v1/ledger</code>, <code>reserve</code>, <code>settle</code> and <code>balances</code> "
-        "are whole nano-dollars (or tokens or requests, where the key of an account ends in <code>#tokens</code> or "
-        "<code>#requests</code>), everywhere else dollars. A refusal is an answer with status 200.</p>"
+        "are whole nano-dollars (or tokens, requests or calls in flight, where the key of an account ends in "
+        "<code>#tokens</code>, <code>#requests</code> or <code>#parallel</code>), everywhere else dollars. A refusal "
+        "is an answer with status 200.</p>"
         f"<table><tr><th><th><th><th align=left>for keys</tr>{rows}</table>"
     ).encode()

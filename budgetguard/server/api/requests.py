@@ -77,14 +77,16 @@ def read_query(scope: Mapping[str, Any], kind: Any) -> Any:
         raise Refused(422, str(error), param=field_of(error)) from None
 
 
-def rest_of_path(scope: Mapping[str, Any], before: str) -> str:
-    """The path behind its first part, which may hold any character: a slash, written as one or as %2F, included."""
-    raw = scope.get("raw_path") or scope["path"].encode()
-    _, found, rest = raw.partition(b"?")[0].partition(before.encode())
-    if not found:
-        raise Refused(404, f"write {before} as it is, and percent-encode only what is behind it", code=NOT_FOUND)
+def name_in_path(scope: Mapping[str, Any], pattern: str) -> str:
+    """What a path has from the first `{` to the last `}`, whatever its characters are, a slash or %2F among them."""
+    before, after = pattern.partition("{")[0], pattern.rpartition("}")[2]
+    raw = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0]
+    _, found, rest = raw.partition(before.encode())
+    if not (found and rest.endswith(after.encode())):
+        told = f"write {before} as it is, and percent-encode only what is behind it"
+        raise Refused(404, told if not after else f"{told}, before {after}", code=NOT_FOUND)
     try:
-        return rows.unescape_text(unquote(rest.decode("ascii"), errors="strict"))
+        return rows.unescape_text(unquote(rest.decode("ascii").removesuffix(after), errors="strict"))
     except UnicodeDecodeError:
         raise Refused(400, "the path is not percent-encoded UTF-8") from None
 

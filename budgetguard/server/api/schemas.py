@@ -30,8 +30,8 @@ class KnownTerms(Struct, forbid_unknown_fields=True, frozen=True):
 
 AccountIn = body(
     "AccountIn",
-    "One budget, for one subject, in one period, in the unit that the end of its key says (`#tokens`, `#requests`, or "
-    "nano-dollars). A `limit` of null: counted, never refused.",
+    "One budget, for one subject, in one period, in the unit that the end of its key says (`#tokens`, `#requests`, "
+    "`#parallel`, or nano-dollars). A `limit` of null: counted, never refused.",
     Account,
     without=("lease",),
     share=Annotated[int, Meta(ge=1, le=MOST_INT)],

@@ -17,7 +17,7 @@ from ...guards.guard import Guard
 from ..api.endpoint import ask_store, problem_of
 from ..api.requests import read_body
 from ..app import App
-from ..keys import CALL, KNOWN, Caller
+from ..keys import CALL, KNOWN, Caller, OwnerRules
 from ..problems import NOT_FOUND, Refused
 from .call.life import CallLife, Facts, send_whole
 from .call.paths import SERVED, ModelOperation, asked_by
@@ -131,7 +131,8 @@ class Gateway:
             require_allowed(caller, asked)
             raw = await read_body(scope, receive, self.configuration.options.most_bytes)
             inbound = Inbound(asked, scope, raw, self._forward)
-            life = CallLife(self.surroundings(), await self._guard(caller, inbound), caller, inbound, request_id)
+            guard, caller = await self._guard(caller, inbound)
+            life = CallLife(self.surroundings(), guard, caller, inbound, request_id)
             facts = life.facts
             await life.serve(self._route(caller, inbound), receive, tell)
         except Exception as error:
@@ -185,17 +186,16 @@ class Gateway:
             caller = caller._replace(project=self._project)
         return caller
 
-    async def _guard(self, caller: Caller, inbound: Inbound) -> Guard:
-        """The guard of the caller's project, which knows the limits of the caller."""
+    async def _guard(self, caller: Caller, inbound: Inbound) -> tuple[Guard, Caller]:
+        """The guard of the caller's project, which knows the limits of the caller, those of the end user among them."""
         assert caller.project is not None
-        guard = await self._guard_of(caller.project)
+        guard, end_user = await self._guard_of(caller.project), inbound.end_user
+        if end_user is not None and not self._open:
+            caller = caller._replace(owners=(*caller.owners, await self._customer(caller.project, end_user)))
         told = guard.coverage.tell
         for owner in caller.owners:
             told(owner.tag, owner.name, owner.rules)
-        end_user = inbound.end_user
-        if end_user is not None and not self._open:
-            await self._customer(guard, caller.project, end_user)
-        return guard
+        return guard, caller
 
     async def _guard_of(self, project: str) -> Guard:
         guard = self._guards.known(project)
@@ -203,7 +203,7 @@ class Gateway:
             guard = await self.hosting.runner.run(self._guards.open, project, blocking=True)
         return guard
 
-    async def _customer(self, guard: Guard, project: str, name: str) -> None:
+    async def _customer(self, project: str, name: str) -> OwnerRules:
         hosting = self.hosting
         customer = hosting.keys.known_customer(project, name)
         if customer is None:
@@ -211,8 +211,7 @@ class Gateway:
             customer = await hosting.runner.run(hosting.keys.find_customer, project, name, blocking=blocking)
         if customer.blocked:
             raise Refused(403, "this end user is blocked", "permission_error", code="blocked")
-        owner = customer.owner
-        guard.coverage.tell(owner.tag, owner.name, owner.rules)
+        return customer.owner
 
     async def _tell(self, call_id: str, scope: MutableMapping[str, Any], send: Any) -> None:
         """What a call came to."""

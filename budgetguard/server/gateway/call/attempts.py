@@ -98,6 +98,11 @@ class UpstreamAnswer(NamedTuple):
         """Its content type."""
         return self.reply.header("content-type").lower()
 
+    @property
+    def encoded(self) -> bool:
+        """Whether its body is compressed: nobody asked for that, and nobody can read it here."""
+        return self.reply.header("content-encoding") not in {"", "identity"}
+
 
 class Way(NamedTuple):
     """Where a call may go, and by what."""
@@ -263,8 +268,8 @@ class Attempts:
                 charge.failed(free=True, sent=self.sent)
         elif answered.body is None:
             charge.state = "watched"
-        elif answered.reply.header("content-encoding") not in {"", "identity"}:
-            charge.observe(Answer())  # nobody asked for that, and nobody can read it here
+        elif answered.encoded:
+            charge.observe(Answer())
         else:
             try:
                 charge.observe(answer_of(charge.asked.endpoint, answered.kind, answered.body))

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 from ....calls import Endpoint
@@ -27,8 +28,8 @@ from ..litellm.headers import CallFacts, headers
 from ..routing.router import Cooling
 from .attempts import Attempts, CoolingError, Exhausted, UnknownOutcomeError, UpstreamAnswer, Way
 from .listening import StreamEar
-from .offers import Offer, alike, dearest, most, name_of, offer_of, whereabouts
-from .refusals import NO_RETRY, refusal_of
+from .offers import Name, Offer, alike, dearest, most, name_of, offer_of, whereabouts
+from .refusals import NO_RETRY, Budgeted, refusal_of
 from .request import Inbound
 from .stream import Outlet
 from .surroundings import Surroundings
@@ -94,13 +95,13 @@ class CallLife:
     def __init__(self, around: Surroundings, guard: Guard, caller: Caller, inbound: Inbound, request_id: str) -> None:
         self.around, self.guard, self.caller, self.inbound = around, guard, caller, inbound
         self.request_id = request_id
-        self.route: Route | None = None
+        self._models: Mapping[Name, str] = {}
+        self._sent = 0  # requests to upstreams, of all charges
         asked = inbound.asked
         self.facts = Facts(model=inbound.model, endpoint=asked.endpoint.name, api=asked.api, stream=inbound.stream)
 
     async def serve(self, route: Route, receive: Any, send: Any) -> None:
         """Answer it; raises `Refused` for what is not sent, as long as no status is out."""
-        self.route = route
         outlet: Outlet | None = None
         if self.inbound.stream:
             outlet = Outlet(receive, send, self.around.options.ping_s, self._own_headers(None))
@@ -144,35 +145,50 @@ class CallLife:
 
     async def _charged(self, route: Route, outlet: Outlet | None) -> tuple[BookedCharge, Attempts, UpstreamAnswer]:
         """Hold for the dearest candidate, and have one of them answer; the next charge where budgets differ."""
-        targets = self._targets(route)
-        offers = [self._offer(target) for target in route.candidates]
+        # Not as it was asked for: `openai/gpt-4o` is no other model than `gpt-4o` to whoever limits that.
+        named = (*reversed(route.fallbacks), route)
+        self._models = {name_of(target): each.model for each in named for target in each.targets}
         last: Exhausted | None = None
-        groups = alike(offers)
-        for group in groups:
+        refused: Refused | None = None
+        for group, targets in self._groups(route):
             best, priced = dearest(self.guard, group)
+            among = {name_of(offer.target): offer for offer in priced}
             again = True
-            while again:
-                again = False
-                charge: BookedCharge = self._charge(best)
-                among = {name_of(offer.target): offer for offer in priced}
+            while again and self._sent < route.attempts:
+                charge = self._charge(best)
                 attempts = Attempts(self.guard, self.inbound, charge, among, self._way(route, targets))
+                again = False
                 try:
-                    answered = await self._send(charge, attempts, outlet)
+                    return charge, attempts, await self._send(charge, attempts, outlet)
                 except Exhausted as error:
-                    last = error if error.reply is not None or last is None else last
+                    if error.reply is not None or last is None:
+                        last = error
+                        heard = charge, attempts
+                except Budgeted as error:  # another group may have room: its budgets are not the same
+                    refused = refused or error
                 except UnknownOutcomeError as error:
                     if not route.retry_unknown:
                         raise self._unknown(error) from error
-                    again, last = True, last or Exhausted(None, str(error))
-                else:
-                    return charge, attempts, answered
-            if len(groups) > 1:
-                targets = self._targets(route)
-        assert last is not None
-        if last.reply is not None:
-            return charge, attempts, last.reply
+                    again, refused = True, self._unknown(error)
+                finally:
+                    self._sent += attempts.sent
+        if last is not None and last.reply is not None:
+            return *heard, last.reply
         told = f"no upstream of {self.inbound.model!r} could be reached, and nothing was sent"
-        raise Refused(502, told, "upstream_error", code="upstream_unreachable")
+        raise refused or Refused(502, told, "upstream_error", code="upstream_unreachable")
+
+    def _groups(self, route: Route) -> Iterator[tuple[list[Offer], Iterator[Target | Cooling]]]:
+        """The offers that the same budgets cover, those of whom the router would ask first before the others."""
+        targets = self._targets(route)
+        groups = alike([self._offer(target) for target in route.candidates])
+        if len(groups) > 1:
+            first = next(targets)
+            if not isinstance(first, Cooling):
+                groups.sort(key=lambda group: name_of(first) not in {name_of(offer.target) for offer in group})
+            targets = chain([first], targets)
+        for group in groups:
+            yield group, targets
+            targets = self._targets(route)
 
     async def _send(self, charge: BookedCharge, attempts: Attempts, outlet: Outlet | None) -> UpstreamAnswer:
         shell = self.guard.async_shell
@@ -236,17 +252,12 @@ class CallLife:
         end_user = self.inbound.end_user
         if end_user is not None:
             tags["end_user"] = end_user
-        wanted = self.around.tags_of(self.guard, caller.owners)
+        wanted = self.around.tags_of(self.guard, caller)
         if wanted:
-            upstream = target.upstream
-            facts = {"model": self._model_of(target), "provider": upstream.provider, "upstream": upstream.name}
+            upstream, model = target.upstream, self._models.get(name_of(target), self.inbound.model)
+            facts = {"model": model, "provider": upstream.provider, "upstream": upstream.name}
             tags.update((name, facts[name]) for name in wanted if facts[name])
         return tags
-
-    def _model_of(self, target: Target) -> str:
-        """The model that budgets know a candidate by: its route's, however the caller spelt it."""
-        routes = () if self.route is None else (self.route, *self.route.fallbacks)
-        return next((route.model for route in routes if target in route.targets), self.inbound.model)
 
     def _price(self, target: Target) -> Nano | None:
         """For "cheapest"."""
@@ -267,6 +278,7 @@ class CallLife:
         if outlet is None:  # nobody asked for one
             outlet = Outlet(_silent, send, 0, ())
         ear = StreamEar(charge, hide_usage=attempts.ask_usage)
+        ear.deaf = ear.deaf or answered.encoded
         ending: Any = "dropped"
         try:
             await outlet.start(answered.reply.status, [*self._passed(answered), *self._own_headers(charge)])
@@ -278,11 +290,14 @@ class CallLife:
             ending = "left"
         finally:
             answered.reply.close()
+            ending = ear.ended(ending)
             answered.attempt.ended("answered" if ending == "whole" else "left" if ending == "left" else "unknown")
             ear.conclude(ending)
             if not charge.closed(False):
                 await asyncio.shield(self.guard.async_shell.run(charge.close()))
             self.facts.cost = charge.booked
+        if ending == "dropped" and answered.encoded:
+            return  # nothing of ours can be read in it: its connection is cut, as the upstream's was
         if ending == "dropped" and not outlet.gone:
             broken = Refused(502, "the upstream broke off in the middle of its answer", "upstream_error")
             await outlet.fail(self.inbound.asked.api, broken, self.request_id)
@@ -325,7 +340,7 @@ class CallLife:
     def _note(self, charge: BookedCharge | None, attempts: Attempts, answered: UpstreamAnswer) -> None:
         facts, upstream = self.facts, answered.offer.upstream
         facts.status, facts.upstream, facts.provider = answered.reply.status, upstream.name, upstream.provider
-        facts.attempts, facts.model_there = max(attempts.sent, 1), answered.offer.model
+        facts.attempts, facts.model_there = max(self._sent, attempts.sent, 1), answered.offer.model
         request = answered.reply.header("x-request-id") or answered.reply.header("request-id")
         facts.upstream_request = answered.shown(request.encode("utf-8", "replace")).decode()[:_MOST_ID]
         if charge is not None:

@@ -32,8 +32,10 @@ def answer_of(endpoint: Endpoint, kind: str, body: bytes) -> Answer:
         data = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Answer()
-    if isinstance(data, list) and endpoint.listener is not None:  # Gemini's stream as one array
-        listener = endpoint.listener()
+    if isinstance(data, list) and endpoint.listener is not None:
+        if not data or not endpoint.name.endswith("streamGenerateContent"):
+            return Answer()
+        listener = endpoint.listener()  # Gemini's stream as one array
         for item in data:
             listener.hear(item)
         return listener.end()
@@ -111,16 +113,20 @@ class StreamEar:
             log.exception("an event of call %s could not be read", self.charge.id)
             return False
 
+    def ended(self, ending: Ending) -> Ending:
+        """How the answer ended: it is whole once its own end was heard, however its connection ends."""
+        listener = self.listener
+        said = self.whole or (listener is not None and listener.done)
+        return "whole" if said or (self.charge.call.choices == 1 and _says_why(self._last)) else ending
+
     def conclude(self, ending: Ending) -> None:
         """Have the charge take in what was heard."""
         charge = self.charge
         charge.state = "sent"
         if self.deaf or self.listener is None:
             charge.observe(Answer())
-            return
-        if self.whole or self.listener.done or (charge.call.choices == 1 and _says_why(self._last)):
-            ending = "whole"
-        charge.interrupted(self.listener, ending)
+        else:
+            charge.interrupted(self.listener, ending)
 
 
 def _says_why(item: Any) -> bool:

@@ -79,7 +79,7 @@ class Outlet:
             return "left"
         finally:
             self._reply = self._task = None
-        return "whole"
+        return "whole" if reply.framed else "dropped"
 
     def left(self) -> bool:
         """Whether it was for a client that is gone that the task was cancelled; it goes on then."""
@@ -90,7 +90,8 @@ class Outlet:
 
     async def fail(self, api: Api, refused: Refused, request_id: str) -> None:
         """Say in the stream that it came to nothing: its status is out."""
-        await self._give(event_of(api, refused, request_id))
+        apart = b"" if self._between else b"\n\n"
+        await self._give(apart + event_of(api, refused, request_id))
         await self.end()
 
     async def end(self) -> None:
@@ -112,8 +113,9 @@ class Outlet:
 
     async def _give(self, piece: bytes) -> None:
         self._busy, self._at_s = True, self._loop.time()
+        self._between = piece.endswith((b"\n\n", b"\r\n\r\n"))
         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
-        self._busy, self._between = False, piece.endswith((b"\n\n", b"\r\n\r\n"))
+        self._busy = False
 
     async def _watch(self) -> None:
         """Wait until the client is gone; have whatever is waited for end then."""
@@ -133,5 +135,7 @@ class Outlet:
         self._timer = self._loop.call_later(max(self._ping_s - silent_s, 0.01), self._look)
 
     async def _ping(self) -> None:
-        await self.start(200, (*_EVENTS, *self._headers))
-        await self._send({"type": "http.response.body", "body": PING, "more_body": True})
+        if not self._busy:
+            await self.start(200, (*_EVENTS, *self._headers))
+        if self._between and not self._busy:  # a piece may have gone out since it was decided on
+            await self._send({"type": "http.response.body", "body": PING, "more_body": True})

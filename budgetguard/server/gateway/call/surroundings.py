@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ....guards.guard import Guard
-from ...keys import OwnerRules
+from ...keys import Caller
 from ..client import UpstreamClient
 from ..config.model import GatewayOptions
 from ..routing.router import Router
@@ -24,8 +24,8 @@ class Surroundings:
     router: Router
     client: UpstreamClient
 
-    def tags_of(self, guard: Guard, owners: Iterable[OwnerRules]) -> Sequence[str]:
-        """Which of `OF_A_CALL` some rule asks for: of the operator's, or of the caller's owners."""
-        used = {tag for budget in guard.budgets for tag in (*budget.per, *budget.match)}
-        used.update([tag for owner in owners for rule in owner.rules for tag in rule.match])
+    def tags_of(self, guard: Guard, caller: Caller) -> Sequence[str]:
+        """Which of `OF_A_CALL` some rule asks for, the caller's own among them."""
+        told = [rule for owner in caller.owners for rule in owner.rules]
+        used = {tag for budget in (*guard.budgets, *told) for tag in (*budget.per, *budget.match)}
         return [tag for tag in OF_A_CALL if tag in used]

@@ -127,7 +127,7 @@ def _doubts(stanza: Stanza, entry: ModelEntry) -> None:
     weights = [target.weight for target in entry.targets]
     if entry.strategy == "weighted" and 0 in weights:
         stanza.doubt("upstreams", "a weight of 0 is never asked first" if any(weights) else "every weight is 0")
-    if entry.strategy != "weighted" and any(weight != 1 for weight in weights):
+    if entry.strategy not in {"weighted", "least_busy"} and any(weight != 1 for weight in weights):
         stanza.doubt("strategy", f'weights count for nothing with "{entry.strategy}": write strategy = "weighted"')
     if entry.name in entry.fallbacks:
         stanza.doubt("fallbacks", "it is its own fallback, and was asked by then: leave it out")

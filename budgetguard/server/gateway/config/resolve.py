@@ -86,6 +86,7 @@ class Configuration:
         self.entries = tuple(_placed(each, self.upstreams) for each in entries)
         self._named = {each.name: each for each in self.entries if not each.glob}
         self._globs = sorted((each for each in self.entries if each.glob), key=lambda each: each.width)
+        self._known: tuple[object, tuple[ModelCard, ...]] | None = None
         self._routes: dict[tuple[str, Api | None, str | None], Route | NoRoute] = {}
 
     @classmethod
@@ -124,11 +125,13 @@ class Configuration:
 
     def models(self, allowed: tuple[str, ...] = ()) -> Iterator[ModelCard]:
         """Every model that can be asked for by a name, and that one of these globs allows; none: every one."""
-        seen = set[str]()
-        for card in self._cards():
-            fits = not allowed or any(fnmatchcase(card.id, glob) for glob in allowed)
-            if fits and card.id not in seen:
-                seen.add(card.id)
+        edition = self.prices.edition()
+        if self._known is None or self._known[0] is not edition:
+            cards = {card.id: card for card in reversed(list(self._cards()))}
+            edition = self.prices.edition()  # it may have been read just now
+            self._known = (edition, tuple(reversed(cards.values())))
+        for card in self._known[1]:
+            if not allowed or any(fnmatchcase(card.id, glob) for glob in allowed):
                 yield card
 
     def entry(self, model: str) -> ModelEntry | None:

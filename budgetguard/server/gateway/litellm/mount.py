@@ -72,8 +72,8 @@ class LiteLLMAdmin:
         known = Keys(projects.own) if keys is None else keys
         self.actions = [replace(each, path=self._prefix + each.path) for each in _table(projects, models, max_budget)]
         served = [(each, Served(each, projects, known, runner, metrics, told=as_litellm)) for each in self.actions]
-        self._at = {(each.method, each.path): it for each, it in served if each.around_name is None}
-        self._regenerate = next(it for each, it in served if each.around_name is not None)
+        self._at = {(each.method, each.path): it for each, it in served if not each.names_something}
+        self._regenerate = next(it for each, it in served if each.names_something)
         self._methods = {path: method for method, path in self._at}
 
     def answers(self, scope: MutableMapping[str, Any]) -> bool:

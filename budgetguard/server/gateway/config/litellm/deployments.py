@@ -37,7 +37,7 @@ _HERE = frozenset({*_KNOWN, *_PARTS, "timeout", "api_version"})
 _UNUSED_INFO = frozenset({"id", "mode", "base_model", "max_output_tokens", "max_input_tokens", "max_tokens"})
 
 
-class Deployment(NamedTuple):
+class OldDeployment(NamedTuple):
     """One entry of the list, as far as it can be had here."""
 
     name: str
@@ -48,11 +48,11 @@ class Deployment(NamedTuple):
     order: int
 
 
-class Deployments:
+class DeploymentReader:
     """Reads the list into a draft; `found` are the deployments of each name."""
 
     def __init__(self, draft: Draft) -> None:
-        self.found: dict[str, list[Deployment]] = {}
+        self.found: dict[str, list[OldDeployment]] = {}
         self._draft = draft
         self._upstreams: dict[tuple[Any, ...], str] = {}
 
@@ -77,7 +77,7 @@ class Deployments:
             return
         upstream = self._upstream(row, params)
         limits = {**{key: raw[key] for key in ("rpm", "tpm") if key in raw}, **params}
-        deployment = Deployment(name, upstream, sent, limits, _weight(limits), _whole(params.get("order")) or 0)
+        deployment = OldDeployment(name, upstream, sent, limits, _weight(limits), _whole(params.get("order")) or 0)
         self.found.setdefault(name, []).append(deployment)
         self._price(deployment, row, {**(info or {}), **params})
         self._rest(name, params, info or {})
@@ -177,7 +177,7 @@ class Deployments:
         elif "provider" in table.values and not row.open:
             table.values["key"] = f"env:{row.keys[0]}"
 
-    def _price(self, deployment: Deployment, row: ProviderRow, said: Mapping[str, Any]) -> None:
+    def _price(self, deployment: OldDeployment, row: ProviderRow, said: Mapping[str, Any]) -> None:
         """What it costs, where the file says that, in LiteLLM's words; else whose price it has."""
         name = deployment.model
         price = {key: value for key, value in said.items() if key.startswith(_PRICES) and _number(value) is not None}
@@ -204,7 +204,9 @@ class Deployments:
             self._draft.note(f"model {plain(name)}", f"{listed(kept)} of its model_info is not used here")
 
 
-def write_models(draft: Draft, found: Mapping[str, list[Deployment]], strategy: str, common: Mapping[str, Any]) -> None:
+def write_models(
+    draft: Draft, found: Mapping[str, list[OldDeployment]], strategy: str, common: Mapping[str, Any]
+) -> None:
     """A table for every name, with the deployments as candidates."""
     for name, deployments in found.items():
         ordered = sorted(deployments, key=lambda each: each.order)
@@ -219,13 +221,13 @@ def write_models(draft: Draft, found: Mapping[str, list[Deployment]], strategy: 
         _limit(draft, name, ordered)
 
 
-def _target(name: str, each: Deployment, weight: int) -> Any:
+def _target(name: str, each: OldDeployment, weight: int) -> Any:
     model = {} if each.model == name else {"model": each.model}
     more = {**model, **({"weight": weight} if weight != 1 else {})}
     return {"use": each.upstream, **more} if more else each.upstream
 
 
-def _limit(draft: Draft, name: str, deployments: list[Deployment]) -> None:
+def _limit(draft: Draft, name: str, deployments: list[OldDeployment]) -> None:
     """The rates of its deployments, as one for the name: a budget of requests or tokens in any minute."""
     for key, unit in (("rpm", "requests"), ("tpm", "tokens")):
         rates = [_whole(each.params.get(key)) for each in deployments]

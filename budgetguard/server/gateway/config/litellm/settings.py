@@ -8,7 +8,7 @@ from typing import Any
 from .....errors import ConfigError
 from ....problems import Refused
 from ...litellm.durations import period_of
-from .deployments import Deployments, write_models
+from .deployments import DeploymentReader, write_models
 from .draft import Draft, DraftTable, listed, plain
 
 _STRATEGIES = {
@@ -49,7 +49,7 @@ def draft_of(config: Mapping[str, Any]) -> Draft:
         raise ConfigError("it has no model_list: is it a configuration of LiteLLM Proxy?")
     draft = Draft()
     router, settings, general = (_section(config, name, draft) for name in _TAKEN)
-    deployments = Deployments(draft)
+    deployments = DeploymentReader(draft)
     for raw in config["model_list"]:
         deployments.read(raw)
     strategy = _strategy(router, draft)
