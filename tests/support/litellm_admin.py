@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 from budgetguard.server.app import App
-from budgetguard.server.gateway.litellm.admin.models import ModelPlace, ModelAdmin
+from budgetguard.server.gateway.litellm.admin.models import ModelAdmin, ModelPlace
 from budgetguard.server.gateway.litellm.mount import LiteLLMAdmin
 from budgetguard.server.keys import ADMIN, KeyRing
 from tests.support.hosting import Hosted

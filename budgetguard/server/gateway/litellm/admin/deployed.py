@@ -13,7 +13,7 @@ from ...config.model import Route, Target
 from ...config.resolve import Configuration
 from ...routing.router import Router
 from ..mount import LiteLLMAdmin
-from .models import ModelPlace, ModelAdmin
+from .models import ModelAdmin, ModelPlace
 
 _TOKENS = 1_000
 
