@@ -128,7 +128,11 @@ class CallLife:
         self._note(charge, attempts, answered)
         if answered.body is None:
             assert charge is not None
-            await self._stream(charge, attempts, answered, outlet, send)
+            way_out = outlet or Outlet(_silent, send, 0, ())  # of a stream that nobody asked for
+            try:
+                await self._stream(charge, attempts, answered, way_out)
+            finally:
+                await way_out.close()
             return
         if not answered.good:
             self._hide_ours(answered)
@@ -271,12 +275,8 @@ class CallLife:
 
     # -- the answer ----------------------------------------------------------------------------------------------
 
-    async def _stream(
-        self, charge: BookedCharge, attempts: Attempts, answered: UpstreamAnswer, outlet: Outlet | None, send: Any
-    ) -> None:
+    async def _stream(self, charge: BookedCharge, attempts: Attempts, answered: UpstreamAnswer, outlet: Outlet) -> None:
         """Hand on a stream, and settle it at its end, whatever becomes of its client."""
-        if outlet is None:  # nobody asked for one
-            outlet = Outlet(_silent, send, 0, ())
         ear = StreamEar(charge, hide_usage=attempts.ask_usage)
         ear.deaf = ear.deaf or answered.encoded
         ending: Any = "dropped"
