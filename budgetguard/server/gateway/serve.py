@@ -8,6 +8,7 @@ configuration again) and SIGTERM (finish what is under way). Each worker has a s
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import multiprocessing
 import os
@@ -106,8 +107,9 @@ def _serve(settings: GatewaySettings, listening: socket.socket, configuration: C
     )
     server = uvicorn.Server(config)
     with _signals(app, settings):
-        asyncio_run = config.get_loop_factory()
-        with asyncio.Runner(loop_factory=asyncio_run) as runner:
+        gc.collect()
+        gc.freeze()  # prices and modules stay: no collection has to look through them
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             try:
                 runner.run(server.serve(sockets=[listening]))
             finally:
