@@ -233,7 +233,7 @@ class Attempts:
         except NotSentError:
             self.sent -= 1
             raise
-        if 200 <= reply.status < 300 and "event-stream" in reply.header("content-type"):
+        if 200 <= reply.status < 300 and not self.free and "event-stream" in reply.header("content-type"):
             return UpstreamAnswer(reply, offer, attempt, None, own)
         if 200 <= reply.status < 300:  # an error is quick, and no sign of health
             attempt.first_byte()
@@ -272,7 +272,9 @@ class Attempts:
             charge.observe(Answer())
         else:
             try:
-                charge.observe(answer_of(charge.asked.endpoint, answered.kind, answered.body))
+                answer = answer_of(charge.asked.endpoint, answered.kind, answered.body)
+                # Work in the background is done when nobody asks here any more: it is booked as held.
+                charge.observe(answer if answer.final else Answer())
             except Exception:
                 log.exception("the answer of call %s could not be read", charge.id)
                 charge.observe(Answer())

@@ -21,6 +21,7 @@ from ....guards.guard import Guard
 from ....guards.scope import Scope
 from ....money import DOLLAR, Nano
 from ....prices.hosts import host_of
+from ....process.tally import Held
 from ...keys import Caller
 from ...problems import Refused
 from ..config.model import Route, Target
@@ -128,7 +129,11 @@ class CallLife:
         self._note(charge, attempts, answered)
         if answered.body is None:
             assert charge is not None
-            await self._stream(charge, attempts, answered, outlet, send)
+            way_out = outlet or Outlet(_silent, send, 0, ())  # of a stream that nobody asked for
+            try:
+                await self._stream(charge, attempts, answered, way_out)
+            finally:
+                await way_out.close()
             return
         if not answered.good:
             self._hide_ours(answered)
@@ -252,7 +257,7 @@ class CallLife:
         end_user = self.inbound.end_user
         if end_user is not None:
             tags["end_user"] = end_user
-        wanted = self.around.tags_of(self.guard, caller)
+        wanted = self.around.tags_of(self.guard, caller.owners)
         if wanted:
             upstream, model = target.upstream, self._models.get(name_of(target), self.inbound.model)
             facts = {"model": model, "provider": upstream.provider, "upstream": upstream.name}
@@ -271,12 +276,8 @@ class CallLife:
 
     # -- the answer ----------------------------------------------------------------------------------------------
 
-    async def _stream(
-        self, charge: BookedCharge, attempts: Attempts, answered: UpstreamAnswer, outlet: Outlet | None, send: Any
-    ) -> None:
+    async def _stream(self, charge: BookedCharge, attempts: Attempts, answered: UpstreamAnswer, outlet: Outlet) -> None:
         """Hand on a stream, and settle it at its end, whatever becomes of its client."""
-        if outlet is None:  # nobody asked for one
-            outlet = Outlet(_silent, send, 0, ())
         ear = StreamEar(charge, hide_usage=attempts.ask_usage)
         ear.deaf = ear.deaf or answered.encoded
         ending: Any = "dropped"
@@ -331,6 +332,9 @@ class CallLife:
             own.append((b"x-budgetguard-attempts", b"%d" % facts.attempts))
         if facts.cost is not None:
             own.append((b"x-budgetguard-cost", f"{facts.cost / DOLLAR:.9f}".encode()))
+            left = None if charge is None or self.around.options.tell == "name" else remaining(charge.held, facts.cost)
+            if left is not None:
+                own.append((b"x-budgetguard-remaining", f"{left / DOLLAR:.9f}".encode()))
         if self.around.options.litellm is not None and charge is not None:
             there = f"{facts.upstream}/{facts.model_there}" if facts.upstream else ""
             known = CallFacts(charge.id, there, facts.model, facts.cost, retries=max(facts.attempts - 1, 0))
@@ -355,6 +359,22 @@ class CallLife:
         )
         status = 504 if "Timeout" in str(error) else 502
         return Refused(status, told, "upstream_error", code="upstream_broke_off", headers=(NO_RETRY,))
+
+
+def remaining(held: Held, cost: Nano) -> Nano | None:
+    """
+    What the tightest of a call's budgets in dollars has left after it, as the books stood when it was admitted.
+
+    `None` where none has a limit, or the store was not asked: a part of it is leased.
+    """
+    if held.hold is None:
+        return None
+    rooms = [
+        account.limit - balance.settled - balance.held + held.amount - cost
+        for account, balance in zip(held.hold.accounts, held.balances, strict=False)
+        if account.limit is not None and account.unit == "dollars"
+    ]
+    return max(min(rooms), 0) if rooms else None
 
 
 def _cooling(model: str, retry_after_s: float) -> Refused:
