@@ -130,9 +130,7 @@ class Gateway:
             caller = await self._caller(scope)
             require_allowed(caller, asked)
             raw = await read_body(scope, receive, self.configuration.options.most_bytes)
-            if (
-                time.perf_counter() - begin > KNOWN_S / 2
-            ):  # it came slowly: the key may be another by now
+            if time.perf_counter() - begin > KNOWN_S / 2:  # it came slowly: the key may be another by now
                 caller = await self._caller(scope)
                 require_allowed(caller, asked)
             inbound = Inbound(asked, scope, raw, self._forward)
