@@ -110,9 +110,9 @@ def refused(provider: Behind) -> Callable[[Callable[[], Any]], None]:
 
 
 def chain_of(error: BaseException | None) -> str:
-    """What an error, and those that it was raised from, say."""
-    said = []
-    while error is not None:
-        said.append(f"{type(error).__name__}: {error}")
+    """What an error, and those that it was raised from, say. Some are raised from themselves in the end."""
+    said: dict[int, str] = {}
+    while error is not None and id(error) not in said:
+        said[id(error)] = f"{type(error).__name__}: {error}"
         error = error.__cause__ or error.__context__
-    return "\n".join(said)
+    return "\n".join(said.values())

@@ -525,7 +525,17 @@ def test_a_key_for_calls_does_nothing_else(rig: Rig) -> None:
     assert tried > 20
 
 
-OPEN_TO_CALLS: frozenset[str] = frozenset()
+OPEN_TO_CALLS = frozenset({"/v1/key"})
+"""What a key for calls is told: of itself."""
+
+
+def test_what_a_call_came_to_is_told_to_its_own_key(rig: Rig) -> None:
+    """Its id is in a header, which others may see."""
+    _, _, headers = rig.gateway.ask(CHAT, FIELDS, key=rig.key)
+    path = f"/v1/calls/{headers['x-budgetguard-call']}"
+    assert rig.gateway.ask(path, key=rig.key)[0] == 200
+    assert rig.gateway.ask(path, key=rig.gateway.key())[0] == 404
+    assert rig.gateway.ask(path)[0] == 401
 
 
 def test_two_keys_that_differ_are_nobodys(rig: Rig) -> None:

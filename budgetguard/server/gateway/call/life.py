@@ -55,7 +55,6 @@ _PASSED: Final = frozenset(
 
 _MOST_ID: Final = 200
 """Letters of an upstream's name for a request that are logged."""
-_RULES_TAGS: Final = ("model", "provider", "upstream")
 
 
 class BookedCharge(Charge):
