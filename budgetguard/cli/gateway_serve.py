@@ -46,8 +46,8 @@ def serve_gateway(
     if log_level not in {"debug", "info", "warning", "error"}:
         raise ConfigError(f"--log-level {log_level}: use debug, info, warning or error")
     with gateway_needed():
-        from ..server.gateway.serve import GatewaySettings
-        from ..server.gateway.serve import serve_gateway as serve
+        from ..server.gateway.process.serve import serve_gateway as serve
+        from ..server.gateway.process.settings import GatewaySettings
     with _demo_if_nothing_else(config) as demo:
         load = partial(load_gateway, None if config is None else str(config), demo)
         url = load_config(store=store).url

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -11,11 +12,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import uvloop
 
 from budgetguard.server.app import App
 from budgetguard.server.protocol import Protocol
+from tests.support import ROOT
 from tests.support.serving import InThread
 
 
@@ -74,15 +77,18 @@ class Hosted(Asked):
 
 
 class Process(Asked):
-    """`budgetguard serve` as a process of its own."""
+    """`budgetguard serve`, or another that listens, as a process of its own, in a folder of its own."""
 
-    def __init__(self, store: str, *arguments: str, port: int = 0) -> None:
+    def __init__(self, store: str, *arguments: str, port: int = 0, verb: str = "serve", **environ: str) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="budgetguard-test-")
         self._log = Path(self._directory.name, "log")
         begin = time.monotonic()
-        command = [sys.executable, "-m", "budgetguard.cli", "serve", "--store", store, "--port", str(port), *arguments]
+        command = [sys.executable, "-m", "budgetguard.cli", verb, "--store", store, "--port", str(port), *arguments]
         with self._log.open("w") as log:
-            self._process = subprocess.Popen(command, stderr=log)
+            self._process = subprocess.Popen(
+                command, stderr=log, cwd=self._directory.name, env={**os.environ, "PYTHONPATH": str(ROOT), **environ}
+            )
+        self.pid = self._process.pid
         self.port = self._find_port()
         while True:
             try:
@@ -94,10 +100,10 @@ class Process(Asked):
         self.url = f"http://127.0.0.1:{self.port}"
 
     def _find_port(self) -> int:
-        for _ in range(1000):
+        for _ in range(3000):
             for line in self.log().splitlines():
                 if '"listening"' in line:
-                    return int(json.loads(line)["url"].rpartition(":")[2])
+                    return urlsplit(json.loads(line)["url"]).port or 0
             assert self._process.poll() is None, self.log()
             time.sleep(0.02)
         raise AssertionError("the server did not listen")

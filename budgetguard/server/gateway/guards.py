@@ -4,6 +4,7 @@ The guard of each project: its store stays open, and what an operator decides ma
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from ...concurrency.locks import mutex
@@ -22,35 +23,35 @@ class Guards:
         self._url = url
         self._lock = mutex("gateway guards")
         self._stores: dict[str, Store] = {}
-        self._guards: dict[str, Guard] = {}
-        self._configuration: Configuration | None = None
+        self._now: tuple[dict[str, Guard], Configuration | None] = {}, None
+        """The guards by their projects, and by what configuration they are: read and changed together."""
 
-    def configure(self, configuration: Configuration) -> None:
-        """Have calls from now on guarded by what a configuration says; those under way end as they began."""
-        with self._lock:
-            before, self._guards = list(self._guards.values()), {}
-            self._configuration = configuration
-        for guard in before:
-            if guard.leases is not None:
-                guard.leases.close()
+    def configure(self, configuration: Configuration) -> list[Guard]:
+        """
+        Have calls from now on guarded by what a configuration says; those under way end as they began.
+
+        Waits for nobody. Returns the guards before, whose leases are to be given back.
+        """
+        before, self._now = self._now, ({}, configuration)
+        return list(before[0].values())
 
     def known(self, project: str) -> Guard | None:
         """The guard of a project, if it is made."""
-        return self._guards.get(project)
+        return self._now[0].get(project)
 
     def open(self, project: str) -> Guard:
         """The guard of a project; it may take a while to open a store."""
         with self._lock:
-            guard = self._guards.get(project)
+            guards, configuration = self._now  # another may come meanwhile: it has guards of its own
+            guard = guards.get(project)
             if guard is None:
-                configuration = self._configuration
                 assert configuration is not None
                 store = self._stores.get(project)
                 if store is None:
                     store = self._stores[project] = self._opened(project)
                 settings = replace(configuration.settings, unscoped="allow")
                 guard = Guard(store, configuration.prices, configuration.options.budgets, settings=settings)
-                self._guards[project] = guard
+                guards[project] = guard
             return guard
 
     def _opened(self, project: str) -> Store:
@@ -60,7 +61,14 @@ class Guards:
 
     def close(self) -> None:
         """Give leases back, and close the stores."""
-        for guard in self._guards.values():
+        for guard in self._now[0].values():
             guard.close()
         for store in self._stores.values():
             store.close()
+
+
+def give_back(guards: Iterable[Guard]) -> None:
+    """Have the leases of guards that no new call is asked of given back; it may wait for the store."""
+    for guard in guards:
+        if guard.leases is not None:
+            guard.leases.close()

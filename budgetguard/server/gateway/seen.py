@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections import Counter
@@ -24,6 +25,10 @@ log = logging.getLogger("budgetguard.server")
 MOST_ROWS: Final = 1_000
 """Combinations of labels that one metric has at most; what is beyond is "(others)"."""
 OTHERS: Final = "(others)"
+SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""Where processes that serve together keep what they count (prometheus-client's own variable)."""
+TELL_S: Final = 1.0
+"""How soon such a process tells the others what it counted; one alone tells when it is asked."""
 MOST_TIMES: Final = 100_000
 """How many times are kept until somebody asks."""
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -49,6 +54,8 @@ class Bounded:
 
 class CallsSeen:
     """Counts calls, and logs them."""
+
+    _telling: asyncio.TimerHandle | None = None
 
     def __init__(self, registry: CollectorRegistry, router: Router) -> None:
         registry.register(_Telling(self.tell))
@@ -87,8 +94,8 @@ class CallsSeen:
         self._new: Counter[tuple[tuple[str, ...], int, str]] = Counter()
         self._spent: Counter[tuple[str, ...]] = Counter()
         self._seconds: list[tuple[str, float, float]] = []
-        self._router = router
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # else each process knows its own alone
+        self._shared = SHARED in os.environ
+        if not self._shared:  # else each process knows its own alone
             registry.register(_Upstreams(router))
 
     def call(self, facts: Facts, caller: Caller | None, seconds: float, request_id: str) -> None:
@@ -96,6 +103,8 @@ class CallsSeen:
         key = "" if caller is None else caller.prefix
         project = "" if caller is None else caller.project or ""
         self._count(facts, project, key, seconds)
+        if self._shared and self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(TELL_S, self.tell)
         level = logging.DEBUG if facts.status < 400 else logging.INFO
         if not log.isEnabledFor(level):
             return
@@ -122,10 +131,11 @@ class CallsSeen:
         if facts.cost:
             self._spent[row] += facts.cost
         if facts.upstream_s and len(self._seconds) < MOST_TIMES:
-            self._seconds.append((facts.upstream, facts.upstream_s, -1.0 if facts.stream else seconds))
+            self._seconds.append((facts.upstream, facts.upstream_s, -1.0 if facts.stream else seconds - facts.away_s))
 
     def tell(self) -> None:
         """Add what was counted since the last time to the metrics, which takes a lock for each."""
+        self._telling = None
         counted, spent, times = self._new, self._spent, self._seconds
         self._new, self._spent, self._seconds = Counter(), Counter(), []
         for ((project, key, model, _provider, upstream), status, refused), number in counted.items():
@@ -134,10 +144,10 @@ class CallsSeen:
                 self._row(self._refused, "refused", project, key, refused).inc(number)
         for row, nano in spent.items():
             self._row(self._spend, "spend", *row).inc(nano / DOLLAR)
-        for upstream, upstream_s, seconds in times:
+        for upstream, upstream_s, own_s in times:
             self._upstream_s.labels(*self._bounded["upstream"].labels(upstream)).observe(upstream_s)
-            if seconds >= 0:
-                self._own_s.observe(max(seconds - upstream_s, 0.0))
+            if own_s >= 0:
+                self._own_s.observe(own_s)
 
     def _row(self, metric: PrometheusCounter, name: str, *labels: str) -> PrometheusCounter:
         return metric.labels(*self._bounded[name].labels(*labels))

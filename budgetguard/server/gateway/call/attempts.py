@@ -130,6 +130,8 @@ class Attempts:
         self.free = False
         """Whether it costs nothing, so that no charge has to be enough for it."""
         self.sent = 0
+        self.head_s = self.away_s = 0.0
+        """From the last request to the head of its answer, and how long all took, but for the body of a stream."""
         self.ask_usage = False
         """Whether the stream is asked for its usage, which the client did not."""
         self.last: UpstreamAnswer | None = None
@@ -221,6 +223,7 @@ class Attempts:
         left_s = self._until_s - time.monotonic()
         read_s = upstream.read_s if left_s > upstream.read_s else max(1.0, round(left_s))
         self.sent += 1
+        begin_s = time.perf_counter()
         try:
             reply = await self._client.send(
                 inbound.asked.endpoint.method,
@@ -233,11 +236,16 @@ class Attempts:
         except NotSentError:
             self.sent -= 1
             raise
+        finally:
+            self.head_s = time.perf_counter() - begin_s
+            self.away_s += self.head_s
         if 200 <= reply.status < 300 and not self.free and "event-stream" in reply.header("content-type"):
             return UpstreamAnswer(reply, offer, attempt, None, own)
         if 200 <= reply.status < 300:  # an error is quick, and no sign of health
             attempt.first_byte()
-        return UpstreamAnswer(reply, offer, attempt, _without_key(await reply.read(), own), own)
+        whole = _without_key(await reply.read(), own)
+        self.away_s += time.perf_counter() - begin_s - self.head_s
+        return UpstreamAnswer(reply, offer, attempt, whole, own)
 
     def _changes(self, offer: Offer, without: Mapping[str, int]) -> Mapping[str, Any]:
         """The fields that are sent otherwise than the client wrote them."""
@@ -293,10 +301,21 @@ class Attempts:
 
 def _headers(asked: Sequence[tuple[str, str]], own: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """What is sent: a client's headers, unless the upstream has its own of that name; its version of an API stays."""
-    there = {name for name, _ in asked}
-    kept = [pair for pair in own if pair[0] != "anthropic-version" or pair[0] not in there]
-    stated = {name for name, _ in kept}
-    return [*(pair for pair in asked if pair[0] not in stated), ("accept-encoding", "identity"), *kept]
+    stated, kept = _stated(own)
+    sent = [pair for pair in asked if pair[0] not in stated]
+    if any(pair[0] == _VERSION for pair in sent):
+        kept = [pair for pair in kept if pair[0] != _VERSION]
+    return [*sent, _PLAIN, *kept]
+
+
+_VERSION: Final = "anthropic-version"
+_PLAIN: Final = ("accept-encoding", "identity")
+
+
+@lru_cache(1_024)
+def _stated(own: Sequence[tuple[str, str]]) -> tuple[frozenset[str], Sequence[tuple[str, str]]]:
+    """The names of an upstream's own headers that stand for a client's, and all of these headers."""
+    return frozenset(name for name, _ in own if name != _VERSION), own
 
 
 @lru_cache(1_024)

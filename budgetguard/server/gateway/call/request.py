@@ -16,8 +16,7 @@ from ...problems import Refused
 from ..config.model import Api
 from .paths import ModelOperation
 
-_decode = msgspec.json.Decoder().decode
-_encode = msgspec.json.Encoder().encode
+_encoded = msgspec.json.Encoder().encode
 
 _HANDED_ON: Final = frozenset(
     {b"accept", b"anthropic-beta", b"anthropic-version", b"idempotency-key", b"openai-beta", b"user-agent"}
@@ -77,9 +76,10 @@ class Inbound:
             self.form = True
             body, self.files = form_of(kind, self.raw)
             return body
+        read = _Read()
         try:
-            body = _decode(self.raw)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            body = read.decoded(self.raw)
+        except (ValueError, RecursionError) as error:
             if self.asked.kind:
                 return NOTHING
             raise Refused(400, f"the body is no JSON that can be read ({error})") from None
@@ -87,7 +87,7 @@ class Inbound:
             raise Refused(400, "the body is no JSON object")
         if self.asked.api != "gemini":
             require_spelt(body)
-        if any_twice(self.raw):  # then it is sent as it was read
+        if read.twice:  # most servers take the last one, and some the first: it is sent as it was read here
             self.raw = _encode(body)
         return body
 
@@ -125,29 +125,34 @@ class Inbound:
         return named if isinstance(named, str) and 0 < len(named) <= _MOST_NAME else None
 
 
-class _TwiceError(Exception):
-    """A name is there twice in one object."""
+class _Read:
+    """A body as it is read, and whether an object in it has a name twice, however that is spelt."""
+
+    __slots__ = ("twice",)
+
+    def __init__(self) -> None:
+        self.twice = False
+
+    def decoded(self, raw: bytes) -> Any:
+        """The JSON; raises `ValueError` for what is none, and `RecursionError`."""
+        return json.loads(raw.decode(), object_pairs_hook=self._object, parse_constant=_no_number)
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) != len(pairs):
+            self.twice = True
+        return made
 
 
-def _look(pairs: list[tuple[str, Any]]) -> None:
-    if len(dict(pairs)) != len(pairs):
-        raise _TwiceError
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON")
 
 
-_scan = json.JSONDecoder(object_pairs_hook=_look).decode
-
-
-def any_twice(raw: bytes) -> bool:
-    """
-    Whether an object in a body, which is JSON, has a name twice, however that is spelt.
-
-    Most servers take the last one, and some the first: what is held could be for another call than the one they answer.
-    """
+def _encode(body: Mapping[str, Any]) -> bytes:
     try:
-        _scan(raw.decode())
-    except (_TwiceError, ValueError, RecursionError):
-        return True
-    return False
+        return _encoded(body)
+    except (UnicodeEncodeError, OverflowError, TypeError):  # half a surrogate pair, a number of many digits
+        return json.dumps(body, separators=(",", ":")).encode()
 
 
 def require_spelt(body: Mapping[str, Any]) -> None:

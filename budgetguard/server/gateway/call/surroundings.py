@@ -8,7 +8,8 @@ from typing import Final
 
 from ....budgets.rules import Budget
 from ....guards.guard import Guard
-from ...keys import OwnerRules
+from ....guards.scope import Scope
+from ...keys import Caller, OwnerRules
 from ..client import UpstreamClient
 from ..config.model import GatewayOptions
 from ..routing.router import Router
@@ -28,6 +29,8 @@ class Surroundings:
     client: UpstreamClient
     _asked: dict[int, tuple[Sequence[Budget], frozenset[str]]] = field(default_factory=dict)
     """Which of `OF_A_CALL` rules ask for, by their identity: they are the same objects until one changes."""
+    _scopes: dict[int, tuple[Caller, Scope]] = field(default_factory=dict)
+    """The scope of each caller, by identity."""
 
     def tags_of(self, guard: Guard, owners: Iterable[OwnerRules]) -> Sequence[str]:
         """Which of `OF_A_CALL` some rule asks for, those of the call's owners among them."""
@@ -36,6 +39,21 @@ class Surroundings:
             if owner.rules:
                 asked |= self._asked_by(owner.rules)
         return [tag for tag in OF_A_CALL if tag in asked] if asked else ()
+
+    def scope_of(self, caller: Caller) -> Scope:
+        """The scope of a caller's calls, with the tags that the key gives: the same one as long as nothing changes."""
+        kept = self._scopes.get(id(caller))
+        if kept is None or kept[0] is not caller or kept[1].wait_s != self.options.wait_s:
+            tags = {**caller.tags, "key": caller.prefix}
+            if caller.user is not None:
+                tags["user"] = caller.user
+            if caller.team is not None:
+                tags["team"] = caller.team
+            kept = caller, Scope(tags, wait_s=self.options.wait_s)
+            if len(self._scopes) >= _MOST_KEPT:
+                self._scopes.clear()
+            self._scopes[id(caller)] = kept
+        return kept[1]
 
     def _asked_by(self, rules: Sequence[Budget]) -> frozenset[str]:
         kept = self._asked.get(id(rules))
