@@ -118,7 +118,7 @@ def set_(
     *,
     timezone: Annotated[str | None, typer.Option(help="Where a day begins, such as Europe/Berlin.")] = None,
     enforce: Annotated[str, typer.Option(help="hard, soft or observe.")] = "hard",
-    unit: Annotated[str, typer.Option(help="dollars, tokens or requests.")] = "dollars",
+    unit: Annotated[str, typer.Option(help="dollars, tokens, requests or parallel.")] = "dollars",
     store: StoreOption = None,
     name: ProjectOption = None,
     as_json: JsonOption = False,

@@ -133,7 +133,7 @@ class Books:
     def take_in(self, held: Held, outcome: Admitted | Refusal | Stale | Ended) -> Refusal | Stale | None:
         """What the store says to a hold."""
         if isinstance(outcome, Admitted):
-            held.amount = outcome.amount
+            held.amount, held.balances = outcome.amount, outcome.balances
             held.company.hear(held.id, outcome)
             if outcome.units:
                 held.units = {**held.units, **outcome.units}
@@ -302,7 +302,7 @@ class Ledger:
                 self.books.without(held, error)
                 return True
         if type(outcome) is Admitted:
-            held.amount = outcome.amount
+            held.amount, held.balances = outcome.amount, outcome.balances
             if held.company is not NOBODY:
                 held.company.hear(held.id, outcome)
             if leased or outcome.units:

@@ -269,6 +269,8 @@ class Held:
     """The dollars that were admitted."""
     units: Amounts = field(default_factory=dict)
     """What was admitted beside dollars."""
+    balances: Sequence[Balance] = ()
+    """What the store then said of the hold's accounts, this hold among it."""
     spared: Nano | None = None
     """What is held on the allowance, while the store is away."""
     spared_ms: Millis = 0

@@ -21,6 +21,7 @@ CENT = 10_000_000
             Bar("ann", 300 * CENT, 50 * CENT, 100 * CENT),
             "[████████████████████] ann: $3.00 spent, $0.50 held, $0.00 of",
         ),
+        (Bar("seats", 0, 3, 4, "parallel"), "[▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒░░░░░] seats: 3 in flight of 4"),
         (Bar("none", 0, 0, 0), "[████████████████████] none: $0.00 spent, $0.00 of $0.00 left"),
         (Bar("free", 35 * CENT, 0, None), "free: $0.35 spent"),
         (

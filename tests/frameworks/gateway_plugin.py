@@ -18,13 +18,11 @@ import pytest
 from budgetguard.money import Money
 from budgetguard.stores import open_store
 from budgetguard.testing import FakeProvider
-from tests.frameworks.plugin import (
-    MODELS,
-    pytest_terminal_summary,  # noqa: F401
-)
+from tests.frameworks.plugin import MODELS, pytest_terminal_summary
 from tests.support.before_gateway import PROJECT, BeforeGateway
 
 PRICES = dict.fromkeys(MODELS, (1, 2))
+__all__ = ["pytest_terminal_summary"]
 KEY = "none"
 """What the runs have for a key."""
 
@@ -98,13 +96,13 @@ def books(provider: Behind) -> Iterator[None]:
 
 @pytest.fixture
 def refused(provider: Behind) -> Callable[[Callable[[], Any]], None]:
-    """Has run what the key has no budget for: one request, nothing sent, and the reason in its error."""
+    """Has something run that the key's budget does not allow: one request, nothing sent, and why in its error."""
 
     def run(ask: Callable[[], Any]) -> None:
         before = provider.gateway.refusals()
         with pytest.raises(Exception) as caught:  # noqa: PT011  # whatever the framework makes of it
             ask()
-        assert "key" in chain_of(caught.value), repr(caught.value)
+        assert "call projected at" in chain_of(caught.value), repr(caught.value)
         assert provider.requests == []
         assert provider.gateway.refusals() - before == 1
 
@@ -112,9 +110,9 @@ def refused(provider: Behind) -> Callable[[Callable[[], Any]], None]:
 
 
 def chain_of(error: BaseException | None) -> str:
-    """What an error, and those that it was raised from, say."""
-    said = []
-    while error is not None:
-        said.append(f"{type(error).__name__}: {error}")
+    """What an error, and those that it was raised from, say. Some are raised from themselves in the end."""
+    said: dict[int, str] = {}
+    while error is not None and id(error) not in said:
+        said[id(error)] = f"{type(error).__name__}: {error}"
         error = error.__cause__ or error.__context__
-    return "\n".join(said)
+    return "\n".join(said.values())

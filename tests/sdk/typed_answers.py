@@ -63,4 +63,6 @@ def example(kind: Any, deep: int = 0) -> Any:
         return next(iter(kind)).value
     plain: dict[Any, Any] = {str: "text", int: 1, float: 1.5, bool: True, object: {}, date: "2026-01-01"}
     plain |= {datetime: "2026-01-01T00:00:00Z", bytes: "text", NoneType: None, Any: {}}
-    return plain.get(kind, [] if (origin or kind) in (list, typing.Sequence) else {})
+    if origin is list and deep < _DEEPEST:
+        return [example(inner[0], deep + 1)]
+    return plain.get(kind, [] if (origin or kind) is list else {})

@@ -21,6 +21,7 @@ from typing import Self
 from tests.support import ROOT
 
 PROJECT = "suite"
+UNITS = ("input_characters", "input_audio_seconds", "images/standard/1024x1024", "web_searches", "code_executions")
 _KEYS = f"""
 import json, sys
 from budgetguard.server.keys import Grant, KeyRing, OwnerLimits
@@ -72,6 +73,7 @@ class BeforeGateway:
             lines += ["[[model]]", f'name = "{model}"', 'upstreams = ["up"]']
         for model, (input_, output) in prices.items():
             lines += [f'[prices.models."{model}"]', f"input = {input_}", f"output = {output}", "max_output = 4000"]
+            lines += [f'"{unit}" = 0.01' for unit in UNITS]
         (home / "gateway.toml").write_text("\n".join(lines))
         self._log = home / "log"
         command = [python, "-m", "budgetguard.cli", "gateway", "--config", str(home / "gateway.toml")]

@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 from budgetguard.server.app import App
-from budgetguard.server.gateway.litellm.admin.models import Deployment, ModelAdmin
+from budgetguard.server.gateway.litellm.admin.models import ModelAdmin, ModelPlace
 from budgetguard.server.gateway.litellm.mount import LiteLLMAdmin
 from budgetguard.server.keys import ADMIN, KeyRing
 from tests.support.hosting import Hosted
 
 DEPLOYMENTS = (
-    Deployment("gpt-4o-mini", "openai", "openai", "gpt-4o-mini", 1.5e-7, 6e-7),
-    Deployment("gpt-4o-mini", "azure-eu", "azure", "mini", 1.5e-7, 6e-7),
-    Deployment("claude-haiku-4-5", "claude", "anthropic", "claude-haiku-4-5"),
+    ModelPlace("gpt-4o-mini", "openai", "openai", "gpt-4o-mini", 1.5e-7, 6e-7),
+    ModelPlace("gpt-4o-mini", "azure-eu", "azure", "mini", 1.5e-7, 6e-7),
+    ModelPlace("claude-haiku-4-5", "claude", "anthropic", "claude-haiku-4-5"),
 )
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from aiohttp import (
     ClientConnectorError,
@@ -133,10 +135,10 @@ class UpstreamClient:
             skip_auto_headers=_SKIPPED,
             max_line_size=MOST_HEAD,
             max_field_size=MOST_HEAD,
-            trust_env=True,
             requote_redirect_url=False,
         )
         self._timeouts: dict[tuple[float, float], ClientTimeout] = {}
+        self._proxies: dict[str, str | None] = {}
 
     async def send(
         self, method: str, url: str, headers: Headers, body: bytes, *, connect_s: float, read_s: float
@@ -154,6 +156,7 @@ class UpstreamClient:
                 headers=headers if isinstance(headers, list) else list(headers),
                 timeout=timeout,
                 allow_redirects=False,
+                proxy=self._proxy_to(url),
             )
         except (ClientConnectorError, ConnectionTimeoutError, InvalidURL) as error:
             raise NotSentError(_said(error)) from error
@@ -163,6 +166,15 @@ class UpstreamClient:
             response.close()
             raise BrokenOffError(f"status {response.status}")
         return UpstreamReply(response)
+
+    def _proxy_to(self, url: str) -> str | None:
+        """The proxy that the environment names for a URL, looked up once for each place: aiohttp would each time."""
+        place = url[: url.find("/", 8)]
+        if place not in self._proxies:
+            parts = urlsplit(place)
+            named = getproxies().get(parts.scheme)
+            self._proxies[place] = None if named is None or proxy_bypass(parts.netloc) else named
+        return self._proxies[place]
 
     async def close(self) -> None:
         """Close every connection."""

@@ -101,6 +101,7 @@ def _dollars(kind: OwnerKind, each: Allowance) -> Budget:
         Period(each.period, each.timezone),
         match={"model": each.model} if each.model else None,
         per=(kind,),
+        on_expire="charge",  # a call of a gateway that was killed may have been answered
     )
 
 

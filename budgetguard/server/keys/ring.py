@@ -9,6 +9,7 @@ request. A key that was made elsewhere is named by the beginning of its SHA-256,
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import secrets
 import time
@@ -70,10 +71,15 @@ class KeyRing:
             raise ConfigError(f"key bg_{digest[:_FOREIGN]} is there already: change it with `budgetguard keys update`")
         return key
 
-    def all(self, project: str | None = None, *, after: str | None = None) -> Iterator[Key]:
-        """Every key, or every one of a project, revoked ones included, by prefix; with `after`, those behind that."""
+    def all(self, project: str | None = None, *, after: str | None = None, saying: str = "") -> Iterator[Key]:
+        """
+        Every key, or every one of a project, revoked ones included, by prefix; with `after`, those behind that.
+
+        With `saying`, only those that have this text somewhere, such as a name or a digest: the others are not read.
+        """
+        said = json.dumps(saying)[1:-1]
         for terms in self._own.all_terms(_KEYS, after=None if after is None else _KEYS + escape(after)):
-            if terms.body is not None:
+            if terms.body is not None and said in terms.body:
                 key = Key.from_text(terms.key.removeprefix(_KEYS), terms.body, terms.version)
                 if project is None or key.project == project:
                     yield key

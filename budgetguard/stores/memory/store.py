@@ -13,7 +13,6 @@ from heapq import heappush
 from ...concurrency.locks import mutex
 from ...ledger import (
     KEEP_ENDED_MS,
-    USUAL,
     Admitted,
     Amounts,
     Balance,
@@ -57,6 +56,8 @@ from .rows import NONE_BESIDE, EndedRow, EntryRow, OpenRow
 
 EVERYTHING = Query()
 NOTHING: Amounts = {"dollars": 0, "tokens": 0, "requests": 0, "parallel": 0}
+ALONE: dict[Unit, int] = {"tokens": 0, "requests": 1, "parallel": 0}
+"""What a call uses beside dollars of which nothing is said."""
 
 
 class MemoryStore:
@@ -125,7 +126,7 @@ class MemoryStore:
         hold_id, cost, flags, books = hold.id, entry.cost, entry.flags, self._books
         if not 0 <= cost <= MAX_AMOUNT or entry.units:
             require_entry(entry)
-        used: dict[Unit, int] = entry.amounts() if entry.units else {**USUAL, "dollars": cost}
+        used: dict[Unit, int] = entry.amounts() if entry.units else {"dollars": cost, **ALONE}
         with self._lock:
             now = int(self._clock() * 1000)
             row = books.open.get(hold_id)

@@ -1,4 +1,4 @@
-"""What tests of the gateway end with."""
+"""What tests of the gateway are run for, and what they end with."""
 
 from __future__ import annotations
 
@@ -15,3 +15,10 @@ def _every_call_ends() -> Iterator[None]:
     """A client has the last byte of a stream a moment before the gateway has settled it."""
     yield
     assert until(lambda: not PROCESS.open, 10), "a call was left open"
+
+
+@pytest.fixture(params=["openai", "anthropic", "google"])
+def dialect(request: pytest.FixtureRequest) -> str:
+    """Each API that is passed through."""
+    name: str = request.param
+    return name

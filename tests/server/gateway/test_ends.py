@@ -11,10 +11,12 @@ import http.client
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import pytest
 
+from budgetguard.process.state import PROCESS
 from budgetguard.server.gateway.call.stream import Outlet
 from budgetguard.testing import FakeProvider, Plan, Request
 from tests.support.gateway import CLAUDE, GEMINI, MESSAGES, MODEL, ServedGateway, configured, hard, upstream
@@ -77,12 +79,6 @@ def served() -> Iterator[Served]:
         with ServedGateway(configuration) as gateway:
             assert gateway.ask("/v1/chat/completions", CHAT)[0] == 200
             yield Served(gateway, provider, gate)
-
-
-@pytest.fixture(params=DIALECTS)
-def dialect(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
 
 
 def plain(dialect: str) -> tuple[str, dict[str, Any]]:
@@ -378,6 +374,58 @@ def test_a_strange_answer_is_handed_on_and_booked_as_held(strange: str) -> None:
     assert entry.cost >= 100 * 600, "what a hundred tokens cost is what was held"
 
 
+def test_work_in_the_background_is_booked_as_held(served: Served) -> None:
+    """It goes on when its request is over, and is fetched by a way that nobody reads: a hold would be given back."""
+    books = served.books()
+    body = {"model": MODEL, "input": "hi", "background": True, "max_output_tokens": 50}
+    status, said, _ = served.gateway.ask("/v1/responses", body)
+    assert (status, said["status"]) == (200, "queued")
+    [entry] = books.entries()
+    assert "estimated" in entry.flags
+    assert entry.cost >= 50 * 600
+
+
+ODD: list[tuple[str, dict[str, Any]]] = [
+    ("/v1/chat/completions", {**CHAT, "stream": 1}),
+    ("/v1/chat/completions", {**CHAT, "stream": True, "stream_options": {"include_usage": False}}),
+    ("/v1/chat/completions", {**CHAT, "n": 0}),
+    ("/v1/chat/completions", {**CHAT, "n": 10**9}),
+    ("/v1/chat/completions", {**CHAT, "messages": "x"}),
+    ("/v1/chat/completions", {**CHAT, "max_tokens": -5}),
+    ("/v1/chat/completions", {**CHAT, "max_tokens": 10**30}),
+    ("/v1/chat/completions", {**CHAT, "max_tokens": "7"}),
+    ("/v1/chat/completions", {**CHAT, "user": ["a"], "metadata": 7}),
+    ("/v1/messages", {"model": CLAUDE, "messages": MESSAGES}),
+    ("/v1/messages", {"model": CLAUDE, "messages": [7], "max_tokens": 9}),
+    ("/v1/messages/count_tokens", {"model": CLAUDE, "messages": MESSAGES, "stream": True}),
+    (f"/v1beta/models/{GEMINI}:generateContent", {"contents": 7}),
+    (f"/v1beta/models/{GEMINI}:generateContent", {**CONTENTS, "generationConfig": []}),
+    (f"/v1beta/models/{GEMINI}:batchEmbedContents", {"requests": []}),
+    ("/v1/embeddings", {"model": "text-embedding-3-small", "input": []}),
+    ("/v1/images/generations", {"model": "gpt-image-1", "prompt": 7, "n": "x"}),
+    ("/v1/completions", {"model": MODEL, "prompt": [[1, 2], [3]], "max_tokens": 9}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), ODD, ids=lambda value: json.dumps(value)[-40:])
+def test_an_odd_request_is_answered_by_who_knows_it(served: Served, path: str, body: dict[str, Any]) -> None:
+    """What is no valid request is the upstream's to refuse; ours is that it costs no more than it is held for."""
+    books = served.books()
+    status, said, _ = served.gateway.ask(path, body)
+    assert status in {200, 400, 402}, said
+    assert sum(books.booked()) >= sum(books.billed())
+
+
+def test_a_stream_of_what_is_free_is_an_answer_as_any() -> None:
+    """Counting tokens has no charge that could listen."""
+    with ExitStack() as stack:
+        there = stack.enter_context(ScriptedUpstream(events(b'data: {"input_tokens": 5}\n\n')))
+        gateway = stack.enter_context(ServedGateway(configured(*three(there.root_url), prices=prices())))
+        body = {"model": CLAUDE, "messages": MESSAGES, "stream": True}
+        status, said, _ = ask_raw(gateway, "/v1/messages/count_tokens", body)
+    assert (status, said) == (200, b'data: {"input_tokens": 5}\n\n')
+
+
 def test_a_redirect_is_not_followed_and_the_key_stays_here() -> None:
     """Whoever could redirect a call would have the provider's key."""
     with ScriptedUpstream(answer(WHOLE)) as elsewhere:
@@ -415,3 +463,24 @@ def test_an_upstreams_own_key_is_in_no_answer() -> None:
             assert settled(gateway) == []
     assert (status, said["error"]["code"]) == (502, "upstream_credentials")
     assert "secret" not in f"{said} {headers}"
+
+
+def test_a_client_that_leaves_while_it_waits_for_room_leaves_nothing_behind() -> None:
+    """It is in the line for what another call holds: its place is the next one's, and nothing is sent for it."""
+    with ExitStack() as stack:
+        provider = stack.enter_context(FakeProvider(prices=bill))
+        options: Any = {"budgets": (hard("0.0001"),), "wait_s": 30.0}
+        gateway = stack.enter_context(ServedGateway(configured(*three(provider.root_url), prices=prices(), **options)))
+        provider.fail_next(stall="stream", drop_after=2)
+        first = Served(gateway, provider, Gate()).begin("/v1/chat/completions", {**CHAT, "stream": True})
+        answer = first.getresponse()
+        assert answer.read(5)
+        second = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+        second.request("POST", "/v1/chat/completions", json.dumps({**CHAT, "stream": True}))
+        assert until(lambda: len(PROCESS.open) == 2, 10)
+        second.close()
+        assert until(lambda: len(PROCESS.open) == 1, 10), "it waits on, though nobody does"
+        answer.close()
+        first.close()
+        assert sum(each.cost for each in settled(gateway)) >= provider.wait().billed.nano
+        assert len(provider.requests) == 1

@@ -228,6 +228,18 @@ def test_keys_are_listed_by_pages_and_by_whose_they_are(server: LiteLLMServer) -
     assert server.refused("GET", "/key/list?size=101")[0] == 422
 
 
+@pytest.mark.parametrize("name", ["ann", "Ünsal / \\u00fc", 'a"b\\\\c', "日本", "%2F"])
+def test_any_name_finds_its_keys(server: LiteLLMServer, name: str) -> None:
+    """Whoever is deleted has keys left otherwise, whatever letters they are written in."""
+    made = server.done("POST", "/key/generate", {"user_id": name, "key_alias": name, "team_id": name})
+    assert server.done("GET", f"/key/list?user_id={quote(name)}")["keys"] == [made["token"]]
+    assert server.done("POST", "/key/delete", {"key_aliases": [name]}) == {"deleted_keys": [name]}
+    server.done("POST", "/team/new", {"team_id": name})
+    of_team = server.done("POST", "/key/generate", {"team_id": name})
+    server.done("POST", "/team/delete", {"team_ids": [name]})
+    assert stored(server, of_team["key"]).revoked is not None
+
+
 def test_a_key_of_another_project_is_nobody_here(server: LiteLLMServer) -> None:
     """An admin key is for its own project; its own kind is not managed here either, so no script locks itself out."""
     _, text = server.ring.create("elsewhere", CALL)

@@ -109,88 +109,82 @@ SDKS = {"openai": openais, "anthropic": anthropics, "google": googles}
 Ask = Callable[..., Told]
 
 
-@pytest.fixture(params=SDKS)
-def sdk(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
-
-
-def refused(door: Door, sdk: str, key: str, *model: str) -> Told:
+def refused(door: Door, dialect: str, key: str, *model: str) -> Told:
     """The refusal of one request: no SDK sent it a second time, and the provider has seen none."""
     door.relay.forget()
     seen = len(door.provider.requests)
-    told = SDKS[sdk](door, key, *model)
+    told = SDKS[dialect](door, key, *model)
     door.relay.take()
     assert len(door.provider.requests) == seen
     assert "sk-upstream" not in told.message
     return told
 
 
-def test_a_budget_that_is_used_up_is_refused_once(door: Door, sdk: str) -> None:
+def test_a_budget_that_is_used_up_is_refused_once(door: Door, dialect: str) -> None:
     """A refusal that SDKs take for a passing fault is asked three times, and the program learns of it late."""
-    told = refused(door, sdk, door.key(limits=owner_limits([allowance(str(TINY), "daily")])))
+    told = refused(door, dialect, door.key(limits=owner_limits([allowance(str(TINY), "daily")])))
     kinds = {"openai": "insufficient_quota", "anthropic": "billing_error", "google": "RESOURCE_EXHAUSTED"}
-    assert (told.status, told.kind) == (402, kinds[sdk])
+    assert (told.status, told.kind) == (402, kinds[dialect])
     assert told.budget["name"] == "key"
     assert float(told.budget["limit"]) == TINY
     assert {"spent", "resets_at"} <= set(told.budget)
 
 
-def test_a_key_that_nobody_knows(door: Door, sdk: str) -> None:
+def test_a_key_that_nobody_knows(door: Door, dialect: str) -> None:
     """It is said as each API says it, so that the SDK raises what programs catch."""
     kinds = {"openai": "invalid_api_key", "anthropic": "authentication_error", "google": "UNAUTHENTICATED"}
-    told = refused(door, sdk, f"bg_{'0' * 10}_{'a' * 43}")
-    assert (told.status, told.kind) == (401, kinds[sdk])
+    told = refused(door, dialect, f"bg_{'0' * 10}_{'a' * 43}")
+    assert (told.status, told.kind) == (401, kinds[dialect])
 
 
-def test_a_model_that_a_key_may_not_ask_for(door: Door, sdk: str) -> None:
+def test_a_model_that_a_key_may_not_ask_for(door: Door, dialect: str) -> None:
     """Who gave the key decided so; it is no question of money."""
     kinds = {"openai": "permission_error", "anthropic": "permission_error", "google": "PERMISSION_DENIED"}
-    told = refused(door, sdk, door.key(models=("gpt-3*",)))
-    assert (told.status, told.kind) == (403, kinds[sdk])
-    assert {"openai": MODEL, "anthropic": CLAUDE, "google": GEMINI}[sdk] in told.message
+    told = refused(door, dialect, door.key(models=("gpt-3*",)))
+    assert (told.status, told.kind) == (403, kinds[dialect])
+    assert {"openai": MODEL, "anthropic": CLAUDE, "google": GEMINI}[dialect] in told.message
 
 
-def test_a_model_that_nobody_sells(door: Door, sdk: str) -> None:
+def test_a_model_that_nobody_sells(door: Door, dialect: str) -> None:
     """The next word is the name that was meant."""
-    told = refused(door, sdk, door.key(), "gpt-4o-minj")
+    told = refused(door, dialect, door.key(), "gpt-4o-minj")
     assert told.status == 404
-    assert sdk != "openai" or "Did you mean 'gpt-4o-mini'" in told.message
+    assert dialect != "openai" or "Did you mean 'gpt-4o-mini'" in told.message
 
 
-def test_a_model_without_a_price_says_the_line_that_is_missing(door: Door, sdk: str) -> None:
+def test_a_model_without_a_price_says_the_line_that_is_missing(door: Door, dialect: str) -> None:
     """Under a hard budget nothing is sent whose cost nobody knows; and whoever runs it can mend it at once."""
-    told = refused(door, sdk, door.key(limits=owner_limits([allowance("1")])), UNPRICED)
+    told = refused(door, dialect, door.key(limits=owner_limits([allowance("1")])), UNPRICED)
     assert told.status == 400
     assert UNPRICED in told.message
     assert "input" in told.message
     assert "output" in told.message
 
 
-def test_a_rate_says_when_to_come_back(door: Door, sdk: str) -> None:
+def test_a_rate_says_when_to_come_back(door: Door, dialect: str) -> None:
     """SDKs wait for as long as `retry-after` says, and try again by themselves: this one is not sent again here."""
     key = door.key(limits=owner_limits(rpm=1))
     assert door.gateway.ask("/v1/chat/completions", chat(), key=key)[0] == 200
-    path, body = asking(sdk)
+    path, body = asking(dialect)
     status, said, headers = door.gateway.ask(path, body, key=key)
     assert status == 429
     assert 1 <= int(headers["retry-after"]) <= 65  # a minute rolls by steps of some seconds
     error = said["error"]
     kinds = {"openai": "rate_limit_exceeded", "anthropic": "rate_limit_error", "google": "RESOURCE_EXHAUSTED"}
-    assert kinds[sdk] in (error.get("code"), error.get("type"), error.get("status"))
+    assert kinds[dialect] in (error.get("code"), error.get("type"), error.get("status"))
 
 
-def asking(sdk: str) -> tuple[str, dict[str, Any]]:
+def asking(dialect: str) -> tuple[str, dict[str, Any]]:
     """A path and a body of each API."""
     contents = {"contents": [{"parts": [{"text": "hi"}]}], "generationConfig": {"maxOutputTokens": 20}}
     return {
         "openai": ("/v1/chat/completions", chat()),
         "anthropic": ("/v1/messages", chat(CLAUDE)),
         "google": (f"/v1beta/models/{GEMINI}:generateContent", contents),
-    }[sdk]
+    }[dialect]
 
 
-def test_room_that_is_only_held_is_busy_for_a_moment(door: Door, sdk: str) -> None:
+def test_room_that_is_only_held_is_busy_for_a_moment(door: Door, dialect: str) -> None:
     """The open call may cost less than is held for it: the next one waits, and is then told to come again."""
     key = door.key(limits=owner_limits([allowance("0.00049")]))
     books = Books(door.gateway, door.provider, "shop")
@@ -198,7 +192,7 @@ def test_room_that_is_only_held_is_busy_for_a_moment(door: Door, sdk: str) -> No
     with door.provider.client(base_url=f"{door.gateway.url}/v1", api_key=key) as client:
         stream = client.chat.completions.create(**chat(stream=True, max_tokens=800))
         next(iter(stream))
-        path, body = asking(sdk)
+        path, body = asking(dialect)
         status, said, headers = door.gateway.ask(path, body, key=key)
         stream.close()
     assert status == 429, said
@@ -286,12 +280,12 @@ def test_another_status_and_no_amounts_if_the_operator_says_so() -> None:
     assert "$" not in said["error"]["message"]
 
 
-def test_a_store_that_is_away_is_a_503_and_nothing_is_sent(sdk: str) -> None:
+def test_a_store_that_is_away_is_a_503_and_nothing_is_sent(dialect: str) -> None:
     """Without its books a budget does not hold; and it comes back, so that the SDK may try again."""
     with FakeProvider(prices=bill) as provider, servers.start("valkey") as server:
         configuration = configured(*three(provider.root_url), prices=prices(), budgets=(hard(1.0),))
         with ServedGateway(configuration, server.url, open_mode=True) as gateway:
-            path, body = asking(sdk)
+            path, body = asking(dialect)
             assert gateway.ask(path, body)[0] == 200
             server.kill()
             status, said, headers = gateway.ask(path, body)

@@ -239,7 +239,7 @@ class Attempts:
         finally:
             self.head_s = time.perf_counter() - begin_s
             self.away_s += self.head_s
-        if 200 <= reply.status < 300 and "event-stream" in reply.header("content-type"):
+        if 200 <= reply.status < 300 and not self.free and "event-stream" in reply.header("content-type"):
             return UpstreamAnswer(reply, offer, attempt, None, own)
         if 200 <= reply.status < 300:  # an error is quick, and no sign of health
             attempt.first_byte()
@@ -280,7 +280,9 @@ class Attempts:
             charge.observe(Answer())
         else:
             try:
-                charge.observe(answer_of(charge.asked.endpoint, answered.kind, answered.body))
+                answer = answer_of(charge.asked.endpoint, answered.kind, answered.body)
+                # Work in the background is done when nobody asks here any more: it is booked as held.
+                charge.observe(answer if answer.final else Answer())
             except Exception:
                 log.exception("the answer of call %s could not be read", charge.id)
                 charge.observe(Answer())
@@ -299,10 +301,21 @@ class Attempts:
 
 def _headers(asked: Sequence[tuple[str, str]], own: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """What is sent: a client's headers, unless the upstream has its own of that name; its version of an API stays."""
-    there = {name for name, _ in asked}
-    kept = [pair for pair in own if pair[0] != "anthropic-version" or pair[0] not in there]
-    stated = {name for name, _ in kept}
-    return [*(pair for pair in asked if pair[0] not in stated), ("accept-encoding", "identity"), *kept]
+    stated, kept = _stated(own)
+    sent = [pair for pair in asked if pair[0] not in stated]
+    if any(pair[0] == _VERSION for pair in sent):
+        kept = [pair for pair in kept if pair[0] != _VERSION]
+    return [*sent, _PLAIN, *kept]
+
+
+_VERSION: Final = "anthropic-version"
+_PLAIN: Final = ("accept-encoding", "identity")
+
+
+@lru_cache(1_024)
+def _stated(own: Sequence[tuple[str, str]]) -> tuple[frozenset[str], Sequence[tuple[str, str]]]:
+    """The names of an upstream's own headers that stand for a client's, and all of these headers."""
+    return frozenset(name for name, _ in own if name != _VERSION), own
 
 
 @lru_cache(1_024)

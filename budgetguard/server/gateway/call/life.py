@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from ....guards.guard import Guard
 from ....guards.scope import Scope
 from ....money import DOLLAR, Nano
 from ....prices.hosts import host_of
+from ....process.tally import Held
 from ...keys import Caller
 from ...problems import Refused
 from ..config.model import Route, Target
@@ -28,7 +30,7 @@ from ..litellm.headers import CallFacts, headers
 from ..routing.router import Cooling
 from .attempts import Attempts, CoolingError, Exhausted, UnknownOutcomeError, UpstreamAnswer, Way
 from .listening import StreamEar
-from .offers import Name, Offer, alike, dearest, most, name_of, offer_of, whereabouts
+from .offers import Offer, alike, dearest, most, name_of, offer_of, whereabouts
 from .refusals import NO_RETRY, Budgeted, refusal_of
 from .request import Inbound
 from .stream import Outlet
@@ -54,7 +56,6 @@ _PASSED: Final = frozenset(
 
 _MOST_ID: Final = 200
 """Letters of an upstream's name for a request that are logged."""
-_RULES_TAGS: Final = ("model", "provider", "upstream")
 
 
 class BookedCharge(Charge):
@@ -72,6 +73,7 @@ class BookedCharge(Charge):
 class Facts:
     """What is known of a call when it is over: for headers, logs and metrics."""
 
+    request_id: str = ""
     call_id: str = ""
     model: str = ""
     endpoint: str = ""
@@ -95,13 +97,12 @@ class Facts:
 class CallLife:
     """One call of a client."""
 
-    def __init__(self, around: Surroundings, guard: Guard, caller: Caller, inbound: Inbound, request_id: str) -> None:
+    def __init__(self, around: Surroundings, guard: Guard, caller: Caller, inbound: Inbound, facts: Facts) -> None:
         self.around, self.guard, self.caller, self.inbound = around, guard, caller, inbound
-        self.request_id = request_id
-        self._models: Mapping[Name, str] = {}
+        self.request_id = facts.request_id
         self._sent = 0  # requests to upstreams, of all charges
-        asked = inbound.asked
-        self.facts = Facts(model=inbound.model, endpoint=asked.endpoint.name, api=asked.api, stream=inbound.stream)
+        self.facts = facts
+        facts.model, facts.stream = inbound.model, inbound.stream
 
     async def serve(self, route: Route, receive: Any, send: Any) -> None:
         """Answer it; raises `Refused` for what is not sent, as long as no status is out."""
@@ -131,7 +132,11 @@ class CallLife:
         self._note(charge, attempts, answered)
         if answered.body is None:
             assert charge is not None
-            await self._stream(charge, attempts, answered, outlet, send)
+            way_out = outlet or Outlet(_silent, send, 0, ())  # of a stream that nobody asked for
+            try:
+                await self._stream(charge, attempts, answered, way_out)
+            finally:
+                await way_out.close()
             return
         if not answered.good:
             self._hide_ours(answered)
@@ -148,9 +153,6 @@ class CallLife:
 
     async def _charged(self, route: Route, outlet: Outlet | None) -> tuple[BookedCharge, Attempts, UpstreamAnswer]:
         """Hold for the dearest candidate, and have one of them answer; the next charge where budgets differ."""
-        # Not as it was asked for: `openai/gpt-4o` is no other model than `gpt-4o` to whoever limits that.
-        named = (*reversed(route.fallbacks), route)
-        self._models = {name_of(target): each.model for each in named for target in each.targets}
         last: Exhausted | None = None
         refused: Refused | None = None
         for group, targets in self._groups(route):
@@ -184,7 +186,11 @@ class CallLife:
     def _groups(self, route: Route) -> Iterator[tuple[list[Offer], Iterator[Target | Cooling]]]:
         """The offers that the same budgets cover, those of whom the router would ask first before the others."""
         targets = self._targets(route)
-        groups = alike([self._offer(target) for target in route.candidates])
+        offers = [self._offer(route, target) for target in route.candidates]
+        if len(offers) == 1:
+            yield offers, targets
+            return
+        groups = alike(offers)
         if len(groups) > 1:
             first = next(targets)
             if not isinstance(first, Cooling):
@@ -213,7 +219,7 @@ class CallLife:
     async def _uncharged(self, route: Route) -> tuple[None, Attempts, UpstreamAnswer]:
         """What costs nothing: counting tokens, moderations where these are free."""
         targets = self._targets(route)
-        offers = {name_of(target): self._offer(target) for target in route.candidates}
+        offers = {name_of(target): self._offer(route, target) for target in route.candidates}
         charge = self._charge(next(iter(offers.values())))
         attempts = Attempts(self.guard, self.inbound, charge, offers, self._way(route, targets))
         attempts.free = True
@@ -241,46 +247,38 @@ class CallLife:
         charge.booked = 0
         return charge
 
-    def _offer(self, target: Target) -> Offer:
-        tags = self._tags(target)
-        return offer_of(self.guard, self.inbound, target, Scope(tags, wait_s=self.around.options.wait_s), tags)
+    def _offer(self, route: Route, target: Target) -> Offer:
+        scope = self.around.scope_of(self.caller)
+        wanted = self.around.tags_of(self.guard, self.caller.owners)
+        if wanted or self.inbound.end_user is not None:
+            scope = Scope(self._tags(route, target, scope.tags, wanted), wait_s=scope.wait_s)
+        return offer_of(self.guard, self.inbound, target, scope)
 
-    def _tags(self, target: Target) -> Mapping[str, str]:
-        """Whose the call is: by the key alone; `end_user` is what the request says."""
-        caller, tags = self.caller, dict(self.caller.tags)
-        tags["key"] = caller.prefix
-        if caller.user is not None:
-            tags["user"] = caller.user
-        if caller.team is not None:
-            tags["team"] = caller.team
-        end_user = self.inbound.end_user
-        if end_user is not None:
-            tags["end_user"] = end_user
-        wanted = self.around.tags_of(self.guard, caller)
+    def _tags(self, route: Route, target: Target, whose: Mapping[str, str], wanted: Sequence[str]) -> Mapping[str, str]:
+        """Whose the call is, by the key alone, with the end user that the request names, and what rules count by."""
+        tags = dict(whose)
+        if self.inbound.end_user is not None:
+            tags["end_user"] = self.inbound.end_user
         if wanted:
-            upstream, model = target.upstream, self._models.get(name_of(target), self.inbound.model)
-            facts = {"model": model, "provider": upstream.provider, "upstream": upstream.name}
+            upstream = target.upstream
+            facts = {"model": route.model_at(target), "provider": upstream.provider, "upstream": upstream.name}
             tags.update((name, facts[name]) for name in wanted if facts[name])
         return tags
 
-    def _price(self, target: Target) -> Nano | None:
+    def _price(self, route: Route, target: Target) -> Nano | None:
         """For "cheapest"."""
         try:
-            return most(self.guard, self._offer(target))
+            return most(self.guard, self._offer(route, target))
         except BudgetGuardError:
             return None
 
     def _targets(self, route: Route) -> Iterator[Target | Cooling]:
-        return self.around.router.targets(route, self._price if route.strategy == "cheapest" else None)
+        return self.around.router.targets(route, partial(self._price, route) if route.strategy == "cheapest" else None)
 
     # -- the answer ----------------------------------------------------------------------------------------------
 
-    async def _stream(
-        self, charge: BookedCharge, attempts: Attempts, answered: UpstreamAnswer, outlet: Outlet | None, send: Any
-    ) -> None:
+    async def _stream(self, charge: BookedCharge, attempts: Attempts, answered: UpstreamAnswer, outlet: Outlet) -> None:
         """Hand on a stream, and settle it at its end, whatever becomes of its client."""
-        if outlet is None:  # nobody asked for one
-            outlet = Outlet(_silent, send, 0, ())
         ear = StreamEar(charge, hide_usage=attempts.ask_usage)
         ear.deaf = ear.deaf or answered.encoded
         ending: Any = "dropped"
@@ -327,7 +325,8 @@ class CallLife:
 
     def _own_headers(self, charge: BookedCharge | None) -> Sequence[tuple[bytes, bytes]]:
         facts = self.facts
-        own = [(b"x-budgetguard-model", facts.model.encode("latin-1", "replace"))]
+        model = facts.model.encode("latin-1", "replace")
+        own = [(b"x-request-id", self.request_id.encode()), (b"x-budgetguard-model", model)]
         if charge is not None:
             own.append((b"x-budgetguard-call", charge.id.encode()))
         if facts.upstream:
@@ -335,6 +334,9 @@ class CallLife:
             own.append((b"x-budgetguard-attempts", b"%d" % facts.attempts))
         if facts.cost is not None:
             own.append((b"x-budgetguard-cost", f"{facts.cost / DOLLAR:.9f}".encode()))
+            left = None if charge is None or self.around.options.tell == "name" else remaining(charge.held, facts.cost)
+            if left is not None:
+                own.append((b"x-budgetguard-remaining", f"{left / DOLLAR:.9f}".encode()))
         if self.around.options.litellm is not None and charge is not None:
             there = f"{facts.upstream}/{facts.model_there}" if facts.upstream else ""
             known = CallFacts(charge.id, there, facts.model, facts.cost, retries=max(facts.attempts - 1, 0))
@@ -360,6 +362,22 @@ class CallLife:
         )
         status = 504 if "Timeout" in str(error) else 502
         return Refused(status, told, "upstream_error", code="upstream_broke_off", headers=(NO_RETRY,))
+
+
+def remaining(held: Held, cost: Nano) -> Nano | None:
+    """
+    What the tightest of a call's budgets in dollars has left after it, as the books stood when it was admitted.
+
+    `None` where none has a limit, or the store was not asked: a part of it is leased.
+    """
+    if held.hold is None:
+        return None
+    rooms = [
+        account.limit - balance.settled - balance.held + held.amount - cost
+        for account, balance in zip(held.hold.accounts, held.balances, strict=False)
+        if account.limit is not None and account.unit == "dollars"
+    ]
+    return max(min(rooms), 0) if rooms else None
 
 
 def _cooling(model: str, retry_after_s: float) -> Refused:

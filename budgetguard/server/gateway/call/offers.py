@@ -72,8 +72,8 @@ class Offer:
         return self.target.upstream
 
 
-def offer_of(guard: Guard, inbound: Inbound, target: Target, scope: Scope, tags: Mapping[str, str]) -> Offer:
-    """What a target is asked for, for a caller with these tags."""
+def offer_of(guard: Guard, inbound: Inbound, target: Target, scope: Scope) -> Offer:
+    """What a target is asked for, for a caller in this scope."""
     asked, upstream = inbound.asked, target.upstream
     model = target.model or ""
     place = whereabouts(upstream.bases[asked.api])
@@ -96,7 +96,7 @@ def offer_of(guard: Guard, inbound: Inbound, target: Target, scope: Scope, tags:
     provider = FREE_PROVIDER if upstream.free else seller
     if call.user is not None:  # an end user: who pays comes from the key alone
         call = call._replace(user=None)
-    return Offer(target, model, Terms(asked.endpoint, provider, host, tags, scope), call, dialect)
+    return Offer(target, model, Terms(asked.endpoint, provider, host, scope.tags, scope), call, dialect)
 
 
 def learn_of(offer: Offer, base: str, refused: Mapping[str, int]) -> None:

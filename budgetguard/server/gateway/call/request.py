@@ -16,8 +16,7 @@ from ...problems import Refused
 from ..config.model import Api
 from .paths import ModelOperation
 
-_decode = msgspec.json.Decoder().decode
-_encode = msgspec.json.Encoder().encode
+_encoded = msgspec.json.Encoder().encode
 
 _HANDED_ON: Final = frozenset(
     {b"accept", b"anthropic-beta", b"anthropic-version", b"idempotency-key", b"openai-beta", b"user-agent"}
@@ -78,8 +77,8 @@ class Inbound:
             body, self.files = form_of(kind, self.raw)
             return body
         try:
-            body = _decode(self.raw)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            body, twice = _decoded(self.raw)
+        except (ValueError, RecursionError) as error:
             if self.asked.kind:
                 return NOTHING
             raise Refused(400, f"the body is no JSON that can be read ({error})") from None
@@ -87,7 +86,7 @@ class Inbound:
             raise Refused(400, "the body is no JSON object")
         if self.asked.api != "gemini":
             require_spelt(body)
-        if any_twice(self.raw):  # then it is sent as it was read
+        if twice:  # most servers take the last one, and some the first: it is sent as it was read here
             self.raw = _encode(body)
         return body
 
@@ -126,28 +125,38 @@ class Inbound:
 
 
 class _TwiceError(Exception):
-    """A name is there twice in one object."""
+    """A name is there twice in one object, however it is spelt."""
 
 
-def _look(pairs: list[tuple[str, Any]]) -> None:
-    if len(dict(pairs)) != len(pairs):
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
         raise _TwiceError
+    return made
 
 
-_scan = json.JSONDecoder(object_pairs_hook=_look).decode
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON")
 
 
-def any_twice(raw: bytes) -> bool:
-    """
-    Whether an object in a body, which is JSON, has a name twice, however that is spelt.
+_once = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number).decode
+_twice = json.JSONDecoder(parse_constant=_no_number).decode
 
-    Most servers take the last one, and some the first: what is held could be for another call than the one they answer.
-    """
+
+def _decoded(raw: bytes) -> tuple[Any, bool]:
+    """A body's JSON, and whether a name is there twice; raises `ValueError` for what is none, and `RecursionError`."""
+    text = raw.decode()
     try:
-        _scan(raw.decode())
-    except (_TwiceError, ValueError, RecursionError):
-        return True
-    return False
+        return _once(text), False
+    except _TwiceError:
+        return _twice(text), True
+
+
+def _encode(body: Mapping[str, Any]) -> bytes:
+    try:
+        return _encoded(body)
+    except (UnicodeEncodeError, OverflowError, TypeError):  # half a surrogate pair, a number of many digits
+        return json.dumps(body, separators=(",", ":")).encode()
 
 
 def require_spelt(body: Mapping[str, Any]) -> None:

@@ -54,6 +54,7 @@ from .stanzas import Remark, Stanza, shown, shown_key
 from .upstreams import read_upstream
 
 _MOST_BYTES = 10_000_000
+_TAKEN = frozenset({"key", "team", "user", "end_user", "users", "models", "max_budget", "scope"})
 
 
 class Reading(NamedTuple):
@@ -168,12 +169,14 @@ def _budgets(top: Stanza) -> Any:
     names = set[str]()
     for stanza, raw in top.tables("budget"):
         try:
-            made: Budget = read_budget(stanza.where, raw)
+            made: Budget = read_budget(stanza.where, {"on_expire": "charge", **raw})
         except ConfigError as error:
             stanza.wrong("", str(error).removeprefix(f"{stanza.where}: "))
             continue
         if made.name in names:
             stanza.wrong("name", f"another budget is called {made.name!r}: names are given once")
+        if made.name in _TAKEN:
+            stanza.wrong("name", f"{made.name!r} is what the limits of keys and their owners are called: take another")
         names.add(made.name)
         yield made
 

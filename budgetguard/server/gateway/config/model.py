@@ -87,6 +87,13 @@ class Route:
         once = {(each.upstream.name, each.model): each for each in reversed(among)}
         object.__setattr__(self, "candidates", tuple(reversed(once.values())))
 
+    def model_at(self, target: Target) -> str:
+        """
+        The model that a target is a candidate for, as budgets know it: not as it was asked for, as `openai/gpt-4o` is
+        no other model than `gpt-4o` to whoever limits that.
+        """
+        return next((each.model for each in (self, *self.fallbacks) if target in each.targets), self.model)
+
 
 def _named(target: Target, model: str) -> Target:
     return target if target.model is not None else target._replace(model=model)

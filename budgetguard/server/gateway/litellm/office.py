@@ -35,9 +35,9 @@ class Office:
 
     # -- keys ----------------------------------------------------------------------------------------------------
 
-    def keys(self, project: str) -> Iterator[Key]:
-        """The keys of a project that can call models, and were not deleted."""
-        for key in self.ring.all(project):
+    def keys(self, project: str, *, saying: str | None = None) -> Iterator[Key]:
+        """The keys of a project that can call models, and were not deleted; see `KeyRing.all` for `saying`."""
+        for key in self.ring.all(project, saying=saying or ""):
             if key.scope == CALL and key.revoked is None:
                 yield key
 
@@ -56,7 +56,7 @@ class Office:
 
     def key_of_alias(self, project: str, alias: str) -> Key:
         """A key by its alias; raises `Refused` (404)."""
-        found = next((key for key in self.keys(project) if key.grant.alias == alias), None)
+        found = next((key for key in self.keys(project, saying=alias) if key.grant.alias == alias), None)
         if found is None:
             raise missing(f"Key not found for key_alias={alias!r}.", "key_alias")
         return found
@@ -69,7 +69,15 @@ class Office:
         if found is not None and found.digest == name:
             return found
         # A key that was made or rotated here is not named by its digest.
-        return next((key for key in self.ring.all(project) if key.digest == name), None)
+        return next((key for key in self.ring.all(project, saying=name) if key.digest == name), None)
+
+    def keys_of(self, project: str, *, team: str | None = None, user: str | None = None) -> list[Key]:
+        """The keys of a team, of a user, or of a user in a team."""
+        return [
+            key
+            for key in self.keys(project, saying=team or user)
+            if team in {None, key.grant.team} and user in {None, key.grant.user}
+        ]
 
     # -- owners --------------------------------------------------------------------------------------------------
 

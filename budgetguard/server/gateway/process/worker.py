@@ -8,6 +8,7 @@ configuration read again, beside the event loop, as prices are long.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -55,6 +56,8 @@ def serve_on(
         backlog=BACKLOG,
     )
     server = DrainingServer(config, when_ready)
+    gc.collect()
+    gc.freeze()  # prices and modules stay: no collection has to look through them
     with (
         asyncio.Runner(loop_factory=config.get_loop_factory()) as runner,
         _signals(server, Reloading(app, settings, runner.get_loop())),

@@ -66,6 +66,15 @@ class Router:
 
         A `Cooling` is only ever the first and last one. `price` is asked where the strategy is "cheapest".
         """
+        if len(route.targets) == 1 and not route.fallbacks:
+            [only] = route.targets
+            state, now = self._state(only), self._clock()
+            if state.free(now):
+                self._calls += 1
+                state.at.asked = self._calls
+                state.claim(now, CLAIM_S)
+                yield only
+                return
         left, tried, shut = route.attempts, list[ModelState](), list[Candidate]()
         for stage in (route, *route.fallbacks):
             rest = self._candidates(stage)

@@ -13,7 +13,7 @@ from ...config.model import Route, Target
 from ...config.resolve import Configuration
 from ...routing.router import Router
 from ..mount import LiteLLMAdmin
-from .models import Deployment, ModelAdmin
+from .models import ModelAdmin, ModelPlace
 
 _TOKENS = 1_000
 
@@ -35,7 +35,7 @@ def admin_of(configuration: Configuration, hosting: App, router: Router) -> Lite
     )
 
 
-def deployments(configuration: Configuration) -> Iterator[Deployment]:
+def deployments(configuration: Configuration) -> Iterator[ModelPlace]:
     """Every model that can be asked for by a name, once for each upstream of it."""
     now_ms = round(time.time() * 1000)
     for card in configuration.models():
@@ -54,13 +54,13 @@ def cooling(router: Router) -> Mapping[str, float]:
     return {each.upstream: each.cooling_s for each in router.standing() if each.model is None and each.cooling_s > 0}
 
 
-def _deployment(asked: str, model: str, target: Target, prices: PriceBook, now_ms: int) -> Deployment:
+def _deployment(asked: str, model: str, target: Target, prices: PriceBook, now_ms: int) -> ModelPlace:
     upstream = target.upstream
     provider = upstream.provider or upstream.name
     if upstream.free:
-        return Deployment(asked, upstream.name, provider, model, 0.0, 0.0)
+        return ModelPlace(asked, upstream.name, provider, model, 0.0, 0.0)
     read, written = _prices(prices, upstream.prices, model, now_ms)
-    return Deployment(asked, upstream.name, provider, model, read, written)
+    return ModelPlace(asked, upstream.name, provider, model, read, written)
 
 
 def _prices(book: PriceBook, provider: str | None, model: str, now_ms: int) -> tuple[float | None, float | None]:

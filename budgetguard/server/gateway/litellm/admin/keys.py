@@ -144,7 +144,8 @@ class KeyAdmin:
         """The keys of the project, page by page."""
         asked: KeyListQuery = ask.query
         now_ms = ask.project.store.now_ms()
-        fitting = (key for key in self._office.keys(ask.project.name) if _fits(key, asked, now_ms))
+        saying = asked.key_hash or asked.key_alias or asked.user_id or asked.team_id
+        fitting = (key for key in self._office.keys(ask.project.name, saying=saying) if _fits(key, asked, now_ms))
         page, count = page_of(fitting, asked.page, asked.size)
         full = asked.return_full_object
         return {
@@ -214,7 +215,7 @@ class KeyAdmin:
         return replace(grant, **changes)
 
     def _require_new(self, project: str, alias: str | None) -> None:
-        if alias is not None and any(key.grant.alias == alias for key in self._office.keys(project)):
+        if alias and any(key.grant.alias == alias for key in self._office.keys(project, saying=alias)):
             told = f"Key with alias '{alias}' already exists. Unique key aliases across all keys are required."
             raise Refused(400, told, "bad_request_error", param="key_alias")
 

@@ -18,7 +18,7 @@ MOST_LISTED = 10_000
 _BOTH = frozenset({ADMIN, CALL})
 
 
-class Deployment(NamedTuple):
+class ModelPlace(NamedTuple):
     """A model at one of the upstreams where it is asked for."""
 
     model: str
@@ -56,7 +56,7 @@ class ModelAdmin:
     """
 
     def __init__(
-        self, deployments: Callable[[], Iterable[Deployment]], cooling: Callable[[], Mapping[str, float]]
+        self, deployments: Callable[[], Iterable[ModelPlace]], cooling: Callable[[], Mapping[str, float]]
     ) -> None:
         self._deployments = deployments
         self._cooling = cooling
@@ -88,7 +88,7 @@ class ModelAdmin:
             "unhealthy_count": len(unhealthy),
         }
 
-    def _of(self, caller: Caller) -> list[Deployment]:
+    def _of(self, caller: Caller) -> list[ModelPlace]:
         allowed = (each for each in self._deployments() if caller.allows(each.model))
         return list(islice(allowed, MOST_LISTED))
 
@@ -106,7 +106,7 @@ def readiness() -> dict[str, str]:
     return {"status": "healthy", "db": "connected", "litellm_version": LITELLM_VERSION}
 
 
-def _row(each: Deployment) -> dict[str, Any]:
+def _row(each: ModelPlace) -> dict[str, Any]:
     return {
         "model_name": each.model,
         "litellm_params": {"model": f"{each.provider}/{each.model_there}", "custom_llm_provider": each.provider},

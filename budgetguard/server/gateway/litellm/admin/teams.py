@@ -103,8 +103,13 @@ class TeamAdmin:
         if ask.caller.scope != ADMIN and name != ask.caller.team:
             raise Refused(403, f"This key is not of team {name[:200]!r}.", "auth_error", param="team_id")
         team = self._office.owner(ask.project.name, "team", name, "team_id")
-        keys = [] if ask.caller.scope != ADMIN else self._keys(ask, name)
-        return {"team_id": name, "team_info": self._row(ask, team), "keys": keys, "team_memberships": []}
+        keys = [] if ask.caller.scope != ADMIN else self._office.keys_of(ask.project.name, team=name)
+        return {
+            "team_id": name,
+            "team_info": self._row(ask, team),
+            "keys": key_rows(ask.project.store, keys),
+            "team_memberships": [],
+        }
 
     def update(self, ask: Ask) -> dict[str, Any]:
         """Change what is named of a team, and leave the rest; `null` takes a limit away."""
@@ -119,10 +124,9 @@ class TeamAdmin:
         project, names = ask.project.name, list(dict.fromkeys(take(TeamNames, ask.body).team_ids))
         for name in names:
             self._office.owner(project, "team", name, "team_id")
-        for key in list(self._office.keys(project)):
-            if key.grant.team in names:
-                self._office.ring.revoke(key.prefix)
         for name in names:
+            for key in self._office.keys_of(project, team=name):
+                self._office.ring.revoke(key.prefix)
             self._office.owners.remove(project, "team", name)
         return {"deleted_teams": names}
 
@@ -180,9 +184,8 @@ class TeamAdmin:
             return _with_members(team, list(there.values()))
 
         team = self._change(ask, said.team_id, changed)
-        for key in list(self._office.keys(ask.project.name)):
-            if key.grant.team == team.name and key.grant.user == name:
-                self._office.ring.revoke(key.prefix)
+        for key in self._office.keys_of(ask.project.name, team=team.name, user=name):
+            self._office.ring.revoke(key.prefix)
         return self._row(ask, team)
 
     def _put(self, ask: Ask, name: str, said: TeamFields, raw: dict[str, Any]) -> Owner:
@@ -212,11 +215,6 @@ class TeamAdmin:
 
     def _row(self, ask: Ask, team: Owner) -> dict[str, Any]:
         return team_rows(ask.project.store, [team])[0]
-
-    def _keys(self, ask: Ask, name: str) -> Any:
-        return key_rows(
-            ask.project.store, [key for key in self._office.keys(ask.project.name) if key.grant.team == name]
-        )
 
     def actions(self) -> list[Action]:
         """The table."""

@@ -133,7 +133,7 @@ class UserAdmin:
         if not admin and name != ask.caller.user:
             raise Refused(403, f"This key is not of user {name[:200]!r}.", "auth_error", param="user_id")
         user = self._get(ask, name)
-        keys = [key for key in self._office.keys(project) if key.grant.user == name] if admin else []
+        keys = self._office.keys_of(project, user=name) if admin else []
         teams = [each for each in self._office.owners.all(project, "team") if name in members_of(each)] if admin else []
         store = ask.project.store
         return {
@@ -157,10 +157,9 @@ class UserAdmin:
         """Forget users and their budgets, and refuse their keys from now on; how many."""
         project, names = ask.project.name, list(dict.fromkeys(take(UserNames, ask.body).user_ids))
         found = [self._get(ask, name) for name in names]
-        for key in list(self._office.keys(project)):
-            if key.grant.user in names:
-                self._office.ring.revoke(key.prefix)
         for each in found:
+            for key in self._office.keys_of(project, user=each.name):
+                self._office.ring.revoke(key.prefix)
             if each.own is not None:
                 ask.project.users.remove(each.name)
             if each.owner.version:
