@@ -121,7 +121,7 @@ def main() -> int:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="budgetguard-soak-") as made:
         folder = Path(made)
-        store = asked.store or f"sqlite:///{folder}/a.db?synchronous=normal"
+        store = asked.store or f"sqlite:///{folder}/a.db?synchronous=normal&reserve_s=20&settle_s=20"
         samples = run(store, folder, asked.calls, asked.keys)
     early, late = samples[2], samples[-1]
     growth = late.memory_kb / early.memory_kb
