@@ -91,6 +91,8 @@ class CallLife:
                 raise
             self.facts.status = self.facts.status or 499
         except Refused as refused:
+            if outlet is not None:
+                await outlet.quiet()
             if outlet is None or not outlet.started:
                 raise
             self.facts.status = refused.status
@@ -116,6 +118,8 @@ class CallLife:
         if not answered.good:
             self._hide_ours(answered)
         headers = [*self._passed(answered), *self._own_headers(charge)]
+        if outlet is not None:
+            await outlet.quiet()
         if outlet is not None and outlet.started:
             refused = Refused(502, f"the upstream answered {answered.reply.status}", "upstream_error")
             if not answered.good:
