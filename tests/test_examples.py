@@ -136,6 +136,12 @@ with FakeProvider() as provider:
     os.environ |= {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     space = {"__name__": "__main__"}
+    if "localhost:4000" in str(blocks):  # `make gateway`, at another port
+        from budgetguard.server.gateway.config.resolve import Configuration
+        from tests.support.gateway import ServedGateway
+
+        gateway = ServedGateway(Configuration.demo(provider.root_url))
+        blocks = [(line, text.replace("localhost:4000", f"127.0.0.1:{gateway.port}")) for line, text in blocks]
     for line, text in blocks:
         exec(compile("\\n" * line + text, page, "exec"), space)
 """

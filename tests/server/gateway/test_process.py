@@ -54,7 +54,7 @@ limit = 10
 
 def gateway(store: str, *arguments: str, port: int = 0, **environ: str) -> Process:
     """One that asks for no key, with a file or without."""
-    told = {"DEMO_KEY": "sk-upstream-secret", "BUDGETGUARD_GATEWAY_TEST": "1", **environ}
+    told = {"DEMO_KEY": "sk-upstream-secret", **environ}
     return Process(store, *arguments, port=port, verb="gateway", **told)
 
 

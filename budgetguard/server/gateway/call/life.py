@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any, Final
@@ -28,6 +27,7 @@ from ...problems import Refused
 from ..config.model import Route, Target
 from ..litellm.headers import CallFacts, headers
 from ..routing.router import Cooling
+from ..seen import Facts
 from .attempts import Attempts, CoolingError, Exhausted, UnknownOutcomeError, UpstreamAnswer, Way
 from .listening import StreamEar
 from .offers import Offer, alike, dearest, most, name_of, offer_of, whereabouts
@@ -67,31 +67,6 @@ class BookedCharge(Charge):
         """The true cost, which is about to be booked."""
         self.booked: Nano = super().cost(answer)
         return self.booked
-
-
-@dataclass(slots=True)
-class Facts:
-    """What is known of a call when it is over: for headers, logs and metrics."""
-
-    request_id: str = ""
-    call_id: str = ""
-    model: str = ""
-    endpoint: str = ""
-    api: str = ""
-    status: int = 0
-    upstream: str = ""
-    provider: str = ""
-    attempts: int = 0
-    cost: Nano | None = None
-    stream: bool = False
-    upstream_s: float = 0.0
-    """From the last request to the head of its answer."""
-    away_s: float = 0.0
-    """How long the upstreams took, of all attempts, but for the body of a stream."""
-    refused: str = ""
-    upstream_request: str = ""
-    model_there: str = ""
-    """As the upstream that answered calls it."""
 
 
 class CallLife:

@@ -76,9 +76,8 @@ class Inbound:
             self.form = True
             body, self.files = form_of(kind, self.raw)
             return body
-        read = _Read()
         try:
-            body = read.decoded(self.raw)
+            body, twice = _decoded(self.raw)
         except (ValueError, RecursionError) as error:
             if self.asked.kind:
                 return NOTHING
@@ -87,7 +86,7 @@ class Inbound:
             raise Refused(400, "the body is no JSON object")
         if self.asked.api != "gemini":
             require_spelt(body)
-        if read.twice:  # most servers take the last one, and some the first: it is sent as it was read here
+        if twice:  # most servers take the last one, and some the first: it is sent as it was read here
             self.raw = _encode(body)
         return body
 
@@ -125,27 +124,32 @@ class Inbound:
         return named if isinstance(named, str) and 0 < len(named) <= _MOST_NAME else None
 
 
-class _Read:
-    """A body as it is read, and whether an object in it has a name twice, however that is spelt."""
+class _TwiceError(Exception):
+    """A name is there twice in one object, however it is spelt."""
 
-    __slots__ = ("twice",)
 
-    def __init__(self) -> None:
-        self.twice = False
-
-    def decoded(self, raw: bytes) -> Any:
-        """The JSON; raises `ValueError` for what is none, and `RecursionError`."""
-        return json.loads(raw.decode(), object_pairs_hook=self._object, parse_constant=_no_number)
-
-    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) != len(pairs):
-            self.twice = True
-        return made
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise _TwiceError
+    return made
 
 
 def _no_number(text: str) -> Any:
     raise ValueError(f"{text} is no JSON")
+
+
+_once = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number).decode
+_twice = json.JSONDecoder(parse_constant=_no_number).decode
+
+
+def _decoded(raw: bytes) -> tuple[Any, bool]:
+    """A body's JSON, and whether a name is there twice; raises `ValueError` for what is none, and `RecursionError`."""
+    text = raw.decode()
+    try:
+        return _once(text), False
+    except _TwiceError:
+        return _twice(text), True
 
 
 def _encode(body: Mapping[str, Any]) -> bytes:
