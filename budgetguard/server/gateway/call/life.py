@@ -31,7 +31,7 @@ from ..seen import Facts
 from .attempts import Attempts, CoolingError, Exhausted, UnknownOutcomeError, UpstreamAnswer, Way
 from .listening import StreamEar
 from .offers import Offer, alike, dearest, most, name_of, offer_of, whereabouts
-from .refusals import NO_RETRY, Budgeted, refusal_of
+from .refusals import NO_RETRY, Budgeted, cooling, refusal_of
 from .request import Inbound
 from .stream import Outlet
 from .surroundings import Surroundings
@@ -190,7 +190,7 @@ class CallLife:
         try:
             return await shell.send(charge, proceed, attempts.observe, attempts.failed)
         except CoolingError as error:
-            raise _cooling(self.inbound.model, error.retry_after_s) from error
+            raise cooling(self.inbound.model, error.retry_after_s) from error
         except BudgetGuardError as error:
             self.facts.refused = type(error).__name__
             raise refusal_of(error, self.around.options) from error
@@ -357,17 +357,6 @@ def remaining(held: Held, cost: Nano) -> Nano | None:
         if account.limit is not None and account.unit == "dollars"
     ]
     return max(min(rooms), 0) if rooms else None
-
-
-def _cooling(model: str, retry_after_s: float) -> Refused:
-    wait_s = max(1, round(retry_after_s))
-    return Refused(
-        429,
-        f"every upstream of {model!r} asked for a pause: try again in {wait_s} s",
-        "rate_limit_error",
-        code="upstream_cooling",
-        headers=((b"retry-after", b"%d" % wait_s),),
-    )
 
 
 async def _silent() -> Mapping[str, Any]:
