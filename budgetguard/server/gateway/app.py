@@ -19,7 +19,7 @@ from ..api.requests import read_body
 from ..app import App
 from ..keys import ADMIN, CALL, KNOWN, KNOWN_S, Caller, OwnerRules
 from ..problems import NOT_FOUND, Refused
-from .call.life import CallLife, Facts, send_whole
+from .call.life import CallLife, send_whole
 from .call.paths import SERVED, ModelOperation, asked_by
 from .call.refusals import body_of, refusal_of
 from .call.request import Inbound
@@ -32,7 +32,7 @@ from .guards import Guards
 from .listing import Listing, listing_of
 from .litellm.admin.deployed import admin_of
 from .routing.router import Router
-from .seen import CallsSeen
+from .seen import CallsSeen, Facts
 
 log = logging.getLogger("budgetguard.server")
 

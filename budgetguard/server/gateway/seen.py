@@ -7,6 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -15,11 +16,10 @@ from prometheus_client import Counter as PrometheusCounter
 from prometheus_client.core import Metric
 
 from ...concurrency.locks import mutex
-from ...money import DOLLAR
+from ...money import DOLLAR, Nano
 from ..keys import Caller
 
 if TYPE_CHECKING:
-    from .call.life import Facts
     from .routing.router import Router
 
 log = logging.getLogger("budgetguard.server")
@@ -35,6 +35,31 @@ MOST_UNTOLD: Final = 250
 """How many calls, and how many kinds of them, are counted apart before the metrics are told; it takes a millisecond."""
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _OWN_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5)
+
+
+@dataclass(slots=True)
+class Facts:
+    """What is known of a call when it is over: for headers, logs and metrics."""
+
+    request_id: str = ""
+    call_id: str = ""
+    model: str = ""
+    endpoint: str = ""
+    api: str = ""
+    status: int = 0
+    upstream: str = ""
+    provider: str = ""
+    attempts: int = 0
+    cost: Nano | None = None
+    stream: bool = False
+    upstream_s: float = 0.0
+    """From the last request to the head of its answer."""
+    away_s: float = 0.0
+    """How long the upstreams took, of all attempts, but for the body of a stream."""
+    refused: str = ""
+    upstream_request: str = ""
+    model_there: str = ""
+    """As the upstream that answered calls it."""
 
 
 class Bounded:

@@ -7,9 +7,8 @@ import threading
 from prometheus_client import CollectorRegistry, generate_latest
 
 from budgetguard.money import DOLLAR
-from budgetguard.server.gateway.call.life import Facts
 from budgetguard.server.gateway.routing.router import Router
-from budgetguard.server.gateway.seen import MOST_ROWS, MOST_UNTOLD, OTHERS, CallsSeen
+from budgetguard.server.gateway.seen import MOST_ROWS, MOST_UNTOLD, OTHERS, CallsSeen, Facts
 from budgetguard.server.keys import CALL, Caller
 
 CALLS = 3 * MOST_ROWS

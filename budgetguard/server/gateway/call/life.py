@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any, Final
@@ -28,10 +27,11 @@ from ...problems import Refused
 from ..config.model import Route, Target
 from ..litellm.headers import CallFacts, headers
 from ..routing.router import Cooling
+from ..seen import Facts
 from .attempts import Attempts, CoolingError, Exhausted, UnknownOutcomeError, UpstreamAnswer, Way
 from .listening import StreamEar
 from .offers import Offer, alike, dearest, most, name_of, offer_of, whereabouts
-from .refusals import NO_RETRY, Budgeted, refusal_of
+from .refusals import NO_RETRY, Budgeted, cooling, refusal_of
 from .request import Inbound
 from .stream import Outlet
 from .surroundings import Surroundings
@@ -69,31 +69,6 @@ class BookedCharge(Charge):
         return self.booked
 
 
-@dataclass(slots=True)
-class Facts:
-    """What is known of a call when it is over: for headers, logs and metrics."""
-
-    request_id: str = ""
-    call_id: str = ""
-    model: str = ""
-    endpoint: str = ""
-    api: str = ""
-    status: int = 0
-    upstream: str = ""
-    provider: str = ""
-    attempts: int = 0
-    cost: Nano | None = None
-    stream: bool = False
-    upstream_s: float = 0.0
-    """From the last request to the head of its answer."""
-    away_s: float = 0.0
-    """How long the upstreams took, of all attempts, but for the body of a stream."""
-    refused: str = ""
-    upstream_request: str = ""
-    model_there: str = ""
-    """As the upstream that answered calls it."""
-
-
 class CallLife:
     """One call of a client."""
 
@@ -116,6 +91,8 @@ class CallLife:
                 raise
             self.facts.status = self.facts.status or 499
         except Refused as refused:
+            if outlet is not None:
+                await outlet.quiet()
             if outlet is None or not outlet.started:
                 raise
             self.facts.status = refused.status
@@ -141,6 +118,8 @@ class CallLife:
         if not answered.good:
             self._hide_ours(answered)
         headers = [*self._passed(answered), *self._own_headers(charge)]
+        if outlet is not None:
+            await outlet.quiet()
         if outlet is not None and outlet.started:
             refused = Refused(502, f"the upstream answered {answered.reply.status}", "upstream_error")
             if not answered.good:
@@ -211,7 +190,7 @@ class CallLife:
         try:
             return await shell.send(charge, proceed, attempts.observe, attempts.failed)
         except CoolingError as error:
-            raise _cooling(self.inbound.model, error.retry_after_s) from error
+            raise cooling(self.inbound.model, error.retry_after_s) from error
         except BudgetGuardError as error:
             self.facts.refused = type(error).__name__
             raise refusal_of(error, self.around.options) from error
@@ -378,17 +357,6 @@ def remaining(held: Held, cost: Nano) -> Nano | None:
         if account.limit is not None and account.unit == "dollars"
     ]
     return max(min(rooms), 0) if rooms else None
-
-
-def _cooling(model: str, retry_after_s: float) -> Refused:
-    wait_s = max(1, round(retry_after_s))
-    return Refused(
-        429,
-        f"every upstream of {model!r} asked for a pause: try again in {wait_s} s",
-        "rate_limit_error",
-        code="upstream_cooling",
-        headers=((b"retry-after", b"%d" % wait_s),),
-    )
 
 
 async def _silent() -> Mapping[str, Any]:

@@ -90,6 +90,18 @@ def refusal_of(error: BudgetGuardError, options: GatewayOptions) -> Refused:
     return Refused(500, "something went wrong here; the log says what", "server_error", headers=(NO_RETRY,))
 
 
+def cooling(model: str, retry_after_s: float) -> Refused:
+    """What a client is told where every upstream of a model asked for a pause."""
+    wait_s = max(1, round(retry_after_s))
+    return Refused(
+        429,
+        f"every upstream of {model!r} asked for a pause: try again in {wait_s} s",
+        "rate_limit_error",
+        code="upstream_cooling",
+        headers=((b"retry-after", b"%d" % wait_s),),
+    )
+
+
 def _exceeded(error: BudgetExceededError, options: GatewayOptions) -> Refused:
     facts = _facts(error, options)
     named = options.tell == "name"

@@ -96,15 +96,16 @@ class Outlet:
 
     async def end(self) -> None:
         """Nothing more will come."""
-        await self._settle_pings()
+        await self.quiet()
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def close(self) -> None:
         """Stop watching."""
-        await self._settle_pings()
+        await self.quiet()
         self._watcher.cancel()
 
-    async def _settle_pings(self) -> None:
+    async def quiet(self) -> None:
+        """No comment is sent from now on: what follows may have a status of its own, unless one is out."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
