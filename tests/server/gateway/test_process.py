@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import math
 import os
 import signal
 import socket
@@ -162,7 +163,8 @@ def test_sighup_reads_the_file_again_and_a_wrong_one_changes_nothing(
         for _ in range(8):
             assert served.ask("POST", PATH, {**CHAT, "model": "second"})[0] == 200
             assert served.ask("POST", PATH, {**CHAT, "model": "first"})[0] == 404
-        assert under_way.getresponse().read().endswith(b"data: [DONE]\n\n")
+        with contextlib.closing(under_way):
+            assert under_way.getresponse().read().endswith(b"data: [DONE]\n\n")
         assert served.log().count("the one before is kept") == 1
         assert served.stop() == 0
 
@@ -182,9 +184,10 @@ def test_sigterm_finishes_a_stream_and_lets_nobody_in(
         assert until(lambda: refuses(served.port))
         served.terminate()  # says nothing new
         plan.going.set()
-        assert stream.getresponse().read().endswith(b"data: [DONE]\n\n")
-        answer = plain.getresponse()
-        assert (answer.status, answer.getheader("connection")) == (200, "close")
+        with contextlib.closing(stream), contextlib.closing(plain):
+            assert stream.getresponse().read().endswith(b"data: [DONE]\n\n")
+            answer = plain.getresponse()
+            assert (answer.status, answer.getheader("connection")) == (200, "close")
         assert served.wait() == 0
     with contextlib.closing(open_store(url, namespace="default")) as store:
         assert (len(list(store.entries())), store.holds(), store.check()) == (2, [], [])
@@ -206,9 +209,10 @@ def test_who_waits_before_the_port_or_on_an_open_connection_is_answered(
         os.kill(served.pid, signal.SIGCONT)
         assert until(lambda: refuses(served.port))
         kept.request("POST", PATH, sent, {"content-type": "application/json"})
-        answer = kept.getresponse()
-        assert (answer.status, answer.getheader("connection")) == (200, "close")
-        assert waiting.getresponse().status == 200
+        with contextlib.closing(kept), contextlib.closing(waiting):
+            answer = kept.getresponse()
+            assert (answer.status, answer.getheader("connection")) == (200, "close")
+            assert waiting.getresponse().status == 200
         assert served.wait() == 0
 
 
@@ -314,7 +318,7 @@ def test_a_worker_that_cannot_begin_is_tried_ever_more_seldom(
 ) -> None:
     """A wrong file beside a dead worker neither ends the others nor takes the machine."""
     with gateway(f"sqlite:///{tmp_path}/a.db", "--open", "--config", str(file), "--workers=2") as served:
-        right = file.read_text()
+        right, begin_s = file.read_text(), time.monotonic()
         file.write_text("nonsense")
         os.kill(workers_of(served.pid)[0], signal.SIGKILL)
         assert until(lambda: "a worker cannot serve" in served.log())
@@ -322,7 +326,7 @@ def test_a_worker_that_cannot_begin_is_tried_ever_more_seldom(
         assert served.ask("POST", PATH, {**CHAT, "model": "first"})[0] == 200
         file.write_text(right)
         assert until(lambda: served.log().count("Application startup complete") == 3)
-        assert served.log().count("started again") <= 4
+        assert served.log().count("started again") <= math.log2(time.monotonic() - begin_s + 1) + 2
         assert served.stop() == 0
 
 
