@@ -7,7 +7,7 @@ from tests.support.gateway import MESSAGES, MODEL, ServedGateway, configured, ha
 
 
 def test_nothing_of_a_refused_call_is_kept() -> None:
-    """Its error has the frames that it passed, and these the prompt; whose calls they are is kept as long as the key."""
+    """Its error has the frames that it passed, and these the prompt; whose it is is kept as long as the key."""
     with FakeProvider() as provider:
         made = configured(upstream("only", provider.root_url), budgets=(hard(0.000001),))
         with ServedGateway(made) as gateway:
