@@ -3,8 +3,8 @@ A gateway that runs for long: so many calls with so many keys, and what the proc
 
     python -m benchmarks.gateway_soak [--calls 1000000] [--keys 10000] [--store URL]
 
-Each key has a budget and a rate of its own. What is remembered of keys fills in the first half of the calls; from then on
-memory has to be flat, and threads and descriptors stay as many. Ends with 1 if it is not so.
+Each key has a budget and a rate of its own. What is remembered of keys fills in the first half of the calls; from then
+on memory has to be flat, and threads and descriptors stay as many. Ends with 1 if it is not so.
 """
 
 from __future__ import annotations

@@ -348,10 +348,14 @@ def test_told_to_end_while_its_workers_start_it_ends(tmp_path: Path, held: tuple
         process = subprocess.Popen(
             [*command, "--store", f"sqlite:///{tmp_path}/a.db"], cwd=tmp_path, env=environ, stderr=log
         )
-    assert until(lambda: len(workers_of(process.pid)) == 2)
-    workers = workers_of(process.pid)
-    process.terminate()
-    assert process.wait(60) == 0
+    try:
+        assert until(lambda: len(workers_of(process.pid)) == 2)
+        workers = workers_of(process.pid)
+        process.terminate()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
     assert not any(map(alive, workers))
     assert "Traceback" not in (tmp_path / "log").read_text()
 
