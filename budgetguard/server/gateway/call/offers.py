@@ -80,7 +80,7 @@ def offer_of(guard: Guard, inbound: Inbound, target: Target, scope: Scope) -> Of
     host = host_of(place.name, None, place.port, model)
     seller = upstream.prices or guard.prices.provider(place.name, place.path)
     body = inbound.body
-    if inbound.model != model or asked.api == "gemini":
+    if body.get("model") != model:  # what is sent names this one, also where the path alone says it
         body = {**body, "model": model}
     dialect = DIALECTS[asked.api]
     read = asked.endpoint.request
