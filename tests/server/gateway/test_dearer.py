@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ import pytest
 from budgetguard import PriceBook
 from budgetguard.server.gateway.config.model import Target
 from budgetguard.server.gateway.config.models import ModelEntry
+from budgetguard.server.keys import Grant
+from budgetguard.server.keys.limits import allowance, owner_limits
 from tests.support.gateway import CLAUDE, GEMINI, MESSAGES, MODEL, ServedGateway, configured, hard, upstream
 from tests.support.wire import RawUpstream, exchange, reply, request_of
 
-DEAR = "dear-model"
+DEAR, OTHER = "dear-model", "other-model"
 CHAT: dict[str, Any] = {"model": MODEL, "messages": MESSAGES, "max_tokens": 9}
 
 
@@ -23,11 +26,13 @@ class Till:
 
     def __init__(self, up: RawUpstream, gateway: ServedGateway) -> None:
         self.up, self.gateway = up, gateway
+        self.key = gateway.key()
 
-    def ask(self, path: str, body: Any, *headers: str) -> tuple[int, str]:
+    def ask(self, path: str, body: Any, *headers: str, key: str = "") -> tuple[int, str]:
         """The status, and all that comes back."""
         sent = body if isinstance(body, bytes) else json.dumps(body).encode()
-        said = exchange(self.gateway.port, request_of(path, sent, *headers)).decode()
+        bearer = f"authorization: Bearer {key or self.key}"
+        said = exchange(self.gateway.port, request_of(path, sent, bearer, *headers)).decode()
         return int(said.split(" ")[1]), said
 
     @property
@@ -37,16 +42,18 @@ class Till:
 
 
 @pytest.fixture
-def till() -> Iterator[Till]:
+def till(tmp_path: Path) -> Iterator[Till]:
     prices = PriceBook()
-    for name, price in ((MODEL, 1), (CLAUDE, 1), (GEMINI, 1), ("dall-e-2", 1), (DEAR, 1_000)):
+    for name, price in ((MODEL, 1), (CLAUDE, 1), (GEMINI, 1), ("dall-e-2", 1), (OTHER, 1), (DEAR, 1_000)):
         prices.add(name, input=price, output=price, max_output=100, context=2_000)
+    prices.add(WIDE, input=0.01, output=0.01, max_output=1_000, context=200_000)
     with RawUpstream() as up:
         own = upstream("up", up.root)
         up.answer = lambda _request: reply()
-        names = (MODEL, CLAUDE, GEMINI, "dall-e-2", DEAR)
+        names = (MODEL, CLAUDE, GEMINI, "dall-e-2", OTHER, WIDE, DEAR)
         entries = [ModelEntry(name, (Target(own),)) for name in names]
-        with ServedGateway(configured(own, models=entries, prices=prices, budgets=(hard(0.005),))) as gateway:
+        configuration = configured(own, models=entries, prices=prices, budgets=(hard(0.005),))
+        with ServedGateway(configuration, f"sqlite:///{tmp_path}/budgets.db?synchronous=normal") as gateway:
             yield Till(up, gateway)
 
 
@@ -61,3 +68,62 @@ def test_the_deployment_of_a_path_is_what_is_held_for(till: Till, named: dict[st
     assert (status, till.sent) == (402, 0), said
     status, said = till.ask(f"/openai/deployments/{MODEL}/chat/completions", {**body, "model": DEAR} if named else body)
     assert (status, till.sent) == (200, 1), said
+
+
+# -- by a header -------------------------------------------------------------------------------------------------------
+
+PDF = {"type": "document", "source": {"type": "url", "url": "https://example.com/long.pdf"}}
+WIDE = "claude-sonnet-4-5"
+"""A model whose context a header widens from 200,000 to 1,000,000 tokens."""
+
+
+def test_a_header_that_is_there_twice_is_read_as_both(till: Till) -> None:
+    """A server reads them as one list: what the first asks for, and only the last was looked at, nobody held for."""
+    body = {"model": WIDE, "max_tokens": 9, "messages": [{"role": "user", "content": [PDF]}]}
+    wide, other = "anthropic-beta: context-1m-2025-08-07", "anthropic-beta: files-api-2025-04-14"
+    assert till.ask("/v1/messages", body, other)[0] == 200
+    for stated in ([wide], [wide, other], [other, wide]):
+        status, said = till.ask("/v1/messages", body, *stated)
+        assert (status, till.sent) == (402, 1), said
+
+
+def test_a_header_of_the_operators_is_read_as_the_clients() -> None:
+    """It is sent with every call to that upstream, so every call there may cost what it asks for."""
+    body = {"model": WIDE, "max_tokens": 9, "messages": [{"role": "user", "content": [PDF]}]}
+    with RawUpstream() as up:
+        stated = (("x-api-key", "secret"), ("anthropic-beta", "context-1m-2025-08-07"))
+        own = upstream("up", up.root, headers={"anthropic": stated}, prices="anthropic")
+        with ServedGateway(configured(own, budgets=(hard(1.0),))) as gateway:
+            assert gateway.ask("/v1/messages", body)[0] == 402
+
+
+# -- by a field that names another model -------------------------------------------------------------------------------
+
+OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "OpenRouter's list": ("/v1/chat/completions", {"models": [OTHER]}),
+    "LiteLLM's fallbacks": ("/v1/chat/completions", {"fallbacks": [{MODEL: [OTHER]}]}),
+    "with the same": ("/v1/chat/completions", {"models": [MODEL, OTHER], "route": "fallback"}),
+    "Claude's fallbacks": ("/v1/messages", {"model": CLAUDE, "fallbacks": [{"model": OTHER}]}),
+}
+
+
+@pytest.mark.parametrize("field", OTHERS)
+def test_a_key_calls_no_model_by_another_field(till: Till, field: str) -> None:
+    """Who may call the small model only would have the large one answer, at the key's own wish."""
+    path, more = OTHERS[field]
+    for globs, expected in (((MODEL, CLAUDE), 403), ((MODEL, CLAUDE, OTHER), 200), ((), 200)):
+        key = till.gateway.key(grant=Grant(models=globs))
+        status, said = till.ask(path, {**CHAT, **more}, key=key)
+        assert status == expected, said
+
+
+@pytest.mark.parametrize("field", OTHERS)
+def test_a_budget_of_a_model_is_passed_by_no_other_field(till: Till, field: str) -> None:
+    """What the other model cost would be booked on the one that was asked for, and its own budget never full."""
+    path, more = OTHERS[field]
+    limits = owner_limits([allowance(0.0001, model=OTHER)])
+    key = till.gateway.key(grant=Grant(limits=limits))
+    assert till.ask(path, {**CHAT, **more}, key=key)[0] == 400
+    assert till.sent == 0
+    alone = {**CHAT, **more, **{name: None for name in ("models", "fallbacks") if name in more}}
+    assert till.ask(path, alone, key=key)[0] == 200

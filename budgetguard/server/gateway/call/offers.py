@@ -23,6 +23,8 @@ from ....guards.guard import Guard
 from ....guards.scope import Scope
 from ....money import Nano
 from ....prices.hosts import Server, host_of, learn
+from ...keys import Caller
+from ...problems import Refused
 from ..config.model import Target, Upstream
 from .paths import DIALECTS
 from .request import Inbound
@@ -90,13 +92,38 @@ def offer_of(guard: Guard, inbound: Inbound, target: Target, scope: Scope) -> Of
     if host.refuses and call.cap is not None and dialect.cap_field(asked.endpoint, host) is None:
         call = call._replace(cap=None)
     if dialect.headed is not None:
-        call = dialect.headed(call, dict(inbound.headers))
+        call = dialect.headed(call, _joined((*inbound.headers, *upstream.headers.get(asked.api, ()))))
     if inbound.form:  # what is sent of a form stays as it is
         call = call._replace(cap=None)
     provider = FREE_PROVIDER if upstream.free else seller
     if call.user is not None:  # an end user: who pays comes from the key alone
         call = call._replace(user=None)
     return Offer(target, model, Terms(asked.endpoint, provider, host, scope.tags, scope), call, dialect)
+
+
+def _joined(headers: Iterable[tuple[str, str]]) -> Mapping[str, str]:
+    """Headers by their names; of one that is there several times, what all of them say, as a server reads it."""
+    said: dict[str, str] = {}
+    for name, value in headers:
+        said[name] = f"{said[name]}, {value}" if name in said else value
+    return said
+
+
+def require_named(offer: Offer, caller: Caller, *, counted: bool) -> None:
+    """
+    Raise `Refused` where a body has other models answer than the one that a key's models and budgets look at.
+
+    `counted`: a budget counts by model, and what another one costs would be on this one's.
+    """
+    call = offer.call
+    tools = () if call.tools is None else call.tools.also
+    others = {*call.others, *(name for name, _ in (*call.also, *tools))} - {offer.model}
+    for name in others:
+        if not (caller.allows(name) or caller.allows(f"{offer.upstream.name}/{name}")):
+            raise Refused(403, f"this key may not call {name[:100]!r}", "permission_error", param="models")
+    if counted and others.intersection(call.others):
+        told = "a budget counts by model here: ask for one, and leave out the fields that let another one answer"
+        raise Refused(400, told, code="other_models", param="models")
 
 
 def learn_of(offer: Offer, base: str, refused: Mapping[str, int]) -> None:
