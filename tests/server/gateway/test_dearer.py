@@ -52,6 +52,7 @@ def till(tmp_path: Path) -> Iterator[Till]:
         up.answer = lambda _request: reply()
         names = (MODEL, CLAUDE, GEMINI, "dall-e-2", OTHER, WIDE, DEAR)
         entries = [ModelEntry(name, (Target(own),)) for name in names]
+        entries.append(ModelEntry("either", (Target(own, MODEL), Target(own, OTHER))))
         configuration = configured(own, models=entries, prices=prices, budgets=(hard(0.005),))
         with ServedGateway(configuration, f"sqlite:///{tmp_path}/budgets.db?synchronous=normal") as gateway:
             yield Till(up, gateway)
@@ -127,3 +128,13 @@ def test_a_budget_of_a_model_is_passed_by_no_other_field(till: Till, field: str)
     assert till.sent == 0
     alone = {**CHAT, **more, **{name: None for name in ("models", "fallbacks") if name in more}}
     assert till.ask(path, alone, key=key)[0] == 200
+
+
+@pytest.mark.parametrize("model", [MODEL, "either"])
+def test_another_model_without_a_price_is_refused_by_name(till: Till, model: str) -> None:
+    """Nobody can hold for it, also where there are several upstreams, of which the dearest is looked for."""
+    for more in ({"models": ["nobodys"]}, {"preset": "nobodys"}):
+        status, said = till.ask("/v1/chat/completions", {**CHAT, "model": model, **more})
+        assert (status, till.sent) == (400, 0), said
+        assert "no price is known for model" in said
+        assert "nobodys" in said

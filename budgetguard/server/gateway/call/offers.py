@@ -141,7 +141,7 @@ def most(guard: Guard, offer: Offer) -> Nano:
     """The most that an offer can cost; raises `UnpricedModelError`."""
     charge = charge_of(guard, offer)
     plan = charge.plan = guard.parts.plans.find(offer.terms.provider, offer.call, offer.terms.tags)
-    if plan.quote is None and plan.error is not None:
+    if plan.error is not None and not plan.assumed:  # of it, or of another model that may answer
         raise plan.error
     wish = plain_wish(offer.call, plan, True, guard.settings.output_guess, charge.held)
     return wish.amount if wish is not None else project(charge).wish(hard=True).amount
@@ -155,8 +155,8 @@ def dearest(guard: Guard, offers: Sequence[Offer]) -> tuple[Offer, list[Offer]]:
     for offer in offers:
         try:
             priced.append((most(guard, offer), offer))
-        except UnpricedModelError:
-            guard.notices.warn_unpriced(offer.model)
+        except UnpricedModelError as error:
+            guard.notices.warn_unpriced(error.model or offer.model)
     if not priced:
         return offers[0], [offers[0]]
     return max(priced, key=lambda pair: pair[0])[1], [offer for _, offer in priced]
@@ -168,7 +168,7 @@ def fits(guard: Guard, charge: Charge, offer: Offer) -> bool:
         return True
     probe = charge_of(guard, offer)
     probe.plan = guard.parts.plans.find(offer.terms.provider, offer.call, offer.terms.tags)
-    if probe.plan.quote is None:
+    if probe.plan.quote is None or (probe.plan.error is not None and not probe.plan.assumed):
         return False
     if probe.plan.free or not charge.held.amount:
         return probe.plan.free or charge.plan.unheld
