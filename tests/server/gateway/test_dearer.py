@@ -18,6 +18,7 @@ from tests.support.gateway import CLAUDE, GEMINI, MESSAGES, MODEL, ServedGateway
 from tests.support.wire import RawUpstream, exchange, reply, request_of
 
 DEAR, OTHER = "dear-model", "other-model"
+PAINTER = "gpt-image-1"
 CHAT: dict[str, Any] = {"model": MODEL, "messages": MESSAGES, "max_tokens": 9}
 
 
@@ -44,13 +45,13 @@ class Till:
 @pytest.fixture
 def till(tmp_path: Path) -> Iterator[Till]:
     prices = PriceBook()
-    for name, price in ((MODEL, 1), (CLAUDE, 1), (GEMINI, 1), ("dall-e-2", 1), (OTHER, 1), (DEAR, 1_000)):
+    for name, price in ((MODEL, 1), (CLAUDE, 1), (GEMINI, 1), (PAINTER, 1), (OTHER, 1), (DEAR, 1_000)):
         prices.add(name, input=price, output=price, max_output=100, context=2_000)
     prices.add(WIDE, input=0.01, output=0.01, max_output=1_000, context=200_000)
     with RawUpstream() as up:
         own = upstream("up", up.root)
         up.answer = lambda _request: reply()
-        names = (MODEL, CLAUDE, GEMINI, "dall-e-2", OTHER, WIDE, DEAR)
+        names = (MODEL, CLAUDE, GEMINI, PAINTER, OTHER, WIDE, DEAR)
         entries = [ModelEntry(name, (Target(own),)) for name in names]
         entries.append(ModelEntry("either", (Target(own, MODEL), Target(own, OTHER))))
         configuration = configured(own, models=entries, prices=prices, budgets=(hard(0.005),))
@@ -138,3 +139,41 @@ def test_another_model_without_a_price_is_refused_by_name(till: Till, model: str
         assert (status, till.sent) == (400, 0), said
         assert "no price is known for model" in said
         assert "nobodys" in said
+
+
+# -- by a field that is there twice ------------------------------------------------------------------------------------
+
+LITTLE: dict[str, Any] = {"maxOutputTokens": 9, "thinkingConfig": {"thinkingBudget": 0}}
+SPELT_TWICE: dict[str, dict[str, Any]] = {
+    "the cap": {"generationConfig": {**LITTLE, "max_output_tokens": 900}},
+    "the answers": {"generationConfig": {**LITTLE, "candidateCount": 1, "candidate_count": 8}},
+    "the configuration": {"generationConfig": LITTLE, "generation_config": {"maxOutputTokens": 900}},
+    "the thinking": {"generationConfig": {"maxOutputTokens": 9, "thinkingConfig": {}, "thinking_config": {}}},
+    "the cache": {"cachedContent": None, "cached_content": "cachedContents/long", "generationConfig": LITTLE},
+}
+
+
+@pytest.mark.parametrize("twice", SPELT_TWICE)
+def test_a_field_is_spelt_in_one_way(till: Till, twice: str) -> None:
+    """Google reads both spellings: one was held for, and the other one could be what is answered."""
+    asked = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
+    path = f"/v1beta/models/{GEMINI}:generateContent"
+    status, said = till.ask(path, {**asked, **SPELT_TWICE[twice]})
+    assert (status, till.sent) == (400, 0), said
+    for config in ("generationConfig", "generation_config"):
+        assert till.ask(path, {**asked, config: {"max_output_tokens": 9, "candidateCount": 1}})[0] == 200
+
+
+@pytest.mark.parametrize("name", ["quality", "size", "n", "model"])
+def test_a_field_of_a_form_is_there_once(till: Till, name: str) -> None:
+    """Of two qualities a server takes the first or the last: the small one was held for."""
+    fields = [("model", PAINTER), ("n", "1"), ("quality", "low"), ("size", "256x256")]
+    listed = [("include[]", "a"), ("include[]", "b")]
+    for more, expected in (([], 200), (listed, 200), ([(name, "1")], 400)):
+        parts = "".join(
+            f'--b\r\ncontent-disposition: form-data; name="{each}"\r\n\r\n{value}\r\n'
+            for each, value in [*fields, *listed, *more]
+        )
+        kind = "content-type: multipart/form-data; boundary=b"
+        status, said = till.ask("/v1/images/edits", f"{parts}--b--\r\n".encode(), kind)
+        assert status == expected, said
