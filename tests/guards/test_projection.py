@@ -234,6 +234,8 @@ def test_a_container_is_paid_for_once() -> None:
         {"tools": [{"type": "builtin_function", "function": {"name": "$web_search"}}]},
         {"tools": [{"type": "web_search", "web_search": {"enable": True}}]},
         {"tools": [{"type": "openrouter:web_search"}]},
+        {"extra_body": {"google": {"cached_content": "cachedContents/x"}}},
+        {"google": {"cachedContent": "cachedContents/x"}},
     ],
 )
 def test_what_a_server_adds_to_the_input_is_not_shown_here(body: Any) -> None:
@@ -252,6 +254,7 @@ def test_what_a_server_adds_to_the_input_is_not_shown_here(body: Any) -> None:
         {"search_parameters": {"mode": "off"}},
         {"enable_search": False},
         {"web_search_options": None},
+        {"extra_body": {"google": {"thinking_config": {"thinking_budget": 9}}}},
         {"model": "sonar-pro"},
     ],
 )

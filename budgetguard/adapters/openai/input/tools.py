@@ -81,9 +81,15 @@ _ADDING = frozenset(
         "connectors",
         "retrieval",
         "knowledge_base_ids",
+        "extra_body",
+        "google",
     }
 )
-"""Fields by which a server is told to add to the input: Azure, OpenRouter, xAI, Qwen, Z.ai, Cohere."""
+"""Fields by which a server is told to add to the input: Azure, OpenRouter, xAI, Qwen, Z.ai, Cohere, Google."""
+
+_GOOGLES = frozenset({"extra_body", "google"})
+_CACHES = ("cached_content", "cachedContent")
+"""By which Google's API of OpenAI's kind takes a cache (ai.google.dev/gemini-api/docs/openai)."""
 
 _OTHERS = frozenset(
     {
@@ -161,7 +167,9 @@ def added(body: Mapping[str, Any], model: str) -> tuple[bool, Usage]:
     results = SEARCH_RESULTS
     for name in _ADDING.intersection(body):
         value = given(body, name)
-        if name == "web_search_options":
+        if name in _GOOGLES:
+            more = more or _is_cached(value)
+        elif name == "web_search_options":
             search = search or value is not None
             more = more or (value is not None and "-search-preview" not in model)
         elif name == "plugins":
@@ -174,6 +182,12 @@ def added(body: Mapping[str, Any], model: str) -> tuple[bool, Usage]:
         else:
             more = more or any(_is_on(part) for part in items(value)) or value is True
     return more, {"web_searches": -(-results // SEARCH_RESULTS)} if search else NOTHING
+
+
+def _is_cached(value: Any) -> bool:
+    """Whether Google is told to read what a cache holds before the messages."""
+    boxes = (fields(value), fields(fields(value).get("google")))
+    return any(box.get(name) for box in boxes for name in _CACHES)
 
 
 def others(body: Mapping[str, Any]) -> Sequence[str]:

@@ -30,7 +30,7 @@ from ..routing.router import Cooling
 from ..seen import Facts
 from .attempts import Attempts, CoolingError, Exhausted, UnknownOutcomeError, UpstreamAnswer, Way
 from .listening import StreamEar
-from .offers import Offer, alike, dearest, most, name_of, offer_of, whereabouts
+from .offers import Offer, alike, dearest, most, name_of, offer_of, require_named, whereabouts
 from .refusals import NO_RETRY, Budgeted, cooling, refusal_of
 from .request import Inbound
 from .stream import Outlet
@@ -233,7 +233,10 @@ class CallLife:
         wanted = self.around.tags_of(self.guard, self.caller.owners)
         if wanted or self.inbound.end_user is not None:
             scope = Scope(self._tags(route, target, scope.tags, wanted), wait_s=scope.wait_s)
-        return offer_of(self.guard, self.inbound, target, scope)
+        offer = offer_of(self.guard, self.inbound, target, scope)
+        if offer.call.others or offer.call.also or offer.call.tools is not None:
+            require_named(offer, self.caller, counted="model" in wanted)
+        return offer
 
     def _tags(self, route: Route, target: Target, whose: Mapping[str, str], wanted: Sequence[str]) -> Mapping[str, str]:
         """Whose the call is, by the key alone, with the end user that the request names, and what rules count by."""

@@ -23,6 +23,8 @@ from ....guards.guard import Guard
 from ....guards.scope import Scope
 from ....money import Nano
 from ....prices.hosts import Server, host_of, learn
+from ...keys import Caller
+from ...problems import Refused
 from ..config.model import Target, Upstream
 from .paths import DIALECTS
 from .request import Inbound
@@ -80,7 +82,7 @@ def offer_of(guard: Guard, inbound: Inbound, target: Target, scope: Scope) -> Of
     host = host_of(place.name, None, place.port, model)
     seller = upstream.prices or guard.prices.provider(place.name, place.path)
     body = inbound.body
-    if inbound.model != model or asked.api == "gemini":
+    if body.get("model") != model:  # what is sent names this one, also where the path alone says it
         body = {**body, "model": model}
     dialect = DIALECTS[asked.api]
     read = asked.endpoint.request
@@ -90,13 +92,38 @@ def offer_of(guard: Guard, inbound: Inbound, target: Target, scope: Scope) -> Of
     if host.refuses and call.cap is not None and dialect.cap_field(asked.endpoint, host) is None:
         call = call._replace(cap=None)
     if dialect.headed is not None:
-        call = dialect.headed(call, dict(inbound.headers))
+        call = dialect.headed(call, _joined((*inbound.headers, *upstream.headers.get(asked.api, ()))))
     if inbound.form:  # what is sent of a form stays as it is
         call = call._replace(cap=None)
     provider = FREE_PROVIDER if upstream.free else seller
     if call.user is not None:  # an end user: who pays comes from the key alone
         call = call._replace(user=None)
     return Offer(target, model, Terms(asked.endpoint, provider, host, scope.tags, scope), call, dialect)
+
+
+def _joined(headers: Iterable[tuple[str, str]]) -> Mapping[str, str]:
+    """Headers by their names; of one that is there several times, what all of them say, as a server reads it."""
+    said: dict[str, str] = {}
+    for name, value in headers:
+        said[name] = f"{said[name]}, {value}" if name in said else value
+    return said
+
+
+def require_named(offer: Offer, caller: Caller, *, counted: bool) -> None:
+    """
+    Raise `Refused` where a body has other models answer than the one that a key's models and budgets look at.
+
+    `counted`: a budget counts by model, and what another one costs would be on this one's.
+    """
+    call = offer.call
+    tools = () if call.tools is None else call.tools.also
+    others = {*call.others, *(name for name, _ in (*call.also, *tools))} - {offer.model}
+    for name in others:
+        if not (caller.allows(name) or caller.allows(f"{offer.upstream.name}/{name}")):
+            raise Refused(403, f"this key may not call {name[:100]!r}", "permission_error", param="models")
+    if counted and others.intersection(call.others):
+        told = "a budget counts by model here: ask for one, and leave out the fields that let another one answer"
+        raise Refused(400, told, code="other_models", param="models")
 
 
 def learn_of(offer: Offer, base: str, refused: Mapping[str, int]) -> None:
@@ -114,7 +141,7 @@ def most(guard: Guard, offer: Offer) -> Nano:
     """The most that an offer can cost; raises `UnpricedModelError`."""
     charge = charge_of(guard, offer)
     plan = charge.plan = guard.parts.plans.find(offer.terms.provider, offer.call, offer.terms.tags)
-    if plan.quote is None and plan.error is not None:
+    if plan.error is not None and not plan.assumed:  # of it, or of another model that may answer
         raise plan.error
     wish = plain_wish(offer.call, plan, True, guard.settings.output_guess, charge.held)
     return wish.amount if wish is not None else project(charge).wish(hard=True).amount
@@ -128,8 +155,8 @@ def dearest(guard: Guard, offers: Sequence[Offer]) -> tuple[Offer, list[Offer]]:
     for offer in offers:
         try:
             priced.append((most(guard, offer), offer))
-        except UnpricedModelError:
-            guard.notices.warn_unpriced(offer.model)
+        except UnpricedModelError as error:
+            guard.notices.warn_unpriced(error.model or offer.model)
     if not priced:
         return offers[0], [offers[0]]
     return max(priced, key=lambda pair: pair[0])[1], [offer for _, offer in priced]
@@ -141,7 +168,7 @@ def fits(guard: Guard, charge: Charge, offer: Offer) -> bool:
         return True
     probe = charge_of(guard, offer)
     probe.plan = guard.parts.plans.find(offer.terms.provider, offer.call, offer.terms.tags)
-    if probe.plan.quote is None:
+    if probe.plan.quote is None or (probe.plan.error is not None and not probe.plan.assumed):
         return False
     if probe.plan.free or not charge.held.amount:
         return probe.plan.free or charge.plan.unheld

@@ -11,6 +11,8 @@ from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
+from ....adapters.gemini.names import snake
+from ....adapters.gemini.requests import CONFIG
 from ....calls import NOTHING
 from ...problems import Refused
 from ..config.model import Api
@@ -84,7 +86,9 @@ class Inbound:
             raise Refused(400, f"the body is no JSON that can be read ({error})") from None
         if type(body) is not dict:
             raise Refused(400, "the body is no JSON object")
-        if self.asked.api != "gemini":
+        if self.asked.api == "gemini":
+            require_one_spelling(body)
+        else:
             require_spelt(body)
         if twice:  # most servers take the last one, and some the first: it is sent as it was read here
             self.raw = _encode(body)
@@ -166,6 +170,16 @@ def require_spelt(body: Mapping[str, Any]) -> None:
             raise Refused(400, f"write {name.casefold()!r} in lower case", param=name[:100])
 
 
+def require_one_spelling(body: Mapping[str, Any]) -> None:
+    """Raise `Refused` for "maxOutputTokens" beside "max_output_tokens": who knows which one the server takes."""
+    for part in (body, body.get(CONFIG), body.get(snake(CONFIG))):
+        seen = set[str]()
+        for name in part if isinstance(part, Mapping) else ():
+            if snake(name) in seen:
+                raise Refused(400, f"{name[:100]} is there twice, in two spellings", param=name[:100])
+            seen.add(snake(name))
+
+
 def _read_as(kind: str, *, exactly: bool) -> str:
     """
     The content type that a body is read by here, and so at the upstream: a charset, or a second boundary, would have it
@@ -199,7 +213,7 @@ def form_of(kind: str, raw: bytes) -> tuple[Mapping[str, Any], Sequence[Any]]:
 
     def field(found: Any) -> None:
         name, value = found.field_name.decode("utf-8", "replace"), (found.value or b"").decode("utf-8", "replace")
-        if name in body and name in {"model", "n", "stream"}:
+        if name in body and not name.endswith("[]"):  # servers differ in which one they take
             raise Refused(400, f"{name} is there twice", param=name)
         body[name] = value
 
