@@ -516,6 +516,15 @@ def test_budgets_are_listed_and_looked_at(server: LiteLLMServer) -> None:
     assert server.refused("POST", "/budget/delete", {"id": "c"})[0] == 404
 
 
+@pytest.mark.parametrize("limit", ["max_budget", "rpm_limit", "max_parallel_requests"])
+def test_a_limit_of_nothing_is_told_as_one(server: LiteLLMServer, limit: str) -> None:
+    """Who may spend $0 is refused every call: a row without limits would say that nothing holds them."""
+    server.done("POST", "/customer/new", {"user_id": f"none of {limit}", limit: 0})
+    told = server.done("GET", f"/customer/info?end_user_id={quote(f'none of {limit}')}")["litellm_budget_table"]
+    assert told is not None
+    assert told[limit] == 0
+
+
 @pytest.mark.parametrize("stem", ["/customer", "/end_user"])
 def test_a_customer_is_limited_blocked_and_deleted(server: LiteLLMServer, stem: str) -> None:
     """Whom a program calls for: below its key, with a budget that is counted apart, which a deletion does not undo."""
@@ -525,7 +534,8 @@ def test_a_customer_is_limited_blocked_and_deleted(server: LiteLLMServer, stem: 
     )
     assert made["litellm_budget_table"]["budget_duration"] == "7d"
     owner = Owners(server.app.projects.own).get("shop", "end_user", name)
-    assert rules_of("end_user", owner.limits) == (Budget("end_user", 3, "weekly", per=("end_user",)),)
+    weekly = Budget("end_user", 3, "weekly", per=("end_user",), on_expire="charge")
+    assert rules_of("end_user", owner.limits) == (weekly,)
     call(server, 0.5, end_user=name)
     assert server.done("GET", f"{stem}/info?end_user_id={quote(name)}")["spend"] == 0.5
     changed = server.done(
