@@ -192,6 +192,8 @@ class CallLife:
         except CoolingError as error:
             raise cooling(self.inbound.model, error.retry_after_s) from error
         except BudgetGuardError as error:
+            if charge.asked.scope is not None:
+                charge.asked.scope.refusals.clear()  # it lasts as long as its key: no call of it is to be kept
             self.facts.refused = type(error).__name__
             raise refusal_of(error, self.around.options) from error
 
