@@ -66,7 +66,7 @@ class KeyApi:
         return _shown(self._ring.revoke(self._found(ask).prefix))
 
     def own_key(self, ask: Ask) -> KeyOut:
-        """The key that asks: what it may, and what is left of its limits, its team's and its user's, dollars among them."""
+        """The key that asks: what it may, and what is left of its limits, its team's and its user's."""
         key = self._ring.find(ask.caller.prefix)
         if key is None:
             raise Refused(404, "this server asks for no keys", code=NOT_FOUND)
