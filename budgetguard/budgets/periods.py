@@ -27,6 +27,7 @@ ROLLING_BUCKETS: Final = 24
 
 _UNITS_MS: Final = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 _LONGEST_MS: Final = 5200 * _UNITS_MS["w"]
+_BUCKET = re.compile(r"\d{1,15}x(\d{1,15})", re.ASCII)
 _ROLLING = re.compile(r"rolling[ :]?(\d{1,12})([mhdw])", re.ASCII)
 
 
@@ -120,6 +121,16 @@ def _rolling_window(length: Millis, at_ms: Millis) -> Window:
 
 def _bucket_label(index: int, bucket: Millis) -> str:
     return f"{index}x{bucket}"
+
+
+def named_by(label: str) -> str:
+    """The period of a window, as far as its label says it: a rolling one's length; of the others, which turn it was."""
+    match = _BUCKET.fullmatch(label)
+    if match is None:
+        return label
+    length = int(match[1]) * ROLLING_BUCKETS
+    unit = next((unit for unit in ("d", "h", "m") if length % _UNITS_MS[unit] == 0), None)
+    return label if unit is None else f"rolling {length // _UNITS_MS[unit]}{unit}"
 
 
 First = Callable[[date, int], date]

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ..ledger import Millis, Store, Unit, unit_of
 from ..ledger.units import MARK
+from .periods import named_by
 from .rules import MODELS, USERS, Budget, unescape
 
 
@@ -27,7 +28,7 @@ class Running(NamedTuple):
     limit: int | None
     """`None`: it has none, or is not among the rules that are known here."""
     period: str
-    """Its name, or else the label of the period, such as "2027-01"."""
+    """Its name, or else what the label of the period says, such as "2027-01" or "rolling 1m"."""
 
     @property
     def left(self) -> int | None:
@@ -48,7 +49,7 @@ def running(store: Store, rules: Sequence[Budget], now_ms: Millis) -> list[Runni
         rule = known.get(name)
         if rule is not None and rule.unit != unit:
             rule = None  # it counted something else before
-        limit, period = (None, label) if rule is None else (rule.limit, rule.period.name)
+        limit, period = (None, named_by(label)) if rule is None else (rule.limit, rule.period.name)
         before = found.get((name, subject, unit))
         spent, held = (0, 0) if before is None else (before.spent, before.held)
         spent, held = spent + balance.settled, held + balance.held

@@ -241,6 +241,7 @@ def test_budgets_shows_what_every_rule_and_user_has_taken(cli, here):
 
     with closing(open_store("sqlite:///budgetguard.db", namespace="shop", clock=clock)) as store:
         found = {each.rule: each for each in running(store, load_config({}).budgets, now_ms)}
+        unknown = {each.rule: each.period for each in running(store, (), now_ms)}
         later = [each.rule for each in running(store, (), now_ms + 86_400_000)]
     cost = 15_000_000
     assert found == {
@@ -249,6 +250,7 @@ def test_budgets_shows_what_every_rule_and_user_has_taken(cli, here):
         "free": Running("free", "ann", "dollars", cost, 0, 1_000_000_000, "rolling 1h"),
         "old": Running("old", "", "dollars", cost, 0, None, "2027-01-01"),
     }
+    assert unknown["free"] == "rolling 1h"
     assert later == ["all/of it"]
 
 

@@ -133,6 +133,30 @@ def test_budgets_and_rates_go_on(brought):
     )
 
 
+LIMITED = """
+model_list:
+  - model_name: cheap
+    litellm_params: {model: openai/gpt-4o-mini, api_key: os.environ/OPENAI_API_KEY, max_budget: 3, budget_duration: 1d}
+litellm_settings: {max_end_user_budget: 0.5}
+general_settings: {global_max_parallel_requests: 10}
+"""
+
+
+def test_limits_of_everybody_go_on(brought):
+    """What each end user may spend, and how many calls there are at once: lost, a comment would be all that holds."""
+    made, found = brought(LIMITED)
+    assert found.mistakes == []
+    rules = {each.name: each for each in found.configuration.options.budgets}
+    assert (rules["end users"].limit, rules["end users"].per) == (10**9 // 2, ("end_user",))
+    assert (rules["parallel"].limit, rules["parallel"].unit) == (10, "parallel")
+    assert "these have no counterpart" not in made
+    assert "model cheap: its max_budget is left out: write a [[budget]] with match = {" in made
+    assert "requests are passed on as they are" not in made
+    made, found = brought(LIMITED.replace("requests: 10", "requests: many"))
+    assert "global_max_parallel_requests: it is no whole number: it is left out; write one" in made
+    assert [each.name for each in found.configuration.options.budgets] == ["end users"]
+
+
 def test_what_has_no_counterpart_is_a_comment(brought):
     """Whoever moves must know what does not hold any more, and not find out by a bill."""
     made, _ = brought(SHOP)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +18,9 @@ from budgetguard.money import DOLLAR
 from budgetguard.server.gateway.litellm.admin.spend import newest
 from budgetguard.server.keys import CALL, Owners, rules_of
 from tests.support.litellm_admin import LiteLLMServer
+
+kept = partial(Budget, on_expire="charge")
+"""A limit of a key or an owner: what a killed gateway held may have been answered."""
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +107,9 @@ def test_a_key_is_made_with_its_limits(server: LiteLLMServer) -> None:
     assert grant.tags == {"env": "prod", "batch": "true"}
     assert abs(grant.expires_ms - (time.time() + 1200) * 1000) < 60_000
     assert list(rules_of("key", grant.limits)) == [
-        Budget("key", "10.5", "monthly", per=("key",)),
-        Budget("key gpt-4o", "0.5", "daily", per=("key",), match={"model": "gpt-4o"}),
-        Budget("key o3", 2, None, per=("key",), match={"model": "o3"}),
+        kept("key", "10.5", "monthly", per=("key",)),
+        kept("key gpt-4o", "0.5", "daily", per=("key",), match={"model": "gpt-4o"}),
+        kept("key o3", 2, None, per=("key",), match={"model": "o3"}),
         Budget("key", 60, "rolling 1m", per=("key",), unit="requests"),
         Budget("key", 100_000, "rolling 1m", per=("key",), unit="tokens"),
         Budget("key", 8, None, per=("key",), unit="parallel"),
@@ -182,7 +186,7 @@ def test_a_key_is_changed_in_what_was_said(server: LiteLLMServer) -> None:
     assert (changed["rpm_limit"], changed["models"], changed["tags"]) == (9, ["o3"], ["a"])
     server.done("POST", "/key/update", {"key": made["token"], "rpm_limit": None, "budget_duration": "7d"})
     limits = stored(server, made["key"]).grant.limits
-    assert rules_of("key", limits) == (Budget("key", 6, "weekly", per=("key",)),)
+    assert rules_of("key", limits) == (kept("key", 6, "weekly", per=("key",)),)
     assert server.done("POST", "/key/update", {"key": made["key"], "duration": "-1"})["expires"] is None
     server.done("POST", "/key/update", {"key": made["key"], "key_alias": "named"})
     by_alias = server.done("POST", "/key/update", {"key_alias": "named", "max_budget": None})
@@ -431,7 +435,7 @@ def test_a_team_limits_its_keys(server: LiteLLMServer) -> None:
     assert owner.models == ("gpt-4o*",)
     assert stored(server, made["key"]).grant.models == ()
     assert rules_of("team", owner.limits) == (
-        Budget("team", 50, "daily", per=("team",)),
+        kept("team", 50, "daily", per=("team",)),
         Budget("team", 9_000, "rolling 1m", per=("team",), unit="tokens"),
     )
     call(server, 2, team=name)
@@ -516,6 +520,15 @@ def test_budgets_are_listed_and_looked_at(server: LiteLLMServer) -> None:
     assert server.refused("POST", "/budget/delete", {"id": "c"})[0] == 404
 
 
+@pytest.mark.parametrize("limit", ["max_budget", "rpm_limit", "max_parallel_requests"])
+def test_a_limit_of_nothing_is_told_as_one(server: LiteLLMServer, limit: str) -> None:
+    """Who may spend $0 is refused every call: a row without limits would say that nothing holds them."""
+    server.done("POST", "/customer/new", {"user_id": f"none of {limit}", limit: 0})
+    told = server.done("GET", f"/customer/info?end_user_id={quote(f'none of {limit}')}")["litellm_budget_table"]
+    assert told is not None
+    assert told[limit] == 0
+
+
 @pytest.mark.parametrize("stem", ["/customer", "/end_user"])
 def test_a_customer_is_limited_blocked_and_deleted(server: LiteLLMServer, stem: str) -> None:
     """Whom a program calls for: below its key, with a budget that is counted apart, which a deletion does not undo."""
@@ -525,7 +538,7 @@ def test_a_customer_is_limited_blocked_and_deleted(server: LiteLLMServer, stem: 
     )
     assert made["litellm_budget_table"]["budget_duration"] == "7d"
     owner = Owners(server.app.projects.own).get("shop", "end_user", name)
-    assert rules_of("end_user", owner.limits) == (Budget("end_user", 3, "weekly", per=("end_user",)),)
+    assert rules_of("end_user", owner.limits) == (kept("end_user", 3, "weekly", per=("end_user",)),)
     call(server, 0.5, end_user=name)
     assert server.done("GET", f"{stem}/info?end_user_id={quote(name)}")["spend"] == 0.5
     changed = server.done(

@@ -59,6 +59,17 @@ def test_a_key_is_made_read_changed_rotated_and_revoked(guarded: Hosted, admin: 
     assert ask(guarded, admin, "POST", f"{one}/rotate", {})[0] == 400
 
 
+def test_a_key_is_told_its_users_dollars(guarded: Hosted, ring: KeyRing, admin: str) -> None:
+    """They hold each of its calls, though they are set as a program's are: a key that is refused by them sees why."""
+    assert ask(guarded, admin, "PUT", "/v1/budgets/ann", {"limit": 0.25, "period": "monthly"})[0] in {200, 201}
+    text = ring.create("shop", CALL, grant=Grant(user="ann"))[1]
+    (left,) = ask(guarded, text, "GET", "/v1/key")[1]["standings"]
+    assert (left["of"], left["name"], left["unit"], left["period"]) == ("user", "ann", "dollars", "monthly")
+    assert (left["limit"], left["left"], left["models"]) == (0.25, 0.25, None)
+    others = ring.create("shop", CALL, grant=Grant(user="bob"))[1]
+    assert ask(guarded, others, "GET", "/v1/key")[1]["standings"] == []
+
+
 def test_a_key_may_be_what_its_owner_has_already(guarded: Hosted, admin: str) -> None:
     """Programs go on with the key that they have; one that could be guessed is refused, and not said back."""
     text = "sk-1234567890abcdefghij"

@@ -70,7 +70,7 @@ class KeyApi:
         key = self._ring.find(ask.caller.prefix)
         if key is None:
             raise Refused(404, "this server asks for no keys", code=NOT_FOUND)
-        return _shown(key, standings=_standings(ask, ask.caller.owners))
+        return _shown(key, standings=[*_standings(ask, ask.caller.owners), *_of_user(ask)])
 
     def _found(self, ask: Ask) -> Key:
         """The key that the path names, if it is one of the project's."""
@@ -120,6 +120,17 @@ def _rules(key: Key) -> OwnerRules:
 def _standings(ask: Ask, owners: Iterable[OwnerRules]) -> list[LimitStanding]:
     store = ask.project.store
     return limit_standings(store, owners, store.now_ms())
+
+
+def _of_user(ask: Ask) -> list[LimitStanding]:
+    """The dollars of the user who pays: a budget that the library has as well, so that it is none of their limits."""
+    user, users = ask.caller.user, ask.project.users
+    own = None if user is None else users.find(user)
+    if own is None:
+        return []
+    books = users.standing(own, users.store.now_ms())
+    whose = OwnerRules("user", own.user, (own.rule,))
+    return [LimitStanding(whose, own.rule, books.spent, books.held, books.resets_ms)]
 
 
 def _shown(key: Key, text: str | None = None, standings: list[LimitStanding] | None = None) -> KeyOut:

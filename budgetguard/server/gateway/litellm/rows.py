@@ -102,7 +102,7 @@ def customer_rows(store: Store, customers: Iterable[Owner]) -> list[dict[str, An
 def _customer_row(customer: Owner, spend: Nano, now_ms: Millis) -> dict[str, Any]:
     extra = told(customer.extra)
     limits = shown_limits(customer.limits, now_ms)
-    limited = any(limits.values())
+    limited = any(each is not None and each != {} for each in limits.values())  # a limit of 0 is one
     return {
         "user_id": customer.name,
         "alias": customer.alias or None,

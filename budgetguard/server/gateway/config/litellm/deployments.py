@@ -34,6 +34,7 @@ _PARTS = {
     "aws_region_name": "region",
 }
 _HERE = frozenset({*_KNOWN, *_PARTS, "timeout", "api_version"})
+_LIMITS = frozenset({"max_budget", "budget_duration"})
 _UNUSED_INFO = frozenset({"id", "mode", "base_model", "max_output_tokens", "max_input_tokens", "max_tokens"})
 
 
@@ -195,7 +196,10 @@ class DeploymentReader:
             self._draft.deployments.setdefault(name, base.rpartition("/")[2])
 
     def _rest(self, name: str, params: Mapping[str, Any], info: Mapping[str, Any]) -> None:
-        left = [key for key in params if key not in _HERE and not key.startswith(_PRICES)]
+        if params.get("max_budget") is not None:
+            told = "its max_budget is left out: write a [[budget]] with match = { upstream = ..., model = ... }"
+            self._draft.note(f"model {plain(name)}", told)
+        left = [key for key in params if key not in _HERE | _LIMITS and not key.startswith(_PRICES)]
         if left:
             told = f"{listed(left)} of its litellm_params has no counterpart: requests are passed on as they are"
             self._draft.note(f"model {plain(name)}", told)

@@ -33,13 +33,14 @@ _TAKEN = {
     "litellm_settings": {
         "max_budget",
         "budget_duration",
+        "max_end_user_budget",
         "fallbacks",
         "default_fallbacks",
         "num_retries",
         "request_timeout",
         "model_alias_map",
     },
-    "general_settings": {"master_key", "database_url"},
+    "general_settings": {"master_key", "database_url", "global_max_parallel_requests"},
 }
 
 
@@ -57,6 +58,7 @@ def draft_of(config: Mapping[str, Any]) -> Draft:
     _fallbacks(draft, [router, settings])
     _aliases(draft, {**_table(settings, "model_alias_map"), **_table(router, "model_group_alias")})
     _budgets(draft, settings, router)
+    _parallel(draft, general.get("global_max_parallel_requests"))
     _general(draft, general)
     others = [key for key in config if key not in {*_TAKEN, "model_list", "environment_variables"}]
     if others:
@@ -145,6 +147,8 @@ def _aliases(draft: Draft, stated: Mapping[str, Any]) -> None:
 def _budgets(draft: Draft, settings: Mapping[str, Any], router: Mapping[str, Any]) -> None:
     if settings.get("max_budget") is not None:
         _budget(draft, "proxy", settings["max_budget"], settings.get("budget_duration"), {})
+    if settings.get("max_end_user_budget") is not None:
+        _budget(draft, "end users", settings["max_end_user_budget"], None, {"per": ["end_user"]})
     for provider, raw in _table(router, "provider_budget_config").items():
         if isinstance(raw, dict):
             limit, period = raw.get("budget_limit", raw.get("max_budget")), raw.get("time_period")
@@ -164,6 +168,15 @@ def _budget(draft: Draft, name: str, limit: object, duration: object, more: Mapp
         except Refused as error:
             draft.note(f"budget {plain(name)}", f"{error}; it is for ever until you write another period")
     draft.budgets.append(DraftTable("[[budget]]", {**values, **more}))
+
+
+def _parallel(draft: Draft, most: object) -> None:
+    """How many calls of all there may be at once."""
+    if isinstance(most, bool) or not isinstance(most, int) or most < 0:
+        if most is not None:
+            draft.note("global_max_parallel_requests", "it is no whole number: it is left out; write one")
+        return
+    draft.budgets.append(DraftTable("[[budget]]", {"name": "parallel", "limit": most, "unit": "parallel"}))
 
 
 def _general(draft: Draft, general: Mapping[str, Any]) -> None:
