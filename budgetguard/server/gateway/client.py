@@ -7,8 +7,9 @@ connection on which an answer was not read to its end is closed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from time import monotonic
+from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -21,15 +22,13 @@ from aiohttp import (
     ConnectionTimeoutError,
     DummyCookieJar,
     InvalidURL,
-    TCPConnector,
 )
-from aiohttp.connector import Connection
 from yarl import URL
+
+from .connections import KeptConnections
 
 MOST_HEAD: Final = 65_536
 """How long a line of an answer's head may be, in bytes."""
-KEEP_S: Final = 60.0
-"""How long an idle connection to an upstream is kept."""
 PIECE: Final = 65_536
 """How much of a stream is handed on at once."""
 MOST_ANSWER: Final = 256_000_000
@@ -110,26 +109,13 @@ class UpstreamReply:
         self._response.close()
 
 
-class _Connector(TCPConnector):
-    """
-    Connections on which nothing has arrived since their last answer: what comes unasked would be taken for the answer
-    to whoever asks next.
-    """
-
-    async def _get(self, key: Any, traces: Any) -> Connection | None:
-        found = await super()._get(key, traces)
-        while found is not None and (found.protocol is None or found.protocol.should_close):
-            found.close()
-            found = await super()._get(key, traces)
-        return found
-
-
 class UpstreamClient:
     """The connections of one process to all upstreams. Made on its event loop; `close` when it is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._kept = KeptConnections(clock)
         self._session = ClientSession(
-            connector=_Connector(limit=0, keepalive_timeout=KEEP_S),
+            connector=self._kept,
             cookie_jar=DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=_SKIPPED,
@@ -162,6 +148,9 @@ class UpstreamClient:
             raise NotSentError(_said(error)) from error
         except (TimeoutError, ClientError, OSError) as error:
             raise BrokenOffError(_said(error)) from error
+        keep_alive = response.headers.get("keep-alive")
+        if keep_alive is not None:
+            self._kept.told((response.url.raw_host or "", response.url.port), keep_alive)
         if not 200 <= response.status < 600:  # it changes the protocol, or speaks none that is known
             response.close()
             raise BrokenOffError(f"status {response.status}")
