@@ -14,18 +14,16 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from aiohttp import (
-    ClientConnectorError,
     ClientError,
     ClientResponse,
     ClientSession,
     ClientTimeout,
-    ConnectionTimeoutError,
     DummyCookieJar,
     InvalidURL,
 )
 from yarl import URL
 
-from .connections import KeptConnections
+from .connections import KeptConnections, NotSentError, said_of
 
 MOST_HEAD: Final = 65_536
 """How long a line of an answer's head may be, in bytes."""
@@ -36,10 +34,6 @@ MOST_ANSWER: Final = 256_000_000
 
 _SKIPPED: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 Headers = Iterable[tuple[str, str]]
-
-
-class NotSentError(Exception):
-    """There was no connection: the request cannot have arrived."""
 
 
 class BrokenOffError(Exception):
@@ -86,7 +80,7 @@ class UpstreamReply:
                     break
         except (ClientError, OSError, TimeoutError) as error:
             self._response.close()
-            raise BrokenOffError(_said(error)) from error
+            raise BrokenOffError(said_of(error)) from error
         except BaseException:
             self._response.close()
             raise
@@ -102,7 +96,7 @@ class UpstreamReply:
             async for piece in self._response.content.iter_any():
                 yield piece
         except (ClientError, OSError, TimeoutError) as error:
-            raise BrokenOffError(_said(error)) from error
+            raise BrokenOffError(said_of(error)) from error
 
     def close(self) -> None:
         """Close the connection, if the answer was not read to its end."""
@@ -144,10 +138,10 @@ class UpstreamClient:
                 allow_redirects=False,
                 proxy=self._proxy_to(url),
             )
-        except (ClientConnectorError, ConnectionTimeoutError, InvalidURL) as error:
-            raise NotSentError(_said(error)) from error
+        except InvalidURL as error:
+            raise NotSentError(said_of(error)) from error
         except (TimeoutError, ClientError, OSError) as error:
-            raise BrokenOffError(_said(error)) from error
+            raise BrokenOffError(said_of(error)) from error
         keep_alive = response.headers.get("keep-alive")
         if keep_alive is not None:
             self._kept.told((response.url.raw_host or "", response.url.port), keep_alive)
@@ -168,8 +162,3 @@ class UpstreamClient:
     async def close(self) -> None:
         """Close every connection."""
         await self._session.close()
-
-
-def _said(error: BaseException) -> str:
-    """What an error is called: its text may have the URL in it."""
-    return type(error).__name__

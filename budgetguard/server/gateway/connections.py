@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 from time import monotonic
 from typing import Any, Final
 
-from aiohttp import TCPConnector
+from aiohttp import ClientError, TCPConnector
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 
@@ -30,6 +30,10 @@ _STATED: Final = re.compile(r"(?:^|[,;\s])timeout=(\d{1,6})(?![\d.])", re.IGNORE
 
 Place = tuple[str, int | None]
 """The host and the port of an upstream."""
+
+
+class NotSentError(Exception):
+    """There was no connection: the request cannot have arrived."""
 
 
 class KeptConnection(ResponseHandler):
@@ -79,6 +83,13 @@ class KeptConnections(TCPConnector):
                 least = min(least, seen[0])
         return least * _PART
 
+    async def connect(self, req: Any, traces: Any, timeout: Any) -> Connection:  # as aiohttp has it
+        """A connection to send a request on; raises `NotSentError`: until there is one, a proxy has seen no call."""
+        try:
+            return await super().connect(req, traces, timeout)
+        except (ClientError, OSError) as error:
+            raise NotSentError(said_of(error)) from error
+
     def _closed_idle(self, place: Place, since_s: float) -> None:
         now_s = self._clock()
         if now_s - since_s >= LEAST_S:
@@ -101,6 +112,12 @@ class KeptConnections(TCPConnector):
     def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
         protocol.place, protocol.idle_since_s = (key.host, key.port), self._clock()
         super()._release(key, protocol, should_close=should_close)
+
+
+def said_of(error: BaseException) -> str:
+    """What an error is called, and its status where it has one: its text may have the URL in it."""
+    status = getattr(error, "status", None)
+    return f"{type(error).__name__} {status}" if isinstance(status, int) and status else type(error).__name__
 
 
 @lru_cache(256)

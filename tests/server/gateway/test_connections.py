@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from budgetguard.server.gateway.client import UpstreamClient
-from budgetguard.server.gateway.connections import SEEN_S
+from budgetguard.server.gateway.connections import SEEN_S, NotSentError
 
 
 class Upstream:
@@ -102,3 +102,42 @@ async def test_an_upstream_that_ends_is_not_taken_for_one_that_is_impatient() ->
             await ask(url, client)
             there.now_s += 50
     assert there.asked == [1, 2, 2]
+
+
+REFUSALS = {
+    "a key is missing": b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n",
+    "not allowed": b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno",
+    "not there": b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n",
+    "nothing": b"",
+    "no HTTP": b"hello\r\n\r\n",
+    "no TLS behind it": b"HTTP/1.1 200 OK\r\n\r\n",
+}
+"""What a proxy says that opens no way to an upstream."""
+
+
+@pytest.mark.parametrize("said", REFUSALS.values(), ids=REFUSALS)
+@pytest.mark.parametrize("by_proxy", [True, False])
+async def test_what_has_no_connection_was_not_sent(
+    said: bytes, by_proxy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that opens no way, a handshake that fails: no call can have arrived, and none may be charged for."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65_536)
+        writer.write(said)
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, f"http://{place}" if by_proxy else "")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "")
+    client = UpstreamClient()
+    url = "https://provider.invalid/v1/chat/completions" if by_proxy else f"https://{place}/v1/chat/completions"
+    try:
+        with pytest.raises(NotSentError):
+            await client.send("POST", url, [], b"{}", connect_s=10, read_s=10)
+    finally:
+        await client.close()
+        server.close()
