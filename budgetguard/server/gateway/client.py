@@ -7,29 +7,26 @@ connection on which an answer was not read to its end is closed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from time import monotonic
+from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from aiohttp import (
-    ClientConnectorError,
     ClientError,
     ClientResponse,
     ClientSession,
     ClientTimeout,
-    ConnectionTimeoutError,
     DummyCookieJar,
     InvalidURL,
-    TCPConnector,
 )
-from aiohttp.connector import Connection
 from yarl import URL
+
+from .connections import KeptConnections, NotSentError, said_of
 
 MOST_HEAD: Final = 65_536
 """How long a line of an answer's head may be, in bytes."""
-KEEP_S: Final = 60.0
-"""How long an idle connection to an upstream is kept."""
 PIECE: Final = 65_536
 """How much of a stream is handed on at once."""
 MOST_ANSWER: Final = 256_000_000
@@ -37,10 +34,6 @@ MOST_ANSWER: Final = 256_000_000
 
 _SKIPPED: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 Headers = Iterable[tuple[str, str]]
-
-
-class NotSentError(Exception):
-    """There was no connection: the request cannot have arrived."""
 
 
 class BrokenOffError(Exception):
@@ -87,7 +80,7 @@ class UpstreamReply:
                     break
         except (ClientError, OSError, TimeoutError) as error:
             self._response.close()
-            raise BrokenOffError(_said(error)) from error
+            raise BrokenOffError(said_of(error)) from error
         except BaseException:
             self._response.close()
             raise
@@ -103,33 +96,20 @@ class UpstreamReply:
             async for piece in self._response.content.iter_any():
                 yield piece
         except (ClientError, OSError, TimeoutError) as error:
-            raise BrokenOffError(_said(error)) from error
+            raise BrokenOffError(said_of(error)) from error
 
     def close(self) -> None:
         """Close the connection, if the answer was not read to its end."""
         self._response.close()
 
 
-class _Connector(TCPConnector):
-    """
-    Connections on which nothing has arrived since their last answer: what comes unasked would be taken for the answer
-    to whoever asks next.
-    """
-
-    async def _get(self, key: Any, traces: Any) -> Connection | None:
-        found = await super()._get(key, traces)
-        while found is not None and (found.protocol is None or found.protocol.should_close):
-            found.close()
-            found = await super()._get(key, traces)
-        return found
-
-
 class UpstreamClient:
     """The connections of one process to all upstreams. Made on its event loop; `close` when it is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._kept = KeptConnections(clock)
         self._session = ClientSession(
-            connector=_Connector(limit=0, keepalive_timeout=KEEP_S),
+            connector=self._kept,
             cookie_jar=DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=_SKIPPED,
@@ -158,10 +138,13 @@ class UpstreamClient:
                 allow_redirects=False,
                 proxy=self._proxy_to(url),
             )
-        except (ClientConnectorError, ConnectionTimeoutError, InvalidURL) as error:
-            raise NotSentError(_said(error)) from error
+        except InvalidURL as error:
+            raise NotSentError(said_of(error)) from error
         except (TimeoutError, ClientError, OSError) as error:
-            raise BrokenOffError(_said(error)) from error
+            raise BrokenOffError(said_of(error)) from error
+        keep_alive = response.headers.get("keep-alive")
+        if keep_alive is not None:
+            self._kept.told((response.url.raw_host or "", response.url.port), keep_alive)
         if not 200 <= response.status < 600:  # it changes the protocol, or speaks none that is known
             response.close()
             raise BrokenOffError(f"status {response.status}")
@@ -179,8 +162,3 @@ class UpstreamClient:
     async def close(self) -> None:
         """Close every connection."""
         await self._session.close()
-
-
-def _said(error: BaseException) -> str:
-    """What an error is called: its text may have the URL in it."""
-    return type(error).__name__

@@ -7,6 +7,7 @@ held for, and must not learn with which key it was asked.
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import socket
@@ -196,6 +197,16 @@ def form(boundary: str) -> bytes:
     parts = [f'--{boundary}\r\ncontent-disposition: form-data; name="model"\r\n\r\n{MODEL}\r\n']
     parts += [f'--{boundary}\r\ncontent-disposition: form-data; name="file"; filename="a.mp3"\r\n\r\nabc\r\n']
     return "".join([*parts, f"--{boundary}--\r\n"]).encode()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd", "GZIP", "identity, br"])
+def test_a_compressed_body_is_refused_by_that_name(rig: Rig, encoding: str) -> None:
+    """Some clients can compress what they send; "no JSON" would have them look for the fault elsewhere."""
+    answer = rig.send(CHAT, gzip.compress(BODY), f"content-encoding: {encoding}")
+    assert status_of(answer) == 415
+    assert b"not compressed" in answer
+    assert rig.sent() == []
+    assert status_of(rig.send(CHAT, BODY, "content-encoding: identity")) == 200
 
 
 def test_the_boundary_of_a_form_is_the_one_that_was_read(rig: Rig) -> None:

@@ -374,6 +374,56 @@ def test_a_strange_answer_is_handed_on_and_booked_as_held(strange: str) -> None:
     assert entry.cost >= 100 * 600, "what a hundred tokens cost is what was held"
 
 
+_TOLD = json.dumps({"choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": None}]}).encode()
+_COST = (b'{"choices": [],', b' "usage": {"prompt_tokens": 9, "completion_tokens": 90}}')
+_DONE = b"data: [DONE]\n\n"
+SPELT = {
+    "one line": b"data: %s\n\ndata: %s\n\n%s" % (_TOLD, b"".join(_COST), _DONE),
+    "two lines": b"data: %s\n\ndata: %s\ndata:%s\n\n%s" % (_TOLD, *_COST, _DONE),
+    "carriage returns": (b"data: %s\n\ndata: %s\n\n%s" % (_TOLD, b"".join(_COST), _DONE)).replace(b"\n", b"\r"),
+    "both": (b"data: %s\n\ndata: %s\ndata:%s\n\n%s" % (_TOLD, *_COST, _DONE)).replace(b"\n", b"\r\n"),
+}
+"""One stream, as the format lets it be written; each of them is read by the SDKs."""
+
+
+def framed(body: bytes, size: int) -> bytes:
+    """A stream of events that says where it ends, in pieces of this size."""
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    head = (
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    return head + b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in [*pieces, b""])
+
+
+@pytest.mark.parametrize("spelt", SPELT)
+@pytest.mark.parametrize("hides", [True, False])
+@pytest.mark.parametrize("size", [1, 1_000])
+def test_an_event_is_heard_however_its_lines_are_written(spelt: str, hides: bool, size: int) -> None:
+    """A client's SDK reads all of them, so a cost that only some show would be spent and not booked."""
+    body = {**CHAT, "stream": True, **({} if hides else {"stream_options": {"include_usage": True}})}
+    with ScriptedUpstream(framed(SPELT[spelt], size)) as there:
+        configuration = configured(upstream("up", there.root_url), prices=prices(), budgets=(hard(1.0),))
+        with ServedGateway(configuration) as gateway:
+            said = ask_raw(gateway, "/v1/chat/completions", body)[1]
+            [entry] = settled(gateway)
+    assert entry.usage["output_tokens"] == 90
+    assert (b"usage" in said) is not hides
+    assert b"hi" in said
+
+
+@pytest.mark.parametrize("hides", [True, False])
+def test_a_stream_of_what_cannot_be_read_is_booked_as_held(hides: bool) -> None:
+    """It ends well, and what it cost may have been in what nobody understood: that is not nothing."""
+    body = {**CHAT, "stream": True, **({} if hides else {"stream_options": {"include_usage": True}})}
+    with ScriptedUpstream(framed(b"data: %s\n\ndata: {usage: 90}\n\n%s" % (_TOLD, _DONE), 1_000)) as there:
+        configuration = configured(upstream("up", there.root_url), prices=prices(), budgets=(hard(1.0),))
+        with ServedGateway(configuration) as gateway:
+            said = ask_raw(gateway, "/v1/chat/completions", body)[1]
+            [entry] = settled(gateway)
+    assert entry.cost >= 100 * 600, "what a hundred tokens cost is what was held"
+    assert b"{usage: 90}" in said
+
+
 def test_work_in_the_background_is_booked_as_held(served: Served) -> None:
     """It goes on when its request is over, and is fetched by a way that nobody reads: a hold would be given back."""
     books = served.books()

@@ -21,8 +21,9 @@ from ....guards.charge import Charge
 from ....guards.costs.amends import changes_of
 from ....guards.guard import Guard
 from ...problems import Refused
-from ..client import BrokenOffError, NotSentError, UpstreamClient, UpstreamReply
+from ..client import BrokenOffError, UpstreamClient, UpstreamReply
 from ..config.model import Route, Target
+from ..connections import NotSentError
 from ..routing.hints import retry_after_s
 from ..routing.outcomes import goes_on, outcome_of
 from ..routing.router import Cooling, Router, Sending

@@ -45,7 +45,7 @@ def answer_of(endpoint: Endpoint, kind: str, body: bytes) -> Answer:
 class StreamEar:
     """Listens to one stream."""
 
-    __slots__ = ("_hidden", "_last", "_rest", "charge", "deaf", "listener", "whole")
+    __slots__ = ("_hidden", "_last", "_open", "_rest", "charge", "deaf", "listener", "unread", "whole")
 
     def __init__(self, charge: Charge, *, hide_usage: bool) -> None:
         make = charge.asked.endpoint.listener
@@ -54,6 +54,9 @@ class StreamEar:
         self.whole = False
         """Whether the stream's own end was heard."""
         self.deaf = self.listener is None
+        self.unread = False
+        """Whether an event could not be read: it may have been the one with the cost."""
+        self._open = bytearray()  # the data of an event that is no JSON yet: it may go on in its next line
         self._hidden = hide_usage
         self._rest = b""
         self._last: Any = None
@@ -66,24 +69,25 @@ class StreamEar:
         if len(data) > _MOST_REST:
             self.deaf, self._rest = True, b""
             return data if self._hidden else piece
+        if b"\r" in data:
+            data = _plain_ends(data)
         if not self._hidden:
             lines = data.split(b"\n")
             self._rest = lines.pop()
             for line in lines:
-                if line[:5] == b"data:":
-                    self._hear(line[5:])
+                self._line(line)
             return piece
         return self._without_usage(data)
 
     def _without_usage(self, data: bytes) -> bytes:
-        events = data.replace(b"\r\n", b"\n").split(b"\n\n") if b"\r" in data else data.split(b"\n\n")
+        events = data.split(b"\n\n")
         self._rest = events.pop()
         kept = []
         for event in events:
             hide = False
             for line in event.split(b"\n"):
-                if line[:5] == b"data:":
-                    hide = self._hear(line[5:]) or hide
+                hide = self._line(line) or hide
+            hide = self._line(b"") or hide
             if not hide:
                 kept.append(event)
         return b"\n\n".join([*kept, b""]) if kept else b""
@@ -91,19 +95,43 @@ class StreamEar:
     def last(self) -> bytes:
         """What was kept back, now that the body is over."""
         rest, self._rest = self._rest, b""
-        for line in rest.split(b"\n"):
-            if line[:5] == b"data:":
-                self._hear(line[5:])
+        for line in (*rest.replace(b"\r", b"\n").split(b"\n"), b""):
+            self._line(line)
         return rest if self._hidden else b""
 
-    def _hear(self, data: bytes) -> bool:
-        """Take in what an event says; whether it is the usage that only we asked for."""
+    def _line(self, line: bytes) -> bool:
+        """Take in a line; whether it ends, or is, the event that only we asked for."""
+        if line[:5] == b"data:":
+            return self._hear(line[5:])
+        if line or not self._open:
+            return False
+        data, self._open = bytes(self._open), bytearray()
         try:
             item = _decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            if data.strip() == b"[DONE]":
-                self.whole = True
+            self.unread = True
             return False
+        return self._understand(item)
+
+    def _hear(self, data: bytes) -> bool:
+        """Take in what an event says; whether it is the usage that only we asked for."""
+        if self._open:
+            self._open += b"\n" + data
+            if len(self._open) > _MOST_REST:
+                self.unread, self._open = True, bytearray()
+            return False
+        try:
+            item = _decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            said = data.strip()
+            if said == b"[DONE]":
+                self.whole = True
+            else:
+                self._open += said
+            return False
+        return self._understand(item)
+
+    def _understand(self, item: Any) -> bool:
         self._last = item
         listener = self.listener
         assert listener is not None
@@ -126,7 +154,13 @@ class StreamEar:
         if self.deaf or self.listener is None:
             charge.observe(Answer())
         else:
-            charge.interrupted(self.listener, ending)
+            charge.interrupted(self.listener, "dropped" if self.unread else ending)
+
+
+def _plain_ends(data: bytes) -> bytes:
+    """The same with every line ended as most servers do; a last "\\r" is left, as what follows may belong to it."""
+    data = data.replace(b"\r\n", b"\n")
+    return data[:-1].replace(b"\r", b"\n") + data[-1:]
 
 
 def _says_why(item: Any) -> bool:

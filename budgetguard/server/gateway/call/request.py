@@ -61,6 +61,8 @@ class Inbound:
         for name, value in scope["headers"]:
             if name == b"content-type":
                 kind = value.decode("latin-1")
+            elif name == b"content-encoding":
+                _require_plain(value)
             elif name in _HANDED_ON or name in forward:
                 self.headers.append((name.decode("latin-1"), value.decode("latin-1")))
         self.query = _query_of(asked.api, scope.get("query_string", b""))
@@ -126,6 +128,13 @@ class Inbound:
         if named is None:
             named = self.body.get("safety_identifier")
         return named if isinstance(named, str) and 0 < len(named) <= _MOST_NAME else None
+
+
+def _require_plain(encoding: bytes) -> None:
+    """Raise `Refused` for a body that is compressed: small as it comes, it may be any size here."""
+    if encoding.strip().lower() not in {b"", b"identity"}:
+        told = f"send the body as it is, not compressed (content-encoding: {encoding.decode('latin-1')[:50]})"
+        raise Refused(415, told, param="content-encoding")
 
 
 class _TwiceError(Exception):
