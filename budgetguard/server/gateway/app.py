@@ -157,9 +157,8 @@ class Gateway:
         if not (caller.allows(model) or caller.allows(named)):
             raise Refused(403, f"this key may not call {model[:100]!r}", "permission_error", param="model")
         if isinstance(route, NoRoute):
-            status = 404 if route.reason == "unknown" else 400
-            told = route._replace(near=tuple(filter(caller.allows, route.near))).sentence()
-            raise Refused(status, told, code="model_not_found" if status == 404 else route.reason, param="model")
+            status, code = (404, "model_not_found") if route.reason == "unknown" else (400, route.reason)
+            raise Refused(status, route.sentence(caller.allows), code=code, param="model")
         return route
 
     def _place(self, asked: ModelOperation) -> Route:

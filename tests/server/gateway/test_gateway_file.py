@@ -219,7 +219,7 @@ def test_who_asks_for_a_model_that_there_is_not_is_told_of_near_ones_that_the_ke
     refused = house.route("claude-haiku-45")
     assert refused.reason == "unknown"
     assert "Did you mean 'claude-haiku-4-5'" in refused.sentence()
-    assert "Did you mean" not in refused.sentence(("gpt-*",))
+    assert "Did you mean" not in refused.sentence(lambda name: name.startswith("gpt-"))
 
 
 def test_a_hundred_models_can_be_called_unlisted_and_each_that_is_listed_can_be_called(house):
@@ -230,9 +230,6 @@ def test_a_hundred_models_can_be_called_unlisted_and_each_that_is_listed_can_be_
         assert not isinstance(house.route(card.id), NoRoute), card.id
     assert {"fast", "best", "gpt-4o", "claude-haiku-4-5"} <= {card.id for card in cards}
     assert len({card.id for card in cards}) == len(cards)
-    assert {card.id for card in house.models(("claude-*",))} == {
-        card.id for card in cards if card.id.startswith("claude-")
-    }
 
 
 def test_models_without_a_table_can_be_turned_off(house, here):

@@ -7,10 +7,9 @@ Names come from outside: they are short, and what is remembered of them is bound
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
@@ -41,10 +40,10 @@ class NoRoute(NamedTuple):
     near: tuple[str, ...] = ()
     """Names that may be meant."""
 
-    def sentence(self, allowed: tuple[str, ...] = ()) -> str:
-        """What is said to whoever asked: no name that none of these globs allows is in it, if there are any."""
-        near = [each for each in self.near if not allowed or any(fnmatchcase(each, glob) for glob in allowed)]
-        return f"{self.said}. Did you mean {' or '.join(map(repr, near[:_NEAR]))}?" if near else self.said
+    def sentence(self, allows: Callable[[str], bool] = bool) -> str:
+        """What is said to whoever asked: no name that is not allowed is in it."""
+        near = [each for each in self.near if allows(each)][:_NEAR]
+        return f"{self.said}. Did you mean {' or '.join(map(repr, near))}?" if near else self.said
 
 
 class ModelCard(NamedTuple):
@@ -123,16 +122,14 @@ class Configuration:
                 self._routes[key] = found
         return found
 
-    def models(self, allowed: tuple[str, ...] = ()) -> Iterator[ModelCard]:
-        """Every model that can be asked for by a name, and that one of these globs allows; none: every one."""
+    def models(self) -> tuple[ModelCard, ...]:
+        """Every model that can be asked for by a name."""
         edition = self.prices.edition()
         if self._known is None or self._known[0] is not edition:
             cards = {card.id: card for card in reversed(list(self._cards()))}
             edition = self.prices.edition()  # it may have been read just now
             self._known = (edition, tuple(reversed(cards.values())))
-        for card in self._known[1]:
-            if not allowed or any(fnmatchcase(card.id, glob) for glob in allowed):
-                yield card
+        return self._known[1]
 
     def entry(self, model: str) -> ModelEntry | None:
         """The table that speaks of a model: the one of its name, else the most specific glob."""
