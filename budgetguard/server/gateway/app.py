@@ -154,7 +154,7 @@ class Gateway:
         kind = SERVED.get(asked.endpoint.name, "chat") if asked.api == "openai" else "chat"
         route = self.configuration.route(model, asked.api, None if kind == "chat" else kind)
         named = model if isinstance(route, NoRoute) else route.model
-        if not (caller.allows(model) or caller.allows(named)):
+        if not caller.allows(model, named):
             raise Refused(403, f"this key may not call {model[:100]!r}", "permission_error", param="model")
         if isinstance(route, NoRoute):
             status, code = (404, "model_not_found") if route.reason == "unknown" else (400, route.reason)
