@@ -211,6 +211,18 @@ def test_the_boundary_of_a_form_is_the_one_that_was_read(rig: Rig) -> None:
     assert rig.sent() == []
 
 
+@pytest.mark.parametrize("name", ["model", "n", "prompt", "quality", "size", "partial_images"])
+def test_a_field_that_costs_is_once_in_a_form(rig: Rig, name: str) -> None:
+    """A picture of high quality was held for as one of low quality: upstreams differ in which of two they take."""
+    fields = [("model", MODEL), ("tags[]", "a"), ("tags[]", "b"), (name, "high"), (name, "low")]
+    parts = [f'--x\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields]
+    twice = "".join([*parts, "--x--\r\n"]).encode()
+    answer = rig.send("/v1/images/edits", twice, "content-type: multipart/form-data; boundary=x")
+    assert status_of(answer) == 400
+    assert f"{name} is there twice".encode() in answer
+    assert rig.sent() == []
+
+
 @pytest.mark.parametrize("name", ["f{}", "f", '{}"; filename="f'])
 def test_a_form_has_a_bound_in_parts(rig: Rig, name: str) -> None:
     """They are read one by one: a body of nothing but fields kept everybody waiting for a quarter of a minute."""

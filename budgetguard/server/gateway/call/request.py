@@ -44,6 +44,8 @@ _COSTLY: Final = frozenset(
     | {"prompt", "reasoning", "service_tier", "stream", "system", "thinking", "tools"}
 )
 """Fields that decide what a call costs, of the APIs that spell all of theirs in lower case."""
+_ONCE: Final = _COSTLY | {"frame_count", "output_format", "partial_images", "quality", "size"}
+"""Fields of a form that decide what it costs: of two, upstreams differ in which they take."""
 
 
 class Inbound:
@@ -227,7 +229,7 @@ def form_of(kind: str, raw: bytes) -> tuple[Mapping[str, Any], Sequence[Any]]:
     def field(found: Any) -> None:
         one_more()
         name, value = found.field_name.decode("utf-8", "replace"), (found.value or b"").decode("utf-8", "replace")
-        if name in body and name in {"model", "n", "stream"}:
+        if name in body and name in _ONCE:
             raise Refused(400, f"{name} is there twice", param=name)
         body[name] = value
 
@@ -254,7 +256,8 @@ def _plain(value: str) -> Any:
     """A field of a form as JSON has it, where that is a number or a truth."""
     if value in {"true", "false"}:
         return value == "true"
-    return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else value
+    bare = value.strip()
+    return int(bare) if bare.isascii() and bare.isdigit() and len(bare) < 10 else value
 
 
 def _query_of(api: Api, query: bytes) -> str:
