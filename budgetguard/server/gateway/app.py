@@ -154,12 +154,11 @@ class Gateway:
         kind = SERVED.get(asked.endpoint.name, "chat") if asked.api == "openai" else "chat"
         route = self.configuration.route(model, asked.api, None if kind == "chat" else kind)
         named = model if isinstance(route, NoRoute) else route.model
-        if not (caller.allows(model) or caller.allows(named)):
+        if not caller.allows(model, named):
             raise Refused(403, f"this key may not call {model[:100]!r}", "permission_error", param="model")
         if isinstance(route, NoRoute):
-            status = 404 if route.reason == "unknown" else 400
-            told = route._replace(near=tuple(filter(caller.allows, route.near))).sentence()
-            raise Refused(status, told, code="model_not_found" if status == 404 else route.reason, param="model")
+            status, code = (404, "model_not_found") if route.reason == "unknown" else (400, route.reason)
+            raise Refused(status, route.sentence(caller.allows), code=code, param="model")
         return route
 
     def _place(self, asked: ModelOperation) -> Route:

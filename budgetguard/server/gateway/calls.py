@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any, Final
 
 from ...errors import StoreError
@@ -17,7 +18,10 @@ from ..problems import NOT_FOUND, Refused
 PATH: Final = re.compile(r"/v1/calls/(?P<id>[0-9a-f]{32})")
 SEARCHED_MS: Final = 3_600_000
 """How long after its begin a call is looked for on the books."""
+_APART_MS: Final = (10_000, SEARCHED_MS)
+"""How far the clock of the store may be behind ours: the first is likely, and leaves few calls to look through."""
 MOST_SEARCHED: Final = 10_000
+"""Calls of one key that are looked through, from the oldest on, each time."""
 
 
 def call_of(store: Store, caller: Caller, call_id: str) -> Mapping[str, Any]:
@@ -46,8 +50,11 @@ def call_of(store: Store, caller: Caller, call_id: str) -> Mapping[str, Any]:
 def entry_of(store: Store, tags: Mapping[str, str], call_id: str) -> Entry | None:
     """The entry of a call that has these tags, if it is on the books near the time that its id begins with."""
     begun_ms = int(call_id[:12], 16)  # see `ledger/ids.py`
-    query = Query(begun_ms - SEARCHED_MS, begun_ms + SEARCHED_MS, tags=tags, limit=MOST_SEARCHED)
+    queries = [
+        Query(begun_ms - apart_ms, begun_ms + SEARCHED_MS, tags=tags, limit=MOST_SEARCHED) for apart_ms in _APART_MS
+    ]
     try:
-        return next((entry for entry in store.entries(query) if entry.hold_id == call_id), None)
+        entries = chain.from_iterable(map(store.entries, queries))
+        return next((entry for entry in entries if entry.hold_id == call_id), None)
     except OverflowError as error:
         raise StoreError("the store cannot look so far") from error

@@ -27,8 +27,6 @@ from .connections import KeptConnections, NotSentError, said_of
 
 MOST_HEAD: Final = 65_536
 """How long a line of an answer's head may be, in bytes."""
-PIECE: Final = 65_536
-"""How much of a stream is handed on at once."""
 MOST_ANSWER: Final = 256_000_000
 """How long an answer that is read whole may be: pictures are long."""
 

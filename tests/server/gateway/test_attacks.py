@@ -27,6 +27,7 @@ from budgetguard.ledger import Store
 from budgetguard.prices.book import PriceBook
 from budgetguard.server import protocol
 from budgetguard.server.api import requests
+from budgetguard.server.gateway.call.paths import known_by
 from budgetguard.server.gateway.config.model import Target
 from budgetguard.server.gateway.config.models import ModelEntry
 from budgetguard.server.keys import ADMIN, READ, SPEND
@@ -218,6 +219,29 @@ def test_the_boundary_of_a_form_is_the_one_that_was_read(rig: Rig) -> None:
     assert arrived.endswith(form(boundary))
     for other in (f"boundary=x; boundary={boundary}", f"boundary*=utf-8''x; boundary={boundary}", "", 'boundary="'):
         assert status_of(rig.send(path, form(boundary), f"content-type: multipart/form-data; {other}")) == 400
+    assert rig.sent() == []
+
+
+@pytest.mark.parametrize("name", ["model", "n", "prompt", "quality", "size", "partial_images"])
+def test_a_field_that_costs_is_once_in_a_form(rig: Rig, name: str) -> None:
+    """A picture of high quality was held for as one of low quality: upstreams differ in which of two they take."""
+    fields = [("model", MODEL), ("tags[]", "a"), ("tags[]", "b"), (name, "high"), (name, "low")]
+    parts = [f'--x\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields]
+    twice = "".join([*parts, "--x--\r\n"]).encode()
+    answer = rig.send("/v1/images/edits", twice, "content-type: multipart/form-data; boundary=x")
+    assert status_of(answer) == 400
+    assert f"{name} is there twice".encode() in answer
+    assert rig.sent() == []
+
+
+@pytest.mark.parametrize("name", ["f{}", "f", '{}"; filename="f'])
+def test_a_form_has_a_bound_in_parts(rig: Rig, name: str) -> None:
+    """They are read one by one: a body of nothing but fields kept everybody waiting for a quarter of a minute."""
+    part = f'--x\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n1\r\n'
+    many = "".join([*map(part.format, range(100_000)), "--x--\r\n"]).encode()
+    begin = time.process_time()
+    assert status_of(rig.send("/v1/audio/transcriptions", many, "content-type: multipart/form-data; boundary=x")) == 413
+    assert time.process_time() - begin < 1
     assert rig.sent() == []
 
 
@@ -492,6 +516,14 @@ def test_a_path_is_known_or_nothing(rig: Rig, path: str) -> None:
     """What is nearly an operation is none: an upstream might think otherwise."""
     assert status_of(rig.send(path, BODY)) in {403, 404}
     assert rig.sent() == []
+
+
+def test_what_is_remembered_of_paths_is_small(rig: Rig) -> None:
+    """Everybody may ask for one, without a key: two thousand of the longest were 130 MB."""
+    before = known_by.cache_info().currsize
+    for path in ("/v1/chat/completions/" + "x" * 60_000, "/v1beta/models/" + "m" * 60_000 + ":generateContent"):
+        assert status_of(rig.send(path, BODY)) == 404
+    assert known_by.cache_info().currsize == before
 
 
 def test_a_models_name_writes_no_header(rig: Rig) -> None:

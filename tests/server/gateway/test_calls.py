@@ -12,9 +12,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from budgetguard.ledger import Entry, Hold, new_id
+from budgetguard.money import Money
+from budgetguard.server.gateway import calls
 from budgetguard.server.gateway.config.model import Target
 from budgetguard.server.gateway.config.models import ModelEntry
-from budgetguard.testing import FakeProvider
+from budgetguard.stores.memory.store import MemoryStore
+from budgetguard.testing import FakeProvider, StoppedClock
 from tests.support.gateway import CLAUDE, GEMINI, MODEL, ServedGateway, configured, hard
 from tests.support.passing import Books, bill, prices, three
 from tests.support.relay import Relay
@@ -285,3 +289,17 @@ def test_lists_of_models_are_those_of_the_configuration(bounded: Passage) -> Non
         client._api_client._http_options.base_url = bounded.gateway.url
         assert f"models/{GEMINI}" in {each.name for each in client.models.list()}
     assert len(bounded.provider.requests) == asked
+
+
+def test_a_call_is_found_behind_many_others_of_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program with three calls a second has made more than are looked through in the hour before."""
+    monkeypatch.setattr(calls, "MOST_SEARCHED", 3)
+    clock = StoppedClock()
+    store, made = MemoryStore(clock=clock), list[str]()
+    for _ in range(10):
+        clock.advance(60)
+        made.append(f"{round(clock() * 1000):012x}" + new_id()[12:])
+        clock.advance(5)
+        store.settle(Hold(made[-1], (), Money(1), tags={"key": "a"}), Entry(made[-1], Money(1), tags={"key": "a"}))
+    assert [calls.entry_of(store, {"key": "a"}, each) is not None for each in made] == [True] * 10
+    assert calls.entry_of(store, {"key": "b"}, made[-1]) is None

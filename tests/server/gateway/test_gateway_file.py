@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 
@@ -219,7 +220,16 @@ def test_who_asks_for_a_model_that_there_is_not_is_told_of_near_ones_that_the_ke
     refused = house.route("claude-haiku-45")
     assert refused.reason == "unknown"
     assert "Did you mean 'claude-haiku-4-5'" in refused.sentence()
-    assert "Did you mean" not in refused.sentence(("gpt-*",))
+    assert "Did you mean" not in refused.sentence(lambda name: name.startswith("gpt-"))
+
+
+def test_wrong_names_take_nobodys_time(house):
+    """Each is compared with a thousand others, while nobody else is answered: 100 of them a second were too many."""
+    house.models()  # read once
+    begin = time.process_time()
+    for number in range(1_000):
+        assert house.route(f"klaude-haiku-4-5-{number}").reason == "unknown"
+    assert time.process_time() - begin < 1.5
 
 
 def test_a_hundred_models_can_be_called_unlisted_and_each_that_is_listed_can_be_called(house):
@@ -230,9 +240,6 @@ def test_a_hundred_models_can_be_called_unlisted_and_each_that_is_listed_can_be_
         assert not isinstance(house.route(card.id), NoRoute), card.id
     assert {"fast", "best", "gpt-4o", "claude-haiku-4-5"} <= {card.id for card in cards}
     assert len({card.id for card in cards}) == len(cards)
-    assert {card.id for card in house.models(("claude-*",))} == {
-        card.id for card in cards if card.id.startswith("claude-")
-    }
 
 
 def test_models_without_a_table_can_be_turned_off(house, here):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from budgetguard.server.gateway.config.resolve import Configuration
 from budgetguard.server.keys import ADMIN, CALL, KNOWN_S, READ, SPEND, Grant
 from budgetguard.server.keys.limits import allowance, owner_limits
 from budgetguard.testing import FakeProvider
@@ -74,6 +75,16 @@ def test_a_model_that_the_key_does_not_name_is_not_called(
     assert chat(gateway, key, model=model)[0] in {400, 403}
     assert provider.requests == []
     assert chat(gateway, key)[0] == 200
+
+
+def test_an_alias_is_allowed_by_either_of_its_names(provider: FakeProvider, tmp_path: Path) -> None:
+    """A key names the alias that its program asks for, and its team the models that it pays for."""
+    known = Configuration([upstream("openai", provider.root_url)], aliases={"fast": MODEL, "slow": "gpt-4o"})
+    with ServedGateway(known, f"sqlite:///{tmp_path}/budgets.db?synchronous=normal") as served:
+        admin = served.key(scope=ADMIN)
+        assert served.ask("/v1/limits/team/a", {"models": ["gpt-4o-mini*"]}, method="PATCH", key=admin)[0] == 200
+        key = served.key(grant=Grant(models=("fast", "slow"), team="a"))
+        assert [chat(served, key, model=name)[0] for name in ("fast", "slow", MODEL)] == [200, 403, 403]
 
 
 def test_the_dollars_of_a_key_hold_whoever_the_request_says_it_is(

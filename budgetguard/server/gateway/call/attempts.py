@@ -33,9 +33,6 @@ from .request import Inbound
 
 log = logging.getLogger("budgetguard.server")
 
-MOST_ERROR: Final = 1_000_000
-"""Bytes of an error's body that are read."""
-
 _CONTROLS: Final = re.compile(rb"[\x00-\x1f\x7f]")
 _SHORTEST: Final = 8
 """Letters of a key, at least: a shorter one is a word that an answer may have for other reasons."""
@@ -200,14 +197,14 @@ class Attempts:
         if answered.good or answered.body is None or not self.added:
             return answered
         refused = refused_fields(UpstreamStatusError(answered.reply.status, answered.body), self.added)
-        if not refused or not self._does_without(offer, refused):
+        if not refused or not self._does_without(refused):
             return answered
         again = await self._send(offer, attempt, refused)
         if again.good:
             learn_of(offer, offer.upstream.bases[self.inbound.asked.api], refused)
         return again
 
-    def _does_without(self, offer: Offer, refused: Mapping[str, int]) -> bool:
+    def _does_without(self, refused: Mapping[str, int]) -> bool:
         """Whether a call may be sent without fields of ours: not without its cap, where its budget counts on it."""
         return self.charge.bounds.cap is None or set(refused) <= {"stream_options"} or not self.charge.bounds.capped
 

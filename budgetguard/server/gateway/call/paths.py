@@ -27,6 +27,8 @@ DIALECTS: Final[Mapping[Api, Dialect]] = {
 """The APIs that are passed through, as the adapters know them."""
 
 _CACHED: Final = 2_048
+_LONGEST: Final = 2_500
+"""Letters of the longest path that asks for something: anybody may send another, and it is remembered."""
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,255}")
 _OPENAI: Final = re.compile(r"(?:/openai)?(?:/deployments/(?P<deployment>[^/]+)|/v1)?(?P<rest>/.+)")
 _ANTHROPIC: Final = re.compile(r"(?:/anthropic)?/v1(?P<rest>/(?:messages|complete)(?:/.*)?)")
@@ -104,9 +106,14 @@ _OPAQUE_ROOTS: Final = frozenset(
 """What else OpenAI's API has: passed on, uncounted, for keys that are allowed it by name."""
 
 
-@lru_cache(_CACHED)
 def asked_by(method: str, path: str) -> ModelOperation | None:
     """What a path asks for; `None` if that is nothing that is passed on."""
+    return known_by(method, path) if len(path) <= _LONGEST else None
+
+
+@lru_cache(_CACHED)
+def known_by(method: str, path: str) -> ModelOperation | None:
+    """The same of a path that is not too long, remembered."""
     google = _GEMINI.fullmatch(path)
     if google is not None:
         return _gemini(method, google)

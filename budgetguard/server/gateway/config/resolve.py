@@ -7,10 +7,10 @@ Names come from outside: they are short, and what is remembered of them is bound
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
@@ -29,7 +29,9 @@ _MANY = 4_096
 _NEAR, _OFFERED = 3, 12
 """How many names a sentence has, and of how many these are chosen."""
 _COMPARED = 64
-"""Characters of the longest name that is compared with others: it takes a while."""
+"""Characters of the longest name that is compared with others: it takes 10 ms, in which nobody is answered."""
+_COMPARING_S, _COMPARING = 0.25, 0.05
+"""How long that may take at once, and which part of all time: many wrong names are not worth it."""
 _SPEAKS: Final[Mapping[Api, str]] = {"openai": "OpenAI's API", "anthropic": "Anthropic's API", "gemini": "Gemini's API"}
 
 
@@ -41,10 +43,10 @@ class NoRoute(NamedTuple):
     near: tuple[str, ...] = ()
     """Names that may be meant."""
 
-    def sentence(self, allowed: tuple[str, ...] = ()) -> str:
-        """What is said to whoever asked: no name that none of these globs allows is in it, if there are any."""
-        near = [each for each in self.near if not allowed or any(fnmatchcase(each, glob) for glob in allowed)]
-        return f"{self.said}. Did you mean {' or '.join(map(repr, near[:_NEAR]))}?" if near else self.said
+    def sentence(self, allows: Callable[[str], bool] = bool) -> str:
+        """What is said to whoever asked: no name that is not allowed is in it."""
+        near = [each for each in self.near if allows(each)][:_NEAR]
+        return f"{self.said}. Did you mean {' or '.join(map(repr, near))}?" if near else self.said
 
 
 class ModelCard(NamedTuple):
@@ -88,6 +90,8 @@ class Configuration:
         self._globs = sorted((each for each in self.entries if each.glob), key=lambda each: each.width)
         self._known: tuple[object, tuple[ModelCard, ...]] | None = None
         self._routes: dict[tuple[str, Api | None, str | None], Route | NoRoute] = {}
+        self._compared_at_s, self._spare_s = 0.0, 0.0
+        """When names were compared last, and how long that may take yet."""
 
     @classmethod
     def of_environment(cls, environ: Mapping[str, str]) -> Configuration:
@@ -123,16 +127,14 @@ class Configuration:
                 self._routes[key] = found
         return found
 
-    def models(self, allowed: tuple[str, ...] = ()) -> Iterator[ModelCard]:
-        """Every model that can be asked for by a name, and that one of these globs allows; none: every one."""
+    def models(self) -> tuple[ModelCard, ...]:
+        """Every model that can be asked for by a name."""
         edition = self.prices.edition()
         if self._known is None or self._known[0] is not edition:
             cards = {card.id: card for card in reversed(list(self._cards()))}
             edition = self.prices.edition()  # it may have been read just now
             self._known = (edition, tuple(reversed(cards.values())))
-        for card in self._known[1]:
-            if not allowed or any(fnmatchcase(card.id, glob) for glob in allowed):
-                yield card
+        return self._known[1]
 
     def entry(self, model: str) -> ModelEntry | None:
         """The table that speaks of a model: the one of its name, else the most specific glob."""
@@ -202,11 +204,19 @@ class Configuration:
         return [each for each in self.upstreams.values() if row is not None and each.provider == row.name]
 
     def _unknown(self, model: str) -> NoRoute:
-        known = [card.id for card in self.models()]
-        near = get_close_matches(model, known, _OFFERED, 0.7) if len(model) <= _COMPARED else []
-        return NoRoute(
-            "unknown", f"no model is called {model!r}: GET /v1/models lists those that there are", tuple(near)
-        )
+        told = f"no model is called {model!r}: GET /v1/models lists those that there are"
+        return NoRoute("unknown", told, self._near(model))
+
+    def _near(self, model: str) -> tuple[str, ...]:
+        """Names that are nearly this one; none for a long one, nor while that took too much of the time."""
+        begin_s = time.monotonic()
+        self._spare_s = min(_COMPARING_S, self._spare_s + (begin_s - self._compared_at_s) * _COMPARING)
+        self._compared_at_s = begin_s
+        if self._spare_s <= 0 or len(model) > _COMPARED:
+            return ()
+        near = get_close_matches(model, [card.id for card in self.models()], _OFFERED, 0.7)
+        self._spare_s -= time.monotonic() - begin_s
+        return tuple(near)
 
     def _cards(self) -> Iterator[ModelCard]:
         for entry in self.entries:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ....budgets.accounts import read_balances
@@ -87,10 +87,6 @@ class Office:
         if found is None:
             raise missing(f"{_SHOWN[kind]} not found, passed {param}={name[:200]}", param)
         return found
-
-    def put_owner(self, project: str, owner: Owner) -> Owner:
-        """Store an owner as it is made here, whatever was there."""
-        return self.owners.change(project, owner.kind, owner.name, lambda _: replace(owner, version=0))
 
 
 def missing(told: str, param: str) -> Refused:

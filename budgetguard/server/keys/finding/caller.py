@@ -42,9 +42,9 @@ class Caller(NamedTuple):
     within: tuple[tuple[str, ...], ...] = ()
     """The globs of its team and its user, each of which has to allow a model, too."""
 
-    def allows(self, model: str) -> bool:
-        """Whether the key, its team and its user may call a model of this name."""
-        return allows(self.models, model) and all(allows(globs, model) for globs in self.within)
+    def allows(self, *names: str) -> bool:
+        """Whether the key, its team and its user may call a model, each by one of the names that it has."""
+        return all(any(allows(globs, name) for name in names) for globs in (self.models, *self.within))
 
 
 class Customer(NamedTuple):

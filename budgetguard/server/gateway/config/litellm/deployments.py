@@ -80,7 +80,7 @@ class DeploymentReader:
         limits = {**{key: raw[key] for key in ("rpm", "tpm") if key in raw}, **params}
         deployment = OldDeployment(name, upstream, sent, limits, _weight(limits), _whole(params.get("order")) or 0)
         self.found.setdefault(name, []).append(deployment)
-        self._price(deployment, row, {**(info or {}), **params})
+        self._price(deployment, {**(info or {}), **params})
         self._rest(name, params, info or {})
 
     def _provider(self, name: str, model: str, params: Mapping[str, Any]) -> tuple[ProviderRow | None, str]:
@@ -178,7 +178,7 @@ class DeploymentReader:
         elif "provider" in table.values and not row.open:
             table.values["key"] = f"env:{row.keys[0]}"
 
-    def _price(self, deployment: OldDeployment, row: ProviderRow, said: Mapping[str, Any]) -> None:
+    def _price(self, deployment: OldDeployment, said: Mapping[str, Any]) -> None:
         """What it costs, where the file says that, in LiteLLM's words; else whose price it has."""
         name = deployment.model
         price = {key: value for key, value in said.items() if key.startswith(_PRICES) and _number(value) is not None}

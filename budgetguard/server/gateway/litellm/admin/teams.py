@@ -18,7 +18,6 @@ from ..rows import key_rows, models_of, team_rows
 from ..said import IDLE, Limiting, Names, Short, Text, given, keep, require, take, told
 
 _IDLE = IDLE | {"admins", "members", "team_member_permissions", "send_invite_email", "created_at", "updated_at"}
-_MEMBERS = frozenset({"members_with_roles"})
 
 
 class MemberSaid(Struct, frozen=True, omit_defaults=True):
