@@ -23,15 +23,12 @@ from ....guards.guard import Guard
 from ....guards.scope import Scope
 from ....money import Nano
 from ....prices.hosts import Server, host_of, learn
+from ....prices.sources.find import FREE_PROVIDER
 from ...keys import Caller
 from ...problems import Refused
 from ..config.model import Target, Upstream
 from .paths import DIALECTS
 from .request import Inbound
-
-FREE_PROVIDER = "budgetguard:free"
-"""Whose prices count where calls cost nothing."""
-
 
 Name: TypeAlias = tuple[str, str | None]
 """Of an offer: its upstream's, and the model's there."""
