@@ -177,3 +177,26 @@ def test_a_field_of_a_form_is_there_once(till: Till, name: str) -> None:
         kind = "content-type: multipart/form-data; boundary=b"
         status, said = till.ask("/v1/images/edits", f"{parts}--b--\r\n".encode(), kind)
         assert status == expected, said
+
+
+# -- by what a server adds ---------------------------------------------------------------------------------------------
+
+SEARCHES: dict[str, dict[str, Any]] = {
+    "a plugin": {"plugins": [{"id": "web", "max_results": 50}]},
+    "in the model's name": {"model": "openrouter/deepseek/deepseek-r1:free:online"},
+    "a tool": {"tools": [{"type": "openrouter:web_search"}]},
+}
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_a_free_model_searches_for_nobody(search: str) -> None:
+    """OpenRouter has a fee for it whatever the model costs, and what is free asks no budget: it would have no end."""
+    with RawUpstream() as up:
+        own = upstream("openrouter", up.root, provider="openrouter", prices="openrouter")
+        with ServedGateway(configured(own, budgets=(hard("0.0001"),))) as gateway:
+            asked = {**CHAT, "model": "openrouter/deepseek/deepseek-r1:free"}
+            status, said, _ = gateway.ask("/v1/chat/completions", {**asked, **SEARCHES[search]})
+            assert (status, len(up.requests)) == (400, 0), said
+            assert "ask for a model that has a price" in said["error"]["message"]
+            tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+            assert gateway.ask("/v1/chat/completions", {**asked, "tools": [tool]})[0] == 200
