@@ -141,6 +141,21 @@ def test_another_model_without_a_price_is_refused_by_name(till: Till, model: str
         assert "nobodys" in said
 
 
+@pytest.mark.parametrize("name", [OTHER, f"{OTHER}-2025-08-07", f"vendor/{OTHER}", f"vendor/{OTHER}-2025-08-07"])
+def test_the_model_that_answered_is_what_is_booked(name: str) -> None:
+    """Servers say which version it was: at the price of the one that was asked for, a thousandth would be booked."""
+    prices = PriceBook()
+    prices.add(MODEL, input=1, output=1, max_output=100)
+    prices.add(OTHER, input=1_000, output=1_000, max_output=100)
+    usage = {"prompt_tokens": 1, "completion_tokens": 1}
+    with RawUpstream(reply(json.dumps({"model": name, "choices": [], "usage": usage}).encode())) as up:
+        own = upstream("up", up.root)
+        models = [ModelEntry(MODEL, (Target(own),))]
+        with ServedGateway(configured(own, models=models, prices=prices, budgets=(hard(1.0),))) as gateway:
+            _, _, headers = gateway.ask("/v1/chat/completions", {**CHAT, "models": [OTHER]})
+            assert headers["x-budgetguard-cost"] == "0.002000000"
+
+
 # -- by a field that is there twice ------------------------------------------------------------------------------------
 
 LITTLE: dict[str, Any] = {"maxOutputTokens": 9, "thinkingConfig": {"thinkingBudget": 0}}
