@@ -49,7 +49,7 @@ from .admission import (
     keys_of,
     project,
 )
-from .costs.bill import NOTHING_BESIDE, at_most, completed, end_of, within_bounds
+from .costs.bill import NOTHING_BESIDE, answering, at_most, completed, end_of, within_bounds
 from .costs.cuts import note_cut, raise_cut
 from .costs.projection import Projection, Wish, plain_wish
 from .costs.unpriced import require_price
@@ -381,7 +381,7 @@ class Charge:
         elif stated and not answer.lacks:
             cost = stated
         else:
-            asked = answer.model if answer.model is not None and answer.model in call.others else call.model
+            asked = answering(call, answer.model) if call.others else call.model
             if answer.usage is not None:
                 cost = self.parts.true_cost(self.asked.provider, asked, answer)
                 if cost is None:

@@ -111,3 +111,19 @@ def end_of(listener: Listener | None, call_id: str) -> Answer:
         raise_interruption(error)
         log.exception("the stream of call %s could not be read", call_id)
         return Answer()
+
+
+def answering(call: Call, named: str | None) -> str:
+    """
+    Which of the models that may answer an answer is of, by the name that it has: as it was asked for, with a date, or
+    behind a prefix; else the one asked for.
+    """
+    if named is None or named in call.others:
+        return named or call.model
+    bare = _bare(named)
+    near = [model for model in (call.model, *call.others) if bare.startswith(_bare(model))]
+    return max(near, key=lambda model: len(_bare(model)), default=call.model)
+
+
+def _bare(model: str) -> str:
+    return model.rpartition("/")[2].lower()

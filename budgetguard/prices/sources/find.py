@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ...errors import ConfigError, UnpricedModelError
 from ..kinds import TOOL_KINDS
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _VARIANTS = frozenset({"online", "nitro", "floor", "exacto", "thinking", "extended", "beta"})
 """OpenRouter's ways to ask for a model (openrouter.ai/docs): its price is the model's own, unless the list has it."""
+
+FREE_PROVIDER: Final = "budgetguard:free"
+"""Of whom nothing costs anything, whatever is declared or listed: a machine of one's own."""
 
 
 class FoundPrice(NamedTuple):
@@ -97,6 +100,9 @@ def _find(
     place, _, region = (provider or "").lower().partition("/")
     host = place or None
     name, own = declared(entries, host, asked)
+    if host == FREE_PROVIDER:
+        limit, room = _first((own,), "max_output"), _first((own,), "context")
+        return FoundPrice("", name, host, PriceEntry(name, free=True), max_output=limit, context=room)
     more = shipped().entry(host, name)
     if own is not None and own.complete:
         _require_likely(own, host, name, price_list)

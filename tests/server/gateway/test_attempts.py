@@ -284,7 +284,22 @@ def test_a_free_model_with_a_paid_fallback_is_held_for_as_the_paid_one() -> None
             got, _, headers = gateway.ask("/v1/chat/completions", {**CHAT, "model": "local"})
             assert (got, headers["x-budgetguard-upstream"]) == (200, "paid")
             assert sum(each.cost for each in settled(gateway)) == paid.wait().billed.nano > 0
-            got, _, headers = gateway.ask("/v1/chat/completions", {**CHAT, "model": "local"})
+
+
+@pytest.mark.parametrize("model", ["nobodys-7b", MODEL, DEAR])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_machine_of_ones_own_costs_nothing_whatever_its_models_are_called(model: str, stream: bool) -> None:
+    """Its models are on no price list, or have the name of one that is: neither refuses a call, or books it."""
+    with FakeProvider(tokens=20) as free:
+        ours = upstream("free", free.root_url, free=True, prices=None)
+        models = [ModelEntry("local", (Target(ours, model),))]
+        made = configured(
+            ours, models=models, prices=prices_of(), budgets=(hard("0.00001"), Budget("two", 2, unit="requests"))
+        )
+        with ServedGateway(made) as gateway:
+            asked = {**CHAT, "model": "local", "stream": stream, "max_tokens": 50}
+            assert [gateway.ask("/v1/chat/completions", asked)[0] for _ in range(3)] == [200, 200, 402]
+            assert [each.cost for each in settled(gateway)] == [0, 0], "its requests count all the same"
 
 
 def test_the_cap_holds_for_every_candidate() -> None:

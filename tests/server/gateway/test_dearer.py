@@ -141,6 +141,21 @@ def test_another_model_without_a_price_is_refused_by_name(till: Till, model: str
         assert "nobodys" in said
 
 
+@pytest.mark.parametrize("name", [OTHER, f"{OTHER}-2025-08-07", f"vendor/{OTHER}", f"vendor/{OTHER}-2025-08-07"])
+def test_the_model_that_answered_is_what_is_booked(name: str) -> None:
+    """Servers say which version it was: at the price of the one that was asked for, a thousandth would be booked."""
+    prices = PriceBook()
+    prices.add(MODEL, input=1, output=1, max_output=100)
+    prices.add(OTHER, input=1_000, output=1_000, max_output=100)
+    usage = {"prompt_tokens": 1, "completion_tokens": 1}
+    with RawUpstream(reply(json.dumps({"model": name, "choices": [], "usage": usage}).encode())) as up:
+        own = upstream("up", up.root)
+        models = [ModelEntry(MODEL, (Target(own),))]
+        with ServedGateway(configured(own, models=models, prices=prices, budgets=(hard(1.0),))) as gateway:
+            _, _, headers = gateway.ask("/v1/chat/completions", {**CHAT, "models": [OTHER]})
+            assert headers["x-budgetguard-cost"] == "0.002000000"
+
+
 # -- by a field that is there twice ------------------------------------------------------------------------------------
 
 LITTLE: dict[str, Any] = {"maxOutputTokens": 9, "thinkingConfig": {"thinkingBudget": 0}}
@@ -177,3 +192,26 @@ def test_a_field_of_a_form_is_there_once(till: Till, name: str) -> None:
         kind = "content-type: multipart/form-data; boundary=b"
         status, said = till.ask("/v1/images/edits", f"{parts}--b--\r\n".encode(), kind)
         assert status == expected, said
+
+
+# -- by what a server adds ---------------------------------------------------------------------------------------------
+
+SEARCHES: dict[str, dict[str, Any]] = {
+    "a plugin": {"plugins": [{"id": "web", "max_results": 50}]},
+    "in the model's name": {"model": "openrouter/deepseek/deepseek-r1:free:online"},
+    "a tool": {"tools": [{"type": "openrouter:web_search"}]},
+}
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_a_free_model_searches_for_nobody(search: str) -> None:
+    """OpenRouter has a fee for it whatever the model costs, and what is free asks no budget: it would have no end."""
+    with RawUpstream() as up:
+        own = upstream("openrouter", up.root, provider="openrouter", prices="openrouter")
+        with ServedGateway(configured(own, budgets=(hard("0.0001"),))) as gateway:
+            asked = {**CHAT, "model": "openrouter/deepseek/deepseek-r1:free"}
+            status, said, _ = gateway.ask("/v1/chat/completions", {**asked, **SEARCHES[search]})
+            assert (status, len(up.requests)) == (400, 0), said
+            assert "ask for a model that has a price" in said["error"]["message"]
+            tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+            assert gateway.ask("/v1/chat/completions", {**asked, "tools": [tool]})[0] == 200

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
+from ....adapters.common.bodies import items
+from ....adapters.openai.input.tools import is_hosted
 from ....calls import Call, Dialect
 from ....errors import UnpricedModelError
 from ....guards.admission import Asked as Terms
@@ -23,15 +25,12 @@ from ....guards.guard import Guard
 from ....guards.scope import Scope
 from ....money import Nano
 from ....prices.hosts import Server, host_of, learn
+from ....prices.sources.find import FREE_PROVIDER
 from ...keys import Caller
 from ...problems import Refused
 from ..config.model import Target, Upstream
 from .paths import DIALECTS
 from .request import Inbound
-
-FREE_PROVIDER = "budgetguard:free"
-"""Whose prices count where calls cost nothing."""
-
 
 Name: TypeAlias = tuple[str, str | None]
 """Of an offer: its upstream's, and the model's there."""
@@ -95,6 +94,8 @@ def offer_of(guard: Guard, inbound: Inbound, target: Target, scope: Scope) -> Of
         call = dialect.headed(call, _joined((*inbound.headers, *upstream.headers.get(asked.api, ()))))
     if inbound.form:  # what is sent of a form stays as it is
         call = call._replace(cap=None)
+    if ":free" in model and not upstream.free:
+        _require_no_search(call, body)
     provider = FREE_PROVIDER if upstream.free else seller
     if call.user is not None:  # an end user: who pays comes from the key alone
         call = call._replace(user=None)
@@ -107,6 +108,15 @@ def _joined(headers: Iterable[tuple[str, str]]) -> Mapping[str, str]:
     for name, value in headers:
         said[name] = f"{said[name]}, {value}" if name in said else value
     return said
+
+
+def _require_no_search(call: Call, body: Mapping[str, Any]) -> None:
+    """Raise `Refused` where OpenRouter would search for a model of its that is free: its fee has no budget to be on."""
+    if "web_searches" in call.fixed or any(is_hosted(tool) for tool in items(body.get("tools"))):
+        told = (
+            f"{call.model[:100]!r} is free, and what a server looks up for it is not: ask for a model that has a price"
+        )
+        raise Refused(400, told, code="unpriced_search", param="model")
 
 
 def require_named(offer: Offer, caller: Caller, *, counted: bool) -> None:
