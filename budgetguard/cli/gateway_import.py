@@ -63,7 +63,7 @@ def import_keys(
             console().print(f"left out: {each.name}: {each.said}")
         console().print(f"{len(found) - len(left):,} keys of project {config.project!r} are let in, as they are.")
         if teams := sorted({str(row["team_id"]) for row in rows if row.get("team_id")}):
-            told = "what a team may is in another table of LiteLLM's: budgetguard teams"
+            told = "what a team may is in another table of LiteLLM's: budgetguard limits set team"
             console().print(f"{len(teams):,} teams are named ({', '.join(teams[:5])}); {told}")
     if left:
         raise typer.Exit(1)

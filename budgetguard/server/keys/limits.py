@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 from ...budgets.periods import Period
 from ...budgets.rules import Budget, parse_limit
 from ...errors import ConfigError
+from ...ledger import Unit
 from ...money import Money, Nano, parse_dollars
 from .models import require_glob
 
@@ -70,7 +71,8 @@ def owner_limits(
         if times > 1:
             told = f" for {model!r}" if model else ""
             raise ConfigError(f"budget: there are {times} for the period {period!r}{told}; give one of each period")
-    made = OwnerLimits(known, _whole(rpm, "rpm"), _whole(tpm, "tpm"), _whole(parallel, "parallel"))
+    rates = _whole(rpm, "rpm", "requests"), _whole(tpm, "tpm", "tokens"), _whole(parallel, "parallel", "parallel")
+    made = OwnerLimits(known, *rates)
     rules_of("key", made)  # what no budget can be made of is said now
     return made
 
@@ -105,5 +107,5 @@ def _dollars(kind: OwnerKind, each: Allowance) -> Budget:
     )
 
 
-def _whole(value: object, name: str) -> int | None:
-    return None if value is None else parse_limit(value, "requests", name=name)
+def _whole(value: object, name: str, unit: Unit) -> int | None:
+    return None if value is None else parse_limit(value, unit, name=name)

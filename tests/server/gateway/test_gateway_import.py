@@ -225,6 +225,16 @@ sk-in-clear-0123456789,dot's,0,,,dot,,{{}},,,{{}},
 """
 
 
+EMPTY = "model_max_budget,aliases,config,permissions,allowed_cache_controls,allowed_routes,policies,model_spend"
+WHOLE = f"""{EMPTY},token,key_alias,models,metadata,blocked,tpm_limit,tpd_limit,max_budget,access_group_ids,budget_id
+{"{}," * 8}{DIGESTS["ann"]},ann's,{{}},{{}},t,9000,,5,{{}},
+{"{}," * 8}{DIGESTS["bob"]},bob's,{{}},{{}},,,70000,5,{{}},
+{"{}," * 8}{DIGESTS["cem"]},cem's,{{}},{{}},,,,5,{{cheap}},
+{"{}," * 8}{DIGESTS["dot"]},dot's,{{}},"{{""model_rpm_limit"": {{""o3"": 1}}}}",,,,5,{{}},
+"""
+"""A dump with columns that LiteLLM fills in: what is empty there is `{}`, an object's or an array's."""
+
+
 @pytest.fixture
 def keyed(here, capsys):
     """What the command says of a dump, and the ring of keys behind it."""
@@ -253,6 +263,18 @@ def test_a_key_of_litellms_goes_on_under_its_limits_with_what_it_spent(keyed, he
         rule = next(each for each in rules_of("key", grant.limits) if each.unit == "dollars")
         (balance,) = read_balances(books, [rule.account_of(key.prefix, books.now_ms())])
     assert balance.settled == 4_500_000_000
+
+
+def test_a_dump_as_postgresql_writes_it_is_read(keyed, here):
+    """Empty objects and empty arrays look the same in it, and every key has some: none may be lost for them."""
+    _, found = keyed(WHOLE)
+    assert found["ann's"]["said"] == ""
+    with closing(open_store("sqlite:///b.db", namespace=OWN)) as own:
+        key = KeyRing(own).get(found["ann's"]["prefix"])
+    assert (key.blocked, key.grant.models, key.grant.limits.tpm) == (True, (), 9000)
+    assert [(each.limit, each.model) for each in key.grant.limits.dollars] == [(5 * 10**9, "")]
+    told = {name: row["said"].partition(" limits it")[0] for name, row in found.items() if row["prefix"] is None}
+    assert told == {"bob's": "tpd_limit", "cem's": "access_group_ids", "dot's": "metadata.model_rpm_limit"}
 
 
 def test_a_key_that_would_be_looser_is_left_out_and_said(keyed):

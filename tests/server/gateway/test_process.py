@@ -249,6 +249,27 @@ def refuses(port: int) -> bool:
     return False
 
 
+def test_a_store_that_takes_nothing_is_said_at_the_start(tmp_path: Path) -> None:
+    """A folder of another user: a gateway that said it listens, and is ready, would refuse every call after that."""
+    (tmp_path / "a.db-line").mkdir()  # where the store's lock would be
+    (tmp_path / "gateway.toml").write_text('[[upstream]]\nname = "a"\nbase = "http://127.0.0.1:9/v1"\nfree = true\n')
+    command = [
+        sys.executable,
+        "-m",
+        "budgetguard.cli",
+        "gateway",
+        "--port",
+        "0",
+        "--store",
+        f"sqlite:///{tmp_path}/a.db",
+    ]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "let this user write to its directory" in done.stderr
+    assert "listening" not in done.stderr
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_port_that_another_has_is_said(tmp_path: Path, workers: int) -> None:
     """Two that share a port without a word would answer by two configurations, in turn."""

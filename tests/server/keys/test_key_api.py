@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from budgetguard.errors import ConfigError
 from budgetguard.ledger import Account, Entry, Hold, new_id
 from budgetguard.server.keys import ADMIN, CALL, READ, SPEND, Grant, KeyRing, rules_of
 from budgetguard.server.keys.limits import allowance, owner_limits
@@ -68,6 +69,13 @@ def test_a_key_is_told_its_users_dollars(guarded: Hosted, ring: KeyRing, admin: 
     assert (left["limit"], left["left"], left["models"]) == (0.25, 0.25, None)
     others = ring.create("shop", CALL, grant=Grant(user="bob"))[1]
     assert ask(guarded, others, "GET", "/v1/key")[1]["standings"] == []
+
+
+def test_a_wrong_limit_is_said_in_its_unit() -> None:
+    """Who mistyped the tokens a minute is not told of requests."""
+    for name, unit in (("rpm", "requests"), ("tpm", "tokens"), ("parallel", "parallel")):
+        with pytest.raises(ConfigError, match=rf"{name}='-3', unit='{unit}'"):
+            owner_limits(**{name: "-3"})
 
 
 def test_a_key_may_be_what_its_owner_has_already(guarded: Hosted, admin: str) -> None:

@@ -31,8 +31,13 @@ from ...litellm.said import Limiting, take
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LIMITS = ("max_budget", "budget_duration", "model_max_budget", "tpm_limit", "rpm_limit", "max_parallel_requests")
 _WHOLE = ("tpm_limit", "rpm_limit", "max_parallel_requests")
-_BINDING = ("budget_id", "allowed_routes", "permissions", "budget_limits", "organization_id", "project_id")
+_BINDING = (
+    *("budget_id", "organization_id", "project_id", "access_group_ids"),
+    *("allowed_routes", "permissions", "policies", "budget_limits", "tpd_limit"),
+)
 """Columns that limit a key by what is in other tables, or in a way that there is not here."""
+_BINDING_METADATA = ("model_rpm_limit", "model_tpm_limit")
+"""Limits that LiteLLM keeps among what is said of a key."""
 _MOST_BYTES = 500_000_000
 _SHOWN = 12
 
@@ -91,7 +96,12 @@ def _granted(row: Mapping[str, Any], has_team: Callable[[str], bool]) -> tuple[G
     for column in _BINDING:
         if _value(row.get(column)) not in (None, "", [], {}):
             raise ConfigError(f"{column} limits it, and has no counterpart in this table: make it with keys create")
-    said = {name: value for name in _LIMITS if (value := _value(row.get(name))) not in (None, "", {})}
+    said = {name: value for name in _LIMITS if (value := _value(row.get(name))) not in (None, "", [], {})}
+    metadata = _value(row.get("metadata"))
+    metadata = metadata if isinstance(metadata, dict) else {}
+    for name in _BINDING_METADATA:
+        if metadata.get(name):
+            raise ConfigError(f"metadata.{name} limits it, and has no counterpart here: make it with keys create")
     said |= {name: int(float(said[name])) for name in _WHOLE if name in said}
     team = str(row.get("team_id") or "") or None
     models = _value(row.get("models")) or []
@@ -99,8 +109,7 @@ def _granted(row: Mapping[str, Any], has_team: Callable[[str], bool]) -> tuple[G
         raise ConfigError("its models are no list")
     if "all-team-models" in models and (team is None or not has_team(team)):
         raise ConfigError(f"it may call the models of team {team!r}, which is not there: make the team first")
-    metadata = _value(row.get("metadata"))
-    tags = metadata.get("tags") if isinstance(metadata, dict) else None
+    tags = metadata.get("tags")
     grant = Grant(
         alias=str(row.get("key_alias") or ""),
         user=str(row.get("user_id") or "") or None,
