@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from io import BytesIO
+from math import isfinite
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
@@ -17,6 +18,7 @@ from ..config.model import Api
 from .paths import ModelOperation
 
 _encoded = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 
 _HANDED_ON: Final = frozenset(
     {b"accept", b"anthropic-beta", b"anthropic-version", b"idempotency-key", b"openai-beta", b"user-agent"}
@@ -36,6 +38,9 @@ _SAID: Final = re.compile(r";\s*boundary", re.IGNORECASE)
 _BOUNDARY: Final = re.compile(
     r";\s*boundary=(\"?)(?P<name>[\w'()+,./:=?-]{1,70})\1\s*(?=;|$)", re.ASCII | re.IGNORECASE
 )
+
+_HALVES: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+"""What a pair of surrogates, or a half of one, is written with."""
 
 _COSTLY: Final = frozenset(
     {"input", "instructions", "max_completion_tokens", "max_output_tokens", "max_tokens", "messages", "model", "n"}
@@ -148,13 +153,20 @@ def _no_number(text: str) -> Any:
     raise ValueError(f"{text} is no JSON")
 
 
-_once = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number).decode
-_twice = json.JSONDecoder(parse_constant=_no_number).decode
+def _number(text: str) -> float:
+    number = float(text)
+    return number if isfinite(number) else _no_number(text)
+
+
+_once = json.JSONDecoder(object_pairs_hook=_object, parse_float=_number, parse_constant=_no_number).decode
+_twice = json.JSONDecoder(parse_float=_number, parse_constant=_no_number).decode
 
 
 def _decoded(raw: bytes) -> tuple[Any, bool]:
     """A body's JSON, and whether a name is there twice; raises `ValueError` for what is none, and `RecursionError`."""
     text = raw.decode()
+    if _HALVES.search(raw) is not None:
+        _decode(raw)  # it knows half a pair of surrogates, which is no text
     try:
         return _once(text), False
     except _TwiceError:
@@ -164,7 +176,7 @@ def _decoded(raw: bytes) -> tuple[Any, bool]:
 def _encode(body: Mapping[str, Any]) -> bytes:
     try:
         return _encoded(body)
-    except (UnicodeEncodeError, OverflowError, TypeError):  # half a surrogate pair, a number of many digits
+    except (UnicodeEncodeError, OverflowError, TypeError):  # a number of many digits
         return json.dumps(body, separators=(",", ":")).encode()
 
 
