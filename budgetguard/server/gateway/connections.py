@@ -9,6 +9,7 @@ been seen to.
 from __future__ import annotations
 
 import re
+import select
 from collections.abc import Callable
 from functools import lru_cache, partial
 from time import monotonic
@@ -27,6 +28,8 @@ SEEN_S: Final = 900.0
 _PART: Final = 0.75
 """How much of the time that an upstream waits a connection may be idle."""
 _STATED: Final = re.compile(r"(?:^|[,;\s])timeout=(\d{1,6})(?![\d.])", re.IGNORECASE)
+
+_CAN_LOOK: Final = hasattr(select, "poll")  # not on Windows
 
 Place = tuple[str, int | None]
 """The host and the port of an upstream."""
@@ -107,11 +110,25 @@ class KeptConnections(TCPConnector):
         if kept is None or kept.should_close:
             return False
         since_s, kept.idle_since_s = kept.idle_since_s, None
+        if since_s is not None and _has_arrived(kept.transport):
+            return False
         return since_s is None or self._clock() - since_s <= self.keeps_s(kept.place)
 
     def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
         protocol.place, protocol.idle_since_s = (key.host, key.port), self._clock()
         super()._release(key, protocol, should_close=should_close)
+
+
+def _has_arrived(transport: Any) -> bool:
+    """
+    Whether something has arrived that the event loop has not looked at yet: the end, as nothing was asked. Of an
+    upstream that restarts it is there for a while on a loop that is busy.
+    """
+    if not _CAN_LOOK:
+        return False
+    waiting = select.poll()
+    waiting.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 def said_of(error: BaseException) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -102,6 +104,32 @@ async def test_an_upstream_that_ends_is_not_taken_for_one_that_is_impatient() ->
             await ask(url, client)
             there.now_s += 50
     assert there.asked == [1, 2, 2]
+
+
+async def test_an_end_that_the_event_loop_has_not_seen_yet_is_seen() -> None:
+    """An upstream that restarts closes its connections while a busy loop is at something else, and goes on to ask."""
+    goes_on, closed = threading.Event(), threading.Event()
+
+    def serve(listening: socket.socket) -> None:
+        for _ in range(2):
+            with listening.accept()[0] as connection:
+                while not connection.recv(65_536).endswith(b"\r\n\r\n"):
+                    pass
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                goes_on.wait(10)
+            closed.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        client = UpstreamClient()
+        try:
+            await ask(url, client)
+            goes_on.set()
+            assert closed.wait(10)
+            await ask(url, client)
+        finally:
+            await client.close()
 
 
 REFUSALS = {

@@ -411,6 +411,17 @@ def test_an_event_is_heard_however_its_lines_are_written(spelt: str, hides: bool
     assert b"hi" in said
 
 
+def test_a_stream_is_one_in_any_case() -> None:
+    """Content types have no case: taken for a plain answer, it was kept back to its end, and booked as held."""
+    said = framed(SPELT["one line"], 1_000).replace(b"text/event-stream", b"Text/Event-Stream")
+    with ScriptedUpstream(said) as there:
+        configuration = configured(upstream("up", there.root_url), prices=prices(), budgets=(hard(1.0),))
+        with ServedGateway(configuration) as gateway:
+            assert ask_raw(gateway, "/v1/chat/completions", {**CHAT, "stream": True})[0] == 200
+            [entry] = settled(gateway)
+    assert entry.usage["output_tokens"] == 90
+
+
 @pytest.mark.parametrize("hides", [True, False])
 def test_a_stream_of_what_cannot_be_read_is_booked_as_held(hides: bool) -> None:
     """It ends well, and what it cost may have been in what nobody understood: that is not nothing."""

@@ -237,7 +237,7 @@ class Attempts:
         finally:
             self.head_s = time.perf_counter() - begin_s
             self.away_s += self.head_s
-        if 200 <= reply.status < 300 and not self.free and "event-stream" in reply.header("content-type"):
+        if 200 <= reply.status < 300 and not self.free and "event-stream" in reply.header("content-type").lower():
             return UpstreamAnswer(reply, offer, attempt, None, own)
         if 200 <= reply.status < 300:  # an error is quick, and no sign of health
             attempt.first_byte()

@@ -21,6 +21,7 @@ from ..config.model import Api
 from .paths import ModelOperation
 
 _encoded = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 
 _HANDED_ON: Final = frozenset(
     {b"accept", b"anthropic-beta", b"anthropic-version", b"idempotency-key", b"openai-beta", b"user-agent"}
@@ -40,6 +41,9 @@ _SAID: Final = re.compile(r";\s*boundary", re.IGNORECASE)
 _BOUNDARY: Final = re.compile(
     r";\s*boundary=(\"?)(?P<name>[\w'()+,./:=?-]{1,70})\1\s*(?=;|$)", re.ASCII | re.IGNORECASE
 )
+
+_HALVES: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+"""What a pair of surrogates, or a half of one, is written with."""
 
 _COSTLY: Final = frozenset(
     {"input", "instructions", "max_completion_tokens", "max_output_tokens", "max_tokens", "messages", "model", "n"}
