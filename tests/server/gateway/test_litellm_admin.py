@@ -525,7 +525,9 @@ def test_a_customer_is_limited_blocked_and_deleted(server: LiteLLMServer, stem: 
     )
     assert made["litellm_budget_table"]["budget_duration"] == "7d"
     owner = Owners(server.app.projects.own).get("shop", "end_user", name)
-    assert rules_of("end_user", owner.limits) == (Budget("end_user", 3, "weekly", per=("end_user",)),)
+    assert rules_of("end_user", owner.limits) == (
+        Budget("end_user", 3, "weekly", per=("end_user",), on_expire="charge"),
+    )
     call(server, 0.5, end_user=name)
     assert server.done("GET", f"{stem}/info?end_user_id={quote(name)}")["spend"] == 0.5
     changed = server.done(
