@@ -103,9 +103,9 @@ def test_a_key_is_made_with_its_limits(server: LiteLLMServer) -> None:
     assert grant.tags == {"env": "prod", "batch": "true"}
     assert abs(grant.expires_ms - (time.time() + 1200) * 1000) < 60_000
     assert list(rules_of("key", grant.limits)) == [
-        Budget("key", "10.5", "monthly", per=("key",)),
-        Budget("key gpt-4o", "0.5", "daily", per=("key",), match={"model": "gpt-4o"}),
-        Budget("key o3", 2, None, per=("key",), match={"model": "o3"}),
+        Budget("key", "10.5", "monthly", per=("key",), on_expire="charge"),
+        Budget("key gpt-4o", "0.5", "daily", per=("key",), on_expire="charge", match={"model": "gpt-4o"}),
+        Budget("key o3", 2, None, per=("key",), on_expire="charge", match={"model": "o3"}),
         Budget("key", 60, "rolling 1m", per=("key",), unit="requests"),
         Budget("key", 100_000, "rolling 1m", per=("key",), unit="tokens"),
         Budget("key", 8, None, per=("key",), unit="parallel"),
@@ -182,7 +182,7 @@ def test_a_key_is_changed_in_what_was_said(server: LiteLLMServer) -> None:
     assert (changed["rpm_limit"], changed["models"], changed["tags"]) == (9, ["o3"], ["a"])
     server.done("POST", "/key/update", {"key": made["token"], "rpm_limit": None, "budget_duration": "7d"})
     limits = stored(server, made["key"]).grant.limits
-    assert rules_of("key", limits) == (Budget("key", 6, "weekly", per=("key",)),)
+    assert rules_of("key", limits) == (Budget("key", 6, "weekly", per=("key",), on_expire="charge"),)
     assert server.done("POST", "/key/update", {"key": made["key"], "duration": "-1"})["expires"] is None
     server.done("POST", "/key/update", {"key": made["key"], "key_alias": "named"})
     by_alias = server.done("POST", "/key/update", {"key_alias": "named", "max_budget": None})
@@ -431,7 +431,7 @@ def test_a_team_limits_its_keys(server: LiteLLMServer) -> None:
     assert owner.models == ("gpt-4o*",)
     assert stored(server, made["key"]).grant.models == ()
     assert rules_of("team", owner.limits) == (
-        Budget("team", 50, "daily", per=("team",)),
+        Budget("team", 50, "daily", per=("team",), on_expire="charge"),
         Budget("team", 9_000, "rolling 1m", per=("team",), unit="tokens"),
     )
     call(server, 2, team=name)
