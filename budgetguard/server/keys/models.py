@@ -42,5 +42,11 @@ def require_glob(glob: object) -> str:
 def _pattern(glob: str) -> re.Pattern[str]:
     """`*` is any letters of one part, or of all that are left where it is the last part; `?` is one letter."""
     stem, all_of_it = (glob[:-1], ".*") if glob == "*" or glob.endswith("/*") else (glob, "")
-    parts = {"*": "[^/]*", "?": "[^/]"}
-    return re.compile("".join(parts.get(letter) or re.escape(letter) for letter in stem) + all_of_it)
+    return re.compile("/".join(map(_part, stem.split("/"))) + all_of_it)
+
+
+def _part(glob: str) -> str:
+    """The pattern of one part; what a star took is not tried again, as no glob may keep everybody waiting."""
+    first, *others = ["".join("[^/]" if each == "?" else re.escape(each) for each in text) for text in glob.split("*")]
+    *middle, last = others or [""]
+    return first + "".join(f"(?>[^/]*?{text})" for text in middle) + (f"[^/]*{last}" if others else "")

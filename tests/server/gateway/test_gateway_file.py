@@ -331,6 +331,13 @@ def test_every_mistake_is_said_with_its_place_and_what_to_write(said, told):
     assert told in said(MISTAKES)
 
 
+@pytest.mark.parametrize("name", ["key", "team", "end_user", "team gpt-4o*", "key o3"])
+def test_no_budget_is_called_as_the_limits_of_an_owner_are(said, name):
+    """What both counted would be one: every call of that key or team was refused as a fault of the server."""
+    told = said(f'[[budget]]\nname = "{name}"\nlimit = 1\nper = ["team"]\n')
+    assert any("is what the limits of keys and their owners are called" in each for each in told.splitlines())
+
+
 def test_a_mistake_refuses_the_whole_file_and_no_secret_is_repeated(here):
     """Half a configuration routes calls to where nobody meant them; and errors end in logs."""
     (here / "gateway.toml").write_text(MISTAKES)

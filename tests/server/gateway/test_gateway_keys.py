@@ -77,6 +77,17 @@ def test_a_model_that_the_key_does_not_name_is_not_called(
     assert chat(gateway, key)[0] == 200
 
 
+def test_an_end_user_whose_name_is_too_long_is_not_let_by(gateway: ServedGateway, provider: FakeProvider) -> None:
+    """A budget of each end user would not hold for whoever puts a long token there, and nobody would be told."""
+    key = gateway.key()
+    for body in ({"user": "u" * 257}, {"metadata": {"user_id": "u" * 257}}, {"safety_identifier": "u" * 257}):
+        status, refused = chat(gateway, key, **body)
+        assert status == 400
+        assert "send a hash of it" in refused["error"]["message"]
+    assert provider.requests == []
+    assert chat(gateway, key, user="u" * 256)[0] == 200
+
+
 def test_an_alias_is_allowed_by_either_of_its_names(provider: FakeProvider, tmp_path: Path) -> None:
     """A key names the alias that its program asks for, and its team the models that it pays for."""
     known = Configuration([upstream("openai", provider.root_url)], aliases={"fast": MODEL, "slow": "gpt-4o"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from budgetguard.server.keys.finding.caller import Caller
@@ -53,3 +55,12 @@ def test_each_owner_of_a_key_has_to_allow_a_model() -> None:
     caller = Caller("shop", "call", "k", models=("gpt-4o*", "o3"), within=(("gpt-4o*", "claude*"), ("*",)))
     assert [model for model in ("gpt-4o-mini", "o3", "claude-1") if caller.allows(model)] == ["gpt-4o-mini"]
     assert Caller("shop", "call", "k").allows("whatever")
+
+
+def test_no_glob_keeps_everybody_waiting():
+    """An administrator of one project writes it, its programs name the model, and one process answers all projects."""
+    begin = time.process_time()
+    assert not allows(["*a" * 30 + "b"], "a" * 250)
+    assert not allows(["*a/" * 10 + "*a" * 30 + "b"], "aa/" * 10 + "a" * 200)
+    assert allows(["*a" * 30], "a" * 250)
+    assert time.process_time() - begin < 1

@@ -21,7 +21,6 @@ from ..config.model import Api
 from .paths import ModelOperation
 
 _encoded = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
 
 _HANDED_ON: Final = frozenset(
     {b"accept", b"anthropic-beta", b"anthropic-version", b"idempotency-key", b"openai-beta", b"user-agent"}
@@ -42,7 +41,6 @@ _BOUNDARY: Final = re.compile(
     r";\s*boundary=(\"?)(?P<name>[\w'()+,./:=?-]{1,70})\1\s*(?=;|$)", re.ASCII | re.IGNORECASE
 )
 
-_HALVES: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 """What a pair of surrogates, or a half of one, is written with."""
 
 _COSTLY: Final = frozenset(
@@ -126,14 +124,18 @@ class Inbound:
         return _encode({**self.body, **changes, **({"model": model} if renamed else {})})
 
     def _end_user(self) -> str | None:
-        """The end user that the body names; never who pays."""
+        """The end user that the body names; never who pays. Raises `Refused` for one that is too long."""
         named = self.body.get("user") if self.asked.api == "openai" else None
         if named is None:
             metadata = self.body.get("metadata")
             named = metadata.get("user_id") if isinstance(metadata, Mapping) else None
         if named is None:
             named = self.body.get("safety_identifier")
-        return named if isinstance(named, str) and 0 < len(named) <= _MOST_NAME else None
+        if not isinstance(named, str) or not named:
+            return None
+        if len(named) > _MOST_NAME:
+            raise Refused(400, f"the end user's name is over {_MOST_NAME} letters: send a hash of it", param="user")
+        return named
 
 
 def _require_plain(encoding: bytes) -> None:

@@ -55,6 +55,8 @@ from .upstreams import read_upstream
 
 _MOST_BYTES = 10_000_000
 _TAKEN = frozenset({"key", "team", "user", "end_user", "users", "models", "max_budget", "scope"})
+_TAKEN_STEMS = ("key ", "team ", "user ", "end_user ")
+"""Before the glob in the name of somebody's dollars for some models."""
 
 
 class Reading(NamedTuple):
@@ -175,7 +177,7 @@ def _budgets(top: Stanza) -> Any:
             continue
         if made.name in names:
             stanza.wrong("name", f"another budget is called {made.name!r}: names are given once")
-        if made.name in _TAKEN:
+        if made.name in _TAKEN or made.name.startswith(_TAKEN_STEMS):
             stanza.wrong("name", f"{made.name!r} is what the limits of keys and their owners are called: take another")
         names.add(made.name)
         yield made
