@@ -41,8 +41,6 @@ _BOUNDARY: Final = re.compile(
     r";\s*boundary=(\"?)(?P<name>[\w'()+,./:=?-]{1,70})\1\s*(?=;|$)", re.ASCII | re.IGNORECASE
 )
 
-"""What a pair of surrogates, or a half of one, is written with."""
-
 _COSTLY: Final = frozenset(
     {"input", "instructions", "max_completion_tokens", "max_output_tokens", "max_tokens", "messages", "model", "n"}
     | {"prompt", "reasoning", "service_tier", "stream", "system", "thinking", "tools"}
