@@ -107,7 +107,10 @@ class App:
         if error.status_code == 405:
             allowed = (error.headers or {}).get("Allow", "")
             return Refused(405, f"{scope['method']} is not for this path", headers=((b"allow", allowed.encode()),))
-        return Refused(404, "there is nothing at this path: see /openapi.json", code=NOT_FOUND)
+        told = "there is nothing at this path: see /openapi.json"
+        if "/v1/v1/" in scope["path"]:
+            told += ". It has /v1 twice: Anthropic's SDKs add it to the base URL, OpenAI's have it in theirs"
+        return Refused(404, told, code=NOT_FOUND)
 
     def close(self) -> None:
         """Wait for the requests under way, and close the stores."""

@@ -202,11 +202,20 @@ def test_no_key_is_in_an_answer(gateway: ServedGateway) -> None:
         assert "sk-upstream-secret" not in said
 
 
+def test_a_base_url_that_has_its_version_twice_is_said(gateway: ServedGateway) -> None:
+    """The commonest slip: Anthropic's SDKs add /v1 to a base URL, and OpenAI's do not."""
+    status, said, _ = gateway.ask("/v1/v1/messages", {"model": MODEL}, key=gateway.key())
+    assert status == 404
+    assert "/v1 twice" in said["error"]["message"]
+
+
 def test_everybodys_client_is_let_in_by_its_own_header(gateway: ServedGateway) -> None:
     """A key of one's own, in each of them; and in Gemini's query."""
     key = gateway.key(text="sk-1234567890abcdefghij")
     for name in ("x-api-key", "api-key", "x-goog-api-key"):
         assert chat(gateway, "", headers={name: key})[0] == 200
+    for value in (key, f"Bearer {key}"):  # LiteLLM's clients write both
+        assert chat(gateway, "", headers={"x-litellm-api-key": value})[0] == 200
     assert gateway.ask(f"/v1/key?key={key}")[0] == 200
     assert chat(gateway, key, headers={"x-api-key": gateway.key()})[0] == 401
     assert gateway.ask("/v1/key", key=key)[1]["scope"] == CALL

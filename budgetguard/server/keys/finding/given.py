@@ -13,8 +13,9 @@ from urllib.parse import unquote_to_bytes
 from ...problems import Refused
 
 _BEARER = b"authorization"
-_NAMES = frozenset({_BEARER, b"x-api-key", b"x-goog-api-key", b"api-key"})
-"""OpenAI's and most others', Anthropic's, Gemini's, Azure's."""
+_LITELLM = b"x-litellm-api-key"
+_NAMES = frozenset({_BEARER, b"x-api-key", b"x-goog-api-key", b"api-key", _LITELLM})
+"""OpenAI's and most others', Anthropic's, Gemini's, Azure's, LiteLLM's own, which may have "Bearer" before it."""
 
 
 def given_key(scope: Mapping[str, Any], *, by_query: bool) -> bytes | None:
@@ -26,7 +27,8 @@ def given_key(scope: Mapping[str, Any], *, by_query: bool) -> bytes | None:
     found: bytes | None = None
     for name, value in scope["headers"]:
         if name in _NAMES:
-            found = _one_of(found, _bearer(value) if name == _BEARER else bytes(value).strip())
+            bare = name != _BEARER and not (name == _LITELLM and b" " in value.strip())
+            found = _one_of(found, bytes(value).strip() if bare else _bearer(value))
     if by_query and b"key=" in scope["query_string"]:
         for pair in scope["query_string"].split(b"&"):
             name, _, value = pair.partition(b"=")
