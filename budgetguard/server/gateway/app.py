@@ -191,9 +191,8 @@ class Gateway:
         guard, end_user = await self._guard_of(caller.project), inbound.end_user
         if end_user is not None and not self._open:
             caller = caller._replace(owners=(*caller.owners, await self._customer(caller.project, end_user)))
-        told = guard.coverage.tell
-        for owner in caller.owners:
-            told(owner.tag, owner.name, owner.rules)
+        if caller.owners:
+            self._guards.told(guard, caller.owners)
         return guard, caller
 
     async def _guard_of(self, project: str) -> Guard:

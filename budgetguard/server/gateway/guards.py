@@ -4,15 +4,54 @@ The guard of each project: its store stays open, and what an operator decides ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Final
+from weakref import WeakKeyDictionary
 
+from ...budgets.accounts import Coverage
 from ...concurrency.locks import mutex
 from ...guards.guard import Guard
 from ...ledger import Store
 from ...stores import open_store
+from ..keys import OwnerRules
 from ..projects import Projects
 from .config.resolve import Configuration
+
+TOLD_S: Final = 3600.0
+"""How long the limits of an owner stay known here after the last call: longer than any call waits to be admitted."""
+MOST_TOLD: Final = 50_000
+"""Of so many owners, those that have not called for so long are forgotten; each call tells its own again."""
+
+
+class OwnersTold:
+    """Tells a guard the limits of whoever calls, and forgets those who are gone: keys and customers come and go."""
+
+    def __init__(self, coverage: Coverage, clock: Callable[[], float] = time.monotonic) -> None:
+        self._coverage = coverage
+        self._clock = clock
+        self._told_s: dict[tuple[str, str], float] = {}
+        """When each was told last, who was told longest ago first."""
+
+    def tell(self, owners: Iterable[OwnerRules]) -> None:
+        """Have the next call be held to these."""
+        now_s = self._clock()
+        for owner in owners:
+            self._coverage.tell(owner.tag, owner.name, owner.rules)
+            self._told_s.pop((owner.tag, owner.name), None)
+            if owner.rules:
+                self._told_s[owner.tag, owner.name] = now_s
+        if len(self._told_s) > MOST_TOLD:
+            self._forget(now_s - TOLD_S)
+
+    def _forget(self, before_s: float) -> None:
+        while self._told_s:
+            (tag, name), told_s = next(iter(self._told_s.items()))
+            if told_s >= before_s:
+                return
+            self._coverage.tell(tag, name, ())
+            del self._told_s[tag, name]
 
 
 class Guards:
@@ -25,6 +64,7 @@ class Guards:
         self._stores: dict[str, Store] = {}
         self._now: tuple[dict[str, Guard], Configuration | None] = {}, None
         """The guards by their projects, and by what configuration they are: read and changed together."""
+        self._told: WeakKeyDictionary[Guard, OwnersTold] = WeakKeyDictionary()
 
     def configure(self, configuration: Configuration) -> list[Guard]:
         """
@@ -53,6 +93,13 @@ class Guards:
                 guard = Guard(store, configuration.prices, configuration.options.budgets, settings=settings)
                 guards[project] = guard
             return guard
+
+    def told(self, guard: Guard, owners: Iterable[OwnerRules]) -> None:
+        """Have the next call of a guard be held to the limits of these owners."""
+        known = self._told.get(guard)
+        if known is None:
+            known = self._told[guard] = OwnersTold(guard.coverage)
+        known.tell(owners)
 
     def _opened(self, project: str) -> Store:
         if self._url.startswith("memory:"):  # there is but one, in this process

@@ -245,6 +245,18 @@ def test_a_form_has_a_bound_in_parts(rig: Rig, name: str) -> None:
     assert rig.sent() == []
 
 
+@pytest.mark.parametrize("part", [b"{}", b"[]", b'{"role":"user","content":[{"type":"text","text":"x"}]}'])
+def test_a_body_of_nothing_but_parts_is_refused(rig: Rig, part: bytes) -> None:
+    """Each is read by itself: eight megabytes of them kept everybody waiting for ten seconds. A text may have them."""
+    many = b'{"model":"gpt-4o-mini","max_tokens":5,"messages":[' + b",".join([part] * 150_000) + b"]}"
+    begin = time.process_time()
+    assert status_of(rig.send(CHAT, many)) == 413
+    assert time.process_time() - begin < 3
+    assert rig.sent() == []
+    text = json.dumps({**json.loads(BODY), "messages": [{"role": "user", "content": "[{}]" * 60_000}]}).encode()
+    assert status_of(rig.send(CHAT, text)) == 200
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE"])
 def test_a_model_is_asked_by_post_alone(rig: Rig, method: str) -> None:
     """Whatever header claims another method."""

@@ -34,6 +34,8 @@ _QUERIES: Final[Mapping[Api, frozenset[str]]] = {
 }
 """What of a query goes to the upstream. Gemini's has the client's key in it."""
 _MOST_FIELDS: Final = 1_000
+MOST_PARTS: Final = 100_000
+"""Objects and lists that a body may have: messages, parts of their content, schemas."""
 _JSON: Final = "application/json"
 _FORM: Final = "multipart/form-data"
 _SAID: Final = re.compile(r";\s*boundary", re.IGNORECASE)
@@ -173,6 +175,8 @@ _twice = json.JSONDecoder(parse_float=_finite, parse_constant=_no_number).decode
 def _decoded(raw: bytes) -> tuple[Any, bool]:
     """A body's JSON, and whether a name is there twice; raises `ValueError` for what is none, and `RecursionError`."""
     text = raw.decode()
+    if raw.count(b"{") + raw.count(b"[") > MOST_PARTS:
+        _require_few(_twice(text))
     try:
         body, twice = _once(text), False
     except _TwiceError:
@@ -180,6 +184,18 @@ def _decoded(raw: bytes) -> tuple[Any, bool]:
     if _SURROGATE.search(text) is not None:
         _require_text(body)
     return body, twice
+
+
+def _require_few(body: Any) -> None:
+    """Raise `Refused` for more objects and lists than anybody writes: to read each would keep everybody waiting."""
+    left, seen = MOST_PARTS, [body]
+    while seen:
+        part = seen.pop()
+        inner = [each for each in (part.values() if type(part) is dict else part) if type(each) in {dict, list}]
+        left -= len(inner)
+        if left < 0:
+            raise Refused(413, f"the body has more than {MOST_PARTS:,} objects and lists")
+        seen += inner
 
 
 def _require_text(body: Any) -> None:
