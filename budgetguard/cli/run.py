@@ -8,6 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from concurrent.futures import thread as pools
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -164,8 +165,23 @@ def _wait(process: Process) -> None:
     """Let the program's threads end, as the interpreter would, so that all they spend is counted."""
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+            idle = 0
+            while thread.is_alive() and idle < _SURE:
+                thread.join(_LOOK_S)
+                idle = idle + 1 if _is_idle(thread) else 0
     process.reaper.drain()
+
+
+_LOOK_S = 0.02
+_SURE = 2
+"""How often a worker has to be seen idle in a row: between two pieces of work it looks so for an instant."""
+
+
+def _is_idle(thread: threading.Thread) -> bool:
+    """Whether it is an idle worker of a pool that nobody shut down: it ends with the interpreter."""
+    queue = pools._threads_queues.get(thread)
+    frame = sys._current_frames().get(thread.ident or 0)
+    return queue is not None and queue.empty() and frame is not None and frame.f_code is pools._worker.__code__
 
 
 def _report(process: Process) -> None:

@@ -626,6 +626,27 @@ def test_run_waits_for_the_programs_threads(program, provider):
     assert done.stderr.splitlines()[-1] == f"budgetguard: {provider.billed} of $1.00 spent"
 
 
+def test_run_waits_for_the_work_of_a_pool_and_not_for_its_workers(program, provider):
+    """Many leave one open: the interpreter ends its workers, which wait for work until then; here that was for ever."""
+    source = f"""
+        import sys, time
+        from concurrent.futures import ThreadPoolExecutor
+
+        def late():
+            time.sleep(0.2)
+            exec({textwrap.dedent(CALLS)!r})
+
+        sys.kept = ThreadPoolExecutor(2)
+        sys.kept.submit(time.sleep, 0)
+        sys.kept.submit(late)
+        sys.kept.submit(late)
+    """
+    done = program(source, "1", "--budget", "1")
+
+    assert len(provider.requests) == 2
+    assert done.stderr.splitlines()[-1] == f"budgetguard: {provider.billed} of $1.00 spent"
+
+
 def test_the_demo_shows_a_refusal_and_keeps_the_spend(tmp_path):
     """It is the first thing that a newcomer runs, and the second time must be no disappointment."""
     first = subprocess.run(DEMO, capture_output=True, text=True, cwd=tmp_path)
