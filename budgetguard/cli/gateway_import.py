@@ -11,9 +11,8 @@ import typer
 from ..config import load_config
 from ..errors import ConfigError
 from ..stores import open_store
-from .gateway_serve import gateway_needed
 from .keys import own_store
-from .options import JsonOption, ProjectOption, StoreOption
+from .options import GATEWAY, JsonOption, ProjectOption, StoreOption, extra_needed
 from .show import console, print_json
 
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; by default to stdout.")]
@@ -23,7 +22,7 @@ def import_config(
     file: Annotated[Path, typer.Argument(help="LiteLLM Proxy's config.yaml.")], output: OutputOption = None
 ) -> None:
     """Make a gateway's file of LiteLLM Proxy's; what has no counterpart is a comment in it, and no secret is."""
-    with gateway_needed():
+    with extra_needed(GATEWAY):
         from ..server.gateway.config.litellm.reading import imported
 
     text = imported(file)
@@ -47,7 +46,7 @@ def import_keys(
     as_json: JsonOption = False,
 ) -> None:
     """Let in the keys of a LiteLLM Proxy as they are, with limits and spend; exit code 1 if any had to be left out."""
-    with gateway_needed():
+    with extra_needed(GATEWAY):
         from ..server.gateway.config.litellm.keys import rows_in, take_over
         from ..server.keys import KeyRing
         from ..server.keys.owners import Owners

@@ -13,8 +13,7 @@ import typer
 
 from ..budgets.rules import Budget
 from ..config import load_config
-from ..errors import ConfigError
-from .options import StoreOption
+from .options import GATEWAY, LogLevelOption, StoreOption, extra_needed
 from .show import console
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 USUAL_FILE = "gateway.toml"
 DEMO_DOLLARS = 1
 """What everybody together may spend a day at the demo provider."""
-_NEEDED = {"aiohttp", "starlette", "uvicorn", "msgspec", "prometheus_client", "python_multipart", "yarl"}
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help=f"The configuration; by default {USUAL_FILE}, if it is there.")
@@ -40,12 +38,10 @@ def serve_gateway(
     project: Annotated[str | None, typer.Option(help="With --open: whose budgets hold.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes on the port.")] = 1,
     drain_s: Annotated[int, typer.Option(min=1, help="Seconds that calls under way have when it ends.")] = 600,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: LogLevelOption = "info",
 ) -> None:
     """Serve calls of models under hard budgets, until SIGTERM; SIGHUP reads the configuration again."""
-    if log_level not in {"debug", "info", "warning", "error"}:
-        raise ConfigError(f"--log-level {log_level}: use debug, info, warning or error")
-    with gateway_needed():
+    with extra_needed(GATEWAY):
         from ..server.gateway.process.serve import serve_gateway as serve
         from ..server.gateway.process.settings import GatewaySettings
     with _demo_if_nothing_else(config) as demo:
@@ -82,16 +78,3 @@ def _demo_if_nothing_else(config: Path | None) -> Iterator[str | None]:
             f"its words and charges nobody. Everybody together has ${DEMO_DOLLARS} a day, at the models' real prices."
         )
         yield provider.root_url
-
-
-@contextmanager
-def gateway_needed() -> Iterator[None]:
-    """Say which extra to install, where a package of it is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _NEEDED:
-            raise
-        raise ConfigError(
-            f"a gateway needs {error.name}: install the extra `gateway`, as in budgetguard-llm[gateway]"
-        ) from error

@@ -29,8 +29,7 @@ from .limits import (
     print_standings,
     with_name,
 )
-from .options import JsonOption, StoreOption, readable, require_there
-from .serve import extra_needed
+from .options import SERVER, JsonOption, StoreOption, extra_needed, readable, require_there
 from .show import Column, console, moment, print_json, table
 
 if TYPE_CHECKING:
@@ -289,7 +288,7 @@ def own_store(store: str | None, *, new: bool = False) -> Iterator[Store]:
         raise ConfigError("--store: keys are made where the store behind the server is reached; name that one's store")
     if not new:
         require_there(config)
-    with extra_needed():
+    with extra_needed(SERVER):
         from ..server.projects import OWN
     with closing(open_store(url, namespace=OWN)) as own:
         yield own

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -40,7 +40,42 @@ ProjectOption = Annotated[
     typer.Option("--project", metavar="NAME", help="The project_name; or BUDGETGUARD_PROJECT.", callback=readable),
 ]
 PricesOption = Annotated[Path | None, typer.Option("--prices", help="A price file (TOML); or BUDGETGUARD_PRICES.")]
+
+
+def _log_level(level: str) -> str:
+    if level not in {"debug", "info", "warning", "error"}:
+        raise ConfigError(f"--log-level {level}: use debug, info, warning or error")
+    return level
+
+
+LogLevelOption = Annotated[str, typer.Option(help="debug, info, warning or error.", callback=_log_level)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, amounts in dollars.")]
+
+
+class Extra(NamedTuple):
+    """What a part of the package needs beside the rest."""
+
+    name: str
+    whose: str
+    packages: frozenset[str]
+    """As they are imported."""
+
+
+SERVER = Extra("server", "a server", frozenset({"starlette", "uvicorn", "msgspec", "prometheus_client"}))
+GATEWAY = Extra("gateway", "a gateway", SERVER.packages | {"aiohttp", "python_multipart", "yarl"})
+
+
+@contextmanager
+def extra_needed(extra: Extra) -> Iterator[None]:
+    """Say which extra to install, where a package of it is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in extra.packages:
+            raise
+        raise ConfigError(
+            f"{extra.whose} needs {error.name}: install the extra `{extra.name}`, as in budgetguard-llm[{extra.name}]"
+        ) from error
 
 
 @contextmanager
