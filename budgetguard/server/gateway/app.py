@@ -26,7 +26,7 @@ from .call.request import Inbound
 from .call.surroundings import Surroundings
 from .calls import PATH, call_of
 from .client import UpstreamClient
-from .config.model import Route, Target
+from .config.model import Api, Route, Target
 from .config.resolve import Configuration, NoRoute
 from .guards import Guards
 from .listing import Listing, listing_of
@@ -37,6 +37,7 @@ from .seen import CallsSeen, Facts
 log = logging.getLogger("budgetguard.server")
 
 OPEN_PROJECT: Final = "default"
+_JSON: Final = (b"content-type", b"application/json")
 
 
 class Gateway:
@@ -53,15 +54,12 @@ class Gateway:
         *,
         open_mode: bool = False,
         project: str | None = None,
-        hosting: App | None = None,
     ) -> None:
         self.configuration = configuration
         self._open = open_mode
         self._project = project or OPEN_PROJECT
         self._nobody = Caller(self._project, ADMIN, "")
-        self.hosting = hosting or App(
-            store, open_mode=open_mode, project=self._project, jobs=True, keys_in_queries=True
-        )
+        self.hosting = App(store, open_mode=open_mode, project=self._project, jobs=True, keys_in_queries=True)
         self.router = Router()
         self.seen = CallsSeen(self.hosting.metrics.others, self.router)
         self._guards = Guards(self.hosting.projects, store)
@@ -140,11 +138,9 @@ class Gateway:
         except Exception as error:
             refused = self._refused(error, scope)
             facts.status, facts.refused = refused.status, facts.refused or (refused.code or refused.kind)
-            body = body_of(asked.api, refused, request_id)
-            said = ((b"content-type", b"application/json"), (b"x-request-id", request_id.encode()))
-            await send_whole(send, refused.status, body, (*said, *refused.headers))
+            await send_refusal(send, asked.api, refused, request_id)
         finally:
-            self.seen.call(facts, caller, time.perf_counter() - begin, request_id)
+            self.seen.call(facts, caller, time.perf_counter() - begin)
 
     def _route(self, caller: Caller, inbound: Inbound) -> Route:
         """Where a caller's model is asked for; raises `Refused`."""
@@ -219,11 +215,10 @@ class Gateway:
             guard = await self._guard_of(caller.project)
             assert guard.store is not None
             found = await self.hosting.runner.run(call_of, guard.store, caller, call_id, blocking=True)
-            status, body = 200, msgspec.json.encode(found)
         except Exception as error:
-            refused = self._refused(error, scope)
-            status, body = refused.status, body_of("openai", refused, "")
-        await send_whole(send, status, body, ((b"content-type", b"application/json"),))
+            await send_refusal(send, "openai", self._refused(error, scope))
+            return
+        await send_whole(send, 200, msgspec.json.encode(found), (_JSON,))
 
     # -- the models ----------------------------------------------------------------------------------------------
 
@@ -232,11 +227,15 @@ class Gateway:
             caller = await self._caller(scope)
             found = listing.answer(self.configuration, caller)
         except Exception as error:
-            refused = self._refused(error, scope)
-            body = body_of(listing.api, refused, "")
-            await send_whole(send, refused.status, body, ((b"content-type", b"application/json"), *refused.headers))
+            await send_refusal(send, listing.api, self._refused(error, scope))
             return
-        await send_whole(send, 200, found, ((b"content-type", b"application/json"),))
+        await send_whole(send, 200, found, (_JSON,))
+
+
+async def send_refusal(send: Any, api: Api, refused: Refused, request_id: str = "") -> None:
+    """A refusal in the words of an API, with the request's id if it has one."""
+    named = ((b"x-request-id", request_id.encode()),) if request_id else ()
+    await send_whole(send, refused.status, body_of(api, refused, request_id), (_JSON, *named, *refused.headers))
 
 
 def require_allowed(caller: Caller, asked: ModelOperation) -> None:

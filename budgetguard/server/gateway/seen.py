@@ -115,7 +115,7 @@ class CallsSeen:
         if not self._shared:  # else each process knows its own alone
             registry.register(_Upstreams(router))
 
-    def call(self, facts: Facts, caller: Caller | None, seconds: float, request_id: str) -> None:
+    def call(self, facts: Facts, caller: Caller | None, seconds: float) -> None:
         """One call is over."""
         key = "" if caller is None else caller.prefix
         project = "" if caller is None else caller.project or ""
@@ -137,7 +137,7 @@ class CallsSeen:
             "refused": facts.refused,
             "cost": None if facts.cost is None else facts.cost / DOLLAR,
             "ms": round(seconds * 1000, 2),
-            "request_id": request_id,
+            "request_id": facts.request_id,
             "upstream_request_id": facts.upstream_request,
         }
         log.log(level, "call", extra={name: value for name, value in said.items() if value not in (None, "", 0)})

@@ -36,7 +36,7 @@ def test_as_many_keys_as_there_are_take_bounded_room() -> None:
     registry = CollectorRegistry()
     seen = CallsSeen(registry, Router())
     for number in range(CALLS):
-        seen.call(facts(), caller(number), 0.75, "")
+        seen.call(facts(), caller(number), 0.75)
         assert len(seen._seconds) <= MOST_UNTOLD
         assert len(seen._new) <= MOST_UNTOLD
     found = rows(registry, "budgetguard_gateway_calls_total")
@@ -50,7 +50,7 @@ def test_what_was_the_upstreams_time_is_not_ours() -> None:
     """An operator who looks for what is slow must not be sent to the wrong house."""
     registry = CollectorRegistry()
     seen = CallsSeen(registry, Router())
-    seen.call(facts(), caller(1), 0.75, "")
+    seen.call(facts(), caller(1), 0.75)
     assert rows(registry, "budgetguard_gateway_upstream_seconds_sum") == {
         'budgetguard_gateway_upstream_seconds_sum{upstream="u"}': 0.25
     }
@@ -69,7 +69,7 @@ def test_a_scrape_in_a_thread_loses_no_call() -> None:
     scraping = threading.Thread(target=scrape)
     scraping.start()
     for number in range(CALLS):
-        seen.call(facts(), caller(number % 7), 0.75, "")
+        seen.call(facts(), caller(number % 7), 0.75)
     done.set()
     scraping.join()
     assert sum(rows(registry, "budgetguard_gateway_calls_total").values()) == CALLS

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from ....calls import Endpoint
 from ....errors import BudgetGuardError
-from ....guards.charge import Charge
 from ....guards.guard import Guard
 from ....guards.scope import Scope
 from ....money import DOLLAR, Nano
@@ -30,7 +29,7 @@ from ..routing.router import Cooling
 from ..seen import Facts
 from .attempts import Attempts, CoolingError, Exhausted, UnknownOutcomeError, UpstreamAnswer, Way
 from .listening import StreamEar
-from .offers import Offer, alike, dearest, most, name_of, offer_of, require_named, whereabouts
+from .offers import BookedCharge, Offer, alike, dearest, most, name_of, offer_of, require_named, whereabouts
 from .refusals import NO_RETRY, Budgeted, cooling, refusal_of
 from .request import Inbound
 from .stream import Outlet
@@ -56,17 +55,6 @@ _PASSED: Final = frozenset(
 
 _MOST_ID: Final = 200
 """Letters of an upstream's name for a request that are logged."""
-
-
-class BookedCharge(Charge):
-    """A charge that remembers what was booked."""
-
-    __slots__ = ("booked",)
-
-    def cost(self, answer: Any) -> Nano:
-        """The true cost, which is about to be booked."""
-        self.booked: Nano = super().cost(answer)
-        return self.booked
 
 
 class CallLife:
@@ -139,7 +127,7 @@ class CallLife:
             among = {name_of(offer.target): offer for offer in priced}
             again = True
             while again and self._sent < route.attempts:
-                charge = self._charge(best)
+                charge = BookedCharge(self.guard, best)
                 attempts = Attempts(self.guard, self.inbound, charge, among, self._way(route, targets))
                 again = False
                 try:
@@ -201,7 +189,7 @@ class CallLife:
         """What costs nothing: counting tokens, moderations where these are free."""
         targets = self._targets(route)
         offers = {name_of(target): self._offer(route, target) for target in route.candidates}
-        charge = self._charge(next(iter(offers.values())))
+        charge = BookedCharge(self.guard, next(iter(offers.values())))
         attempts = Attempts(self.guard, self.inbound, charge, offers, self._way(route, targets))
         attempts.free = True
         try:
@@ -222,11 +210,6 @@ class CallLife:
 
     def _way(self, route: Route, targets: Iterator[Target | Cooling]) -> Way:
         return Way(route, targets, self.around.router, self.around.client)
-
-    def _charge(self, offer: Offer) -> BookedCharge:
-        charge = BookedCharge(self.guard.parts, offer.terms, offer.call, self.guard.tallies(offer.terms.scope))
-        charge.booked = 0
-        return charge
 
     def _offer(self, route: Route, target: Target) -> Offer:
         scope = self.around.scope_of(self.caller)

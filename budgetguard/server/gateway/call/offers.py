@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from ....adapters.common.bodies import items
 from ....adapters.openai.input.tools import is_hosted
-from ....calls import Call, Dialect
+from ....calls import Answer, Call
 from ....errors import UnpricedModelError
 from ....guards.admission import Asked as Terms
 from ....guards.admission import project
@@ -65,7 +65,6 @@ class Offer:
     """As the upstream calls it."""
     terms: Terms
     call: Call
-    dialect: Dialect
 
     @property
     def upstream(self) -> Upstream:
@@ -99,7 +98,7 @@ def offer_of(guard: Guard, inbound: Inbound, target: Target, scope: Scope) -> Of
     provider = FREE_PROVIDER if upstream.free else seller
     if call.user is not None:  # an end user: who pays comes from the key alone
         call = call._replace(user=None)
-    return Offer(target, model, Terms(asked.endpoint, provider, host, scope.tags, scope), call, dialect)
+    return Offer(target, model, Terms(asked.endpoint, provider, host, scope.tags, scope), call)
 
 
 def _joined(headers: Iterable[tuple[str, str]]) -> Mapping[str, str]:
@@ -142,15 +141,32 @@ def learn_of(offer: Offer, base: str, refused: Mapping[str, int]) -> None:
     learn(Server(place.name, None, place.port, offer.model), refused)
 
 
-def charge_of(guard: Guard, offer: Offer) -> Charge:
-    """The charge of an offer."""
-    return Charge(guard.parts, offer.terms, offer.call, guard.tallies(offer.terms.scope))
+class BookedCharge(Charge):
+    """A charge that remembers what was booked."""
+
+    __slots__ = ("booked",)
+
+    def __init__(self, guard: Guard, offer: Offer) -> None:
+        super().__init__(guard.parts, offer.terms, offer.call, guard.tallies(offer.terms.scope))
+        self.booked: Nano = 0
+
+    def cost(self, answer: Answer) -> Nano:
+        """The true cost, which is about to be booked."""
+        self.booked = super().cost(answer)
+        return self.booked
+
+
+def planned(guard: Guard, offer: Offer) -> Charge:
+    """A charge of an offer with its plan, to ask what the offer can cost; none is held for it."""
+    charge = BookedCharge(guard, offer)
+    charge.plan = guard.parts.plans.find(offer.terms.provider, offer.call, offer.terms.tags)
+    return charge
 
 
 def most(guard: Guard, offer: Offer) -> Nano:
     """The most that an offer can cost; raises `UnpricedModelError`."""
-    charge = charge_of(guard, offer)
-    plan = charge.plan = guard.parts.plans.find(offer.terms.provider, offer.call, offer.terms.tags)
+    charge = planned(guard, offer)
+    plan = charge.plan
     if plan.error is not None and not plan.assumed:  # of it, or of another model that may answer
         raise plan.error
     wish = plain_wish(offer.call, plan, True, guard.settings.output_guess, charge.held)
@@ -176,8 +192,7 @@ def fits(guard: Guard, charge: Charge, offer: Offer) -> bool:
     """Whether what a charge holds is enough for another offer, capped as the call is."""
     if offer.terms is charge.asked:
         return True
-    probe = charge_of(guard, offer)
-    probe.plan = guard.parts.plans.find(offer.terms.provider, offer.call, offer.terms.tags)
+    probe = planned(guard, offer)
     if probe.plan.quote is None or (probe.plan.error is not None and not probe.plan.assumed):
         return False
     if probe.plan.free or not charge.held.amount:

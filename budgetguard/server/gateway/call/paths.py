@@ -14,7 +14,6 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from ....adapters import anthropic, gemini, openai
-from ....adapters.gemini import requests as gemini_requests
 from ....adapters.openai.jobs import job
 from ....calls import Dialect, Endpoint
 from ..config.model import Api
@@ -148,6 +147,5 @@ def _opaque(api: Api, method: str, rest: str, kind: str) -> ModelOperation | Non
     segments = rest[1:].split("/")
     if len(segments) > 8 or not all(_ID.fullmatch(segment) and ".." not in segment for segment in segments):
         return None
-    read = gemini_requests.job if api == "gemini" else job
-    endpoint = Endpoint(kind, method, rest, request=read, opaque=True)
+    endpoint = Endpoint(kind, method, rest, request=job, opaque=True)
     return ModelOperation(api, endpoint, rest, kind=kind)
