@@ -211,7 +211,7 @@ class _Package(ModuleType):
     def __setattr__(self, name: str, value: object) -> None:
         replaced = isinstance(value, ModuleType) or (callable(value) and name in _HOMES)  # by an import, by a test
         if not (replaced or name == "max_budget" or name.startswith("_")):
-            from .budgets.words import word_for
+            from .budgets.said.words import word_for
 
             near = word_for(name, ["max_budget"])
             meant = f"did you mean budgetguard.{near}?" if near else "only max_budget can be set"

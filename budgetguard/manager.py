@@ -20,17 +20,10 @@ from typing import Any, Self, get_args
 
 from .budgets.bars import as_html, as_text, read_bars
 from .budgets.periods import Period
-from .budgets.rules import (
-    Budget,
-    UserBudget,
-    parse_limit,
-    require_choice,
-    require_moment,
-    require_text,
-    user_rule,
-)
+from .budgets.rules import Budget, UserBudget, user_rule
+from .budgets.said.checks import parse_limit, require_choice, require_moment, require_text
+from .budgets.said.words import in_our_words
 from .budgets.users import Users
-from .budgets.words import in_our_words
 from .calls import Answer
 from .config import load_config
 from .config.projects import open_project

@@ -17,11 +17,22 @@ from typing import Any, get_args
 from urllib.parse import quote, unquote
 
 from ..errors import ConfigError
-from ..ledger import Account, Enforce, Millis, OnExpire, Unit, key_in, show_amount
-from ..money import MAX_AMOUNT, Money, parse_dollars
+from ..ledger import Account, Enforce, Millis, OnExpire, Unit, key_in
+from ..money import Money
 from .crowds import MANY
 from .periods import Period, Window
-from .words import in_our_words
+from .said.checks import (
+    parse_limit,
+    require_choice,
+    require_fraction,
+    require_fractions,
+    require_in_flight,
+    require_match,
+    require_models,
+    require_per,
+    require_text,
+)
+from .said.words import in_our_words
 
 USERS = "users/"
 """How the keys of users' own budgets begin, and those of their accounts."""
@@ -30,8 +41,6 @@ MODELS = "models/"
 _CACHED_ACCOUNTS = 100_000
 _UNSAID = 50
 """`in_flight` as terms have it where nobody stated one: earlier versions, which read them, too, know no other way."""
-_LAST_MOMENT_S = 253_402_300_800
-"""The year 10000, with which calendars end."""
 
 
 @dataclass(slots=True)
@@ -57,6 +66,12 @@ class Budget:
       were lately seen (docs/costs.md).
     * `lease`: whether a process may hold a part of the budget and serve calls from it without asking the store, for a
       hard budget that every call of many processes touches (docs/stores.md).
+    * `warn_at`: parts of the limit, such as `(0.5, 0.8, 1.0)`, at which somebody is told, once a period for each
+      subject, over all processes (docs/alerts.md).
+    * `fallback`: a model, or several in order, of which the first that fits is asked where the one that was asked for
+      does not (docs/fallbacks.md).
+    * `degrade_at`: the part of the limit from which on the fallback is asked at once; `None`: only where there is no
+      room.
     * `unit`: "dollars"; "tokens", of input and output together; "requests", each attempt that was sent; or "parallel",
       the calls in flight at once, which has no period (docs/costs.md).
 
@@ -74,6 +89,9 @@ class Budget:
     in_flight: int | None
     lease: bool
     unit: Unit
+    warn_at: tuple[float, ...]
+    fallback: tuple[str, ...]
+    degrade_at: float | None
     _now: _Now = field(repr=False, compare=False)
 
     @in_our_words
@@ -91,6 +109,9 @@ class Budget:
         timezone: str | None = None,
         lease: bool = False,
         unit: Unit = "dollars",
+        warn_at: float | Sequence[float] = (),
+        fallback: str | Sequence[str] = (),
+        degrade_at: float | None = None,
     ) -> None:
         set_ = object.__setattr__
         set_(self, "name", require_text(name, "name"))
@@ -98,12 +119,16 @@ class Budget:
         set_(self, "limit", None if limit is None else parse_limit(limit, self.unit))
         set_(self, "period", period if isinstance(period, Period) else Period.parse(period, timezone))
         _require_forever(self)
-        set_(self, "match", _match(match))
-        set_(self, "per", _per(per))
+        set_(self, "match", require_match(match))
+        set_(self, "per", require_per(per))
         set_(self, "enforce", require_choice(enforce, get_args(Enforce), "enforce"))
         set_(self, "on_expire", require_choice(on_expire, get_args(OnExpire), "on_expire"))
         set_(self, "in_flight", require_in_flight(in_flight))
         set_(self, "lease", _lease(lease, self))
+        set_(self, "warn_at", require_fractions(warn_at, "warn_at"))
+        set_(self, "fallback", require_models(fallback, "fallback"))
+        set_(self, "degrade_at", None if degrade_at is None else require_fraction(degrade_at, "degrade_at"))
+        _require_limited(self)
         set_(self, "_now", _Now())
 
     def window(self, at_ms: Millis) -> Window:
@@ -289,62 +314,6 @@ def _plain(char: str) -> bool:
     return char not in "/%#," and char.isprintable()
 
 
-def require_text(value: object, name: str) -> str:
-    """A text that is not empty, or `ConfigError` naming the argument."""
-    if not isinstance(value, str) or not value.strip():
-        raise ConfigError(f"{name}={value!r}: a text that is not empty is needed")
-    return value
-
-
-def parse_limit(value: object, unit: Unit, *, name: str = "limit") -> int:
-    """A limit in its unit: nano-dollars of dollars, else a whole number, also as text; raises `ConfigError`."""
-    if unit == "dollars":
-        return parse_dollars(value, name=name)
-    if (isinstance(value, str) and value.isascii() and value.isdigit()) or (
-        isinstance(value, float) and value.is_integer()
-    ):
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_AMOUNT:
-        shown = show_amount(MAX_AMOUNT, unit)
-        raise ConfigError(f"{name}={value!r}, unit={unit!r}: a whole number from 0 to {shown} is needed")
-    return value
-
-
-def require_choice(value: object, choices: tuple[str, ...], name: str) -> str:
-    """One of the choices, or `ConfigError` naming them."""
-    if value not in choices:
-        raise ConfigError(f"{name}={value!r}: use one of {', '.join(map(repr, choices))}")
-    return str(value)
-
-
-def require_moment(value: object, name: str) -> float:
-    """A time in seconds since the epoch, or `ConfigError`."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LAST_MOMENT_S:
-        raise ConfigError(f"{name}={value!r}: a time in seconds since 1970 is needed, as time.time() gives")
-    return float(value)
-
-
-def require_in_flight(value: object) -> int | None:
-    """A whole number of at least 1, or nothing; else `ConfigError`."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"in_flight={value!r}: a whole number of at least 1 is needed")
-    return value
-
-
-def _match(match: Mapping[str, str] | None) -> Mapping[str, str]:
-    if match is not None and not isinstance(match, Mapping):
-        raise ConfigError(f"match={match!r}: a mapping of tags to globs is needed, such as {{'team': 'search*'}}")
-    return {require_text(tag, "match"): require_text(glob, f"match[{tag!r}]") for tag, glob in (match or {}).items()}
-
-
-def _per(per: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(per, str) or not isinstance(per, Sequence):
-        raise ConfigError(f"per={per!r}: a sequence of tags is needed, such as ('user',)")
-    return tuple(require_text(tag, "per") for tag in per)
-
-
 def _require_forever(rule: Budget) -> None:
     if rule.unit == "parallel" and rule.period.name != "forever":
         raise ConfigError(
@@ -366,6 +335,14 @@ def _lease(lease: object, rule: Budget) -> bool:
             "leave lease out"
         )
     return lease
+
+
+def _require_limited(rule: Budget) -> None:
+    """Raise `ConfigError` for what is to happen at a part of a limit that is none, or without a model to ask."""
+    if rule.limit is None and (rule.warn_at or rule.fallback):
+        raise ConfigError(f"limit=None: nothing is ever near it; leave {'warn_at' if rule.warn_at else 'fallback'} out")
+    if rule.degrade_at is not None and not rule.fallback:
+        raise ConfigError(f"degrade_at={rule.degrade_at!r}: say which model is asked from then on, as in fallback=...")
 
 
 def _covers(window: Window, at_ms: Millis) -> bool:

@@ -18,7 +18,8 @@ from ..errors import ContendedError, UnknownUserError
 from ..ledger import NO_USAGE, Clock, Conflict, Entry, Hold, Millis, Settled, Stale, Store, new_id
 from ..money import MAX_AMOUNT, Nano
 from .accounts import Coverage, read_balances
-from .rules import MODELS, USERS, Budget, UserBudget, model_keys, require_text, terms_key, unescape
+from .rules import MODELS, USERS, Budget, UserBudget, model_keys, terms_key, unescape
+from .said.checks import require_text
 
 T = TypeVar("T")
 

@@ -61,7 +61,7 @@ class Extra(NamedTuple):
     """As they are imported."""
 
 
-SERVER = Extra("server", "a server", frozenset({"starlette", "uvicorn", "msgspec", "prometheus_client"}))
+SERVER = Extra("server", "a server", frozenset({"jinja2", "starlette", "uvicorn", "msgspec", "prometheus_client"}))
 GATEWAY = Extra("gateway", "a gateway", SERVER.packages | {"aiohttp", "python_multipart", "yarl"})
 
 

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from ..budgets.rules import require_text
+from ..budgets.said.checks import require_text
 from ..config import load_config
 from ..errors import UnpricedModelError
 from ..money import PICO_PER_NANO, format_nano

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ..budgets.rules import require_text
+from ..budgets.said.checks import require_text
 from ..errors import ConfigError
 from ..ledger import Millis, Query, Total
 from .options import JsonOption, ProjectOption, StoreOption, parse_tags, project, say_where

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from ..budgets.crowds import MANY
-from ..budgets.rules import require_choice
+from ..budgets.said.checks import require_choice
 from ..errors import ConfigError
 from ..ledger import DEFAULT_TTL_MS, Account, Millis
 from ..money import Money, parse_dollars

@@ -34,7 +34,8 @@ from .holds import (
     Terms,
     grant,
 )
-from .ids import new_id
+from .ids import id_at, new_id
+from .records import KEPT_FOR_EVER, Record, RecordQuery
 from .reports import Carried, Difference, OpenHold, Query, Total
 from .store import Clock, Examined, Migrated, OwnTime, Store, nothing_lives
 from .units import (
@@ -68,6 +69,7 @@ __all__ = [
     "Examined",
     "Hold",
     "KEEP_ENDED_MS",
+    "KEPT_FOR_EVER",
     "Migrated",
     "Millis",
     "NOTHING_SAID",
@@ -78,6 +80,8 @@ __all__ = [
     "OpenHold",
     "OwnTime",
     "Query",
+    "Record",
+    "RecordQuery",
     "Refusal",
     "Settled",
     "Stale",
@@ -90,6 +94,7 @@ __all__ = [
     "beside_dollars",
     "grant",
     "key_in",
+    "id_at",
     "new_id",
     "nothing_lives",
     "once_booked",

@@ -28,5 +28,10 @@ def new_id() -> str:
     return f"{time.time_ns() // 1_000_000:012x}{next(ids.numbers) & 0xFFFFFFFF:08x}{ids.process}"
 
 
+def id_at(at_ms: int) -> str:
+    """The least id that `new_id` may have made at a moment: ids before it are older."""
+    return f"{max(at_ms, 0):012x}"
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_ids.renew)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from .holds import Admitted, Balance, Conflict, Ended, Entry, Hold, Millis, Refusal, Settled, Stale, Terms
+from .records import Record, RecordQuery
 from .reports import Carried, Difference, OpenHold, Query, Total
 
 
@@ -114,8 +115,25 @@ class Store(Protocol):
         """Add up every account from its holds and entries again; what differs from the books."""
         ...
 
+    def note(self, records: Sequence[Record], *, replace: bool = False) -> list[bool]:
+        """
+        Write these records down, in one round trip; whether each is new: there was none of its kind and id.
+
+        One that is there stays as it is, so that of several who note the same only one is told that it is new; with
+        `replace` it becomes the one given.
+        """
+        ...
+
+    def noted(self, query: RecordQuery) -> Iterator[Record]:
+        """Records of one kind, by their ids."""
+        ...
+
     def prune(self, before_ms: Millis) -> int:
-        """Delete entries and accounts whose period ended before a time; how many entries went."""
+        """
+        Delete entries, accounts whose period ended, and records, before a time; how many entries went.
+
+        A record goes whose `at_ms` and `until_ms`, if it has one, are before it.
+        """
         ...
 
     def carried(self, *, after: str | None = None) -> Iterator[Carried]:

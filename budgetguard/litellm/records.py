@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from ..budgets.periods import Period
-from ..budgets.rules import Budget, UserBudget, require_moment, require_text, user_rule
+from ..budgets.rules import Budget, UserBudget, user_rule
+from ..budgets.said.checks import require_moment, require_text
 from ..budgets.users import Users
 from ..errors import ConfigError
 from ..ledger import Millis

@@ -20,12 +20,8 @@ from typing import Any, get_args
 
 from ..budgets.bars import Bar, as_html
 from ..budgets.crowds import MANY
-from ..budgets.rules import (
-    require_choice,
-    require_in_flight,
-    require_text,
-)
-from ..budgets.words import in_our_words
+from ..budgets.said.checks import require_choice, require_in_flight, require_text
+from ..budgets.said.words import in_our_words
 from ..concurrency.locks import latch
 from ..errors import BudgetExceededError, ConfigError, find_budget_error
 from ..guards.scope import OnCut, Scope, current, leave, merge_tags

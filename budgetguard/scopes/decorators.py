@@ -7,7 +7,7 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from typing import Any, TypeAlias, TypeVar, cast
 
-from ..budgets.words import in_our_words
+from ..budgets.said.words import in_our_words
 from ..errors import ConfigError
 from ..ledger import Enforce
 from ..money import Money

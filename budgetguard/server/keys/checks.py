@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sized
 from dataclasses import fields
 
-from ...budgets.rules import require_moment, require_text
+from ...budgets.said.checks import require_moment, require_text
 from ...errors import ConfigError
 from .limits import rules_of
 from .models import require_glob

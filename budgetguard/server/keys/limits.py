@@ -14,7 +14,8 @@ from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from ...budgets.periods import Period
-from ...budgets.rules import Budget, parse_limit
+from ...budgets.rules import Budget
+from ...budgets.said.checks import parse_limit
 from ...errors import ConfigError
 from ...ledger import Unit
 from ...money import Money, Nano, parse_dollars

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from ...budgets.rules import escape, require_choice, require_text
+from ...budgets.rules import escape
+from ...budgets.said.checks import require_choice, require_text
 from ...budgets.users import insist
 from ...errors import ConfigError
 from ...ledger import Millis, Store

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from ...budgets.rules import require_moment
+from ...budgets.said.checks import require_moment
 from ...errors import ConfigError
 from ...ledger import Millis
 

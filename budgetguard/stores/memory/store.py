@@ -26,6 +26,8 @@ from ...ledger import (
     Millis,
     OpenHold,
     Query,
+    Record,
+    RecordQuery,
     Refusal,
     Settled,
     Stale,
@@ -51,6 +53,7 @@ from ..rules import (
     require_rows,
 )
 from .books import MemoryBooks
+from .records import MemoryRecords
 from .reports import add_up, differences, entries_in_order, terms_in_order
 from .rows import NONE_BESIDE, EndedRow, EntryRow, OpenRow
 
@@ -76,6 +79,7 @@ class MemoryStore:
         self._lock = mutex("memory store")
         self._books = MemoryBooks(lambda: self.living(self))
         self._terms: dict[str, Terms] = {}
+        self._records = MemoryRecords()
         self.living: Callable[[Store], Sequence[Hold]] = nothing_lives
         """The holds whose calls live, whatever the clock says."""
         know(self)
@@ -252,9 +256,20 @@ class MemoryStore:
         with self._lock:
             return differences(self._books.accounts.values(), self._books.summed())
 
-    def prune(self, before_ms: Millis) -> int:
-        """Delete entries and accounts whose period ended before a time; how many entries went."""
+    def note(self, records: Sequence[Record], *, replace: bool = False) -> list[bool]:
+        """Write these records down; whether each is new."""
         with self._lock:
+            return [self._records.put(record, replace=replace) for record in records]
+
+    def noted(self, query: RecordQuery) -> Iterator[Record]:
+        """Records of one kind, by their ids."""
+        with self._lock:
+            return iter(self._records.find(query))
+
+    def prune(self, before_ms: Millis) -> int:
+        """Delete entries, accounts whose period ended, and records, before a time; how many entries went."""
+        with self._lock:
+            self._records.prune(before_ms)
             return self._books.prune(before_ms)
 
     def carried(self, *, after: str | None = None) -> Iterator[Carried]:
@@ -286,7 +301,8 @@ class MemoryStore:
     def namespaces(self) -> list[str]:
         """Its own, if it has anything on its books."""
         with self._lock:
-            return [self.namespace] if self._terms or self._books.accounts or self._books.entries else []
+            has_any = self._terms or self._books.accounts or self._books.entries
+            return [self.namespace] if has_any else []
 
     def close(self) -> None:
         """Nothing to close: what is in memory stays."""

@@ -1,0 +1,1 @@
+"""What is written of budgets: whether it can be used, and which word of ours is meant."""

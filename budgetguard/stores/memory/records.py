@@ -1,0 +1,44 @@
+"""The records of a memory store; runs under its lock."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+
+from ...ledger import Millis, Record, RecordQuery
+
+
+class MemoryRecords:
+    """By their kinds, in the order of their ids."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, dict[str, Record]] = {}
+        self._ids: dict[str, list[str]] = {}
+
+    def put(self, record: Record, *, replace: bool) -> bool:
+        """See `Store.note`."""
+        there = self._found.setdefault(record.kind, {})
+        new = record.id not in there
+        if new:
+            insort(self._ids.setdefault(record.kind, []), record.id)
+        if new or replace:
+            there[record.id] = record
+        return new
+
+    def find(self, query: RecordQuery) -> list[Record]:
+        """See `Store.noted`."""
+        ids = self._ids.get(query.kind, [])
+        begin = 0 if query.after is None else bisect_right(ids, query.after)
+        end = len(ids) if query.before is None else bisect_left(ids, query.before)
+        wanted = ids[begin : max(begin, end)]
+        if query.newest:
+            wanted.reverse()
+        if query.limit is not None:
+            wanted = wanted[: max(0, query.limit)]
+        there = self._found.get(query.kind, {})
+        return [there[each] for each in wanted]
+
+    def prune(self, before_ms: Millis) -> None:
+        """See `Store.prune`."""
+        for kind, there in self._found.items():
+            kept = {each.id: each for each in there.values() if max(each.at_ms, each.until_ms or 0) >= before_ms}
+            self._found[kind], self._ids[kind] = kept, sorted(kept)
