@@ -32,7 +32,7 @@ def noted(ask: Select, ns: int, query: RecordQuery) -> Iterator[Record]:
     left = query.limit
     while left is None or left > 0:
         size = PAGE if left is None else min(PAGE, left)
-        page = _page(ask, (ns, raw(query.kind)), after, before, size, query.newest)
+        page = _page(ask, (ns, raw(query.kind)), (after, before), size, query.newest)
         for id_, body, at_ms, until_ms in page:
             yield Record(query.kind, from_raw(id_), at_ms, from_raw(body), until_ms)
         if len(page) < size:
@@ -43,8 +43,9 @@ def noted(ask: Select, ns: int, query: RecordQuery) -> Iterator[Record]:
 
 
 def _page(
-    ask: Select, of: tuple[int, bytes], after: bytes | None, before: bytes | None, size: int, newest: bool
+    ask: Select, of: tuple[int, bytes], between: tuple[bytes | None, bytes | None], size: int, newest: bool
 ) -> list[tuple[bytes, bytes, int, int | None]]:
+    after, before = between
     bounds = "" if after is None else " AND id > %b"
     bounds += "" if before is None else " AND id < %b"
     order = "DESC" if newest else "ASC"
