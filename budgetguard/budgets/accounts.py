@@ -18,6 +18,7 @@ from ..errors import ConfigError
 from ..ledger import Account, Balance, Clock, Millis, OnExpire, Stale, Store, Unit
 from ..ledger.units import ELASTIC
 from .crowds import Company, Crowd
+from .news import NO_NEWS, Marks, News
 from .rules import USERS, Budget, UserBudget, model_keys, terms_key, unescape
 from .steering.known import UNSTEERED, Pause, Steers, user_pause
 from .steering.steers import STEERS
@@ -121,8 +122,10 @@ NO_COVER = Cover((), (), "release", False, 0, _FOREVER)
 class Coverage:
     """The rules and the users' budgets of one store, as far as this process knows them."""
 
-    def __init__(self, budgets: Sequence[Budget], clock: Clock) -> None:
+    def __init__(self, budgets: Sequence[Budget], clock: Clock, news: News = NO_NEWS) -> None:
         self._budgets = tuple(budgets)
+        self.marks = Marks(news)
+        """At which amounts somebody is told of an account."""
         self.clock = clock
         self.skew_ms: Millis = 0
         """How far the store's clock is ahead of this process's."""
@@ -220,10 +223,10 @@ class Coverage:
 
     def take_steers(self, steers: Steers) -> None:
         """Take these for what the store has."""
-        self.steers = steers
-        self._edition = object()
-        self._listed.clear()  # first, as what is kept meanwhile is listed afterwards
-        self._covers.clear()
+        with self._telling:
+            self.steers, self._edition = steers, object()
+            self._listed.clear()
+            self._covers.clear()
 
     def know(self, own: UserBudget) -> None:
         """Take a user's budget for the one that the store has."""
@@ -289,13 +292,10 @@ class Coverage:
         said = self._budgets
         if self._told:
             said = (*said, *[rule for pair in tags.items() for rule in self._told.get(pair, ())])
-        steers = self.steers
         subjects = [(rule, subject) for rule in said if (subject := rule.subject(tags)) is not None]
         rules = [rule for rule, _ in subjects]
-        accounts = [steers.account(rule, subject, at_ms) for rule, subject in subjects]
-        paused = steers.paused(subjects, at_ms)
-        ends = steers.ends_ms(subjects, at_ms)
-        terms: tuple[tuple[str, int], ...] = (steers.terms,) if rules else ()
+        accounts, ends, paused, known = self.steers.covering(subjects, at_ms)
+        terms: tuple[tuple[str, int], ...] = (known,) if rules else ()
         user, own = tags.get("user"), None
         lacks = _lacks(said, tags)
         unasked = user is None and "user" not in lacks and self._unasked(lacks, ends, at_ms)
@@ -307,6 +307,8 @@ class Coverage:
                 accounts.append(own.account(at_ms))
                 ends += own.ends_ms(at_ms)
                 paused = paused or user_pause(own, at_ms)
+        if not self.marks.note(rules, accounts):
+            self._covers.clear()  # those that are kept have lost their marks
         return Cover(
             tuple(accounts),
             terms,

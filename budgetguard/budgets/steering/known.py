@@ -37,11 +37,6 @@ class Steers:
         """As the store says; raises `StoreError` for what cannot be read."""
         return UNSTEERED if terms is None else cls(terms.version, read_steers(terms.body))
 
-    @property
-    def terms(self) -> tuple[str, int]:
-        """What a hold says of them."""
-        return STEERS, self.version
-
     def on(self, rule: Budget, subject: str) -> list[tuple[str, Steer]]:
         """Those that hold for a subject, as an account's key has it: of the whole rule, and its own."""
         if not self.by_stem:
@@ -73,6 +68,13 @@ class Steers:
                     limit = self.limit(rule, subject, at_ms)
                     return Pause(stem, replace(account, limit=limit), steer.by, steer.note)
         return None
+
+    def covering(
+        self, subjects: Sequence[Subject], at_ms: Millis
+    ) -> tuple[list[Account], list[Millis], Pause | None, tuple[str, int]]:
+        """The accounts of these; when a steer of one ends by itself; which is paused; and what a hold says of steers."""
+        accounts = [self.account(rule, subject, at_ms) for rule, subject in subjects]
+        return accounts, self.ends_ms(subjects, at_ms), self.paused(subjects, at_ms), (STEERS, self.version)
 
     def ends_ms(self, subjects: Sequence[Subject], at_ms: Millis) -> list[Millis]:
         """When a steer of one of these is another one by itself."""
