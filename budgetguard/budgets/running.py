@@ -8,7 +8,7 @@ program has declared, as far as it may (`steering/declared.py`), and people may 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from ..ledger import Millis, Store, Unit, unit_of
 from ..ledger.units import MARK
@@ -16,9 +16,8 @@ from .periods import named_by
 from .rules import MODELS, USERS, Budget, unescape
 from .steering.declared import declared
 from .steering.known import Steers
+from .steering.states import BudgetState, left_of, state_of
 from .steering.steers import STEERS
-
-State: TypeAlias = Literal["ok", "near", "busy", "spent", "raised", "paused"]
 
 
 class Running(NamedTuple):
@@ -34,7 +33,7 @@ class Running(NamedTuple):
     """What holds now; `None`: it has none, or is not among the rules that are known here."""
     period: str
     """Its name, or else what the label of the period says, such as "2027-01" or "rolling 1m"."""
-    state: State = "ok"
+    state: BudgetState = "ok"
     resets_ms: Millis | None = None
     """When it begins again, as far as it is known; a rolling period: when some of it may be free again."""
     key: str = ""
@@ -44,30 +43,6 @@ class Running(NamedTuple):
     def left(self) -> int | None:
         """What may still be spent, as far as a limit is known."""
         return left_of(self.limit, self.spent, self.held, self.state)
-
-
-def left_of(limit: int | None, spent: int, held: int, state: State) -> int | None:
-    """What may still be spent of a limit, in a state."""
-    if limit is None:
-        return None
-    return 0 if state == "paused" else max(limit - spent - held, 0)
-
-
-def state_of(
-    limit: int | None, spent: int, held: int, *, paused: bool = False, raised: bool = False, unit: Unit = "dollars"
-) -> State:
-    """How a budget is, in a word: the first that fits, of what stops calls before what does not."""
-    if paused:
-        return "paused"
-    if limit is None:
-        return "ok"
-    if spent >= limit and unit != "parallel":
-        return "spent"
-    if spent + held >= limit:
-        return "busy"
-    if raised:
-        return "raised"
-    return "near" if (spent + held) * 10 >= limit * 8 else "ok"
 
 
 def running(store: Store, rules: Sequence[Budget], now_ms: Millis) -> list[Running]:
@@ -87,7 +62,7 @@ def running(store: Store, rules: Sequence[Budget], now_ms: Millis) -> list[Runni
         stem, escaped, label = balance.key.removesuffix(f"{MARK}{unit}").split("/")
         name, label = unescape(stem), unescape(label)
         escaped, _, epoch = escaped.partition(MARK)
-        if int(epoch or 0) != steers.epoch(stem, escaped):
+        if (int(epoch) if epoch.isdigit() else 0) != steers.epoch(stem, escaped):
             continue  # it was set to zero by hand since
         subject = unescape(escaped)
         rule = known.get(name)

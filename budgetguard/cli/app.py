@@ -23,6 +23,7 @@ from .run import run
 from .schema import migrate, sql
 from .serve import serve
 from .spend import spend
+from .steer import changes
 
 app = typer.Typer(
     help="Hard budgets for LLM calls.",
@@ -35,6 +36,7 @@ app.command("demo")(demo)
 app.command("users")(users)
 app.command("budgets")(budgets)
 app.add_typer(budget_app, name="budget")
+app.command("changes")(changes)
 app.command("spend")(spend)
 app.add_typer(prices_app, name="prices")
 app.command("providers")(providers)
