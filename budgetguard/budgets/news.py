@@ -33,7 +33,7 @@ class RefusedCall(NamedTuple):
     """That of the account, if it has one."""
 
 
-class News(Protocol):
+class Tidings(Protocol):
     """Who hears of it. Nothing here waits or raises: it is told on the path of a call."""
 
     def crossed(self, mark: Mark, parts: Sequence[float], balance: Balance) -> None:
@@ -90,7 +90,7 @@ class _NoNews:
         """Nothing."""
 
 
-NO_NEWS: Final[News] = _NoNews()
+NO_NEWS: Final[Tidings] = _NoNews()
 
 
 class Mark:
@@ -98,7 +98,7 @@ class Mark:
 
     __slots__ = ("_news", "_told", "account", "next", "parts")
 
-    def __init__(self, account: Account, parts: Sequence[float], news: News) -> None:
+    def __init__(self, account: Account, parts: Sequence[float], news: Tidings) -> None:
         self.account = account
         self.parts = tuple(parts)
         self._news = news
@@ -137,10 +137,10 @@ class Mark:
 NO_MARKS: Final[Mapping[str, Mark]] = {}
 
 
-class Marks:
+class Markings:
     """The marks of one guard's accounts, and who hears of them."""
 
-    def __init__(self, news: News = NO_NEWS) -> None:
+    def __init__(self, news: Tidings = NO_NEWS) -> None:
         self.news = news
         self.by_key: dict[str, Mark] = {}
         """By the keys of the accounts: nothing, where no rule has marks."""

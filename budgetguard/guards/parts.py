@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ..budgets.news import NO_NEWS, News
+from ..budgets.news import NO_NEWS, Tidings
 from ..budgets.rules import USERS, terms_key
 from ..calls import NOTHING, Answer
 from ..errors import UnpricedModelError
@@ -66,7 +66,7 @@ class Later(Protocol):
 class Notices:
     """What is said once, and what is remembered of calls that are over."""
 
-    def __init__(self, news: News = NO_NEWS) -> None:
+    def __init__(self, news: Tidings = NO_NEWS) -> None:
         self.news = news
         self._warned: dict[str, object] = {}
         self._cuts = count(1)
