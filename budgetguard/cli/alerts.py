@@ -54,7 +54,7 @@ def alerts(
 
 
 @alerts_app.command("test")
-def test(*, as_json: JsonOption = False) -> None:
+def try_sinks(*, as_json: JsonOption = False) -> None:
     """
     Send one alert to every sink that `budgetguard.toml` names, and print what became of it.
 
