@@ -20,7 +20,7 @@ from .api import ledger, status
 from .api.access.keys import KeyApi
 from .api.access.limits import LimitsApi
 from .api.action import Action
-from .api.dollars import budgets, spend
+from .api.dollars import budgets, spend, steering
 from .api.endpoint import (
     Runner,
     Served,
@@ -68,7 +68,7 @@ class App:
         deadlines, _ = take_deadlines(urlsplit(store).query, Deadlines())
         self.runner = Runner(threads, most_waiting, LINES, deadlines.reserve_s)
         own = self.projects.own
-        table = [*ledger.ENDPOINTS, *budgets.ENDPOINTS, *spend.ENDPOINTS, *litellm_endpoints.ENDPOINTS]
+        table = [*ledger.ENDPOINTS, *budgets.ENDPOINTS, *steering.ENDPOINTS, *spend.ENDPOINTS, *litellm_endpoints.ENDPOINTS]
         table += [*KeyApi(own).endpoints(), *LimitsApi(own).endpoints()]
         self.endpoints = status.endpoints(self.projects, self.metrics, table)
         routes = [Route("/health", endpoint=_Plain(_health), methods=["GET"])]
