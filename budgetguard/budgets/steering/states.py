@@ -13,6 +13,11 @@ are gone.
 """
 
 
+def is_raised(ruled: int | None, limit: int | None) -> bool:
+    """Whether people raised the limit above the rule's."""
+    return ruled is not None and (limit is None or limit > ruled)
+
+
 def left_of(limit: int | None, spent: int, held: int, state: Condition) -> int | None:
     """What may still be spent of a limit, in a state."""
     if limit is None:
