@@ -76,7 +76,7 @@ def test_a_pause_refuses_whatever_the_budget_enforces(url, clock, enforce):
 
 def test_a_pause_refuses_calls_that_cost_nothing(url, clock):
     """Nothing is held for these, so no hold can be told of it: they ask."""
-    prices = {"mine": {"input": 0, "output": 0}}
+    prices = {"mine": {"free": True}}
     with closing(BudgetManager("shop", store=url, budgets=team(), clock=clock, prices=prices)) as ours:
         calls = client(ours)
         assert passes(calls, model="mine")
