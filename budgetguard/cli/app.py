@@ -24,6 +24,7 @@ from .run import run
 from .schema import migrate, sql
 from .serve import serve
 from .spend import spend
+from .steer import changes
 
 app = typer.Typer(
     help="Hard budgets for LLM calls.",
@@ -36,6 +37,7 @@ app.command("demo")(demo)
 app.command("users")(users)
 app.command("budgets")(budgets)
 app.add_typer(budget_app, name="budget")
+app.command("changes")(changes)
 app.command("spend")(spend)
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(prices_app, name="prices")
