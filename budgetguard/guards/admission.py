@@ -28,6 +28,7 @@ from .costs.projection import Projection, Wish
 from .costs.room import fits_alone, room_in_s
 from .costs.sharing import lowered, shared
 from .costs.unpriced import UNPRICED, require_price
+from .fallbacks.fallback import Fallback, passed_on
 from .parts import Parts
 from .plan import CallPlan
 from .scope import Scope, note_refusal
@@ -53,6 +54,8 @@ class Asked(NamedTuple):
     host: Host
     tags: Mapping[str, str] = NO_TAGS
     scope: Scope | None = None
+    instead_of: str = ""
+    """The model that the call was written for, where another one is asked; "": it is its own."""
 
 
 class Bounds(NamedTuple):
@@ -82,6 +85,7 @@ class Planned(Protocol):
     call: Call
     plan: CallPlan
     held: Held
+    fallback: Fallback | None
 
 
 def hold_of(it: Planned, wish: Wish) -> tuple[Hold, tuple[Account, ...]]:
@@ -144,7 +148,7 @@ def keys_of(it: Planned) -> Iterator[Hashable]:
 class Admission:
     """The admission of one call. `held` is what it comes to, whoever interrupts it."""
 
-    __slots__ = ("asked", "call", "held", "more", "parts", "plan", "projection")
+    __slots__ = ("asked", "call", "fallback", "held", "more", "parts", "plan", "projection")
 
     def __init__(self, it: Planned) -> None:
         self.parts = it.parts
@@ -152,6 +156,7 @@ class Admission:
         self.call = it.call
         self.plan = it.plan
         self.held = it.held
+        self.fallback = it.fallback
         self.projection: Projection | None = None
         self.more: dict[str, Any] = {}
 
@@ -348,7 +353,8 @@ class Admission:
         books, coverage = self.parts.ledger.books, self.parts.plans.coverage
         room_s = yield from room_in_s(books.store, refusal, least, coverage.now_ms())
         error = refuse(refusal, self.asked.tags, least, why, room_s)
-        note_refusal(self.asked.scope, error)
+        if not passed_on(self, refusal.account, error):
+            note_refusal(self.asked.scope, error)
         raise error
 
     def _sure(self, wish: Wish, refusal: Refusal) -> Steps[Refusal]:

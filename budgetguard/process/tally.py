@@ -73,6 +73,7 @@ class Tally:
         "account",
         "crowd",
         "cut",
+        "fallbacks",
         "share",
     )
 
@@ -84,6 +85,8 @@ class Tally:
         self.crowd = Crowd(in_flight, sees_all=True)
         self.cut = 0
         """How many answers ended at an output cap that was added here."""
+        self.fallbacks = 0
+        """How many calls were sent to another model than the one that they were written for."""
         self._settled: Nano = 0
         self._held: Nano = 0
         self._holds: dict[str, Nano] = {}
