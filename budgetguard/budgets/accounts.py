@@ -18,6 +18,7 @@ from ..errors import ConfigError
 from ..ledger import Account, Balance, Clock, Millis, OnExpire, Stale, Store, Unit
 from ..ledger.units import ELASTIC
 from .crowds import Company, Crowd
+from .news import NO_NEWS, Marks, News
 from .rules import USERS, Budget, UserBudget, model_keys, terms_key, unescape
 from .said.fallbacks import Fallbacks
 
@@ -116,8 +117,10 @@ NO_COVER = Cover((), (), "release", False, 0, _FOREVER)
 class Coverage:
     """The rules and the users' budgets of one store, as far as this process knows them."""
 
-    def __init__(self, budgets: Sequence[Budget], clock: Clock) -> None:
+    def __init__(self, budgets: Sequence[Budget], clock: Clock, news: News = NO_NEWS) -> None:
         self._budgets = tuple(budgets)
+        self.marks = Marks(news)
+        """At which amounts somebody is told of an account."""
         self.clock = clock
         self.skew_ms: Millis = 0
         """How far the store's clock is ahead of this process's."""
@@ -242,10 +245,10 @@ class Coverage:
         while True:
             edition = self._edition
             cover = self._make(tags, at_ms)
-            self._keep(user, key, cover)
-            if edition is self._edition:
-                return cover
-            self._drop(user, key)
+            with self._telling:  # nobody may find a cover that lacks what was told before they looked
+                if edition is self._edition:
+                    self._keep(user, key, cover)
+                    return cover
 
     def _keep(self, user: str | None, key: frozenset[Tag], cover: Cover) -> None:
         if self._kept >= MOST_COVERS:
@@ -291,6 +294,8 @@ class Coverage:
             if own is not None:
                 rules.append(own.rule)
                 accounts.append(own.account(at_ms))
+        if not self.marks.note(rules, accounts):
+            self._covers.clear()  # those that are kept have lost their marks
         return Cover(
             tuple(accounts),
             terms,

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from ..budgets.crowds import NOBODY
+from ..budgets.news import RefusedCall
 from ..budgets.refusals import least_said, refuse, why_so_much
 from ..calls import Call, Endpoint, Host
 from ..concurrency.queue import LINE, Turn
@@ -24,7 +25,7 @@ from ..money import MAX_AMOUNT
 from ..prices.book import Quote
 from ..process.state import PROCESS
 from ..process.tally import Held, Tally
-from .costs.projection import Projection, Wish
+from .costs.projection import Projection, Wish, is_cut, is_open
 from .costs.room import fits_alone, room_in_s
 from .costs.sharing import lowered, shared
 from .costs.unpriced import UNPRICED, require_price
@@ -351,10 +352,14 @@ class Admission:
                 why += least_said(self.projection.cuts[0])
         least = wanted.amount if wanted.least is None else wanted.least
         books, coverage = self.parts.ledger.books, self.parts.plans.coverage
-        room_s = yield from room_in_s(books.store, refusal, least, coverage.now_ms())
-        error = refuse(refusal, self.asked.tags, least, why, room_s)
-        if not passed_on(self, refusal.account, error):
-            note_refusal(self.asked.scope, error)
+        now_ms, asked = coverage.now_ms(), self.asked
+        room_s = yield from room_in_s(books.store, refusal, least, now_ms)
+        mark, provider = coverage.marks.by_key.get(refusal.account.key), asked.provider or ""
+        told = RefusedCall(refusal, least, asked.tags, self.call.model, provider, now_ms, mark)
+        error = refuse(refusal, asked.tags, least, why, room_s)
+        if not passed_on(self, told, error):
+            note_refusal(asked.scope, error)
+            coverage.marks.news.refused(told)
         raise error
 
     def _sure(self, wish: Wish, refusal: Refusal) -> Steps[Refusal]:
@@ -382,18 +387,6 @@ class Admission:
     def _key(self, account: Account) -> Hashable:
         own = next((own for own in self.held.tallies if own.account is account), None)
         return (id(self.parts.ledger.books.store), account.key) if own is None else id(own)
-
-
-def is_open(wish: Wish) -> bool:
-    """Whether a cap that is added to the request makes it use no more than is held."""
-    return wish.least is not None or any(wanted.least is not None for wanted in wish.units.values())
-
-
-def is_cut(wish: Wish, held: Held) -> bool:
-    """Whether less was admitted than is wanted."""
-    if held.amount < wish.amount:
-        return True
-    return any(held.units[unit] < wanted.amount for unit, wanted in wish.units.items())
 
 
 def _nothing() -> None:

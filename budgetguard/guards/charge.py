@@ -43,15 +43,13 @@ from .admission import (
     Bounds,
     hold_of,
     is_bounded,
-    is_cut,
     is_hard,
-    is_open,
     keys_of,
     project,
 )
 from .costs.bill import NOTHING_BESIDE, at_most, completed, end_of
 from .costs.cuts import note_cut, raise_cut
-from .costs.projection import Projection, Wish, plain_wish
+from .costs.projection import Projection, Wish, is_cut, is_open, plain_wish
 from .costs.true_cost import cost_of
 from .costs.unpriced import require_price
 from .entries import entry_of, used_by

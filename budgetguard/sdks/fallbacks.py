@@ -91,6 +91,8 @@ def _raise_first(it: Rewritable, fallback: Fallback, first: BudgetExceededError)
     first.add(fallback.said())
     charge = it.charge
     note_refusal(None if charge is None else charge.asked.scope, first)
+    if fallback.told is not None:
+        it.guard.coverage.marks.news.refused(fallback.told)
     raise first from None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from ...budgets.news import RefusedCall
 from ...budgets.said.fallbacks import Fallbacks
 from ...calls import NOTHING
 from ...errors import BudgetExceededError
@@ -52,6 +53,8 @@ class Fallback:
     """Why each of the others was not sent, in a few words."""
     first: BudgetExceededError | None = None
     """The refusal of its own model."""
+    told: RefusedCall | None = None
+    """The same, for whoever hears of refusals: it is told once nothing else was sent."""
 
     @property
     def steps(self) -> bool:
@@ -98,12 +101,12 @@ def fallbacks_of(it: Refusable, account: Account) -> tuple[str, ...]:
     return own or next((falls.models for _, falls in scoped(it.asked.scope) if falls.models), ())
 
 
-def passed_on(it: Refusable, account: Account, error: BudgetExceededError) -> bool:
-    """Take in the refusal of an account; whether whoever made the charge says what becomes of it."""
+def passed_on(it: Refusable, told: RefusedCall, error: BudgetExceededError) -> bool:
+    """Take in a refusal; whether whoever made the charge says what becomes of it."""
     fallback = it.fallback
     if fallback is None:
         return False
-    models = fallbacks_of(it, account)
+    models = fallbacks_of(it, told.refusal.account)
     if fallback.bound:
         if models:
             error.add(f"; {models[0]} is not asked in its place: what this call asks for belongs to its own model")
@@ -111,7 +114,7 @@ def passed_on(it: Refusable, account: Account, error: BudgetExceededError) -> bo
     if fallback.model:
         fallback.tried[fallback.model] = f"refused by {error.budget}, at {_projected(error)}"
     else:
-        fallback.first = error
+        fallback.first, fallback.told = error, told
     fallback.add(models)
     return bool(fallback.left or fallback.tried)
 

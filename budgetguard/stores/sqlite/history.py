@@ -1,12 +1,14 @@
 """
-What operators do to the books of a SQLite file: set terms, take over the books of another store, forget the old.
+What operators do to the books of a SQLite file: set terms, take over the books of another store, forget the old;
+and what is written down beside the books.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...ledger import Carried, Entry, Millis, Terms, unit_of
+from ...ledger import Carried, Entry, Millis, Record, Terms, unit_of
+from ..rules import over_ms
 from .accounts import ADD
 from .books import DELETE_ENTRY, DELETE_HOLD, ENTER, RECORD, SQLiteBooks
 from .rows import EntryLine, entry_row, find_terms, keys_of_json, text
@@ -32,6 +34,20 @@ DELETE FROM accounts WHERE ns = ? AND end_ms <= ? AND settled = pruned AND held 
          json_each(hold.accounts) AS each
     WHERE due.ns = ? AND due.key >= x'' AND NOT hold.ended
           AND (hold.dollars = 0 OR hold.tokens = 0 OR hold.requests = 0))"""
+
+
+NOTE = """
+INSERT INTO records (ns, kind, id, at_ms, until_ms, over_ms, body)
+VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, CAST(? AS TEXT)) ON CONFLICT DO """
+ONCE = NOTE + "NOTHING"
+OVER = f"""{NOTE}
+UPDATE SET at_ms = excluded.at_ms, until_ms = excluded.until_ms, over_ms = excluded.over_ms, body = excluded.body"""
+
+IS_THERE = "SELECT 1 FROM records WHERE ns = ? AND kind = CAST(? AS TEXT) AND id = CAST(? AS TEXT)"
+
+DELETE_RECORDS = """
+DELETE FROM records WHERE (ns, kind, id) IN (
+    SELECT ns, kind, id FROM records WHERE ns = ? AND over_ms < ? ORDER BY over_ms LIMIT ?)"""
 
 
 def put_terms(books: SQLiteBooks, key: str, body: str | None, expected: int | None) -> Terms | None:
@@ -65,6 +81,21 @@ def load(books: SQLiteBooks, terms: Sequence[Terms], accounts: Sequence[Carried]
             for key in keys:
                 sums[key] = sums.get(key, 0) + used[unit_of(key)]
     books.cursor.executemany(ADD, [(ns, text(key), sum_, 0, None) for key, sum_ in sums.items()])
+
+
+def note(books: SQLiteBooks, records: Sequence[Record], replace: bool) -> list[bool]:
+    """See `Store.note`."""
+    execute, ns, found = books.execute, books.ns, []
+    for each in records:
+        found.append(execute(IS_THERE, (ns, text(each.kind), text(each.id))).fetchone() is None)
+        row = (ns, text(each.kind), text(each.id), each.at_ms, each.until_ms, over_ms(each), text(each.body))
+        execute(OVER if replace else ONCE, row)
+    return found
+
+
+def prune_records(books: SQLiteBooks, before_ms: Millis) -> int:
+    """A part of `Store.prune`: at most `PRUNE_ROWS` records."""
+    return books.execute(DELETE_RECORDS, (books.ns, before_ms, PRUNE_ROWS)).rowcount
 
 
 def prune(books: SQLiteBooks, before_ms: Millis) -> int:

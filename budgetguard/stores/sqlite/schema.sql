@@ -65,3 +65,17 @@ CREATE TABLE terms (
     body TEXT,                         -- NULL: removed
     PRIMARY KEY (ns, key)
 ) WITHOUT ROWID;
+
+-- What is kept beside the books: who was refused, who changed what. Opaque texts.
+CREATE TABLE records (
+    ns INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    until_ms INTEGER,
+    over_ms INTEGER NOT NULL,          -- the later of the two: it is not pruned before
+    body TEXT NOT NULL,
+    PRIMARY KEY (ns, kind, id)
+) WITHOUT ROWID;
+
+CREATE INDEX records_over ON records (ns, over_ms);
