@@ -70,7 +70,9 @@ def falls_back(it: Rewritable, fallback: Fallback, error: Exception) -> bool:
         return bool(fallback.model) and _without_refused(it, error)
     if isinstance(error, UnpricedModelError) and fallback.model:
         fallback.tried[fallback.model] = "its price is not known"
-    elif not isinstance(error, Degraded | BudgetExceededError):
+    elif not isinstance(error, Degraded | BudgetExceededError) or (
+        isinstance(error, BudgetExceededError) and error.paused
+    ):
         return False
     while fallback.left:
         model = fallback.left.pop(0)
@@ -92,7 +94,7 @@ def _raise_first(it: Rewritable, fallback: Fallback, first: BudgetExceededError)
     charge = it.charge
     note_refusal(None if charge is None else charge.asked.scope, first)
     if fallback.told is not None:
-        it.guard.coverage.marks.news.refused(fallback.told)
+        fallback.told()
     raise first from None
 
 

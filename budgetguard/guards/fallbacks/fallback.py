@@ -7,11 +7,10 @@ the call is tried again. A charge without one is refused as ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from ...budgets.news import RefusedCall
 from ...budgets.said.fallbacks import Fallbacks
 from ...calls import NOTHING
 from ...errors import BudgetExceededError
@@ -53,8 +52,8 @@ class Fallback:
     """Why each of the others was not sent, in a few words."""
     first: BudgetExceededError | None = None
     """The refusal of its own model."""
-    told: RefusedCall | None = None
-    """The same, for whoever hears of refusals: it is told once nothing else was sent."""
+    told: Callable[[], None] | None = None
+    """Tells whoever hears of refusals of it: once nothing else was sent."""
 
     @property
     def steps(self) -> bool:
@@ -101,12 +100,12 @@ def fallbacks_of(it: Refusable, account: Account) -> tuple[str, ...]:
     return own or next((falls.models for _, falls in scoped(it.asked.scope) if falls.models), ())
 
 
-def passed_on(it: Refusable, told: RefusedCall, error: BudgetExceededError) -> bool:
+def passed_on(it: Refusable, account: Account, told: Callable[[], None], error: BudgetExceededError) -> bool:
     """Take in a refusal; whether whoever made the charge says what becomes of it."""
     fallback = it.fallback
     if fallback is None:
         return False
-    models = fallbacks_of(it, told.refusal.account)
+    models = fallbacks_of(it, account)
     if fallback.bound:
         if models:
             error.add(f"; {models[0]} is not asked in its place: what this call asks for belongs to its own model")
