@@ -20,7 +20,7 @@ from ..ledger.units import ELASTIC
 from .crowds import Company, Crowd
 from .news import NO_NEWS, Markings, Tidings
 from .rules import USERS, Budget, UserBudget, model_keys, terms_key, unescape
-from .said.fallbacks import Fallbacks
+from .said.fallbacks import Fallbacks, fallbacks_on, most_said
 from .steering.known import UNSTEERED, Pause, Steers, user_pause
 from .steering.steers import STEERS
 
@@ -142,10 +142,8 @@ class Coverage:
         """By user, so that what is learned of one leaves the others' alone; then by all tags."""
         self._kept = 0
         """How many covers were kept since all were forgotten: there are no more."""
-        self.falls = any(budget.fallback for budget in self._budgets)
-        """Whether some rule has other models asked where one does not fit."""
-        self.degrades = any(budget.degrade_at is not None for budget in self._budgets)
-        """Whether some rule has them asked before that."""
+        self.falls = most_said(self._budgets)
+        """Whether a rule has other models asked where one does not fit (1), or before that (2)."""
         self._told: dict[Tag, tuple[Budget, ...]] = {}
         self._names = dict.fromkeys([*[budget.name for budget in self._budgets], "users", "models"], "")
         """Of each rule the tag that it was told for; "": it is for all calls, or a user's own."""
@@ -193,8 +191,7 @@ class Coverage:
             self._require_told(tag, rules)
             known, self._tags = tag in self._tags, self._tags | {tag}
             self._names.update({rule.name: tag for rule in rules})
-            self.falls = self.falls or any(rule.fallback for rule in rules)
-            self.degrades = self.degrades or any(rule.degrade_at is not None for rule in rules)
+            self.falls = max(self.falls, most_said(rules))
             self._told[tag, name] = rules
             if not rules:
                 del self._told[tag, name]
@@ -333,7 +330,7 @@ class Coverage:
             own is not None,
             paused,
             crowds=self._crowds_on(rules, accounts),
-            fallbacks=_fallbacks(rules, accounts) if self.falls else {},
+            fallbacks=fallbacks_on(rules, accounts) if self.falls else {},
         )
 
     def _unasked(self, lacks: dict[str, str], ends: list[Millis], at_ms: Millis) -> bool:
@@ -375,11 +372,6 @@ def _lacks(budgets: Sequence[Budget], tags: Mapping[str, str]) -> dict[str, str]
                 if tag not in tags:
                     lacks.setdefault(tag, budget.name)
     return lacks
-
-
-def _fallbacks(rules: Sequence[Budget], accounts: Sequence[Account]) -> dict[str, Fallbacks]:
-    pairs = zip(accounts, rules, strict=True)
-    return {account.key: Fallbacks(rule.fallback, rule.degrade_at) for account, rule in pairs if rule.fallback}
 
 
 def _units(accounts: Sequence[Account]) -> frozenset[Unit]:

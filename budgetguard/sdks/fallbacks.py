@@ -55,7 +55,7 @@ def stand_by(it: Rewritable, charge: Charge) -> None:
         fallback = it.fallback = Fallback(charge.call.model, it.body, bound=_is_bound(it))
         scope = charge.asked.scope
         degrades = scope is not None and any(falls.degrade_at is not None for falls in scope.fallbacks)
-        fallback.looks = not fallback.bound and (it.guard.coverage.degrades or degrades)
+        fallback.looks = not fallback.bound and (it.guard.coverage.falls > 1 or degrades)
     charge.fallback = fallback
     if fallback.model:
         charge.asked = charge.asked._replace(instead_of=fallback.asked)
@@ -70,9 +70,10 @@ def falls_back(it: Rewritable, fallback: Fallback, error: Exception) -> bool:
         return bool(fallback.model) and _without_refused(it, error)
     if isinstance(error, UnpricedModelError) and fallback.model:
         fallback.tried[fallback.model] = "its price is not known"
-    elif not isinstance(error, Degraded | BudgetExceededError) or (
-        isinstance(error, BudgetExceededError) and error.paused
-    ):
+    elif isinstance(error, BudgetExceededError):
+        if error.paused:
+            return False
+    elif not isinstance(error, Degraded):
         return False
     while fallback.left:
         model = fallback.left.pop(0)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
+
+from ...ledger import Account
+from ..rules import Budget
 
 _WHOLE = 1_000_000
 """Parts of a limit are compared as whole numbers: 0.07 of 100 is 7."""
@@ -24,3 +28,14 @@ class Fallbacks(NamedTuple):
 
 
 NO_FALLBACKS: Final = Fallbacks()
+
+
+def most_said(rules: Sequence[Budget]) -> int:
+    """Whether one of these rules has fallbacks (1), or even has them asked before its limit (2)."""
+    return max([1 + (rule.degrade_at is not None) for rule in rules if rule.fallback], default=0)
+
+
+def fallbacks_on(rules: Sequence[Budget], accounts: Sequence[Account]) -> dict[str, Fallbacks]:
+    """What these rules say, by the keys of their accounts."""
+    pairs = zip(accounts, rules, strict=True)
+    return {account.key: Fallbacks(rule.fallback, rule.degrade_at) for account, rule in pairs if rule.fallback}
