@@ -71,6 +71,10 @@ class Route:
     strategy: Strategy = "order"
     fallbacks: tuple[Route, ...] = ()
     """Other models that are asked when no candidate answers, in order; these have no fallbacks of their own."""
+    over_budget: tuple[str, ...] = ()
+    """Other models that are asked when a budget has no room for this one, and names none itself."""
+    degrade_at: float | None = None
+    """From which part of a budget in dollars on these are asked at once."""
     attempts: int = 3
     """How many requests are sent at most for one call, those to fallbacks among them."""
     deadline_s: float = 600.0
