@@ -14,6 +14,8 @@ from ..errors import ConfigError
 from ..stores import open_store
 from .limits import (
     BudgetOption,
+    DegradeOption,
+    FallbackOption,
     ModelBudgetOption,
     ModelsOption,
     ParallelOption,
@@ -112,11 +114,13 @@ def create(
     rpm: RpmOption = None,
     tpm: TpmOption = None,
     parallel: ParallelOption = None,
+    fallback: FallbackOption = None,
+    degrade_at: DegradeOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a key. It is shown once: only its hash is stored."""
-    limits = SaidLimits(budget, period, timezone, model_budget or (), rpm, tpm, parallel)
+    limits = SaidLimits(budget, period, timezone, model_budget or (), rpm, tpm, parallel, fallback, degrade_at)
     said = SaidGrant(note, alias, user, team, models, endpoints, tag, expires, limits)
     with _ring(store, new=True) as ring:
         from ..server.keys import Grant
@@ -143,11 +147,13 @@ def update(
     rpm: RpmOption = None,
     tpm: TpmOption = None,
     parallel: ParallelOption = None,
+    fallback: FallbackOption = None,
+    degrade_at: DegradeOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Change what is named of a key, and leave the rest; '' takes away. Servers notice within two seconds."""
-    limits = SaidLimits(budget, period, timezone, model_budget or (), rpm, tpm, parallel)
+    limits = SaidLimits(budget, period, timezone, model_budget or (), rpm, tpm, parallel, fallback, degrade_at)
     said = SaidGrant(note, alias, user, team, models, endpoints, tag, expires, limits)
     with _ring(store) as ring:
         now_ms = ring.now_ms()

@@ -60,7 +60,8 @@ def shown_limits(limits: OwnerLimits) -> dict[str, Any]:
         }
         for each in limits.dollars
     ]
-    return {"budgets": budgets, "rpm": limits.rpm, "tpm": limits.tpm, "parallel": limits.parallel}
+    rates = {"rpm": limits.rpm, "tpm": limits.tpm, "parallel": limits.parallel}
+    return {"budgets": budgets, **rates, "fallback": list(limits.fallback), "degrade_at": limits.degrade_at}
 
 
 def shown_standings(standings: Iterable[LimitStanding]) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from ...keys import Caller, OwnerRules
 from ...problems import Refused
 from ..config.model import Route
 from ..config.resolve import Configuration
+from .offers import Offer, planned
 from .refusals import Budgeted
 from .request import Inbound
 
@@ -132,6 +133,16 @@ class Fallbacks:
         """The refusal of the model that was asked for, with what became of the others."""
         said = "; ".join(dict.fromkeys(self._said))
         return refused.with_more(said) if said else refused
+
+
+def fitted(guard: Guard, inbound: Inbound, offers: Iterable[Offer]) -> Inbound:
+    """The request with the cap that was stated for another model lowered to the most that these can write."""
+    lower = inbound.asked.endpoint.lower
+    if lower is None:
+        return inbound
+    caps = [(offer.call.max_output, planned(guard, offer).plan.max_output) for offer in offers]
+    least = min((most for stated, most in caps if stated is not None and most is not None and stated > most), default=0)
+    return inbound.lowered(lower(inbound.body, least)) if least else inbound
 
 
 def bound(inbound: Inbound) -> str:

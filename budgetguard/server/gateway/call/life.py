@@ -29,7 +29,7 @@ from .answers.heads import Header, own_headers, passed, send_whole
 from .answers.listening import StreamEar
 from .answers.stream import Outlet
 from .attempts import Attempts, CoolingError, Exhausted, UnknownOutcomeError, UpstreamAnswer, Way
-from .fallbacks import Fallbacks, NearError, Rules, bound
+from .fallbacks import Fallbacks, NearError, Rules, bound, fitted
 from .offers import BookedCharge, Offer, alike, dearest, most, name_of, offer_of, require_named, whereabouts
 from .refusals import NO_RETRY, Budgeted, cooling, refusal_of
 from .request import Inbound
@@ -47,6 +47,7 @@ class CallLife:
     def __init__(self, around: Surroundings, guard: Guard, caller: Caller, inbound: Inbound, facts: Facts) -> None:
         self.around, self.guard, self.caller, self.inbound = around, guard, caller, inbound
         self.request_id = facts.request_id
+        self._asked = inbound  # as its client wrote it
         self._sent = 0  # requests to upstreams, of all charges
         self._full = False
         """Whether it is known that a budget is full, or nearly."""
@@ -119,6 +120,7 @@ class CallLife:
         while (other := others.next()) is not None:
             self._ask_for(other.model, outlet)
             try:
+                self.inbound = fitted(self.guard, self.inbound, map(partial(self._offer, other), other.candidates))
                 return await self._charged(other, outlet)
             except Refused as error:
                 others.refused(other, error)
@@ -137,7 +139,7 @@ class CallLife:
 
     def _ask_for(self, model: str, outlet: Outlet | None) -> None:
         """From now on another model than the client's is asked; "": its own again."""
-        facts, asked = self.facts, self.inbound.model
+        facts, asked, self.inbound = self.facts, self.inbound.model, self._asked
         facts.model, facts.fallback_of, facts.refused = (model, asked, "") if model else (asked, "", "")
         if outlet is not None:
             outlet.headed(self._own_headers(None))
