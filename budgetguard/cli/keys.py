@@ -175,16 +175,18 @@ def list_(
     """All keys by their prefix; nobody can show the rest of one."""
     with _ring(store) as ring:
         now_ms, every = ring.now_ms(), list(ring.all(project))
-    keys = [key for key in every if key.is_of(scope, user, team)]
-    if right:
-        keys = [key for key in keys if not key.revoked and (key.grant.expires_ms or now_ms + 1) > now_ms]
+        keys = [key for key in every if key.is_of(scope, user, team)]
+        if right:
+            keys = [key for key in keys if not key.revoked and (key.grant.expires_ms or now_ms + 1) > now_ms]
+        used = ring.last_used(*keys)
     if as_json:
         from ..server.keys.shown import shown_key
 
-        print_json([shown_key(key) for key in keys])
+        print_json([shown_key(key, used.get(key.prefix)) for key in keys])
     elif keys:
-        titles = ("prefix", "project", "scope", "user", "team", "limits", "created", "state", "note")
-        console().print(table([Column(title) for title in titles], [_row(key) for key in keys]))
+        titles = ("prefix", "project", "scope", "user", "team", "limits", "created", "used", "state", "note")
+        rows = [_row(key, used.get(key.prefix)) for key in keys]
+        console().print(table([Column(title) for title in titles], rows))
     elif every:
         console().print("There is no such key.")
     else:
@@ -265,14 +267,14 @@ def _print(key: Key) -> None:
         console().print(f"{name:15}{value}")
 
 
-def _row(key: Key) -> list[str]:
+def _row(key: Key, used_ms: Millis | None) -> list[str]:
     grant = key.grant
     state = "revoked" if key.revoked else "blocked" if key.blocked else "right"
     if grant.expires_ms is not None and state == "right":
         state = f"until {moment(grant.expires_ms)}"
     owner = grant.user or "-", grant.team or "-"
     limits, note = limits_in_short(grant.limits), grant.alias or grant.note or "-"
-    return [f"bg_{key.prefix}", key.project, key.scope, *owner, limits, key.created, state, note]
+    return [f"bg_{key.prefix}", key.project, key.scope, *owner, limits, key.created, moment(used_ms), state, note]
 
 
 @contextmanager

@@ -115,6 +115,7 @@ class App:
     def close(self) -> None:
         """Wait for the requests under way, and close the stores."""
         self.runner.close()
+        self.keys.use.close()
         self.projects.close()
 
     @asynccontextmanager

@@ -13,7 +13,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -23,6 +23,7 @@ from ...budgets.users import insist
 from ...errors import ConfigError
 from ...ledger import Millis, Store
 from .checks import check_grant
+from .finding.used import last_used
 from .records import CALL, SCOPES, Former, Grant, Key
 
 _KEYS = "keys/"
@@ -130,6 +131,10 @@ class KeyRing:
         """A key by its prefix."""
         terms = self._own.terms(_KEYS + prefix) if _PREFIX.fullmatch(prefix) else None
         return None if terms is None or terms.body is None else Key.from_text(prefix, terms.body, terms.version)
+
+    def last_used(self, *keys: Key) -> Mapping[str, Millis]:
+        """When each of these keys was used last, by its prefix; see `finding/used.py`."""
+        return last_used(self._own, [key.prefix for key in keys])
 
     def now_ms(self) -> Millis:
         """The time."""

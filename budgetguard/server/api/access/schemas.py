@@ -165,6 +165,8 @@ class KeyOut(LimitsShown, frozen=True, kw_only=True):
     project: str
     scope: str
     created: str
+    last_used: str | None
+    """To the minute; null: never, or before this was written down."""
     revoked: str | None
     expires_at: str | None
     old_key_until: str | None

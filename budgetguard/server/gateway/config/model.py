@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
+from ....alerts.options import Alerts
 from ....budgets.rules import Budget
 
 Api: TypeAlias = Literal["openai", "anthropic", "gemini"]
@@ -124,3 +125,5 @@ class GatewayOptions:
     """Whether models can be asked for that no [[model]] names, as "upstream/model" or by their names alone."""
     budgets: tuple[Budget, ...] = ()
     """The rules that hold beside what keys, users and teams have of their own."""
+    alerts: Alerts = field(default_factory=Alerts)
+    """Who is told of budgets, and of what."""
