@@ -36,7 +36,7 @@ from .show import Column, console, moment, print_json, table
 
 if TYPE_CHECKING:
     from ..ledger import Millis, Store
-    from ..server.keys import Grant, Key, KeyRing
+    from ..server.keys import Grant, HearKeys, Key, KeyChanged, KeyRing
     from ..server.keys.limits import OwnerKind, OwnerLimits
     from ..server.keys.standings import LimitStanding
 
@@ -282,7 +282,19 @@ def _ring(store: str | None, *, new: bool = False) -> Iterator[KeyRing]:
     with own_store(store, new=new) as own:
         from ..server.keys import KeyRing
 
-        yield KeyRing(own)
+        yield KeyRing(own, hear=hearing(store))
+
+
+def hearing(store: str | None) -> HearKeys:
+    """Who writes down what a command changes of keys and their owners: the audit of their project."""
+    from ..budgets.steering.audit import Author, whoami
+    from ..server.audit import write_key_change
+
+    def hear(change: KeyChanged) -> None:
+        with closing(open_store(load_config(store=store).url, namespace=change.project)) as books:
+            write_key_change(books, change, Author(whoami(), "cli"))
+
+    return hear
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import typer
 
 from ..config import load_config
 from ..errors import ConfigError
-from .keys import AliasOption, own_store, standings_of
+from .keys import AliasOption, hearing, own_store, standings_of
 from .limits import (
     BudgetOption,
     DegradeOption,
@@ -162,7 +162,7 @@ def _owners(store: str | None, project: str | None, *, new: bool = False) -> Ite
     with own_store(store, new=new) as own:
         from ..server.keys import Owners
 
-        yield Owners(own), config.project
+        yield Owners(own, hear=hearing(store)), config.project
 
 
 def _print(owner: Owner, *, as_json: bool) -> None:

@@ -10,10 +10,10 @@ import pytest
 from budgetguard import ConfigError
 from budgetguard.server.gateway.config.file import load, read
 from budgetguard.server.gateway.config.models import read_model
-from budgetguard.server.gateway.config.options import read_options
 from budgetguard.server.gateway.config.resolve import Configuration, NoRoute
 from budgetguard.server.gateway.config.secrets import Secrets
 from budgetguard.server.gateway.config.stanzas import Stanza
+from budgetguard.server.gateway.config.tables.options import read_options
 from budgetguard.server.gateway.config.upstreams import read_upstream
 from budgetguard.testing import FakeProvider
 from tests.support import ROOT

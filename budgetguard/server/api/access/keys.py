@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UnsetType
 
 from ....ledger import Millis, Store
-from ...keys import ADMIN, CALL, READ, SPEND, Grant, Key, KeyRing, OwnerRules, rules_of
+from ...keys import ADMIN, CALL, READ, SPEND, Grant, HearKeys, Key, KeyRing, OwnerRules, rules_of
 from ...keys.shown import shown_key, shown_standings
 from ...keys.standings import LimitStanding, limit_standings
 from ...keys.times import duration_s, moment_ms
@@ -25,8 +25,8 @@ from .schemas import KeyChange, KeyNew, KeyOut, KeySaid, KeysPage, KeysQuery, Ro
 class KeyApi:
     """The endpoints of the keys that a server's own namespace has."""
 
-    def __init__(self, own: Store) -> None:
-        self._ring = KeyRing(own)
+    def __init__(self, own: Store, hear: HearKeys) -> None:
+        self._ring = KeyRing(own, hear=hear)
 
     def list_keys(self, ask: Ask) -> KeysPage:
         """The project's keys, revoked ones included, by prefix, page by page."""
