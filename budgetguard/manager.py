@@ -293,7 +293,9 @@ class BudgetManager:
         Patches.idle.discard(self)
         outer = current.get()
         around = outer or Scope()
-        current.set(Scope(around.tags, around.tallies, self.guard, around.wait_s, around.on_cut, outer, self))
+        inside = Scope(around.tags, around.tallies, self.guard, around.wait_s, around.on_cut, outer, self)
+        inside.fallbacks = around.fallbacks
+        current.set(inside)
         return self
 
     def __exit__(
