@@ -31,6 +31,7 @@ from .api.endpoint import (
 )
 from .api.litellm import endpoints as litellm_endpoints
 from .api.litellm.daily import EVERY_S, run_daily
+from .audit import KeyAudit
 from .keys import Keys
 from .metrics import Metrics
 from .problems import NOT_FOUND, Refused
@@ -67,9 +68,9 @@ class App:
         self.metrics = Metrics()
         deadlines, _ = take_deadlines(urlsplit(store).query, Deadlines())
         self.runner = Runner(threads, most_waiting, LINES, deadlines.reserve_s)
-        own = self.projects.own
+        own, hear = self.projects.own, KeyAudit(self.projects)
         table = [*ledger.ENDPOINTS, *budgets.ENDPOINTS, *spend.ENDPOINTS, *litellm_endpoints.ENDPOINTS]
-        table += [*KeyApi(own).endpoints(), *LimitsApi(own).endpoints()]
+        table += [*KeyApi(own, hear).endpoints(), *LimitsApi(own, hear).endpoints()]
         self.endpoints = status.endpoints(self.projects, self.metrics, table)
         routes = [Route("/health", endpoint=_Plain(_health), methods=["GET"])]
         routes += [self._route(endpoint) for endpoint in self.endpoints]
@@ -115,6 +116,7 @@ class App:
     def close(self) -> None:
         """Wait for the requests under way, and close the stores."""
         self.runner.close()
+        self.keys.use.close()
         self.projects.close()
 
     @asynccontextmanager
