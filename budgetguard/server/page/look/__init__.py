@@ -1,0 +1,1 @@
+"""How things look: amounts, charts, links; pure."""
