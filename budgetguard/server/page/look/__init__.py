@@ -1,1 +1,0 @@
-"""How things look: amounts, charts, links; pure."""
