@@ -20,11 +20,10 @@ FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "cents": amounts.cents,
         "change": amounts.change,
         "count": amounts.count,
-        "day": times.day,
         "from_now": times.from_now,
         "iso": times.iso,
         "lasting": times.lasting,
-        "moment": times.moment,
+        "minute": times.minute,
         "precise": amounts.precise,
         "second": times.second,
         "share": amounts.share,
@@ -32,6 +31,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "short": amounts.short,
         "small_bar": charts.small_bar,
         "sparkline": charts.sparkline,
+        "weekday": times.weekday,
     }
 )
 """By name, for a Jinja environment."""

@@ -9,7 +9,7 @@ from ....ledger import Millis
 _NOTHING = "–"
 
 
-def moment(at_ms: Millis | None, zone: tzinfo = UTC) -> str:
+def minute(at_ms: Millis | None, zone: tzinfo = UTC) -> str:
     """A minute: "2026-02-03 14:05"."""
     return _NOTHING if at_ms is None else f"{_in(at_ms, zone):%Y-%m-%d %H:%M}"
 
@@ -24,7 +24,7 @@ def iso(at_ms: Millis | None) -> str:
     return "" if at_ms is None else _in(at_ms, UTC).isoformat(timespec="seconds")
 
 
-def day(value: date | None) -> str:
+def weekday(value: date | None) -> str:
     """A day with its weekday: "Tue 3 Feb"."""
     return _NOTHING if value is None else f"{value:%a} {value.day} {value:%b}"
 
