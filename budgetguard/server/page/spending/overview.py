@@ -66,8 +66,6 @@ def _top(reports: Reports, look: Look, field: str) -> TopTable:
     now = datetime.fromtimestamp(look.now_ms / 1000, look.zone)
     first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     found = reports.explore(
-        ExploreQuery(
-            by=(field,), since_ms=round(first.timestamp() * 1000), zone=look.zone.key, top=_ROWS, before=True
-        )
+        ExploreQuery(by=(field,), since_ms=round(first.timestamp() * 1000), zone=look.zone.key, top=_ROWS, before=True)
     )
     return TopTable(field, _LABEL[field], found.groups, found.other, found.count)
