@@ -32,7 +32,7 @@ MOST_BYTES = 65_536
 """How long a form may be."""
 
 
-class Site:
+class PageSite:
     """The page of a server. `close` when it is over."""
 
     def __init__(
@@ -54,7 +54,7 @@ class Site:
     def answers(scope: Mapping[str, Any]) -> bool:
         """Whether a request is for the page."""
         path: str = scope["path"]
-        return path == HOME or path.startswith(f"{HOME}/") or (path == "/" and scope["method"] in ("GET", "HEAD"))
+        return path == HOME or path.startswith(f"{HOME}/") or (path == "/" and _is_browser(scope))
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         """ASGI; nothing is raised."""
@@ -83,6 +83,12 @@ class Site:
             return await self._runner.run(self._desk.answer, asked, blocking=True)
         except Refused as refused:  # a body that is too long, or too much to do: no view is made of that
             return PageAnswer(refused.status, f"{refused.message}\n".encode(), "text/plain; charset=utf-8")
+
+
+def _is_browser(scope: Mapping[str, Any]) -> bool:
+    """Whether a page is wanted: programs are told by the API that there is nothing at `/`."""
+    wanted = (value for name, value in scope["headers"] if name == b"accept")
+    return scope["method"] in ("GET", "HEAD") and any(b"text/html" in value for value in wanted)
 
 
 async def _read(scope: MutableMapping[str, Any], receive: Any) -> PageRequest:

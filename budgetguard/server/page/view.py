@@ -15,7 +15,7 @@ from ...ledger import Millis
 from ...reports.reports import Reports
 from ..keys import ADMIN, READ, Caller
 from ..projects import Project, Projects
-from .links import Place
+from .links import ViewPlace
 
 READERS = frozenset({READ, ADMIN})
 """Who may look."""
@@ -41,7 +41,7 @@ class Look:
 
     project: Project
     caller: Caller
-    place: Place
+    place: ViewPlace
     """The view and its filters: links begin here."""
     now_ms: Millis
     server: PageServer
