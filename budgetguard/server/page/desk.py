@@ -65,13 +65,20 @@ class Desk:
             found = found.with_cookie(asked.visit.cookie())
         return found
 
-    def watcher(self, asked: PageRequest) -> Visitor:
-        """Who wants to be told of what happens; raises `Refused`."""
-        self._door.require_own_host(asked.visit)
-        found = self._door.visitor(asked.visit, ViewPlace.read("events", asked.query_string).said("project"))
-        if found is None:
+    def watched(self, asked: PageRequest) -> str:
+        """The project that somebody wants to be told of; raises `Refused` for who may not."""
+        try:
+            self._door.require_own_host(asked.visit)
+            place = ViewPlace.read("events", asked.query_string)
+            visitor = self._door.visitor(asked.visit, place.said("project"))
+        except Exception as error:
+            raise (error if isinstance(error, Refused) else problem_of(error, {})) from None
+        if visitor is None:
             raise Refused(401, "sign in first", "authentication_error")
-        return found
+        project = visitor.caller.project or place.said("project") or self._first_project(visitor)
+        if not project:
+            raise Refused(404, "there is no project yet", code=NOT_FOUND)
+        return project
 
     def _answered(self, asked: PageRequest) -> PageAnswer:
         self._door.require_own_host(asked.visit)
