@@ -232,10 +232,10 @@ class Coverage:
         while True:
             edition = self._edition
             cover = self._make(tags, at_ms)
-            self._keep(user, key, cover)
-            if edition is self._edition:
-                return cover
-            self._drop(user, key)
+            with self._telling:  # nobody may find a cover that lacks what was told before they looked
+                if edition is self._edition:
+                    self._keep(user, key, cover)
+                    return cover
 
     def _keep(self, user: str | None, key: frozenset[Tag], cover: Cover) -> None:
         if self._kept >= MOST_COVERS:

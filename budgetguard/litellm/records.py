@@ -154,7 +154,7 @@ def _load(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class UserRecord:
     """One user's record, found to be in order."""
 
     total_budget: Money | None
@@ -178,7 +178,7 @@ class Record:
         )
 
 
-def read_record(where: str, user: str, raw: Any) -> Record:
+def read_record(where: str, user: str, raw: Any) -> UserRecord:
     """Check one user's record; raises `ConfigError` that says where it is and what is wrong with it."""
     require_text(user, where)
     if not isinstance(raw, dict) or "total_budget" not in raw:
@@ -189,7 +189,7 @@ def read_record(where: str, user: str, raw: Any) -> Record:
         raise ConfigError(f"{where}: duration={length!r}: a number of days is needed")
     period = None if length is None else _PERIODS.get(length, f"rolling {length}d")
     Period.parse(period, name=f"{where}: duration")
-    return Record(
+    return UserRecord(
         # LiteLLM writes a user without a limit as Infinity.
         None if limit == float("inf") else Money(parse_dollars(limit, name=f"{where}: total_budget")),
         length,
@@ -220,7 +220,7 @@ def _sum_of_floats(cost: object, name: str) -> Nano:
     return parse_dollars(round(cost, _EXACT_DIGITS) if type(cost) is float else cost, name=name)
 
 
-def _bookings(own: UserBudget, model: str, record: Record) -> Callable[[Nano], str]:
+def _bookings(own: UserBudget, model: str, record: UserRecord) -> Callable[[Nano], str]:
     """The ids under which a record's cost is booked, and what a later state of the file adds to it."""
     turns = count()
 

@@ -1,12 +1,13 @@
 """
-What operators do to the books of a SQLite file: set terms, take over the books of another store, forget the old.
+What operators do to the books of a SQLite file: set terms, take over the books of another store, forget the old;
+and what is written down beside the books.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...ledger import Carried, Entry, Millis, Terms, unit_of
+from ...ledger import Carried, Entry, Millis, Record, Terms, unit_of
 from .accounts import ADD
 from .books import DELETE_ENTRY, DELETE_HOLD, ENTER, RECORD, SQLiteBooks
 from .rows import EntryLine, entry_row, find_terms, keys_of_json, text
@@ -32,6 +33,17 @@ DELETE FROM accounts WHERE ns = ? AND end_ms <= ? AND settled = pruned AND held 
          json_each(hold.accounts) AS each
     WHERE due.ns = ? AND due.key >= x'' AND NOT hold.ended
           AND (hold.dollars = 0 OR hold.tokens = 0 OR hold.requests = 0))"""
+
+
+NOTE = """
+INSERT INTO records (ns, kind, id, at_ms, until_ms, body)
+VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, CAST(? AS TEXT)) ON CONFLICT DO """
+ONCE = NOTE + "NOTHING"
+OVER = NOTE + "UPDATE SET at_ms = excluded.at_ms, until_ms = excluded.until_ms, body = excluded.body"
+
+IS_THERE = "SELECT 1 FROM records WHERE ns = ? AND kind = CAST(? AS TEXT) AND id = CAST(? AS TEXT)"
+
+DELETE_RECORDS = "DELETE FROM records WHERE ns = ? AND at_ms < ? AND until_ms < ?"
 
 
 def put_terms(books: SQLiteBooks, key: str, body: str | None, expected: int | None) -> Terms | None:
@@ -67,8 +79,18 @@ def load(books: SQLiteBooks, terms: Sequence[Terms], accounts: Sequence[Carried]
     books.cursor.executemany(ADD, [(ns, text(key), sum_, 0, None) for key, sum_ in sums.items()])
 
 
+def note(books: SQLiteBooks, records: Sequence[Record], replace: bool) -> list[bool]:
+    """See `Store.note`."""
+    execute, ns, found = books.execute, books.ns, []
+    for each in records:
+        found.append(execute(IS_THERE, (ns, text(each.kind), text(each.id))).fetchone() is None)
+        row = (ns, text(each.kind), text(each.id), each.at_ms, each.until_ms or 0, text(each.body))
+        execute(OVER if replace else ONCE, row)
+    return found
+
+
 def prune(books: SQLiteBooks, before_ms: Millis) -> int:
-    """A part of `Store.prune`: at most `PRUNE_ROWS` entries, and the accounts once fewer than that are left."""
+    """A part of `Store.prune`: at most `PRUNE_ROWS` entries; the rest once fewer than that are left."""
     execute, ns = books.execute, books.ns
     rows = execute(
         "SELECT id, at_ms, flags, accounts, dollars, tokens, requests FROM entries WHERE ns = ? AND at_ms < ? "
@@ -87,4 +109,5 @@ def prune(books: SQLiteBooks, before_ms: Millis) -> int:
         execute(DELETE_HOLD, (ns, hold_id, ""))
     if len(rows) < PRUNE_ROWS:
         execute(DELETE_ACCOUNTS, (ns, before_ms, ns))
+        execute(DELETE_RECORDS, (ns, before_ms, before_ms))
     return len(rows)

@@ -20,6 +20,8 @@ from ...ledger import (
     Millis,
     OpenHold,
     Query,
+    Record,
+    RecordQuery,
     Terms,
     Total,
     Unit,
@@ -147,6 +149,38 @@ def _total(by: Sequence[str], row: Sequence[Any]) -> Total:
     cost, calls, estimated, cut, *halves = row[len(by) :]
     input_tokens, output_tokens = _wholes(halves)
     return Total(tuple(map(_group, by, row[: len(by)])), cost, calls, input_tokens, output_tokens, estimated, cut)
+
+
+def noted(file: SQLiteFile, query: RecordQuery) -> Iterator[Record]:
+    """See `Store.noted`."""
+    after, before, left = query.after, query.before, query.limit
+    while left is None or left > 0:
+        page = PAGE if left is None else min(PAGE, left)
+        sql, values = _record_page(query, after, before, page)
+        with file.read(file.reporter) as connection:
+            rows = [] if connection is None else connection.execute(sql, (file.ns, *values)).fetchall()
+        for record_id, at_ms, until_ms, body in rows:
+            yield Record(query.kind, record_id, at_ms, body, until_ms or None)
+        if len(rows) < page:
+            return
+        left = None if left is None else left - page
+        if query.newest:
+            before = rows[-1][0]
+        else:
+            after = rows[-1][0]
+
+
+def _record_page(query: RecordQuery, after: str | None, before: str | None, page: int) -> tuple[str, list[Any]]:
+    conditions, values = ["kind = CAST(? AS TEXT)"], [text(query.kind)]
+    if after is not None:
+        conditions.append("id > CAST(? AS TEXT)")
+        values.append(text(after))
+    if before is not None:
+        conditions.append("id < CAST(? AS TEXT)")
+        values.append(text(before))
+    order = "id DESC" if query.newest else "id"
+    sql = f"SELECT id, at_ms, until_ms, body FROM records WHERE ns = ? AND {' AND '.join(conditions)} "
+    return f"{sql}ORDER BY {order} LIMIT {page:d}", values
 
 
 def check(file: SQLiteFile) -> list[Difference]:

@@ -18,7 +18,7 @@ from ...errors import StoreError
 APPLICATION_ID = 0x62676C64
 """ "bgld" in a file's header: a budgetguard ledger."""
 
-VERSION = 2
+VERSION = 3
 """Of `schema.sql`; in the file it is `user_version`."""
 
 UPGRADES = {
@@ -29,9 +29,17 @@ UPGRADES = {
         "ALTER TABLE entries RENAME COLUMN cost TO dollars",
         "ALTER TABLE entries ADD COLUMN tokens INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE entries ADD COLUMN requests INTEGER NOT NULL DEFAULT 1",
-    )
+    ),
+    3: (  # nothing is booked otherwise, so a program of the version before, which has the file open, may go on
+        "CREATE TABLE records (ns INTEGER NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, at_ms INTEGER NOT NULL, "
+        "until_ms INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (ns, kind, id)) WITHOUT ROWID",
+    ),
 }
 """How a file comes to each version from the one before."""
+
+_NO_RECORDS = (
+    "CREATE TEMP VIEW records AS SELECT 0 AS ns, '' AS kind, '' AS id, 0 AS at_ms, 0 AS until_ms, '' AS body WHERE 0"
+)
 
 READ_AS_NEW = {
     1: (
@@ -39,7 +47,9 @@ READ_AS_NEW = {
         "NULL AS requests, placed_ms, charge, accounts, tags, provider, model FROM main.holds",
         "CREATE TEMP VIEW entries AS SELECT ns, at_ms, id, cost AS dollars, 0 AS tokens, 1 AS requests, flags, "
         "accounts, tags, provider, model, usage FROM main.entries",
-    )
+        _NO_RECORDS,
+    ),
+    2: (_NO_RECORDS,),
 }
 """For each version before, the views of a connection that reads."""
 

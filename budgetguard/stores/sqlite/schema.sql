@@ -65,3 +65,14 @@ CREATE TABLE terms (
     body TEXT,                         -- NULL: removed
     PRIMARY KEY (ns, key)
 ) WITHOUT ROWID;
+
+-- What is kept beside the books: who was refused, who changed what. Opaque texts.
+CREATE TABLE records (
+    ns INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    until_ms INTEGER NOT NULL,         -- it is not pruned before; 0: nothing keeps it
+    body TEXT NOT NULL,
+    PRIMARY KEY (ns, kind, id)
+) WITHOUT ROWID;

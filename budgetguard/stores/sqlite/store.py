@@ -31,6 +31,8 @@ from ...ledger import (
     Millis,
     OpenHold,
     Query,
+    Record,
+    RecordQuery,
     Refusal,
     Settled,
     Stale,
@@ -60,7 +62,7 @@ from ..rules import (
 )
 from . import reports
 from .books import SQLiteBooks
-from .history import PRUNE_ROWS, load, prune, put_terms
+from .history import PRUNE_ROWS, load, note, prune, put_terms
 from .link import SQLiteFile, is_busy, is_full
 from .rows import Execute, find_sums, find_terms
 
@@ -207,8 +209,16 @@ class SQLiteStore:
         """Add up every account from its holds and entries again; what differs from the books."""
         return reports.check(self._file)
 
+    def note(self, records: Sequence[Record], *, replace: bool = False) -> list[bool]:
+        """Write these records down, in one transaction; whether each is new."""
+        return self._combiner.submit(note, (records, replace), durable=True, timeout_s=CHANGE_S)
+
+    def noted(self, query: RecordQuery) -> Iterator[Record]:
+        """Records of one kind, by their ids."""
+        return reports.noted(self._file, query)
+
     def prune(self, before_ms: Millis) -> int:
-        """Delete entries and accounts whose period ended before a time; how many entries went."""
+        """Delete entries, accounts whose period ended, and records, before a time; how many entries went."""
         pruned = 0
         while True:
             rows: int = self._combiner.submit(prune, (before_ms,), durable=True, timeout_s=CHANGE_S)

@@ -14,7 +14,7 @@ from msgspec import UNSET, Struct, UnsetType
 from ....budgets.rules import UserBudget, escape
 from ....budgets.users import insist
 from ....ledger import Millis
-from ....litellm.records import Record, days, in_dollars, read_record, records, require_dollars
+from ....litellm.records import UserRecord, days, in_dollars, read_record, records, require_dollars
 from ....money import Nano
 from ...keys import ADMIN, READ
 from ...projects import Project
@@ -82,7 +82,7 @@ def set_budget(ask: Ask) -> Saved:
 class _Said:
     """One user's record as it was sent."""
 
-    record: Record
+    record: UserRecord
     mark: Known | None
     origin: str
     """Tells the records that a writer made from each other: when it made them."""
@@ -139,7 +139,7 @@ class _Merge:
             return None
         return Saved()
 
-    def _take_budget(self, user: str, record: Record, own: UserBudget | None) -> UserBudget:
+    def _take_budget(self, user: str, record: UserRecord, own: UserBudget | None) -> UserBudget:
         """The user's budget, with the limit and the period of the record; what LiteLLM does not know of stays."""
         if own is None:
             return self.project.users.put(user, record.rule(), created_s=record.created_at)
