@@ -12,29 +12,27 @@ from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
 from ...ledger import Millis
+from ...reports.reports import Reports
 from ..keys import ADMIN, READ, Caller
 from ..projects import Project, Projects
-from .look.links import Here
+from .links import Place
 
-HOME = "/ui"
-
-KEPT = ("project", "zone")
-"""What a URL says that every link goes on saying."""
 READERS = frozenset({READ, ADMIN})
 """Who may look."""
 KEEPERS = frozenset({ADMIN})
 """Who may change."""
-_UTC = ZoneInfo("UTC")
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class PageServer:
     """What views ask of the server itself."""
 
     projects: Projects
     """All of them, and the server's own namespace, where keys are."""
     way: str = "keys"
     """How people come in: "keys", "open" or "ticket"."""
+    project: str = "default"
+    """The one that is shown first, where no key says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +41,11 @@ class Look:
 
     project: Project
     caller: Caller
-    here: Here
-    """The view and its filters: links to the same one begin here."""
+    place: Place
+    """The view and its filters: links begin here."""
     now_ms: Millis
-    server: Server
+    server: PageServer
+    reports: Reports
     form: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -56,17 +55,16 @@ class Look:
 
     @property
     def zone(self) -> ZoneInfo:
-        """In which times are shown: the one that the URL names, or UTC."""
-        return zone_of(self.here.get("zone"))
+        """In which times are shown."""
+        return self.place.zone
 
     def said(self, name: str, default: str = "") -> str:
-        """What the URL says of a filter, without blanks around it."""
-        return self.here.get(name).strip() or default
+        """What the URL says of a filter."""
+        return self.place.said(name, default)
 
-    def to(self, view: str, **query: object) -> str:
-        """The address of another view, of the same project and in the same zone."""
-        kept = tuple((name, value) for name, value in self.here.query if name in KEPT)
-        return Here(f"{HOME}/{view}", kept).to(**query)
+    def all_said(self, name: str) -> tuple[str, ...]:
+        """What it says of a filter that may be there several times."""
+        return self.place.query.get(name, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +87,6 @@ class Went:
 
     path: str
     told: str = ""
-
-
-def zone_of(name: str) -> ZoneInfo:
-    """The zone of this name; UTC where there is none."""
-    try:
-        return ZoneInfo(name or "UTC")
-    except (ValueError, OSError, LookupError):
-        return _UTC
 
 
 Handler: TypeAlias = Callable[[Look], Shown | Went]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ...problems import Refused
-from ..view import HOME
+from ..links import HOME
 
 FORM_TOKEN = "csrf"
 """The field of a form that has the token."""
