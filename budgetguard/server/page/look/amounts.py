@@ -25,6 +25,11 @@ def cents(amount: Nano | None) -> str:
     return sign + _in_cents(size)
 
 
+def whole_cents(value: int) -> str:
+    """A number of cents, of a sum that adds up in them: "$1,234.56", "$0.00"."""
+    return f"{'-' if value < 0 else ''}${abs(value) // 100:,}.{abs(value) % 100:02d}"
+
+
 def precise(amount: Nano | None) -> str:
     """What one call cost: to the cent from ten dollars on, below with the four digits that tell calls apart."""
     if amount is None:

@@ -32,6 +32,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "small_bar": charts.small_bar,
         "sparkline": charts.sparkline,
         "weekday": times.weekday,
+        "whole_cents": amounts.whole_cents,
     }
 )
 """By name, for a Jinja environment."""

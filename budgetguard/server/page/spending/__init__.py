@@ -1,1 +1,16 @@
 """The views of money: the overview, budgets, one subject, the explorer, the statement, and the forms that steer."""
+
+from ..view import View
+from .budgets import budgets
+from .explorer import explorer
+from .overview import overview
+from .statement import statement
+from .subject import subject
+
+VIEWS = [
+    View("overview", "Overview", overview, group="Spend"),
+    View("budgets", "Budgets", budgets, group="Spend"),
+    View("subject", "User or subject", subject, group="Spend"),
+    View("explorer", "Explorer", explorer, group="Spend"),
+    View("statement", "Statement", statement, group="Spend"),
+]

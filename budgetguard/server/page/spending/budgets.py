@@ -5,10 +5,20 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from ....reports.shown.budgets import BudgetOrder, BudgetsQuery, BudgetShown, BudgetState
+from ..links import Place
 from ..view import Look, Shown
 from .asked import Page, page_of, sort_of
 
 ROWS = 50
+VERBS = {
+    "raise": "Change the limit…",
+    "top-up": "Top up once…",
+    "pause": "Pause…",
+    "resume": "Resume…",
+    "reset": "Reset…",
+    "remove": "Undo changes…",
+}
+"""What a menu calls what may be done."""
 STATES: tuple[BudgetState, ...] = get_args(BudgetState)
 _ORDERS: tuple[BudgetOrder, ...] = get_args(BudgetOrder)
 
@@ -25,9 +35,11 @@ def budgets(look: Look) -> Shown:
         "shown": shown,
         "page": page,
         "sort": sort,
-        "states": STATES,
+        "state_choices": [(state, f"{state} ({shown.states.get(state, 0):,})") for state in STATES],
         "is_filtered": any(look.said(name) for name in ("search", "state", "budget")),
         "target": target_of,
+        "menu": menu_of,
+        "now_ms": look.now_ms,
     }
     return Shown("spending/budgets.html", data, rows=shown.rows, whole=shown)
 
@@ -35,6 +47,13 @@ def budgets(look: Look) -> Shown:
 def target_of(row: BudgetShown) -> str:
     """How commands, and the form that steers, name it: "users/ann", "team/red", "total"."""
     return f"{row.budget}/{row.subject}" if row.subject else row.budget
+
+
+def menu_of(place: Place, row: BudgetShown) -> list[tuple[str, str]]:
+    """What may be done with it: the pages that ask, and what they are called."""
+    verbs = [("resume" if row.state == "paused" else "pause")]
+    verbs = [*(["raise", "top-up"] if row.limit is not None else ["raise"]), *verbs, "reset", "remove"]
+    return [(place.link("steer", verb=verb, target=target_of(row)), VERBS[verb]) for verb in verbs]
 
 
 def _query(look: Look, sort: str, offset: int) -> BudgetsQuery:

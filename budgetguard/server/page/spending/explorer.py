@@ -42,7 +42,8 @@ def explorer(look: Look) -> Shown:
             "span": span,
             "by": by,
             "ranges": RANGES,
-            "tops": TOPS,
+            "top_choices": [(str(top), str(top)) for top in TOPS],
+            "times": TIMES,
             "fields": FIELDS,
             **(_answer(look, found, span) if found is not None else {"found": None}),
         },
@@ -68,8 +69,8 @@ def _answer(look: Look, found: Explored, span: Span) -> dict[str, object]:
 def _only(look: Look) -> dict[str, tuple[str, ...]]:
     """The filters: of the named fields, and tags as "feature=search"; "none" is for calls without it."""
     only: dict[str, tuple[str, ...]] = {}
-    pairs = [(name, value) for name in NAMED for value in look.here.all(name)]
-    for said in look.here.all("only"):
+    pairs = [(name, value) for name in NAMED for value in look.place.query.get(name, ())]
+    for said in look.place.query.get("only", ()):
         pairs += [(tag.strip(), value) for tag, mark, value in [said.partition("=")] if mark]
     for name, value in pairs:
         if name and value.strip():

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from ....reports.reports import Reports
 from ....reports.shown.figures import GroupShown
 from ....reports.shown.money import ExploreQuery, Overview
+from ..look.amounts import change, count, share
 from ..look.charts import BarChart
 from ..view import Look, Shown
+from .budgets import target_of
 from .slots import chart_of
 
 FIELDS = ("model", "user", "provider", "feature", "team")
@@ -46,17 +48,42 @@ def overview(look: Look) -> Shown:
     shown = look.reports.overview(by=by, top=_TOP, zone=look.zone.key)
     data = {
         "shown": shown,
-        "chart": _chart(shown),
+        "chart": _chart(look, shown),
         "by": by,
-        "fields": FIELDS if by in FIELDS else (*FIELDS, by),
+        "switches": _switches(look, by),
+        "since_last": f"{change(_grown(shown))} since last month by now",
+        "holds": f"for {count(shown.holds)} {'call' if shown.holds == 1 else 'calls'} in flight",
+        "refused": _refused(shown),
+        "unscoped": _unscoped(shown),
+        "target": target_of,
         "tops": [_top(look.reports, look, field) for field in ("user", "model", "feature")],
         "is_new": not (shown.month.calls or shown.last_month.calls or shown.holds),
     }
     return Shown("spending/overview.html", data, rows=shown.top, whole=shown)
 
 
-def _chart(shown: Overview) -> BarChart:
-    month = f"{datetime.fromtimestamp(shown.at_ms / 1000, UTC):%B}"
+def _switches(look: Look, by: str) -> list[tuple[str, str, bool]]:
+    fields = FIELDS if by in FIELDS else (*FIELDS, by)
+    return [(look.place.url(by=field), field, field == by) for field in fields]
+
+
+def _grown(shown: Overview) -> float | None:
+    before = shown.last_month_by_now.cost
+    return (shown.month.cost - before) / before if before else None
+
+
+def _refused(shown: Overview) -> str:
+    told = f"{count(shown.refused.times)} {'call' if shown.refused.times == 1 else 'calls'}"
+    return f"{told}, {count(shown.refused.busy)} of them only busy" if shown.refused.busy else told
+
+
+def _unscoped(shown: Overview) -> str:
+    part = shown.without_user.calls / shown.month.calls if shown.month.calls else None
+    return f"{count(shown.without_user.calls)} calls" + (f", {share(part)} of all" if part else "")
+
+
+def _chart(look: Look, shown: Overview) -> BarChart:
+    month = f"{datetime.fromtimestamp(shown.at_ms / 1000, look.zone):%B}"
     return chart_of(
         f"Spend by day in {month}, by {shown.by}", shown.by_day, behind=shown.behind, behind_name="last month"
     )

@@ -18,7 +18,15 @@ def statement(look: Look) -> Shown:
     today = datetime.fromtimestamp(look.now_ms / 1000, UTC).astimezone(look.zone).date()
     month = _month(look.said("month")) or f"{today:%Y-%m}"
     by = tuple(dict.fromkeys(field for field in (look.said("by", "user"), look.said("and")) if field))
-    data = {"month": month, "months": months_back(today), "by": by, "fields": FIELDS, "problem": "", "shown": None}
+    data = {
+        "month": month,
+        "month_choices": [(each, each) for each in months_back(today)],
+        "now_ms": look.now_ms,
+        "by": by,
+        "fields": FIELDS,
+        "problem": "",
+        "shown": None,
+    }
     try:
         shown = look.reports.statement(month, by, zone=look.zone.key)
     except ConfigError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ....reports.shown.budgets import BudgetShown, SubjectShown
 from ..look.amounts import amount
 from ..view import Look, Shown
-from .budgets import target_of
+from .budgets import menu_of, target_of
 from .slots import chart_of
 
 
@@ -21,6 +21,10 @@ def subject(look: Look) -> Shown:
         "target": target_of,
         "verdict": _verdict(shown),
         "verdict_of": verdict_of,
+        "menu": menu_of,
+        "now_ms": look.now_ms,
+        "refused": sum(row.times for row in shown.refusals),
+        "calls_link": look.place.link("calls", **({tag: value} if tag == "user" else {"tag": f"{tag}={value}"})),
     }
     return Shown("spending/subject.html", data, title=f"{tag} {value}", rows=shown.budgets, whole=shown)
 

@@ -1,5 +1,6 @@
 """The views of the page: one file for each part of the table, which is put together here."""
 
+from ..spending import VIEWS as SPENDING
 from . import calls
 
-VIEWS = [*calls.VIEWS]
+VIEWS = [*SPENDING, *calls.VIEWS]
