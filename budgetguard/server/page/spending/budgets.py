@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from ....reports.shown.budgets import BudgetOrder, BudgetsQuery, BudgetShown, BudgetState
+from ....reports.shown.budgets import BudgetOrder, BudgetShown, BudgetsQuery, BudgetState
 from ..links import Place
 from ..view import Look, Shown
 from .asked import Page, page_of, sort_of
