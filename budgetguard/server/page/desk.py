@@ -146,6 +146,7 @@ class Desk:
                 return went_to(shown.path).with_cookie(told_cookie(asked.visit, shown.told))
             if suffix:
                 return _as_data(shown, name, suffix)
+            shown = replace(shown, data={"now_ms": now_ms, **shown.data})
             return self._drawn(asked, place, shown, visitor, view=view, project=project.name)
 
     def _first_project(self, visitor: Visitor) -> str | None:
@@ -182,7 +183,7 @@ class Desk:
             "field_of_token": FORM_TOKEN,
             "has_rows": shown.rows is not None,
             "may_change": visitor is not None and visitor.caller.scope == "admin",
-            "navigation": [] if visitor is None else self._navigation(place),
+            "navigation": [] if visitor is None else self._navigation(place, visitor),
             "nonce": nonce,
             "place": place,
             "project": project,
@@ -199,11 +200,12 @@ class Desk:
         answer = PageAnswer(status, body, HTML, nonce=nonce)
         return answer.with_cookie(told_cookie(asked.visit, "")) if told else answer
 
-    def _navigation(self, place: ViewPlace) -> list[tuple[str, list[tuple[str, str, bool]]]]:
+    def _navigation(self, place: ViewPlace, visitor: Visitor) -> list[tuple[str, list[tuple[str, str, bool]]]]:
         """The groups of the navigation: each view's title, its address, and whether it is this one."""
         groups: dict[str, list[tuple[str, str, bool]]] = {}
         for each in self._listed:
-            groups.setdefault(each.group, []).append((each.title, place.link(each.name), each.name == place.view))
+            if visitor.caller.scope in each.scopes:
+                groups.setdefault(each.group, []).append((each.title, place.link(each.name), each.name == place.view))
         return list(groups.items())
 
     def _refused(self, asked: PageRequest, refused: Refused) -> PageAnswer:

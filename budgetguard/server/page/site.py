@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
+from ...budgets.steering.audit import whoami
 from ..api.endpoint import Runner
 from ..api.requests import read_body
 from ..keys import Keys
@@ -50,7 +51,7 @@ class PageSite:
     ) -> None:
         self._runner = Runner(THREADS, MOST_WAITING, 1, 1.0)
         self.door = Door(keys, Sessions(projects.own), open_mode=open_mode, tickets=tickets)
-        self._server = PageServer(projects, self.door.way, project)
+        self._server = PageServer(projects, self.door.way, project, whoami() if self.door.way != "keys" else "")
         self._shelf = Shelf()
         self._desk = Desk(views, self._server, self.door, self._shelf)
         self._watch = Watching(self._server, self.door, self._shelf)
@@ -89,9 +90,9 @@ class PageSite:
         """Tell a viewer what happens, for as long as they look; an answer where they may not."""
         headers = headers_of(scope)
         asked = request_of(scope, headers, scope["method"], {})
+        if asked.method != "GET":
+            return _plain(Refused(405, "events are read with GET"))
         try:
-            if asked.method != "GET":
-                raise Refused(405, "events are read with GET")
             project = await self._runner.run(self._desk.watched, asked, blocking=True)
             await self.streams.stream(project, asked.visit.id, scope, receive, send)
         except Refused as refused:

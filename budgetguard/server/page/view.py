@@ -33,6 +33,8 @@ class PageServer:
     """How people come in: "keys", "open" or "ticket"."""
     project: str = "default"
     """The one that is shown first, where no key says it."""
+    who: str = ""
+    """Whom the audit names where nobody has a key: the user of this machine who started it."""
 
 
 @dataclass(frozen=True, slots=True)
