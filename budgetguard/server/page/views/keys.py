@@ -33,6 +33,7 @@ class KeyRow:
     models: tuple[str, ...]
     created: str
     expires_ms: Millis | None
+    last_used_ms: Millis | None
     state: str
     """ "right", "revoked", "blocked" or "expired"."""
 
@@ -139,6 +140,7 @@ def _row(key: Key, now_ms: Millis) -> KeyRow:
         grant.models,
         key.created,
         grant.expires_ms,
+        None,
         state,
     )
 
