@@ -8,7 +8,7 @@ export UV_LINK_MODE ?= copy
 # Tests start hundreds of processes: without their bytecode, each would compile whole SDKs anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo demo-llm serve gateway load fuzz test test-versions test-sdk-suite test-frameworks check format bench contention shapes soak gateway-soak clean
+.PHONY: help setup demo demo-llm serve gateway load fuzz test test-versions test-sdk-suite test-frameworks check format bench contention shapes soak gateway-soak dist clean
 
 help:
 	@echo "make demo       two users spend, one runs out: no key, no network, seconds"
@@ -28,6 +28,8 @@ help:
 	@echo "make load       32 clients on a server for a minute, and a server that is killed: nothing is lost"
 	@echo "make soak       the simulation with many more seeds"
 	@echo "make gateway-soak  a million calls with ten thousand keys: the gateway's memory is flat (CALLS=100000 for fewer)"
+
+	@echo "make dist       what would be published, built twice and tried by every Python that is found (a minute)"
 
 setup: .venv/ready
 
@@ -118,6 +120,9 @@ soak: setup
 
 gateway-soak: setup
 	$(RUN) -m benchmarks.gateway_soak --calls $(or $(CALLS),1000000)
+
+dist: setup
+	$(RUN) tests/run_dist.py
 
 clean:
 	rm -rf .venv .cache build dist

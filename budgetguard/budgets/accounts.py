@@ -18,6 +18,7 @@ from ..errors import ConfigError
 from ..ledger import Account, Balance, Clock, Millis, OnExpire, Stale, Store, Unit
 from ..ledger.units import ELASTIC
 from .crowds import Company, Crowd
+from .news import NO_NEWS, Marks, News
 from .rules import USERS, Budget, UserBudget, model_keys, terms_key, unescape
 
 _CACHED_USERS = 100_000
@@ -112,8 +113,10 @@ NO_COVER = Cover((), (), "release", False, 0, _FOREVER)
 class Coverage:
     """The rules and the users' budgets of one store, as far as this process knows them."""
 
-    def __init__(self, budgets: Sequence[Budget], clock: Clock) -> None:
+    def __init__(self, budgets: Sequence[Budget], clock: Clock, news: News = NO_NEWS) -> None:
         self._budgets = tuple(budgets)
+        self.marks = Marks(news)
+        """At which amounts somebody is told of an account."""
         self.clock = clock
         self.skew_ms: Millis = 0
         """How far the store's clock is ahead of this process's."""
@@ -281,6 +284,8 @@ class Coverage:
             if own is not None:
                 rules.append(own.rule)
                 accounts.append(own.account(at_ms))
+        if not self.marks.note(rules, accounts):
+            self._covers.clear()  # those that are kept have lost their marks
         return Cover(
             tuple(accounts),
             terms,

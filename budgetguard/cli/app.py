@@ -23,6 +23,7 @@ from .run import run
 from .schema import migrate, sql
 from .serve import serve
 from .spend import spend
+from .ui import ui
 
 app = typer.Typer(
     help="Hard budgets for LLM calls.",
@@ -41,6 +42,7 @@ app.command("providers")(providers)
 app.command("config")(config)
 app.command("run", context_settings={"ignore_unknown_options": True})(run)
 app.command("serve")(serve)
+app.command("ui")(ui)
 app.add_typer(keys_app, name="keys")
 app.add_typer(limits_app, name="limits")
 app.add_typer(gateway_app, name="gateway")

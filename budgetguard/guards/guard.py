@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..budgets.accounts import Coverage
+from ..budgets.news import NO_NEWS, News, tell
 from ..budgets.rules import Budget
 from ..calls import UNKNOWN_HOST, Endpoint, Host
 from ..errors import ConfigError
 from ..ledger import Account, Balance, Clock, Conflict, OwnTime, Store
+from ..ledger.ids import began_ms
 from ..prices.book import PriceBook
 from ..prices.given import GivenPrices, book_of
 from ..prices.tariffs import in_region
@@ -56,6 +58,7 @@ class Guard:
         clock: Clock = time.time,
         settings: Settings | None = None,
         process: Process = PROCESS,
+        news: News = NO_NEWS,
     ) -> None:
         _require_budgets(budgets)
         _require_settings(store, settings)
@@ -65,7 +68,7 @@ class Guard:
             timed.living = process.keeper.living
         self.prices = PriceBook() if prices is None else book_of(prices)
         self.budgets = tuple(budgets)
-        self.coverage = Coverage(budgets, clock)
+        self.coverage = Coverage(budgets, clock, news)
         self.clock = clock
         self.settings = settings or Settings()
         self.process = process
@@ -73,7 +76,7 @@ class Guard:
         self.shell = Shell()
         self.async_shell = AsyncShell()
         self.background = Background(store)
-        self.notices = Notices()
+        self.notices = Notices(news)
         self.parts = Parts(
             plans=Plans(self.prices, self.coverage, stored=store is not None, settings=self.settings),
             ledger=self.ledger,
@@ -89,8 +92,8 @@ class Guard:
         settings, leases = self.settings, None
         journal = None if store is None else Journal.of(store, self._land, settings.journal)
         if store is not None and journal is not None and any(budget.lease for budget in self.budgets):
-            leases = Leases(store, journal, settings.ttl_ms)
-        return Ledger(store, journal, leases, settings.spare(), settings.allowance)
+            leases = Leases(store, journal, settings.ttl_ms, marks=self.coverage.marks.by_key)
+        return Ledger(store, journal, leases, settings.spare(), settings.allowance, self.coverage.marks)
 
     @property
     def journal(self) -> Journal | None:
@@ -177,6 +180,7 @@ class Guard:
         """Give all leases back, and close the store's files and connections."""
         if self.leases is not None:
             self.leases.close()
+        self.notices.news.close()
         if self.store is not None:
             self.store.close()
 
@@ -189,9 +193,12 @@ class Guard:
             cover = self.coverage.cover(entry.tags, kept.at_ms)
             hold = hold._replace(accounts=cover.accounts)
             entry = entry._replace(accounts=cover.counters(kept.asked))
+        elif any(budget.warn_at for budget in self.budgets):  # this process may not know its accounts
+            self.coverage.cover(entry.tags, began_ms(hold.id))
         outcome = self.store.settle(hold, entry)
         if isinstance(outcome, Conflict):
             log.error("call %s was settled at %d before, now at %d", hold.id, outcome.recorded, entry.cost)
+        tell(self.coverage.marks.by_key, outcome)
 
 
 def _require_settings(store: Store | None, settings: Settings | None) -> None:

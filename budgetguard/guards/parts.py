@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from ..budgets.news import NO_NEWS, News
 from ..budgets.rules import USERS, terms_key
 from ..calls import NOTHING, Answer
 from ..errors import UnpricedModelError
@@ -65,7 +66,8 @@ class Later(Protocol):
 class Notices:
     """What is said once, and what is remembered of calls that are over."""
 
-    def __init__(self) -> None:
+    def __init__(self, news: News = NO_NEWS) -> None:
+        self.news = news
         self._warned: dict[str, object] = {}
         self._cuts = count(1)
         self._settled: dict[str, Mapping[str, str]] = {}
@@ -87,6 +89,7 @@ class Notices:
         """Say that a model's cost is not known, where no budget had to know it, or the dearest is `assumed`."""
         what = "the dearest of its provider is assumed" if assumed else "what it costs is not counted"
         self.warn_once(f"unpriced {model}", "the price of %r is not known: %s", model, what)
+        self.news.unpriced(model, assumed)
 
     def note_fewer(self, calls: int, field: str) -> None:
         """Say that hosted tools were bounded to what a budget had room for."""

@@ -33,5 +33,10 @@ def id_at(at_ms: int) -> str:
     return f"{max(at_ms, 0):012x}"
 
 
+def began_ms(id_: str) -> int:
+    """The moment at which an id was made."""
+    return int(id_[:12], 16)
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_ids.renew)

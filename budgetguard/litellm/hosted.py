@@ -29,6 +29,8 @@ from ..ledger import (
     Millis,
     OpenHold,
     Query,
+    Record,
+    RecordQuery,
     Refusal,
     Settled,
     Stale,
@@ -195,8 +197,16 @@ class HostedStore:
         """Put rows of other books on these, as they are: for copies and restores."""
         self._do(lambda store: store.load(terms=terms, accounts=accounts, entries=entries), CHANGE_S)
 
+    def note(self, records: Sequence[Record], *, replace: bool = False) -> list[bool]:
+        """Write these records down; whether each is new: on a server of whole dicts, to this process."""
+        return self._do(lambda store: store.note(records, replace=replace))
+
+    def noted(self, query: RecordQuery) -> Iterator[Record]:
+        """Records of one kind, by their ids; on a server of whole dicts, those of this process."""
+        return self._do(lambda store: store.noted(query))
+
     def prune(self, before_ms: Millis) -> int:
-        """Delete entries and accounts whose period ended before a time; how many entries went."""
+        """Delete entries, accounts whose period ended, and records, before a time; how many entries went."""
         return self._do(lambda store: store.prune(before_ms))
 
     def namespaces(self) -> list[str]:

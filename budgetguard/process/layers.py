@@ -14,6 +14,7 @@ from functools import partial
 from typing import Literal
 
 from ..budgets.crowds import NOBODY
+from ..budgets.news import Marks, tell
 from ..concurrency.interrupts import raise_interruption
 from ..concurrency.steps import Step, Steps
 from ..errors import StoreError
@@ -109,7 +110,13 @@ class Books:
     """The store; while it is away, the allowance for what it cannot hold, and the journal for what it cannot settle."""
 
     def __init__(
-        self, store: Store | None, journal: Journal | None, spare: Tally | None, allowance: object, slices: Slices
+        self,
+        store: Store | None,
+        journal: Journal | None,
+        spare: Tally | None,
+        allowance: object,
+        slices: Slices,
+        marks: Marks,
     ) -> None:
         self.store = store
         self.journal = journal
@@ -118,6 +125,7 @@ class Books:
         self.allowance = allowance
         """The same as it was written."""
         self._slices = slices
+        self._marks = marks
 
     def reserve(self, held: Held, leased: Sequence[Account]) -> Steps[Refusal | Stale | None]:
         """Hold in the store; raises `StoreError`."""
@@ -147,6 +155,7 @@ class Books:
         """Hold on the allowance for calls without a store, or raise; the store may have taken the hold, or not."""
         hold = held.hold
         assert hold is not None
+        self._marks.news.away(error)
         self._slices.undo(held)
         hold = held.hold = hold._replace(leases=())
         if self.spare is not None:
@@ -187,12 +196,14 @@ class Books:
             self._slices.landed(held)
         if isinstance(outcome, Conflict):
             log.error("call %s was settled at %d before, now at %d", held.id, outcome.recorded, entry.cost)
+        tell(self._marks.by_key, outcome)
 
     def failed(self, held: Held, error: Exception) -> None:
         """The store failed to settle it: whatever it is, what was spent is not forgotten."""
         raise_interruption(error)
         if not isinstance(error, StoreError):
             log.exception("call %s could not be settled, and waits", held.id)
+        self._marks.news.away(error)
         held.owed = True
 
     def release(self, held: Held) -> Steps[None]:
@@ -238,11 +249,14 @@ class Ledger:
         leases: Leases | None = None,
         spare: Tally | None = None,
         allowance: object = None,
+        marks: Marks | None = None,
     ) -> None:
+        noted = marks or Marks()
+        self.marks = noted.by_key
         self.shares = Shares()
         self.limits = Limits()
         self.slices = Slices(leases)
-        self.books = Books(store, journal, spare, allowance, self.slices)
+        self.books = Books(store, journal, spare, allowance, self.slices, noted)
         self.blocking = store is not None and store.blocking
         """Whether the store may wait for a disk or a network."""
         self.layers: tuple[Layer, ...] = (self.shares, self.limits, self.slices, self.books)
@@ -338,6 +352,11 @@ class Ledger:
             return False
         if type(outcome) is Conflict:
             self.books.booked(held, entry, outcome)
+        elif marks := self.marks:
+            for balance in outcome.balances:  # type: ignore[union-attr]  # it is `Settled`
+                mark = marks.get(balance.key)
+                if mark is not None and balance.settled >= mark.next:
+                    mark.passed(balance)
         return True
 
     def book(self, held: Held, cost: Nano) -> Steps[None]:

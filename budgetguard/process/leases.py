@@ -19,11 +19,12 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakSet
 
+from ..budgets.news import NO_MARKS, Mark
 from ..concurrency.locks import mutex, take
 from ..concurrency.queue import LINE
 from ..concurrency.reaper import REAPER
@@ -61,7 +62,6 @@ MOST_WAITING = 50_000
 EXIT_S = 1.0
 """How long the end of the process waits for a store that does not answer."""
 
-
 Taken: TypeAlias = tuple[tuple[Lease, ...], Amounts]
 """What one call took: from which leases, and how much from each, by its unit."""
 
@@ -72,8 +72,8 @@ class Leases:
     """
     The leases of one guard.
 
-    `ttl_ms` is how long a slice counts when its process dies. `journal` says where files are kept. With
-    `background=False` nothing is sent to the store but by `flush`.
+    `ttl_ms` is how long a slice counts when its process dies. `journal` says where files are kept. `marks` hear of
+    what was sent. With `background=False` nothing is sent to the store but by `flush`.
     """
 
     def __init__(
@@ -84,8 +84,10 @@ class Leases:
         *,
         clock: Callable[[], float] = time.monotonic,
         background: bool = True,
+        marks: Mapping[str, Mark] = NO_MARKS,
     ) -> None:
         self._store = store
+        self._marks = marks
         self._journal = journal
         self._ttl_ms = ttl_ms
         self._clock = clock
@@ -101,7 +103,7 @@ class Leases:
         self._leases: dict[str, list[Lease]] = {}
         self._paces: dict[str, Pace] = {}
         self._taken: dict[str, Taken] = {}
-        self._post = Post(self._store, self._journal)
+        self._post = Post(self._store, self._journal, self._marks)
         self._landing: dict[str, tuple[Lease, ...]] = {}
         """The leases of calls that the store is about to settle: until it has, they cannot go back."""
         self._over: list[Lease] = []

@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
+from ..budgets.news import Mark, tell
 from ..concurrency.interrupts import raise_interruption
 from ..concurrency.locks import Mutex
 from ..errors import AmountError, StoreError
@@ -46,9 +47,10 @@ Owed: TypeAlias = tuple[Hold, Entry]
 class Post:
     """The settlements that wait, and the file. All but `line`, `send` and `open` is called under the leases' lock."""
 
-    def __init__(self, store: Store, journal: Journal) -> None:
+    def __init__(self, store: Store, journal: Journal, marks: Mapping[str, Mark]) -> None:
         self._store = store
         self._journal = journal
+        self._marks = marks
         self.waiting: list[Owed] = []
         self.stuck: list[Owed] = []
         """Those that the store will never take: their leases are not given back, and so stay spent."""
@@ -114,6 +116,7 @@ class Post:
         for (hold, entry), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Conflict):
                 log.error("call %s was settled at %d before, now at %d", hold.id, outcome.recorded, entry.cost)
+            tell(self._marks, outcome)
 
     def open(self, lock: Mutex) -> None:
         """Have the file ready before calls need it: to make one takes a while."""

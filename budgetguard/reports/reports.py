@@ -81,7 +81,7 @@ class Reports:
         limit: int = 100,
         zone: str | None = None,
     ) -> RefusalsShown:
-        """Who was refused, by "hour", "day", "budget", "user" or "model"; the last seven days unless a span is given."""
+        """Who was refused, by "hour", "day", "budget", "user" or "model"; the last seven days, if no span is given."""
         raise NotImplementedError
 
     def cuts(self, *, days: int = 7) -> CutsShown:

@@ -34,7 +34,7 @@ from .api.litellm.daily import EVERY_S, run_daily
 from .keys import Keys
 from .metrics import Metrics
 from .page.door.door import Tickets
-from .page.site import Site
+from .page.site import PageSite
 from .page.views import VIEWS
 from .problems import NOT_FOUND, Refused
 from .projects import Projects
@@ -72,7 +72,7 @@ class App:
         deadlines, _ = take_deadlines(urlsplit(store).query, Deadlines())
         self.runner = Runner(threads, most_waiting, LINES, deadlines.reserve_s)
         own = self.projects.own
-        self.page = Site(
+        self.page = PageSite(
             self.projects, self.keys, VIEWS, open_mode=open_mode, project=project or "default", tickets=tickets
         )
         table = [*ledger.ENDPOINTS, *budgets.ENDPOINTS, *spend.ENDPOINTS, *litellm_endpoints.ENDPOINTS]

@@ -38,8 +38,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from ..errors import AmountError, StoreError
+from ..errors import AmountError, ConfigError, StoreError
 from ..ledger import (
+    KEPT_FOR_EVER,
     Account,
     Balance,
     Carried,
@@ -47,6 +48,8 @@ from ..ledger import (
     Hold,
     Millis,
     Query,
+    Record,
+    RecordQuery,
     Refusal,
     Unit,
     Wanted,
@@ -71,6 +74,9 @@ MS_PER_DAY: Millis = 86_400_000
 
 END_OF_TIME_MS: Millis = 253_402_300_800_000
 """The year 10000, which no calendar here has."""
+
+MOST_KIND = 40
+"""Letters of a kind of records."""
 
 MOST_PRUNED: Nano = 2**62
 """Twice as much is more than the integers of a database hold."""
@@ -165,6 +171,30 @@ def require_rows(accounts: Iterable[Carried], entries: Iterable[Entry]) -> None:
                 f"call {entry.hold_id}: an entry at {entry.at_ms} cannot be booked; its time is in milliseconds since "
                 "1970, before the year 10000"
             )
+
+
+def require_records(records: Iterable[Record]) -> None:
+    """Raise `ConfigError` if one of these is of no kind, or of a time that not every store keeps exact."""
+    for record in records:
+        _require_kind(record.kind)
+        for name, when in (("at_ms", record.at_ms), ("until_ms", record.until_ms)):
+            if when is not None and not 0 <= when <= KEPT_FOR_EVER:
+                raise ConfigError(f"record {record.id!r}: {name}={when} is no time in milliseconds since 1970")
+
+
+def require_query(query: RecordQuery) -> None:
+    """Raise `ConfigError` if there can be no records of the kind that is asked for."""
+    _require_kind(query.kind)
+
+
+def _require_kind(kind: str) -> None:
+    if not (kind.isascii() and kind.isalpha() and kind.islower() and len(kind) <= MOST_KIND):
+        raise ConfigError(f"kind={kind!r}: records are of a kind of up to {MOST_KIND} lower-case letters")
+
+
+def over_ms(record: Record) -> Millis:
+    """When a record may be pruned: it goes with what is before a later time."""
+    return record.at_ms if record.until_ms is None else max(record.at_ms, record.until_ms)
 
 
 def off_clock(accounts: Sequence[Account], now_ms: Millis) -> bool:

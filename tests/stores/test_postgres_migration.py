@@ -26,6 +26,8 @@ from budgetguard.ledger import (
     Entry,
     Hold,
     OpenHold,
+    Record,
+    RecordQuery,
     Settled,
     Wanted,
     key_in,
@@ -40,6 +42,9 @@ VERSION_3 = Path(__file__).parent.parent / "recordings" / "postgres_version_3.sq
 """What `budgetguard sql postgres` printed then."""
 
 ALWAYS = -(2**63)
+UPDATED = ["tables, version 4", "tables, version 6", "functions, version 6"]
+"""What is said when it is brought up to date."""
+
 TTL_MS = 60_000
 LIMIT = 1_000
 
@@ -205,7 +210,7 @@ def test_processes_that_start_together_bring_it_up_to_date_once(database):
     command = [sys.executable, "-c", program, database]
     together = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(8)]
     said = sorted(process.communicate(timeout=60)[0].strip() for process in together)
-    assert said == ["['tables, version 4', 'functions, version 5']"] + ["[]"] * 7
+    assert said == [str(UPDATED)] + ["[]"] * 7
     store = store_in(database)
     assert store.balances(["calls#requests"]) == [Balance("calls#requests", 0, 6)]
     store.close()
@@ -270,7 +275,7 @@ def test_nothing_is_lost_while_the_tables_change(connect, database):
         thread.start()
     time.sleep(0.5)
     store = store_in(database)
-    assert store.migrate() == ["tables, version 4", "functions, version 5"]
+    assert store.migrate() == UPDATED
     there = list(done)
     time.sleep(0.5)
     end.set()
@@ -300,7 +305,7 @@ def test_a_transaction_that_is_open_elsewhere_holds_up_the_change_and_no_call(co
         assert changed == []
     changing.join()
     assert max(took) < 0.9  # two tries of 0.1 s, on a machine that has other things to do
-    assert changed == [["tables, version 4", "functions, version 5"]]
+    assert changed == [UPDATED]
     assert store.balances(["a"]) == [Balance("a", 0, 100)]
     store.close()
 
@@ -316,6 +321,8 @@ def test_a_backup_of_the_version_before_that_is_put_back_is_brought_up_to_date(d
         store.check,
         lambda: store.renew([Hold("y", (Account("a"),), 1)]),
         lambda: store.load(entries=[Entry("z", 1)]),
+        lambda: store.note([Record("alert", "w", 1, "{}")]),
+        lambda: list(store.noted(RecordQuery("alert"))),
     ]
     for ask in asks:
         ask()
@@ -332,7 +339,7 @@ def test_a_program_that_is_too_old_for_the_books_says_so(database, monkeypatch):
     store_in(database).migrate()
     monkeypatch.setattr("budgetguard.stores.postgres.schema.VERSION", 3)
     store = store_in(database)
-    with pytest.raises(StoreError, match=r"version 5, made by a newer budgetguard.*upgrade budgetguard-llm here"):
+    with pytest.raises(StoreError, match=r"version 6, made by a newer budgetguard.*upgrade budgetguard-llm here"):
         store.reserve(Hold(new_id(), (Account("a"),), 1))
     store.careless = True
 
@@ -353,3 +360,51 @@ def test_a_database_of_version_4_learns_to_count_calls_in_flight(database):
     assert store.balances([places.key]) == [Balance(places.key)]
     assert store.migrate() == []
     store.close()
+
+
+@pytest.fixture
+def version_5(database: str) -> str:
+    """A database as version 5 left it, which kept nothing beside the books."""
+    store_in(database).migrate()
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("UPDATE budgetguard.schema_version SET version = 5")
+        connection.execute("DROP FUNCTION budgetguard.note, budgetguard.prune_records")
+        connection.execute("DROP TABLE budgetguard.records")
+    return database
+
+
+def test_a_database_of_version_5_learns_to_keep_records(version_5):
+    """A program of it that is connected goes on: none of the functions that it asks has changed."""
+    with psycopg.connect(version_5, autocommit=True) as before:
+        functions = "SELECT oid, prosrc FROM pg_proc WHERE pronamespace = 'budgetguard'::regnamespace ORDER BY oid"
+        known = before.execute(functions).fetchall()
+        store = store_in(version_5)
+        assert store.migrate() == ["tables, version 6", "functions, version 6"]
+        assert [row for row in before.execute(functions).fetchall() if row in known] == known
+    record = Record("alert", "users/ann@80", 5, "{}")
+    assert [store.note([record]), store.note([record])] == [[True], [False]]
+    assert list(store.noted(RecordQuery("alert"))) == [record]
+    assert store.migrate() == []
+    store.close()
+
+
+def test_a_user_of_the_tables_before_may_use_the_new_one(version_5):
+    """Rights were given for the tables that there were: after the upgrade a program need not be let in again."""
+    role = f"r{uuid4().hex}"
+    with psycopg.connect(version_5, autocommit=True) as owner:
+        owner.execute(f"CREATE ROLE {role} LOGIN")
+        try:
+            owner.execute(f"GRANT USAGE ON SCHEMA budgetguard TO {role}")
+            owner.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA budgetguard TO {role}")
+            parts = urlsplit(version_5)
+            app = store_in(parts._replace(netloc=f"{role}@{parts.netloc.rpartition('@')[2]}").geturl())
+            with pytest.raises(StoreError, match="let its owner run `budgetguard migrate`"):
+                app.note([Record("alert", "a", 5, "{}")])
+            store_in(version_5).migrate()
+            assert app.note([Record("alert", "a", 5, "{}")], replace=True) == [True]
+            assert app.prune(6) == 0
+            assert list(app.noted(RecordQuery("alert"))) == []
+            app.close()
+        finally:
+            owner.execute(f"DROP OWNED BY {role}")
+            owner.execute(f"DROP ROLE {role}")

@@ -180,7 +180,7 @@ class PriceShown:
     """How many of the calls had no known price."""
     priced: bool
     rates: tuple[tuple[str, int, str], ...]
-    """Kind of token, from how many input tokens on, and dollars for a million of them (or for one of what is no token)."""
+    """Kind of token, from how many input tokens on, and dollars for a million of them; or for one, of what is none."""
     source: str
     """Where the price is from: the name of the list, or the price file."""
     checked: str

@@ -17,6 +17,8 @@ from ...ledger import (
     Ended,
     Hold,
     Query,
+    Record,
+    RecordQuery,
     Refusal,
     Settled,
     Stale,
@@ -34,6 +36,9 @@ from .batches import Release, Reserve, Settle
 
 _OF_CALLS = ("responses/", "batches/", "messages.batches/", "files/")
 """The keys of terms that a spender writes: what it remembers of work in the background, and of files for it."""
+
+_BY_SPENDERS = frozenset({"refusal", "alert"})
+"""The kinds of records that a spender writes and reads: of its own calls, and who was told of them."""
 
 
 def reserve(ask: Ask) -> Reserve:
@@ -163,8 +168,28 @@ def check(ask: Ask) -> Any:
     return s.Differences(wire.all_of(ask.project.store.check()))
 
 
+def note(ask: Ask) -> s.NotedOut:
+    """Write records down beside the books; whether each is new, as it is to one only of several who note the same."""
+    _require_kinds(ask, {each.kind for each in ask.body.records})
+    records = [wire.taken(Record, each) for each in ask.body.records]
+    return s.NotedOut(ask.project.store.note(records, replace=ask.body.replace))
+
+
+def noted(ask: Ask) -> Any:
+    """The records of a kind, by their ids, page by page."""
+    _require_kinds(ask, {ask.body.kind})
+    return s.RecordsPage(wire.all_of(ask.project.store.noted(wire.taken(RecordQuery, ask.body))))
+
+
+def _require_kinds(ask: Ask, kinds: set[str]) -> None:
+    """Refuse a spender what is not of its calls: who changed a budget, and what others spent."""
+    if ask.caller.scope == SPEND and not kinds <= _BY_SPENDERS:
+        names = " and ".join(sorted(_BY_SPENDERS))
+        raise Refused(403, f"this key is for spend only; of records, it may write and read {names}", "permission_error")
+
+
 def prune(ask: Ask) -> s.Pruned:
-    """Delete the entries, and the accounts whose period ended, before a time."""
+    """Delete the entries, the accounts whose period ended, and the records, before a time."""
     return s.Pruned(ask.project.store.prune(ask.body.before_ms))
 
 
@@ -249,5 +274,16 @@ ENDPOINTS = [
         slow=True,
         most_bytes=MOST_BYTES_OF_MANY,
     ),
+    Action(
+        "POST",
+        "/v1/ledger/note",
+        note,
+        s.NotedOut,
+        _SPENDERS,
+        s.NoteIn,
+        slow=True,
+        most_bytes=MOST_BYTES_OF_SEVERAL,
+    ),
+    Action("POST", "/v1/ledger/noted", noted, s.RecordsPage, _ALL, s.NotedIn, slow=True),
     Action("POST", "/v1/ledger/prune", prune, s.Pruned, frozenset({ADMIN}), s.PruneIn, slow=True),
 ]

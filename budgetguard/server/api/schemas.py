@@ -6,13 +6,28 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct
 
-from ...ledger import Account, Balance, Carried, Difference, Entry, Hold, OpenHold, Query, Terms, Total, Unit
+from ...ledger import (
+    KEPT_FOR_EVER,
+    Account,
+    Balance,
+    Carried,
+    Difference,
+    Entry,
+    Hold,
+    OpenHold,
+    Query,
+    Record,
+    Terms,
+    Total,
+    Unit,
+)
 from .wire import MOST_ACCOUNTS, MOST_INT, Text, Whole, answer, body, listed, several
 
 MOST_SETTLEMENTS = 10_000
 MOST_KEYS = 20_000
 PAGE = 1_000
 MOST_PAGE = 10_000
+MOST_RECORDS = 1_000
 
 Version = Annotated[int, Meta(ge=0, le=MOST_INT)]
 LoadedVersion = Annotated[int, Meta(ge=0, le=10**15)]
@@ -144,6 +159,39 @@ LoadIn = body(
 )
 
 
+Kind = Annotated[str, Meta(pattern="^[a-z]{1,40}$", description="What a record is one of, such as `refusal`.")]
+Name = Annotated[str, Meta(max_length=1_000)]
+Moment = Annotated[int, Meta(ge=0, le=KEPT_FOR_EVER)]
+RecordIn = body(
+    "RecordIn",
+    "One thing that happened, beside the books. Its `body` is JSON that nobody looks into; it is pruned with the "
+    "history of its time, but not before `until_ms`.",
+    Record,
+    kind=Kind,
+    id=Name,
+    at_ms=Moment,
+    body=Annotated[str, Meta(max_length=65_536)],
+    until_ms=Moment | None,
+)
+NoteIn = body(
+    "NoteIn",
+    "Records to be written down. One whose kind and id are there stays as it is; with `replace` it becomes the one "
+    "given.",
+    records=several(RecordIn, MOST_RECORDS),
+    replace=(bool, False),
+)
+
+
+class NotedIn(Struct, forbid_unknown_fields=True, frozen=True):
+    """Which records of a kind: those whose id is in (after, before), in the order of their ids."""
+
+    kind: Kind
+    after: Name | None = None
+    before: Name | None = None
+    limit: Annotated[int, Meta(ge=1, le=MOST_RECORDS)] = MOST_RECORDS
+    newest: bool = False
+
+
 class Nothing(Struct, forbid_unknown_fields=True, frozen=True):
     """An empty object."""
 
@@ -160,6 +208,8 @@ EntryOut = answer(
 TotalOut = answer("TotalOut", "What one group of entries adds up to.", Total)
 DifferenceOut = answer("DifferenceOut", "An account whose books do not add up.", Difference)
 CarriedOut = answer("CarriedOut", "What an account has beside its entries, in its unit.", Carried)
+
+RecordOut = answer("RecordOut", "One thing that happened, beside the books.", Record)
 
 RefusalOut = answer(
     "RefusalOut",
@@ -208,6 +258,14 @@ EntriesPage = answer("EntriesPage", "Entries, the oldest first.", entries=listed
 Totals = answer("Totals", "The groups, in their order.", totals=listed(TotalOut))
 Differences = answer("Differences", "None, if the books add up.", differences=listed(DifferenceOut))
 CarriedPage = answer("CarriedPage", "Accounts, by key.", accounts=listed(CarriedOut))
+
+RecordsPage = answer("RecordsPage", "Records, by their ids.", records=listed(RecordOut))
+
+
+class NotedOut(Struct, frozen=True):
+    """Whether each of the records is new, in their order."""
+
+    new: list[bool]
 
 
 class Renewed(Struct, frozen=True):

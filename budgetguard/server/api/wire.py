@@ -37,7 +37,7 @@ _union: Any = Union
 # -- types -----------------------------------------------------------------------------------------------------------
 
 
-def body(name: str, doc: str, kind: Any = None, without: Sequence[str] = (), **bounds: Any) -> Any:
+def body(name: str, doc: str, kind: Any = None, /, without: Sequence[str] = (), **bounds: Any) -> Any:
     """
     The struct that a body is read into: the fields of a type of the ledger's, but for some, and others.
 

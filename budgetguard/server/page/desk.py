@@ -16,9 +16,9 @@ from ..problems import NOT_FOUND, Refused
 from .answer import HTML, PageAnswer, new_nonce, went_to
 from .door.door import Door, Visitor
 from .door.told import told_cookie, told_in
-from .door.visits import FORM_TOKEN, Visit, require_own_form
+from .door.visits import FORM_TOKEN, PageVisit, require_own_form
 from .drawing import draw, static_file
-from .links import HOME, Place
+from .links import HOME, ViewPlace
 from .shelf import Shelf
 from .view import Look, PageServer, Shown, View, Went
 from .written import as_csv, as_json
@@ -40,7 +40,7 @@ class PageRequest:
     """Behind `/ui/`."""
     query_string: bytes
     headers: Mapping[str, str]
-    visit: Visit
+    visit: PageVisit
     form: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -65,13 +65,20 @@ class Desk:
             found = found.with_cookie(asked.visit.cookie())
         return found
 
-    def watcher(self, asked: PageRequest) -> Visitor:
-        """Who wants to be told of what happens; raises `Refused`."""
-        self._door.require_own_host(asked.visit)
-        found = self._door.visitor(asked.visit, Place.read("events", asked.query_string).said("project"))
-        if found is None:
+    def watched(self, asked: PageRequest) -> str:
+        """The project that somebody wants to be told of; raises `Refused` for who may not."""
+        try:
+            self._door.require_own_host(asked.visit)
+            place = ViewPlace.read("events", asked.query_string)
+            visitor = self._door.visitor(asked.visit, place.said("project"))
+        except Exception as error:
+            raise (error if isinstance(error, Refused) else problem_of(error, {})) from None
+        if visitor is None:
             raise Refused(401, "sign in first", "authentication_error")
-        return found
+        project = visitor.caller.project or place.said("project") or self._first_project(visitor)
+        if not project:
+            raise Refused(404, "there is no project yet", code=NOT_FOUND)
+        return project
 
     def _answered(self, asked: PageRequest) -> PageAnswer:
         self._door.require_own_host(asked.visit)
@@ -85,7 +92,7 @@ class Desk:
         if asked.path == SIGN_OUT and asked.method == "POST":
             self._door.sign_out(asked.visit)
             return went_to(f"{HOME}/{SIGN_IN}").with_cookie(asked.visit.cookie(gone=True))
-        place = Place.read(asked.path, asked.query_string)
+        place = ViewPlace.read(asked.path, asked.query_string)
         if asked.path == SIGN_IN:
             return self._sign_in(asked, place)
         visitor = self._door.visitor(asked.visit, place.said("project"))
@@ -95,7 +102,7 @@ class Desk:
 
     # -- the door ------------------------------------------------------------------------------------------------
 
-    def _sign_in(self, asked: PageRequest, place: Place) -> PageAnswer:
+    def _sign_in(self, asked: PageRequest, place: ViewPlace) -> PageAnswer:
         if asked.method == "GET":
             return self._sign_in_page(asked, place)
         try:
@@ -104,7 +111,7 @@ class Desk:
             return self._sign_in_page(asked, place, refused)
         return went_to(_ours(asked.form.get("next", ""))).with_cookie(visit.cookie())
 
-    def _sign_in_page(self, asked: PageRequest, place: Place, refused: Refused | None = None) -> PageAnswer:
+    def _sign_in_page(self, asked: PageRequest, place: ViewPlace, refused: Refused | None = None) -> PageAnswer:
         told = refused.message if refused is not None else ""
         wanted = asked.form.get("next") or place.said("next")
         shown = Shown("shell/sign_in.html", {"refused": told, "next": _ours(wanted), "way": self._door.way}, "Sign in")
@@ -113,12 +120,12 @@ class Desk:
     def _nobody(self, asked: PageRequest) -> PageAnswer:
         if asked.method != "GET" or asked.path.endswith((".csv", ".json")):
             raise Refused(401, "sign in first", "authentication_error")
-        back = Place.read(asked.path, asked.query_string)
-        return went_to(Place(SIGN_IN).url(next=back.url().removeprefix(HOME)))
+        back = ViewPlace.read(asked.path, asked.query_string)
+        return went_to(ViewPlace(SIGN_IN).url(next=back.url().removeprefix(HOME)))
 
     # -- views ---------------------------------------------------------------------------------------------------
 
-    def _seen(self, asked: PageRequest, place: Place, visitor: Visitor) -> PageAnswer:
+    def _seen(self, asked: PageRequest, place: ViewPlace, visitor: Visitor) -> PageAnswer:
         if not asked.path:
             return went_to(place.link(self._listed[0].name))
         name, suffix = _without_suffix(asked.path)
@@ -139,6 +146,7 @@ class Desk:
                 return went_to(shown.path).with_cookie(told_cookie(asked.visit, shown.told))
             if suffix:
                 return _as_data(shown, name, suffix)
+            shown = replace(shown, data={"now_ms": now_ms, **shown.data})
             return self._drawn(asked, place, shown, visitor, view=view, project=project.name)
 
     def _first_project(self, visitor: Visitor) -> str | None:
@@ -160,7 +168,7 @@ class Desk:
     def _drawn(
         self,
         asked: PageRequest,
-        place: Place,
+        place: ViewPlace,
         shown: Shown,
         visitor: Visitor | None,
         *,
@@ -175,7 +183,7 @@ class Desk:
             "field_of_token": FORM_TOKEN,
             "has_rows": shown.rows is not None,
             "may_change": visitor is not None and visitor.caller.scope == "admin",
-            "navigation": [] if visitor is None else self._navigation(place),
+            "navigation": [] if visitor is None else self._navigation(place, visitor),
             "nonce": nonce,
             "place": place,
             "project": project,
@@ -192,20 +200,21 @@ class Desk:
         answer = PageAnswer(status, body, HTML, nonce=nonce)
         return answer.with_cookie(told_cookie(asked.visit, "")) if told else answer
 
-    def _navigation(self, place: Place) -> list[tuple[str, list[tuple[str, str, bool]]]]:
+    def _navigation(self, place: ViewPlace, visitor: Visitor) -> list[tuple[str, list[tuple[str, str, bool]]]]:
         """The groups of the navigation: each view's title, its address, and whether it is this one."""
         groups: dict[str, list[tuple[str, str, bool]]] = {}
         for each in self._listed:
-            groups.setdefault(each.group, []).append((each.title, place.link(each.name), each.name == place.view))
+            if visitor.caller.scope in each.scopes:
+                groups.setdefault(each.group, []).append((each.title, place.link(each.name), each.name == place.view))
         return list(groups.items())
 
     def _refused(self, asked: PageRequest, refused: Refused) -> PageAnswer:
         if asked.path.endswith((".csv", ".json")) or asked.path.startswith(STATIC):
             return PageAnswer(refused.status, f"{refused.message}\n".encode(), "text/plain; charset=utf-8")
-        place = Place("", Place.read("", asked.query_string).only().query)
+        place = ViewPlace("", ViewPlace.read("", asked.query_string).only().query)
         visitor = self._visitor_if_any(asked)
         if visitor is None:
-            place = Place("")
+            place = ViewPlace("")
         data = {"status": refused.status, "message": refused.message}
         shown = Shown("shell/error.html", data, _words(refused.status))
         return self._drawn(asked, place, shown, visitor, status=refused.status)
@@ -248,7 +257,7 @@ def _ours(wanted: str) -> str:
     parts = unquote(path).removeprefix(HOME).split("/")
     if any(not part.replace("-", "").isalnum() for part in parts if part):
         return f"{HOME}/"
-    return Place.read("/".join(part for part in parts if part), query.encode("ascii", "replace")).url()
+    return ViewPlace.read("/".join(part for part in parts if part), query.encode("ascii", "replace")).url()
 
 
 def _words(status: int) -> str:

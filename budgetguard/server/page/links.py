@@ -16,7 +16,7 @@ _UTC = ZoneInfo("UTC")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ViewPlace:
     """A view's name, and its filters."""
 
     view: str

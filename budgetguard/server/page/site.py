@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
+from ...budgets.steering.audit import whoami
 from ..api.endpoint import Runner
 from ..api.requests import read_body
 from ..keys import Keys
@@ -20,6 +21,8 @@ from .door.door import Door, Tickets
 from .door.sessions import Sessions
 from .door.visits import visit_of
 from .links import HOME
+from .live.streams import Reading, Streams
+from .live.watching import Watching
 from .shelf import Shelf
 from .view import PageServer, View
 
@@ -28,11 +31,12 @@ log = logging.getLogger("budgetguard.server")
 THREADS = 4
 """How many views are made at once: what hosts budgets has others."""
 MOST_WAITING = 200
+EVENTS = f"{HOME}/events"
 MOST_BYTES = 65_536
 """How long a form may be."""
 
 
-class Site:
+class PageSite:
     """The page of a server. `close` when it is over."""
 
     def __init__(
@@ -47,17 +51,25 @@ class Site:
     ) -> None:
         self._runner = Runner(THREADS, MOST_WAITING, 1, 1.0)
         self.door = Door(keys, Sessions(projects.own), open_mode=open_mode, tickets=tickets)
+        self._server = PageServer(projects, self.door.way, project, whoami() if self.door.way != "keys" else "")
         self._shelf = Shelf()
-        self._desk = Desk(views, PageServer(projects, self.door.way, project), self.door, self._shelf)
+        self._desk = Desk(views, self._server, self.door, self._shelf)
+        self._watch = Watching(self._server, self.door, self._shelf)
+        self.streams = Streams(self._read)
 
     @staticmethod
     def answers(scope: Mapping[str, Any]) -> bool:
         """Whether a request is for the page."""
         path: str = scope["path"]
-        return path == HOME or path.startswith(f"{HOME}/") or (path == "/" and scope["method"] in ("GET", "HEAD"))
+        return path == HOME or path.startswith(f"{HOME}/") or (path == "/" and _is_browser(scope))
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         """ASGI; nothing is raised."""
+        if scope["path"] == EVENTS:
+            answer = await self._stream(scope, receive, send)
+            if answer is not None:
+                await _send(send, answer, head_only=False)
+            return
         begin = time.perf_counter()
         answer = await self._answer(scope, receive)
         await _send(send, answer, head_only=scope["method"] == "HEAD")
@@ -74,6 +86,22 @@ class Site:
         """Wait for what is under way."""
         self._runner.close()
 
+    async def _stream(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> PageAnswer | None:
+        """Tell a viewer what happens, for as long as they look; an answer where they may not."""
+        headers = headers_of(scope)
+        asked = request_of(scope, headers, scope["method"], {})
+        if asked.method != "GET":
+            return _plain(Refused(405, "events are read with GET"))
+        try:
+            project = await self._runner.run(self._desk.watched, asked, blocking=True)
+            await self.streams.stream(project, asked.visit.id, scope, receive, send)
+        except Refused as refused:
+            return _plain(refused)
+        return None
+
+    async def _read(self, project: str, visits: frozenset[str]) -> Reading:
+        return await self._runner.run(self._watch.read, project, visits, blocking=True)
+
     async def _answer(self, scope: MutableMapping[str, Any], receive: Any) -> PageAnswer:
         path: str = scope["path"]
         if path in ("/", HOME):
@@ -82,7 +110,17 @@ class Site:
             asked = await _read(scope, receive)
             return await self._runner.run(self._desk.answer, asked, blocking=True)
         except Refused as refused:  # a body that is too long, or too much to do: no view is made of that
-            return PageAnswer(refused.status, f"{refused.message}\n".encode(), "text/plain; charset=utf-8")
+            return _plain(refused)
+
+
+def _plain(refused: Refused) -> PageAnswer:
+    return PageAnswer(refused.status, f"{refused.message}\n".encode(), "text/plain; charset=utf-8", refused.headers)
+
+
+def _is_browser(scope: Mapping[str, Any]) -> bool:
+    """Whether a page is wanted: programs are told by the API that there is nothing at `/`."""
+    wanted = (value for name, value in scope["headers"] if name == b"accept")
+    return scope["method"] in ("GET", "HEAD") and any(b"text/html" in value for value in wanted)
 
 
 async def _read(scope: MutableMapping[str, Any], receive: Any) -> PageRequest:

@@ -15,7 +15,7 @@ from ...ledger import Millis
 from ...reports.reports import Reports
 from ..keys import ADMIN, READ, Caller
 from ..projects import Project, Projects
-from .links import Place
+from .links import ViewPlace
 
 READERS = frozenset({READ, ADMIN})
 """Who may look."""
@@ -33,6 +33,8 @@ class PageServer:
     """How people come in: "keys", "open" or "ticket"."""
     project: str = "default"
     """The one that is shown first, where no key says it."""
+    who: str = ""
+    """Whom the audit names where nobody has a key: the user of this machine who started it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Look:
 
     project: Project
     caller: Caller
-    place: Place
+    place: ViewPlace
     """The view and its filters: links begin here."""
     now_ms: Millis
     server: PageServer

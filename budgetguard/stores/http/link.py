@@ -13,6 +13,12 @@ from typing import Any
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import SSLError
+
+from . import rows as wire
+
+_AWAY = {502, 503, 504}
+"""What a proxy, or a server whose store is away, answers."""
 
 
 class _Timed(io.RawIOBase):
@@ -89,3 +95,26 @@ class SecurePool(urllib3.HTTPSConnectionPool):
     """Connections with TLS."""
 
     ConnectionCls = _SecureConnection
+
+
+def is_away(answer: urllib3.BaseHTTPResponse) -> bool:
+    """Whether the server cannot do it now, or a proxy says so for whatever is behind it."""
+    proxys = wire.API_HEADER not in answer.headers
+    return answer.status in _AWAY or (proxys and (answer.status >= 500 or answer.status == 429))
+
+
+def told(answer: urllib3.BaseHTTPResponse) -> str:
+    """What an answer says of its cause, if it says anything."""
+    try:
+        return str(wire.load(answer.data)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"a proxy in front of it answered {answer.status}"
+
+
+def cause(error: BaseException) -> str:
+    """The first cause, in the driver's words without its objects."""
+    if isinstance(error, SSLError):
+        return f"TLS: {error}; a certificate of your own is trusted by SSL_CERT_FILE"
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return type(error).__name__ if not isinstance(error, OSError) else (error.strerror or type(error).__name__)

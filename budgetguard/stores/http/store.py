@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, ProtocolError, SSLError
+from urllib3.exceptions import HTTPError, ProtocolError
 
 from ...concurrency.interrupts import raise_interruption
 from ...errors import AmountError, ConfigError, StoreError
@@ -31,6 +31,8 @@ from ...ledger import (
     Millis,
     OpenHold,
     Query,
+    Record,
+    RecordQuery,
     Refusal,
     Settled,
     Stale,
@@ -48,8 +50,10 @@ from ..deadlines import (
     take_deadlines,
 )
 from ..remote import Breaker, journal_home
+from ..rules import require_query, require_records
 from . import rows as wire
-from .link import HttpPool, SecurePool
+from .link import HttpPool, SecurePool, cause, is_away, told
+from .records import HttpRecords, NotOfferedError
 
 T = TypeVar("T")
 
@@ -60,9 +64,6 @@ PAGE = 10_000
 ENTRIES_PAGE = 1_000
 BATCH = 1_000
 """How many settlements, or keys, go into one request."""
-_AWAY = {502, 503, 504}
-"""What a proxy, or a server whose store is away, answers."""
-
 _NOT_UNDERSTOOD = {404, 422}
 """What a server of an earlier version answers to an operation, or to a field, that it does not know."""
 
@@ -111,6 +112,7 @@ class HttpStore:
         self._reserve_s, self._settle_s = deadlines
         self._breaker = Breaker(self.name)
         self._pool = self._new_pool()
+        self._records = HttpRecords(self.name, self._ask)
         self.journal = journal_home(self.name, namespace)
         """The directory where settlements wait while the server cannot be reached."""
         know(self)
@@ -219,8 +221,18 @@ class HttpStore:
         """Put these rows on the books as they are, all of them or none: for copies and restores."""
         self._ask("ledger/load", wire.say_rows(terms, accounts, entries), READ_S, _nothing)
 
+    def note(self, records: Sequence[Record], *, replace: bool = False) -> list[bool]:
+        """Write these records down; whether each is new: to this process only, at a server that keeps none."""
+        require_records(records)
+        return self._records.note(records, replace)
+
+    def noted(self, query: RecordQuery) -> Iterator[Record]:
+        """Records of one kind, by their ids, read page by page."""
+        require_query(query)
+        return self._records.noted(query)
+
     def prune(self, before_ms: Millis) -> int:
-        """Delete entries and accounts whose period ended before a time; how many entries went."""
+        """Delete entries, accounts whose period ended, and records, before a time; how many entries went."""
         return self._ask("ledger/prune", {"before_ms": before_ms}, READ_S, lambda said: int(said["pruned"]))
 
     def namespaces(self) -> list[str]:
@@ -250,7 +262,7 @@ class HttpStore:
             told = "answered with something that is not JSON"
         except (HTTPError, OSError) as error:
             raise_interruption(error)
-            told = f"did not answer within {timeout_s:g} s ({_cause(error)})"
+            told = f"did not answer within {timeout_s:g} s ({cause(error)})"
         raise StoreError(f"{self.name}/{path} {told}: check the URL and the key")
 
     # -- pages -------------------------------------------------------------------------------------------------------
@@ -291,11 +303,11 @@ class HttpStore:
             answer = self._send(f"{self._path}/{path}", wire.dump(said), time.monotonic() + timeout_s)
         except (HTTPError, OSError) as error:
             breaker.failed(error)
-            raise StoreError(f"{self.name} did not answer within {timeout_s:g} s ({_cause(error)})") from error
-        if _is_away(answer):
-            told = _told(answer)
-            breaker.failed(OSError(told))
-            raise StoreError(f"{self.name}: {told}")
+            raise StoreError(f"{self.name} did not answer within {timeout_s:g} s ({cause(error)})") from error
+        if is_away(answer):
+            said = told(answer)
+            breaker.failed(OSError(said))
+            raise StoreError(f"{self.name}: {said}")
         if breaker.failures:
             breaker.passed()
         if answer.status != 200:
@@ -337,7 +349,8 @@ class HttpStore:
         if kind == "config_error":
             raise ConfigError(message)
         if answer.status in _NOT_UNDERSTOOD:
-            raise StoreError(f"{self.name}: {message}; if this client is newer than that server, upgrade the server")
+            newer = NotOfferedError if answer.status == 404 else StoreError
+            raise newer(f"{self.name}: {message}; if this client is newer than that server, upgrade the server")
         raise StoreError(f"{self.name}: {message}" if answer.status in {401, 403, 429} else message)
 
     def _new_pool(self) -> urllib3.HTTPConnectionPool:
@@ -348,6 +361,7 @@ class HttpStore:
         """In a forked child: the connections are the parent's."""
         self._breaker = Breaker(self.name)
         self._pool = self._new_pool()
+        self._records = HttpRecords(self.name, self._ask)
 
 
 def _headers(user: str | None, password: str | None, headers: Mapping[str, str] | None) -> dict[str, str]:
@@ -357,29 +371,6 @@ def _headers(user: str | None, password: str | None, headers: Mapping[str, str] 
         if not all(isinstance(text, str) and text.isascii() and text.isprintable() for text in (name, value)):
             raise ConfigError(f"headers[{name!r}]: a key or header is plain text in one line; this one is not")
     return said
-
-
-def _is_away(answer: urllib3.BaseHTTPResponse) -> bool:
-    """Whether the server cannot do it now, or a proxy says so for whatever is behind it."""
-    proxys = wire.API_HEADER not in answer.headers
-    return answer.status in _AWAY or (proxys and (answer.status >= 500 or answer.status == 429))
-
-
-def _told(answer: urllib3.BaseHTTPResponse) -> str:
-    """What an answer says of its cause, if it says anything."""
-    try:
-        return str(wire.load(answer.data)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"a proxy in front of it answered {answer.status}"
-
-
-def _cause(error: BaseException) -> str:
-    """The first cause, in the driver's words without its objects."""
-    if isinstance(error, SSLError):
-        return f"TLS: {error}; a certificate of your own is trusted by SSL_CERT_FILE"
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return type(error).__name__ if not isinstance(error, OSError) else (error.strerror or type(error).__name__)
 
 
 def _found_terms(said: Mapping[str, Any]) -> Terms | None:

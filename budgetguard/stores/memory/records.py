@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 
 from ...ledger import Millis, Record, RecordQuery
+from ..rules import over_ms
 
 
 class MemoryRecords:
@@ -40,5 +41,5 @@ class MemoryRecords:
     def prune(self, before_ms: Millis) -> None:
         """See `Store.prune`."""
         for kind, there in self._found.items():
-            kept = {each.id: each for each in there.values() if max(each.at_ms, each.until_ms or 0) >= before_ms}
+            kept = {each.id: each for each in there.values() if over_ms(each) >= before_ms}
             self._found[kind], self._ids[kind] = kept, sorted(kept)

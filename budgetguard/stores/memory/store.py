@@ -50,6 +50,8 @@ from ..rules import (
     require_amounts,
     require_entry,
     require_hold,
+    require_query,
+    require_records,
     require_rows,
 )
 from .books import MemoryBooks
@@ -258,11 +260,13 @@ class MemoryStore:
 
     def note(self, records: Sequence[Record], *, replace: bool = False) -> list[bool]:
         """Write these records down; whether each is new."""
+        require_records(records)
         with self._lock:
             return [self._records.put(record, replace=replace) for record in records]
 
     def noted(self, query: RecordQuery) -> Iterator[Record]:
         """Records of one kind, by their ids."""
+        require_query(query)
         with self._lock:
             return iter(self._records.find(query))
 

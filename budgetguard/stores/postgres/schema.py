@@ -15,7 +15,7 @@ from psycopg import errors
 from ...errors import StoreError
 from .link import PostgresBooks, extend
 
-VERSION = 5
+VERSION = 6
 """Of the tables and functions that this program needs."""
 
 FUNCTIONS = (
@@ -26,9 +26,10 @@ FUNCTIONS = (
     "release.sql",
     "load.sql",
     "prune.sql",
+    "records/changes.sql",
     "before.sql",
 )
-TABLES = {1: "tables.sql", 4: "units.sql"}
+TABLES = {1: "tables.sql", 4: "units.sql", 6: "records/tables.sql"}
 """What each version adds to the tables."""
 
 SETUP_S = 20.0

@@ -29,6 +29,8 @@ from ...ledger import (
     Millis,
     OpenHold,
     Query,
+    Record,
+    RecordQuery,
     Refusal,
     Settled,
     Stale,
@@ -51,8 +53,11 @@ from ..rules import (
     require_amounts,
     require_entry,
     require_hold,
+    require_query,
+    require_records,
     require_rows,
 )
+from . import records as beside
 from . import reports, schema
 from .address import POOL_SIZE, address, options_of
 from .examine import examine
@@ -82,12 +87,13 @@ LAST_TRY = 0.25
 """The part of a reserve's time that is left for its last try, which must be answered."""
 
 PRUNE_ROWS = 2000
-"""Entries deleted in one transaction."""
+"""Entries, or records, deleted in one transaction."""
 
 RESERVE = f"SELECT budgetguard.reserve(%s::integer, {', '.join(['%b'] * 10)})"
 SETTLE = f"CALL budgetguard.settle_durably(%s::integer, %s::bigint, {', '.join(['%b'] * 9)}, NULL)"
 LOAD = f"SELECT budgetguard.load(%s::integer, %s::bigint, {', '.join(['%b'] * 12)})"
 RENEW = f"SELECT budgetguard.renew(%s::integer, %s::bigint, {', '.join(['%b'] * 6)})"
+PRUNE = "SELECT budgetguard.prune(%s::integer, %s::bigint, %s::integer)"
 RELEASE = "SELECT budgetguard.release(%s::integer, %s::bigint, %b)"
 
 
@@ -293,11 +299,29 @@ class PostgresStore:
         said = (self._now(), *pack_rows(terms, accounts, entries))
         self._link.run(lambda books: books.execute(LOAD, (self._ns, *said)), READ_S)
 
+    def note(self, records: Sequence[Record], *, replace: bool = False) -> list[bool]:
+        """Write these records down, in one transaction; whether each is new."""
+        require_records(records)
+        if not records:
+            return []
+        said = (*beside.pack_records(records), replace)
+        return self._link.run(
+            lambda books: list(books.execute(beside.NOTE, (self._ns, *said)).fetchall()[0][0]), CHANGE_S
+        )
+
+    def noted(self, query: RecordQuery) -> Iterator[Record]:
+        """Records of one kind, by their ids."""
+        require_query(query)
+        return beside.noted(self._ask, self._ready(), query)
+
     def prune(self, before_ms: Millis) -> int:
-        """Delete entries and accounts whose period ended before a time; how many entries went."""
+        """Delete entries, accounts whose period ended, and records, before a time; how many entries went."""
+        self._prune(beside.PRUNE, before_ms)
+        return self._prune(PRUNE, before_ms)
+
+    def _prune(self, sql: str, before_ms: Millis) -> int:
         pruned = 0
         while True:
-            sql = "SELECT budgetguard.prune(%s::integer, %s::bigint, %s::integer)"
             rows: int = self._ask(sql, (self._ready(), before_ms, PRUNE_ROWS))[0][0]
             pruned += rows
             if rows < PRUNE_ROWS:

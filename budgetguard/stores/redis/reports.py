@@ -19,12 +19,14 @@ from ...ledger import (
     Millis,
     OpenHold,
     Query,
+    Record,
+    RecordQuery,
     Terms,
     unit_of,
 )
 from ..encoding import from_raw, key_range, raw
 from ..rules import matches
-from .rows import entry_of, namespace_of, open_hold_of, terms_of
+from .rows import entry_of, namespace_of, open_hold_of, record_of, terms_of
 
 PAGE = 500
 """Rows read at a time."""
@@ -154,8 +156,29 @@ def _differences(read: Read) -> list[Difference]:
     return found
 
 
+def noted(read: Read, query: RecordQuery) -> Iterator[Record]:
+    """See `Store.noted`."""
+    return islice(_noted(read, query), None if query.limit is None else max(0, query.limit))
+
+
+def _noted(read: Read, query: RecordQuery) -> Iterator[Record]:
+    first = b"-" if query.after is None else b"(" + raw(query.after)
+    last = b"+" if query.before is None else b"(" + raw(query.before)
+    size = PAGE if query.limit is None else min(PAGE, query.limit)
+    while size > 0:
+        rows = read("records/noted", query.kind, first, last, size, 1 if query.newest else 0)
+        for row in rows:
+            yield record_of(query.kind, row)
+        if len(rows) < size:
+            return
+        end = b"(" + rows[-1][0]
+        first, last = (first, end) if query.newest else (end, last)
+
+
 def prune(write: Read, before_ms: Millis) -> int:
     """See `Store.prune`."""
+    while write("records/prune", before_ms, PAGE) == PAGE:
+        pass
     pruned = 0
     while True:
         rows: int = write("prune", before_ms, PAGE)

@@ -21,6 +21,7 @@ from ...ledger import (
     Hold,
     Millis,
     OpenHold,
+    Record,
     Refusal,
     Settled,
     Stale,
@@ -32,7 +33,7 @@ from ...ledger import (
 )
 from ...money import Nano
 from ..encoding import from_raw, raw
-from ..rules import ends_of, final_flags, last_end
+from ..rules import ends_of, final_flags, last_end, over_ms
 
 Row = list[Any]
 
@@ -189,6 +190,22 @@ def load_args(terms: Sequence[Terms], accounts: Sequence[Carried], entries: Sequ
         args += (id_arg(entry.hold_id), entry.at_ms, entry.cost, _used(entry), flags, _noted(entry))
         args += (len(keys), *map(raw, keys))
     return args
+
+
+def note_args(records: Sequence[Record], replace: bool) -> Row:
+    """Records as `records/note.lua` reads them."""
+    args: Row = [1 if replace else 0]
+    for each in records:
+        until = "" if each.until_ms is None else each.until_ms
+        said = f"{each.at_ms} {until} {each.body}".encode("utf-8", "surrogatepass")
+        args += (each.kind, id_arg(each.id), over_ms(each), said)
+    return args
+
+
+def record_of(kind: str, row: Row) -> Record:
+    """A row of `records/noted.lua`."""
+    at_ms, until, body = row[1].split(b" ", 2)
+    return Record(kind, from_raw(row[0]), int(at_ms), from_raw(body), int(until) if until else None)
 
 
 def _noted(said: Hold | Entry) -> str:

@@ -30,6 +30,8 @@ from ...ledger import (
     Millis,
     OpenHold,
     Query,
+    Record,
+    RecordQuery,
     Refusal,
     Settled,
     Stale,
@@ -41,7 +43,7 @@ from ..deadlines import CHANGE_S, READ_S, RESERVE_S, SETTLE_S, Deadlines
 from ..encoding import raw
 from ..memory.reports import add_up
 from ..remote import journal_home
-from ..rules import require_amounts, require_entry, require_hold, require_rows
+from ..rules import require_amounts, require_entry, require_hold, require_query, require_records, require_rows
 from . import reports
 from .lane import Elsewhere, Lane
 from .link import (
@@ -56,6 +58,7 @@ from .replay import Recent, Replay
 from .rows import (
     id_arg,
     load_args,
+    note_args,
     renew_args,
     reserve_args,
     reserved,
@@ -223,8 +226,19 @@ class RedisStore:
         """
         return reports.check(self._read)
 
+    def note(self, records: Sequence[Record], *, replace: bool = False) -> list[bool]:
+        """Write these records down, in one step; whether each is new. A server that is full has no room for them."""
+        require_records(records)
+        said = self._step(self._clients.change, "records/note", note_args(records, replace)) if records else []
+        return [new == 1 for new in said]
+
+    def noted(self, query: RecordQuery) -> Iterator[Record]:
+        """Records of one kind, by their ids."""
+        require_query(query)
+        return reports.noted(self._read, query)
+
     def prune(self, before_ms: Millis) -> int:
-        """Delete entries and accounts whose period ended before a time; how many entries went."""
+        """Delete entries, accounts whose period ended, and records, before a time; how many entries went."""
         return reports.prune(lambda name, *args: self._step(self._clients.read, name, args), before_ms)
 
     def carried(self, *, after: str | None = None) -> Iterator[Carried]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...ledger import Carried, Entry, Millis, Record, Terms, unit_of
+from ..rules import over_ms
 from .accounts import ADD
 from .books import DELETE_ENTRY, DELETE_HOLD, ENTER, RECORD, SQLiteBooks
 from .rows import EntryLine, entry_row, find_terms, keys_of_json, text
@@ -36,14 +37,17 @@ DELETE FROM accounts WHERE ns = ? AND end_ms <= ? AND settled = pruned AND held 
 
 
 NOTE = """
-INSERT INTO records (ns, kind, id, at_ms, until_ms, body)
-VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, CAST(? AS TEXT)) ON CONFLICT DO """
+INSERT INTO records (ns, kind, id, at_ms, until_ms, over_ms, body)
+VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, CAST(? AS TEXT)) ON CONFLICT DO """
 ONCE = NOTE + "NOTHING"
-OVER = NOTE + "UPDATE SET at_ms = excluded.at_ms, until_ms = excluded.until_ms, body = excluded.body"
+OVER = f"""{NOTE}
+UPDATE SET at_ms = excluded.at_ms, until_ms = excluded.until_ms, over_ms = excluded.over_ms, body = excluded.body"""
 
 IS_THERE = "SELECT 1 FROM records WHERE ns = ? AND kind = CAST(? AS TEXT) AND id = CAST(? AS TEXT)"
 
-DELETE_RECORDS = "DELETE FROM records WHERE ns = ? AND at_ms < ? AND until_ms < ?"
+DELETE_RECORDS = """
+DELETE FROM records WHERE (ns, kind, id) IN (
+    SELECT ns, kind, id FROM records WHERE ns = ? AND over_ms < ? ORDER BY over_ms LIMIT ?)"""
 
 
 def put_terms(books: SQLiteBooks, key: str, body: str | None, expected: int | None) -> Terms | None:
@@ -84,13 +88,18 @@ def note(books: SQLiteBooks, records: Sequence[Record], replace: bool) -> list[b
     execute, ns, found = books.execute, books.ns, []
     for each in records:
         found.append(execute(IS_THERE, (ns, text(each.kind), text(each.id))).fetchone() is None)
-        row = (ns, text(each.kind), text(each.id), each.at_ms, each.until_ms or 0, text(each.body))
+        row = (ns, text(each.kind), text(each.id), each.at_ms, each.until_ms, over_ms(each), text(each.body))
         execute(OVER if replace else ONCE, row)
     return found
 
 
+def prune_records(books: SQLiteBooks, before_ms: Millis) -> int:
+    """A part of `Store.prune`: at most `PRUNE_ROWS` records."""
+    return books.execute(DELETE_RECORDS, (books.ns, before_ms, PRUNE_ROWS)).rowcount
+
+
 def prune(books: SQLiteBooks, before_ms: Millis) -> int:
-    """A part of `Store.prune`: at most `PRUNE_ROWS` entries; the rest once fewer than that are left."""
+    """A part of `Store.prune`: at most `PRUNE_ROWS` entries, and the accounts once fewer than that are left."""
     execute, ns = books.execute, books.ns
     rows = execute(
         "SELECT id, at_ms, flags, accounts, dollars, tokens, requests FROM entries WHERE ns = ? AND at_ms < ? "
@@ -109,5 +118,4 @@ def prune(books: SQLiteBooks, before_ms: Millis) -> int:
         execute(DELETE_HOLD, (ns, hold_id, ""))
     if len(rows) < PRUNE_ROWS:
         execute(DELETE_ACCOUNTS, (ns, before_ms, ns))
-        execute(DELETE_RECORDS, (ns, before_ms, before_ms))
     return len(rows)

@@ -160,7 +160,7 @@ def noted(file: SQLiteFile, query: RecordQuery) -> Iterator[Record]:
         with file.read(file.reporter) as connection:
             rows = [] if connection is None else connection.execute(sql, (file.ns, *values)).fetchall()
         for record_id, at_ms, until_ms, body in rows:
-            yield Record(query.kind, record_id, at_ms, body, until_ms or None)
+            yield Record(query.kind, record_id, at_ms, body, until_ms)
         if len(rows) < page:
             return
         left = None if left is None else left - page

@@ -32,13 +32,14 @@ UPGRADES = {
     ),
     3: (  # nothing is booked otherwise, so a program of the version before, which has the file open, may go on
         "CREATE TABLE records (ns INTEGER NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, at_ms INTEGER NOT NULL, "
-        "until_ms INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (ns, kind, id)) WITHOUT ROWID",
+        "until_ms INTEGER, over_ms INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (ns, kind, id)) WITHOUT ROWID",
+        "CREATE INDEX records_over ON records (ns, over_ms)",
     ),
 }
 """How a file comes to each version from the one before."""
 
 _NO_RECORDS = (
-    "CREATE TEMP VIEW records AS SELECT 0 AS ns, '' AS kind, '' AS id, 0 AS at_ms, 0 AS until_ms, '' AS body WHERE 0"
+    "CREATE TEMP VIEW records AS SELECT 0 AS ns, '' AS kind, '' AS id, 0 AS at_ms, NULL AS until_ms, '' AS body WHERE 0"
 )
 
 READ_AS_NEW = {

@@ -72,7 +72,10 @@ CREATE TABLE records (
     kind TEXT NOT NULL,
     id TEXT NOT NULL,
     at_ms INTEGER NOT NULL,
-    until_ms INTEGER NOT NULL,         -- it is not pruned before; 0: nothing keeps it
+    until_ms INTEGER,
+    over_ms INTEGER NOT NULL,          -- the later of the two: it is not pruned before
     body TEXT NOT NULL,
     PRIMARY KEY (ns, kind, id)
 ) WITHOUT ROWID;
+
+CREATE INDEX records_over ON records (ns, over_ms);

@@ -58,11 +58,13 @@ from ..rules import (
     require_costs,
     require_entry,
     require_hold,
+    require_query,
+    require_records,
     require_rows,
 )
 from . import reports
 from .books import SQLiteBooks
-from .history import PRUNE_ROWS, load, note, prune, put_terms
+from .history import PRUNE_ROWS, load, note, prune, prune_records, put_terms
 from .link import SQLiteFile, is_busy, is_full
 from .rows import Execute, find_sums, find_terms
 
@@ -211,17 +213,25 @@ class SQLiteStore:
 
     def note(self, records: Sequence[Record], *, replace: bool = False) -> list[bool]:
         """Write these records down, in one transaction; whether each is new."""
+        require_records(records)
+        if not records:
+            return []
         return self._combiner.submit(note, (records, replace), durable=True, timeout_s=CHANGE_S)
 
     def noted(self, query: RecordQuery) -> Iterator[Record]:
         """Records of one kind, by their ids."""
+        require_query(query)
         return reports.noted(self._file, query)
 
     def prune(self, before_ms: Millis) -> int:
         """Delete entries, accounts whose period ended, and records, before a time; how many entries went."""
+        self._prune(prune_records, before_ms)
+        return self._prune(prune, before_ms)
+
+    def _prune(self, part: Callable[[SQLiteBooks, Millis], int], before_ms: Millis) -> int:
         pruned = 0
         while True:
-            rows: int = self._combiner.submit(prune, (before_ms,), durable=True, timeout_s=CHANGE_S)
+            rows = self._combiner.submit(part, (before_ms,), durable=True, timeout_s=CHANGE_S)
             pruned += rows
             if rows < PRUNE_ROWS:
                 return pruned

@@ -21,6 +21,7 @@ from .expiry import ExpiryContract
 from .leases import LeasesContract
 from .loading import LoadingContract
 from .reading import ReadingContract
+from .records import RecordsContract
 from .units.amounts import UnitsContract
 from .units.places import PlacesContract
 
@@ -36,6 +37,7 @@ class StoreContract(
     LoadingContract,
     PlacesContract,
     ReadingContract,
+    RecordsContract,
     UnitsContract,
 ):
     """Subclass it, with `make_store`, and pytest runs the contract against your store."""

@@ -16,9 +16,9 @@ from ...keys.finding.loopback import names_loopback
 from ...keys.ring import digest_of, prefix_of
 from ...problems import Refused
 from .sessions import MOST_PROJECTS, Sessions, SignedKey
-from .visits import Visit
+from .visits import PageVisit
 
-Way: TypeAlias = Literal["keys", "open", "ticket"]
+WayIn: TypeAlias = Literal["keys", "open", "ticket"]
 """How one comes in."""
 _MOST_LETTERS = 500
 _MOST_LOCAL = 100
@@ -69,15 +69,15 @@ class Door:
         self._keys = keys
         self._sessions = sessions
         self._tickets = tickets
-        self.way: Way = "ticket" if tickets is not None else "open" if open_mode else "keys"
+        self.way: WayIn = "ticket" if tickets is not None else "open" if open_mode else "keys"
 
-    def require_own_host(self, visit: Visit) -> None:
+    def require_own_host(self, visit: PageVisit) -> None:
         """Without keys only this machine's own names are answered: any other may be made to lead here."""
         if self.way != "keys" and not names_loopback(visit.host.encode("latin-1", "replace")):
             told = "the host that was asked is not localhost: without keys only this machine is answered"
             raise Refused(403, told, "permission_error")
 
-    def visitor(self, visit: Visit, project: str) -> Visitor | None:
+    def visitor(self, visit: PageVisit, project: str) -> Visitor | None:
         """Who a visit is, in the project that it asks for ("": any); `None`: nobody yet."""
         if self.way == "keys":
             return self._by_keys(visit, project)
@@ -85,7 +85,7 @@ class Door:
             return None
         return Visitor(Caller(None, ADMIN, ""))
 
-    def sign_in(self, visit: Visit, key: str) -> Visit:
+    def sign_in(self, visit: PageVisit, key: str) -> PageVisit:
         """A visit under a new id that has shown a key, beside those before; raises `Refused` for one that may not."""
         text = key.strip()
         if not text or len(text) > _MOST_LETTERS or not text.isascii():
@@ -103,7 +103,7 @@ class Door:
             self._sessions.end(visit.id)
         return renewed
 
-    def enter(self, visit: Visit, ticket: str) -> Visit:
+    def enter(self, visit: PageVisit, ticket: str) -> PageVisit:
         """A visit under a new id that has shown a ticket; raises `Refused` for one that was shown before."""
         renewed = visit.renewed()
         if self._tickets is None or not self._tickets.enter(ticket, renewed.id):
@@ -111,14 +111,14 @@ class Door:
             raise Refused(403, told, "permission_error")
         return renewed
 
-    def sign_out(self, visit: Visit) -> None:
+    def sign_out(self, visit: PageVisit) -> None:
         """End a visit's session."""
         if self._tickets is not None:
             self._tickets.leave(visit.id)
         elif self.way == "keys":
             self._sessions.end(visit.id)
 
-    def _by_keys(self, visit: Visit, project: str) -> Visitor | None:
+    def _by_keys(self, visit: PageVisit, project: str) -> Visitor | None:
         signed = () if visit.is_new else self._sessions.find(visit.id)
         found = {each.project: caller for each in signed if (caller := self._caller(each)) is not None}
         if not found:

@@ -9,13 +9,13 @@ from binascii import Error
 from collections.abc import Mapping
 
 from ..links import HOME
-from .visits import Visit, cookie_name
+from .visits import PageVisit, cookie_name
 
 _MOST_LETTERS = 500
 _MARK = 32
 
 
-def told_cookie(visit: Visit, told: str) -> str:
+def told_cookie(visit: PageVisit, told: str) -> str:
     """The value of Set-Cookie; "" takes the sentence back."""
     text = urlsafe_b64encode(told[:_MOST_LETTERS].encode()).decode()
     value = f"{_mark(visit, text)}.{text}" if told else ""
@@ -23,7 +23,7 @@ def told_cookie(visit: Visit, told: str) -> str:
     return f"{_name(visit)}={value}; {flags}"
 
 
-def told_in(headers: Mapping[str, str], visit: Visit) -> str:
+def told_in(headers: Mapping[str, str], visit: PageVisit) -> str:
     """The sentence that this visit was told; "" if there is none."""
     for pair in headers.get("cookie", "").split(";"):
         name, _, value = pair.strip().partition("=")
@@ -36,9 +36,9 @@ def told_in(headers: Mapping[str, str], visit: Visit) -> str:
     return ""
 
 
-def _name(visit: Visit) -> str:
+def _name(visit: PageVisit) -> str:
     return f"{cookie_name(visit.host)}-told"
 
 
-def _mark(visit: Visit, text: str) -> str:
+def _mark(visit: PageVisit, text: str) -> str:
     return hmac.new(visit.id.encode(), f"told {text}".encode(), hashlib.sha256).hexdigest()[:_MARK]

@@ -26,7 +26,7 @@ _MOST_COOKIES = 16_384
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class PageVisit:
     """A browser, as its request shows it."""
 
     id: str
@@ -48,9 +48,9 @@ class Visit:
         flags = f"Path={HOME}; HttpOnly; SameSite=Lax" + ("; Secure" if self.secure else "")
         return f"{cookie_name(self.host)}={'' if gone else self.id}; {flags}" + ("; Max-Age=0" if gone else "")
 
-    def renewed(self) -> Visit:
+    def renewed(self) -> PageVisit:
         """The same browser under a new id."""
-        return Visit(new_visit_id(), self.host, self.address, self.secure, is_new=True)
+        return PageVisit(new_visit_id(), self.host, self.address, self.secure, is_new=True)
 
 
 def new_visit_id() -> str:
@@ -67,18 +67,18 @@ def cookie_name(host: str) -> str:
     return f"budgetguard-{port}" if port else "budgetguard"
 
 
-def visit_of(headers: Mapping[str, str], *, address: str, secure: bool) -> Visit:
+def visit_of(headers: Mapping[str, str], *, address: str, secure: bool) -> PageVisit:
     """The visit that a request belongs to; a new one where it brings no id that could be one of ours."""
     host = headers.get("host", "")
     wanted = cookie_name(host)
     for pair in headers.get("cookie", "")[:_MOST_COOKIES].split(";"):
         name, _, value = pair.strip().partition("=")
         if name == wanted and _ID.fullmatch(value):
-            return Visit(value, host, address, secure)
-    return Visit(new_visit_id(), host, address, secure, is_new=True)
+            return PageVisit(value, host, address, secure)
+    return PageVisit(new_visit_id(), host, address, secure, is_new=True)
 
 
-def require_own_form(visit: Visit, headers: Mapping[str, str], form: Mapping[str, str]) -> None:
+def require_own_form(visit: PageVisit, headers: Mapping[str, str], form: Mapping[str, str]) -> None:
     """Raise `Refused` (403) for a form that a page of another origin sent, or that has not the visit's token."""
     origin = headers.get("origin")
     if origin is None:  # a browser that sends none with a form says who asked in one of these

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from ....reports.shown.budgets import BudgetOrder, BudgetShown, BudgetsQuery, BudgetState
-from ..links import Place
+from ..links import ViewPlace
 from ..view import Look, Shown
 from .asked import Page, page_of, sort_of
 
@@ -61,7 +61,7 @@ def kind_of(row: BudgetShown) -> str:
     return ", ".join(filter(None, [*parts, row.enforce if row.enforce != "hard" else ""]))
 
 
-def menu_of(place: Place, row: BudgetShown) -> list[tuple[str, str]]:
+def menu_of(place: ViewPlace, row: BudgetShown) -> list[tuple[str, str]]:
     """What may be done with it: the pages that ask, and what they are called."""
     verbs = [("resume" if row.state == "paused" else "pause")]
     verbs = [*(["raise", "top-up"] if row.limit is not None else ["raise"]), *verbs, "reset", "remove"]

@@ -4,6 +4,8 @@
 --   <prefix>t:<key>  hash: v version, b body                              <prefix>t  zset of the keys, by name
 --   <prefix>h:<id>   what became of a hold, packed (below)                <prefix>d  zset of ids by due_ms
 --                                                                         <prefix>e  zset of ids by the entry's at_ms
+--   <prefix>n:<kind> hash: records by their ids, "at until body"          <prefix>r:<kind>  zset of the ids, by name
+--                                                                         <prefix>o  zset of "kind:id" by when it is over
 --   {"O", due, amount, placed, charge, keys, said, beside}   open
 --   {"E", due, lapsed}                       ended without an entry, if 1 by itself; forgotten when due
 --   {"S", at, cost, flags, keys, said, beside}               its entry

@@ -1,0 +1,152 @@
+"""An alert: what is told of a budget, once; as a record of a store, as JSON, and as a sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from ..budgets.periods import named_by
+from ..budgets.rules import unescape
+from ..ledger import KEPT_FOR_EVER, Account, Millis, Record, Unit, show_amount
+from ..money import DOLLAR
+
+KIND = "alert"
+"""What a store calls their records."""
+
+What: TypeAlias = Literal["threshold", "refusals", "spike", "forecast", "unpriced", "away", "test"]
+
+DAY_MS: Millis = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One thing that somebody is told. Amounts are in the `unit`, dollars in whole nano-dollars."""
+
+    what: What
+    text: str
+    """A sentence for people."""
+    id: str = ""
+    """Its name: there is one alert of each."""
+    at_ms: Millis = 0
+    until_ms: Millis | None = None
+    """Until when it is not told again."""
+    budget: str = ""
+    subject: str = ""
+    """Whose account it is, as account keys have it; "": the budget is for all."""
+    account: str = ""
+    """The key of the account, if it is about one."""
+    unit: Unit = "dollars"
+    part: float | None = None
+    """Of a threshold: the part of the limit."""
+    settled: int = 0
+    held: int = 0
+    limit: int | None = None
+
+    def record(self, sinks: Sequence[str]) -> Record:
+        """What a store keeps of it; `sinks` are told."""
+        names = ("what", "budget", "subject", "account", "unit", "part", "settled", "held", "limit", "text")
+        body = {**{name: getattr(self, name) for name in names}, "sinks": list(sinks)}
+        return Record(KIND, self.id, self.at_ms, json.dumps(body), self.until_ms)
+
+    @classmethod
+    def from_record(cls, record: Record) -> Alert:
+        """Read what a store keeps."""
+        said: Mapping[str, Any] = json.loads(record.body)
+        known = {name: value for name, value in said.items() if name in cls.__dataclass_fields__}
+        return cls(**{**known, "id": record.id, "at_ms": record.at_ms, "until_ms": record.until_ms})
+
+    def in_json(self) -> dict[str, Any]:
+        """For programs: amounts in dollars or in whole units, times in ISO 8601."""
+        scale = DOLLAR if self.unit == "dollars" else 1
+        return {
+            "id": self.id,
+            "what": self.what,
+            "at": datetime.fromtimestamp(self.at_ms / 1000, UTC).isoformat(),
+            "text": self.text,
+            "budget": self.budget,
+            "subject": self.subject,
+            "account": self.account,
+            "unit": self.unit,
+            "part": self.part,
+            "settled": self.settled / scale,
+            "held": self.held / scale,
+            "limit": None if self.limit is None else self.limit / scale,
+        }
+
+
+class Named(NamedTuple):
+    """What the key of an account says."""
+
+    budget: str
+    subject: str
+    window: str
+
+    @classmethod
+    def of(cls, account: Account) -> Named:
+        """Of an account."""
+        stem, _, window = account.key.removesuffix(f"#{account.unit}").rpartition("/")
+        budget, _, subject = stem.partition("/")
+        return cls(unescape(budget), subject, window)
+
+    def __str__(self) -> str:
+        """For people: "free/ann (2026-11-29)"."""
+        shown = f"{self.budget}/{unescape(self.subject)}" if self.subject else self.budget
+        return shown if self.window == "all" else f"{shown} ({named_by(self.window)})"
+
+
+def rolling_ms(account: Account) -> Millis | None:
+    """The length of a rolling period; `None` for another one."""
+    if not account.window or account.start_ms is None or account.end_ms is None:
+        return None
+    return len(account.window) * (account.end_ms - account.start_ms)
+
+
+def until_ms(account: Account) -> Millis:
+    """Until when what was told of an account in its period is not told again."""
+    return KEPT_FOR_EVER if account.end_ms is None else account.end_ms
+
+
+def threshold_id(account: Account, part: float, at_ms: Millis) -> str:
+    """The name of the alert: one a period; of a rolling one, one for each turn of its length."""
+    length_ms = rolling_ms(account)
+    if length_ms is None:
+        return f"{account.key}@{part:g}"
+    stem = account.key.removesuffix(f"#{account.unit}").rpartition("/")[0]
+    return f"{stem}/{at_ms // length_ms}r{length_ms}#{account.unit}@{part:g}"
+
+
+def at_threshold(account: Account, part: float, settled: int, held: int, at_ms: Millis, *, refused: str = "") -> Alert:
+    """That an account has come to a part of its limit, or that a call was `refused` for it."""
+    named, unit, limit = Named.of(account), account.unit, account.limit or 0
+    text = f"{named}: {show_amount(settled, unit)} of {show_amount(limit, unit)} spent"
+    if refused:
+        text = f"{text}; {refused}"
+    elif part < 1:
+        text = f"{text}, which is {part:.4g} of the limit or more"
+    else:
+        text = f"{text}: the limit is reached"
+    length_ms, name = rolling_ms(account), threshold_id(account, part, at_ms)
+    until = until_ms(account) if length_ms is None else (at_ms // length_ms + 2) * length_ms
+    return Alert(
+        "threshold",
+        text,
+        name,
+        at_ms,
+        until,
+        named.budget,
+        named.subject,
+        account.key,
+        unit,
+        part,
+        settled,
+        held,
+        limit,
+    )
+
+
+def day_of(at_ms: Millis) -> str:
+    """The UTC day of a moment."""
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d}"

@@ -1,0 +1,67 @@
+"""The alerts that are about no threshold, as sentences."""
+
+from __future__ import annotations
+
+from ..budgets.news import RefusedCall
+from ..ledger import Millis, show_amount
+from .alert import DAY_MS, Alert, Named, day_of, rolling_ms, until_ms
+
+_HOUR_MS: Millis = 3_600_000
+_TURN_MS: Millis = 600_000
+"""Within this time, one process of a fleet says that the store is back."""
+
+
+def refused_text(call: RefusedCall) -> str:
+    """What a call was refused for."""
+    refusal, unit = call.refusal, call.refusal.account.unit
+    room = max((refusal.account.limit or 0) - refusal.balance.settled - refusal.balance.held, 0)
+    return f"a call of {call.model} that needs {show_amount(call.wanted, unit)} was refused, {show_amount(room, unit)} left"
+
+
+def refusals_alert(call: RefusedCall) -> Alert:
+    """That calls of a subject begin to be refused: once a period; a day, where that is longer than one, or for ever."""
+    account, balance, unit = call.refusal.account, call.refusal.balance, call.refusal.account.unit
+    named, end_ms, length_ms = Named.of(account), until_ms(account), rolling_ms(account)
+    window = named.window
+    if length_ms is not None:
+        length_ms = max(length_ms, _HOUR_MS)
+        window = f"{call.at_ms // length_ms}r{length_ms}"
+        end_ms = (call.at_ms // length_ms + 1) * length_ms
+    elif account.end_ms is None:
+        window, end_ms = day_of(call.at_ms), (call.at_ms // DAY_MS + 1) * DAY_MS
+    text = f"{named}: calls are refused: {show_amount(balance.settled, unit)} of {show_amount(account.limit or 0, unit)}"
+    return Alert(
+        "refusals",
+        f"{text} spent; {refused_text(call)}",
+        f"refusals/{named.budget}/{named.subject}/{window}#{unit}",
+        call.at_ms,
+        end_ms,
+        named.budget,
+        named.subject,
+        account.key,
+        unit,
+        None,
+        balance.settled,
+        balance.held,
+        account.limit,
+    )
+
+
+def unpriced_alert(model: str, assumed: bool, at_ms: Millis) -> Alert:
+    """That a model has no known price: once a day."""
+    what = "the dearest of its provider is assumed" if assumed else "what it costs is not counted"
+    name = f"unpriced/{model}/{day_of(at_ms)}"
+    text = f"the price of {model!r} is not known: {what}; budgetguard prices set gives it one"
+    return Alert("unpriced", text, name, at_ms, (at_ms // DAY_MS + 1) * DAY_MS)
+
+
+def away_alert(error: str, at_ms: Millis) -> Alert:
+    """That the store is away."""
+    return Alert("away", f"the store of budgets cannot be reached: {error}", f"away/{at_ms}", at_ms)
+
+
+def back_alert(after_s: float, at_ms: Millis) -> Alert:
+    """That it is back."""
+    slot = at_ms // _TURN_MS
+    text = f"the store of budgets is back after {after_s:,.0f} s"
+    return Alert("away", text, f"back/{slot}", at_ms, (slot + 1) * _TURN_MS)
