@@ -12,6 +12,7 @@ from ....money import DOLLAR, Nano
 
 _CENT = DOLLAR // 100
 _NOTHING = "–"
+_PLACES = 5
 _LARGE = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
 
 
@@ -31,17 +32,18 @@ def whole_cents(value: int) -> str:
 
 
 def precise(amount: Nano | None) -> str:
-    """What one call cost: to the cent from ten dollars on, below with the four digits that tell calls apart."""
-    if amount is None:
-        return _NOTHING
-    if abs(amount) >= 10 * DOLLAR or amount == 0:
+    """What one call cost, with the digits that tell calls apart: "$0.00231"; to the cent from ten dollars on."""
+    if amount is None or amount == 0 or abs(amount) >= 10 * DOLLAR:
         return cents(amount)
-    sign = "-" if amount < 0 else ""
-    dollars = Decimal(abs(amount)) / DOLLAR
-    places = max(2, 3 - dollars.adjusted())
-    text = f"{dollars:.{places}f}".rstrip("0")
-    whole, _, fraction = text.partition(".")
-    return f"{sign}${whole}.{fraction.ljust(2, '0')}"
+    sign, size = ("-", -amount) if amount < 0 else ("", amount)
+    if size < DOLLAR // 10**_PLACES:
+        return f"{'> -' if sign else '< '}${Decimal(1).scaleb(-_PLACES)}"
+    return f"{sign}${Decimal(size) / DOLLAR:.{_PLACES}f}"
+
+
+def figure(value: int | None, unit: str = "dollars") -> str:
+    """An amount in a column whose unit is said elsewhere in its row: "$1.20", "1,204"."""
+    return cents(value) if unit == "dollars" else count(value)
 
 
 def amount(value: int | None, unit: str = "dollars") -> str:

@@ -20,8 +20,10 @@ MOST_SERIES = 8
 OTHER = "other"
 _FILL = 0.74
 _WIDEST = 60
+_THIN = 3.0
+"""Pixels, below which an edge around it would hide it."""
 _LEAST = 1.0
-"""Pixels: what is not nothing can be seen."""
+"""Per cent: what is not nothing can be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,8 @@ def _segments(slots: Sequence[SlotName], drawn: Sequence[Series], scale: Scale) 
                 continue
             y, floor = scale.y_of(below + value), scale.y_of(below)
             said = f"{slot.name}: {each.name} {amount(value, scale.unit)}"
-            made.append(Segment(x, y, width, round(floor - y, 2), css, said))
+            height = round(floor - y, 2)
+            made.append(Segment(x, y, width, height, css if height >= _THIN else f"{css} thin", said))
             below += value
     return tuple(made)
 

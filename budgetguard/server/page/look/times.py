@@ -29,6 +29,11 @@ def weekday(value: date | None) -> str:
     return _NOTHING if value is None else f"{value:%a} {value.day} {value:%b}"
 
 
+def month_name(month: str) -> str:
+    """ "November 2026", of "2026-11"."""
+    return f"{date.fromisoformat(f'{month}-01'):%B %Y}"
+
+
 def lasting(seconds: float | None) -> str:
     """How long something lasts, in its two largest parts: "3 d 4 h", "12 min", "under a minute"."""
     if seconds is None:

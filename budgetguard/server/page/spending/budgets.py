@@ -37,7 +37,8 @@ def budgets(look: Look) -> Shown:
         "sort": sort,
         "state_choices": [(state, f"{state} ({shown.states.get(state, 0):,})") for state in STATES],
         "is_filtered": any(look.said(name) for name in ("search", "state", "budget")),
-        "target": target_of,
+        "kind": kind_of,
+        "label": label_of,
         "menu": menu_of,
         "now_ms": look.now_ms,
     }
@@ -47,6 +48,17 @@ def budgets(look: Look) -> Shown:
 def target_of(row: BudgetShown) -> str:
     """How commands, and the form that steers, name it: "users/ann", "team/red", "total"."""
     return f"{row.budget}/{row.subject}" if row.subject else row.budget
+
+
+def label_of(row: BudgetShown) -> str:
+    """How people read it: "users/ann", "team/red", "total"."""
+    return "/".join(filter(None, (row.budget, ", ".join(row.who.values()) or row.subject)))
+
+
+def kind_of(row: BudgetShown) -> str:
+    """What is counted, over what time, and how strictly: "monthly, Europe/Berlin", "tokens, rolling 1d, soft"."""
+    parts = [row.unit if row.unit != "dollars" else "", row.period, row.zone if row.zone != "UTC" else ""]
+    return ", ".join(filter(None, [*parts, row.enforce if row.enforce != "hard" else ""]))
 
 
 def menu_of(place: ViewPlace, row: BudgetShown) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ FIELDS = ("model", "user", "provider", *TIMES)
 NAMED = ("user", "model", "provider")
 """Fields with a filter of their own."""
 TOPS = (10, 20, 50, 100, 500)
-ROWS = 200
+ROWS = 100
 
 
 def explorer(look: Look) -> Shown:

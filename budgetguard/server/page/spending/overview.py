@@ -11,7 +11,7 @@ from ....reports.shown.money import ExploreQuery, Overview
 from ..look.amounts import change, count, share
 from ..look.charts import BarChart
 from ..view import Look, Shown
-from .budgets import target_of
+from .budgets import label_of
 from .slots import chart_of
 
 FIELDS = ("model", "user", "provider", "feature", "team")
@@ -55,7 +55,7 @@ def overview(look: Look) -> Shown:
         "holds": f"for {count(shown.holds)} {'call' if shown.holds == 1 else 'calls'} in flight",
         "refused": _refused(shown),
         "unscoped": _unscoped(shown),
-        "target": target_of,
+        "label": label_of,
         "tops": [_top(look.reports, look, field) for field in ("user", "model", "feature")],
         "is_new": not (shown.month.calls or shown.last_month.calls or shown.holds),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ....reports.shown.budgets import BudgetShown, SubjectShown
 from ..look.amounts import amount
 from ..view import Look, Shown
-from .budgets import menu_of, target_of
+from .budgets import kind_of, label_of, menu_of
 from .slots import chart_of
 
 
@@ -18,7 +18,8 @@ def subject(look: Look) -> Shown:
     data = {
         "shown": shown,
         "chart": chart_of(f"Spend of {value} by day, by model", shown.by_day),
-        "target": target_of,
+        "kind": kind_of,
+        "label": label_of,
         "verdict": _verdict(shown),
         "verdict_of": verdict_of,
         "menu": menu_of,
@@ -49,10 +50,10 @@ def _verdict(shown: SubjectShown) -> str:
     row = shown.refusing
     if row is None:
         return ""
-    name = target_of(row)
+    name = label_of(row)
     if row.state == "paused" or row.limit is None:
         why = f" by {row.by}" if row.by else ""
         return f"The next call is refused by {name}: it is paused{why}{f' ({row.note})' if row.note else ''}."
     left = row.limit - row.spent - row.held
     told = [amount(each, row.unit) for each in (row.limit, row.spent, row.held, left)]
-    return f"The next call is refused by {name}: {told[0]} limit - {told[1]} spent - {told[2]} held = {told[3]} left."
+    return f"The next call is refused by {name}: {told[0]} limit − {told[1]} spent − {told[2]} held = {told[3]} left."
