@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ..budgets.accounts import Coverage
-from ..budgets.news import NO_NEWS, News, tell
+from ..budgets.news import NO_NEWS, Tidings, tell
 from ..budgets.rules import Budget
 from ..calls import UNKNOWN_HOST, Endpoint, Host
 from ..errors import ConfigError
@@ -58,7 +59,7 @@ class Guard:
         clock: Clock = time.time,
         settings: Settings | None = None,
         process: Process = PROCESS,
-        news: News = NO_NEWS,
+        news: Tidings = NO_NEWS,
     ) -> None:
         _require_budgets(budgets)
         _require_settings(store, settings)
@@ -92,8 +93,9 @@ class Guard:
         settings, leases = self.settings, None
         journal = None if store is None else Journal.of(store, self._land, settings.journal)
         if store is not None and journal is not None and any(budget.lease for budget in self.budgets):
-            leases = Leases(store, journal, settings.ttl_ms, marks=self.coverage.marks.by_key)
-        return Ledger(store, journal, leases, settings.spare(), settings.allowance, self.coverage.marks)
+            hear, marks = partial(self.coverage.read_steers, store), self.coverage.marks.by_key
+            leases = Leases(store, journal, settings.ttl_ms, hear=hear, marks=marks)
+        return Ledger(store, journal, leases, settings.spare(), settings.allowance, marks=self.coverage.marks)
 
     @property
     def journal(self) -> Journal | None:

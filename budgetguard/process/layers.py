@@ -14,7 +14,8 @@ from functools import partial
 from typing import Literal
 
 from ..budgets.crowds import NOBODY
-from ..budgets.news import Marks, tell
+from ..budgets.news import Markings, tell
+from ..budgets.steering.steers import STEERS
 from ..concurrency.interrupts import raise_interruption
 from ..concurrency.steps import Step, Steps
 from ..errors import StoreError
@@ -116,7 +117,8 @@ class Books:
         spare: Tally | None,
         allowance: object,
         slices: Slices,
-        marks: Marks,
+        *,
+        marks: Markings | None = None,
     ) -> None:
         self.store = store
         self.journal = journal
@@ -125,7 +127,7 @@ class Books:
         self.allowance = allowance
         """The same as it was written."""
         self._slices = slices
-        self._marks = marks
+        self._marks = marks or Markings()
 
     def reserve(self, held: Held, leased: Sequence[Account]) -> Steps[Refusal | Stale | None]:
         """Hold in the store; raises `StoreError`."""
@@ -249,14 +251,15 @@ class Ledger:
         leases: Leases | None = None,
         spare: Tally | None = None,
         allowance: object = None,
-        marks: Marks | None = None,
+        *,
+        marks: Markings | None = None,
     ) -> None:
-        noted = marks or Marks()
+        noted = marks or Markings()
         self.marks = noted.by_key
         self.shares = Shares()
         self.limits = Limits()
         self.slices = Slices(leases)
-        self.books = Books(store, journal, spare, allowance, self.slices, noted)
+        self.books = Books(store, journal, spare, allowance, self.slices, marks=noted)
         self.blocking = store is not None and store.blocking
         """Whether the store may wait for a disk or a network."""
         self.layers: tuple[Layer, ...] = (self.shares, self.limits, self.slices, self.books)
@@ -286,7 +289,7 @@ class Ledger:
     def reserved(self, held: Held, hold: Hold, leased: Sequence[Account], blocks: bool) -> Stale | bool:
         """`reserve`, if that is done at once; else nothing is held. `blocks`: the caller may wait for a store."""
         store, leases = self.books.store, self.slices.leases
-        stored = store is not None and (hold.accounts or hold.terms)
+        stored = store is not None and (hold.accounts or (hold.terms and hold.terms[0][0] != STEERS))
         held.hold, held.units = hold, _said(hold) if hold.units else NOTHING_SAID
         if (stored or leased) and hold.ttl_ms < PROCESS.keeper.pace_ms:
             PROCESS.keeper.watch(hold.ttl_ms)
@@ -384,5 +387,9 @@ def _said(hold: Hold) -> Amounts:
 
 
 def is_stored(hold: Hold) -> bool:
-    """Whether a call holds anything in the store itself, or only on leases of this process."""
-    return bool(hold.accounts or hold.terms)
+    """
+    Whether a call holds anything in the store itself, or only on leases of this process.
+
+    What it says of steers is for the accounts that it names, and for slices: alone it is no reason to ask.
+    """
+    return bool(hold.accounts or (hold.terms and hold.terms[0][0] != STEERS))
