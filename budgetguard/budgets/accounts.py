@@ -2,9 +2,9 @@
 Coverage: which accounts in the store a call touches, by its tags and the time.
 
 The rules are fixed, but for those that are told for calls with a certain tag; users'
-own budgets are what the store last said, each with a version. A hold carries these
-versions, and a store that knows newer ones says so: so nothing is read before a call,
-and a changed budget holds from the next one on.
+own budgets, and the steers of rules, are what the store last said, each with a version.
+A hold carries these versions, and a store that knows newer ones says so: so nothing is
+read before a call, and a changed budget holds from the next one on.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from ..ledger.units import ELASTIC
 from .crowds import Company, Crowd
 from .news import NO_NEWS, Marks, News
 from .rules import USERS, Budget, UserBudget, model_keys, terms_key, unescape
+from .steering.known import UNSTEERED, Pause, Steers, user_pause
+from .steering.steers import STEERS
 
 _CACHED_USERS = 100_000
 _CACHED_COUNTERS = 10_000
@@ -44,7 +46,7 @@ class Cover:
 
     accounts: tuple[Account, ...]
     terms: tuple[tuple[str, int], ...]
-    """The key and version of every user's budget in it."""
+    """The key and version of the user's budget in it, and behind it of the steers of rules, if it has any of theirs."""
     on_expire: OnExpire
     """What becomes of a hold if its process dies: the strictest rule wins."""
     hard: bool
@@ -65,6 +67,8 @@ class Cover:
     """Whether users may have budgets, and the store was not asked lately."""
     own: bool = False
     """Whether it has a user with a budget of their own, as far as is known."""
+    paused: Pause | None = None
+    """Which of its budgets people have paused: no call passes."""
     plans: dict[Hashable, Any] = field(default_factory=dict, compare=False)
     """What was worked out for calls that have this cover: it is void with it (`guards/plan.py`)."""
     crowds: Mapping[str, Crowd] = field(default_factory=dict, compare=False)
@@ -72,6 +76,11 @@ class Cover:
     companies: dict[tuple[int, ...], Company] = field(default_factory=dict, compare=False)
     """By the parts that a call may have in these crowds."""
     _counters: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+
+    @property
+    def whose(self) -> bool:
+        """Whether it names a user."""
+        return bool(self.terms) and self.terms[0][0] != STEERS
 
     def company(self, parts: tuple[int, ...]) -> Company:
         """What a call asks of the accounts that has these parts in the crowds on them; kept for the next one."""
@@ -121,6 +130,8 @@ class Coverage:
         self.skew_ms: Millis = 0
         """How far the store's clock is ahead of this process's."""
         self._users: dict[str, tuple[int, UserBudget | None]] = {}
+        self.steers = UNSTEERED
+        """What people changed of rules."""
         self._peopled: tuple[bool, Millis] = (False, -ASKED_MS)
         """Whether some user has a budget, and when that was found out."""
         self._covers: dict[str | None, dict[frozenset[Tag], Cover]] = {}
@@ -134,7 +145,7 @@ class Coverage:
         """Those that some rule was told for."""
         self._telling = mutex("told rules")
         self._edition = object()
-        """Another one once rules were told, before the covers that lack them are void."""
+        """Another one once rules were told or steered, before the covers that lack them are void."""
         self._listed: dict[Tag, set[tuple[str | None, frozenset[Tag]]]] = {}
         """Which covers calls have with a tag that rules are told for: void with what is told of it."""
         self._crowds: dict[tuple[str, int | None], Crowd] = {}
@@ -200,8 +211,22 @@ class Coverage:
     def shared(self) -> list[tuple[Budget, Account]]:
         """The limits that hold for all calls together, and the account that each has now."""
         now_ms = self.now_ms()
-        rules = [budget for budget in self._budgets if not budget.per and budget.limit is not None]
-        return [(budget, budget.account_of("", now_ms)) for budget in rules]
+        pairs = [(budget, self.steers.account(budget, "", now_ms)) for budget in self._budgets if not budget.per]
+        return [(budget, account) for budget, account in pairs if account.limit is not None]
+
+    def read_steers(self, store: Store) -> None:
+        """Ask the store for the steers of rules, if there are rules."""
+        if self._budgets or self._told:
+            steers = Steers.of(store.terms(STEERS))
+            if steers != self.steers:
+                self.take_steers(steers)
+
+    def take_steers(self, steers: Steers) -> None:
+        """Take these for what the store has."""
+        with self._telling:
+            self.steers, self._edition = steers, object()
+            self._listed.clear()
+            self._covers.clear()
 
     def know(self, own: UserBudget) -> None:
         """Take a user's budget for the one that the store has."""
@@ -209,8 +234,11 @@ class Coverage:
             self._note(own.user, own.version, own)
 
     def learn(self, stale: Stale) -> None:
-        """Take in what the store knows better: newer budgets of users, or the time."""
+        """Take in what the store knows better: newer budgets of users, steers of rules, or the time."""
         for terms in stale.terms:
+            if terms.key == STEERS:
+                self.take_steers(Steers.of(terms))
+                continue
             own = None if terms.body is None else UserBudget.from_text(terms.body, terms.version)
             self._note(unescape(terms.key.removeprefix(USERS)) if own is None else own.user, terms.version, own)
         if not stale.terms:
@@ -231,7 +259,7 @@ class Coverage:
             self.people(True)
 
     def _anew(self, tags: Mapping[str, str], user: str | None, key: frozenset[Tag], at_ms: Millis) -> Cover:
-        """Work a cover out, and keep it; once more if rules were told meanwhile, which it may lack."""
+        """Work a cover out, and keep it; once more if rules were told or steered meanwhile, which it may lack."""
         while True:
             edition = self._edition
             cover = self._make(tags, at_ms)
@@ -264,26 +292,21 @@ class Coverage:
         said = self._budgets
         if self._told:
             said = (*said, *[rule for pair in tags.items() for rule in self._told.get(pair, ())])
-        rules = [budget for budget in said if budget.subject(tags) is not None]
-        accounts = [account for budget in rules if (account := budget.account(tags, at_ms)) is not None]
-        terms: tuple[tuple[str, int], ...] = ()
+        subjects = [(rule, subject) for rule in said if (subject := rule.subject(tags)) is not None]
+        rules = [rule for rule, _ in subjects]
+        accounts, ends, paused, known = self.steers.covering(subjects, at_ms)
+        terms: tuple[tuple[str, int], ...] = (known,) if rules else ()
         user, own = tags.get("user"), None
         lacks = _lacks(said, tags)
-        peopled, asked_ms = self._peopled
-        unasked, believed = False, list[Millis]()
-        if user is None and "user" not in lacks:
-            if peopled:
-                lacks["user"] = "users"
-            elif at_ms - asked_ms >= ASKED_MS:
-                unasked = True
-            else:
-                believed.append(asked_ms + ASKED_MS)
+        unasked = user is None and "user" not in lacks and self._unasked(lacks, ends, at_ms)
         if user is not None:
             version, own = self._users.get(user, (0, None))
-            terms = ((terms_key(user), version),)
+            terms = ((terms_key(user), version), *terms)
             if own is not None:
                 rules.append(own.rule)
                 accounts.append(own.account(at_ms))
+                ends += own.ends_ms(at_ms)
+                paused = paused or user_pause(own, at_ms)
         if not self.marks.note(rules, accounts):
             self._covers.clear()  # those that are kept have lost their marks
         return Cover(
@@ -292,7 +315,7 @@ class Coverage:
             "charge" if any(rule.on_expire == "charge" for rule in rules) else "release",
             _is_hard(accounts, "dollars"),
             max((account.start_ms for account in accounts if account.start_ms is not None), default=0),
-            min([account.end_ms for account in accounts if account.end_ms is not None] + believed, default=_FOREVER),
+            min([account.end_ms for account in accounts if account.end_ms is not None] + ends, default=_FOREVER),
             tuple(account for account in accounts if account.lease is not None),
             tuple(account for account in accounts if account.lease is None),
             _units(accounts),
@@ -300,8 +323,20 @@ class Coverage:
             lacks,
             unasked,
             own is not None,
+            paused,
             crowds=self._crowds_on(rules, accounts),
         )
+
+    def _unasked(self, lacks: dict[str, str], ends: list[Millis], at_ms: Millis) -> bool:
+        """Whether the store has to be asked if users have budgets, for a call without one; else what it lacks, then."""
+        peopled, asked_ms = self._peopled
+        if not peopled and at_ms - asked_ms >= ASKED_MS:
+            return True
+        if peopled:
+            lacks["user"] = "users"
+        else:
+            ends.append(asked_ms + ASKED_MS)
+        return False
 
     def _crowds_on(self, rules: Sequence[Budget], accounts: Sequence[Account]) -> dict[str, Crowd]:
         return {

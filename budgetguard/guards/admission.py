@@ -276,8 +276,8 @@ class Admission:
                     plans = self.parts.plans
                     plans.coverage.learn(outcome)
                     self.plan = plans.find(self.asked.provider, self.call, self.asked.tags)
-                    if self.plan.doubtful:  # the user's budget was taken away
-                        yield from learn_whose(self.parts, self.plan, self.asked.tags)
+                    if self.plan.doubtful:  # the user's budget was taken away, or one was paused
+                        yield from learn_whose(self.parts, self.plan, self.asked.tags, self.asked.scope)
                     if projection is not None:
                         require_price(self, self.asked.host.name)
                 elif not (yield from self._lower(outcome, turn)):

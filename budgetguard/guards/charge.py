@@ -17,15 +17,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
-from functools import partial
 from typing import Literal, TypeAlias
 
 from ..calls import Answer, Call, Ending, Listener
 from ..concurrency.interrupts import interruption
 from ..concurrency.queue import LINE
-from ..concurrency.steps import Step, Steps
-from ..errors import StoreError
+from ..concurrency.steps import Steps
 from ..ledger import Admitted, Stale, new_id
 from ..money import MAX_AMOUNT, Nano
 from ..prices.tiers import leaves_open
@@ -56,7 +53,7 @@ from .costs.unpriced import require_price
 from .entries import entry_of, used_by
 from .parts import Parts
 from .plan import NO_PLAN, CallPlan
-from .unscoped.watch import learn_whose, require_scope
+from .unscoped.watch import ask_terms, learn_whose, require_scope
 
 log = logging.getLogger("budgetguard")
 
@@ -138,14 +135,16 @@ class Charge:
         parts, asked = self.parts, self.asked
         plan = self.plan = self._planned()
         if plan.doubtful:
-            yield from learn_whose(parts, plan, asked.tags)
+            yield from learn_whose(parts, plan, asked.tags, asked.scope)
             plan = self.plan = self._planned()
         require_scope(parts, plan, asked.scope)
         unknown = plan.error is not None and not plan.assumed
         if plan.cover.terms and (plan.free or unknown) and not asked.endpoint.opaque:
-            # There may be no hold that tells of the user's own budget, which may have to know a price.
-            yield from self._ask_terms(needed=unknown and parts.settings.unpriced != "count")
+            # There may be no hold that tells of the user's own budget, which may have to know a price, or of a pause.
+            yield from ask_terms(parts, asked.tags, needed=unknown and parts.settings.unpriced != "count")
             plan = self.plan = self._planned()
+            if plan.cover.paused is not None:
+                yield from learn_whose(parts, plan, asked.tags, asked.scope)
         if not asked.endpoint.opaque and plan.error is not None:
             require_price(self, asked.host.name)
             if not plan.assumed:
@@ -343,15 +342,8 @@ class Charge:
             return
         yield from parts.ledger.book(self.held, cost)
         if parts.ledger.books.store is not None:
-            yield from self._ask_terms()
+            yield from ask_terms(parts, self.asked.tags)
             self.plan = parts.plans.covered_anew(self.plan, self.call.model, self.asked.tags)
-
-    def _ask_terms(self, *, needed: bool = False) -> Steps[None]:
-        """Ask for the user's budget; where that fails, what is known of it here has to do, unless it is `needed`."""
-        store = self.parts.ledger.books.store
-        if store is not None:
-            with nullcontext() if needed else suppress(StoreError):
-                yield Step(partial(self.parts.read_terms, self.asked.tags), store.blocking)
 
     def projected(self) -> Projection | None:
         """What the call can cost, where something was to be held for it."""

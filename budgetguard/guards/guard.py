@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ..budgets.accounts import Coverage
@@ -92,7 +93,8 @@ class Guard:
         settings, leases = self.settings, None
         journal = None if store is None else Journal.of(store, self._land, settings.journal)
         if store is not None and journal is not None and any(budget.lease for budget in self.budgets):
-            leases = Leases(store, journal, settings.ttl_ms, marks=self.coverage.marks.by_key)
+            hear, marks = partial(self.coverage.read_steers, store), self.coverage.marks.by_key
+            leases = Leases(store, journal, settings.ttl_ms, hear=hear, marks=marks)
         return Ledger(store, journal, leases, settings.spare(), settings.allowance, self.coverage.marks)
 
     @property

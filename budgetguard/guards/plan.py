@@ -54,7 +54,10 @@ class CallPlan:
     watched: bool = False
     """Whether it matters that a call says whose it is: it may cost something, and is not let pass in any case."""
     doubtful: bool = False
-    """Whether it lacks a tag, or its user a budget, as far as is known: `guards/unscoped/watch.py` looks into it."""
+    """
+    Whether it lacks a tag, or its user a budget, or a budget of it is paused, as far as is known:
+    `guards/unscoped/watch.py` looks into it.
+    """
     counters: tuple[str, ...] = ()
     """See `Cover.counters`."""
 
@@ -126,8 +129,9 @@ class Plans:
     def _watch(self, plan: CallPlan) -> CallPlan:
         """The plan, with what is asked of its callers."""
         cover, watched = plan.cover, self._settings.unscoped != "allow" and not plan.free
-        stranger = self._settings.users == "known" and bool(cover.terms) and not cover.own
-        return replace(plan, watched=watched, doubtful=stranger or (watched and (bool(cover.lacks) or cover.unasked)))
+        stranger = self._settings.users == "known" and cover.whose and not cover.own
+        doubtful = stranger or cover.paused is not None or (watched and (bool(cover.lacks) or cover.unasked))
+        return replace(plan, watched=watched, doubtful=doubtful)
 
     def unpriced(self, plan: CallPlan, provider: str | None, call: Call, error: UnpricedModelError) -> CallPlan:
         """
