@@ -158,9 +158,7 @@ class Herald:
         if call.refusal.busy or account.key.endswith("//all") and account.key.startswith(("scope/", "max_budget/")):
             return
         if mark is not None and mark.parts[-1] == 1.0:
-            alert = at_threshold(
-                account, 1.0, balance.settled, balance.held, call.at_ms, refused=refused_text(call)
-            )
+            alert = at_threshold(account, 1.0, balance.settled, balance.held, call.at_ms, refused=refused_text(call))
             self._tell_threshold(mark, alert)
         else:
             self._tell(refusals_alert(call))

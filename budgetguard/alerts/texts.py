@@ -29,7 +29,9 @@ def refusals_alert(call: RefusedCall) -> Alert:
         end_ms = (call.at_ms // length_ms + 1) * length_ms
     elif account.end_ms is None:
         window, end_ms = day_of(call.at_ms), (call.at_ms // DAY_MS + 1) * DAY_MS
-    text = f"{named}: calls are refused: {show_amount(balance.settled, unit)} of {show_amount(account.limit or 0, unit)}"
+    text = (
+        f"{named}: calls are refused: {show_amount(balance.settled, unit)} of {show_amount(account.limit or 0, unit)}"
+    )
     return Alert(
         "refusals",
         f"{text} spent; {refused_text(call)}",

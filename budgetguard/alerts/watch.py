@@ -174,7 +174,9 @@ def _spent(store: Store, names: tuple[str, ...], until_ms: Millis) -> Spent:
 def _own(store: Store, user: str, now_ms: Millis) -> Account | None:
     """The account of a user's own budget, if they have one."""
     terms = store.terms(terms_key(user))
-    return None if terms is None or terms.body is None else UserBudget.from_text(terms.body, terms.version).account(now_ms)
+    return (
+        None if terms is None or terms.body is None else UserBudget.from_text(terms.body, terms.version).account(now_ms)
+    )
 
 
 def _spike(account: Account, hour: int, before: Sequence[int], now_ms: Millis) -> Alert:

@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..errors import ConfigError
+from ..stores import shown
 from . import logs
 from .app import App
 from .page.door.door import Tickets
@@ -42,8 +43,8 @@ class UiSettings:
 def serve_ui(settings: UiSettings, say: Callable[[str], None]) -> None:
     """Serve the page until Ctrl-C. Raises `ConfigError` for a store that has no page of its own here."""
     if settings.store.startswith(("http:", "https:")):
-        told = f"the server that hosts it has a page of its own: open {settings.store.partition('?')[0].rstrip('/')}{HOME}/"
-        raise ConfigError(f"--store: {told}")
+        url = shown(settings.store).partition("?")[0].rstrip("/")
+        raise ConfigError(f"--store: the server that hosts it has a page of its own: open {url}{HOME}/")
     if settings.store.startswith("memory:"):
         raise ConfigError("--store memory://: what is in the memory of a program is not seen from outside; name a file")
     logs.set_up("warning")

@@ -12,6 +12,7 @@ from ....reports.shown.lists import CallShown, CallsQuery
 from ....reports.shown.money import ExploreQuery
 from ...projects import Project
 from ..look.amounts import cents, count, precise
+from ..look.flags import FLAGS
 
 CALLS = 12
 """How many of the newest calls are told."""
@@ -61,7 +62,7 @@ def _call(call: CallShown) -> dict[str, Any]:
         "cost": precise(call.cost),
         "input": count(call.input_tokens),
         "output": count(call.output_tokens),
-        "flags": " ".join(call.flags),
+        "flags": ", ".join(FLAGS.get(each, each) for each in call.flags),
     }
 
 

@@ -16,6 +16,10 @@
         const url = new URL(link.href);
         url.searchParams.set("value", call.user);
         link.href = url.pathname + url.search;
+      } else if (link && part === "user") {
+        cell.textContent = "without a user";
+        cell.className = "soft";
+        continue;
       }
       (cell.querySelector("bdi") || link || cell).textContent = text;
     }
@@ -26,7 +30,7 @@
     new Intl.DateTimeFormat("sv-SE", { timeZone: table.dataset.zone, dateStyle: "short", timeStyle: "medium" }).format(at);
 
   const showCalls = (calls) => {
-    const model = table.querySelector("template");
+    const model = document.getElementById("live-call");
     if (!model) return;
     const seen = new Set([...table.querySelectorAll("tr[data-id]")].map((row) => row.dataset.id));
     for (const call of calls.filter((each) => !seen.has(each.id)).reverse()) {

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from ....ledger import Millis
 from ....reports.shown.lists import CallShown, CallsQuery
+from ..look.flags import FLAGS
+from ..look.times import lasting
 from ..spending.asked import RANGES, page_of, span_of
 from ..view import Look, Shown, View
 
 ROWS = 100
-FLAGS: Mapping[str, str] = {
-    "capped": "a cap was added",
-    "cut": "cut at our cap",
-    "estimated": "estimated",
-    "expired": "hold expired",
-    "fallback": "another model",
-    "late": "settled late",
-    "manual": "by hand",
-    "tier": "unknown tier",
-    "unpriced": "no price known",
-}
-"""What entries are marked with, in words."""
 _PLAIN = frozenset({"input_tokens", "output_tokens"})
 
 
@@ -64,8 +53,14 @@ def holds(look: Look) -> Shown:
     tag, value = ("user", look.said("user")) if look.said("user") else (None, "")
     number = page_of(look)
     shown = look.reports.holds(tag=tag, value=value, offset=(number - 1) * ROWS, limit=ROWS)
-    data = {"shown": shown, "number": number, "more": number * ROWS < shown.count, "first": (number - 1) * ROWS + 1}
+    first = (number - 1) * ROWS + 1
+    data = {"shown": shown, "number": number, "more": number * ROWS < shown.count, "first": first, "age": age}
     return Shown("watch/holds.html", data, rows=shown.rows, whole=shown)
+
+
+def age(span_ms: Millis) -> str:
+    """How old a hold is: to the second while it is young."""
+    return f"{max(0, span_ms) // 1000} s" if span_ms < 120_000 else lasting(span_ms / 1000)
 
 
 def cuts(look: Look) -> Shown:

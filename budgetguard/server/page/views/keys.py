@@ -33,6 +33,7 @@ class KeyRow:
     models: tuple[str, ...]
     created: str
     expires_ms: Millis | None
+    last_used_ms: Millis | None
     state: str
     """ "right", "revoked", "blocked" or "expired"."""
 
@@ -75,7 +76,7 @@ def create(look: Look) -> Shown:
         expires_ms=moment_ms(said, "expires", ring.now_ms()) if said else None,
     )
     key, text = ring.create(look.project.name, form.get("scope", ""), grant=grant)
-    _write_down(look, "create", key.prefix, {}, shown_key(key), "")
+    _write_down(look, "create", None, key)
     return _shown_once(look, key, text)
 
 
@@ -83,7 +84,7 @@ def rotate(look: Look) -> Shown:
     """A new text for a key, shown once; the old one is right for a while, if that is wanted."""
     key = _found(look, look.form.get("prefix", ""))
     rotated, text = _ring(look).rotate(key.prefix, grace_s=duration_s(look.form.get("grace") or "0s", "grace"))
-    _write_down(look, "rotate", key.prefix, shown_key(key), shown_key(rotated), look.form.get("note", ""))
+    _write_down(look, "rotate", key, rotated)
     return _shown_once(look, rotated, text)
 
 
@@ -91,7 +92,7 @@ def revoke(look: Look) -> Went:
     """Refuse a key for good."""
     key = _found(look, look.form.get("prefix", ""))
     revoked = _ring(look).revoke(key.prefix)
-    _write_down(look, "remove", key.prefix, shown_key(key), shown_key(revoked), look.form.get("note", ""))
+    _write_down(look, "remove", key, revoked)
     return Went(look.place.link("keys"), f"bg_{key.prefix} is revoked: every server refuses it within two seconds.")
 
 
@@ -99,11 +100,10 @@ def _shown_once(look: Look, key: Key, text: str) -> Shown:
     return Shown("setup/key_shown.html", {"key": _row(key, look.now_ms), "text": text}, "A new key")
 
 
-def _write_down(look: Look, what: str, prefix: str, before: object, after: object, note: str) -> None:
-    assert isinstance(before, dict)
-    assert isinstance(after, dict)
-    author = author_of(look)
-    change = Changed(author.who, author.via, what, "keys", f"bg_{prefix}", before, after, note.strip())
+def _write_down(look: Look, what: str, before: Key | None, after: Key) -> None:
+    author, was = author_of(look), {} if before is None else shown_key(before)
+    note = look.form.get("why", "").strip()
+    change = Changed(author.who, author.via, what, "keys", f"bg_{after.prefix}", was, shown_key(after), note)
     write_down(look.project.store, change, look.now_ms)
 
 
@@ -139,6 +139,7 @@ def _row(key: Key, now_ms: Millis) -> KeyRow:
         grant.models,
         key.created,
         grant.expires_ms,
+        None,
         state,
     )
 
