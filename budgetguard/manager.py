@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from types import EllipsisType, TracebackType
 from typing import Any, Self, get_args
 
+from .alerts.herald import open_herald
+from .alerts.options import Alerts
 from .budgets.bars import as_html, as_text, read_bars
 from .budgets.periods import Period
 from .budgets.rules import Budget, UserBudget, user_rule
@@ -56,6 +58,8 @@ class BudgetManager:
     * `prices`: prices of your own: `{"my-model": {"input": 0.15, "output": 0.60}}`, in dollars per million tokens, over
       the price file that `budgetguard.toml` names; or another file's path, or a `PriceBook`, instead of it.
     * `settings`: `Settings`, all of them; by default what the environment and `budgetguard.toml` say.
+    * `alerts`: who is told before a budget is over: a sequence of sinks, or `Alerts` (docs/alerts.md); by default what
+      `budgetguard.toml` says, else the log.
     * `client_type`, `api_base`, `headers`: LiteLLM's. "local" budgets live in `store`; "hosted" ones behind the HTTP
       API at `api_base`, which is asked with the key in `BUDGETGUARD_KEY`, or with these headers instead.
 
@@ -76,6 +80,7 @@ class BudgetManager:
         prices: GivenPrices | None = None,
         clock: Clock = time.time,
         settings: Settings | None = None,
+        alerts: Alerts | Sequence[Any] | None = None,
     ) -> None:
         if client_type not in {"local", "hosted", "self-hosted"}:
             raise ConfigError(f"client_type={client_type!r}: use 'local', or 'hosted' with the server's api_base")
@@ -98,7 +103,9 @@ class BudgetManager:
             self.store = open_store(store, namespace=config.project, clock=clock)
         self.project_name = config.project if named is not None else self.store.namespace
         own = config.settings() if settings is None else settings
-        self.guard = Guard(self.store, book, rules, clock=clock, settings=own)
+        told = config.alerts() if alerts is None else alerts if isinstance(alerts, Alerts) else Alerts(alerts)
+        herald = open_herald(self.store, told, rules, clock=clock)
+        self.guard = Guard(self.store, book, rules, clock=clock, settings=own, news=herald)
         self.users = Users(self.store, self.guard.coverage, clock=clock)
         Patches.idle.add(self)
 

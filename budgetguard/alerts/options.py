@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 from ..budgets.said.checks import require_choice
 from ..errors import ConfigError
 from .alert import What
-from .sinks.base import Called, Sink, Told
+from .sinks.base import Called, Sink
 
 WHATS: Final = tuple(what for what in get_args(What) if what != "test")
 
@@ -25,7 +25,7 @@ class Alerts:
     Raises `ConfigError` for anything else.
     """
 
-    sinks: Sequence[Sink | Told] = ()
+    sinks: Sequence[Any] = ()
     off: Iterable[str] = field(default_factory=frozenset)
 
     def __post_init__(self) -> None:

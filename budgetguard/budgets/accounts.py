@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from ..ledger import Account, Balance, Clock, Millis, OnExpire, Stale, Store, Unit
 from ..ledger.units import ELASTIC
 from .crowds import Company, Crowd
-from .news import NO_NEWS, Marks, News
+from .news import NO_NEWS, Markings, Tidings
 from .rules import USERS, Budget, UserBudget, model_keys, terms_key, unescape
 from .steering.known import UNSTEERED, Pause, Steers, user_pause
 from .steering.steers import STEERS
@@ -122,9 +122,9 @@ NO_COVER = Cover((), (), "release", False, 0, _FOREVER)
 class Coverage:
     """The rules and the users' budgets of one store, as far as this process knows them."""
 
-    def __init__(self, budgets: Sequence[Budget], clock: Clock, news: News = NO_NEWS) -> None:
+    def __init__(self, budgets: Sequence[Budget], clock: Clock, news: Tidings = NO_NEWS) -> None:
         self._budgets = tuple(budgets)
-        self.marks = Marks(news)
+        self.marks = Markings(news)
         """At which amounts somebody is told of an account."""
         self.clock = clock
         self.skew_ms: Millis = 0
@@ -307,8 +307,6 @@ class Coverage:
                 accounts.append(own.account(at_ms))
                 ends += own.ends_ms(at_ms)
                 paused = paused or user_pause(own, at_ms)
-        if not self.marks.note(rules, accounts):
-            self._covers.clear()  # those that are kept have lost their marks
         return Cover(
             tuple(accounts),
             terms,
@@ -339,6 +337,8 @@ class Coverage:
         return False
 
     def _crowds_on(self, rules: Sequence[Budget], accounts: Sequence[Account]) -> dict[str, Crowd]:
+        if not self.marks.note(rules, accounts):
+            self._covers.clear()  # those that are kept have lost their marks
         return {
             account.key: self._crowd(account, rule.in_flight)
             for account, rule in zip(accounts, rules, strict=True)

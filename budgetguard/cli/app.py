@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from .alerts import alerts_app
 from .books import check, export, holds, import_
 from .budgets import budget_app, budgets, users
 from .config import config
@@ -37,6 +38,7 @@ app.command("users")(users)
 app.command("budgets")(budgets)
 app.add_typer(budget_app, name="budget")
 app.command("spend")(spend)
+app.add_typer(alerts_app, name="alerts")
 app.add_typer(prices_app, name="prices")
 app.command("providers")(providers)
 app.command("config")(config)

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from ..budgets.crowds import NOBODY
-from ..budgets.news import RefusedCall
 from ..budgets.refusals import least_said, refuse, why_so_much
 from ..calls import Call, Endpoint, Host
 from ..concurrency.queue import LINE, Turn
@@ -347,12 +346,9 @@ class Admission:
                 why += least_said(self.projection.cuts[0])
         least = wanted.amount if wanted.least is None else wanted.least
         books, coverage = self.parts.ledger.books, self.parts.plans.coverage
-        now_ms, asked = coverage.now_ms(), self.asked
-        room_s = yield from room_in_s(books.store, refusal, least, now_ms)
-        mark, provider = coverage.marks.by_key.get(refusal.account.key), asked.provider or ""
-        told = RefusedCall(refusal, least, asked.tags, self.call.model, provider, now_ms, mark)
-        coverage.marks.news.refused(told)
-        error = refuse(refusal, asked.tags, least, why, room_s)
+        room_s = yield from room_in_s(books.store, refusal, least, coverage.now_ms())
+        self.parts.tell_refused(refusal, least, self.call.model, self.asked, self.held)
+        error = refuse(refusal, self.asked.tags, least, why, room_s)
         note_refusal(self.asked.scope, error)
         raise error
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from ..budgets.accounts import Coverage
-from ..budgets.news import NO_NEWS, News, tell
+from ..budgets.news import NO_NEWS, Tidings, tell
 from ..budgets.rules import Budget
 from ..calls import UNKNOWN_HOST, Endpoint, Host
 from ..errors import ConfigError
@@ -59,7 +59,7 @@ class Guard:
         clock: Clock = time.time,
         settings: Settings | None = None,
         process: Process = PROCESS,
-        news: News = NO_NEWS,
+        news: Tidings = NO_NEWS,
     ) -> None:
         _require_budgets(budgets)
         _require_settings(store, settings)
@@ -95,7 +95,7 @@ class Guard:
         if store is not None and journal is not None and any(budget.lease for budget in self.budgets):
             hear, marks = partial(self.coverage.read_steers, store), self.coverage.marks.by_key
             leases = Leases(store, journal, settings.ttl_ms, hear=hear, marks=marks)
-        return Ledger(store, journal, leases, settings.spare(), settings.allowance, self.coverage.marks)
+        return Ledger(store, journal, leases, settings.spare(), settings.allowance, marks=self.coverage.marks)
 
     @property
     def journal(self) -> Journal | None:

@@ -12,21 +12,26 @@ and in those around it, and carry its tags.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, get_args
 
+from ..alerts.alert import Alert
+from ..alerts.scopes import ScopeHerald
 from ..budgets.bars import Bar, as_html
 from ..budgets.crowds import MANY
-from ..budgets.said.checks import require_choice, require_in_flight, require_text
+from ..budgets.news import Mark
+from ..budgets.said.checks import require_choice, require_fractions, require_in_flight, require_text
 from ..budgets.said.words import in_our_words
 from ..concurrency.locks import latch
 from ..errors import BudgetExceededError, ConfigError, find_budget_error
 from ..guards.scope import OnCut, Scope, current, leave, merge_tags
 from ..ledger import Account, Enforce
 from ..money import Money, parse_dollars
+from ..process.family.file import is_first
 from ..process.state import PROCESS
 from ..process.tally import Tally
 from ..sdks.install import default_guard, install
@@ -46,6 +51,8 @@ class budget:
       many as were lately seen.
     * `on_cut`: "raise" has an answer that ended at an output cap which was added here raise `AnswerCutError`, "warn"
       does not; by default as the scope around it, or `Settings.on_cut`.
+    * `warn_at`: parts of `limit`, such as `(0.5, 0.8, 1.0)`: when the calls inside have come to one, `on_warning` is
+      called with an `Alert`, once, in a thread of its own; without it, that is logged.
     * `reraise`: on exit, raise a refusal that was swallowed inside. By default only if an installed package
       swallowed it, not if your own code did, nor a web framework, which answered it; and one that leaves wrapped in a
       package's error leaves as itself.
@@ -66,6 +73,8 @@ class budget:
         in_flight: int | None = None,
         on_cut: OnCut | None = None,
         reraise: bool | None = None,
+        warn_at: float | Sequence[float] = (),
+        on_warning: Callable[[Alert], object] | None = None,
     ) -> None:
         own = _tags(tags)
         if user is not None:
@@ -90,6 +99,7 @@ class budget:
             ),
             require_in_flight(in_flight),
         )
+        _mark(self._tally, require_fractions(warn_at, "warn_at"), on_warning)
 
     def __enter__(self) -> budget:
         if not self._entered.acquire(blocking=False):
@@ -191,6 +201,18 @@ class budget:
             parent=outer,
             opened_by=self,
         )
+
+
+def _mark(tally: Tally, parts: Sequence[float], told: Callable[[Alert], object] | None) -> None:
+    """Have the program told when a scope comes to these parts of its limit."""
+    if told is not None and not callable(told):
+        raise ConfigError(f"on_warning={told!r}: a function is needed, which is called with an Alert")
+    if (parts or told is not None) and tally.account.limit is None:
+        raise ConfigError("limit=None: nothing is ever near it; leave warn_at and on_warning out, or give a limit")
+    if told is not None and not parts:
+        raise ConfigError("on_warning: say when it is called, as in warn_at=(0.8, 1.0)")
+    if parts and tally.account.limit:
+        tally.mark = Mark(tally.account, parts, ScopeHerald(told, partial(is_first, tally)))
 
 
 def _tags(tags: Mapping[str, str] | None) -> dict[str, str]:
