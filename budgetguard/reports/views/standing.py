@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from ...budgets.accounts import read_balances
 from ...budgets.rules import USERS, Budget, UserBudget, escape, unescape
+from ...budgets.steering.states import BudgetState
 from ...concurrency.locks import mutex
 from ...ledger import Account, Balance, Millis, OpenHold, Store
 from ...ledger.units import MARK
@@ -16,7 +17,7 @@ from ..cube.blocks import HOUR_MS
 from ..cube.cube import Cube
 from ..cube.sums import summed
 from ..forecast import SpendRate, forecast
-from ..shown.budgets import BudgetShown, BudgetsQuery, BudgetsShown, BudgetState
+from ..shown.budgets import BudgetShown, BudgetsQuery, BudgetsShown
 from ..shown.figures import Forecast, HistoryRead
 from ..steered import SteeredSubject, of_rule, of_user, steered_subjects, steers_of
 

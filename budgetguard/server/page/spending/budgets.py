@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from ....reports.shown.budgets import BudgetOrder, BudgetShown, BudgetsQuery, BudgetState
+from ....budgets.steering.states import BudgetState
+from ....reports.shown.budgets import BudgetOrder, BudgetShown, BudgetsQuery
 from ..links import ViewPlace
 from ..view import Look, Shown
 from .asked import Page, page_of, sort_of
