@@ -110,7 +110,7 @@ class BudgetManager:
         told, rules = config.alerts() if alerts is None else Alerts.of(alerts), require_budgets(rules)
         news = open_herald(self.store, told, rules, clock=clock)
         self.guard = Guard(self.store, book, rules, clock=clock, settings=own, news=news)
-        self.users = Users(self.store, self.guard.coverage, clock=clock, author=Author(whoami(), "python"))
+        self.users = Users(self.store, self.guard.coverage, clock=clock, author=Author(whoami()))
         Patches.idle.add(self)
 
     # -- LiteLLM's interface -------------------------------------------------------------------------------------
