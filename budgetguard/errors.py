@@ -47,7 +47,8 @@ class BudgetExceededError(BudgetGuardError):
     "parallel", the calls in flight.
     `spent`, `held`, `limit`, `projected` are `Money`, or whole numbers of another unit; `resets_at` is when the window
     ends, or `None`; `retry_after_s` in how many seconds there may be room again, from when it was raised: `None` where
-    nobody knows. `current_cost` and `max_budget` are LiteLLM's: dollars, or as many of the budget's unit.
+    nobody knows. `paused`: people stopped all calls on this budget, until it is resumed. `current_cost` and
+    `max_budget` are LiteLLM's: dollars, or as many of the budget's unit.
 
     Its `args` are plain JSON values that make it again: current cost, maximum, message, and `facts`, which are the
     attributes in whole nano-dollars and ISO 8601. So it comes back as itself from a pickle, and from a task queue
@@ -74,6 +75,7 @@ class BudgetExceededError(BudgetGuardError):
         resets_at: datetime | None = None,
         unit: str = "dollars",
         retry_after_s: float | None = None,
+        paused: bool = False,
     ) -> None:
         self.current_cost = current_cost
         self.max_budget = max_budget
@@ -86,12 +88,18 @@ class BudgetExceededError(BudgetGuardError):
         self.limit = self._amount(facts, "limit", limit)
         self.projected = self._amount(facts, "projected", projected)
         self.retry_after_s: float | None = facts.get("retry_after_s", retry_after_s)
+        self.paused: bool = facts.get("paused", paused)
         self.resets_at = datetime.fromisoformat(facts["resets_at"]) if "resets_at" in facts else resets_at
         self.message = message or (f"Budget has been exceeded! Current cost: {current_cost}, Max budget: {max_budget}")
         super().__init__(current_cost, max_budget, self.message, self._facts())
 
     def __str__(self) -> str:
         return self.message
+
+    def add(self, text: str) -> None:
+        """Say more, at the end of the message."""
+        self.message += text
+        self.args = (*self.args[:2], self.message, *self.args[3:])
 
     def _amount(self, facts: Mapping[str, Any], name: str, given: Amount | int | None) -> Amount | int | None:
         if name not in facts:
@@ -108,6 +116,7 @@ class BudgetExceededError(BudgetGuardError):
             "window": self.window,
             "unit": self.unit,
             "retry_after_s": self.retry_after_s,
+            "paused": self.paused or None,
             **{name: getattr(amount, "nano", amount) for name, amount in amounts.items()},
             "resets_at": None if self.resets_at is None else self.resets_at.isoformat(),
         }

@@ -30,8 +30,19 @@ st.register_type_strategy(
 def test_the_types_are_all_of_the_ledgers():
     """A new one is tested without a line here."""
     names = {kind.__name__ for kind in TYPES}
-    assert {"Account", "Hold", "Entry", "Admitted", "Refusal", "Stale", "Settled", "Conflict", "Query"} <= names
-    assert len(names) == 17
+    assert {
+        "Account",
+        "Hold",
+        "Entry",
+        "Admitted",
+        "Refusal",
+        "Stale",
+        "Settled",
+        "Conflict",
+        "Query",
+        "Record",
+    } <= names
+    assert len(names) == 19
 
 
 @pytest.mark.parametrize("kind", [*TYPES, Kept], ids=lambda kind: kind.__name__)

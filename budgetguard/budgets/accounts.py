@@ -2,9 +2,9 @@
 Coverage: which accounts in the store a call touches, by its tags and the time.
 
 The rules are fixed, but for those that are told for calls with a certain tag; users'
-own budgets are what the store last said, each with a version. A hold carries these
-versions, and a store that knows newer ones says so: so nothing is read before a call,
-and a changed budget holds from the next one on.
+own budgets, and the steers of rules, are what the store last said, each with a version.
+A hold carries these versions, and a store that knows newer ones says so: so nothing is
+read before a call, and a changed budget holds from the next one on.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from ..ledger.units import ELASTIC
 from .crowds import Company, Crowd
 from .news import NO_NEWS, Markings, Tidings
 from .rules import USERS, Budget, UserBudget, model_keys, terms_key, unescape
+from .said.fallbacks import Fallbacks, fallbacks_on, most_said
+from .steering.known import UNSTEERED, Pause, Steers, user_pause
+from .steering.steers import STEERS
 
 _CACHED_USERS = 100_000
 _CACHED_COUNTERS = 10_000
@@ -44,7 +47,7 @@ class Cover:
 
     accounts: tuple[Account, ...]
     terms: tuple[tuple[str, int], ...]
-    """The key and version of every user's budget in it."""
+    """The key and version of the user's budget in it, and behind it of the steers of rules, if it has any of theirs."""
     on_expire: OnExpire
     """What becomes of a hold if its process dies: the strictest rule wins."""
     hard: bool
@@ -65,13 +68,22 @@ class Cover:
     """Whether users may have budgets, and the store was not asked lately."""
     own: bool = False
     """Whether it has a user with a budget of their own, as far as is known."""
+    paused: Pause | None = None
+    """Which of its budgets people have paused: no call passes."""
     plans: dict[Hashable, Any] = field(default_factory=dict, compare=False)
     """What was worked out for calls that have this cover: it is void with it (`guards/plan.py`)."""
     crowds: Mapping[str, Crowd] = field(default_factory=dict, compare=False)
     """The calls on each of its accounts that may refuse one by what it is projected at, by the account's key."""
+    fallbacks: Mapping[str, Fallbacks] = field(default_factory=dict, compare=False)
+    """Which models are asked where one of its accounts has no room, by the account's key."""
     companies: dict[tuple[int, ...], Company] = field(default_factory=dict, compare=False)
     """By the parts that a call may have in these crowds."""
     _counters: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+
+    @property
+    def whose(self) -> bool:
+        """Whether it names a user."""
+        return bool(self.terms) and self.terms[0][0] != STEERS
 
     def company(self, parts: tuple[int, ...]) -> Company:
         """What a call asks of the accounts that has these parts in the crowds on them; kept for the next one."""
@@ -91,6 +103,7 @@ class Cover:
             tokens=_tokens(accounts),
             plans={},
             crowds={},
+            fallbacks={},
             companies={},
             _counters={},
         )
@@ -121,12 +134,16 @@ class Coverage:
         self.skew_ms: Millis = 0
         """How far the store's clock is ahead of this process's."""
         self._users: dict[str, tuple[int, UserBudget | None]] = {}
+        self.steers = UNSTEERED
+        """What people changed of rules."""
         self._peopled: tuple[bool, Millis] = (False, -ASKED_MS)
         """Whether some user has a budget, and when that was found out."""
         self._covers: dict[str | None, dict[frozenset[Tag], Cover]] = {}
         """By user, so that what is learned of one leaves the others' alone; then by all tags."""
         self._kept = 0
         """How many covers were kept since all were forgotten: there are no more."""
+        self.falls = most_said(self._budgets)
+        """Whether a rule has other models asked where one does not fit (1), or before that (2)."""
         self._told: dict[Tag, tuple[Budget, ...]] = {}
         self._names = dict.fromkeys([*[budget.name for budget in self._budgets], "users", "models"], "")
         """Of each rule the tag that it was told for; "": it is for all calls, or a user's own."""
@@ -134,7 +151,7 @@ class Coverage:
         """Those that some rule was told for."""
         self._telling = mutex("told rules")
         self._edition = object()
-        """Another one once rules were told, before the covers that lack them are void."""
+        """Another one once rules were told or steered, before the covers that lack them are void."""
         self._listed: dict[Tag, set[tuple[str | None, frozenset[Tag]]]] = {}
         """Which covers calls have with a tag that rules are told for: void with what is told of it."""
         self._crowds: dict[tuple[str, int | None], Crowd] = {}
@@ -174,6 +191,7 @@ class Coverage:
             self._require_told(tag, rules)
             known, self._tags = tag in self._tags, self._tags | {tag}
             self._names.update({rule.name: tag for rule in rules})
+            self.falls = max(self.falls, most_said(rules))
             self._told[tag, name] = rules
             if not rules:
                 del self._told[tag, name]
@@ -200,8 +218,22 @@ class Coverage:
     def shared(self) -> list[tuple[Budget, Account]]:
         """The limits that hold for all calls together, and the account that each has now."""
         now_ms = self.now_ms()
-        rules = [budget for budget in self._budgets if not budget.per and budget.limit is not None]
-        return [(budget, budget.account_of("", now_ms)) for budget in rules]
+        pairs = [(budget, self.steers.account(budget, "", now_ms)) for budget in self._budgets if not budget.per]
+        return [(budget, account) for budget, account in pairs if account.limit is not None]
+
+    def read_steers(self, store: Store) -> None:
+        """Ask the store for the steers of rules, if there are rules."""
+        if self._budgets or self._told:
+            steers = Steers.of(store.terms(STEERS))
+            if steers != self.steers:
+                self.take_steers(steers)
+
+    def take_steers(self, steers: Steers) -> None:
+        """Take these for what the store has."""
+        with self._telling:
+            self.steers, self._edition = steers, object()
+            self._listed.clear()
+            self._covers.clear()
 
     def know(self, own: UserBudget) -> None:
         """Take a user's budget for the one that the store has."""
@@ -209,8 +241,11 @@ class Coverage:
             self._note(own.user, own.version, own)
 
     def learn(self, stale: Stale) -> None:
-        """Take in what the store knows better: newer budgets of users, or the time."""
+        """Take in what the store knows better: newer budgets of users, steers of rules, or the time."""
         for terms in stale.terms:
+            if terms.key == STEERS:
+                self.take_steers(Steers.of(terms))
+                continue
             own = None if terms.body is None else UserBudget.from_text(terms.body, terms.version)
             self._note(unescape(terms.key.removeprefix(USERS)) if own is None else own.user, terms.version, own)
         if not stale.terms:
@@ -231,7 +266,7 @@ class Coverage:
             self.people(True)
 
     def _anew(self, tags: Mapping[str, str], user: str | None, key: frozenset[Tag], at_ms: Millis) -> Cover:
-        """Work a cover out, and keep it; once more if rules were told meanwhile, which it may lack."""
+        """Work a cover out, and keep it; once more if rules were told or steered meanwhile, which it may lack."""
         while True:
             edition = self._edition
             cover = self._make(tags, at_ms)
@@ -264,33 +299,28 @@ class Coverage:
         said = self._budgets
         if self._told:
             said = (*said, *[rule for pair in tags.items() for rule in self._told.get(pair, ())])
-        rules = [budget for budget in said if budget.subject(tags) is not None]
-        accounts = [account for budget in rules if (account := budget.account(tags, at_ms)) is not None]
-        terms: tuple[tuple[str, int], ...] = ()
+        subjects = [(rule, subject) for rule in said if (subject := rule.subject(tags)) is not None]
+        rules = [rule for rule, _ in subjects]
+        accounts, ends, paused, known = self.steers.covering(subjects, at_ms)
+        terms: tuple[tuple[str, int], ...] = (known,) if rules else ()
         user, own = tags.get("user"), None
         lacks = _lacks(said, tags)
-        peopled, asked_ms = self._peopled
-        unasked, believed = False, list[Millis]()
-        if user is None and "user" not in lacks:
-            if peopled:
-                lacks["user"] = "users"
-            elif at_ms - asked_ms >= ASKED_MS:
-                unasked = True
-            else:
-                believed.append(asked_ms + ASKED_MS)
+        unasked = user is None and "user" not in lacks and self._unasked(lacks, ends, at_ms)
         if user is not None:
             version, own = self._users.get(user, (0, None))
-            terms = ((terms_key(user), version),)
+            terms = ((terms_key(user), version), *terms)
             if own is not None:
                 rules.append(own.rule)
                 accounts.append(own.account(at_ms))
+                ends += own.ends_ms(at_ms)
+                paused = paused or user_pause(own, at_ms)
         return Cover(
             tuple(accounts),
             terms,
             "charge" if any(rule.on_expire == "charge" for rule in rules) else "release",
             _is_hard(accounts, "dollars"),
             max((account.start_ms for account in accounts if account.start_ms is not None), default=0),
-            min([account.end_ms for account in accounts if account.end_ms is not None] + believed, default=_FOREVER),
+            min([account.end_ms for account in accounts if account.end_ms is not None] + ends, default=_FOREVER),
             tuple(account for account in accounts if account.lease is not None),
             tuple(account for account in accounts if account.lease is None),
             _units(accounts),
@@ -298,8 +328,21 @@ class Coverage:
             lacks,
             unasked,
             own is not None,
+            paused,
             crowds=self._crowds_on(rules, accounts),
+            fallbacks=fallbacks_on(rules, accounts) if self.falls else {},
         )
+
+    def _unasked(self, lacks: dict[str, str], ends: list[Millis], at_ms: Millis) -> bool:
+        """Whether the store has to be asked if users have budgets, for a call without one; else what it lacks, then."""
+        peopled, asked_ms = self._peopled
+        if not peopled and at_ms - asked_ms >= ASKED_MS:
+            return True
+        if peopled:
+            lacks["user"] = "users"
+        else:
+            ends.append(asked_ms + ASKED_MS)
+        return False
 
     def _crowds_on(self, rules: Sequence[Budget], accounts: Sequence[Account]) -> dict[str, Crowd]:
         if not self.marks.note(rules, accounts):

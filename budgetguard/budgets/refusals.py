@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from ..calls import Call, Host
 from ..errors import BudgetBusyError, BudgetExceededError, UnpricedModelError
-from ..ledger import Account, Refusal, show_amount
+from ..ledger import Account, Balance, Refusal, Unit, show_amount
 from ..money import DOLLAR, Money
+from .steering.known import Pause
 
 _LENGTHS_MS = {"week": 604_800_000, "day": 86_400_000, "hour": 3_600_000, "minute": 60_000}
 
@@ -26,7 +28,7 @@ def refuse(
     budget, _, window = account.key.removesuffix(f"#{unit}").rpartition("/")
     resets_at = None if account.end_ms is None else datetime.fromtimestamp(account.end_ms / 1000, UTC)
     text = _text(refusal, projected, why, resets_at)
-    scale, amount = (DOLLAR, Money) if unit == "dollars" else (1, int)
+    scale, amount = _measure(unit)
     return (BudgetBusyError if refusal.busy else BudgetExceededError)(
         balance.settled / scale,
         limit / scale,
@@ -42,6 +44,36 @@ def refuse(
         unit=unit,
         retry_after_s=room_in_s,
     )
+
+
+def refuse_paused(pause: Pause, balance: Balance, tags: Mapping[str, str]) -> BudgetExceededError:
+    """The error for any call on a budget that somebody has paused; `balance` is that of its account."""
+    account, unit = pause.account, pause.account.unit
+    limit = account.limit or 0
+    stem, _, window = account.key.removesuffix(f"#{unit}").rpartition("/")
+    by = f" by {pause.by}" if pause.by else ""
+    why = f" ({pause.note})" if pause.note else ""
+    resume = f"resume it with `budgetguard budget resume {shlex.quote(pause.target)}`"
+    scale, amount = _measure(unit)
+    return BudgetExceededError(
+        balance.settled / scale,
+        limit / scale,
+        f"{pause.target} is paused{by}{why}: {resume}",
+        budget=stem.partition("/")[0],
+        user=tags.get("user"),
+        window=window,
+        spent=amount(balance.settled),
+        held=amount(balance.held),
+        limit=amount(limit),
+        projected=amount(0),
+        unit=unit,
+        paused=True,
+    )
+
+
+def _measure(unit: Unit) -> tuple[int, Callable[[int], Money | int]]:
+    """How many of what a ledger counts make one of what people do; and what an amount of it is for programs."""
+    return (DOLLAR, Money) if unit == "dollars" else (1, int)
 
 
 def _text(refusal: Refusal, projected: int, why: str, resets_at: datetime | None) -> str:

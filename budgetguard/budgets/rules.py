@@ -33,6 +33,7 @@ from .said.checks import (
     require_text,
 )
 from .said.words import in_our_words
+from .steering.steers import NO_STEER, Steer, read_steer
 
 USERS = "users/"
 """How the keys of users' own budgets begin, and those of their accounts."""
@@ -198,10 +199,27 @@ class UserBudget:
     updated_s: float
     epoch: int = 0
     version: int = 0
+    steer: Steer = NO_STEER
+    """What people changed of it while it runs."""
 
     def account(self, at_ms: Millis) -> Account:
         """The user's account now."""
-        return self.rule.account_of(self.subject, at_ms)
+        account = self.rule.account_of(self.subject, at_ms)
+        return account if self.steer is NO_STEER else self.steer.applied(account, at_ms)
+
+    def limit_at(self, at_ms: Millis) -> int | None:
+        """The limit that holds at a moment, paused or not."""
+        return self.steer.limit_at(self.rule.limit, at_ms)
+
+    def ends_ms(self, at_ms: Millis) -> list[Millis]:
+        """When its steer is another one by itself."""
+        end = self.steer.ends_ms(at_ms)
+        return [] if end is None else [end]
+
+    def ruled(self, rule: Budget) -> UserBudget:
+        """The same under another rule: whoever says anew what the limit is ends what was changed of the old one."""
+        same = (rule.limit, rule.unit) == (self.rule.limit, self.rule.unit)
+        return replace(self, rule=rule, steer=self.steer if same else self.steer.settled())
 
     def model_prefixes(self, at_ms: Millis) -> list[str]:
         """The prefixes of the keys of `model_keys` in this period; what follows is the escaped model."""
@@ -234,6 +252,7 @@ class UserBudget:
                 "created": self.created_s,
                 "updated": self.updated_s,
                 "epoch": self.epoch,
+                **({} if self.steer.idle else {"steer": self.steer.in_json()}),
             }
         )
 
@@ -251,7 +270,8 @@ class UserBudget:
             in_flight=in_flight,
             unit=unit,
         )
-        return cls(unescape(data["user"]), rule, data["created"], data["updated"], data["epoch"], version)
+        steer = read_steer(data.get("steer"))
+        return cls(unescape(data["user"]), rule, data["created"], data["updated"], data["epoch"], version, steer)
 
 
 def user_rule(

@@ -2,7 +2,8 @@
 Users' own budgets: who has one, how much of it is left, and how it is changed.
 
 A store keeps them as terms, each with a version. Whoever changes one reads it, and writes only over the version that
-was read; if somebody else came between, it is read again. So no change is lost, from whichever process it comes.
+was read; if somebody else came between, it is read again. So no change is lost, from whichever process it comes. Each
+change is in the audit (`steering/audit.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..calls import tokens_in
 from ..errors import ContendedError, UnknownUserError
@@ -20,6 +21,8 @@ from ..money import MAX_AMOUNT, Nano
 from .accounts import Coverage, read_balances
 from .rules import MODELS, USERS, Budget, UserBudget, model_keys, terms_key, unescape
 from .said.checks import require_text
+from .steering.audit import Author, Changed, write_down
+from .steering.states import BudgetState, left_of, state_of
 
 T = TypeVar("T")
 
@@ -37,12 +40,20 @@ class Standing:
     spent: int
     held: int
     resets_ms: Millis | None
+    limit: int | None
+    """What holds now: that of the budget's rule, as people changed it since."""
 
     @property
     def left(self) -> int | None:
         """What may still be spent; `None` without a limit."""
-        limit = self.budget.rule.limit
-        return None if limit is None else max(limit - self.spent - self.held, 0)
+        return left_of(self.limit, self.spent, self.held, self.state)
+
+    @property
+    def state(self) -> BudgetState:
+        """How it is, in a word."""
+        rule, raised = self.budget.rule, self.limit != self.budget.rule.limit
+        paused = self.budget.steer.paused
+        return state_of(self.limit, self.spent, self.held, paused=paused, raised=raised, unit=rule.unit)
 
 
 class Users:
@@ -50,13 +61,25 @@ class Users:
     The users' budgets in one store.
 
     `coverage`, which says what a guard's calls touch, is told of everything that is read and changed here; without
-    one, users have no budgets but their own.
+    one, users have no budgets but their own. `author` is who changes them, as the audit has it.
     """
 
-    def __init__(self, store: Store, coverage: Coverage | None = None, *, clock: Clock = time.time) -> None:
+    def __init__(
+        self,
+        store: Store,
+        coverage: Coverage | None = None,
+        *,
+        clock: Clock = time.time,
+        author: Author = Author(),  # noqa: B008  # a tuple, which nobody can change
+    ) -> None:
         self.store = store
         self.coverage = Coverage((), clock) if coverage is None else coverage
-        self._clock = clock
+        self.clock = clock
+        self.author = author
+
+    def by(self, author: Author) -> Users:
+        """The same for another author."""
+        return Users(self.store, self.coverage, clock=self.clock, author=author)
 
     # -- who has which -------------------------------------------------------------------------------------------
 
@@ -80,30 +103,50 @@ class Users:
 
     # -- changing them -------------------------------------------------------------------------------------------
 
-    def put(self, user: str, rule: Budget, *, created_s: float | None = None) -> UserBudget:
+    def put(self, user: str, rule: Budget, *, created_s: float | None = None, note: str = "") -> UserBudget:
         """Give a user this budget, whether they had one or not; the spend stays."""
         require_text(user, "user")
+        was: list[UserBudget | None] = []
 
         def put() -> UserBudget | None:
             version, own = self._read(user)
-            now_s = self._clock()
-            own = self._new(user, rule, version) if own is None else replace(own, rule=rule, updated_s=now_s)
+            was[:] = [own]
+            own = self._new(user, rule, version) if own is None else replace(own.ruled(rule), updated_s=self.clock())
             return self.replace(own if created_s is None else replace(own, created_s=created_s, updated_s=created_s))
 
-        return insist(put, f"user={user!r}: the budget is")
+        made = insist(put, f"user={user!r}: the budget is")
+        self._write_down("create" if was[0] is None else "change", user, was[0], made, note)
+        return made
 
-    def add(self, user: str, rule: Budget) -> UserBudget | None:
+    def add(self, user: str, rule: Budget, *, note: str = "") -> UserBudget | None:
         """Give a user a budget; `None`: they have one, or are just given one."""
         version, own = self._read(require_text(user, "user"))
-        return self.replace(self._new(user, rule, version)) if own is None else None
+        made = self.replace(self._new(user, rule, version)) if own is None else None
+        if made is not None:
+            self._write_down("create", user, None, made, note)
+        return made
 
-    def change(self, user: str, changed: Callable[[UserBudget], UserBudget]) -> UserBudget:
+    def change(
+        self, user: str, changed: Callable[[UserBudget], UserBudget], *, what: str = "change", note: str = ""
+    ) -> UserBudget:
         """Put what `changed` makes of a user's budget, of a newer one again; raises `UnknownUserError`."""
+        was: list[UserBudget] = []
+
+        def watched(own: UserBudget) -> UserBudget:
+            was[:] = [own]
+            return changed(own)
+
+        made = self.swap(user, watched)
+        self._write_down(what, user, was[0], made, note)
+        return made
+
+    def swap(self, user: str, changed: Callable[[UserBudget], UserBudget]) -> UserBudget:
+        """`change`, for who writes the audit."""
         return insist(lambda: self.replace(changed(self.get(user))), f"user={user!r}: the budget is")
 
-    def renew(self, user: str) -> UserBudget:
+    def renew(self, user: str, *, note: str = "") -> UserBudget:
         """Begin a user's period again with nothing spent; the history stays. Raises `UnknownUserError`."""
-        return self.change(user, lambda own: own.renewed(self._clock()))
+        return self.change(user, lambda own: own.renewed(self.clock()), what="reset", note=note)
 
     def replace(self, own: UserBudget) -> UserBudget | None:
         """Put a budget over the version that it was read with; `None`: somebody else changed it since."""
@@ -114,12 +157,21 @@ class Users:
         self.coverage.know(put)
         return put
 
-    def remove(self, user: str) -> None:
+    def remove(self, user: str, *, note: str = "") -> None:
         """Take a user's budget away; the history stays. Raises `UnknownUserError`."""
-        self.get(user)
+        own = self.get(user)
         removed = self.store.put_terms(terms_key(user), None)
         if removed is not None:
             self.coverage.learn(Stale(0, (removed,)))
+        self._write_down("remove", user, own, None, note)
+
+    def _write_down(self, what: str, user: str, was: UserBudget | None, now: UserBudget | None, note: str) -> None:
+        """Have the audit tell of a change, if it is one."""
+        before, after = told_of(was), told_of(now)
+        if before != after:
+            who, via = self.author
+            change = Changed(who, via, what, "users", user, before, after, note)
+            write_down(self.store, change, round(self.clock() * 1000))
 
     # -- what was spent ------------------------------------------------------------------------------------------
 
@@ -131,7 +183,7 @@ class Users:
         """Budgets with their books, in one look at the store."""
         taken = read_balances(self.store, [own.account(now_ms) for own in budgets])
         return [
-            Standing(own, balance.settled, balance.held, own.rule.window(now_ms).resets_ms)
+            Standing(own, balance.settled, balance.held, own.rule.window(now_ms).resets_ms, own.limit_at(now_ms))
             for own, balance in zip(budgets, taken, strict=True)
         ]
 
@@ -169,6 +221,7 @@ class Users:
         """
         tags = {**(counted or {}), "user": own.user}
         self.coverage.know(own)
+        self.coverage.read_steers(self.store)
         before = () if counted is None else self.coverage.cover(counted, at_ms).accounts
         accounts = tuple(account for account in self.coverage.cover(tags, at_ms).accounts if account not in before)
         entry = Entry(
@@ -208,7 +261,7 @@ class Users:
         return terms.version, own
 
     def _new(self, user: str, rule: Budget, version: int) -> UserBudget:
-        now_s = self._clock()
+        now_s = self.clock()
         return UserBudget(user, rule, now_s, now_s, epoch=version, version=version)  # after a removal, nothing is spent
 
 
@@ -221,6 +274,25 @@ def insist(attempt: Callable[[], T | None], what: str) -> T:
     raise ContendedError(f"{what} being changed by others all the time: try again")
 
 
+def told_of(own: UserBudget | None) -> dict[str, Any]:
+    """What the audit has of a user's budget."""
+    if own is None:
+        return {}
+    rule, steer = own.rule, own.steer.in_json()
+    told: dict[str, Any] = {
+        "limit": rule.limit,
+        "unit": rule.unit,
+        "period": rule.period.name,
+        "timezone": rule.period.timezone,
+        "enforce": rule.enforce,
+        "on_expire": rule.on_expire,
+        "in_flight": rule.in_flight,
+        "epoch": own.epoch,
+    }
+    said = {name: value for name, value in steer.items() if name not in ("by", "note")}
+    return {**told, "steer": said} if said else told
+
+
 def is_budget_of(key: str, body: str) -> bool:
     """Whether terms can stand where the users' budgets are: whoever lists these meets what anybody put there."""
     try:
@@ -229,7 +301,13 @@ def is_budget_of(key: str, body: str) -> bool:
             datetime.fromtimestamp(seconds, UTC)
             own.account(round(seconds * 1000))
         limit = 0 if own.rule.limit is None else own.rule.limit
-        numbers = (own.epoch, _MOST_RESETS), (limit, MAX_AMOUNT)
+        steer = own.steer
+        numbers = (
+            (own.epoch, _MOST_RESETS),
+            (limit, MAX_AMOUNT),
+            (steer.limit or 0, MAX_AMOUNT),
+            (steer.extra, MAX_AMOUNT),
+        )
         return terms_key(own.user) == key and all(type(it) is int and 0 <= it <= most for it, most in numbers)
     except Exception:  # it may be anything
         return False

@@ -87,6 +87,7 @@ def _say(found: Copied, source: str, target: str, while_running: bool) -> None:
         ["budgets of users", f"{found.terms:,}", f"{found.new_terms:,}"],
         ["accounts", f"{found.accounts:,}", f"{found.new_accounts:,}"],
         [f"entries of {money(found.cost)}", f"{found.entries:,}", f"{found.new_entries:,}"],
+        ["alerts, refusals, changes", f"{found.records:,}", f"{found.new_records:,}"],
     ]
     out.print(table([Column(""), Column("there", number=True), Column("new or changed", number=True)], rows))
     if found.removed:

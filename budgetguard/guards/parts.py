@@ -158,6 +158,8 @@ class Parts:
         self.notices = notices
         self.later = later
         self.clock = clock
+        self.levels: dict[str, int] = {}
+        """What was last heard to be settled on accounts near whose limit a fallback is asked, by their keys."""
         self.shell = shell
         """Runs what nobody is there to wait for."""
         self.async_shell = async_shell
@@ -200,9 +202,12 @@ class Parts:
             scope.news.refused(call)
 
     def read_terms(self, tags: Mapping[str, str]) -> None:
-        """Ask the store for the budget of the user in these tags, where there is no hold that would be told of it."""
+        """Ask for the budget of the user in these tags, and for steers, where no hold would be told of them."""
         store = self.ledger.books.store
-        if store is not None and "user" in tags:
+        if store is None:
+            return
+        self.plans.coverage.read_steers(store)
+        if "user" in tags:
             terms = store.terms(terms_key(tags["user"]))
             if terms is not None:
                 self.plans.coverage.learn(Stale(0, (terms,)))

@@ -9,7 +9,7 @@ a plan is two functions, and no object is made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..budgets.accounts import NO_COVER, Cover, Coverage
@@ -54,7 +54,10 @@ class CallPlan:
     watched: bool = False
     """Whether it matters that a call says whose it is: it may cost something, and is not let pass in any case."""
     doubtful: bool = False
-    """Whether it lacks a tag, or its user a budget, as far as is known: `guards/unscoped/watch.py` looks into it."""
+    """
+    Whether it lacks a tag, or its user a budget, or a budget of it is paused, as far as is known:
+    `guards/unscoped/watch.py` looks into it.
+    """
     counters: tuple[str, ...] = ()
     """See `Cover.counters`."""
 
@@ -80,7 +83,13 @@ class Plans:
     """The plans of one guard."""
 
     def __init__(
-        self, prices: PriceBook, coverage: Coverage, *, stored: bool, settings: Settings | None = None
+        self,
+        prices: PriceBook,
+        coverage: Coverage,
+        *,
+        stored: bool,
+        settings: Settings | None = None,
+        begin: Callable[[], None] | None = None,
     ) -> None:
         self.prices = prices
         self.coverage = coverage
@@ -89,6 +98,8 @@ class Plans:
         """Whether a model without a price costs what the dearest of its provider does."""
         self._stored = stored
         """Whether there is a store with accounts at all."""
+        self._begin = begin
+        """Told once that calls are made."""
         self._bare: Cover = NO_COVER.with_accounts(())
         self._lately: dict[tuple[str | None, tuple[str, ...]], Lately] = {}
 
@@ -108,6 +119,9 @@ class Plans:
 
     def compile(self, provider: str | None, call: Call, cover: Cover) -> CallPlan:
         """The plan of a call that has this cover, worked out anew."""
+        if self._begin is not None:
+            begin, self._begin = self._begin, None
+            begin()
         prices, edition, counters = self.prices, self.prices.edition(), cover.counters(call.model)
         quote: Quote | None = None
         lately = self._seen(provider, (call.model, *call.others))
@@ -126,8 +140,9 @@ class Plans:
     def _watch(self, plan: CallPlan) -> CallPlan:
         """The plan, with what is asked of its callers."""
         cover, watched = plan.cover, self._settings.unscoped != "allow" and not plan.free
-        stranger = self._settings.users == "known" and bool(cover.terms) and not cover.own
-        return replace(plan, watched=watched, doubtful=stranger or (watched and (bool(cover.lacks) or cover.unasked)))
+        stranger = self._settings.users == "known" and cover.whose and not cover.own
+        doubtful = stranger or cover.paused is not None or (watched and (bool(cover.lacks) or cover.unasked))
+        return replace(plan, watched=watched, doubtful=doubtful)
 
     def unpriced(self, plan: CallPlan, provider: str | None, call: Call, error: UnpricedModelError) -> CallPlan:
         """

@@ -35,7 +35,7 @@ from .holds import (
     grant,
 )
 from .ids import id_at, new_id
-from .records import KEPT_FOR_EVER, Record, RecordQuery
+from .records import KEPT_FOR_EVER, KINDS, Record, RecordQuery
 from .reports import Carried, Difference, OpenHold, Query, Total
 from .store import Clock, Examined, Migrated, OwnTime, Store, nothing_lives
 from .units import (
@@ -70,6 +70,7 @@ __all__ = [
     "Hold",
     "KEEP_ENDED_MS",
     "KEPT_FOR_EVER",
+    "KINDS",
     "Migrated",
     "Millis",
     "NOTHING_SAID",

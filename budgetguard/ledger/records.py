@@ -10,6 +10,9 @@ from .holds import Millis
 KEPT_FOR_EVER: Millis = 1 << 53
 """The `until_ms` of a record that is never pruned."""
 
+KINDS = ("alert", "change", "refusal", "sum")
+"""The kinds that tell people something: a copy of the books takes them along."""
+
 
 class Record(NamedTuple):
     """One thing that happened. It is no money: nothing on the books depends on it."""

@@ -15,6 +15,7 @@ from typing import Literal
 
 from ..budgets.crowds import NOBODY
 from ..budgets.news import Markings, tell
+from ..budgets.steering.steers import STEERS
 from ..concurrency.interrupts import raise_interruption
 from ..concurrency.steps import Step, Steps
 from ..errors import StoreError
@@ -288,7 +289,7 @@ class Ledger:
     def reserved(self, held: Held, hold: Hold, leased: Sequence[Account], blocks: bool) -> Stale | bool:
         """`reserve`, if that is done at once; else nothing is held. `blocks`: the caller may wait for a store."""
         store, leases = self.books.store, self.slices.leases
-        stored = store is not None and (hold.accounts or hold.terms)
+        stored = store is not None and (hold.accounts or (hold.terms and hold.terms[0][0] != STEERS))
         held.hold, held.units = hold, _said(hold) if hold.units else NOTHING_SAID
         if (stored or leased) and hold.ttl_ms < PROCESS.keeper.pace_ms:
             PROCESS.keeper.watch(hold.ttl_ms)
@@ -386,5 +387,9 @@ def _said(hold: Hold) -> Amounts:
 
 
 def is_stored(hold: Hold) -> bool:
-    """Whether a call holds anything in the store itself, or only on leases of this process."""
-    return bool(hold.accounts or hold.terms)
+    """
+    Whether a call holds anything in the store itself, or only on leases of this process.
+
+    What it says of steers is for the accounts that it names, and for slices: alone it is no reason to ask.
+    """
+    return bool(hold.accounts or (hold.terms and hold.terms[0][0] != STEERS))

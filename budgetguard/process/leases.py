@@ -45,7 +45,7 @@ from ..ledger import (
     new_id,
 )
 from ..money import Nano
-from .outbox import Post, Sender, over_line
+from .outbox import Hear, Post, Sender, hear_nothing, over_line
 from .slices import Lease, Pace, Short, slice_of, wanted
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ class Leases:
     """
     The leases of one guard.
 
-    `ttl_ms` is how long a slice counts when its process dies. `journal` says where files are kept. `marks` hear of
-    what was sent. With `background=False` nothing is sent to the store but by `flush`.
+    `ttl_ms` is how long a slice counts when its process dies, `journal` says where files are kept. `hear` asks for the
+    steers of rules; `marks` hear of what was sent. With `background=False` nothing is sent to the store but by `flush`.
     """
 
     def __init__(
@@ -84,10 +84,10 @@ class Leases:
         *,
         clock: Callable[[], float] = time.monotonic,
         background: bool = True,
+        hear: Hear = hear_nothing,
         marks: Mapping[str, Mark] = NO_MARKS,
     ) -> None:
-        self._store = store
-        self._marks = marks
+        self._store, self._hear, self._marks = store, hear, marks
         self._journal = journal
         self._ttl_ms = ttl_ms
         self._clock = clock
@@ -99,7 +99,7 @@ class Leases:
         """Begin with nothing, as a forked child has to: the slices are the parent's, as is the lock on its file."""
         self._lock = mutex("leases")
         self._flushing = mutex("leases flush")
-        self._sender = Sender(self._lock)
+        self._sender = Sender(self._lock, self._hear)
         self._leases: dict[str, list[Lease]] = {}
         self._paces: dict[str, Pace] = {}
         self._taken: dict[str, Taken] = {}
@@ -163,7 +163,7 @@ class Leases:
                 return refused[key]
             if asked.least is not None:
                 yield from self._look(account)
-            outcome = yield from self._ask(account, wanted(asked, account, self._paces.get(key)), asked.least)
+            outcome = yield from self._ask(hold, account, wanted(asked, account, self._paces.get(key)))
             if isinstance(outcome, Stale):
                 return outcome
             if isinstance(outcome, Refusal):
@@ -323,14 +323,14 @@ class Leases:
         with self._lock:
             self._pace(account).unspent = account.limit - settled
 
-    def _ask(self, account: Account, want: int, least: int | None) -> Steps[Admitted | Refusal | Stale]:
+    def _ask(self, call: Hold, account: Account, want: int) -> Steps[Admitted | Refusal | Stale]:
         """Ask for a slice that is enough for one call, or more if this process is fast."""
         with self._lock:
             pace = self._pace(account)
             first, pace.asking = not pace.asking, True
             size = pace.size(want, self._clock()) if first else want
-        need = want if least is None else min(least, want)
-        hold = slice_of(account, new_id(), Wanted(size, need, want), self._ttl_ms)
+        need = want if (least := call.wanted(account.unit).least) is None else min(least, want)
+        hold = slice_of(account, new_id(), Wanted(size, need, want), self._ttl_ms, call.terms)
         post = self._post
         try:
             if post.files and post.file is None:

@@ -40,6 +40,17 @@ MOST_RETRY_S = 2.0
 """How long it takes at most, once the store is back, until settlements are sent again."""
 
 
+HEAR_S = 1.0
+"""How often the store is asked what people changed of rules, while calls are served without asking it."""
+
+Hear: TypeAlias = Callable[[], None]
+"""Asks that; raises `StoreError`."""
+
+
+def hear_nothing() -> None:
+    """Ask nothing, for leases of what nobody changes."""
+
+
 Owed: TypeAlias = tuple[Hold, Entry]
 """A settlement that the store does not have yet."""
 
@@ -176,11 +187,13 @@ class Post:
 
 
 class Sender:
-    """The thread that sends: it runs while anything is pending, and nothing waits for it."""
+    """The thread that sends, and hears: it runs while anything is pending, and nothing waits for it."""
 
-    def __init__(self, lock: Mutex) -> None:
+    def __init__(self, lock: Mutex, hear: Hear = hear_nothing) -> None:
         self.thread: threading.Thread | None = None
         self._lock = lock
+        self._hear = hear
+        self._heard_s = time.monotonic()
 
     def start(self, flush: Callable[[], None], pending: Callable[[], bool]) -> None:
         """Have it running."""
@@ -199,6 +212,7 @@ class Sender:
             time.sleep(delay_s)
             try:
                 flush()
+                self._hear_now_and_then()
                 delay_s = FLUSH_S
             except StoreError as error:
                 if delay_s == FLUSH_S:
@@ -208,6 +222,12 @@ class Sender:
                 if not pending():
                     self.thread = None
                     return
+
+    def _hear_now_and_then(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._heard_s >= HEAR_S:
+            self._heard_s = now_s
+            self._hear()
 
 
 def lines_of(settlements: Iterable[Owed]) -> list[str]:

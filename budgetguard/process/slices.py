@@ -10,6 +10,7 @@ import os
 import socket
 from dataclasses import dataclass, replace
 
+from ..budgets.steering.steers import STEERS
 from ..ledger import Account, Hold, Millis, Wanted
 from ..money import MAX_AMOUNT
 
@@ -87,9 +88,18 @@ def wanted(asked: Hold | Wanted, account: Account, pace: Pace | None) -> int:
     return min(asked.amount, max(unspent // account.share, asked.useful, asked.least))
 
 
-def slice_of(account: Account, lease_id: str, size: Wanted, ttl_ms: Millis) -> Hold:
-    """The hold by which a slice is asked of the store; whose it is, for people who look at what is held."""
+def slice_of(
+    account: Account, lease_id: str, size: Wanted, ttl_ms: Millis, terms: tuple[tuple[str, int], ...] = ()
+) -> Hold:
+    """
+    The hold by which a slice is asked of the store; whose it is, for people who look at what is held.
+
+    Of the `terms` of the call that asks it has what people changed of rules: a user's are the call's alone.
+    """
+    terms = tuple([each for each in terms if each[0] == STEERS])
     sliced, tags = (replace(account, share=SLICES),), {"lease": f"{socket.gethostname()}:{os.getpid()}"}
     if account.unit == "dollars":
-        return Hold(lease_id, sliced, *size, ttl_ms, "charge", tags=tags)
-    return Hold(lease_id, sliced, 0, ttl_ms=ttl_ms, on_expire="charge", tags=tags, units={account.unit: size})
+        return Hold(lease_id, sliced, *size, ttl_ms, "charge", terms, tags)
+    return Hold(
+        lease_id, sliced, 0, ttl_ms=ttl_ms, on_expire="charge", terms=terms, tags=tags, units={account.unit: size}
+    )

@@ -1,5 +1,5 @@
 """
-Copies of the books: terms, accounts and history, from one store to another.
+Copies of the books: terms, accounts, history and the records beside them, from one store to another.
 
 A copy is a comparison. What both stores hold is read side by side, in one order and a page at a time, and what the
 target lacks is loaded, in steps that are done whole or not at all. So a copy may be killed anywhere and begun again,
@@ -19,12 +19,15 @@ from typing import Any, TypeVar
 
 from ..errors import ConfigError, StoreError
 from ..ledger import (
+    KINDS,
     Account,
     Balance,
     Carried,
     Entry,
     Hold,
     Query,
+    Record,
+    RecordQuery,
     Store,
     Terms,
     new_id,
@@ -57,6 +60,8 @@ class Copied:
     new_terms: int = 0
     new_accounts: int = 0
     new_entries: int = 0
+    records: int = 0
+    new_records: int = 0
     removed: int = 0
     """Entries that were taken away, as they had been where they came from."""
 
@@ -102,6 +107,7 @@ class _Copy:
         self._load("terms", self._terms())
         self._load("accounts", self._accounts())
         self._load("entries", self._entries())
+        self._note(self._records())
         if not self.while_running:
             self._compare()
         self._mark(_calls(self.target))
@@ -150,13 +156,17 @@ class _Copy:
         self.version = mark.version
 
     def _prune(self) -> None:
-        """Delete from the target what was pruned from the source since it was copied."""
+        """Delete from the target what was pruned from the source since it was copied; older records come again."""
         first = next(self.source.entries(Query(limit=1)), None)
         self.done.removed += self.target.prune(self.source.now_ms() + 1 if first is None else first.at_ms)
 
     def _load(self, what: str, rows: Iterator[Any]) -> None:
         while batch := list(islice(rows, BATCH)):
             self.target.load(**{what: batch})
+
+    def _note(self, records: Iterator[Record]) -> None:
+        while batch := list(islice(records, BATCH)):
+            self.target.note(batch, replace=True)
 
     def _terms(self) -> Iterator[Terms]:
         """Terms that are new or were changed or removed, with the versions that they have."""
@@ -197,6 +207,16 @@ class _Copy:
                 done.new_entries += 1
                 yield ours
         self.report(done.entries, done.entries)
+
+    def _records(self) -> Iterator[Record]:
+        """Records that are new, or have changed."""
+        for kind in KINDS:
+            query = RecordQuery(kind)
+            for ours, theirs in _side_by_side(self.source.noted(query), self.target.noted(query), lambda each: each.id):
+                self.done.records += ours is not None
+                if ours is not None and ours != theirs:
+                    self.done.new_records += 1
+                    yield ours
 
     def _compare(self) -> None:
         """Raise `StoreError` if an account has not settled the same in both."""

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from budgetguard import Budget, ConfigError, Money
 from budgetguard.budgets.accounts import Coverage
 from budgetguard.budgets.rules import UserBudget, escape, model_keys, terms_key, unescape
+from budgetguard.budgets.steering.steers import STEERS
 from budgetguard.ledger import Stale, Terms
 from budgetguard.testing import StoppedClock
 
@@ -181,5 +182,5 @@ def test_what_is_learned_of_one_user_leaves_the_others_alone():
     known.learn(Stale(0, (Terms(terms_key("ann"), 1, body),)))
     assert known.cover({"user": "bob"}) is bob
     assert known.cover({"user": "ann"}) is not ann
-    assert known.cover({"user": "ann"}).terms == ((terms_key("ann"), 1),)
+    assert known.cover({"user": "ann"}).terms == ((terms_key("ann"), 1), (STEERS, 0))
     assert [account.limit for account in known.cover({"user": "ann"}).accounts] == [10**9, 5 * 10**9]

@@ -17,7 +17,19 @@ from typing import Any
 import pytest
 
 from budgetguard.errors import ConfigError, StoreError
-from budgetguard.ledger import Account, Balance, Carried, Entry, Hold, Store, new_id
+from budgetguard.ledger import (
+    KEPT_FOR_EVER,
+    KINDS,
+    Account,
+    Balance,
+    Carried,
+    Entry,
+    Hold,
+    Record,
+    RecordQuery,
+    Store,
+    new_id,
+)
 from budgetguard.stores import open_store
 from budgetguard.stores.copy import BATCH, BOOKS, MARK, Copied, copy_books
 from budgetguard.stores.memory.store import MemoryStore
@@ -88,6 +100,10 @@ def live(store: Store, clock: StoppedClock) -> None:
     store.reserve(hold(40, month, TEAM, on_expire="charge", tags=tags, model="gpt-4o"))
     clock.advance(TTL_S + 1)
     spend(store, 13)
+    store.note([Record("refusal", f"{number}", store.now_ms() + number, "é\udcff\0") for number in range(5)])
+    store.note(
+        [Record("alert", "users/ann/1@80", now, "{}", KEPT_FOR_EVER), Record("change", "0", store.now_ms(), "{}")]
+    )
 
 
 def read(store: Store) -> dict[str, Any]:
@@ -100,6 +116,7 @@ def read(store: Store) -> dict[str, Any]:
         "entries": list(store.entries()),
         "totals": store.totals(["user", "model", "day"]),
         "holds": store.holds(),
+        "records": [each for kind in KINDS for each in store.noted(RecordQuery(kind))],
     }
 
 
@@ -111,7 +128,7 @@ def test_a_copy_has_the_same_books(make: Make, clock: StoppedClock) -> None:
 
     assert read(target) == read(source)
     assert Carried("team", None, 5) in target.carried()
-    assert found == Copied(1, 4, 5, 76, new_terms=1, new_accounts=4, new_entries=5)
+    assert found == Copied(1, 4, 5, 76, new_terms=1, new_accounts=4, new_entries=5, records=7, new_records=7)
 
 
 def test_a_copy_goes_from_any_store_to_any_other(tmp_path: Path, clock: StoppedClock) -> None:
@@ -171,12 +188,12 @@ def test_a_copy_that_is_repeated_finds_nothing_new(make: Make, clock: StoppedClo
     copy_books(source, target, "a")
     before = read(target)
 
-    assert copy_books(source, target, "a") == Copied(1, 4, 5, 76)
+    assert copy_books(source, target, "a") == Copied(1, 4, 5, 76, records=7)
     assert read(target) == before
 
 
 def test_a_copy_that_is_repeated_brings_what_is_new(make: Make, clock: StoppedClock) -> None:
-    """Spend, changed and removed budgets, history that was pruned, what dead processes' calls turned out to cost."""
+    """Spend, changed and removed budgets, pruned history, what dead processes' calls did cost, counts of refusals."""
     source, target = make(), make()
     live(source, clock)
     dead = [hold(40, on_expire="charge") for _ in range(3)]
@@ -195,9 +212,11 @@ def test_a_copy_that_is_repeated_brings_what_is_new(make: Make, clock: StoppedCl
     clock.advance(1)
     spend(source, 17, Account("new", end_ms=source.now_ms() + 1_000))
     source.prune(source.now_ms() - (TTL_S + 10) * 1000)
+    source.note([Record("refusal", "3", source.now_ms(), "once more")], replace=True)
     found = copy_books(source, target, "a")
 
     assert read(target) == read(source)
+    assert found.new_records >= 1
     assert target.terms("users/eve") == source.terms("users/eve")
     assert (found.new_terms, found.new_entries) == (2, 4)
     assert found.removed >= 2
@@ -400,7 +419,7 @@ class Failing:
 
     def __getattr__(self, name: str) -> Any:
         work = getattr(self._store, name)
-        if name not in {"load", "put_terms", "release", "prune"}:
+        if name not in {"load", "put_terms", "release", "prune", "note"}:
             return work
 
         def write(*args: Any, **named: Any) -> Any:
@@ -452,8 +471,8 @@ def test_copies_in_between_lead_to_the_same_books(seed: int, clock: StoppedClock
     source, target = MemoryStore(clock=clock), MemoryStore(clock=clock)
     accounts = [Account(key, end_ms=source.now_ms() + end) for key, end in (("a", 10**6), ("b", 10**5), ("c", 10**7))]
     known: list[Hold] = []
-    for _ in range(200):
-        step = random.randrange(8)
+    for place in range(200):
+        step = random.randrange(9)
         held = (
             random.choice(known)
             if known and random.random() < 0.7
@@ -479,6 +498,10 @@ def test_copies_in_between_lead_to_the_same_books(seed: int, clock: StoppedClock
         elif step == 7:
             with suppress(ConfigError):  # nothing there yet
                 copy_books(source, target, "a", while_running=True)
+        elif step == 8:
+            until_ms = random.choice([None, None, source.now_ms() + 50_000])
+            made = Record(random.choice(KINDS), random.choice("abcd"), source.now_ms(), str(place), until_ms)
+            source.note([made], replace=random.random() < 0.5)
     for open_ in source.holds():
         source.release(open_.id)
     source.put_terms("x", "1")

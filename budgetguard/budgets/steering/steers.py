@@ -9,10 +9,11 @@ the very next call in every process.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from ...errors import StoreError
 from ...ledger import Account, Millis
 from ...ledger_json import plain, read
 
@@ -50,9 +51,21 @@ class Steer:
 
     def applied(self, account: Account, at_ms: Millis) -> Account:
         """The account as it is steered at a moment; a paused one has no room for anything."""
-        if self.paused:
-            return replace(account, limit=0, enforce="hard", lease=None)
-        return replace(account, limit=self.limit_at(account.limit, at_ms))
+        return steered(account, (self,), at_ms)
+
+    def extra_at(self, at_ms: Millis) -> int:
+        """What was topped up and still counts at a moment."""
+        return self.extra if self.extra_until_ms is None or at_ms < self.extra_until_ms else 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether it changes nothing, whoever was the last to change it."""
+        return replace(self, by="", note="") == NO_STEER
+
+    def settled(self) -> Steer:
+        """What is left of it once somebody says anew what the limit is: a pause, and the accounts that there are."""
+        kept = replace(NO_STEER, epoch=self.epoch)
+        return replace(kept, paused=True, by=self.by, note=self.note) if self.paused else kept
 
     def ends_ms(self, at_ms: Millis) -> Millis | None:
         """The next moment at which it is another one by itself."""
@@ -67,11 +80,29 @@ class Steer:
 NO_STEER: Final = Steer()
 
 
+def steered(account: Account, steers: Sequence[Steer], at_ms: Millis) -> Account:
+    """An account under several steers: each changes the limit that those before it left, and any may pause it."""
+    limit = account.limit
+    for steer in steers:
+        limit = steer.limit_at(limit, at_ms)
+    if any(steer.paused for steer in steers):
+        return replace(account, limit=0, enforce="hard", lease=None)
+    return account if limit == account.limit else replace(account, limit=limit)
+
+
+def read_steer(data: Mapping[str, Any] | None) -> Steer:
+    """The steer of a user's own budget, from its terms; none: it is not steered."""
+    return NO_STEER if data is None else read(Steer, data)
+
+
 def read_steers(body: str | None) -> dict[str, Steer]:
-    """The steers of rules, by their stems, from the terms that have them."""
-    return {} if body is None else {stem: read(Steer, each) for stem, each in json.loads(body).items()}
+    """The steers of rules, by their stems, from the terms that have them; raises `StoreError` for what is none."""
+    try:
+        return {} if body is None else {stem: read(Steer, each) for stem, each in json.loads(body).items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"the terms {STEERS!r} of the store are no steers of budgets: {error!r}") from error
 
 
 def write_steers(steers: Mapping[str, Steer]) -> str:
     """The body of these terms; what changes nothing any more is left out."""
-    return json.dumps({stem: each.in_json() for stem, each in steers.items() if each != NO_STEER})
+    return json.dumps({stem: each.in_json() for stem, each in steers.items() if not each.idle})

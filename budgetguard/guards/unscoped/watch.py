@@ -3,36 +3,44 @@ Whose a call is: asked before it is sent, as a budget that is silently not there
 
 What a call lacks is known when its cover is compiled, and a call that lacks nothing comes here only on its way through
 the steps. The store is asked where this process cannot know: whether any user has a budget, at the first call without a
-user and once a minute while none has; and, where users have to be known, for the budget of one that is not, each time.
+user and once a minute while none has; where users have to be known, for the budget of one that is not, each time; and
+of a budget that is known to be paused, each time, as it may have been resumed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from difflib import get_close_matches
 from functools import partial
 from itertools import islice
 
+from ...budgets.accounts import read_balances
+from ...budgets.refusals import refuse_paused
 from ...budgets.rules import USERS, escape, unescape
 from ...concurrency.steps import Step, Steps
 from ...errors import BudgetGuardError, StoreError, UnknownUserError, UnscopedCallError
-from ...ledger import Store
+from ...ledger import Balance, Store
 from ...process.state import PROCESS
 from ..parts import Parts
 from ..plan import CallPlan
-from ..scope import Scope
+from ..scope import Scope, note_refusal
 from .callers import caller
 
 _MOST_NAMES = 500
 """How many names are read at most to find one that is near."""
 
 
-def learn_whose(parts: Parts, plan: CallPlan, tags: Mapping[str, str]) -> Steps[None]:
-    """Ask the store what the plan leaves in doubt; raises `UnknownUserError` where users are to be known."""
+def learn_whose(parts: Parts, plan: CallPlan, tags: Mapping[str, str], scope: Scope | None = None) -> Steps[None]:
+    """
+    Ask the store what the plan leaves in doubt; raises `UnknownUserError` where users are to be known, and the refusal
+    of what is paused.
+    """
     store = parts.ledger.books.store
     if store is None:
         return
+    if plan.cover.paused is not None:
+        yield from _require_running(parts, store, tags, scope)
     if plan.cover.unasked:
         if parts.settings.unscoped == "warn":  # one call asks: no other has to wait for a warning
             parts.plans.coverage.people(False)
@@ -42,6 +50,28 @@ def learn_whose(parts: Parts, plan: CallPlan, tags: Mapping[str, str]) -> Steps[
             parts.plans.coverage.people(False)
     elif parts.settings.users == "known" and "user" in tags:
         yield from _require_user(parts, store, tags)
+
+
+def ask_terms(parts: Parts, tags: Mapping[str, str], *, needed: bool = False) -> Steps[None]:
+    """Ask for what no hold tells of; where that fails, what is known of it here has to do, unless it is `needed`."""
+    store = parts.ledger.books.store
+    if store is not None:
+        with nullcontext() if needed else suppress(StoreError):
+            yield Step(partial(parts.read_terms, tags), store.blocking)
+
+
+def _require_running(parts: Parts, store: Store, tags: Mapping[str, str], scope: Scope | None) -> Steps[None]:
+    """Raise the refusal of a budget that is paused, if it still is as far as can be known."""
+    yield from ask_terms(parts, tags)  # where the store is away, what was heard last holds
+    pause = parts.plans.coverage.cover(tags).paused
+    if pause is None:
+        return
+    balance = Balance(pause.account.key)
+    with suppress(StoreError):
+        [balance] = yield Step(partial(read_balances, store, [pause.account]), store.blocking)
+    error = refuse_paused(pause, balance, tags)
+    note_refusal(scope, error)
+    raise error
 
 
 def _require_user(parts: Parts, store: Store, tags: Mapping[str, str]) -> Steps[None]:
