@@ -111,8 +111,7 @@ class BudgetManager:
         require_budgets(rules)
         herald = open_herald(self.store, told, rules, clock=clock)
         self.guard = Guard(self.store, book, rules, clock=clock, settings=own, news=herald)
-        author = Author(whoami(), "python")
-        self.users = Users(self.store, self.guard.coverage, clock=clock, author=author)
+        self.users = Users(self.store, self.guard.coverage, clock=clock, author=Author(whoami()))
         Patches.idle.add(self)
 
     # -- LiteLLM's interface -------------------------------------------------------------------------------------

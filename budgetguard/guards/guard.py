@@ -81,13 +81,7 @@ class Guard:
         self.background = Background(store)
         self.notices = Notices(news)
         self.parts = Parts(
-            plans=Plans(
-                self.prices,
-                self.coverage,
-                stored=store is not None,
-                settings=self.settings,
-                begin=None if self._declaring is None else self._declaring.begin,
-            ),
+            plans=self._plans(),
             ledger=self.ledger,
             settings=self.settings,
             notices=self.notices,
@@ -96,6 +90,10 @@ class Guard:
             async_shell=self.async_shell,
             clock=clock,
         )
+
+    def _plans(self) -> Plans:
+        begin = None if self._declaring is None else self._declaring.begin
+        return Plans(self.prices, self.coverage, stored=self.store is not None, settings=self.settings, begin=begin)
 
     def _ledger(self, store: Store | None) -> Ledger:
         settings, leases = self.settings, None
