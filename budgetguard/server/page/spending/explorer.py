@@ -5,10 +5,12 @@ from __future__ import annotations
 from ....errors import ConfigError
 from ....reports.shown.figures import GroupShown
 from ....reports.shown.money import Explored, ExploreQuery
+from ..look.charts import BarChart
 from ..view import Look, Shown
 from .asked import RANGES, Page, Span, number_of, page_of, span_of
-from .slots import TIMES, chart_of_groups
+from .slots import chart_of
 
+TIMES = ("hour", "day", "week", "month")
 FIELDS = ("model", "user", "provider", *TIMES)
 """What is always there; any tag can be typed."""
 NAMED = ("user", "model", "provider")
@@ -62,8 +64,15 @@ def _answer(look: Look, found: Explored, span: Span) -> dict[str, object]:
         "page": page,
         "groups": found.groups[max(0, page.first - 1) : page.last],
         "most": max((each.figures.cost for each in found.groups), default=0),
-        "chart": chart_of_groups(f"Spend by {' and '.join(by)}, {span.text}", found.groups, by),
+        "chart": _chart(found, f"Spend by {' and '.join(by)}, {span.text}"),
     }
+
+
+def _chart(found: Explored, title: str) -> BarChart | None:
+    """Where a field is a time, and there is more than one of it."""
+    if found.chart is None or len(found.chart.buckets) < 2:
+        return None
+    return chart_of(title, found.chart)
 
 
 def _only(look: Look) -> dict[str, tuple[str, ...]]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from ....reports.shown.figures import Bucket, GroupShown, Stacked
+from ....reports.shown.figures import Stacked
 from ..look.charts import OTHER, BarChart, Series, SlotName, stacked
 from ..look.times import weekday
 
-TIMES = ("hour", "day", "week", "month")
 _ROOM = 31
 """How many names have room on a wide screen,"""
 _NARROW_ROOM = 6
@@ -19,7 +18,7 @@ _NARROW_ROOM = 6
 def chart_of(title: str, shown: Stacked, *, behind: Sequence[int] = (), behind_name: str = "") -> BarChart:
     """Stacked spend; the reports' own rest is the chart's."""
     series = [
-        Series(name or f"without a {shown.by}", tuple(bucket.costs[at] for bucket in shown.buckets))
+        Series(name or _unnamed(shown), tuple(bucket.costs[at] for bucket in shown.buckets))
         for at, name in enumerate(shown.names)
     ]
     if shown.other:
@@ -29,26 +28,9 @@ def chart_of(title: str, shown: Stacked, *, behind: Sequence[int] = (), behind_n
     return stacked(title, slots, series, behind=behind, behind_name=behind_name)
 
 
-def chart_of_groups(title: str, groups: Sequence[GroupShown], by: tuple[str, ...]) -> BarChart | None:
-    """Groups of the explorer, where one of the fields is a time; `None` where none is, or there is but one slot."""
-    times = [at for at, field in enumerate(by) if field in TIMES]
-    if len(times) != 1:
-        return None
-    at_time, costs = times[0], dict[str, dict[str, int]]()
-    for group in groups:
-        other = "".join(name for at, name in enumerate(group.names) if at != at_time) if len(by) > 1 else "cost"
-        slots = costs.setdefault(other or "none", {})
-        slots[group.names[at_time]] = slots.get(group.names[at_time], 0) + group.figures.cost
-    labels = sorted({label for slots in costs.values() for label in slots})
-    if len(labels) < 2:
-        return None
-    series = [Series(name, tuple(slots.get(label, 0) for label in labels)) for name, slots in costs.items()]
-    return stacked(title, named(labels), series)
-
-
-def costs_of(buckets: Sequence[Bucket]) -> list[int]:
-    """What each span cost."""
-    return [bucket.figures.cost for bucket in buckets]
+def _unnamed(shown: Stacked) -> str:
+    """What calls without a name are called; where nothing is stacked, there is one series of all."""
+    return f"without a {shown.by}" if shown.by and len(shown.names) > 1 else "all calls"
 
 
 def named(labels: Sequence[str]) -> list[SlotName]:

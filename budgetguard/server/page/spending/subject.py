@@ -33,16 +33,16 @@ def subject(look: Look) -> Shown:
 def verdict_of(row: BudgetShown) -> str:
     """What a budget says to a call now, in words."""
     if row.state == "paused":
-        return "says no: it is paused"
+        return "says no: paused"
     if row.limit is None:
         return "counts only"
     if row.left is not None and row.left > 0:
         return "has room"
     if row.enforce == "observe":
-        return "is full, but only observes"
+        return "full, but only observes"
     if row.spent < row.limit:
-        return "is busy: what is left is held by calls in flight"
-    return "says no: it is spent"
+        return "busy: the rest is held by calls in flight"
+    return "says no: spent"
 
 
 def _verdict(shown: SubjectShown) -> str:
