@@ -56,7 +56,7 @@ class Audience:
 
 
 @dataclass(frozen=True, slots=True)
-class LiveFigures:
+class Reading:
     """What was read for an audience: the text, and whose sessions are over."""
 
     text: bytes
@@ -66,7 +66,7 @@ class LiveFigures:
 class Streams:
     """The audiences of one server; `read` is given a project's name and the visits that look at it."""
 
-    def __init__(self, read: Callable[[str, frozenset[str]], Awaitable[LiveFigures]]) -> None:
+    def __init__(self, read: Callable[[str, frozenset[str]], Awaitable[Reading]]) -> None:
         self._read = read
         self._audiences: dict[str, Audience] = {}
 

@@ -11,7 +11,7 @@ from ..door.visits import PageVisit
 from ..shelf import Shelf
 from ..view import PageServer
 from .figures import LiveFigures
-from .streams import LiveFigures
+from .streams import Reading
 
 
 class Watching:
@@ -23,14 +23,14 @@ class Watching:
         self._shelf = shelf
         self._figures: WeakKeyDictionary[Project, LiveFigures] = WeakKeyDictionary()
 
-    def read(self, name: str, visits: frozenset[str]) -> LiveFigures:
+    def read(self, name: str, visits: frozenset[str]) -> Reading:
         """The figures of a project, and which of the visits may not see them any more."""
         over = frozenset(each for each in visits if not self._may_see(each, name))
         if len(over) == len(visits):
-            return LiveFigures(b"", over)
+            return Reading(b"", over)
         with self._server.projects.at_work(name) as project:
             figures = self._figures.setdefault(project, LiveFigures())
-            return LiveFigures(figures.read(project, self._shelf.reports_of(project)), over)
+            return Reading(figures.read(project, self._shelf.reports_of(project)), over)
 
     def _may_see(self, visit_id: str, project: str) -> bool:
         try:
