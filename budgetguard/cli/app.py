@@ -24,6 +24,7 @@ from .run import run
 from .schema import migrate, sql
 from .serve import serve
 from .spend import spend
+from .steer import changes
 from .ui import ui
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ app.command("demo")(demo)
 app.command("users")(users)
 app.command("budgets")(budgets)
 app.add_typer(budget_app, name="budget")
+app.command("changes")(changes)
 app.command("spend")(spend)
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(prices_app, name="prices")

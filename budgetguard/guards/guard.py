@@ -15,6 +15,7 @@ from typing import Any
 from ..budgets.accounts import Coverage
 from ..budgets.news import NO_NEWS, Tidings, tell
 from ..budgets.rules import Budget
+from ..budgets.steering.declaring import Declaring
 from ..calls import UNKNOWN_HOST, Endpoint, Host
 from ..errors import ConfigError
 from ..ledger import Account, Balance, Clock, Conflict, OwnTime, Store
@@ -61,7 +62,7 @@ class Guard:
         process: Process = PROCESS,
         news: Tidings = NO_NEWS,
     ) -> None:
-        _require_budgets(budgets)
+        require_budgets(budgets)
         _require_settings(store, settings)
         self.store = store
         timed: object = store
@@ -70,6 +71,7 @@ class Guard:
         self.prices = PriceBook() if prices is None else book_of(prices)
         self.budgets = tuple(budgets)
         self.coverage = Coverage(budgets, clock, news)
+        self._declaring = None if store is None or not self.budgets else Declaring(store, self.budgets)
         self.clock = clock
         self.settings = settings or Settings()
         self.process = process
@@ -79,7 +81,13 @@ class Guard:
         self.background = Background(store)
         self.notices = Notices(news)
         self.parts = Parts(
-            plans=Plans(self.prices, self.coverage, stored=store is not None, settings=self.settings),
+            plans=Plans(
+                self.prices,
+                self.coverage,
+                stored=store is not None,
+                settings=self.settings,
+                begin=None if self._declaring is None else self._declaring.begin,
+            ),
             ledger=self.ledger,
             settings=self.settings,
             notices=self.notices,
@@ -180,6 +188,8 @@ class Guard:
 
     def close(self) -> None:
         """Give all leases back, and close the store's files and connections."""
+        if self._declaring is not None:
+            self._declaring.close()
         if self.leases is not None:
             self.leases.close()
         self.notices.news.close()
@@ -211,7 +221,7 @@ def _require_settings(store: Store | None, settings: Settings | None) -> None:
         raise ConfigError("users='known': users' budgets live in a store: name one in BUDGETGUARD_STORE, or as store=")
 
 
-def _require_budgets(budgets: Sequence[Budget]) -> None:
+def require_budgets(budgets: Sequence[Budget]) -> None:
     """Raise `ConfigError` for what are no budgets, or share a name."""
     if isinstance(budgets, Budget) or not all(isinstance(budget, Budget) for budget in budgets):
         raise ConfigError(f"budgets={budgets!r}: a sequence of Budget(...) is needed")

@@ -158,6 +158,8 @@ class Parts:
         self.notices = notices
         self.later = later
         self.clock = clock
+        self.levels: dict[str, int] = {}
+        """What was last heard to be settled on accounts near whose limit a fallback is asked, by their keys."""
         self.shell = shell
         """Runs what nobody is there to wait for."""
         self.async_shell = async_shell

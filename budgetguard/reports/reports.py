@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from ..budgets.periods import zone as zone_named
-from ..budgets.rules import Budget, escape
+from ..budgets.rules import Budget
+from ..budgets.steering.declared import declared
 from ..ledger import Clock, Millis, Store
 from ..prices import PriceBook
 from .cube.blocks import HOUR_MS, Hour
@@ -94,7 +95,7 @@ class Reports:
         found = (
             self.calls(CallsQuery(tags={tag: value}, limit=_FEW)),
             refusals_of(self.store, name, _FEW),
-            self.changes(subject=escape(value), limit=_FEW).rows,
+            self.changes(subject=value, limit=_FEW).rows,
             read,
         )
         return subject(self._cube, name, Month(now_ms, zone or self.zone), lines, found)
@@ -141,11 +142,11 @@ class Reports:
         read = self._read()
         return cuts(self.store, self._cube, self._hours(days), read)
 
-    def prices(self, *, days: int = 30) -> PricesShown:
-        """Models that were called lately with the prices that they are taken to have; those without one first."""
-        if self._prices is None:
-            self._prices = PriceBook()
-        return prices(self._cube, self._prices, days, self.store.now_ms(), self._read())
+    def prices(self, *, days: int = 30, book: PriceBook | None = None) -> PricesShown:
+        """Models that were called lately with the prices that they have in a book; those without one first."""
+        if book is None:
+            book = self._prices = self._prices or PriceBook()
+        return prices(self._cube, book, days, self.store.now_ms(), self._read())
 
     def alerts(self, *, before: str | None = None, limit: int = 100) -> AlertsShown:
         """What somebody was told, the newest first."""
@@ -173,7 +174,8 @@ class Reports:
 
     def rules(self) -> tuple[Budget, ...]:
         """All rules that are known: those given, then those that programs declared in the store."""
-        return self._rules
+        given = {rule.name for rule in self._rules}
+        return (*self._rules, *[rule for rule in declared(self.store) if rule.name not in given])
 
     def _read(self) -> HistoryRead:
         """Read what is new, for a moment."""

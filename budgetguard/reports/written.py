@@ -1,9 +1,9 @@
 """
 Any view as JSON or CSV, derived from its fields.
 
-JSON is for programs: amounts stay whole numbers (nano-dollars, or the `unit` beside them), properties are left out but
-for `left`. CSV is for people: each row of the view's main list is a line, nested fields get dotted names, amounts in
-dollars are dollars with all of their digits, and times are ISO 8601.
+JSON is for programs: amounts stay whole numbers, nano-dollars or the `unit` beside them. CSV is for people: each row of
+the view's main list is a line, nested fields get dotted names, amounts in dollars are dollars with all of their digits,
+and times are ISO 8601.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AMOUNTS: Final = frozenset(
     {"limit", "rule_limit", "spent", "held", "left", "wanted", "room", "settled", "amount", "rate_per_day"}
 )
 """Fields that are in the unit beside them."""
-_ROWS: Final = ("rows", "lines", "groups", "models", "budgets")
+_ROWS: Final = ("rows", "lines", "groups", "top", "models")
 """The main list of a view."""
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """How a text begins that a spreadsheet would take for a formula."""
@@ -96,9 +96,15 @@ def _cell(shown: str, name: str, value: Any, unit: str) -> Iterator[tuple[str, s
     elif name == "names":
         yield from [(f"name{place}", _text("", each, unit)) for place, each in enumerate(value, 1)]
     elif isinstance(value, tuple | list | frozenset):
-        yield shown, _safe(" ".join([str(each) for each in plain(value)]))
+        yield shown, _safe(_joined(value))
     else:
         yield shown, _text(name, value, unit)
+
+
+def _joined(values: Iterable[Any]) -> str:
+    """A list in one field; the parts of each by colons."""
+    ordered = sorted(values) if isinstance(values, frozenset) else values
+    return " ".join([":".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in ordered])
 
 
 def _text(name: str, value: Any, unit: str) -> str:
@@ -127,5 +133,9 @@ def _safe(text: str) -> str:
 
 
 @cache
-def _names(kind: type) -> tuple[str, ...]:
+def _fields_of(kind: Any) -> tuple[str, ...]:
     return tuple([field.name for field in fields(kind)])
+
+
+def _names(kind: Any) -> tuple[str, ...]:
+    return _fields_of(kind)

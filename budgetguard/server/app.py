@@ -31,6 +31,7 @@ from .api.endpoint import (
 )
 from .api.litellm import endpoints as litellm_endpoints
 from .api.litellm.daily import EVERY_S, run_daily
+from .audit import KeyAudit
 from .keys import Keys
 from .metrics import Metrics
 from .page.door.door import Tickets
@@ -71,12 +72,12 @@ class App:
         self.metrics = Metrics()
         deadlines, _ = take_deadlines(urlsplit(store).query, Deadlines())
         self.runner = Runner(threads, most_waiting, LINES, deadlines.reserve_s)
-        own = self.projects.own
+        own, hear = self.projects.own, KeyAudit(self.projects)
         self.page = PageSite(
             self.projects, self.keys, VIEWS, open_mode=open_mode, project=project or "default", tickets=tickets
         )
         table = [*ledger.ENDPOINTS, *budgets.ENDPOINTS, *spend.ENDPOINTS, *litellm_endpoints.ENDPOINTS]
-        table += [*KeyApi(own).endpoints(), *LimitsApi(own).endpoints()]
+        table += [*KeyApi(own, hear).endpoints(), *LimitsApi(own, hear).endpoints()]
         self.endpoints = status.endpoints(self.projects, self.metrics, table)
         routes = [Route("/health", endpoint=_Plain(_health), methods=["GET"])]
         routes += [self._route(endpoint) for endpoint in self.endpoints]
@@ -126,6 +127,7 @@ class App:
         """Wait for the requests under way, and close the stores."""
         self.page.close()
         self.runner.close()
+        self.keys.use.close()
         self.projects.close()
 
     @asynccontextmanager

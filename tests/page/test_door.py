@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -163,8 +162,8 @@ def test_a_session_has_a_key_of_each_project_and_sees_no_other(page_ring: KeyRin
 
 
 @pytest.fixture
-def clock() -> Iterator[StoppedClock]:
-    yield StoppedClock()
+def clock() -> StoppedClock:
+    return StoppedClock()
 
 
 def test_a_session_ends_by_itself(clock: StoppedClock) -> None:

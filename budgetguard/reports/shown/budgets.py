@@ -103,6 +103,7 @@ class SubjectShown:
     tag: str
     value: str
     budgets: tuple[BudgetShown, ...]
+    """A hundred at most: of others, such as the users of a team, those that are used most."""
     refusing: BudgetShown | None
     """The first of them that has no room for a call."""
     month: Figures

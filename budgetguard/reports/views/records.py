@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from heapq import nlargest
 from typing import Any, Final, NamedTuple
 
+from ...budgets.rules import escape
 from ...concurrency.locks import mutex
 from ...errors import ConfigError
 from ...ledger import Millis, Record, RecordQuery, Store, id_at
@@ -190,13 +191,14 @@ def _alert_shown(record: Record) -> AlertShown:
 def changes(store: Store, of: tuple[str | None, str | None], before: str | None, limit: int) -> ChangesShown:
     """See `Reports.changes`; `of` are the subject and the budget that are meant."""
     subject, budget = of
+    subjects = None if subject is None else {subject, escape(subject)}
     newest = store.noted(RecordQuery("change", before=before, newest=True))
     rows = _first(
         limit + 1,
         (
             each
             for each in map(_change_shown, newest)
-            if (subject is None or each.subject == subject) and (budget is None or each.budget == budget)
+            if (subjects is None or each.subject in subjects) and (budget is None or each.budget == budget)
         ),
     )
     return ChangesShown(tuple(rows[:limit]), rows[limit - 1].id if len(rows) > limit else None)

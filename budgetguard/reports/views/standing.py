@@ -18,7 +18,7 @@ from ..cube.sums import summed
 from ..forecast import SpendRate, forecast
 from ..shown.budgets import BudgetShown, BudgetsQuery, BudgetsShown, BudgetState
 from ..shown.figures import Forecast, HistoryRead
-from .steered import SteeredSubject, Steering
+from ..steered import SteeredSubject, of_rule, of_user, steered_subjects, steers_of
 
 NEAR: Final = 0.8
 """The part of its limit from which on a budget is near it, if it has no `warn_at`."""
@@ -59,13 +59,13 @@ class BudgetBooks:
             return self._kept[1]
 
     def _subjects(self, rules: Sequence[Budget], now_ms: Millis, read: HistoryRead) -> Iterator[_Subject]:
-        steering, held = Steering.of(self._store), _held_subjects(self._store.holds())
+        steers, held = steers_of(self._store), _held_subjects(self._store.holds())
         for rule in rules:
             subjects = self._subjects_of(rule, now_ms, read) | held.get(escape(rule.name), set())
-            for subject in sorted(subjects | steering.subjects(rule)):
-                yield _Subject(steering.of_rule(rule, subject, now_ms), None)
+            for subject in sorted(subjects | steered_subjects(steers, rule)):
+                yield _Subject(of_rule(steers, rule, subject, now_ms), None)
         for own in self._own():
-            yield _Subject(steering.of_user(own, now_ms), own)
+            yield _Subject(of_user(own, now_ms), own)
 
     def _own(self) -> Iterator[UserBudget]:
         known, self._owns = self._owns, {}

@@ -19,6 +19,7 @@ from .overview import Month
 
 DAYS = 30
 TOP = 8
+MOST_BUDGETS = 100
 
 
 def touched(
@@ -36,7 +37,21 @@ def touched(
             subject = rule.subject({**each, name: value})
             if subject is not None:
                 found[rule.name, subject] = None
-    return tuple([line for line in lines if (line.budget, line.subject) in found])
+    return _first(tuple([line for line in lines if (line.budget, line.subject) in found]), name)
+
+
+def _first(lines: tuple[BudgetShown, ...], tag: str) -> tuple[BudgetShown, ...]:
+    """Of many budgets those that are nobody else's, and the others that are used most, in the same order."""
+    if len(lines) <= MOST_BUDGETS:
+        return lines
+    own = [each for each in lines if each.who.keys() <= {tag}]
+    others = sorted([each for each in lines if not each.who.keys() <= {tag}], key=_used, reverse=True)
+    kept = {each.account for each in [*own, *others][:MOST_BUDGETS]}
+    return tuple([each for each in lines if each.account in kept])
+
+
+def _used(each: BudgetShown) -> float:
+    return each.used or 0.0
 
 
 def refusing(budgets: Sequence[BudgetShown]) -> BudgetShown | None:

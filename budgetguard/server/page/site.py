@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -32,6 +33,8 @@ THREADS = 4
 """How many views are made at once: what hosts budgets has others."""
 MOST_WAITING = 200
 EVENTS = f"{HOME}/events"
+READ_AGAIN_S = 10.0
+"""How long the history is let alone once all of it is read."""
 MOST_BYTES = 65_536
 """How long a form may be."""
 
@@ -53,6 +56,8 @@ class PageSite:
         self.door = Door(keys, Sessions(projects.own), open_mode=open_mode, tickets=tickets)
         self._server = PageServer(projects, self.door.way, project, whoami() if self.door.way != "keys" else "")
         self._shelf = Shelf()
+        self._reading: asyncio.Task[None] | None = None
+        self._read_again_s = 0.0
         self._desk = Desk(views, self._server, self.door, self._shelf)
         self._watch = Watching(self._server, self.door, self._shelf)
         self.streams = Streams(self._read)
@@ -72,6 +77,7 @@ class PageSite:
             return
         begin = time.perf_counter()
         answer = await self._answer(scope, receive)
+        self._read_on()
         await _send(send, answer, head_only=scope["method"] == "HEAD")
         log.debug(
             "page",
@@ -82,8 +88,24 @@ class PageSite:
             },
         )
 
+    def _read_on(self) -> None:
+        """Read the history beside what is asked, until all of it is read."""
+        now_s = time.monotonic()
+        if (self._reading is None or self._reading.done()) and now_s >= self._read_again_s:
+            self._read_again_s = now_s + READ_AGAIN_S
+            self._reading = asyncio.create_task(self._read_all())
+
+    async def _read_all(self) -> None:
+        try:
+            while await self._runner.run(self._shelf.read_more, blocking=True):
+                pass
+        except Exception:  # views say what is missing, and it is tried again
+            log.exception("history of the page")
+
     def close(self) -> None:
         """Wait for what is under way."""
+        if self._reading is not None and not self._reading.get_loop().is_closed():
+            self._reading.get_loop().call_soon_threadsafe(self._reading.cancel)
         self._runner.close()
 
     async def _stream(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> PageAnswer | None:

@@ -59,7 +59,7 @@ _GOOGLE_STATUSES: Final = {
 class Budgeted(Refused):
     """A refusal by a budget, with what is said of it."""
 
-    def __init__(self, refused: Refused, facts: Mapping[str, Any]) -> None:
+    def __init__(self, refused: Refused, facts: Mapping[str, Any], error: BudgetExceededError) -> None:
         super().__init__(
             refused.status,
             refused.message,
@@ -69,6 +69,12 @@ class Budgeted(Refused):
             headers=refused.headers,
         )
         self.facts = facts
+        self.error = error
+
+    def with_more(self, said: str) -> Budgeted:
+        """The same, with more words."""
+        self.message = f"{self.message}; {said}"
+        return self
 
 
 def refusal_of(error: BudgetGuardError, options: GatewayOptions) -> Refused:
@@ -109,13 +115,14 @@ def _exceeded(error: BudgetExceededError, options: GatewayOptions) -> Refused:
     if isinstance(error, BudgetBusyError) or error.unit == "parallel":
         told = f"{told}; it is only held by calls in flight: try again in a moment"
         busy = Refused(429, told, "budget_busy", code="budget_busy", headers=((b"retry-after", b"1"),))
-        return Budgeted(busy, facts)
+        return Budgeted(busy, facts, error)
     wait_s = _wait_s(error)
     if error.unit != "dollars" and wait_s is not None:
         headers = ((b"retry-after", b"%d" % wait_s),)
-        return Budgeted(Refused(429, told, "rate_limit_error", code="rate_limit_exceeded", headers=headers), facts)
+        rate = Refused(429, told, "rate_limit_error", code="rate_limit_exceeded", headers=headers)
+        return Budgeted(rate, facts, error)
     over = Refused(options.over_status, told, EXCEEDED, code="insufficient_quota", headers=(NO_RETRY,))
-    return Budgeted(over, facts)
+    return Budgeted(over, facts, error)
 
 
 def _wait_s(error: BudgetExceededError) -> int | None:

@@ -12,6 +12,7 @@ from ....guards.scope import Scope
 from ...keys import Caller, OwnerRules
 from ..client import UpstreamClient
 from ..config.model import GatewayOptions
+from ..config.resolve import Configuration
 from ..routing.router import Router
 
 OF_A_CALL: Final = ("model", "provider", "upstream")
@@ -24,13 +25,24 @@ _MOST_KEPT: Final = 10_000
 class Surroundings:
     """The upstreams' router and client, and what the operator decided for every call."""
 
-    options: GatewayOptions
+    configuration: Configuration
     router: Router
     client: UpstreamClient
+    options: GatewayOptions = field(init=False)
+    degrades: bool = False
+    """Whether a rule was seen that has another model asked from a part of its limit on."""
     _asked: dict[int, tuple[Sequence[Budget], frozenset[str]]] = field(default_factory=dict)
     """Which of `OF_A_CALL` rules ask for, by their identity: they are the same objects until one changes."""
     _scopes: dict[int, tuple[Caller, Scope]] = field(default_factory=dict)
     """The scope of each caller, by identity."""
+
+    def __post_init__(self) -> None:
+        """Go by the options of the configuration."""
+        self.options = self.configuration.options
+
+    def take(self, configuration: Configuration) -> None:
+        """Go on by another configuration."""
+        self.configuration, self.options = configuration, configuration.options
 
     def tags_of(self, guard: Guard, owners: Iterable[OwnerRules]) -> Sequence[str]:
         """Which of `OF_A_CALL` some rule asks for, those of the call's owners among them."""
@@ -60,6 +72,7 @@ class Surroundings:
         if kept is None or kept[0] is not rules:
             used = {tag for rule in rules for tag in (*rule.per, *rule.match)}
             kept = rules, frozenset(tag for tag in OF_A_CALL if tag in used)
+            self.degrades = self.degrades or any(rule.degrade_at is not None for rule in rules)
             if len(self._asked) >= _MOST_KEPT:
                 self._asked.clear()
             self._asked[id(rules)] = kept

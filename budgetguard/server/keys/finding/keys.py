@@ -24,6 +24,7 @@ from .failures import MOST_OF_ADDRESS, FailedKeys
 from .given import given_key, unauthorized
 from .loopback import require_program
 from .remembered import Remembered, Trusted
+from .used import KeyUse
 
 KNOWN = "budgetguard.known"
 """In the scope of a request whose key is right."""
@@ -63,6 +64,7 @@ class Keys:
         self._with_customers: Remembered[str, bool] = Remembered(_MOST_KNOWN)
         self._failed = FailedKeys(clock)
         self._failed_at = FailedKeys(clock, MOST_OF_ADDRESS)
+        self.use = KeyUse(own, clock=clock, now=now)
 
     def known(self, scope: Mapping[str, Any]) -> Caller | None:
         """Who asks, if that is known without asking the store; raises `Refused` for one who is known to be nobody."""
@@ -99,7 +101,9 @@ class Keys:
             self._failed.failed(kind)
             self._failed_at.failed(address)
             raise unauthorized("this key is not known")
-        return _let_in(self._known.put(digest, found.value, found.until_s).value)
+        caller = _let_in(self._known.put(digest, found.value, found.until_s).value)
+        self.use.saw(caller.prefix)
+        return caller
 
     def signed_in(self, prefix: str, digest: str) -> Caller:
         """Who signed in with the key of this digest; raises `Refused` for one that is not right any more."""

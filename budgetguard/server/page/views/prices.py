@@ -19,7 +19,7 @@ def prices(look: Look) -> Shown:
     """The models that were called lately, and what we take their price for."""
     said = look.said("days", "30")
     days = int(said) if said in ("1", "7", "30", "90") else 30
-    shown = look.reports.prices(days=days)
+    shown = look.reports.prices(days=days, book=load_config().price_book())
     data = {
         "shown": shown,
         "days": str(days),
