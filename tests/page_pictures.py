@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from budgetguard.server.keys import Grant, KeyRing
 from budgetguard.server.page.views import VIEWS
 from budgetguard.stores import open_store
 from tests.support import ROOT
@@ -41,6 +42,14 @@ def main(directory: Path | None) -> None:
         fill(store)
         store.close()
         hosted = Hosted(url, open_mode=True, project="shop")
+        for name, scope, note in (
+            ("deploy", "spend", "the shop's servers"),
+            ("finance", "read", "monthly"),
+            ("ines", "admin", ""),
+        ):
+            KeyRing(hosted.app.projects.own).create("shop", scope, grant=Grant(alias=name, note=note))
+        with hosted.app.projects.at_work("shop") as project:
+            hosted.app.page.shelf.reports_of(project).refresh()
         try:
             for scheme in ("light", "dark"):
                 for size, (width, height) in SIZES.items():

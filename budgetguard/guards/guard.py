@@ -80,21 +80,20 @@ class Guard:
         self.async_shell = AsyncShell()
         self.background = Background(store)
         self.notices = Notices(news)
-        self.parts = Parts(
-            plans=Plans(
-                self.prices,
-                self.coverage,
-                stored=store is not None,
-                settings=self.settings,
-                begin=None if self._declaring is None else self._declaring.begin,
-            ),
+        self.parts = self._parts()
+
+    def _parts(self) -> Parts:
+        begin = None if self._declaring is None else self._declaring.begin
+        stored, settings = self.store is not None, self.settings
+        return Parts(
+            plans=Plans(self.prices, self.coverage, stored=stored, settings=settings, begin=begin),
             ledger=self.ledger,
-            settings=self.settings,
+            settings=settings,
             notices=self.notices,
             later=self.background,
             shell=self.shell,
             async_shell=self.async_shell,
-            clock=clock,
+            clock=self.clock,
         )
 
     def _ledger(self, store: Store | None) -> Ledger:

@@ -85,7 +85,7 @@ def _entries(store: Store, users: Users, now_ms: int, calls: int, days: int, cha
         yield Entry(
             f"{id_at(at_ms)}{number:08d}",
             cost,
-            model_keys(keys, model),
+            (*model_keys(keys, model), *keys),
             at_ms,
             tags,
             provider,
@@ -174,7 +174,7 @@ def fill_hostile(store: Store) -> None:
             Entry(
                 f"{new_id()}",
                 DOLLAR,
-                model_keys([key], name),
+                (*model_keys([key], name), key),
                 now_ms,
                 tags,
                 name,

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from ...concurrency.worker import Worker
+from ...concurrency.errands import Errands
 from ...errors import BudgetGuardError
 from ...ledger import Store
 from ..rules import Budget
@@ -38,17 +38,17 @@ class Declaring:
         self._again = iter(AGAIN_S)
         self._due_s: float | None = None
         self._owing = False
-        self._worker = Worker("rules", self)
+        self._errands = Errands("rules", self)
 
     def begin(self) -> None:
         """Calls are made from now on."""
         self._owing = True
-        self._worker.put(FIRST_S)
+        self._errands.put(FIRST_S)
 
     def close(self) -> None:
         """Have it done, if it has begun and is not; waits for a moment."""
         if self._owing:
-            self._worker.drain(CLOSE_S)
+            self._errands.drain(CLOSE_S)
 
     def work(self, delay_s: float) -> None:
         """See `Work.work`."""

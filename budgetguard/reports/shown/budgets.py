@@ -6,15 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from ...budgets.steering.states import BudgetState
 from ...ledger import Enforce, Millis, Unit
 from .figures import Figures, Forecast, GroupShown, HistoryRead, Stacked
 from .lists import CallsShown, ChangeShown, RefusalShown
-
-BudgetState: TypeAlias = Literal["ok", "near", "spent", "busy", "paused", "raised"]
-"""
-The first of these that is so: "paused" (by hand), "spent" (settled has reached the limit), "busy" (what is left is
-held by calls in flight), "raised" (its limit is above the rule's by hand), "near" (80 %, or the first `warn_at`), "ok".
-"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,4 +30,5 @@ class Shelf:
         """Read more of the history of all that somebody looked at, for a moment; whether there is still more."""
         with self._lock:
             made = list(self._made.values())
-        return any([each.refresh(budget_s=_MOMENT_S) < 1.0 for each in made])
+        parts = [each.refresh(budget_s=_MOMENT_S) for each in made]
+        return min(parts, default=1.0) < 1.0

@@ -55,11 +55,11 @@ class PageSite:
         self._runner = Runner(THREADS, MOST_WAITING, 1, 1.0)
         self.door = Door(keys, Sessions(projects.own), open_mode=open_mode, tickets=tickets)
         self._server = PageServer(projects, self.door.way, project, whoami() if self.door.way != "keys" else "")
-        self._shelf = Shelf()
+        self.shelf = Shelf()
         self._reading: asyncio.Task[None] | None = None
         self._read_again_s = 0.0
-        self._desk = Desk(views, self._server, self.door, self._shelf)
-        self._watch = Watching(self._server, self.door, self._shelf)
+        self._desk = Desk(views, self._server, self.door, self.shelf)
+        self._watch = Watching(self._server, self.door, self.shelf)
         self.streams = Streams(self._read)
 
     @staticmethod
@@ -97,7 +97,7 @@ class PageSite:
 
     async def _read_all(self) -> None:
         try:
-            while await self._runner.run(self._shelf.read_more, blocking=True):
+            while await self._runner.run(self.shelf.read_more, blocking=True):
                 pass
         except Exception:  # views say what is missing, and it is tried again
             log.exception("history of the page")

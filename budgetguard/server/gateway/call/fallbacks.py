@@ -84,7 +84,7 @@ class Rules(NamedTuple):
         return chain(self.guard.budgets, chain.from_iterable(owner.rules for owner in self.owners))
 
 
-class Fallbacks:
+class OtherModels:
     """The models that one call may be answered by instead, each asked at most once."""
 
     def __init__(self, configuration: Configuration, caller: Caller, inbound: Inbound, route: Route) -> None:

@@ -29,7 +29,7 @@ from .answers.heads import Header, own_headers, passed, send_whole
 from .answers.listening import StreamEar
 from .answers.stream import Outlet
 from .attempts import Attempts, CoolingError, Exhausted, UnknownOutcomeError, UpstreamAnswer, Way
-from .fallbacks import Fallbacks, NearError, Rules, bound, fitted
+from .fallbacks import NearError, OtherModels, Rules, bound, fitted
 from .offers import BookedCharge, Offer, alike, dearest, most, name_of, offer_of, require_named, whereabouts
 from .refusals import NO_RETRY, Budgeted, cooling, refusal_of
 from .request import Inbound
@@ -115,7 +115,7 @@ class CallLife:
         except Budgeted as refused:
             first, names = refused, self._after(route, refused)
         self._full = True
-        others = Fallbacks(self.around.configuration, self.caller, self.inbound, route)
+        others = OtherModels(self.around.configuration, self.caller, self.inbound, route)
         others.add(names)
         while (other := others.next()) is not None:
             self._ask_for(other.model, outlet)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
-from ....concurrency.worker import Worker
+from ....concurrency.errands import Errands
 from ....errors import BudgetGuardError
 from ....ledger import KEPT_FOR_EVER, Millis, Record, RecordQuery, Store
 
@@ -43,11 +43,11 @@ class KeyUse:
         self._every_s = every_s
         self._due_s = 0.0
         self._seen: dict[str, Millis] = {}
-        self._worker = Worker("keys", self, most=_MOST)
+        self._errands = Errands("keys", self, most=_MOST)
 
     def saw(self, prefix: str) -> None:
         """A key was used now. Never waits; called whenever its record is looked for, which is every two seconds."""
-        self._worker.put((prefix, round(self._now() * 1000)))
+        self._errands.put((prefix, round(self._now() * 1000)))
 
     def work(self, use: tuple[str, Millis]) -> None:
         """Take one in."""
@@ -78,7 +78,7 @@ class KeyUse:
 
     def close(self) -> None:
         """Write down what is left; waits for a moment."""
-        self._worker.drain(2.0)
+        self._errands.drain(2.0)
 
 
 def last_used(own: Store, prefixes: Collection[str]) -> Mapping[str, Millis]:
