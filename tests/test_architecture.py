@@ -277,6 +277,7 @@ def test_every_lock_is_made_in_one_place() -> None:
 
 
 FORK_HOOKS = {
+    "concurrency.errands",
     "concurrency.locks",
     "concurrency.queue",
     "concurrency.reaper",

@@ -77,7 +77,7 @@ class Alert:
         }
 
 
-class Named(NamedTuple):
+class AccountName(NamedTuple):
     """What the key of an account says."""
 
     budget: str
@@ -85,7 +85,7 @@ class Named(NamedTuple):
     window: str
 
     @classmethod
-    def of(cls, account: Account) -> Named:
+    def of(cls, account: Account) -> AccountName:
         """Of an account."""
         stem, _, window = account.key.removesuffix(f"#{account.unit}").rpartition("/")
         budget, _, subject = stem.partition("/")
@@ -120,7 +120,7 @@ def threshold_id(account: Account, part: float, at_ms: Millis) -> str:
 
 def at_threshold(account: Account, part: float, settled: int, held: int, at_ms: Millis, *, refused: str = "") -> Alert:
     """That an account has come to a part of its limit, or that a call was `refused` for it."""
-    named, unit, limit = Named.of(account), account.unit, account.limit or 0
+    named, unit, limit = AccountName.of(account), account.unit, account.limit or 0
     text = f"{named}: {show_amount(settled, unit)} of {show_amount(limit, unit)} spent"
     if refused:
         text = f"{text}; {refused}"

@@ -12,22 +12,22 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from ..budgets.news import Mark, RefusedCall
 from ..budgets.rules import Budget
-from ..concurrency.worker import Worker
+from ..concurrency.errands import Errands
 from ..errors import StoreError
 from ..ledger import Balance, Clock, Millis, Store
 from .absence import Absence, Gone, Returned
 from .alert import Alert, at_threshold, rolling_ms, threshold_id
 from .claims import Claims
-from .options import Alerts
-from .outlets import Outlet
+from .options import WHATS, Alerts
 from .refusals import Refusals
 from .sinks.base import Log, Sink
+from .sinks.threads import SinkThread
 from .texts import away_alert, back_alert, refusals_alert, refused_text, unpriced_alert
-from .watch import Watch
+from .watch import RateWatch
 
 log = logging.getLogger("budgetguard")
 
@@ -42,9 +42,12 @@ CLOSE_S = 2.0
 
 _MOST_UNCLAIMED = 1_000
 
+LOGGED: Final = frozenset(WHATS) - {"threshold"}
+"""What is not told where nobody says whom: a refusal raises, and the rest is in the log without an alert."""
+
 
 class Herald:
-    """The herald of one guard: a `News`."""
+    """The herald of one guard: a `Tidings`."""
 
     def __init__(
         self,
@@ -55,20 +58,20 @@ class Herald:
         clock: Clock = time.time,
         time_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        sinks: Sequence[Sink] = alerts.sinks or (Log(),)  # type: ignore[assignment]  # functions have become sinks
-        self.outlets = tuple(Outlet(sink, time_s=time_s) for sink in sinks)
+        sinks: Sequence[Sink] = alerts.sinks or (Log(),)
+        self.threads = tuple(SinkThread(sink, time_s=time_s) for sink in sinks)
         self._store = store
-        self._off = frozenset(alerts.off) | ({"unpriced"} if not alerts.configured else set())
+        self._off = frozenset(alerts.off) if alerts.configured else LOGGED
         self._clock = clock
         self._time_s = time_s
         self._claims = Claims(store, tuple(sink.name for sink in sinks))
         self._refusals = Refusals(store, time_s=time_s)
         self._absence = Absence(store, time_s=time_s)
-        self._watch = Watch(store if alerts.configured else None, rules, self._off, clock=clock, time_s=time_s)
+        self._watch = RateWatch(store if alerts.configured else None, rules, self._off, clock=clock, time_s=time_s)
         self._unclaimed: list[Callable[[], None]] = []
         self._again_s = 0.0
         self._lost = 0
-        self._worker = Worker("herald", self, most=MOST_WAITING)
+        self._worker = Errands("herald", self, most=MOST_WAITING)
 
     # -- told on the path of a call ------------------------------------------------------------------------------
 
@@ -101,8 +104,10 @@ class Herald:
     def close(self) -> None:
         """Tell what is left to be told; waits for a moment."""
         until_s = time.monotonic() + CLOSE_S
-        for each in (self._worker, *self.outlets):
-            each.drain(max(until_s - time.monotonic(), 0.0))
+        self._worker.drain(CLOSE_S)
+        for thread in self.threads:
+            thread.drain(max(until_s - time.monotonic(), 0.0))
+        self._worker.put(self.renew)  # a store that is closed is not to be asked again and again
 
     def _put(self, event: Callable[[], None]) -> None:
         if not self._worker.put(event):
@@ -134,7 +139,7 @@ class Herald:
         return min((each for each in due if each is not None), default=None)
 
     def renew(self) -> None:
-        """In a forked child: what waits is the parent's."""
+        """Forget what waits: in a forked child, it is the parent's."""
         self._unclaimed = []
         self._refusals.forget()
         self._absence.forget()
@@ -155,7 +160,7 @@ class Herald:
     def _refused(self, call: RefusedCall) -> None:
         self._refusals.add(call)
         account, balance, mark = call.refusal.account, call.refusal.balance, call.mark
-        if call.refusal.busy or account.key.endswith("//all") and account.key.startswith(("scope/", "max_budget/")):
+        if call.refusal.busy or (account.key.endswith("//all") and account.key.startswith(("scope/", "max_budget/"))):
             return
         if mark is not None and mark.parts[-1] == 1.0:
             alert = at_threshold(account, 1.0, balance.settled, balance.held, call.at_ms, refused=refused_text(call))
@@ -173,8 +178,8 @@ class Herald:
     def _tell(self, alert: Alert, before: str = "", length_ms: Millis = 0) -> None:
         """Put an alert to the sinks, if nobody else does."""
         if alert.what not in self._off and self._claims.first(alert, before, length_ms):
-            for outlet in self.outlets:
-                outlet.put(alert)
+            for thread in self.threads:
+                thread.put(alert)
 
     def _claim_again(self, *, final: bool) -> float | None:
         if not self._unclaimed:
@@ -199,8 +204,8 @@ class Herald:
         if "away" in self._off:
             return
         if isinstance(found, Gone):
-            for outlet in self.outlets:  # nobody can claim it
-                outlet.put(away_alert(found.error, self._now_ms()))
+            for thread in self.threads:  # nobody can claim it
+                thread.put(away_alert(found.error, self._now_ms()))
         elif isinstance(found, Returned):
             self.work(partial(self._tell, back_alert(found.after_s, self._now_ms())))
 

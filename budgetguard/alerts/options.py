@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 from ..budgets.said.checks import require_choice
 from ..errors import ConfigError
 from .alert import What
-from .sinks.base import Called, Sink, Told
+from .sinks.base import Called, Sink
 
 WHATS: Final = tuple(what for what in get_args(What) if what != "test")
 
@@ -25,7 +25,7 @@ class Alerts:
     Raises `ConfigError` for anything else.
     """
 
-    sinks: Sequence[Sink | Told] = ()
+    sinks: Sequence[Any] = ()
     off: Iterable[str] = field(default_factory=frozenset)
 
     def __post_init__(self) -> None:
@@ -35,6 +35,11 @@ class Alerts:
             raise ConfigError(f"off={self.off!r}: a list is needed, such as ['spike']")
         object.__setattr__(self, "sinks", tuple(_sink(each) for each in self.sinks))
         object.__setattr__(self, "off", frozenset(require_choice(each, WHATS, "off") for each in self.off))
+
+    @classmethod
+    def of(cls, given: Alerts | Sequence[Any]) -> Alerts:
+        """Those, or all of what these sinks are told."""
+        return given if isinstance(given, Alerts) else cls(given)
 
     @property
     def configured(self) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ..budgets.news import RefusedCall
 from ..ledger import Millis, Record, Store
 from ..ledger.ids import id_at, new_id
-from .alert import Named
+from .alert import AccountName
 
 REFUSAL = "refusal"
 """What a store calls their records."""
@@ -43,7 +43,7 @@ class _Group:
     def record(self) -> Record:
         """As a store keeps them."""
         call, account, balance = self.last, self.last.refusal.account, self.last.refusal.balance
-        named, limit = Named.of(account), account.limit or 0
+        named, limit = AccountName.of(account), account.limit or 0
         body = {
             "budget": named.budget,
             "subject": named.subject,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..budgets.news import RefusedCall
 from ..ledger import Millis, show_amount
-from .alert import DAY_MS, Alert, Named, day_of, rolling_ms, until_ms
+from .alert import DAY_MS, AccountName, Alert, day_of, rolling_ms, until_ms
 
 _HOUR_MS: Millis = 3_600_000
 _TURN_MS: Millis = 600_000
@@ -15,13 +15,14 @@ def refused_text(call: RefusedCall) -> str:
     """What a call was refused for."""
     refusal, unit = call.refusal, call.refusal.account.unit
     room = max((refusal.account.limit or 0) - refusal.balance.settled - refusal.balance.held, 0)
-    return f"a call of {call.model} that needs {show_amount(call.wanted, unit)} was refused, {show_amount(room, unit)} left"
+    left = show_amount(room, unit)
+    return f"a call of {call.model} that needs {show_amount(call.wanted, unit)} was refused, {left} left"
 
 
 def refusals_alert(call: RefusedCall) -> Alert:
     """That calls of a subject begin to be refused: once a period; a day, where that is longer than one, or for ever."""
     account, balance, unit = call.refusal.account, call.refusal.balance, call.refusal.account.unit
-    named, end_ms, length_ms = Named.of(account), until_ms(account), rolling_ms(account)
+    named, end_ms, length_ms = AccountName.of(account), until_ms(account), rolling_ms(account)
     window = named.window
     if length_ms is not None:
         length_ms = max(length_ms, _HOUR_MS)

@@ -24,7 +24,7 @@ from ..budgets.accounts import read_balances
 from ..budgets.rules import Budget, UserBudget, terms_key
 from ..errors import StoreError
 from ..ledger import Account, Balance, Clock, Millis, Query, Record, Store, show_amount
-from .alert import DAY_MS, Alert, Named, day_of
+from .alert import DAY_MS, AccountName, Alert, day_of
 
 WATCH: Final = "watch"
 """What a store calls the records by which one process of a fleet looks."""
@@ -44,7 +44,7 @@ _NO_TAGS: Final = frozenset({"model", "provider", "day"})
 Spent: TypeAlias = Mapping[tuple[str, ...], int]
 
 
-class Seen(NamedTuple):
+class Spender(NamedTuple):
     """A subject that spent in the last hour, and its account."""
 
     account: Account
@@ -52,7 +52,7 @@ class Seen(NamedTuple):
     group: tuple[str, ...]
 
 
-class Watch:
+class RateWatch:
     """What one process looks at. In one thread."""
 
     def __init__(
@@ -115,16 +115,16 @@ class Watch:
                 if seen and "forecast" not in self._off:
                     yield from self._forecasts(store, seen, now_ms)
 
-    def _seen(self, store: Store, rule: Budget, names: tuple[str, ...], now_ms: Millis) -> Iterator[Seen]:
+    def _seen(self, store: Store, rule: Budget, names: tuple[str, ...], now_ms: Millis) -> Iterator[Spender]:
         for group, hour in list(_spent(store, names, now_ms).items())[:_MOST_SUBJECTS]:
             tags = {name: value for name, value in zip(names, group, strict=False) if value}
             account = rule.account(tags, now_ms)
             if account is not None and rule.name == "users":
                 account = _own(store, tags["user"], now_ms)
             if account is not None and account.limit:
-                yield Seen(account, hour, group)
+                yield Spender(account, hour, group)
 
-    def _spikes(self, store: Store, names: tuple[str, ...], seen: list[Seen], now_ms: Millis) -> Iterator[Alert]:
+    def _spikes(self, store: Store, names: tuple[str, ...], seen: list[Spender], now_ms: Millis) -> Iterator[Alert]:
         before = [_spent(store, names, now_ms - day * DAY_MS) for day in range(1, DAYS + 1)]
         hours: dict[str, int] = defaultdict(int)
         usual: dict[str, list[int]] = {}
@@ -137,7 +137,7 @@ class Watch:
             if account.unit == "dollars" and is_spike(hours[account.key], usual[account.key], account.limit or 0):
                 yield _spike(account, hours[account.key], usual[account.key], now_ms)
 
-    def _forecasts(self, store: Store, seen: list[Seen], now_ms: Millis) -> Iterator[Alert]:
+    def _forecasts(self, store: Store, seen: list[Spender], now_ms: Millis) -> Iterator[Alert]:
         accounts = list({each.account.key: each.account for each in seen if not each.account.window}.values())
         for account, balance in zip(accounts, read_balances(store, accounts), strict=True):
             at_end = drawn_out(account, balance.settled, now_ms)
@@ -180,11 +180,9 @@ def _own(store: Store, user: str, now_ms: Millis) -> Account | None:
 
 
 def _spike(account: Account, hour: int, before: Sequence[int], now_ms: Millis) -> Alert:
-    named, usual = Named.of(account), int(median([each for each in before if each]))
-    text = (
-        f"{named}: {show_amount(hour, 'dollars')} in the last hour, and {show_amount(usual, 'dollars')} is usual at this "
-        f"time of the day"
-    )
+    named, usual = AccountName.of(account), int(median([each for each in before if each]))
+    rates = f"{show_amount(hour, 'dollars')} in the last hour, and {show_amount(usual, 'dollars')} is usual"
+    text = f"{named}: {rates} at this time of the day"
     name = f"spike/{named.budget}/{named.subject}/{day_of(now_ms)}"
     until = (now_ms // DAY_MS + 1) * DAY_MS
     return Alert(
@@ -193,7 +191,7 @@ def _spike(account: Account, hour: int, before: Sequence[int], now_ms: Millis) -
 
 
 def _forecast(account: Account, balance: Balance, at_end: int, now_ms: Millis) -> Alert:
-    named, unit = Named.of(account), account.unit
+    named, unit = AccountName.of(account), account.unit
     text = (
         f"{named}: {show_amount(balance.settled, unit)} of {show_amount(account.limit or 0, unit)} spent; at this rate "
         f"it is {show_amount(at_end, unit)} at the end of the period"

@@ -33,7 +33,7 @@ class RefusedCall(NamedTuple):
     """That of the account, if it has one."""
 
 
-class News(Protocol):
+class Tidings(Protocol):
     """Who hears of it. Nothing here waits or raises: it is told on the path of a call."""
 
     def crossed(self, mark: Mark, parts: Sequence[float], balance: Balance) -> None:
@@ -90,18 +90,18 @@ class _NoNews:
         """Nothing."""
 
 
-NO_NEWS: Final[News] = _NoNews()
+NO_NEWS: Final[Tidings] = _NoNews()
 
 
 class Mark:
     """From which amount on somebody is to be told of one account."""
 
-    __slots__ = ("_news", "_told", "account", "next", "parts")
+    __slots__ = ("_told", "account", "news", "next", "parts")
 
-    def __init__(self, account: Account, parts: Sequence[float], news: News) -> None:
+    def __init__(self, account: Account, parts: Sequence[float], news: Tidings) -> None:
         self.account = account
         self.parts = tuple(parts)
-        self._news = news
+        self.news = news
         self._told = 0.0
         self.next = 0 if self.in_pieces else self.amount(self.parts[0])
         """Of what is settled; in the account's unit."""
@@ -119,7 +119,7 @@ class Mark:
         """The account has come to `next`."""
         if self.in_pieces:
             self.next = NEVER  # until somebody has looked
-            self._news.look(self)
+            self.news.look(self)
         else:
             self.reached(balance, balance.settled)
 
@@ -131,16 +131,16 @@ class Mark:
         following = next((self.amount(part) for part in self.parts if part > self._told), NEVER)
         self.next = following - (balance.settled - said) if following != NEVER else NEVER
         if parts:
-            self._news.crossed(self, parts, balance)
+            self.news.crossed(self, parts, balance)
 
 
 NO_MARKS: Final[Mapping[str, Mark]] = {}
 
 
-class Marks:
+class Markings:
     """The marks of one guard's accounts, and who hears of them."""
 
-    def __init__(self, news: News = NO_NEWS) -> None:
+    def __init__(self, news: Tidings = NO_NEWS) -> None:
         self.news = news
         self.by_key: dict[str, Mark] = {}
         """By the keys of the accounts: nothing, where no rule has marks."""

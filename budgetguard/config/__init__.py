@@ -16,6 +16,9 @@ Settings from outside: a file and `BUDGETGUARD_*` become arguments. Whatever ope
     period = "daily"
     per = ["user"]
 
+    [alerts]                            # who is told of what (alerts.py)
+    slack = "env:SLACK_WEBHOOK"
+
 The file is `budgetguard.toml`, or `[tool.budgetguard]` in `pyproject.toml`, in the working directory or the nearest
 above it, or what `BUDGETGUARD_CONFIG` names. Its relative paths begin where it lies. The environment wins over the
 file, an argument over both.
@@ -30,11 +33,13 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from ..alerts.options import Alerts
 from ..budgets.rules import Budget
 from ..errors import ConfigError
 from ..guards.settings import Settings
 from ..prices.book import PriceBook
 from ..prices.given import GivenPrices, book_of
+from .alerts import read_alerts
 from .file import NO_FILE, ConfigFile, beside, find_file
 from .forms import OF_PRICES, Stated, forms, made_of, read_settings, variable
 
@@ -87,6 +92,10 @@ class Config:
     def settings(self) -> Settings:
         """The settings of a guard: what is stated, and the defaults."""
         return made_of(self.said)
+
+    def alerts(self, environ: Mapping[str, str] = os.environ) -> Alerts:
+        """Who is told of what; raises `ConfigError` for what cannot be, and for a variable that is not set."""
+        return read_alerts(self.file, environ)
 
 
 OF_TESTS = "BUDGETGUARD_TEST_"

@@ -20,7 +20,7 @@ from ..stores import file_of
 from ..stores.disk import NO_TEXT
 
 OWN, SHARED = "budgetguard.toml", "pyproject.toml"
-KEYS = ("budgets", "prices", "project", "settings", "store")
+KEYS = ("alerts", "budgets", "prices", "project", "settings", "store")
 
 
 @dataclass(frozen=True, slots=True)

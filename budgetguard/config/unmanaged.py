@@ -12,6 +12,7 @@ import os
 import time
 from dataclasses import replace
 
+from ..alerts.herald import open_herald
 from ..concurrency.locks import mutex
 from ..guards.guard import Guard
 from ..prices.given import GivenPrices
@@ -30,6 +31,7 @@ class Unmanaged:
     def __init__(self, config: Config, prices: GivenPrices | None = None) -> None:
         self.config = config
         self._settings = config.settings()
+        self._alerts = config.alerts()
         unasked = replace(self._settings, users="any")  # who is known, only the store can say
         self.guard = Guard(prices=config.price_book(prices), budgets=config.budgets, settings=unasked)
         """As it was found last."""
@@ -50,7 +52,9 @@ class Unmanaged:
                 self.look_s = now_s + LOOK_S
                 return self.guard
             before, store = self.guard, open_project(self.config, url=self._url, warns=True)
-            self.guard = Guard(store, before.prices, self.config.budgets, settings=self._settings)
+            rules = self.config.budgets
+            herald = open_herald(store, self._alerts, rules)
+            self.guard = Guard(store, before.prices, rules, settings=self._settings, news=herald)
             self.guard.background.take_over(before.background)
             self.look_s = float("inf")
             return self.guard

@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ..budgets.news import NO_NEWS, News
+from ..budgets.news import NO_NEWS, RefusedCall, Tidings
 from ..budgets.rules import USERS, terms_key
 from ..calls import NOTHING, Answer
 from ..errors import UnpricedModelError
-from ..ledger import Account, Balance, Clock, Stale
+from ..ledger import Account, Balance, Clock, Refusal, Stale
 from ..money import Nano
 from ..prices.tariffs import in_region
 from ..process.layers import Ledger
-from ..process.tally import Tally
+from ..process.tally import Held, Tally
 from .plan import Plans
 from .settings import Settings
 
@@ -51,6 +51,20 @@ class AsyncStepRunner(Protocol):
         ...
 
 
+class Whose(Protocol):
+    """Whose call it is, and to whom."""
+
+    @property
+    def provider(self) -> str | None:
+        """The provider, as prices know it."""
+        ...
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """The tags of its scope."""
+        ...
+
+
 class Later(Protocol):
     """Keeps what goes on in the background after an answer."""
 
@@ -66,7 +80,7 @@ class Later(Protocol):
 class Notices:
     """What is said once, and what is remembered of calls that are over."""
 
-    def __init__(self, news: News = NO_NEWS) -> None:
+    def __init__(self, news: Tidings = NO_NEWS) -> None:
         self.news = news
         self._warned: dict[str, object] = {}
         self._cuts = count(1)
@@ -144,6 +158,8 @@ class Parts:
         self.notices = notices
         self.later = later
         self.clock = clock
+        self.levels: dict[str, int] = {}
+        """What was last heard to be settled on accounts near whose limit a fallback is asked, by their keys."""
         self.shell = shell
         """Runs what nobody is there to wait for."""
         self.async_shell = async_shell
@@ -174,6 +190,16 @@ class Parts:
             return sum(map(cost, (answer.usage or NOTHING, *[usage for _, usage in answer.also])))
         except UnpricedModelError:  # of a kind that it does not sell
             return None
+
+    def tell_refused(self, refusal: Refusal, wanted: int, model: str, asked: Whose, held: Held) -> None:
+        """Have it told that a call was refused which wanted at least this much."""
+        marks, account = self.plans.coverage.marks, refusal.account
+        scope = next((own.mark for own in held.tallies if own.account is account), None)
+        mark, now_ms = scope or marks.by_key.get(account.key), self.plans.coverage.now_ms()
+        call = RefusedCall(refusal, wanted, asked.tags, model, asked.provider or "", now_ms, mark)
+        marks.news.refused(call)
+        if scope is not None:
+            scope.news.refused(call)
 
     def read_terms(self, tags: Mapping[str, str]) -> None:
         """Ask for the budget of the user in these tags, and for steers, where no hold would be told of them."""

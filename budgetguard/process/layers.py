@@ -14,7 +14,7 @@ from functools import partial
 from typing import Literal
 
 from ..budgets.crowds import NOBODY
-from ..budgets.news import Marks, tell
+from ..budgets.news import Markings, tell
 from ..budgets.steering.steers import STEERS
 from ..concurrency.interrupts import raise_interruption
 from ..concurrency.steps import Step, Steps
@@ -117,7 +117,8 @@ class Books:
         spare: Tally | None,
         allowance: object,
         slices: Slices,
-        marks: Marks,
+        *,
+        marks: Markings | None = None,
     ) -> None:
         self.store = store
         self.journal = journal
@@ -126,7 +127,7 @@ class Books:
         self.allowance = allowance
         """The same as it was written."""
         self._slices = slices
-        self._marks = marks
+        self._marks = marks or Markings()
 
     def reserve(self, held: Held, leased: Sequence[Account]) -> Steps[Refusal | Stale | None]:
         """Hold in the store; raises `StoreError`."""
@@ -250,14 +251,15 @@ class Ledger:
         leases: Leases | None = None,
         spare: Tally | None = None,
         allowance: object = None,
-        marks: Marks | None = None,
+        *,
+        marks: Markings | None = None,
     ) -> None:
-        noted = marks or Marks()
+        noted = marks or Markings()
         self.marks = noted.by_key
         self.shares = Shares()
         self.limits = Limits()
         self.slices = Slices(leases)
-        self.books = Books(store, journal, spare, allowance, self.slices, noted)
+        self.books = Books(store, journal, spare, allowance, self.slices, marks=noted)
         self.blocking = store is not None and store.blocking
         """Whether the store may wait for a disk or a network."""
         self.layers: tuple[Layer, ...] = (self.shares, self.limits, self.slices, self.books)

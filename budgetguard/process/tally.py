@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple, Protocol
 
 from ..budgets.crowds import NOBODY, Company, Crowd
+from ..budgets.news import Mark
 from ..concurrency.locks import mutex
 from ..concurrency.steps import Steps
 from ..ledger import Account, Amounts, Balance, Clock, Entry, Hold, Millis, Refusal, Stale, grant
@@ -73,6 +74,8 @@ class Tally:
         "account",
         "crowd",
         "cut",
+        "fallbacks",
+        "mark",
         "share",
     )
 
@@ -84,6 +87,10 @@ class Tally:
         self.crowd = Crowd(in_flight, sees_all=True)
         self.cut = 0
         """How many answers ended at an output cap that was added here."""
+        self.fallbacks = 0
+        """How many calls were sent to another model than the one that they were written for."""
+        self.mark: Mark | None = None
+        """From which amount on somebody is to be told of it."""
         self._settled: Nano = 0
         self._held: Nano = 0
         self._holds: dict[str, Nano] = {}
@@ -139,6 +146,12 @@ class Tally:
             return Balance(self.account.key, self.settled, self.held)
         settled, held = self.share.taken()
         return Balance(self.account.key, settled + self._settled, held)
+
+    def tell(self) -> None:
+        """Have it told if it has come to its mark."""
+        mark, balance = self.mark, self.balance
+        if mark is not None and balance.settled >= mark.next:
+            mark.passed(balance)
 
     def leave_behind(self) -> None:
         """Have it be a limit of the parent's, of which this process has no part."""
@@ -226,6 +239,8 @@ def settle(tallies: Sequence[Tally], hold_id: str, cost: Nano) -> None:
                 tally.share.end(hold_id, cost)
             else:
                 tally._settle(hold_id, cost)
+                if tally.mark is not None and tally._settled >= tally.mark.next:
+                    tally.tell()
 
 
 def move(tally: Tally, take: Callable[[Moved], SharedAmounts]) -> None:
@@ -252,6 +267,8 @@ def book(tallies: Sequence[Tally], cost: Nano) -> None:
     with _Shared.lock:
         for tally in tallies:
             tally._settled += cost
+            if tally.mark is not None:
+                tally.tell()
 
 
 @dataclass(slots=True, eq=False)

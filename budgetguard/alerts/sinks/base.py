@@ -26,7 +26,7 @@ class Sink(Protocol):
         ...
 
 
-Told: TypeAlias = Callable[[Alert], Any]
+Hears: TypeAlias = Callable[[Alert], Any]
 """A function that is called with each alert."""
 
 
@@ -34,7 +34,7 @@ Told: TypeAlias = Callable[[Alert], Any]
 class Called:
     """A function of the program."""
 
-    function: Told
+    function: Hears
 
     @property
     def name(self) -> str:

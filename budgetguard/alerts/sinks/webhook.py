@@ -111,7 +111,7 @@ class Webhook:
         from urllib.error import HTTPError
         from urllib.request import Request
 
-        request = Request(self.url, body, self._headers(body), method="POST")  # noqa: S310  # the scheme was checked
+        request = Request(self.url, body, self._headers(body), method="POST")  # the scheme was checked
         try:
             with opener.open(request, timeout=self.timeout_s) as response:
                 response.read(1024)

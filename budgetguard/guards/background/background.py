@@ -18,6 +18,7 @@ from ...calls import UNKNOWN_HOST, Answer, Call, Ending, Endpoint, Listener
 from ...concurrency.interrupts import raise_interruption
 from ...concurrency.steps import Step, Steps
 from ...ledger import Account, Hold, Millis, Store, Terms, Wanted
+from ...ledger.ids import began_ms
 from ...money import Nano
 from ..admission import BACKGROUND_TTL_MS, Asked
 from ..charge import Charge, ChargeState
@@ -63,7 +64,7 @@ class Job(NamedTuple):
     @property
     def began_ms(self) -> Millis:
         """When it was sent: hold ids begin with it."""
-        return int(self.hold[:12], 16)
+        return began_ms(self.hold)
 
     @property
     def expires_ms(self) -> Millis | None:
@@ -213,6 +214,7 @@ def _charge(parts: Parts, text: str) -> Charge:
     charge.state = "sent"
     if isinstance(charge, BatchCharge):
         charge.know(BatchFile.from_json(data["file"]))
+    parts.plans.coverage.cover(asked.tags, began_ms(charge.id))  # its accounts may have marks
     cover = NO_COVER.with_accounts(accounts)
     charge.plan = CallPlan(cover, counters=cover.counters(call.model))
     if data["held"]:

@@ -18,7 +18,18 @@ from weakref import WeakValueDictionary
 
 from ...concurrency.locks import mutex
 from ...errors import StoreError
-from ...ledger import Account, Admitted, Entry, Hold, Refusal, Store, new_id, nothing_lives
+from ...ledger import (
+    KEPT_FOR_EVER,
+    Account,
+    Admitted,
+    Entry,
+    Hold,
+    Record,
+    Refusal,
+    Store,
+    new_id,
+    nothing_lives,
+)
 from ...money import Nano
 from ..tally import Moved, Tally, move
 
@@ -97,6 +108,16 @@ class FileShare(NamedTuple):
     def end(self, call_id: str, cost: Nano) -> None:
         """Settle what the call held when the tally was moved here."""
         self.file.end(call_id, self.key, cost)
+
+
+def is_first(tally: Tally, name: str) -> bool:
+    """Whether nobody who counts on a tally has said so before. Where the file cannot be asked, one does too much."""
+    if not isinstance(tally.share, FileShare):
+        return True
+    try:
+        return tally.share.file.store.note([Record("alert", f"{tally.share.key}@{name}", 0, "{}", KEPT_FOR_EVER)])[0]
+    except StoreError:
+        return True
 
 
 class SentLimit(NamedTuple):

@@ -80,6 +80,8 @@ class Shares:
             for hold in ours:
                 try:
                     yield Step(partial(file.settle, hold, cost), blocking=True)
+                    for own in [own for own in shares.values() if own.mark is not None]:
+                        yield Step(own.tell, blocking=True)
                 except Exception as error:
                     raise_interruption(error)
                     self._owe(held, [shares[account.key] for account in hold.accounts], cost, error)

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from ...concurrency.locks import mutex, take
 from ...ledger import Entry, Millis, Query
 from ..shown.figures import HistoryRead
-from .blocks import HOUR_MS, Day, DayBlocks, RowPlace, day_of, start_of
+from .blocks import HOUR_MS, Day, DayBlocks, Hour, RowPlace, day_of, start_of
 from .check import check_day, check_span
 from .cube import Cube
 from .kept import blocks_of, find_day, first_day
@@ -86,6 +86,11 @@ class HistoryReader:
             return HistoryRead()
         done = 1 - len(missing) / max(self._days, 1)
         return HistoryRead(False, done, f"reading the history: {100 * done:.0f} %", start_of(missing[-1] + 1))
+
+    @property
+    def hour(self) -> Hour:
+        """The first hour that is not known to be complete."""
+        return self._from_ms // HOUR_MS
 
     def check(self, since_ms: Millis, until_ms: Millis) -> None:
         """Make sure that what was read of a time is what the store has."""

@@ -90,6 +90,8 @@ class Explored:
     total: GroupShown
     count: int
     """How many groups there are, those in `other` included."""
+    chart: Stacked | None
+    """Where one of the fields is a time: what each span cost, stacked by the other field."""
     read: HistoryRead
 
 

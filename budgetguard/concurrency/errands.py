@@ -1,5 +1,5 @@
 """
-A worker: a thread that does what was put into its queue, while there is anything to do.
+Errands: a thread that does what was put into its queue, while there is anything to do.
 
 What comes after a call, and nobody waits for. Putting never waits: a queue that is full says so. The thread begins
 with the first thing and ends when nothing is left, so that a program which forks has none of them for long; a child
@@ -14,7 +14,6 @@ import os
 import threading
 import time
 from _thread import start_new_thread
-from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
@@ -30,7 +29,7 @@ EXIT_S = 2.0
 
 
 class Work(Protocol):
-    """What a worker does; always in one thread."""
+    """What is done; always in one thread."""
 
     def work(self, thing: Any) -> None:
         """Do one thing that was put."""
@@ -49,8 +48,8 @@ class Work(Protocol):
         ...
 
 
-class Worker:
-    """The thread of one job. `most` things wait at once. What the job raises is logged."""
+class Errands:
+    """The thread of one kind of work. `most` things wait at once. What the work raises is logged."""
 
     def __init__(self, name: str, job: Work, *, most: int = 10_000) -> None:
         self.name = name
@@ -141,11 +140,11 @@ class Worker:
             return None
 
 
-_all: WeakSet[Worker] = WeakSet()
+_all: WeakSet[Errands] = WeakSet()
 
 
-def all_workers() -> list[Worker]:
-    """Every worker that exists."""
+def all_errands() -> list[Errands]:
+    """All that exist."""
     return list(_all)
 
 
@@ -153,13 +152,13 @@ def all_workers() -> list[Worker]:
 def _drain_all() -> None:
     """At exit, have done what waits, for a while; twice, as what one does is put to another."""
     until_s = time.monotonic() + EXIT_S
-    for worker in [*all_workers(), *all_workers()]:
-        worker.drain(max(until_s - time.monotonic(), 0.0))
+    for errands in [*all_errands(), *all_errands()]:
+        errands.drain(max(until_s - time.monotonic(), 0.0))
 
 
 def _after_in_child() -> None:
-    for worker in all_workers():
-        worker.renew()
+    for errands in all_errands():
+        errands.renew()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,5 +1,5 @@
 """
-An outlet: a sink, and the thread that sends to it.
+A sink, and the thread that sends to it.
 
 A sink that fails or hangs delays neither a call nor the other sinks: each has its own thread and a bounded queue. That
 it fails is logged once an hour.
@@ -11,9 +11,9 @@ import logging
 import time
 from collections.abc import Callable
 
-from ..concurrency.worker import Worker
-from .alert import Alert
-from .sinks.base import Sink
+from ...concurrency.errands import Errands
+from ..alert import Alert
+from .base import Sink
 
 log = logging.getLogger("budgetguard")
 
@@ -24,14 +24,14 @@ AGAIN_S = 3600.0
 """How often it is logged that a sink fails."""
 
 
-class Outlet:
+class SinkThread:
     """One sink, with its thread."""
 
     def __init__(self, sink: Sink, *, most: int = MOST_WAITING, time_s: Callable[[], float] = time.monotonic) -> None:
         self.sink = sink
         self._time_s = time_s
         self._logged_s = float("-inf")
-        self._worker = Worker(f"alerts-{sink.name}", self, most=most)
+        self._worker = Errands(f"alerts-{sink.name}", self, most=most)
 
     def put(self, alert: Alert) -> None:
         """Have it sent soon. Never waits."""

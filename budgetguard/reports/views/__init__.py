@@ -1,0 +1,1 @@
+"""How each view is worked out, one file a view; `reports.Reports` asks them."""

@@ -1,0 +1,89 @@
+"""The statement of a month: compared with the store's own sums before it is given out, and adding up to the cent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...errors import ConfigError
+from ...ledger import Millis, Query
+from ..cube.blocks import HOUR_MS
+from ..cube.check import comparable_from
+from ..cube.packed import cost_of
+from ..cube.reading import HistoryReader
+from ..cube.sums import dearest, summed, totals
+from ..cube.zones import TIMES, Span, month_named, spans
+from ..shown.money import Statement, StatementLine
+
+CENT = 10_000_000
+"""Nano-dollars."""
+
+
+def statement(reader: HistoryReader, month: str, by: Sequence[str], zone: str, now_ms: Millis) -> Statement:
+    """See `Reports.statement`."""
+    cube, span = reader.cube, month_named(month, zone)
+    times = [name for name in by if name in TIMES]
+    if not by or len(times) > 1:
+        raise ConfigError(f"by={tuple(by)!r}: fields are needed, at most one of them a time")
+    reader.check(span.start_ms, span.end_ms)
+    with cube.locked():
+        found = list[tuple[tuple[str, ...], int]]()
+        others = [name for name in by if name not in TIMES]
+        for part in spans(times[0], span.first, span.end, zone) if times else [span]:
+            sums = summed(cube, others, part.first, part.end)
+            found += [(_names(by, others, names, part.label), packed) for names, packed in sums.items()]
+        found = sorted(found) if times else dearest(found)
+        whole = totals(cube, [(span.first, span.end)])[0]
+        figures = [cube.kinds.figures(packed) for _, packed in found]
+        total = cube.kinds.figures(whole)
+    cents = in_cents([each.cost for each in figures], total.cost)
+    lines = zip(found, cents, figures, strict=True)
+    return Statement(
+        month,
+        zone,
+        tuple(by),
+        span.start_ms,
+        span.end_ms,
+        now_ms >= span.end_ms,
+        tuple([StatementLine(names, each, shown) for (names, _), each, shown in lines]),
+        total,
+        _nearest(total.cost),
+        _store_cost(reader, span),
+        reader.read(),
+    )
+
+
+def in_cents(costs: Sequence[int], total: int) -> list[int]:
+    """
+    Each amount in cents so that they add up to the total in cents.
+
+    All are rounded down, and those that lost most by it get one more each, until the sum is right; of equals the first.
+    """
+    cents = [cost // CENT for cost in costs]
+    lacking = _nearest(total) - sum(cents)
+    lost = sorted(range(len(costs)), key=lambda place: (-(costs[place] % CENT), place))
+    for place in lost[: max(lacking, 0)]:
+        cents[place] += 1
+    return cents
+
+
+def _nearest(cost: int) -> int:
+    return (cost + CENT // 2) // CENT
+
+
+def _names(by: Sequence[str], others: Sequence[str], names: Sequence[str], label: str) -> tuple[str, ...]:
+    said = dict(zip(others, names, strict=True))
+    return tuple([said.get(name, label) for name in by])
+
+
+def _store_cost(reader: HistoryReader, span: Span) -> int | None:
+    """What the store adds up to, but for the hour that is not over; `None` where entries of the time were pruned."""
+    cube = reader.cube
+    first, over = comparable_from(cube, span.first), min(span.end, reader.hour)
+    with cube.locked():
+        before, since = totals(
+            cube, [(span.first, span.end if first is None else min(first, span.end)), (over, span.end)]
+        )
+    if before and first != span.first:
+        return None
+    asked = Query(since_ms=span.first * HOUR_MS, until_ms=over * HOUR_MS)
+    return sum([total.cost for total in cube.store.totals((), asked)]) + cost_of(since)
