@@ -13,7 +13,7 @@ from ....money import DOLLAR, Nano
 _CENT = DOLLAR // 100
 _NOTHING = "–"
 _PLACES = 5
-_LARGE = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
+_LARGE = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k"))
 
 
 def cents(amount: Nano | None) -> str:

@@ -230,7 +230,7 @@ def sparkline(values: Sequence[int], *, unit: str = "dollars", height: int = 24)
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
+class LimitBar:
     """A budget as one bar: parts of the width in per cent, as attributes are written."""
 
     spent: str
@@ -240,17 +240,17 @@ class Shares:
     said: str
 
 
-def shares(spent: int, held: int, limit: int | None, *, unit: str = "dollars") -> Shares:
+def shares(spent: int, held: int, limit: int | None, *, unit: str = "dollars") -> LimitBar:
     """What is spent, held and left of a limit; without one, there is no bar to fill."""
     told = f"{amount(spent, unit)} spent, {amount(held, unit)} held"
     if limit is None:
-        return Shares("0%", "0%", "0%", is_over=False, said=f"{told}, no limit")
+        return LimitBar("0%", "0%", "0%", is_over=False, said=f"{told}, no limit")
     left = limit - spent - held
     told += f", {amount(left, unit)} left" if left >= 0 else f", {amount(-left, unit)} above the limit"
     whole = max(limit, spent + held, 1)
     first = min(100.0, max(spent, 0) * 100 / whole)
     second = min(100.0 - first, max(held, 0) * 100 / whole)
-    return Shares(
+    return LimitBar(
         f"{first:.2f}%", f"{first:.2f}%", f"{second:.2f}%", is_over=left < 0, said=f"{told} of {amount(limit, unit)}"
     )
 

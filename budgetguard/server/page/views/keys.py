@@ -6,11 +6,12 @@ The text of a key is in the answer to the form that made it, and nowhere else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ....budgets.steering.audit import Author, Changed, write_down
 from ....ledger import Millis
 from ...keys import SCOPES, Grant, Key, KeyRing
+from ...keys.finding.used import last_used
 from ...keys.shown import shown_key
 from ...keys.times import duration_s, moment_ms
 from ...problems import NOT_FOUND, Refused
@@ -48,6 +49,8 @@ def keys(look: Look) -> Shown:
             found.append(row)
         if len(found) == ROWS:
             break
+    used = last_used(look.server.projects.own, [row.prefix for row in found])
+    found = [replace(row, last_used_ms=used.get(row.prefix)) for row in found]
     data = {
         "rows": found,
         "next": found[-1].prefix if len(found) == ROWS else None,
