@@ -99,8 +99,10 @@ def test_where_none_fits_the_first_refusal_names_all(opened: Any, ask: Any, shar
     opened(Budget("all", "0.000001", fallback=[MIDDLE, "nobodys-model", SMALL]))
     before = len(shared_provider.requests)
 
-    with budgetguard.budget() as scope, pytest.raises(BudgetExceededError) as caught:
-        ask()
+    with budgetguard.budget() as scope:
+        with pytest.raises(BudgetExceededError) as caught:
+            ask()
+        assert scope.refusal is caught.value
 
     said = str(caught.value)
     assert said.startswith("all: call projected at $0.01")
@@ -108,7 +110,6 @@ def test_where_none_fits_the_first_refusal_names_all(opened: Any, ask: Any, shar
     assert "nobodys-model in its place: its price is not known" in said
     assert f"{SMALL} in its place: refused by all" in said
     assert caught.value.args[2] == said
-    assert scope.refusal is caught.value
     assert scope.fallbacks == 0
     assert len(shared_provider.requests) == before
 
@@ -274,6 +275,8 @@ def test_a_fallback_on_the_books_is_found_by_its_tag(opened: Any, ask: Any):
         ask()
 
     assert [entry.tags["asked_model"] for entry in made.store.entries()] == [BIG, "mine"]
+    groups = [total.group for total in made.store.totals(["asked_model", "model"])]
+    assert sorted(groups) == [(BIG, SMALL), ("mine", SMALL)]
 
 
 def test_another_process_is_sent_the_fallbacks_of_a_scope(opened: Any):
