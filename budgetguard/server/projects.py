@@ -13,7 +13,7 @@ from ..budgets.rules import escape, unescape
 from ..budgets.users import Users
 from ..concurrency.locks import mutex
 from ..ledger import Clock, Store
-from ..stores import RESERVED, open_store
+from ..stores import RESERVED, open_store, projects_in
 from .keys import Caller
 from .metrics import Meter
 from .problems import Refused
@@ -135,6 +135,10 @@ class Projects:
         """Every project that was noted."""
         for terms in self.own.all_terms(_PROJECT):
             yield unescape(terms.key.removeprefix(_PROJECT))
+
+    def every(self) -> list[str]:
+        """Every project that there is something of, by name: those that were noted, and others with books in it."""
+        return sorted({*self.names(), *projects_in(self.own), *(each.name for each in self.opened())})
 
     def opened(self) -> list[Project]:
         """The projects whose stores are open."""

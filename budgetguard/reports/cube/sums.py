@@ -22,7 +22,7 @@ T = TypeVar("T")
 Only: TypeAlias = Mapping[str, Sequence[str]]
 """The values that a field may have, "" for none; all that are named have to fit."""
 Names: TypeAlias = tuple[str, ...]
-Column: TypeAlias = Callable[[HourBlock], Iterable[int]]
+RowColumn: TypeAlias = Callable[[HourBlock], Iterable[int]]
 
 MOST_PLACES: Final = 2_000_000
 """A list of sums has at most so many places; more are looked up."""
@@ -94,7 +94,7 @@ def dearest(sums: Iterable[tuple[Names, Packed]]) -> list[tuple[Names, Packed]]:
     return sorted(sums, key=lambda each: (-cost_of(each[1]), each[0]))
 
 
-def column(cube: Cube, name: str) -> Column:
+def column(cube: Cube, name: str) -> RowColumn:
     """Where the numbers of a field are in a block; brought up to date for all that is in the cube now."""
     if name == "user":
         return _users
@@ -143,7 +143,7 @@ def _mask(cube: Cube, only: Only) -> Mask | None:
     return masks[0] if len(masks) == 1 else _all_of(masks)
 
 
-def _passing(of: Column, numbers: set[int]) -> Mask:
+def _passing(of: RowColumn, numbers: set[int]) -> Mask:
     if len(numbers) == 1:
         [number] = numbers
         return lambda block: map(number.__eq__, of(block))
@@ -160,7 +160,7 @@ def _all_of(masks: Sequence[Mask]) -> Mask:
     return passing
 
 
-def _by_one(blocks: Sequence[HourBlock], of: Column, size: int, mask: Mask) -> Iterable[tuple[int, Packed]]:
+def _by_one(blocks: Sequence[HourBlock], of: RowColumn, size: int, mask: Mask) -> Iterable[tuple[int, Packed]]:
     if size > 4 * sum([len(block.packed) for block in blocks]):
         few: dict[int, Packed] = defaultdict(int)
         for block in blocks:
@@ -175,7 +175,7 @@ def _by_one(blocks: Sequence[HourBlock], of: Column, size: int, mask: Mask) -> I
 
 
 def _by_two(
-    blocks: Sequence[HourBlock], columns: Sequence[Column], height: int, width: int, mask: Mask
+    blocks: Sequence[HourBlock], columns: Sequence[RowColumn], height: int, width: int, mask: Mask
 ) -> Iterable[tuple[int, Packed]]:
     sums = [0] * (height * width)
     rows = [number * width for number in range(height)]
@@ -187,7 +187,7 @@ def _by_two(
     return enumerate(sums)
 
 
-def _by_many(blocks: Sequence[HourBlock], columns: Sequence[Column], mask: Mask) -> dict[tuple[int, ...], Packed]:
+def _by_many(blocks: Sequence[HourBlock], columns: Sequence[RowColumn], mask: Mask) -> dict[tuple[int, ...], Packed]:
     sums: dict[tuple[int, ...], Packed] = defaultdict(int)
     for block in blocks:
         keys: Iterator[tuple[int, ...]] = zip(*[of(block) for of in columns], strict=True)
