@@ -178,7 +178,7 @@ def list_(
         keys = [key for key in every if key.is_of(scope, user, team)]
         if right:
             keys = [key for key in keys if not key.revoked and (key.grant.expires_ms or now_ms + 1) > now_ms]
-        used = ring.last_used(*keys)
+        used = ring.last_used([key.prefix for key in keys])
     if as_json:
         from ..server.keys.shown import shown_key
 

@@ -6,7 +6,7 @@ The text of a key is in the answer to the form that made it, and nowhere else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ....budgets.steering.audit import Author, Changed, write_down
 from ....ledger import Millis
@@ -48,6 +48,8 @@ def keys(look: Look) -> Shown:
             found.append(row)
         if len(found) == ROWS:
             break
+    used = _ring(look).last_used([row.prefix for row in found])
+    found = [replace(row, last_used_ms=used.get(row.prefix)) for row in found]
     data = {
         "rows": found,
         "next": found[-1].prefix if len(found) == ROWS else None,
@@ -61,7 +63,9 @@ def keys(look: Look) -> Shown:
 def one_key(look: Look) -> Shown:
     """One key, and what may be done with it."""
     key = _found(look, look.said("prefix"))
-    return Shown("setup/key.html", {"key": _row(key, look.now_ms), "graces": _GRACES}, f"Key bg_{key.prefix}")
+    used = _ring(look).last_used([key.prefix])
+    row = replace(_row(key, look.now_ms), last_used_ms=used.get(key.prefix))
+    return Shown("setup/key.html", {"key": row, "graces": _GRACES}, f"Key bg_{key.prefix}")
 
 
 def create(look: Look) -> Shown:
