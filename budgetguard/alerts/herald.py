@@ -23,9 +23,9 @@ from .absence import Absence, Gone, Returned
 from .alert import Alert, at_threshold, rolling_ms, threshold_id
 from .claims import Claims
 from .options import WHATS, Alerts
-from .outlets import SinkThread
 from .refusals import Refusals
 from .sinks.base import Log, Sink
+from .sinks.threads import SinkThread
 from .texts import away_alert, back_alert, refusals_alert, refused_text, unpriced_alert
 from .watch import RateWatch
 
@@ -59,7 +59,7 @@ class Herald:
         time_s: Callable[[], float] = time.monotonic,
     ) -> None:
         sinks: Sequence[Sink] = alerts.sinks or (Log(),)
-        self.outlets = tuple(SinkThread(sink, time_s=time_s) for sink in sinks)
+        self.threads = tuple(SinkThread(sink, time_s=time_s) for sink in sinks)
         self._store = store
         self._off = frozenset(alerts.off) if alerts.configured else LOGGED
         self._clock = clock
@@ -105,8 +105,9 @@ class Herald:
         """Tell what is left to be told; waits for a moment."""
         until_s = time.monotonic() + CLOSE_S
         self._worker.drain(CLOSE_S)
-        for outlet in self.outlets:
-            outlet.drain(max(until_s - time.monotonic(), 0.0))
+        for thread in self.threads:
+            thread.drain(max(until_s - time.monotonic(), 0.0))
+        self._worker.put(self.renew)  # a store that is closed is not to be asked again and again
 
     def _put(self, event: Callable[[], None]) -> None:
         if not self._worker.put(event):
@@ -138,7 +139,7 @@ class Herald:
         return min((each for each in due if each is not None), default=None)
 
     def renew(self) -> None:
-        """In a forked child: what waits is the parent's."""
+        """Forget what waits: in a forked child, it is the parent's."""
         self._unclaimed = []
         self._refusals.forget()
         self._absence.forget()
@@ -177,8 +178,8 @@ class Herald:
     def _tell(self, alert: Alert, before: str = "", length_ms: Millis = 0) -> None:
         """Put an alert to the sinks, if nobody else does."""
         if alert.what not in self._off and self._claims.first(alert, before, length_ms):
-            for outlet in self.outlets:
-                outlet.put(alert)
+            for thread in self.threads:
+                thread.put(alert)
 
     def _claim_again(self, *, final: bool) -> float | None:
         if not self._unclaimed:
@@ -203,8 +204,8 @@ class Herald:
         if "away" in self._off:
             return
         if isinstance(found, Gone):
-            for outlet in self.outlets:  # nobody can claim it
-                outlet.put(away_alert(found.error, self._now_ms()))
+            for thread in self.threads:  # nobody can claim it
+                thread.put(away_alert(found.error, self._now_ms()))
         elif isinstance(found, Returned):
             self.work(partial(self._tell, back_alert(found.after_s, self._now_ms())))
 

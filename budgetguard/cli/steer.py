@@ -167,8 +167,7 @@ def _as_json(each: Changed) -> dict[str, Any]:
         "via": each.via,
         "what": each.what,
         "target": each.target,
-        "before": dict(each.before),
-        "after": dict(each.after),
+        **each.plain(),
         "note": each.note,
         "id": each.id,
     }
@@ -188,6 +187,11 @@ def _row(each: Changed) -> list[str]:
 
 def changed_in_words(each: Changed) -> str:
     """What a change changed, in a line: "limit: $5.00 to $9.00"."""
+    if not each.before or not each.after:
+        said = each.before or each.after
+        return ", ".join([shown(said.get("limit"), said.get("unit", "dollars")), str(said.get("period", ""))]).strip(
+            ", "
+        )
     unit = each.after.get("unit") or each.before.get("unit") or "dollars"
     was, now = ({**said, **said.get("steer", {})} for said in (each.before, each.after))
     parts = []

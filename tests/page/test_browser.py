@@ -145,7 +145,7 @@ def test_a_whole_visit_needs_no_script(open_tab: Any) -> None:
     """What is there is there without: sign in, filter, page, make a key, sign out."""
     tab = open_tab(java_script_enabled=False)
     page = tab.look("calls")
-    page.get_by_label("Model").fill("gpt-4o-mini")
+    page.get_by_role("textbox", name="Model").fill("gpt-4o-mini")
     page.get_by_role("button", name="Show", exact=True).last.click()
     assert "model=gpt-4o-mini" in page.url
     models = page.locator("tbody tr td:nth-child(3) .name").all_inner_texts()
@@ -193,8 +193,8 @@ def test_a_keyboard_is_enough(open_tab: Any) -> None:
 def test_a_call_is_seen_without_loading_the_page_again(open_tab: Any, seen: Hosted) -> None:
     """Within seconds of its settlement, in the figures and as a line of its own, whatever its user is called."""
     tab = open_tab()
-    page = tab.look("calls")
-    page.wait_for_function("performance.getEntriesByType('resource').some((each) => each.name.includes('/ui/events'))")
+    with tab.page.expect_response("**/ui/events*"):
+        page = tab.look("calls")
     with seen.app.projects.at_work("shop") as project:
         entry = Entry(
             f"{new_id()}", 1_234_000_000, (), project.store.now_ms(), {"user": HOSTILE[0]}, "openai", "a-new-model"

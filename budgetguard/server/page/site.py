@@ -22,7 +22,7 @@ from .door.door import Door, Tickets
 from .door.sessions import Sessions
 from .door.visits import visit_of
 from .links import HOME
-from .live.streams import Reading, Streams
+from .live.streams import LiveText, Streams
 from .live.watching import Watching
 from .shelf import Shelf
 from .view import PageServer, View
@@ -121,7 +121,7 @@ class PageSite:
             return _plain(refused)
         return None
 
-    async def _read(self, project: str, visits: frozenset[str]) -> Reading:
+    async def _read(self, project: str, visits: frozenset[str]) -> LiveText:
         return await self._runner.run(self._watch.read, project, visits, blocking=True)
 
     async def _answer(self, scope: MutableMapping[str, Any], receive: Any) -> PageAnswer:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from ....reports.shown.budgets import BudgetOrder, BudgetShown, BudgetsQuery, BudgetState
+from ....budgets.steering.states import Condition
+from ....reports.shown.budgets import BudgetOrder, BudgetShown, BudgetsQuery
 from ..links import ViewPlace
 from ..view import Look, Shown
 from .asked import Page, page_of, sort_of
@@ -19,7 +20,7 @@ VERBS = {
     "remove": "Undo changes…",
 }
 """What a menu calls what may be done."""
-STATES: tuple[BudgetState, ...] = get_args(BudgetState)
+STATES: tuple[Condition, ...] = get_args(Condition)
 _ORDERS: tuple[BudgetOrder, ...] = get_args(BudgetOrder)
 
 
