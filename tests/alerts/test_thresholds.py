@@ -18,6 +18,7 @@ from budgetguard.process.journal_files import Kept
 from budgetguard.testing import StoppedClock
 from tests.support.alerting import COST, Heard, Receiver, ask, client_of, limit_of, managed, noted, receiver, until
 from tests.support.children import ends, fork
+from tests.support.hosting import Hosted
 
 FREE = Budget("free", limit_of(10), "daily", per=("user",), warn_at=(0.5, 0.8, 1.0))
 
@@ -179,6 +180,20 @@ def test_an_async_call_tells_as_well(url: str, clock: StoppedClock, loop, provid
     loop.run_until_complete(call())
     manager.close()
     assert heard.parts == [0.01]
+
+
+def test_a_server_hands_on_who_is_first() -> None:
+    """Programs that share a hosted store have no file in common: it is asked who tells."""
+    server, heard = Hosted("memory://"), Heard()
+    ever = Budget("ever", limit_of(10), per=("user",), warn_at=0.5)
+    for calls in (5, 1):
+        manager = managed(f"{server.url}?reserve_s=20&settle_s=20", ever, told=[heard])
+        ask(client_of(manager), calls=calls)
+        manager.close()
+    assert heard.parts == [0.5]
+    assert [each["subject"] for each in noted(manager.store)] == ["ann"]
+    manager.store.close()
+    server.stop()
 
 
 def cross(url: str, receiver_url: str, clock: StoppedClock, start: int) -> Callable[[], None]:
