@@ -72,7 +72,8 @@ def test_amounts_say_their_unit() -> None:
     shown = [amount(1, "requests"), amount(1204, "tokens"), amount(2, "parallel"), amount(DOLLAR, "dollars")]
     assert shown == ["1 request", "1,204 tokens", "2 in parallel", "$1.00"]
     assert whole_cents(-123_456) == "-$1,234.56"
-    assert [short(each) for each in (0, DOLLAR // 4, 1_200 * DOLLAR)] == ["$0", "$0.25", "$1.2k"]
+    shorts = [short(each) for each in (0, DOLLAR // 4, DOLLAR * 6 // 100, 2_000_000, 1_200 * DOLLAR)]
+    assert shorts == ["$0", "$0.25", "$0.06", "$0.002", "$1.2k"]
     assert short(3_000_000, "tokens") == "3M"
 
 
@@ -168,4 +169,6 @@ def test_names_of_slots_do_not_touch(count: int) -> None:
     slots = named([f"2026-W{at:02d}" for at in range(count)])
     assert len([each for each in slots if each.short]) <= 31
     assert 1 <= len([each for each in slots if each.always]) <= 6
+    hours = [f"2026-11-{1 + at // 24:02d} {at % 24:02d}:00" for at in range(min(count, 29) * 24)]
+    assert len([each for each in named(hours) if each.short]) <= 15
     assert named(["2026-11-01", "2026-11-02"])[0] == SlotName("Sun 1 Nov", "1 Nov", True)

@@ -27,7 +27,8 @@ _ORDERS: tuple[BudgetOrder, ...] = get_args(BudgetOrder)
 def budgets(look: Look) -> Shown:
     """A page of them."""
     sort, number = sort_of(look, "-used", _ORDERS), page_of(look)
-    shown = look.reports.budgets(_query(look, sort, (number - 1) * ROWS))
+    fresh = bool(look.said("search"))  # whoever looks for one, as a form that changed one does, wants it as it is now
+    shown = look.reports.budgets(_query(look, sort, (number - 1) * ROWS), fresh=fresh)
     page = Page(number, ROWS, shown.count)
     if number > page.pages:
         page = Page(page.pages, ROWS, shown.count)
