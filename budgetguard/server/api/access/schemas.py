@@ -32,8 +32,8 @@ class AllowanceIn(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True)
 class LimitsSaid(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """
     What is named is put in place of what was there; null takes a limit away. Where one has no room for dollars or
-    tokens, the models of `fallback` are asked, from the part `degrade_at` of it on at once. `warn_at`: the parts of a limit in
-    dollars at which somebody is told.
+    tokens, the models of `fallback` are asked, from the part `degrade_at` of it on at once. `warn_at`: the parts of a
+    limit in dollars at which somebody is told.
     """
 
     alias: Short | UnsetType = UNSET
