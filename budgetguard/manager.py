@@ -107,10 +107,9 @@ class BudgetManager:
             self.store = open_store(store, namespace=config.project, clock=clock)
         self.project_name = config.project if named is not None else self.store.namespace
         own = config.settings() if settings is None else settings
-        told = config.alerts() if alerts is None else alerts if isinstance(alerts, Alerts) else Alerts(alerts)
-        require_budgets(rules)
-        herald = open_herald(self.store, told, rules, clock=clock)
-        self.guard = Guard(self.store, book, rules, clock=clock, settings=own, news=herald)
+        told, rules = config.alerts() if alerts is None else Alerts.of(alerts), require_budgets(rules)
+        news = open_herald(self.store, told, rules, clock=clock)
+        self.guard = Guard(self.store, book, rules, clock=clock, settings=own, news=news)
         self.users = Users(self.store, self.guard.coverage, clock=clock, author=Author(whoami()))
         Patches.idle.add(self)
 

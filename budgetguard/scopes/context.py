@@ -92,10 +92,8 @@ class budget:
         own = _tags(tags)
         if user is not None:
             own["user"] = require_text(user, "user")
-        if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait < float("inf"):
-            raise ConfigError(f"wait={wait!r}: a number of seconds of at least 0 is needed")
         self._tags = own
-        self._wait_s = wait
+        self._wait_s = _wait_s(wait)
         self._reraise = reraise
         self._on_cut: OnCut | None = None
         if on_cut is not None:
@@ -252,6 +250,12 @@ def _mark(tally: Tally, parts: Sequence[float], told: Callable[[Alert], object] 
         raise ConfigError("on_warning: say when it is called, as in warn_at=(0.8, 1.0)")
     if parts and tally.account.limit:
         tally.mark = Mark(tally.account, parts, ScopeHerald(told, partial(is_first, tally)))
+
+
+def _wait_s(wait: object) -> float:
+    if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait < float("inf"):
+        raise ConfigError(f"wait={wait!r}: a number of seconds of at least 0 is needed")
+    return wait
 
 
 def _tags(tags: Mapping[str, str] | None) -> dict[str, str]:

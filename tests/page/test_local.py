@@ -89,8 +89,8 @@ def test_a_browser_is_told_in_a_file_of_its_owner(tmp_path: Path, books_url: str
     seen = tmp_path / "seen"
     program = tmp_path / "browser"
     program.write_text(
-        f'#!/bin/sh\nfile="${{1#file://}}"\n'
-        f'{{ echo "$1"; stat -c %a "$file"; cat "$file"; }} > {seen}.part\nmv {seen}.part {seen}\n'
+        '#!/bin/sh\nfile="${1#file://}"\n{ echo "$1"; stat -c %a "$file"; cat "$file"; }'
+        f" > {seen}.part\nmv {seen}.part {seen}\n"
     )
     program.chmod(program.stat().st_mode | stat.S_IEXEC)
     made = Local(tmp_path, books_url, BROWSER=f"{program} %s")

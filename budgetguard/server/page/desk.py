@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from ... import __version__
+from ...reports.written import csv_lines, in_json
 from ...stores import projects_in
 from ..api.endpoint import problem_of
 from ..keys import Caller
@@ -21,7 +22,6 @@ from .drawing import draw, static_file
 from .links import HOME, ViewPlace
 from .shelf import Shelf
 from .view import Look, PageServer, Shown, View, Went
-from .written import as_csv, as_json
 
 log = logging.getLogger("budgetguard.server")
 
@@ -236,12 +236,14 @@ def _static(name: str) -> PageAnswer:
 
 
 def _as_data(shown: Shown, name: str, suffix: str) -> PageAnswer:
+    if suffix == ".json" and (shown.whole is not None or shown.rows is not None):
+        text = in_json(shown.rows if shown.whole is None else shown.whole)
+        return PageAnswer(200, text.encode(), _JSON)
     if shown.rows is None:
         raise Refused(404, "this view has no rows to download", code=NOT_FOUND)
-    if suffix == ".json":
-        return PageAnswer(200, as_json(shown.rows if shown.whole is None else shown.whole), _JSON)
+    body = "".join(csv_lines(shown.rows)).encode("utf-8", "backslashreplace")
     filename = f'attachment; filename="{name.replace("/", "-")}.csv"'.encode()
-    return PageAnswer(200, as_csv(shown.rows), _CSV, ((b"content-disposition", filename),))
+    return PageAnswer(200, body, _CSV, ((b"content-disposition", filename),))
 
 
 def _without_suffix(path: str) -> tuple[str, str]:

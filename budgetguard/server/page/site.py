@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -21,7 +22,7 @@ from .door.door import Door, Tickets
 from .door.sessions import Sessions
 from .door.visits import visit_of
 from .links import HOME
-from .live.streams import Reading, Streams
+from .live.streams import LiveText, Streams
 from .live.watching import Watching
 from .shelf import Shelf
 from .view import PageServer, View
@@ -32,6 +33,8 @@ THREADS = 4
 """How many views are made at once: what hosts budgets has others."""
 MOST_WAITING = 200
 EVENTS = f"{HOME}/events"
+READ_AGAIN_S = 10.0
+"""How long the history is let alone once all of it is read."""
 MOST_BYTES = 65_536
 """How long a form may be."""
 
@@ -52,9 +55,11 @@ class PageSite:
         self._runner = Runner(THREADS, MOST_WAITING, 1, 1.0)
         self.door = Door(keys, Sessions(projects.own), open_mode=open_mode, tickets=tickets)
         self._server = PageServer(projects, self.door.way, project, whoami() if self.door.way != "keys" else "")
-        self._shelf = Shelf()
-        self._desk = Desk(views, self._server, self.door, self._shelf)
-        self._watch = Watching(self._server, self.door, self._shelf)
+        self.shelf = Shelf()
+        self._reading: asyncio.Task[None] | None = None
+        self._read_again_s = 0.0
+        self._desk = Desk(views, self._server, self.door, self.shelf)
+        self._watch = Watching(self._server, self.door, self.shelf)
         self.streams = Streams(self._read)
 
     @staticmethod
@@ -72,6 +77,7 @@ class PageSite:
             return
         begin = time.perf_counter()
         answer = await self._answer(scope, receive)
+        self._read_on()
         await _send(send, answer, head_only=scope["method"] == "HEAD")
         log.debug(
             "page",
@@ -82,8 +88,24 @@ class PageSite:
             },
         )
 
+    def _read_on(self) -> None:
+        """Read the history beside what is asked, until all of it is read."""
+        now_s = time.monotonic()
+        if (self._reading is None or self._reading.done()) and now_s >= self._read_again_s:
+            self._read_again_s = now_s + READ_AGAIN_S
+            self._reading = asyncio.create_task(self._read_all())
+
+    async def _read_all(self) -> None:
+        try:
+            while await self._runner.run(self.shelf.read_more, blocking=True):
+                pass
+        except Exception:  # views say what is missing, and it is tried again
+            log.exception("history of the page")
+
     def close(self) -> None:
         """Wait for what is under way."""
+        if self._reading is not None and not self._reading.get_loop().is_closed():
+            self._reading.get_loop().call_soon_threadsafe(self._reading.cancel)
         self._runner.close()
 
     async def _stream(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> PageAnswer | None:
@@ -99,7 +121,7 @@ class PageSite:
             return _plain(refused)
         return None
 
-    async def _read(self, project: str, visits: frozenset[str]) -> Reading:
+    async def _read(self, project: str, visits: frozenset[str]) -> LiveText:
         return await self._runner.run(self._watch.read, project, visits, blocking=True)
 
     async def _answer(self, scope: MutableMapping[str, Any], receive: Any) -> PageAnswer:

@@ -56,7 +56,7 @@ class Audience:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class LiveText:
     """What was read for an audience: the text, and whose sessions are over."""
 
     text: bytes
@@ -66,7 +66,7 @@ class Reading:
 class Streams:
     """The audiences of one server; `read` is given a project's name and the visits that look at it."""
 
-    def __init__(self, read: Callable[[str, frozenset[str]], Awaitable[Reading]]) -> None:
+    def __init__(self, read: Callable[[str, frozenset[str]], Awaitable[LiveText]]) -> None:
         self._read = read
         self._audiences: dict[str, Audience] = {}
 

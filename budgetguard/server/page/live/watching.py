@@ -11,7 +11,7 @@ from ..door.visits import PageVisit
 from ..shelf import Shelf
 from ..view import PageServer
 from .figures import LiveFigures
-from .streams import Reading
+from .streams import LiveText
 
 
 class Watching:
@@ -23,14 +23,14 @@ class Watching:
         self._shelf = shelf
         self._figures: WeakKeyDictionary[Project, LiveFigures] = WeakKeyDictionary()
 
-    def read(self, name: str, visits: frozenset[str]) -> Reading:
+    def read(self, name: str, visits: frozenset[str]) -> LiveText:
         """The figures of a project, and which of the visits may not see them any more."""
         over = frozenset(each for each in visits if not self._may_see(each, name))
         if len(over) == len(visits):
-            return Reading(b"", over)
+            return LiveText(b"", over)
         with self._server.projects.at_work(name) as project:
             figures = self._figures.setdefault(project, LiveFigures())
-            return Reading(figures.read(project, self._shelf.reports_of(project)), over)
+            return LiveText(figures.read(project, self._shelf.reports_of(project)), over)
 
     def _may_see(self, visit_id: str, project: str) -> bool:
         try:

@@ -20,6 +20,8 @@ MOST_SERIES = 8
 OTHER = "other"
 _FILL = 0.74
 _WIDEST = 60
+_MANY = 90
+"""Slots, from which on bars touch, and have no edges."""
 _THIN = 3.0
 """Pixels, below which an edge around it would hide it."""
 _LEAST = 1.0
@@ -106,7 +108,9 @@ class BarChart:
 
 def fewest(series: Sequence[Series], most: int = MOST_SERIES) -> tuple[Series, ...]:
     """The largest first, and the others as one. A rest that is told already joins it."""
-    named = sorted((each for each in series if not each.is_rest), key=lambda each: (-each.total, each.name))
+    named = sorted(
+        (each for each in series if not each.is_rest and each.total), key=lambda each: (-each.total, each.name)
+    )
     rest = [*named[most:], *(each for each in series if each.is_rest)]
     if not rest:
         return tuple(named)
@@ -163,7 +167,8 @@ def _segments(slots: Sequence[SlotName], drawn: Sequence[Series], scale: Scale) 
             y, floor = scale.y_of(below + value), scale.y_of(below)
             said = f"{slot.name}: {each.name} {amount(value, scale.unit)}"
             height = round(floor - y, 2)
-            made.append(Segment(x, y, width, height, css if height >= _THIN else f"{css} thin", said))
+            thin = height < _THIN or len(slots) >= _MANY
+            made.append(Segment(x, y, width, height, f"{css} thin" if thin else css, said))
             below += value
     return tuple(made)
 
@@ -175,7 +180,7 @@ def _classes(drawn: Sequence[Series]) -> list[str]:
 def _bar(at: int, slots: int) -> tuple[float, float]:
     """Where a slot's bar begins, and how wide it is."""
     each = WIDTH / slots
-    width = min(each * _FILL, _WIDEST)
+    width = each if slots >= _MANY else min(each * _FILL, _WIDEST)
     return round(at * each + (each - width) / 2, 2), round(width, 2)
 
 
@@ -230,7 +235,7 @@ def sparkline(values: Sequence[int], *, unit: str = "dollars", height: int = 24)
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
+class LimitBar:
     """A budget as one bar: parts of the width in per cent, as attributes are written."""
 
     spent: str
@@ -240,17 +245,17 @@ class Shares:
     said: str
 
 
-def shares(spent: int, held: int, limit: int | None, *, unit: str = "dollars") -> Shares:
+def shares(spent: int, held: int, limit: int | None, *, unit: str = "dollars") -> LimitBar:
     """What is spent, held and left of a limit; without one, there is no bar to fill."""
     told = f"{amount(spent, unit)} spent, {amount(held, unit)} held"
     if limit is None:
-        return Shares("0%", "0%", "0%", is_over=False, said=f"{told}, no limit")
+        return LimitBar("0%", "0%", "0%", is_over=False, said=f"{told}, no limit")
     left = limit - spent - held
     told += f", {amount(left, unit)} left" if left >= 0 else f", {amount(-left, unit)} above the limit"
     whole = max(limit, spent + held, 1)
     first = min(100.0, max(spent, 0) * 100 / whole)
     second = min(100.0 - first, max(held, 0) * 100 / whole)
-    return Shares(
+    return LimitBar(
         f"{first:.2f}%", f"{first:.2f}%", f"{second:.2f}%", is_over=left < 0, said=f"{told} of {amount(limit, unit)}"
     )
 

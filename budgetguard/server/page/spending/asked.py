@@ -22,7 +22,7 @@ _DAYS = {"7d": 7, "30d": 30, "90d": 90}
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class AskedSpan:
     """From a moment to another, and how the URL says it."""
 
     since_ms: Millis | None
@@ -42,7 +42,7 @@ class Span:
         return f"{self.first}" if self.first == last else f"{self.first} to {last}"
 
 
-def span_of(look: Look, default: str = "month") -> Span:
+def span_of(look: Look, default: str = "month") -> AskedSpan:
     """The span that `from` and `to` (both included), or `range`, name; what is no day is not looked at."""
     first, last = _date(look.said("from")), _date(look.said("to"))
     today = datetime.fromtimestamp(look.now_ms / 1000, UTC).astimezone(look.zone).date()
@@ -54,7 +54,7 @@ def span_of(look: Look, default: str = "month") -> Span:
     if first is not None and last is not None and last < first:
         first, last = last, first
     until = None if last is None else _midnight(look, last + timedelta(days=1))
-    return Span(None if first is None else _midnight(look, first), until, first, last, said)
+    return AskedSpan(None if first is None else _midnight(look, first), until, first, last, said)
 
 
 def page_of(look: Look) -> int:

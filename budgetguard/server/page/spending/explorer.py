@@ -7,7 +7,7 @@ from ....reports.shown.figures import GroupShown
 from ....reports.shown.money import Explored, ExploreQuery
 from ..look.charts import BarChart
 from ..view import Look, Shown
-from .asked import RANGES, Page, Span, number_of, page_of, span_of
+from .asked import RANGES, AskedSpan, Page, number_of, page_of, span_of
 from .slots import chart_of
 
 TIMES = ("hour", "day", "week", "month")
@@ -54,7 +54,7 @@ def explorer(look: Look) -> Shown:
     )
 
 
-def _answer(look: Look, found: Explored, span: Span) -> dict[str, object]:
+def _answer(look: Look, found: Explored, span: AskedSpan) -> dict[str, object]:
     page = Page(page_of(look), ROWS, len(found.groups))
     if page.number > page.pages:
         page = Page(page.pages, ROWS, len(found.groups))

@@ -144,7 +144,8 @@ def _page(look: Look, problem: str) -> Shown:
 def _row_of(look: Look, target: str) -> BudgetShown | None:
     """The books of the target, where it is one budget of one subject."""
     budget = target.partition("/")[0]
-    found = look.reports.budgets(BudgetsQuery(search=_search_of(target), budget=budget, limit=_MOST_LOOKED_AT))
+    query = BudgetsQuery(search=_search_of(target), budget=budget, limit=_MOST_LOOKED_AT)
+    found = look.reports.budgets(query, fresh=True)
     return next((row for row in found.rows if target_of(row) == target), None)
 
 

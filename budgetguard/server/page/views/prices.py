@@ -7,27 +7,47 @@ server in open mode); who signed in with the key of one project is told the comm
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ....config import load_config
 from ....config.written import price_file_of
 from ....errors import ConfigError
+from ....money import Nano
 from ....prices.sources.edit import number_of, write_alias, write_free, write_price
+from ....reports.written import in_dollars
 from ...problems import Refused
 from ..view import KEEPERS, Look, Shown, View, Went
+
+_USUAL = ("input_tokens", "output_tokens")
 
 
 def prices(look: Look) -> Shown:
     """The models that were called lately, and what we take their price for."""
     said = look.said("days", "30")
     days = int(said) if said in ("1", "7", "30", "90") else 30
-    shown = look.reports.prices(days=days)
+    found = look.reports.prices(days=days, book=load_config().price_book())
+    shown = replace(
+        found, rows=tuple(replace(row, rates=tuple(sorted(row.rates, key=_usual_first))) for row in found.rows)
+    )
     data = {
         "shown": shown,
         "days": str(days),
         "may_write": _may_write(look),
         "file": str(price_file_of(load_config()).path) if _may_write(look) else "",
         "model": look.said("model"),
+        "dollars": dollars,
     }
     return Shown("setup/prices.html", data, rows=shown.rows, whole=shown)
+
+
+def dollars(nano: Nano) -> str:
+    """A price as it is, with two digits at least: "$0.075", "$10.00"."""
+    return f"${in_dollars(nano)}"
+
+
+def _usual_first(rate: tuple[str, int, Nano]) -> int:
+    kind, above, _ = rate
+    return 2 if above or kind not in _USUAL else _USUAL.index(kind)
 
 
 def write(look: Look) -> Went:
