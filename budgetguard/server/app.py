@@ -31,7 +31,7 @@ from .api.endpoint import (
 )
 from .api.litellm import endpoints as litellm_endpoints
 from .api.litellm.daily import EVERY_S, run_daily
-from .audit import KeyAudit
+from .api.access.audit import KeyAudit
 from .keys import Keys
 from .metrics import Metrics
 from .page.door.door import Tickets

@@ -27,7 +27,7 @@ from ...errors import (
     UnknownUserError,
 )
 from ...stores.http import rows
-from ..audit import handled
+from .access.audit import handled
 from ..keys import ADMIN, KNOWN, Caller, Keys
 from ..metrics import Metrics
 from ..problems import INVALID, NOT_FOUND, ErrorOut, Problem, Refused, busy
