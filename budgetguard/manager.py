@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from types import EllipsisType, TracebackType
 from typing import Any, Self, get_args
 
@@ -25,12 +26,15 @@ from .budgets.periods import Period
 from .budgets.rules import Budget, UserBudget, user_rule
 from .budgets.said.checks import parse_limit, require_choice, require_moment, require_text
 from .budgets.said.words import in_our_words
+from .budgets.steering.audit import Author, Changed, changes, whoami
+from .budgets.steering.moments import since_ms
+from .budgets.steering.office import SteerDone, Steering
 from .budgets.users import Users
 from .calls import Answer
 from .config import load_config
 from .config.projects import open_project
 from .errors import ConfigError, UnpricedModelError
-from .guards.guard import Guard
+from .guards.guard import Guard, require_budgets
 from .guards.scope import Scope, current, leave
 from .guards.settings import Settings
 from .ledger import Clock, Enforce, OnExpire, Store, Unit
@@ -103,10 +107,10 @@ class BudgetManager:
             self.store = open_store(store, namespace=config.project, clock=clock)
         self.project_name = config.project if named is not None else self.store.namespace
         own = config.settings() if settings is None else settings
-        told = config.alerts() if alerts is None else alerts if isinstance(alerts, Alerts) else Alerts(alerts)
-        herald = open_herald(self.store, told, rules, clock=clock)
-        self.guard = Guard(self.store, book, rules, clock=clock, settings=own, news=herald)
-        self.users = Users(self.store, self.guard.coverage, clock=clock)
+        told, rules = config.alerts() if alerts is None else Alerts.of(alerts), require_budgets(rules)
+        news = open_herald(self.store, told, rules, clock=clock)
+        self.guard = Guard(self.store, book, rules, clock=clock, settings=own, news=news)
+        self.users = Users(self.store, self.guard.coverage, clock=clock, author=Author(whoami()))
         Patches.idle.add(self)
 
     # -- LiteLLM's interface -------------------------------------------------------------------------------------
@@ -139,8 +143,9 @@ class BudgetManager:
 
     def get_total_budget(self, user: str) -> float:
         """The user's budget for a period, in dollars. Raises `KeyError` for an unknown user, as do all below."""
-        rule = self.users.get(user).rule
-        return float("inf") if rule.limit is None else rule.limit / _scale(rule)
+        own = self.users.get(user)
+        limit = own.limit_at(self.guard.coverage.now_ms())
+        return float("inf") if limit is None else limit / _scale(own.rule)
 
     def update_cost(
         self,
@@ -260,6 +265,50 @@ class BudgetManager:
         """
         self.users.remove(user)
 
+    def raise_budget(
+        self,
+        target: str,
+        limit: Money | float | str,
+        until: datetime | timedelta | str | None = None,
+        *,
+        note: str = "",
+        by: str | None = None,
+    ) -> SteerDone:
+        """
+        Put this limit in the place of a budget's, until a moment ("2h", "2027-01-31", "end of month") or for good.
+
+        `target` is a user, a rule ("team": all of its subjects), or one subject of it ("team/red"). Like all below it
+        holds from the very next call in every process, and is in the audit with `by` and `note` (docs/steering.md).
+        """
+        return self._steering(by).raise_limit(target, limit, until=until, note=note)
+
+    def top_up(self, target: str, amount: Money | float | str, *, note: str = "", by: str | None = None) -> SteerDone:
+        """Add this much to a budget's limit once: until its period is over."""
+        return self._steering(by).top_up(target, amount, note=note)
+
+    def pause(self, target: str, *, note: str = "", by: str | None = None) -> SteerDone:
+        """Refuse every call on a budget until it is resumed, whatever its `enforce` (`BudgetExceededError.paused`)."""
+        return self._steering(by).pause(target, note=note)
+
+    def resume(self, target: str, *, note: str = "", by: str | None = None) -> SteerDone:
+        """Let calls pass again."""
+        return self._steering(by).resume(target, note=note)
+
+    def reset_budget(self, target: str, *, note: str = "", by: str | None = None) -> SteerDone:
+        """Begin a budget again with nothing spent; the history stays."""
+        return self._steering(by).reset(target, note=note)
+
+    def restore_budget(self, target: str, *, note: str = "", by: str | None = None) -> SteerDone:
+        """Take back what was raised, topped up and paused: the budget is as its rule says."""
+        return self._steering(by).remove(target, note=note)
+
+    def changes(
+        self, user: str | None = None, *, since: datetime | timedelta | str | None = None, limit: int | None = 100
+    ) -> list[Changed]:
+        """Who changed budgets, when and why, the last first; of one user, or since a moment ("7d", "2027-01-31")."""
+        after_ms = None if since is None else since_ms(since, self.guard.coverage.now_ms())
+        return list(changes(self.store, since_ms=after_ms, user=user, limit=limit))
+
     def import_litellm(self, path: str) -> int:
         """Take over the users, budgets and spend of a LiteLLM `user_cost.json`; how many users there were."""
         return records.import_file(self.users, path)
@@ -293,7 +342,9 @@ class BudgetManager:
         Patches.idle.discard(self)
         outer = current.get()
         around = outer or Scope()
-        current.set(Scope(around.tags, around.tallies, self.guard, around.wait_s, around.on_cut, outer, self))
+        inside = Scope(around.tags, around.tallies, self.guard, around.wait_s, around.on_cut, outer, self)
+        inside.fallbacks = around.fallbacks
+        current.set(inside)
         return self
 
     def __exit__(
@@ -326,6 +377,10 @@ class BudgetManager:
             return held.otherwise
         parts, now_ms = ((model, answer.usage or {}), *answer.also), self.guard.coverage.now_ms()
         return sum(self.guard.prices.tariff(None, each, answer.tier, now_ms).cost(usage) for each, usage in parts)
+
+    def _steering(self, by: str | None) -> Steering:
+        author = self.users.author if by is None else Author(by, self.users.author.via)
+        return Steering(self.users, author, rules=self.guard.budgets)
 
     def _record(self, own: UserBudget) -> dict[str, Any]:
         return records.records(self.users, [own], self.guard.coverage.now_ms())[own.user]

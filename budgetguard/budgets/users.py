@@ -22,6 +22,7 @@ from .accounts import Coverage, read_balances
 from .rules import MODELS, USERS, Budget, UserBudget, model_keys, terms_key, unescape
 from .said.checks import require_text
 from .steering.audit import Author, Changed, write_down
+from .steering.states import Condition, is_raised, left_of, state_of
 
 T = TypeVar("T")
 
@@ -45,9 +46,14 @@ class Standing:
     @property
     def left(self) -> int | None:
         """What may still be spent; `None` without a limit."""
-        if self.limit is None:
-            return None
-        return 0 if self.budget.steer.paused else max(self.limit - self.spent - self.held, 0)
+        return left_of(self.limit, self.spent, self.held, self.state)
+
+    @property
+    def state(self) -> Condition:
+        """How it is, in a word."""
+        rule, raised = self.budget.rule, is_raised(self.budget.rule.limit, self.limit)
+        paused = self.budget.steer.paused
+        return state_of(self.limit, self.spent, self.held, paused=paused, raised=raised, unit=rule.unit)
 
 
 class Users:

@@ -24,6 +24,8 @@ from .run import run
 from .schema import migrate, sql
 from .serve import serve
 from .spend import spend
+from .steer import changes
+from .ui import ui
 
 app = typer.Typer(
     help="Hard budgets for LLM calls.",
@@ -36,6 +38,7 @@ app.command("demo")(demo)
 app.command("users")(users)
 app.command("budgets")(budgets)
 app.add_typer(budget_app, name="budget")
+app.command("changes")(changes)
 app.command("spend")(spend)
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(prices_app, name="prices")
@@ -43,6 +46,7 @@ app.command("providers")(providers)
 app.command("config")(config)
 app.command("run", context_settings={"ignore_unknown_options": True})(run)
 app.command("serve")(serve)
+app.command("ui")(ui)
 app.add_typer(keys_app, name="keys")
 app.add_typer(limits_app, name="limits")
 app.add_typer(gateway_app, name="gateway")

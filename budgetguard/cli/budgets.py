@@ -17,7 +17,10 @@ from .show import Column, console, figure, iso, moment, print_json, shown, table
 if TYPE_CHECKING:
     from ..manager import BudgetManager
 
-budget_app = typer.Typer(help="One user's budget: set, show, rm.", no_args_is_help=True)
+budget_app = typer.Typer(
+    help="A budget: set, show, rm one user's; raise, topup, pause, resume, reset, restore any that runs.",
+    no_args_is_help=True,
+)
 
 UserArgument = Annotated[str, typer.Argument(help="The user.", callback=readable)]
 COLUMNS = (
@@ -27,6 +30,7 @@ COLUMNS = (
     Column("limit", number=True),
     Column("left", number=True),
     Column("period"),
+    Column("state"),
     Column("begins again"),
 )
 
@@ -39,8 +43,9 @@ def _as_json(standing: Standing) -> dict[str, Any]:
         "unit": rule.unit,
         "spent": figure(standing.spent, rule.unit),
         "held": figure(standing.held, rule.unit),
-        "limit": figure(rule.limit, rule.unit),
+        "limit": figure(standing.limit, rule.unit),
         "left": figure(standing.left, rule.unit),
+        "state": standing.state,
         "period": rule.period.name,
         "timezone": rule.period.timezone,
         "enforce": rule.enforce,
@@ -53,8 +58,8 @@ def as_row(standing: Standing) -> list[str]:
     rule = standing.budget.rule
     period = rule.period.name if rule.period.timezone == "UTC" else f"{rule.period.name}, {rule.period.timezone}"
     period += "" if rule.enforce == "hard" else f" ({rule.enforce})"
-    amounts = [shown(amount, rule.unit) for amount in (standing.spent, standing.held, rule.limit, standing.left)]
-    return [standing.budget.user, *amounts, period, moment(standing.resets_ms)]
+    amounts = [shown(amount, rule.unit) for amount in (standing.spent, standing.held, standing.limit, standing.left)]
+    return [standing.budget.user, *amounts, period, standing.state, moment(standing.resets_ms)]
 
 
 def users(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOption = False) -> None:
@@ -74,7 +79,7 @@ def users(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOp
 
 
 def budgets(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOption = False) -> None:
-    """Every budget that runs now, of rules and of users: spent, held, limit, left."""
+    """Every budget that runs now, of rules and of users: spent, held, limit, left, and how it is."""
     with project(store, name) as manager:
         now_ms = manager.store.now_ms()
         rules = running(manager.store, manager.guard.budgets, now_ms)
@@ -84,8 +89,8 @@ def budgets(store: StoreOption = None, name: ProjectOption = None, as_json: Json
     if as_json:
         print_json([*map(_rule_as_json, rules), *[{"budget": "users", **_as_json(each)} for each in own]])
     elif rules or own:
-        columns = [Column("budget"), *(replace(each, title=each.title.replace("user", "for")) for each in COLUMNS[:-1])]
-        console().print(table(columns, [*map(_rule_as_row, rules), *[["users", *as_row(each)[:-1]] for each in own]]))
+        columns = [Column("budget"), *(replace(each, title=each.title.replace("user", "for")) for each in COLUMNS)]
+        console().print(table(columns, [*map(_rule_as_row, rules), *[["users", *as_row(each)] for each in own]]))
     else:
         console().print(f"No budget runs in project {manager.project_name!r}.")
 
@@ -100,12 +105,14 @@ def _rule_as_json(each: Running) -> dict[str, Any]:
         "limit": figure(each.limit, each.unit),
         "left": figure(each.left, each.unit),
         "period": each.period,
+        "state": each.state,
+        "resets_at": iso(each.resets_ms),
     }
 
 
 def _rule_as_row(each: Running) -> list[str]:
     amounts = [shown(amount, each.unit) for amount in (each.spent, each.held, each.limit, each.left)]
-    return [each.rule, each.subject or "all", *amounts, each.period]
+    return [each.rule, each.subject or "all", *amounts, each.period, each.state, moment(each.resets_ms)]
 
 
 @budget_app.command("set")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from ..budgets.steering.audit import Author, whoami
 from ..config import Config, load_config
 from ..config.projects import open_project
 from ..errors import ConfigError, StoreError
@@ -96,6 +97,7 @@ def project(store: str | None, name: str | None, *, new: bool = False) -> Iterat
             told = f"--project is missing: {where} has {', '.join(map(repr, others))}"
             raise ConfigError(f"{told}; name one, or --project {config.project} to begin that")
         manager = BudgetManager(books.namespace, store=books)
+        manager.users = manager.users.by(Author(whoami(), "cli"))
         try:
             yield manager
         finally:

@@ -9,7 +9,7 @@ a plan is two functions, and no object is made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..budgets.accounts import NO_COVER, Cover, Coverage
@@ -83,7 +83,13 @@ class Plans:
     """The plans of one guard."""
 
     def __init__(
-        self, prices: PriceBook, coverage: Coverage, *, stored: bool, settings: Settings | None = None
+        self,
+        prices: PriceBook,
+        coverage: Coverage,
+        *,
+        stored: bool,
+        settings: Settings | None = None,
+        begin: Callable[[], None] | None = None,
     ) -> None:
         self.prices = prices
         self.coverage = coverage
@@ -92,6 +98,8 @@ class Plans:
         """Whether a model without a price costs what the dearest of its provider does."""
         self._stored = stored
         """Whether there is a store with accounts at all."""
+        self._begin = begin
+        """Told once that calls are made."""
         self._bare: Cover = NO_COVER.with_accounts(())
         self._lately: dict[tuple[str | None, tuple[str, ...]], Lately] = {}
 
@@ -111,6 +119,9 @@ class Plans:
 
     def compile(self, provider: str | None, call: Call, cover: Cover) -> CallPlan:
         """The plan of a call that has this cover, worked out anew."""
+        if self._begin is not None:
+            begin, self._begin = self._begin, None
+            begin()
         prices, edition, counters = self.prices, self.prices.edition(), cover.counters(call.model)
         quote: Quote | None = None
         lately = self._seen(provider, (call.model, *call.others))

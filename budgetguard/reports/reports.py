@@ -143,11 +143,11 @@ class Reports:
         read = self._read()
         return cuts(self.store, self._cube, self._hours(days), read)
 
-    def prices(self, *, days: int = 30) -> PricesShown:
-        """Models that were called lately with the prices that they are taken to have; those without one first."""
-        if self._prices is None:
-            self._prices = PriceBook()
-        return prices(self._cube, self._prices, days, self.store.now_ms(), self._read())
+    def prices(self, *, days: int = 30, book: PriceBook | None = None) -> PricesShown:
+        """Models that were called lately with the prices that they have in a book; those without one first."""
+        if book is None:
+            book = self._prices = self._prices or PriceBook()
+        return prices(self._cube, book, days, self.store.now_ms(), self._read())
 
     def alerts(self, *, before: str | None = None, limit: int = 100) -> AlertsShown:
         """What somebody was told, the newest first."""

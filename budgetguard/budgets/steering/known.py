@@ -55,7 +55,7 @@ class Steers:
         """The limit that holds for a subject now, paused or not."""
         limit = rule.limit
         for _, steer in self.on(rule, subject):
-            limit = steer.limit_at(limit, at_ms)
+            limit = steer.limit_at(limit, at_ms) if steer.unit == rule.unit else limit
         return limit
 
     def paused(self, subjects: Sequence[Subject], at_ms: Millis) -> Pause | None:
@@ -69,10 +69,19 @@ class Steers:
                     return Pause(stem, replace(account, limit=limit), steer.by, steer.note)
         return None
 
+    def epoch(self, stem: str, subject: str) -> int:
+        """How often the spend of a rule's subject was set to zero by hand, both as keys have them."""
+        return sum(self.by_stem[each].epoch for each in (stem, f"{stem}/{subject}") if each in self.by_stem)
+
+    def is_paused(self, key: str) -> bool:
+        """Whether a rule, or a subject of it, is paused; named as commands do."""
+        stems = {key, key.partition("/")[0]}
+        return any(self.by_stem[each].paused for each in stems if each in self.by_stem)
+
     def covering(
         self, subjects: Sequence[Subject], at_ms: Millis
     ) -> tuple[list[Account], list[Millis], Pause | None, tuple[str, int]]:
-        """The accounts of these; when a steer of one ends by itself; which is paused; and what a hold says of steers."""
+        """The accounts of these; when one of them ends; which is paused; what a hold says of steers."""
         accounts = [self.account(rule, subject, at_ms) for rule, subject in subjects]
         return accounts, self.ends_ms(subjects, at_ms), self.paused(subjects, at_ms), (STEERS, self.version)
 

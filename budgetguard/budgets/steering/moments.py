@@ -31,6 +31,14 @@ def until_ms(said: object, now_ms: Millis, timezone: str = "UTC", *, name: str =
     return at_ms
 
 
+def since_ms(said: object, now_ms: Millis, timezone: str = "UTC", *, name: str = "since") -> Millis:
+    """The moment that is meant by "2h" or "3d", which is so long ago, or by a time. Raises `ConfigError`."""
+    at_s = _seconds(said, now_ms, timezone, name)
+    if isinstance(said, timedelta) or (isinstance(said, str) and _DURATION.fullmatch(said.strip().lower())):
+        at_s = max(2 * now_ms / 1000 - at_s, 0)
+    return round(require_moment(at_s, name) * 1000)
+
+
 def _seconds(said: object, now_ms: Millis, timezone: str, name: str) -> float:
     if isinstance(said, timedelta):
         return now_ms / 1000 + said.total_seconds()

@@ -7,7 +7,8 @@ The verbs by which people change budgets that run, in one place: for commands, t
     office.pause("team", note="incident 12")              # every team
     office.resume("team"); office.reset("team/red"); office.remove("team/red")
 
-A target is "users/<name>", a rule that a program declared, or one subject of it, "rule/subject". Amounts are in the
+A target is "users/<name>", a rule that a program declared, or one subject of it, "rule/subject"; a name alone is a
+user's where no rule has it. Amounts are in the
 unit of its budget: dollars as `Budget` takes them, else whole numbers. Each verb is one atomic change of terms, so two
 people at once lose nothing; it holds from the very next call in every process; it is in the audit; and it returns a
 `SteerDone`, whose `told` is a sentence for people. Raises `ConfigError` for what cannot be (a target that nobody knows
@@ -24,7 +25,7 @@ from ...errors import ConfigError
 from ...ledger import Millis, Unit, show_amount
 from ...money import MAX_AMOUNT, Money
 from ..accounts import read_balances
-from ..rules import Budget, UserBudget
+from ..rules import Budget, UserBudget, terms_key
 from ..said.checks import parse_limit
 from ..users import Users, insist, told_of
 from .audit import Author, Changed, write_down
@@ -64,9 +65,11 @@ class Steering:
         self._rules = tuple(rules)
 
     def target(self, said: str) -> SteerTarget:
-        """What is meant by a name; raises `ConfigError`."""
-        known = {rule.name: rule for rule in self._rules}
-        return find_target(said, list({**{rule.name: rule for rule in declared(self._store)}, **known}.values()))
+        """What is meant by a name, that of a user who has a budget among them; raises `ConfigError`."""
+        known = {rule.name: rule for rule in (*declared(self._store), *self._rules)}
+        if "/" not in said and said not in known and self._users.find(said) is not None:
+            return find_target(terms_key(said), ())
+        return find_target(said, list(known.values()))
 
     def raise_limit(
         self, target: str, limit: Money | float | str, *, until: object = None, note: str = ""
@@ -79,7 +82,13 @@ class Steering:
         said = f"its limit is {show_amount(amount, rule.unit)}"
         said += "" if end_ms is None else f" until {moment_text(end_ms)}"
         return self._steer(
-            aim, "raise", note, lambda it, _: replace(it, limit=amount, limit_until_ms=end_ms), lambda _: said
+            aim,
+            "raise",
+            note,
+            lambda it, _: _in_unit(it, rule, limit=amount, limit_until_ms=end_ms),
+            lambda it: (
+                said + (f", and {show_amount(extra, rule.unit)} beside" if (extra := it.extra_at(now_ms)) else "")
+            ),
         )
 
     def top_up(self, target: str, amount: Money | float | str, *, note: str = "") -> SteerDone:
@@ -96,7 +105,7 @@ class Steering:
                 )
             if limit + more > MAX_AMOUNT:
                 raise ConfigError(f"amount={amount!r}: with it the limit is beyond what a store can book")
-            return replace(it, extra=whole, extra_until_ms=_period_end(rule, now_ms))
+            return _in_unit(it, rule, extra=whole, extra_until_ms=_period_end(rule, now_ms))
 
         def said(it: Steer) -> str:
             until = "" if it.extra_until_ms is None else f" until {moment_text(it.extra_until_ms)}"
@@ -111,7 +120,7 @@ class Steering:
             "pause",
             note,
             lambda it, _: replace(it, paused=True, by=self._author.who, note=note),
-            lambda _: f"it is paused: no call passes until `budgetguard budget resume {target}`",
+            lambda _: "it is paused: no call passes until it is resumed",
         )
 
     def resume(self, target: str, *, note: str = "") -> SteerDone:
@@ -217,6 +226,12 @@ class Steering:
 
 
 _Done = tuple[Budget, Steer, Steer, tuple[Mapping[str, Any], Mapping[str, Any]]]
+
+
+def _in_unit(steer: Steer, rule: Budget, **amounts: int | None) -> Steer:
+    """A steer with amounts in the unit of its rule; those in another one, of a rule that it was before, are over."""
+    kept = steer if steer.unit == rule.unit else replace(steer.settled(), unit=rule.unit)
+    return replace(kept, **amounts, unit=rule.unit)  # type: ignore[arg-type]
 
 
 def _known(aim: SteerTarget) -> Budget:

@@ -52,6 +52,12 @@ class ModelOperation(NamedTuple):
     kind: str = ""
     """Of an operation whose cost cannot be read from its reply, what a key has to be allowed: "files", "batches"."""
 
+    @property
+    def beside(self) -> str | None:
+        """What of OpenAI's API it is beside chat, as a provider's row calls it; `None` for chat, and any other API."""
+        served = SERVED.get(self.endpoint.name, "chat") if self.api == "openai" else "chat"
+        return None if served == "chat" else served
+
 
 SERVED: Final[Mapping[str, str]] = {
     "chat.completions": "chat",
