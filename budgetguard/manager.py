@@ -107,11 +107,10 @@ class BudgetManager:
             self.store = open_store(store, namespace=config.project, clock=clock)
         self.project_name = config.project if named is not None else self.store.namespace
         own = config.settings() if settings is None else settings
-        told = config.alerts() if alerts is None else Alerts.of(alerts)
-        require_budgets(rules)
+        told, rules = config.alerts() if alerts is None else Alerts.of(alerts), require_budgets(rules)
         news = open_herald(self.store, told, rules, clock=clock)
         self.guard = Guard(self.store, book, rules, clock=clock, settings=own, news=news)
-        self.users = Users(self.store, self.guard.coverage, clock=clock, author=Author(whoami(), "python"))
+        self.users = Users(self.store, self.guard.coverage, clock=clock, author=Author(whoami()))
         Patches.idle.add(self)
 
     # -- LiteLLM's interface -------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from .periods import named_by
 from .rules import MODELS, USERS, Budget, unescape
 from .steering.declared import declared
 from .steering.known import Steers
-from .steering.states import BudgetState, left_of, state_of
+from .steering.states import Condition, is_raised, left_of, state_of
 from .steering.steers import STEERS
 
 
@@ -33,7 +33,7 @@ class Running(NamedTuple):
     """What holds now; `None`: it has none, or is not among the rules that are known here."""
     period: str
     """Its name, or else what the label of the period says, such as "2027-01" or "rolling 1m"."""
-    state: BudgetState = "ok"
+    state: Condition = "ok"
     resets_ms: Millis | None = None
     """When it begins again, as far as it is known; a rolling period: when some of it may be free again."""
     key: str = ""
@@ -84,6 +84,6 @@ def _shown(it: Running, rule: Budget | None, subject: str, steers: Steers, now_m
     if rule is None:
         return it._replace(state=state_of(None, it.spent, it.held, paused=paused))
     limit = steers.limit(rule, subject, now_ms)
-    raised = limit != rule.limit
+    raised = is_raised(rule.limit, limit)
     state = state_of(limit, it.spent, it.held, paused=paused, raised=raised, unit=it.unit)
     return it._replace(limit=limit, period=rule.period.name, state=state, resets_ms=rule.window(now_ms).resets_ms)

@@ -22,7 +22,7 @@ from .accounts import Coverage, read_balances
 from .rules import MODELS, USERS, Budget, UserBudget, model_keys, terms_key, unescape
 from .said.checks import require_text
 from .steering.audit import Author, Changed, write_down
-from .steering.states import BudgetState, left_of, state_of
+from .steering.states import Condition, is_raised, left_of, state_of
 
 T = TypeVar("T")
 
@@ -49,9 +49,9 @@ class Standing:
         return left_of(self.limit, self.spent, self.held, self.state)
 
     @property
-    def state(self) -> BudgetState:
+    def state(self) -> Condition:
         """How it is, in a word."""
-        rule, raised = self.budget.rule, self.limit != self.budget.rule.limit
+        rule, raised = self.budget.rule, is_raised(self.budget.rule.limit, self.limit)
         paused = self.budget.steer.paused
         return state_of(self.limit, self.spent, self.held, paused=paused, raised=raised, unit=rule.unit)
 

@@ -20,7 +20,7 @@ from .api import ledger, status
 from .api.access.keys import KeyApi
 from .api.access.limits import LimitsApi
 from .api.action import Action
-from .api.dollars import budgets, spend
+from .api.dollars import budgets, spend, steering
 from .api.endpoint import (
     Runner,
     Served,
@@ -76,8 +76,8 @@ class App:
         self.page = PageSite(
             self.projects, self.keys, VIEWS, open_mode=open_mode, project=project or "default", tickets=tickets
         )
-        table = [*ledger.ENDPOINTS, *budgets.ENDPOINTS, *spend.ENDPOINTS, *litellm_endpoints.ENDPOINTS]
-        table += [*KeyApi(own, hear).endpoints(), *LimitsApi(own, hear).endpoints()]
+        table = [*ledger.ENDPOINTS, *budgets.ENDPOINTS, *steering.ENDPOINTS, *spend.ENDPOINTS]
+        table += [*litellm_endpoints.ENDPOINTS, *KeyApi(own, hear).endpoints(), *LimitsApi(own, hear).endpoints()]
         self.endpoints = status.endpoints(self.projects, self.metrics, table)
         routes = [Route("/health", endpoint=_Plain(_health), methods=["GET"])]
         routes += [self._route(endpoint) for endpoint in self.endpoints]

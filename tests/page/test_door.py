@@ -161,11 +161,6 @@ def test_a_session_has_a_key_of_each_project_and_sees_no_other(page_ring: KeyRin
     assert admin.get("/ui/keys?project=other").status == 403
 
 
-@pytest.fixture
-def clock() -> StoppedClock:
-    return StoppedClock()
-
-
 def test_a_session_ends_by_itself(clock: StoppedClock) -> None:
     """Half a day, whatever the browser does."""
     made = Sessions(MemoryStore(), clock=clock, now=clock)

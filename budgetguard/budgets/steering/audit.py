@@ -15,6 +15,9 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from ...errors import BudgetGuardError
 from ...ledger import Millis, Record, RecordQuery, Store, id_at, new_id
+from ...money import DOLLAR
+
+_AMOUNTS: Final = ("limit", "extra")
 
 log = logging.getLogger("budgetguard")
 
@@ -64,6 +67,10 @@ class Changed:
         pairs = {name: (self.before.get(name), self.after.get(name)) for name in names}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
+    def plain(self) -> dict[str, Any]:
+        """For programs: dollars as dollars."""
+        return {"before": _in_dollars(self.before), "after": _in_dollars(self.after)}
+
     def to_text(self) -> str:
         """The body of the record."""
         return json.dumps({name: getattr(self, name) for name in _FIELDS})
@@ -80,7 +87,8 @@ class Changed:
 
 def write_down(store: Store, change: Changed, at_ms: Millis) -> Changed:
     """Put a change that holds into the audit. Never raises for a store: what was done is done."""
-    record = Record(CHANGE, new_id(), at_ms, change.to_text())
+    own_id = id_at(at_ms) + new_id()[len(id_at(at_ms)) :]  # it sorts by the store's time, as it is looked for
+    record = Record(CHANGE, own_id, at_ms, change.to_text())
     try:
         store.note([record])
     except BudgetGuardError as error:
@@ -115,6 +123,17 @@ def changes(
             return
         found += 1
         yield change
+
+
+def _in_dollars(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of a budget, with its amounts in dollars, if it counts these."""
+    told: dict[str, Any] = {
+        name: _in_dollars({"unit": said.get("unit"), **value}) if name == "steer" else value
+        for name, value in said.items()
+    }
+    if said.get("unit") == "dollars":
+        told |= {name: told[name] / DOLLAR for name in _AMOUNTS if isinstance(told.get(name), int)}
+    return told
 
 
 def whoami() -> str:

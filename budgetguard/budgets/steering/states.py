@@ -6,14 +6,19 @@ from typing import Literal, TypeAlias
 
 from ...ledger import Unit
 
-BudgetState: TypeAlias = Literal["ok", "near", "busy", "spent", "raised", "paused"]
+Condition: TypeAlias = Literal["ok", "near", "busy", "spent", "raised", "paused"]
 """
 "paused" by people; "spent", or "busy" with calls in flight: no room is left; "raised" by people; "near": four fifths
 are gone.
 """
 
 
-def left_of(limit: int | None, spent: int, held: int, state: BudgetState) -> int | None:
+def is_raised(ruled: int | None, limit: int | None) -> bool:
+    """Whether people raised the limit above the rule's."""
+    return ruled is not None and (limit is None or limit > ruled)
+
+
+def left_of(limit: int | None, spent: int, held: int, state: Condition) -> int | None:
     """What may still be spent of a limit, in a state."""
     if limit is None:
         return None
@@ -22,7 +27,7 @@ def left_of(limit: int | None, spent: int, held: int, state: BudgetState) -> int
 
 def state_of(
     limit: int | None, spent: int, held: int, *, paused: bool = False, raised: bool = False, unit: Unit = "dollars"
-) -> BudgetState:
+) -> Condition:
     """How a budget is, in a word: the first that fits, of what stops calls before what does not."""
     if paused:
         return "paused"

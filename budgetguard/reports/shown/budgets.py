@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from ...budgets.steering.states import BudgetState
+from ...budgets.steering.states import Condition
 from ...ledger import Enforce, Millis, Unit
 from .figures import Figures, Forecast, GroupShown, HistoryRead, Stacked
 from .lists import CallsShown, ChangeShown, RefusalShown
@@ -35,7 +35,7 @@ class BudgetShown:
     spent: int
     held: int
     left: int | None
-    state: BudgetState
+    state: Condition
     period: str
     zone: str
     start_ms: Millis | None
@@ -65,7 +65,7 @@ class BudgetsQuery:
 
     search: str = ""
     """In the name of the budget or of its subject, upper and lower case alike."""
-    states: frozenset[BudgetState] = frozenset()
+    states: frozenset[Condition] = frozenset()
     """None: all."""
     budget: str | None = None
     order: BudgetOrder = "used"

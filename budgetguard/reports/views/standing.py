@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from ...budgets.accounts import read_balances
 from ...budgets.rules import USERS, Budget, UserBudget, escape, unescape
+from ...budgets.steering.states import Condition
 from ...concurrency.locks import mutex
 from ...ledger import Account, Balance, Millis, OpenHold, Store
 from ...ledger.units import MARK
@@ -16,7 +17,7 @@ from ..cube.blocks import HOUR_MS
 from ..cube.cube import Cube
 from ..cube.sums import summed
 from ..forecast import SpendRate, forecast
-from ..shown.budgets import BudgetShown, BudgetsQuery, BudgetsShown, BudgetState
+from ..shown.budgets import BudgetShown, BudgetsQuery, BudgetsShown
 from ..shown.figures import Forecast, HistoryRead
 from ..steered import SteeredSubject, of_rule, of_user, steered_subjects, steers_of
 
@@ -24,7 +25,7 @@ NEAR: Final = 0.8
 """The part of its limit from which on a budget is near it, if it has no `warn_at`."""
 FRESH_S: Final = 3.0
 """How long all budgets and their books are kept, so that the next page of them costs nothing."""
-_STATES: Final[tuple[BudgetState, ...]] = ("ok", "near", "raised", "busy", "spent", "paused")
+_STATES: Final[tuple[Condition, ...]] = ("ok", "near", "raised", "busy", "spent", "paused")
 
 
 class _Subject(NamedTuple):
@@ -164,7 +165,7 @@ def _shown(subject: _Subject, balance: Balance, now_ms: Millis) -> BudgetShown:
     )
 
 
-def _state(steered: SteeredSubject, spent: int, held: int) -> BudgetState:
+def _state(steered: SteeredSubject, spent: int, held: int) -> Condition:
     limit, rule = steered.limit, steered.rule
     if steered.paused:
         return "paused"

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from ...budgets.rules import MODELS, USERS
+from ...budgets.steering.steers import STEERS, read_steers
 from ...budgets.users import is_budget_of
 from ...errors import ConfigError, StoreError
 from ...ledger import (
@@ -221,7 +222,12 @@ def clock(ask: Ask) -> s.Now:
 
 
 def _require_budget(key: str, body: str | None) -> None:
-    """Refuse what is no budget where budgets are: whoever lists them would meet it."""
+    """Refuse what is no budget where budgets are, and no steers where these are: whoever reads them would meet it."""
+    if key == STEERS:
+        try:
+            read_steers(body)
+        except StoreError as error:
+            raise Refused(422, f"{error}; see POST /v1/steer", param="body") from None
     if body is not None and key.startswith(USERS) and not is_budget_of(key, body):
         raise Refused(422, f"key={key!r}: this body is not that user's budget; see PUT /v1/budgets", param="body")
 

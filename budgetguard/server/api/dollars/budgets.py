@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ....budgets.rules import Budget, UserBudget, user_rule
-from ....budgets.users import Standing
+from ....budgets.steering.states import Condition
+from ....budgets.users import Standing, Users
 from ....errors import ConfigError
 from ....ledger import Unit
 from ....money import Money
@@ -18,7 +19,7 @@ from ...problems import Refused
 from ..action import Action, Ask
 from ..schemas import Done
 from ..wire import Text
-from .fields import READERS, PageQuery, figure, iso
+from .fields import READERS, PageQuery, author_of, figure, iso
 
 Limit = float | str | None
 """A number, or text such as "0.25" that is exact; null: no limit."""
@@ -62,14 +63,19 @@ class BudgetChange(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
 
 
 class BudgetOut(Struct, frozen=True, kw_only=True):
-    """A user's budget and its books in this period, amounts in its unit."""
+    """
+    A user's budget and its books in this period, amounts in its unit. `limit_now` is the limit as people changed it
+    since; what is left is of that.
+    """
 
     user: str
     unit: Unit
     limit: float | None
+    limit_now: float | None
     spent: float
     held: float
     left: float | None
+    state: Condition
     period: str
     timezone: str
     enforce: Enforcement
@@ -100,7 +106,7 @@ def list_budgets(ask: Ask) -> BudgetsPage:
 def create_budget(ask: Ask) -> BudgetOut:
     """Give a user a budget; 409 if they have one."""
     user = ask.body.user
-    own = ask.project.users.add(user, _rule(ask.body))
+    own = _users(ask).add(user, _rule(ask.body))
     if own is None:
         told = f"user {user!r} has a budget already: change it with PATCH or PUT"
         raise Refused(409, told, code="exists", param="user")
@@ -114,7 +120,7 @@ def read_budget(ask: Ask) -> BudgetOut:
 
 def replace_budget(ask: Ask) -> BudgetOut:
     """Give a user this budget, whether they had one or not; the spend stays."""
-    return _standing(ask, ask.project.users.put(ask.rest, _rule(ask.body)))
+    return _standing(ask, _users(ask).put(ask.rest, _rule(ask.body)))
 
 
 def change_budget(ask: Ask) -> BudgetOut:
@@ -123,16 +129,21 @@ def change_budget(ask: Ask) -> BudgetOut:
 
     def changed(own: UserBudget) -> UserBudget:
         now_s = ask.project.clock()
-        made = replace(own, rule=_changed(own.rule, said), updated_s=now_s)
+        made = replace(own.ruled(_changed(own.rule, said)), updated_s=now_s)
         return made.renewed(now_s) if said.reset else made
 
-    return _standing(ask, ask.project.users.change(ask.rest, changed))
+    return _standing(ask, _users(ask).change(ask.rest, changed))
 
 
 def delete_budget(ask: Ask) -> Done:
     """Take a user's budget away; the history stays."""
-    ask.project.users.remove(ask.rest)
+    _users(ask).remove(ask.rest)
     return Done()
+
+
+def _users(ask: Ask) -> Users:
+    """The project's, changed by whoever asks."""
+    return ask.project.users.by(author_of(ask.caller))
 
 
 def _rule(said: BudgetRule) -> Budget:
@@ -174,9 +185,11 @@ def _shown(standing: Standing) -> BudgetOut:
         user=own.user,
         unit=rule.unit,
         limit=None if rule.limit is None else figure(rule.limit, rule.unit),
+        limit_now=None if standing.limit is None else figure(standing.limit, rule.unit),
         spent=figure(standing.spent, rule.unit),
         held=figure(standing.held, rule.unit),
         left=None if standing.left is None else figure(standing.left, rule.unit),
+        state=standing.state,
         period=rule.period.name,
         timezone=rule.period.timezone,
         enforce=rule.enforce,

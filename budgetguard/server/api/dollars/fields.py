@@ -7,9 +7,10 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from ....budgets.steering.audit import Author
 from ....ledger import Millis, Unit
 from ....money import DOLLAR
-from ...keys import ADMIN, READ
+from ...keys import ADMIN, READ, Caller
 
 PAGE = 100
 MOST_PAGE = 1_000
@@ -36,3 +37,8 @@ def figure(amount: int, unit: Unit) -> float:
 def iso(at_ms: Millis) -> str:
     """A time for people, and for programs."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat()
+
+
+def author_of(caller: Caller) -> Author:
+    """Who changes something, as the audit has it: a key by its alias, or else by its prefix."""
+    return Author(caller.alias or (f"bg_{caller.prefix}" if caller.prefix else ""), "api")

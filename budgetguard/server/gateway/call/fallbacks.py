@@ -7,16 +7,15 @@ it. What goes on with something that one model made, or that one provider keeps,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
-from ....budgets.rules import Budget, escape
-from ....errors import BudgetExceededError
+from ....budgets.said.fallbacks import Fallbacks as Named
+from ....calls import UNKNOWN_HOST
 from ....guards.charge import Charge
+from ....guards.fallbacks.fallback import Fallback
 from ....guards.guard import Guard
-from ....ledger import Account
-from ...keys import Caller, OwnerRules
+from ...keys import Caller
 from ...problems import Refused
 from ..config.model import Route
 from ..config.resolve import Configuration
@@ -24,67 +23,19 @@ from .offers import Offer, planned
 from .refusals import Budgeted
 from .request import Inbound
 
-_SWAPPED: Final = frozenset(
-    {
-        "chat.completions",
-        "completions",
-        "responses",
-        "messages",
-        "models.generateContent",
-        "models.streamGenerateContent",
-    }
-)
-"""The operations that another model can answer; a vector of another one is in another space."""
-_BOUND: Final = ("previous_response_id", "conversation", "container", "cachedContent", "cached_content")
-"""Fields that name what a provider keeps; a prompt that it keeps is an object."""
 _MOST: Final = 8
 """How many other models are asked for one call, at most."""
 
 
 class NearError(Exception):
-    """A budget has room, and is so full that others are asked first: `models`."""
+    """A budget has room, and is so full that other models are asked first."""
 
-    def __init__(self, models: tuple[str, ...]) -> None:
+    def __init__(self, models: Sequence[str]) -> None:
         super().__init__(models)
         self.models = models
 
 
-class Rules(NamedTuple):
-    """The rules that hold for a call: those of the configuration, and those of its owners."""
-
-    guard: Guard
-    owners: Iterable[OwnerRules]
-
-    def after(self, error: BudgetExceededError) -> tuple[str, ...]:
-        """The models that the budget names which refused a call."""
-        found = (rule for rule in self._all() if rule.unit == error.unit and escape(rule.name) == error.budget)
-        return next((rule.fallback for rule in found if rule.fallback), ())
-
-    def near(self, charge: Charge, route: Route) -> tuple[str, ...]:
-        """The models that are asked at once, by a budget that is full up to where it says so; none if there is none."""
-        held = charge.held
-        accounts = () if held.hold is None else held.hold.accounts
-        for account, balance in zip(accounts, held.balances, strict=False):
-            own = held.amount if account.unit == "dollars" else held.units.get(account.unit, 1)
-            taken = balance.settled + balance.held - own
-            for models, part in self._degrading(account, route):
-                if account.limit and taken >= part * account.limit:
-                    return models
-        return ()
-
-    def _degrading(self, account: Account, route: Route) -> Iterator[tuple[tuple[str, ...], float]]:
-        name = account.key.partition("/")[0]
-        for rule in self._all():
-            if rule.degrade_at is not None and rule.unit == account.unit and escape(rule.name) == name:
-                yield rule.fallback, rule.degrade_at
-        if route.degrade_at is not None and account.unit == "dollars":
-            yield route.over_budget, route.degrade_at
-
-    def _all(self) -> Iterator[Budget]:
-        return chain(self.guard.budgets, chain.from_iterable(owner.rules for owner in self.owners))
-
-
-class OtherModels:
+class FallbackRoutes:
     """The models that one call may be answered by instead, each asked at most once."""
 
     def __init__(self, configuration: Configuration, caller: Caller, inbound: Inbound, route: Route) -> None:
@@ -135,21 +86,52 @@ class OtherModels:
         return refused.with_more(said) if said else refused
 
 
-def fitted(guard: Guard, inbound: Inbound, offers: Iterable[Offer]) -> Inbound:
-    """The request with the cap that was stated for another model lowered to the most that these can write."""
-    lower = inbound.asked.endpoint.lower
-    if lower is None:
-        return inbound
-    caps = [(offer.call.max_output, planned(guard, offer).plan.max_output) for offer in offers]
-    least = min((most for stated, most in caps if stated is not None and most is not None and stated > most), default=0)
-    return inbound.lowered(lower(inbound.body, least)) if least else inbound
+def standing_by(guard: Guard, inbound: Inbound, model: str, *, looks: bool) -> Fallback:
+    """
+    What a charge is to know of other models: `model` is the one that is asked now, "" its own.
+
+    `looks`: a budget that is near its limit may have another one asked at once.
+    """
+    looks = looks and guard.coverage.falls > 1 and not model and not bound(inbound)
+    return Fallback(inbound.model, looks=looks, model=model)
+
+
+def is_near(charge: Charge, route: Route) -> bool:
+    """Whether a budget in dollars that an admitted call is on is as full as the model's table says."""
+    held, named = charge.held, Named(route.over_budget, route.degrade_at)
+    accounts = () if held.hold is None else held.hold.accounts
+    return any(
+        account.unit == "dollars" and named.near(account.limit, balance.settled + balance.held - held.amount)
+        for account, balance in zip(accounts, held.balances, strict=False)
+    )
+
+
+def rewritten(guard: Guard, inbound: Inbound, offers: Sequence[Offer]) -> Inbound:
+    """
+    The request as these offers of another model take it: as its adapter writes it for that one, with the output cap
+    that was stated for its own lowered to the most that all of these can write.
+    """
+    endpoint, first = inbound.asked.endpoint, offers[0]
+    body: Mapping[str, Any] = inbound.body
+    if endpoint.instead is not None:
+        body = endpoint.instead(body, first.model, first.terms.host) or body
+        body = {**body, "model": inbound.body["model"]} if "model" in inbound.body else _without_model(body)
+    if endpoint.lower is not None:
+        caps = [(offer.call.max_output, planned(guard, offer).plan.max_output) for offer in offers]
+        least = min((most for said, most in caps if said is not None and most is not None and said > most), default=0)
+        body = {**body, **endpoint.lower(body, least)} if least else body
+    return inbound if body == inbound.body else inbound.written(body)
+
+
+def _without_model(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: value for name, value in body.items() if name != "model"}
 
 
 def bound(inbound: Inbound) -> str:
     """Why no other model can answer a request; "": another one can."""
-    if inbound.asked.endpoint.name not in _SWAPPED or inbound.form:
-        return f"{inbound.asked.endpoint.name} is no text that any could write"
-    named = next((name for name in _BOUND if inbound.body.get(name) is not None), "")
-    if named or isinstance(inbound.body.get("prompt"), Mapping):
-        return f"the request goes on with what its provider keeps ({named or 'prompt'})"
-    return "it runs in the background" if inbound.body.get("background") is True else ""
+    endpoint, body = inbound.asked.endpoint, inbound.body
+    if endpoint.instead is None or inbound.form:
+        return f"what {endpoint.name} asks for is its own model's"
+    if endpoint.instead(body, inbound.model, UNKNOWN_HOST) is None or isinstance(body.get("prompt"), Mapping):
+        return "it goes on with what its own model made, or its provider keeps"
+    return "it runs in the background" if body.get("background") is True else ""

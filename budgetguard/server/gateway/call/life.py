@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from ....calls import Endpoint
 from ....errors import BudgetGuardError
+from ....guards.fallbacks.fallback import Degraded
 from ....guards.guard import Guard
 from ....guards.scope import Scope
 from ....money import Nano
@@ -29,7 +30,7 @@ from .answers.heads import Header, own_headers, passed, send_whole
 from .answers.listening import StreamEar
 from .answers.stream import Outlet
 from .attempts import Attempts, CoolingError, Exhausted, UnknownOutcomeError, UpstreamAnswer, Way
-from .fallbacks import NearError, OtherModels, Rules, bound, fitted
+from .fallbacks import FallbackRoutes, NearError, bound, is_near, rewritten, standing_by
 from .offers import BookedCharge, Offer, alike, dearest, most, name_of, offer_of, require_named, whereabouts
 from .refusals import NO_RETRY, Budgeted, cooling, refusal_of
 from .request import Inbound
@@ -113,29 +114,27 @@ class CallLife:
         except NearError as near:
             names = near.models
         except Budgeted as refused:
-            first, names = refused, self._after(route, refused)
+            first, names = refused, refused.others or route.over_budget
+            if refused.error.paused or not names:
+                raise refused.final() from refused.error
         self._full = True
-        others = OtherModels(self.around.configuration, self.caller, self.inbound, route)
+        others = FallbackRoutes(self.around.configuration, self.caller, self.inbound, route)
         others.add(names)
         while (other := others.next()) is not None:
             self._ask_for(other.model, outlet)
             try:
-                self.inbound = fitted(self.guard, self.inbound, map(partial(self._offer, other), other.candidates))
+                offers = [self._offer(other, target) for target in other.candidates]
+                self.inbound = rewritten(self.guard, self.inbound, offers)
                 return await self._charged(other, outlet)
             except Refused as error:
                 others.refused(other, error)
-                others.add(self._after(other, error))
+                if isinstance(error, Budgeted):
+                    others.add(error.others or other.over_budget)
         self._ask_for("", outlet)
         if first is None:  # nearly full is not full
             return await self._charged(route, outlet)
         self.facts.refused = type(first.error).__name__
-        raise others.told(first)
-
-    def _after(self, route: Route, refused: Refused) -> tuple[str, ...]:
-        """The models that may be asked, as there is no room for this one."""
-        if not isinstance(refused, Budgeted):
-            return ()
-        return Rules(self.guard, self.caller.owners).after(refused.error) or route.over_budget
+        raise others.told(first.final()) from first.error
 
     def _ask_for(self, model: str, outlet: Outlet | None) -> None:
         """From now on another model than the client's is asked; "": its own again."""
@@ -153,7 +152,10 @@ class CallLife:
             among = {name_of(offer.target): offer for offer in priced}
             again = True
             while again and self._sent < route.attempts:
-                charge = BookedCharge(self.guard, best, self.facts.fallback_of)
+                charge = BookedCharge(self.guard, best)
+                if self.guard.coverage.falls or self.facts.fallback_of:
+                    model = route.model if self.facts.fallback_of else ""
+                    charge.fallback = standing_by(self.guard, self.inbound, model, looks=not self._full)
                 attempts = Attempts(self.guard, self.inbound, charge, among, self._way(route, targets))
                 again = False
                 try:
@@ -199,8 +201,8 @@ class CallLife:
         shell = self.guard.async_shell
 
         async def proceed() -> UpstreamAnswer:
-            if (self.around.degrades or route.degrade_at is not None) and not self._full:
-                self._require_not_near(route, charge)
+            if route.degrade_at is not None and not self._full and is_near(charge, route) and not bound(self.inbound):
+                raise NearError(route.over_budget)
             if outlet is not None:
                 outlet.wait_for_answer()
             return await attempts.proceed()
@@ -209,17 +211,13 @@ class CallLife:
             return await shell.send(charge, proceed, attempts.observe, attempts.failed)
         except CoolingError as error:
             raise cooling(self.inbound.model, error.retry_after_s) from error
+        except Degraded:
+            raise NearError(() if charge.fallback is None else charge.fallback.left) from None
         except BudgetGuardError as error:
             if charge.asked.scope is not None:
                 charge.asked.scope.refusals.clear()  # it lasts as long as its key: no call of it is to be kept
             self.facts.refused = type(error).__name__
-            raise refusal_of(error, self.around.options) from error
-
-    def _require_not_near(self, route: Route, charge: BookedCharge) -> None:
-        """Raise `NearError` where a budget of an admitted call is so full that others are asked first."""
-        names = Rules(self.guard, self.caller.owners).near(charge, route)
-        if names and not bound(self.inbound):
-            raise NearError(names)
+            raise refusal_of(error, self.around.options, charge.fallback) from error
 
     async def _uncharged(self, route: Route) -> tuple[None, Attempts, UpstreamAnswer]:
         """What costs nothing: counting tokens, moderations where these are free."""
@@ -253,6 +251,8 @@ class CallLife:
         if wanted or self.inbound.end_user is not None:
             scope = Scope(self._tags(route, target, scope.tags, wanted), wait_s=scope.wait_s)
         offer = offer_of(self.guard, self.inbound, target, scope)
+        if self.facts.fallback_of:
+            offer.terms = offer.terms._replace(instead_of=self.facts.fallback_of)
         if offer.call.others or offer.call.also or offer.call.tools is not None:
             require_named(offer, self.caller, counted="model" in wanted)
         return offer

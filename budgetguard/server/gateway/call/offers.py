@@ -144,13 +144,11 @@ def learn_of(offer: Offer, base: str, refused: Mapping[str, int]) -> None:
 class BookedCharge(Charge):
     """A charge that remembers what was booked."""
 
-    __slots__ = ("booked", "fallback_of")
+    __slots__ = ("booked",)
 
-    def __init__(self, guard: Guard, offer: Offer, fallback_of: str = "") -> None:
+    def __init__(self, guard: Guard, offer: Offer) -> None:
         super().__init__(guard.parts, offer.terms, offer.call, guard.tallies(offer.terms.scope))
         self.booked: Nano = 0
-        self.fallback_of = fallback_of
-        """The model that was asked for, where another one is asked instead."""
 
     def cost(self, answer: Answer) -> Nano:
         """The true cost, which is about to be booked."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from ....errors import (
     UnpricedModelError,
     UnscopedCallError,
 )
+from ....guards.fallbacks.fallback import Fallback
 from ...problems import INVALID, Refused
 from ..config.model import Api, GatewayOptions
 
@@ -70,6 +71,17 @@ class Budgeted(Refused):
         )
         self.facts = facts
         self.error = error
+        self.others: Sequence[str] = ()
+        """The models that its budget names, if it names any."""
+        self.tell: Callable[[], None] | None = None
+        """Tells whoever hears of refusals, once it is known that nothing else is sent."""
+
+    def final(self) -> Budgeted:
+        """The same, as nothing else is sent: whoever hears of refusals is told of it."""
+        if self.tell is not None:
+            self.tell()
+            self.tell = None
+        return self
 
     def with_more(self, said: str) -> Budgeted:
         """The same, with more words."""
@@ -77,10 +89,13 @@ class Budgeted(Refused):
         return self
 
 
-def refusal_of(error: BudgetGuardError, options: GatewayOptions) -> Refused:
-    """What our own error is to a client."""
+def refusal_of(error: BudgetGuardError, options: GatewayOptions, fallback: Fallback | None = None) -> Refused:
+    """What our own error is to a client, and what its charge knows of other models."""
     if isinstance(error, BudgetExceededError):
-        return _exceeded(error, options)
+        refused = _exceeded(error, options)
+        if fallback is not None:
+            refused.others, refused.tell = fallback.left, fallback.told
+        return refused
     if isinstance(error, UnpricedModelError):
         return Refused(400, str(error), "unpriced_model", param="model", code="unpriced_model", headers=(NO_RETRY,))
     if isinstance(error, AmountError):
@@ -108,7 +123,7 @@ def cooling(model: str, retry_after_s: float) -> Refused:
     )
 
 
-def _exceeded(error: BudgetExceededError, options: GatewayOptions) -> Refused:
+def _exceeded(error: BudgetExceededError, options: GatewayOptions) -> Budgeted:
     facts = _facts(error, options)
     named = options.tell == "name"
     told = f"the budget {error.budget!r} has no room for this call" if named else str(error)

@@ -112,11 +112,10 @@ class Inbound:
             raise Refused(400, "model: the name of a model is needed, as a text", param="model")
         return named
 
-    def lowered(self, fields: Mapping[str, Any]) -> Inbound:
-        """The same request with some fields written otherwise."""
+    def written(self, body: Mapping[str, Any]) -> Inbound:
+        """The same request with another body."""
         made = copy(self)
-        made.body = {**self.body, **fields}
-        made.raw = _encode(made.body)
+        made.body, made.raw = body, _encode(body)
         return made
 
     def encoded(self, changes: Mapping[str, Any], model: str) -> bytes:

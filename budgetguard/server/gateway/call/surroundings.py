@@ -29,8 +29,6 @@ class Surroundings:
     router: Router
     client: UpstreamClient
     options: GatewayOptions = field(init=False)
-    degrades: bool = False
-    """Whether a rule was seen that has another model asked from a part of its limit on."""
     _asked: dict[int, tuple[Sequence[Budget], frozenset[str]]] = field(default_factory=dict)
     """Which of `OF_A_CALL` rules ask for, by their identity: they are the same objects until one changes."""
     _scopes: dict[int, tuple[Caller, Scope]] = field(default_factory=dict)
@@ -72,7 +70,6 @@ class Surroundings:
         if kept is None or kept[0] is not rules:
             used = {tag for rule in rules for tag in (*rule.per, *rule.match)}
             kept = rules, frozenset(tag for tag in OF_A_CALL if tag in used)
-            self.degrades = self.degrades or any(rule.degrade_at is not None for rule in rules)
             if len(self._asked) >= _MOST_KEPT:
                 self._asked.clear()
             self._asked[id(rules)] = kept

@@ -13,7 +13,7 @@ from ....money import DOLLAR, Nano
 _CENT = DOLLAR // 100
 _NOTHING = "–"
 _PLACES = 5
-_LARGE = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
+_LARGE = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k"))
 
 
 def cents(amount: Nano | None) -> str:
@@ -71,7 +71,8 @@ def short(value: int, unit: str = "dollars") -> str:
             return f"{sign}{mark}{_trimmed(size_in_units / least, 1)}{letter}"
     if unit == "dollars" and size_in_units != size_in_units.to_integral_value():
         places = max(2, 1 - size_in_units.adjusted())
-        return f"{sign}{mark}{size_in_units:.{places}f}"
+        whole, _, fraction = f"{size_in_units:.{places}f}".partition(".")
+        return f"{sign}{mark}{whole}.{fraction.rstrip('0').ljust(2, '0')}"
     return f"{sign}{mark}{_trimmed(size_in_units, 1)}"
 
 

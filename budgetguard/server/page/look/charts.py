@@ -20,6 +20,8 @@ MOST_SERIES = 8
 OTHER = "other"
 _FILL = 0.74
 _WIDEST = 60
+_MANY = 90
+"""Slots, from which on bars touch, and have no edges."""
 _THIN = 3.0
 """Pixels, below which an edge around it would hide it."""
 _LEAST = 1.0
@@ -106,7 +108,9 @@ class BarChart:
 
 def fewest(series: Sequence[Series], most: int = MOST_SERIES) -> tuple[Series, ...]:
     """The largest first, and the others as one. A rest that is told already joins it."""
-    named = sorted((each for each in series if not each.is_rest), key=lambda each: (-each.total, each.name))
+    named = sorted(
+        (each for each in series if not each.is_rest and each.total), key=lambda each: (-each.total, each.name)
+    )
     rest = [*named[most:], *(each for each in series if each.is_rest)]
     if not rest:
         return tuple(named)
@@ -163,7 +167,8 @@ def _segments(slots: Sequence[SlotName], drawn: Sequence[Series], scale: Scale) 
             y, floor = scale.y_of(below + value), scale.y_of(below)
             said = f"{slot.name}: {each.name} {amount(value, scale.unit)}"
             height = round(floor - y, 2)
-            made.append(Segment(x, y, width, height, css if height >= _THIN else f"{css} thin", said))
+            thin = height < _THIN or len(slots) >= _MANY
+            made.append(Segment(x, y, width, height, f"{css} thin" if thin else css, said))
             below += value
     return tuple(made)
 
@@ -175,7 +180,7 @@ def _classes(drawn: Sequence[Series]) -> list[str]:
 def _bar(at: int, slots: int) -> tuple[float, float]:
     """Where a slot's bar begins, and how wide it is."""
     each = WIDTH / slots
-    width = min(each * _FILL, _WIDEST)
+    width = each if slots >= _MANY else min(each * _FILL, _WIDEST)
     return round(at * each + (each - width) / 2, 2), round(width, 2)
 
 

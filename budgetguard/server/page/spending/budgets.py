@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from ....reports.shown.budgets import BudgetOrder, BudgetShown, BudgetsQuery, BudgetState
+from ....budgets.steering.states import Condition
+from ....reports.shown.budgets import BudgetOrder, BudgetShown, BudgetsQuery
 from ..links import ViewPlace
 from ..view import Look, Shown
 from .asked import Page, page_of, sort_of
@@ -19,14 +20,15 @@ VERBS = {
     "remove": "Undo changes…",
 }
 """What a menu calls what may be done."""
-STATES: tuple[BudgetState, ...] = get_args(BudgetState)
+STATES: tuple[Condition, ...] = get_args(Condition)
 _ORDERS: tuple[BudgetOrder, ...] = get_args(BudgetOrder)
 
 
 def budgets(look: Look) -> Shown:
     """A page of them."""
     sort, number = sort_of(look, "-used", _ORDERS), page_of(look)
-    shown = look.reports.budgets(_query(look, sort, (number - 1) * ROWS))
+    fresh = bool(look.said("search"))  # whoever looks for one, as a form that changed one does, wants it as it is now
+    shown = look.reports.budgets(_query(look, sort, (number - 1) * ROWS), fresh=fresh)
     page = Page(number, ROWS, shown.count)
     if number > page.pages:
         page = Page(page.pages, ROWS, shown.count)

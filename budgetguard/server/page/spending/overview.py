@@ -51,7 +51,7 @@ def overview(look: Look) -> Shown:
         "chart": _chart(look, shown),
         "by": by,
         "switches": _switches(look, by),
-        "since_last": f"{change(_grown(shown))} since last month by now",
+        "since_last": _since_last(shown),
         "holds": f"for {count(shown.holds)} {'call' if shown.holds == 1 else 'calls'} in flight",
         "refused": _refused(shown),
         "unscoped": _unscoped(shown),
@@ -67,9 +67,11 @@ def _switches(look: Look, by: str) -> list[tuple[str, str, bool]]:
     return [(look.place.url(by=field), field, field == by) for field in fields]
 
 
-def _grown(shown: Overview) -> float | None:
+def _since_last(shown: Overview) -> str:
     before = shown.last_month_by_now.cost
-    return (shown.month.cost - before) / before if before else None
+    if not before:
+        return "nothing last month by now"
+    return f"{change((shown.month.cost - before) / before)} since last month by now"
 
 
 def _refused(shown: Overview) -> str:

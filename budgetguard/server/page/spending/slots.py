@@ -13,6 +13,8 @@ _ROOM = 31
 """How many names have room on a wide screen,"""
 _NARROW_ROOM = 6
 """and on a narrow one."""
+_HOURS = 48
+"""Up to so many slots of an hour are named by the hour, more by the day."""
 
 
 def chart_of(title: str, shown: Stacked, *, behind: Sequence[int] = (), behind_name: str = "") -> BarChart:
@@ -35,11 +37,15 @@ def _unnamed(shown: Stacked) -> str:
 
 def named(labels: Sequence[str]) -> list[SlotName]:
     """Slots with their names; so many of them are written that they do not touch."""
-    every, narrow = -(-len(labels) // _ROOM), -(-len(labels) // _NARROW_ROOM)
-    if len(labels) > 1 and len(labels[0]) > 10:  # with an hour: longer than the number of a day
-        every = -(-len(labels) // (_ROOM // 2))
+    is_hours = bool(labels) and len(labels[0]) > 10
+    written = [
+        at for at, label in enumerate(labels) if not is_hours or len(labels) <= _HOURS or label.endswith("00:00")
+    ]
+    every = -(-len(written) // (_ROOM // 2 if is_hours else _ROOM))
+    narrow = every * -(-len(written) // (every * _NARROW_ROOM)) if every else 1
+    shown = {at: order % narrow == 0 for order, at in enumerate(written) if order % every == 0}
     return [
-        SlotName(_long(label), _short(label) if at % every == 0 else "", at % narrow == 0 and at % every == 0)
+        SlotName(_long(label), _short(label, of_days=len(labels) > _HOURS) if at in shown else "", shown.get(at, False))
         for at, label in enumerate(labels)
     ]
 
@@ -50,13 +56,13 @@ def _long(label: str) -> str:
     return label if found is None else f"{weekday(found)}{label[10:]}"
 
 
-def _short(label: str) -> str:
+def _short(label: str, *, of_days: bool = False) -> str:
     """The number of a day, the first of a month with its name; the hour; a week or a month as it is called."""
     found = _day(label)
     if found is None:
         return label[5:] if label[4:6] == "-W" else label
     if len(label) > 10:
-        return label[11:]
+        return f"{found.day} {found:%b}" if of_days else label[11:]
     return f"{found.day} {found:%b}" if found.day == 1 else str(found.day)
 
 

@@ -15,6 +15,7 @@ from ....budgets.steering.audit import Author, whoami
 from ....budgets.steering.office import Steering
 from ....errors import BudgetGuardError, ConfigError
 from ....reports.shown.budgets import BudgetShown, BudgetsQuery
+from ...steerable import rules_aimed
 from ..view import Look, Shown, Went
 from .budgets import kind_of, label_of, target_of
 
@@ -106,7 +107,8 @@ def steer(look: Look) -> Shown | Went:
     if verb is None or not target:
         return _page(look, "")
     try:
-        told = verb.act(Steering(look.project.users, author_of(look)), target, look.form)
+        rules = rules_aimed(look.project.own, look.project.store, look.project.name, target)
+        told = verb.act(Steering(look.project.users, author_of(look), rules=rules), target, look.form)
     except BudgetGuardError as error:
         return _page(look, str(error))
     return Went(look.place.link("budgets", search=_search_of(target)), told)
@@ -142,7 +144,8 @@ def _page(look: Look, problem: str) -> Shown:
 def _row_of(look: Look, target: str) -> BudgetShown | None:
     """The books of the target, where it is one budget of one subject."""
     budget = target.partition("/")[0]
-    found = look.reports.budgets(BudgetsQuery(search=_search_of(target), budget=budget, limit=_MOST_LOOKED_AT))
+    query = BudgetsQuery(search=_search_of(target), budget=budget, limit=_MOST_LOOKED_AT)
+    found = look.reports.budgets(query, fresh=True)
     return next((row for row in found.rows if target_of(row) == target), None)
 
 
