@@ -8,7 +8,7 @@ from datetime import datetime
 from ....reports.reports import Reports
 from ....reports.shown.figures import GroupShown
 from ....reports.shown.money import ExploreQuery, Overview
-from ..look.amounts import change, count, share
+from ..look.amounts import change, count, counted, share
 from ..look.charts import BarChart
 from ..view import Look, Shown
 from .budgets import label_of
@@ -52,7 +52,7 @@ def overview(look: Look) -> Shown:
         "by": by,
         "switches": _switches(look, by),
         "since_last": _since_last(shown),
-        "holds": f"for {count(shown.holds)} {'call' if shown.holds == 1 else 'calls'} in flight",
+        "holds": f"for {counted(shown.holds, 'call')} in flight",
         "refused": _refused(shown),
         "unscoped": _unscoped(shown),
         "label": label_of,
@@ -75,13 +75,13 @@ def _since_last(shown: Overview) -> str:
 
 
 def _refused(shown: Overview) -> str:
-    told = f"{count(shown.refused.times)} {'call' if shown.refused.times == 1 else 'calls'}"
+    told = counted(shown.refused.times, "call")
     return f"{told}, {count(shown.refused.busy)} of them only busy" if shown.refused.busy else told
 
 
 def _unscoped(shown: Overview) -> str:
     part = shown.without_user.calls / shown.month.calls if shown.month.calls else None
-    return f"{count(shown.without_user.calls)} calls" + (f", {share(part)} of all" if part else "")
+    return counted(shown.without_user.calls, "call") + (f", {share(part)} of all" if part else "")
 
 
 def _chart(look: Look, shown: Overview) -> BarChart:
