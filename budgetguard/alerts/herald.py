@@ -42,6 +42,9 @@ CLOSE_S = 2.0
 
 _MOST_UNCLAIMED = 1_000
 
+_OWN: Final = ("scope//", "max_budget//")
+"""How the keys of the limits begin that are a process's own."""
+
 LOGGED: Final = frozenset(WHATS) - {"threshold"}
 """What is not told where nobody says whom: a refusal raises, and the rest is in the log without an alert."""
 
@@ -160,7 +163,7 @@ class Herald:
     def _refused(self, call: RefusedCall) -> None:
         self._refusals.add(call)
         account, balance, mark = call.refusal.account, call.refusal.balance, call.mark
-        if call.refusal.busy or (account.key.endswith("//all") and account.key.startswith(("scope/", "max_budget/"))):
+        if call.refusal.busy or call.paused or account.key.startswith(_OWN):
             return
         if mark is not None and mark.parts[-1] == 1.0:
             alert = at_threshold(account, 1.0, balance.settled, balance.held, call.at_ms, refused=refused_text(call))

@@ -24,6 +24,7 @@ from .limits import (
     SaidLimits,
     TimezoneOption,
     TpmOption,
+    WarnOption,
     changed_tags,
     changed_texts,
     limits_in_short,
@@ -116,11 +117,12 @@ def create(
     parallel: ParallelOption = None,
     fallback: FallbackOption = None,
     degrade_at: DegradeOption = None,
+    warn_at: WarnOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a key. It is shown once: only its hash is stored."""
-    limits = SaidLimits(budget, period, timezone, model_budget or (), rpm, tpm, parallel, fallback, degrade_at)
+    limits = SaidLimits(budget, period, timezone, model_budget or (), rpm, tpm, parallel, fallback, degrade_at, warn_at)
     said = SaidGrant(note, alias, user, team, models, endpoints, tag, expires, limits)
     with _ring(store, new=True) as ring:
         from ..server.keys import Grant
@@ -149,11 +151,12 @@ def update(
     parallel: ParallelOption = None,
     fallback: FallbackOption = None,
     degrade_at: DegradeOption = None,
+    warn_at: WarnOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Change what is named of a key, and leave the rest; '' takes away. Servers notice within two seconds."""
-    limits = SaidLimits(budget, period, timezone, model_budget or (), rpm, tpm, parallel, fallback, degrade_at)
+    limits = SaidLimits(budget, period, timezone, model_budget or (), rpm, tpm, parallel, fallback, degrade_at, warn_at)
     said = SaidGrant(note, alias, user, team, models, endpoints, tag, expires, limits)
     with _ring(store) as ring:
         now_ms = ring.now_ms()
@@ -178,7 +181,7 @@ def list_(
         keys = [key for key in every if key.is_of(scope, user, team)]
         if right:
             keys = [key for key in keys if not key.revoked and (key.grant.expires_ms or now_ms + 1) > now_ms]
-        used = ring.last_used(*keys)
+        used = ring.last_used([key.prefix for key in keys])
     if as_json:
         from ..server.keys.shown import shown_key
 

@@ -40,6 +40,10 @@ FallbackOption = Annotated[
     list[str] | None,
     typer.Option("--fallback", metavar="MODEL", help="Asked where dollars or tokens have no room; in order."),
 ]
+WarnOption = Annotated[
+    list[str] | None,
+    typer.Option("--warn-at", metavar="PART", help="Tell somebody at 0.8 of a limit in dollars; may be repeated."),
+]
 DegradeOption = Annotated[
     str | None, typer.Option("--degrade-at", metavar="PART", help="From 0.8 of a limit on, ask --fallback at once.")
 ]
@@ -59,6 +63,7 @@ class SaidLimits:
     parallel: str | None
     fallback: Sequence[str] | None = None
     degrade_at: str | None = None
+    warn_at: Sequence[str] | None = None
 
     def changed(self, old: OwnerLimits) -> OwnerLimits:
         """The limits with what was said; raises `ConfigError` for what is none."""
@@ -73,6 +78,7 @@ class SaidLimits:
             parallel=_said(self.parallel, old.parallel),
             fallback=changed_texts(self.fallback, old.fallback),
             degrade_at=_part(self.degrade_at, old.degrade_at),
+            warn_at=[_part(each, None) for each in changed_texts(self.warn_at, tuple(map(str, old.warn_at)))],
         )
 
     def _in_all(self, old: list[Allowance]) -> list[Allowance]:
@@ -135,6 +141,7 @@ def limits_in_short(limits: OwnerLimits) -> str:
     pairs = (limits.rpm, "rpm"), (limits.tpm, "tpm"), (limits.parallel, "at once")
     said += [f"{limit:,} {name}" for limit, name in pairs if limit is not None]
     part = "" if limits.degrade_at is None else f" from {limits.degrade_at:g} on"
+    said += [f"tells at {', '.join(f'{part:g}' for part in limits.warn_at)}"] if limits.warn_at else []
     said += [f"else {', '.join(limits.fallback)}{part}"] if limits.fallback else []
     return ", ".join(said) or "-"
 

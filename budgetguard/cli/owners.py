@@ -24,6 +24,7 @@ from .limits import (
     SaidLimits,
     TimezoneOption,
     TpmOption,
+    WarnOption,
     changed_texts,
     limits_in_short,
     print_shown,
@@ -64,12 +65,13 @@ def set_(
     parallel: ParallelOption = None,
     fallback: FallbackOption = None,
     degrade_at: DegradeOption = None,
+    warn_at: WarnOption = None,
     store: StoreOption = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Limit somebody, or change what is named; '' takes away. What was spent stays, as long as the period does."""
-    said = SaidLimits(budget, period, timezone, model_budget or (), rpm, tpm, parallel, fallback, degrade_at)
+    said = SaidLimits(budget, period, timezone, model_budget or (), rpm, tpm, parallel, fallback, degrade_at, warn_at)
 
     def changed(owner: Owner) -> Owner:
         named = with_name(alias, owner.alias) or ""

@@ -281,7 +281,7 @@ class Admission:
                     plans.coverage.learn(outcome)
                     self.plan = plans.find(self.asked.provider, self.call, self.asked.tags)
                     if self.plan.doubtful:  # the user's budget was taken away, or one was paused
-                        yield from learn_whose(self.parts, self.plan, self.asked.tags, self.asked.scope)
+                        yield from learn_whose(self.parts, self.plan, self.asked, self.call.model)
                     if projection is not None:
                         require_price(self, self.asked.host.name)
                 elif not (yield from self._lower(outcome, turn)):
@@ -353,7 +353,7 @@ class Admission:
         books, coverage = self.parts.ledger.books, self.parts.plans.coverage
         room_s = yield from room_in_s(books.store, refusal, least, coverage.now_ms())
         error = refuse(refusal, self.asked.tags, least, why, room_s)
-        told = partial(self.parts.tell_refused, refusal, least, self.call.model, self.asked, self.held)
+        told = partial(self.parts.tell_refused, refusal, self.asked, self.call.model, least, self.held.tallies)
         if not passed_on(self, refusal.account, told, error):
             told()
             note_refusal(self.asked.scope, error)

@@ -141,7 +141,7 @@ class Charge:
         parts, asked = self.parts, self.asked
         plan = self.plan = self._planned()
         if plan.doubtful:
-            yield from learn_whose(parts, plan, asked.tags, asked.scope)
+            yield from learn_whose(parts, plan, asked, self.call.model)
             plan = self.plan = self._planned()
         require_scope(parts, plan, asked.scope)
         unknown = plan.error is not None and not plan.assumed
@@ -150,7 +150,7 @@ class Charge:
             yield from ask_terms(parts, asked.tags, needed=unknown and parts.settings.unpriced != "count")
             plan = self.plan = self._planned()
             if plan.cover.paused is not None:
-                yield from learn_whose(parts, plan, asked.tags, asked.scope)
+                yield from learn_whose(parts, plan, asked, self.call.model)
         if not asked.endpoint.opaque and plan.error is not None:
             require_price(self, asked.host.name)
             if not plan.assumed:

@@ -15,7 +15,8 @@ from ..budgets.steering.audit import Author, Changed, write_down
 from ..errors import BudgetGuardError
 from ..ledger import Store
 from .api.action import Ask
-from .keys import Caller, Key, Owner
+from .api.dollars.fields import author_of
+from .keys import Key, Owner
 from .keys.records import KeyChanged
 from .keys.shown import shown_key, shown_owner
 from .projects import Projects
@@ -52,11 +53,6 @@ def write_key_change(store: Store, change: KeyChanged, author: Author) -> None:
     budget = "keys" if isinstance(change.before or change.after, Key) else "limits"
     said = Changed(author.who, author.via, change.what, budget, change.name, before, after)
     write_down(store, said, store.now_ms())
-
-
-def author_of(caller: Caller) -> Author:
-    """A caller as the audit has it: by the alias of its key, or the key's name; "" where no key is asked for."""
-    return Author(caller.alias or (f"bg_{caller.prefix}" if caller.prefix else ""), "api")
 
 
 def handled(handler: Callable[[Ask], T], ask: Ask) -> T:

@@ -127,6 +127,7 @@ def test_a_refusal_says_who_and_how_much_room_there_was(url: str, clock: Stopped
         "model": "gpt-4o-mini",
         "provider": "openai",
         "busy": False,
+        "paused": False,
         "spent": 10 * COST,
         "held": 0,
         "limit": 10 * COST,
@@ -146,6 +147,36 @@ def test_a_refusal_by_a_scope_is_written_down_too(url: str, clock: StoppedClock)
         ask(client, calls=2)
     manager.close()
     assert [(each["budget"], each["user"]) for each in noted(manager.store, "refusal")] == [("scope", "ann")]
+
+
+def test_a_refusal_of_a_paused_budget_is_written_down_and_not_told(url: str, clock: StoppedClock) -> None:
+    """Whoever paused it knows; who was turned away by it is another question."""
+    heard = Heard()
+    manager = managed(url, FREE, clock=clock, told=[heard])
+    client = client_of(manager)
+    ask(client)
+    manager.pause("free/ann")
+    with pytest.raises(BudgetExceededError):
+        ask(client)
+    manager.close()
+    [said] = noted(manager.store, "refusal")
+    assert (said["paused"], said["busy"], said["model"], said["spent"]) == (True, False, "gpt-4o-mini", COST)
+    assert heard == []
+
+
+def test_a_raised_limit_moves_the_marks(url: str, clock: StoppedClock) -> None:
+    """Half of what somebody may spend now is not half of what the rule says."""
+    heard = Heard()
+    manager = managed(url, FREE, clock=clock, told=[heard])
+    client = client_of(manager)
+    ask(client)
+    manager.raise_budget("free/ann", limit_of(20))
+    ask(client, calls=8)
+    manager.close()
+    assert heard == []
+    ask(client)
+    manager.close()
+    assert [(each.part, each.limit) for each in heard] == [(0.5, 20 * COST)]
 
 
 def test_refusals_that_begin_are_told_once_a_period(clock: StoppedClock) -> None:

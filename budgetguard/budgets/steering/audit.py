@@ -87,7 +87,8 @@ class Changed:
 
 def write_down(store: Store, change: Changed, at_ms: Millis) -> Changed:
     """Put a change that holds into the audit. Never raises for a store: what was done is done."""
-    record = Record(CHANGE, new_id(), at_ms, change.to_text())
+    own_id = id_at(at_ms) + new_id()[len(id_at(at_ms)) :]  # it sorts by the store's time, as it is looked for
+    record = Record(CHANGE, own_id, at_ms, change.to_text())
     try:
         store.note([record])
     except BudgetGuardError as error:
@@ -126,7 +127,7 @@ def changes(
 
 def _in_dollars(said: Mapping[str, Any]) -> dict[str, Any]:
     """What is said of a budget, with its amounts in dollars, if it counts these."""
-    told = {
+    told: dict[str, Any] = {
         name: _in_dollars({"unit": said.get("unit"), **value}) if name == "steer" else value
         for name, value in said.items()
     }

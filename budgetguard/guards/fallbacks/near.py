@@ -76,6 +76,7 @@ def _degrade(fallback: Fallback, models: tuple[str, ...]) -> None:
 
 def _note(it: Refusable, fallback: Fallback) -> None:
     """Count a call that is sent to another model, and say so once for each two."""
+    fallback.first = fallback.told = None  # with the frames that it came through
     for own in it.held.tallies:
         own.fallbacks += 1
     it.parts.notices.warn_once(

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from ...budgets.periods import Period
 from ...budgets.rules import Budget
-from ...budgets.said.checks import parse_limit, require_fraction, require_models
+from ...budgets.said.checks import parse_limit, require_fraction, require_fractions, require_models
 from ...errors import ConfigError
 from ...ledger import Unit
 from ...money import Money, Nano, parse_dollars
@@ -54,6 +54,8 @@ class OwnerLimits:
     """Models that are asked where one of these has no room for dollars or tokens."""
     degrade_at: float | None = None
     """The part of such a limit from which on they are asked at once."""
+    warn_at: tuple[float, ...] = ()
+    """The parts of a limit in dollars at which somebody is told."""
 
 
 NO_LIMITS = OwnerLimits()
@@ -75,6 +77,7 @@ def owner_limits(
     parallel: object = None,
     fallback: object = (),
     degrade_at: object = None,
+    warn_at: object = (),
 ) -> OwnerLimits:
     """Limits, checked: raises `ConfigError` that names what is wrong."""
     known = tuple(dollars)
@@ -84,7 +87,8 @@ def owner_limits(
             raise ConfigError(f"budget: there are {times} for the period {period!r}{told}; give one of each period")
     rates = _whole(rpm, "rpm", "requests"), _whole(tpm, "tpm", "tokens"), _whole(parallel, "parallel", "parallel")
     part = None if degrade_at is None else require_fraction(degrade_at, "degrade_at")
-    made = OwnerLimits(known, *rates, require_models(fallback, "fallback"), part)
+    warned = require_fractions(warn_at, "warn_at")
+    made = OwnerLimits(known, *rates, require_models(fallback, "fallback"), part, warned)
     if part is not None and not made.fallback:
         raise ConfigError(f"degrade_at={degrade_at!r}: say which model is asked from then on, as in fallback=...")
     rules_of("key", made)  # what no budget can be made of is said now
@@ -120,6 +124,7 @@ def _dollars(kind: OwnerKind, each: Allowance, limits: OwnerLimits) -> Budget:
         per=(kind,),
         fallback=limits.fallback,
         degrade_at=limits.degrade_at,
+        warn_at=limits.warn_at,
         on_expire="charge",  # a call of a gateway that was killed may have been answered
     )
 

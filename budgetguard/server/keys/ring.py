@@ -13,7 +13,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -96,7 +96,7 @@ class KeyRing:
             return self._put(changed(was[0]))
 
         made = insist(attempt, f"key {prefix}: it is")
-        self._hear(KeyChanged(made.project, _done(was[0], made), made.prefix, was[0], made))
+        self._hear(KeyChanged(made.project, _done(was[0], made), f"bg_{made.prefix}", was[0], made))
         return made
 
     def regrant(self, prefix: str, changed: Callable[[Grant], Grant]) -> Key:
@@ -140,9 +140,9 @@ class KeyRing:
         terms = self._own.terms(_KEYS + prefix) if _PREFIX.fullmatch(prefix) else None
         return None if terms is None or terms.body is None else Key.from_text(prefix, terms.body, terms.version)
 
-    def last_used(self, *keys: Key) -> Mapping[str, Millis]:
+    def last_used(self, prefixes: Collection[str]) -> Mapping[str, Millis]:
         """When each of these keys was used last, by its prefix; see `finding/used.py`."""
-        return last_used(self._own, [key.prefix for key in keys])
+        return last_used(self._own, prefixes)
 
     def now_ms(self) -> Millis:
         """The time."""
@@ -157,7 +157,7 @@ class KeyRing:
         put = self._put(Key(prefix, digest, project, scope, self._moment(), grant))
         if put is not None:
             self._own.put_terms(f"projects/{escape(project)}", "{}", expected=0)
-            self._hear(KeyChanged(project, "create", prefix, None, put))
+            self._hear(KeyChanged(project, "create", f"bg_{prefix}", None, put))
         return put
 
     def _put(self, key: Key) -> Key | None:

@@ -62,7 +62,8 @@ def shown_limits(limits: OwnerLimits) -> dict[str, Any]:
         for each in limits.dollars
     ]
     rates = {"rpm": limits.rpm, "tpm": limits.tpm, "parallel": limits.parallel}
-    return {"budgets": budgets, **rates, "fallback": list(limits.fallback), "degrade_at": limits.degrade_at}
+    others = {"fallback": list(limits.fallback), "degrade_at": limits.degrade_at, "warn_at": list(limits.warn_at)}
+    return {"budgets": budgets, **rates, **others}
 
 
 def shown_standings(standings: Iterable[LimitStanding]) -> list[dict[str, Any]]:

@@ -71,10 +71,10 @@ def test_only_the_keys_that_are_asked_for_are_read(tmp_path: Path) -> None:
     for key in keys[:4]:
         use.saw(key.prefix)
     use.close()
-    assert set(ring.last_used(*keys)) == {key.prefix for key in keys[:4]}
-    assert set(ring.last_used(keys[0])) == {keys[0].prefix}
-    assert ring.last_used(keys[4]) == {}
-    assert ring.last_used() == {}
+    assert set(ring.last_used([key.prefix for key in keys])) == {key.prefix for key in keys[:4]}
+    assert set(ring.last_used([keys[0].prefix])) == {keys[0].prefix}
+    assert ring.last_used([keys[4].prefix]) == {}
+    assert ring.last_used([]) == {}
     with_own.close()
 
 
@@ -127,7 +127,7 @@ def test_whatever_becomes_of_a_key_is_in_the_audit_with_who_did_it(guarded: Host
         assert guarded.ask(method, path, body, headers=bearer(text))[0] == 200, path
     found = told(url)
     assert [(each.what, each.target) for each in found] == [
-        *[(what, f"keys/{made['prefix']}") for what in ("create", "change", "block", "rotate", "revoke")],
+        *[(what, f"keys/bg_{made['prefix']}") for what in ("create", "change", "block", "rotate", "revoke")],
         *[(what, "limits/team/red") for what in ("create", "block", "remove")],
     ]
     assert {(each.who, each.via) for each in found} == {("ann's", "api")}

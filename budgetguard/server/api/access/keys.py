@@ -33,7 +33,7 @@ class KeyApi:
         asked: KeysQuery = ask.query
         keys = self._ring.all(ask.project.name, after=asked.after)
         found = list(islice((key for key in keys if key.is_of(asked.scope, asked.user, asked.team)), asked.limit))
-        used = self._ring.last_used(*found)
+        used = self._ring.last_used([key.prefix for key in found])
         shown = [_shown(key, used=used) for key in found]
         return KeysPage(shown, found[-1].prefix if len(found) == asked.limit else None)
 
@@ -46,7 +46,7 @@ class KeyApi:
     def read_key(self, ask: Ask) -> KeyOut:
         """One key, and what is left of its limits."""
         key = self._found(ask)
-        return _shown(key, standings=_standings(ask, [_rules(key)]), used=self._ring.last_used(key))
+        return _shown(key, standings=_standings(ask, [_rules(key)]), used=self._ring.last_used([key.prefix]))
 
     def change_key(self, ask: Ask) -> KeyOut:
         """Change what is named, and leave the rest; every server goes by it within two seconds."""

@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 Shorts = Annotated[list[Short], Meta(max_length=500)]
 Count = Annotated[int, Meta(ge=0, le=9_007_199_254_740_992)]
+Part = Annotated[float, Meta(gt=0, le=1)]
 ScopeIn = Literal["call", "spend", "read", "admin"]
 
 
@@ -31,7 +32,8 @@ class AllowanceIn(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True)
 class LimitsSaid(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """
     What is named is put in place of what was there; null takes a limit away. Where one has no room for dollars or
-    tokens, the models of `fallback` are asked, from the part `degrade_at` of it on at once.
+    tokens, the models of `fallback` are asked, from the part `degrade_at` of it on at once. `warn_at`: the parts of a
+    limit in dollars at which somebody is told.
     """
 
     alias: Short | UnsetType = UNSET
@@ -41,7 +43,8 @@ class LimitsSaid(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     tpm: Count | UnsetType | None = UNSET
     parallel: Count | UnsetType | None = UNSET
     fallback: Shorts | UnsetType = UNSET
-    degrade_at: Annotated[float, Meta(gt=0, le=1)] | UnsetType | None = UNSET
+    degrade_at: Part | UnsetType | None = UNSET
+    warn_at: Annotated[list[Part], Meta(max_length=20)] | UnsetType = UNSET
 
     def limits(self, old: OwnerLimits) -> OwnerLimits:
         """The limits with what was named; raises `ConfigError` for what is none."""
@@ -55,6 +58,7 @@ class LimitsSaid(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
             parallel=named(self.parallel, old.parallel),
             fallback=named(self.fallback, list(old.fallback)),
             degrade_at=named(self.degrade_at, old.degrade_at),
+            warn_at=named(self.warn_at, list(old.warn_at)),
         )
 
 
@@ -140,6 +144,7 @@ class LimitsShown(Struct, frozen=True, kw_only=True):
     parallel: int | None
     fallback: list[str]
     degrade_at: float | None
+    warn_at: list[float]
     version: int
     standings: list[LimitOut] | None = None
     """Where one is asked for, and not in lists."""

@@ -16,6 +16,7 @@ from ....budgets.steering.audit import Author, whoami
 from ....budgets.steering.office import Steering
 from ....errors import BudgetGuardError, ConfigError
 from ....reports.shown.budgets import BudgetShown, BudgetsQuery
+from ...steerable import rules_aimed
 from ..view import Look, Shown, Went
 from .budgets import kind_of, label_of, target_of
 
@@ -107,7 +108,8 @@ def steer(look: Look) -> Shown | Went:
     if verb is None or not target:
         return _page(look, "")
     try:
-        told = verb.act(Steering(look.project.users, author_of(look)), target, look.form)
+        rules = rules_aimed(look.project.own, look.project.store, look.project.name, target)
+        told = verb.act(Steering(look.project.users, author_of(look), rules=rules), target, look.form)
     except BudgetGuardError as error:
         return _page(look, str(error))
     return Went(look.place.link("budgets", search=_search_of(target)), told)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from ....budgets.steering.audit import Author, Changed, write_down
 from ....ledger import Millis
 from ...keys import SCOPES, Grant, Key, KeyRing
-from ...keys.finding.used import last_used
 from ...keys.shown import shown_key
 from ...keys.times import duration_s, moment_ms
 from ...problems import NOT_FOUND, Refused
@@ -49,7 +48,7 @@ def keys(look: Look) -> Shown:
             found.append(row)
         if len(found) == ROWS:
             break
-    used = last_used(look.server.projects.own, [row.prefix for row in found])
+    used = _ring(look).last_used([row.prefix for row in found])
     found = [replace(row, last_used_ms=used.get(row.prefix)) for row in found]
     data = {
         "rows": found,
@@ -64,7 +63,9 @@ def keys(look: Look) -> Shown:
 def one_key(look: Look) -> Shown:
     """One key, and what may be done with it."""
     key = _found(look, look.said("prefix"))
-    return Shown("setup/key.html", {"key": _row(key, look.now_ms), "graces": _GRACES}, f"Key bg_{key.prefix}")
+    used = _ring(look).last_used([key.prefix])
+    row = replace(_row(key, look.now_ms), last_used_ms=used.get(key.prefix))
+    return Shown("setup/key.html", {"key": row, "graces": _GRACES}, f"Key bg_{key.prefix}")
 
 
 def create(look: Look) -> Shown:
