@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budgetguard.errors import ConfigError, StoreError
-from budgetguard.ledger import Account, Admitted, Entry, Hold, Query, Record, RecordQuery, Settled, new_id
+from budgetguard.ledger import Account, Entry, Hold, Query, Record, RecordQuery
 from budgetguard.reports.cube import check as checks
 from budgetguard.reports.cube.cube import Cube
 from budgetguard.reports.cube.packed import FIXED, UsageKinds, unpacked
@@ -23,7 +23,7 @@ from budgetguard.reports.shown.money import ExploreQuery
 from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing import StoppedClock
-from tests.support.history import DAY_MS, HOUR_MS, all_entries, at, brute, entry, field_of, passing
+from tests.support.history import DAY_MS, HOUR_MS, all_entries, at, brute, entry, field_of, passing, write_calls
 
 NOW = at("2027-04-02T12:30")
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Tokyo")
@@ -31,7 +31,7 @@ FIELDS = ("user", "provider", "model", "team", "feature")
 TIMES = ("hour", "day", "week", "month")
 
 names = st.sampled_from(["", "ann", "bob", "Übung", "a/b#c"])
-moments = st.integers(NOW - 75 * DAY_MS, NOW - 2 * HOUR_MS)
+moments = st.integers(NOW - 35 * DAY_MS, NOW - 2 * HOUR_MS)
 usages = st.dictionaries(
     st.sampled_from(["input_tokens", "output_tokens", "reasoning_tokens", "images"]), st.integers(0, 10**6), max_size=3
 )
@@ -39,7 +39,7 @@ usages = st.dictionaries(
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Entry]:
-    """Some calls of the last 75 days."""
+    """Some calls of the last 35 days."""
     found = []
     for number in range(draw(st.integers(0, 40))):
         tags = {tag: value for tag in ("user", "team", "feature") if (value := draw(names))}
@@ -169,23 +169,14 @@ def test_a_call_that_lands_out_of_order_is_counted_once(books: SQLiteStore, cloc
     assert reports.explore(ExploreQuery(("model",))).total.figures.calls == 2
 
 
-def write(path: str, number: int) -> None:
-    """A process that settles calls."""
-    store = SQLiteStore(path, durable=False)
-    account = Account("all//all")
-    for _ in range(60):
-        hold = Hold(new_id(), (account,), 1_000)
-        assert isinstance(store.reserve(hold), Admitted)
-        assert isinstance(store.settle(hold, Entry(hold.id, 10 + number, tags={"user": f"u{number}"})), Settled)
-    store.close()
-
-
 def test_what_two_processes_write_is_read_as_it_happens(tmp_path: Path) -> None:
     """The page of a fleet adds up while the fleet works, and nothing is counted twice or left out at the end."""
     path = str(tmp_path / "budgets.db")
     store = SQLiteStore(path, durable=False)
     reports = reports_on(store)
-    processes = [multiprocessing.get_context("spawn").Process(target=write, args=(path, number)) for number in (1, 2)]
+    processes = [
+        multiprocessing.get_context("spawn").Process(target=write_calls, args=(path, number)) for number in (1, 2)
+    ]
     for process in processes:
         process.start()
     while any(process.is_alive() for process in processes):

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from ...budgets.rules import Budget, escape
 from ...ledger import Millis
-from ..cube.blocks import HOUR_MS
+from ..cube.blocks import HOUR_MS, Hour
 from ..cube.cube import Cube
 from ..cube.packed import cost_of
-from ..cube.sums import Only, dearest, summed, totals
+from ..cube.sums import CubePart, RowSource, ranked, summed
 from ..cube.zones import spans
 from ..shown.budgets import BudgetShown, SubjectShown
 from ..shown.figures import GroupShown, HistoryRead
@@ -29,9 +29,10 @@ def touched(
     name, value = tag
     found = dict.fromkeys([("users", escape(value))] if name == "user" else [])
     first, end = (now_ms - DAYS * 24 * HOUR_MS) // HOUR_MS, now_ms // HOUR_MS + 1
+    part = CubePart(cube, first, end, {name: (value,)})
     for rule in rules:
         fields = list(dict.fromkeys([*rule.per, *rule.match]))
-        combined = summed(cube, fields, first, end, {name: (value,)}) if fields else {(): 1}
+        combined = summed(part, fields, first, end) if fields else {(): 1}
         tags = [{field: each for field, each in zip(fields, values, strict=True) if each} for values in combined]
         for each in [*tags, {}]:
             subject = rule.subject({**each, name: value})
@@ -73,28 +74,28 @@ def subject(
 ) -> SubjectShown:
     """See `Reports.subject`; `lists` are what other views know: calls, refusals, changes, and what was read."""
     name, value = tag
-    only: Only = {name: (value,)}
+    days = spans("day", month.today.first - (DAYS - 1) * 24, month.today.end, month.zone)[-DAYS:]
+    first, end = days[0].first, days[-1].end
     with cube.locked():
-        this, last = figures_of(cube, [(month.month.first, month.month.end), (month.last.first, month.last.end)], only)
-        days = spans("day", month.today.first - (DAYS - 1) * 24, month.today.end, month.zone)[-DAYS:]
-        stack, _ = chart(cube, "model", days, TOP, only=only)
-        first, end = days[0].first, days[-1].end
+        part = CubePart(cube, min(month.last.first, first), month.month.end, {name: (value,)})
+        this, last = figures_of(part, [(month.month.first, month.month.end), (month.last.first, month.last.end)])
+        stack, _ = chart(part, "model", days, TOP)
         tags = {
             other: groups
             for other in sorted(cube.codes.tag_names() | {"user"})
-            if other != name and (groups := _groups(cube, other, first, end, only))
+            if other != name and (groups := _groups(part, other, (first, end)))
         }
-        models = _groups(cube, "model", first, end, only)
+        models = _groups(part, "model", (first, end))
     calls, refusals, changes, read = lists
     return SubjectShown(
         name, value, budgets, refusing(budgets), this, last, stack, models, tags, calls, refusals, changes, read
     )
 
 
-def _groups(cube: Cube, by: str, first: int, end: int, only: Only) -> tuple[GroupShown, ...]:
+def _groups(part: RowSource, by: str, hours: tuple[Hour, Hour]) -> tuple[GroupShown, ...]:
     """The dearest values of a field; none where no call has one."""
-    found = dearest(summed(cube, (by,), first, end, only).items())
-    if not any(value for (value,), _ in found):
+    found = ranked(part, (by,), hours, TOP)
+    if not any(value for (value,), _ in found.top):
         return ()
-    whole = sum([cost_of(packed) for packed in totals(cube, [(first, end)], only)])
-    return top_of(cube.kinds, found, TOP, whole)[0]
+    whole = cost_of(sum([packed for _, packed in found.top]) + found.rest)
+    return top_of(part.kinds, found, whole)[0]
