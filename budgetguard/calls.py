@@ -257,6 +257,11 @@ class Endpoint:
     """
     `lower(body, cap)`: the fields that state an output cap, none above this one; `None` where a stated cap stays.
     """
+    instead: Callable[[Mapping[str, Any], str, Host], Mapping[str, Any] | None] | None = None
+    """
+    `instead(body, model, host)`: the body that asks another model for the same, as a host takes it of that; `None` for
+    one that asks for what only its own model has. Without it, no other model can be asked at all.
+    """
     follows: str = ""
     """The operation whose work in the background this is a look at (a retrieve, a cancel), which settles its hold."""
     lines: bool = False
@@ -289,6 +294,8 @@ class Dialect:
     """A call with what its headers ask for, where an API has such."""
     located: Callable[[Mapping[str, Any], str], Mapping[str, Any]] | None = None
     """`located(body, path)`: a body with what its path asks for, the model, where an API has it there."""
+    relocated: Callable[[str, str], str | None] | None = None
+    """`relocated(url, model)`: the same with another model; `None` where what it names is more than a model."""
 
 
 class Opening(NamedTuple):

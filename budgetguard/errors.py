@@ -96,6 +96,11 @@ class BudgetExceededError(BudgetGuardError):
     def __str__(self) -> str:
         return self.message
 
+    def add(self, text: str) -> None:
+        """Say more, at the end of the message."""
+        self.message += text
+        self.args = (*self.args[:2], self.message, *self.args[3:])
+
     def _amount(self, facts: Mapping[str, Any], name: str, given: Amount | int | None) -> Amount | int | None:
         if name not in facts:
             return given

@@ -113,7 +113,7 @@ def _read(kind: type, members: tuple[Member, ...], data: Mapping[str, Any]) -> A
 def _codec(hint: Any) -> _Codec:
     """How values of an annotated type are written and read."""
     origin, args = get_origin(hint), get_args(hint)
-    if hint in {str, int, bool} or origin is Literal:
+    if hint in {str, int, float, bool} or origin is Literal:
         return _Codec(None, partial(_checked, type(args[0]) if args else hint))
     if origin in {Union, UnionType}:
         [some] = [_codec(each) for each in args if each is not NoneType]

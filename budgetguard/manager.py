@@ -34,7 +34,7 @@ from .calls import Answer
 from .config import load_config
 from .config.projects import open_project
 from .errors import ConfigError, UnpricedModelError
-from .guards.guard import Guard
+from .guards.guard import Guard, require_budgets
 from .guards.scope import Scope, current, leave
 from .guards.settings import Settings
 from .ledger import Clock, Enforce, OnExpire, Store, Unit
@@ -107,9 +107,9 @@ class BudgetManager:
             self.store = open_store(store, namespace=config.project, clock=clock)
         self.project_name = config.project if named is not None else self.store.namespace
         own = config.settings() if settings is None else settings
-        told = config.alerts() if alerts is None else alerts if isinstance(alerts, Alerts) else Alerts(alerts)
-        herald = open_herald(self.store, told, rules, clock=clock)
-        self.guard = Guard(self.store, book, rules, clock=clock, settings=own, news=herald)
+        told, rules = config.alerts() if alerts is None else Alerts.of(alerts), require_budgets(rules)
+        news = open_herald(self.store, told, rules, clock=clock)
+        self.guard = Guard(self.store, book, rules, clock=clock, settings=own, news=news)
         self.users = Users(self.store, self.guard.coverage, clock=clock, author=Author(whoami()))
         Patches.idle.add(self)
 
@@ -342,7 +342,9 @@ class BudgetManager:
         Patches.idle.discard(self)
         outer = current.get()
         around = outer or Scope()
-        current.set(Scope(around.tags, around.tallies, self.guard, around.wait_s, around.on_cut, outer, self))
+        inside = Scope(around.tags, around.tallies, self.guard, around.wait_s, around.on_cut, outer, self)
+        inside.fallbacks = around.fallbacks
+        current.set(inside)
         return self
 
     def __exit__(

@@ -23,9 +23,9 @@ from .absence import Absence, Gone, Returned
 from .alert import Alert, at_threshold, rolling_ms, threshold_id
 from .claims import Claims
 from .options import WHATS, Alerts
-from .outlets import SinkThread
 from .refusals import Refusals
 from .sinks.base import Log, Sink
+from .sinks.threads import SinkThread
 from .texts import away_alert, back_alert, refusals_alert, refused_text, unpriced_alert
 from .watch import RateWatch
 
@@ -41,6 +41,9 @@ CLOSE_S = 2.0
 """How long closing waits for what is to be told."""
 
 _MOST_UNCLAIMED = 1_000
+
+_OWN: Final = ("scope//", "max_budget//")
+"""How the keys of the limits begin that are a process's own."""
 
 LOGGED: Final = frozenset(WHATS) - {"threshold"}
 """What is not told where nobody says whom: a refusal raises, and the rest is in the log without an alert."""
@@ -59,7 +62,7 @@ class Herald:
         time_s: Callable[[], float] = time.monotonic,
     ) -> None:
         sinks: Sequence[Sink] = alerts.sinks or (Log(),)
-        self.outlets = tuple(SinkThread(sink, time_s=time_s) for sink in sinks)
+        self.threads = tuple(SinkThread(sink, time_s=time_s) for sink in sinks)
         self._store = store
         self._off = frozenset(alerts.off) if alerts.configured else LOGGED
         self._clock = clock
@@ -105,8 +108,9 @@ class Herald:
         """Tell what is left to be told; waits for a moment."""
         until_s = time.monotonic() + CLOSE_S
         self._worker.drain(CLOSE_S)
-        for outlet in self.outlets:
-            outlet.drain(max(until_s - time.monotonic(), 0.0))
+        for thread in self.threads:
+            thread.drain(max(until_s - time.monotonic(), 0.0))
+        self._worker.put(self.renew)  # a store that is closed is not to be asked again and again
 
     def _put(self, event: Callable[[], None]) -> None:
         if not self._worker.put(event):
@@ -138,7 +142,7 @@ class Herald:
         return min((each for each in due if each is not None), default=None)
 
     def renew(self) -> None:
-        """In a forked child: what waits is the parent's."""
+        """Forget what waits: in a forked child, it is the parent's."""
         self._unclaimed = []
         self._refusals.forget()
         self._absence.forget()
@@ -159,7 +163,7 @@ class Herald:
     def _refused(self, call: RefusedCall) -> None:
         self._refusals.add(call)
         account, balance, mark = call.refusal.account, call.refusal.balance, call.mark
-        if call.refusal.busy or (account.key.endswith("//all") and account.key.startswith(("scope/", "max_budget/"))):
+        if call.refusal.busy or call.paused or account.key.startswith(_OWN):
             return
         if mark is not None and mark.parts[-1] == 1.0:
             alert = at_threshold(account, 1.0, balance.settled, balance.held, call.at_ms, refused=refused_text(call))
@@ -177,8 +181,8 @@ class Herald:
     def _tell(self, alert: Alert, before: str = "", length_ms: Millis = 0) -> None:
         """Put an alert to the sinks, if nobody else does."""
         if alert.what not in self._off and self._claims.first(alert, before, length_ms):
-            for outlet in self.outlets:
-                outlet.put(alert)
+            for thread in self.threads:
+                thread.put(alert)
 
     def _claim_again(self, *, final: bool) -> float | None:
         if not self._unclaimed:
@@ -203,8 +207,8 @@ class Herald:
         if "away" in self._off:
             return
         if isinstance(found, Gone):
-            for outlet in self.outlets:  # nobody can claim it
-                outlet.put(away_alert(found.error, self._now_ms()))
+            for thread in self.threads:  # nobody can claim it
+                thread.put(away_alert(found.error, self._now_ms()))
         elif isinstance(found, Returned):
             self.work(partial(self._tell, back_alert(found.after_s, self._now_ms())))
 

@@ -36,6 +36,11 @@ class Alerts:
         object.__setattr__(self, "sinks", tuple(_sink(each) for each in self.sinks))
         object.__setattr__(self, "off", frozenset(require_choice(each, WHATS, "off") for each in self.off))
 
+    @classmethod
+    def of(cls, given: Alerts | Sequence[Any]) -> Alerts:
+        """Those, or all of what these sinks are told."""
+        return given if isinstance(given, Alerts) else cls(given)
+
     @property
     def configured(self) -> bool:
         """Whether somebody said where alerts go."""

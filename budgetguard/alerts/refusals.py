@@ -54,6 +54,7 @@ class _Group:
             "model": call.model,
             "provider": call.provider,
             "busy": call.refusal.busy,
+            "paused": call.paused,
             "spent": balance.settled,
             "held": balance.held,
             "limit": limit,
@@ -79,7 +80,7 @@ class Refusals:
         if self._store is None or len(self._groups) >= _MOST_WAITING:
             return
         refusal, now_s = call.refusal, self._time_s()
-        key = refusal.account.key, refusal.busy, call.model, call.provider, frozenset(call.tags.items())
+        key = refusal.account.key, refusal.busy, call.paused, call.model, call.provider, frozenset(call.tags.items())
         group = self._groups.get(key)
         if group is None or now_s - group.since_s > ALIKE_S:
             if group is not None and group.written < group.count:

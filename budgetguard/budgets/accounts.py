@@ -20,6 +20,7 @@ from ..ledger.units import ELASTIC
 from .crowds import Company, Crowd
 from .news import NO_NEWS, Markings, Tidings
 from .rules import USERS, Budget, UserBudget, model_keys, terms_key, unescape
+from .said.fallbacks import Fallbacks, fallbacks_on, most_said
 from .steering.known import UNSTEERED, Pause, Steers, user_pause
 from .steering.steers import STEERS
 
@@ -73,6 +74,8 @@ class Cover:
     """What was worked out for calls that have this cover: it is void with it (`guards/plan.py`)."""
     crowds: Mapping[str, Crowd] = field(default_factory=dict, compare=False)
     """The calls on each of its accounts that may refuse one by what it is projected at, by the account's key."""
+    fallbacks: Mapping[str, Fallbacks] = field(default_factory=dict, compare=False)
+    """Which models are asked where one of its accounts has no room, by the account's key."""
     companies: dict[tuple[int, ...], Company] = field(default_factory=dict, compare=False)
     """By the parts that a call may have in these crowds."""
     _counters: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
@@ -100,6 +103,7 @@ class Cover:
             tokens=_tokens(accounts),
             plans={},
             crowds={},
+            fallbacks={},
             companies={},
             _counters={},
         )
@@ -138,6 +142,8 @@ class Coverage:
         """By user, so that what is learned of one leaves the others' alone; then by all tags."""
         self._kept = 0
         """How many covers were kept since all were forgotten: there are no more."""
+        self.falls = most_said(self._budgets)
+        """Whether a rule has other models asked where one does not fit (1), or before that (2)."""
         self._told: dict[Tag, tuple[Budget, ...]] = {}
         self._names = dict.fromkeys([*[budget.name for budget in self._budgets], "users", "models"], "")
         """Of each rule the tag that it was told for; "": it is for all calls, or a user's own."""
@@ -185,6 +191,7 @@ class Coverage:
             self._require_told(tag, rules)
             known, self._tags = tag in self._tags, self._tags | {tag}
             self._names.update({rule.name: tag for rule in rules})
+            self.falls = max(self.falls, most_said(rules))
             self._told[tag, name] = rules
             if not rules:
                 del self._told[tag, name]
@@ -323,6 +330,7 @@ class Coverage:
             own is not None,
             paused,
             crowds=self._crowds_on(rules, accounts),
+            fallbacks=fallbacks_on(rules, accounts) if self.falls else {},
         )
 
     def _unasked(self, lacks: dict[str, str], ends: list[Millis], at_ms: Millis) -> bool:

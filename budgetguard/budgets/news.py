@@ -31,6 +31,8 @@ class RefusedCall(NamedTuple):
     at_ms: Millis
     mark: Mark | None = None
     """That of the account, if it has one."""
+    paused: bool = False
+    """Whether somebody has paused the budget."""
 
 
 class Tidings(Protocol):

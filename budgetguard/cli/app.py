@@ -25,6 +25,7 @@ from .schema import migrate, sql
 from .serve import serve
 from .spend import spend
 from .steer import changes
+from .ui import ui
 
 app = typer.Typer(
     help="Hard budgets for LLM calls.",
@@ -45,6 +46,7 @@ app.command("providers")(providers)
 app.command("config")(config)
 app.command("run", context_settings={"ignore_unknown_options": True})(run)
 app.command("serve")(serve)
+app.command("ui")(ui)
 app.add_typer(keys_app, name="keys")
 app.add_typer(limits_app, name="limits")
 app.add_typer(gateway_app, name="gateway")

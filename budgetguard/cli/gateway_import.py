@@ -11,7 +11,7 @@ import typer
 from ..config import load_config
 from ..errors import ConfigError
 from ..stores import open_store
-from .keys import own_store
+from .keys import hearing, own_store
 from .options import GATEWAY, JsonOption, ProjectOption, StoreOption, extra_needed
 from .show import console, print_json
 
@@ -51,9 +51,10 @@ def import_keys(
         from ..server.keys import KeyRing
         from ..server.keys.owners import Owners
 
+    hear = hearing(store)
     rows, config = rows_in(file), load_config(store=store, project=project)
     with own_store(store, new=True) as own, closing(open_store(config.url, namespace=config.project)) as books:
-        found = list(take_over(KeyRing(own), Owners(own), books, config.project, rows))
+        found = list(take_over(KeyRing(own, hear=hear), Owners(own, hear=hear), books, config.project, rows))
     left = [each for each in found if each.prefix is None]
     if as_json:
         print_json([each._asdict() for each in found])

@@ -14,6 +14,8 @@ from ..errors import ConfigError
 from ..stores import open_store
 from .limits import (
     BudgetOption,
+    DegradeOption,
+    FallbackOption,
     ModelBudgetOption,
     ModelsOption,
     ParallelOption,
@@ -22,6 +24,7 @@ from .limits import (
     SaidLimits,
     TimezoneOption,
     TpmOption,
+    WarnOption,
     changed_tags,
     changed_texts,
     limits_in_short,
@@ -34,7 +37,7 @@ from .show import Column, console, moment, print_json, table
 
 if TYPE_CHECKING:
     from ..ledger import Millis, Store
-    from ..server.keys import Grant, Key, KeyRing
+    from ..server.keys import Grant, HearKeys, Key, KeyChanged, KeyRing
     from ..server.keys.limits import OwnerKind, OwnerLimits
     from ..server.keys.standings import LimitStanding
 
@@ -112,11 +115,14 @@ def create(
     rpm: RpmOption = None,
     tpm: TpmOption = None,
     parallel: ParallelOption = None,
+    fallback: FallbackOption = None,
+    degrade_at: DegradeOption = None,
+    warn_at: WarnOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a key. It is shown once: only its hash is stored."""
-    limits = SaidLimits(budget, period, timezone, model_budget or (), rpm, tpm, parallel)
+    limits = SaidLimits(budget, period, timezone, model_budget or (), rpm, tpm, parallel, fallback, degrade_at, warn_at)
     said = SaidGrant(note, alias, user, team, models, endpoints, tag, expires, limits)
     with _ring(store, new=True) as ring:
         from ..server.keys import Grant
@@ -143,11 +149,14 @@ def update(
     rpm: RpmOption = None,
     tpm: TpmOption = None,
     parallel: ParallelOption = None,
+    fallback: FallbackOption = None,
+    degrade_at: DegradeOption = None,
+    warn_at: WarnOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Change what is named of a key, and leave the rest; '' takes away. Servers notice within two seconds."""
-    limits = SaidLimits(budget, period, timezone, model_budget or (), rpm, tpm, parallel)
+    limits = SaidLimits(budget, period, timezone, model_budget or (), rpm, tpm, parallel, fallback, degrade_at, warn_at)
     said = SaidGrant(note, alias, user, team, models, endpoints, tag, expires, limits)
     with _ring(store) as ring:
         now_ms = ring.now_ms()
@@ -169,16 +178,18 @@ def list_(
     """All keys by their prefix; nobody can show the rest of one."""
     with _ring(store) as ring:
         now_ms, every = ring.now_ms(), list(ring.all(project))
-    keys = [key for key in every if key.is_of(scope, user, team)]
-    if right:
-        keys = [key for key in keys if not key.revoked and (key.grant.expires_ms or now_ms + 1) > now_ms]
+        keys = [key for key in every if key.is_of(scope, user, team)]
+        if right:
+            keys = [key for key in keys if not key.revoked and (key.grant.expires_ms or now_ms + 1) > now_ms]
+        used = ring.last_used([key.prefix for key in keys])
     if as_json:
         from ..server.keys.shown import shown_key
 
-        print_json([shown_key(key) for key in keys])
+        print_json([shown_key(key, used.get(key.prefix)) for key in keys])
     elif keys:
-        titles = ("prefix", "project", "scope", "user", "team", "limits", "created", "state", "note")
-        console().print(table([Column(title) for title in titles], [_row(key) for key in keys]))
+        titles = ("prefix", "project", "scope", "user", "team", "limits", "created", "used", "state", "note")
+        rows = [_row(key, used.get(key.prefix)) for key in keys]
+        console().print(table([Column(title) for title in titles], rows))
     elif every:
         console().print("There is no such key.")
     else:
@@ -259,14 +270,14 @@ def _print(key: Key) -> None:
         console().print(f"{name:15}{value}")
 
 
-def _row(key: Key) -> list[str]:
+def _row(key: Key, used_ms: Millis | None) -> list[str]:
     grant = key.grant
     state = "revoked" if key.revoked else "blocked" if key.blocked else "right"
     if grant.expires_ms is not None and state == "right":
         state = f"until {moment(grant.expires_ms)}"
     owner = grant.user or "-", grant.team or "-"
     limits, note = limits_in_short(grant.limits), grant.alias or grant.note or "-"
-    return [f"bg_{key.prefix}", key.project, key.scope, *owner, limits, key.created, state, note]
+    return [f"bg_{key.prefix}", key.project, key.scope, *owner, limits, key.created, moment(used_ms), state, note]
 
 
 @contextmanager
@@ -274,7 +285,19 @@ def _ring(store: str | None, *, new: bool = False) -> Iterator[KeyRing]:
     with own_store(store, new=new) as own:
         from ..server.keys import KeyRing
 
-        yield KeyRing(own)
+        yield KeyRing(own, hear=hearing(store))
+
+
+def hearing(store: str | None) -> HearKeys:
+    """Who writes down what a command changes of keys and their owners: the audit of their project."""
+    from ..budgets.steering.audit import Author, whoami
+    from ..server.api.access.audit import write_key_change
+
+    def hear(change: KeyChanged) -> None:
+        with closing(open_store(load_config(store=store).url, namespace=change.project)) as books:
+            write_key_change(books, change, Author(whoami(), "cli"))
+
+    return hear
 
 
 @contextmanager

@@ -36,6 +36,17 @@ ModelBudgetOption = Annotated[
 ]
 RpmOption = Annotated[str | None, typer.Option("--rpm", metavar="N", help="Requests in any minute.")]
 TpmOption = Annotated[str | None, typer.Option("--tpm", metavar="N", help="Tokens in any minute.")]
+FallbackOption = Annotated[
+    list[str] | None,
+    typer.Option("--fallback", metavar="MODEL", help="Asked where dollars or tokens have no room; in order."),
+]
+WarnOption = Annotated[
+    list[str] | None,
+    typer.Option("--warn-at", metavar="PART", help="Tell somebody at 0.8 of a limit in dollars; may be repeated."),
+]
+DegradeOption = Annotated[
+    str | None, typer.Option("--degrade-at", metavar="PART", help="From 0.8 of a limit on, ask --fallback at once.")
+]
 ParallelOption = Annotated[str | None, typer.Option("--parallel", metavar="N", help="Calls at once.")]
 
 
@@ -50,6 +61,9 @@ class SaidLimits:
     rpm: str | None
     tpm: str | None
     parallel: str | None
+    fallback: Sequence[str] | None = None
+    degrade_at: str | None = None
+    warn_at: Sequence[str] | None = None
 
     def changed(self, old: OwnerLimits) -> OwnerLimits:
         """The limits with what was said; raises `ConfigError` for what is none."""
@@ -62,6 +76,9 @@ class SaidLimits:
             rpm=_said(self.rpm, old.rpm),
             tpm=_said(self.tpm, old.tpm),
             parallel=_said(self.parallel, old.parallel),
+            fallback=changed_texts(self.fallback, old.fallback),
+            degrade_at=_part(self.degrade_at, old.degrade_at),
+            warn_at=[_part(each, None) for each in changed_texts(self.warn_at, tuple(map(str, old.warn_at)))],
         )
 
     def _in_all(self, old: list[Allowance]) -> list[Allowance]:
@@ -91,6 +108,13 @@ def _by_model(old: list[Allowance], said: Sequence[str]) -> list[Allowance]:
     return old
 
 
+def _part(value: str | None, old: float | None) -> object:
+    try:
+        return old if value is None else float(value) if value else None
+    except ValueError:
+        return value
+
+
 def _said(value: str | None, old: int | None) -> object:
     return old if value is None else value or None
 
@@ -115,7 +139,11 @@ def limits_in_short(limits: OwnerLimits) -> str:
         amount = shown(each.limit, "dollars")
         said.append(f"{each.model + ': ' if each.model else ''}{amount} {each.period}")
     pairs = (limits.rpm, "rpm"), (limits.tpm, "tpm"), (limits.parallel, "at once")
-    return ", ".join([*said, *(f"{limit:,} {name}" for limit, name in pairs if limit is not None)]) or "-"
+    said += [f"{limit:,} {name}" for limit, name in pairs if limit is not None]
+    part = "" if limits.degrade_at is None else f" from {limits.degrade_at:g} on"
+    said += [f"tells at {', '.join(f'{part:g}' for part in limits.warn_at)}"] if limits.warn_at else []
+    said += [f"else {', '.join(limits.fallback)}{part}"] if limits.fallback else []
+    return ", ".join(said) or "-"
 
 
 def print_shown(it: Key | Owner, standings: Sequence[LimitStanding] | None = None) -> None:

@@ -11,9 +11,11 @@ import typer
 
 from ..config import load_config
 from ..errors import ConfigError
-from .keys import AliasOption, own_store, standings_of
+from .keys import AliasOption, hearing, own_store, standings_of
 from .limits import (
     BudgetOption,
+    DegradeOption,
+    FallbackOption,
     ModelBudgetOption,
     ModelsOption,
     ParallelOption,
@@ -22,6 +24,7 @@ from .limits import (
     SaidLimits,
     TimezoneOption,
     TpmOption,
+    WarnOption,
     changed_texts,
     limits_in_short,
     print_shown,
@@ -60,12 +63,15 @@ def set_(
     rpm: RpmOption = None,
     tpm: TpmOption = None,
     parallel: ParallelOption = None,
+    fallback: FallbackOption = None,
+    degrade_at: DegradeOption = None,
+    warn_at: WarnOption = None,
     store: StoreOption = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Limit somebody, or change what is named; '' takes away. What was spent stays, as long as the period does."""
-    said = SaidLimits(budget, period, timezone, model_budget or (), rpm, tpm, parallel)
+    said = SaidLimits(budget, period, timezone, model_budget or (), rpm, tpm, parallel, fallback, degrade_at, warn_at)
 
     def changed(owner: Owner) -> Owner:
         named = with_name(alias, owner.alias) or ""
@@ -158,7 +164,7 @@ def _owners(store: str | None, project: str | None, *, new: bool = False) -> Ite
     with own_store(store, new=new) as own:
         from ..server.keys import Owners
 
-        yield Owners(own), config.project
+        yield Owners(own, hear=hearing(store)), config.project
 
 
 def _print(owner: Owner, *, as_json: bool) -> None:

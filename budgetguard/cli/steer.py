@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,9 +13,15 @@ from ..budgets.steering.audit import Author, Changed, whoami
 from ..budgets.steering.audit import changes as read_changes
 from ..budgets.steering.moments import since_ms
 from ..budgets.steering.office import SteerDone, Steering
+from ..config import load_config
 from .budgets import budget_app
+from .keys import own_store
 from .options import JsonOption, ProjectOption, StoreOption, project, readable
 from .show import Column, console, figure, iso, moment, print_json, shown, table
+
+if TYPE_CHECKING:
+    from ..budgets.rules import Budget
+    from ..manager import BudgetManager
 
 TargetArgument = Annotated[
     str,
@@ -43,7 +50,7 @@ def raise_(
     as_json: JsonOption = False,
 ) -> None:
     """Put a limit in the place of a budget's, for a while or for good."""
-    with _steering(store, name, by) as office:
+    with _steering(store, name, by, target) as office:
         _print(office.raise_limit(target, limit, until=until, note=note), as_json=as_json)
 
 
@@ -59,7 +66,7 @@ def top_up(
     as_json: JsonOption = False,
 ) -> None:
     """Add to a budget's limit once, until its period is over."""
-    with _steering(store, name, by) as office:
+    with _steering(store, name, by, target) as office:
         _print(office.top_up(target, amount, note=note), as_json=as_json)
 
 
@@ -74,7 +81,7 @@ def pause(
     as_json: JsonOption = False,
 ) -> None:
     """Refuse every call on a budget from now on, in every process, until it is resumed."""
-    with _steering(store, name, by) as office:
+    with _steering(store, name, by, target) as office:
         _print(office.pause(target, note=note), as_json=as_json)
 
 
@@ -89,7 +96,7 @@ def resume(
     as_json: JsonOption = False,
 ) -> None:
     """Let calls pass again on a budget that was paused."""
-    with _steering(store, name, by) as office:
+    with _steering(store, name, by, target) as office:
         _print(office.resume(target, note=note), as_json=as_json)
 
 
@@ -104,7 +111,7 @@ def reset(
     as_json: JsonOption = False,
 ) -> None:
     """Begin a budget again with nothing spent; the history stays."""
-    with _steering(store, name, by) as office:
+    with _steering(store, name, by, target) as office:
         _print(office.reset(target, note=note), as_json=as_json)
 
 
@@ -119,7 +126,7 @@ def restore(
     as_json: JsonOption = False,
 ) -> None:
     """Take back what was raised, topped up and paused."""
-    with _steering(store, name, by) as office:
+    with _steering(store, name, by, target) as office:
         _print(office.remove(target, note=note), as_json=as_json)
 
 
@@ -147,10 +154,22 @@ def changes(
 
 
 @contextmanager
-def _steering(store: str | None, name: str | None, by: str | None) -> Iterator[Steering]:
+def _steering(store: str | None, name: str | None, by: str | None, target: str) -> Iterator[Steering]:
     with project(store, name) as manager:
         author = Author(whoami() if by is None else by, "cli")
-        yield Steering(manager.users, author, rules=manager.guard.budgets)
+        rules = (*manager.guard.budgets, *_limits_of_owners(store, manager, target))
+        yield Steering(manager.users, author, rules=rules)
+
+
+def _limits_of_owners(store: str | None, manager: BudgetManager, target: str) -> Sequence[Budget]:
+    """The limit of a key, a team or a customer that is meant, where a server keeps these in the same store."""
+    url = load_config(store=store).url
+    if url.startswith(("memory:", "http:", "https:")) or re.match("(key|team|user|end_user)( |/|$)", target) is None:
+        return ()
+    with own_store(store) as own:
+        from ..server.api.access.steerable import rules_aimed
+
+        return rules_aimed(own, manager.store, manager.project_name, target)
 
 
 def _print(done: SteerDone, *, as_json: bool) -> None:

@@ -61,7 +61,7 @@ def _sink(where: str, made: Callable[..., Sink], given: Any, environ: Mapping[st
         raise ConfigError(f"{where}: a URL, or a table, is needed")
     said = {"url": given} if isinstance(given, str) else given
     try:
-        return made(**{name: _value(f"{where} {name}", value, environ) for name, value in said.items()})
+        return made(**{name: _value(name, value, environ) for name, value in said.items()})
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
     except TypeError:

@@ -24,10 +24,11 @@ from ..money import MAX_AMOUNT
 from ..prices.book import Quote
 from ..process.state import PROCESS
 from ..process.tally import Held, Tally
-from .costs.projection import Projection, Wish
+from .costs.projection import Projection, Wish, is_cut, is_open
 from .costs.room import fits_alone, room_in_s
 from .costs.sharing import lowered, shared
 from .costs.unpriced import UNPRICED, require_price
+from .fallbacks.fallback import Fallback, passed_on
 from .parts import Parts
 from .plan import CallPlan
 from .scope import Scope, note_refusal
@@ -53,6 +54,8 @@ class Asked(NamedTuple):
     host: Host
     tags: Mapping[str, str] = NO_TAGS
     scope: Scope | None = None
+    instead_of: str = ""
+    """The model that the call was written for, where another one is asked; "": it is its own."""
 
 
 class Bounds(NamedTuple):
@@ -82,6 +85,7 @@ class Planned(Protocol):
     call: Call
     plan: CallPlan
     held: Held
+    fallback: Fallback | None
 
 
 def hold_of(it: Planned, wish: Wish) -> tuple[Hold, tuple[Account, ...]]:
@@ -144,7 +148,7 @@ def keys_of(it: Planned) -> Iterator[Hashable]:
 class Admission:
     """The admission of one call. `held` is what it comes to, whoever interrupts it."""
 
-    __slots__ = ("asked", "call", "held", "more", "parts", "plan", "projection")
+    __slots__ = ("asked", "call", "fallback", "held", "more", "parts", "plan", "projection")
 
     def __init__(self, it: Planned) -> None:
         self.parts = it.parts
@@ -152,6 +156,7 @@ class Admission:
         self.call = it.call
         self.plan = it.plan
         self.held = it.held
+        self.fallback = it.fallback
         self.projection: Projection | None = None
         self.more: dict[str, Any] = {}
 
@@ -276,7 +281,7 @@ class Admission:
                     plans.coverage.learn(outcome)
                     self.plan = plans.find(self.asked.provider, self.call, self.asked.tags)
                     if self.plan.doubtful:  # the user's budget was taken away, or one was paused
-                        yield from learn_whose(self.parts, self.plan, self.asked.tags, self.asked.scope)
+                        yield from learn_whose(self.parts, self.plan, self.asked, self.call.model)
                     if projection is not None:
                         require_price(self, self.asked.host.name)
                 elif not (yield from self._lower(outcome, turn)):
@@ -347,9 +352,11 @@ class Admission:
         least = wanted.amount if wanted.least is None else wanted.least
         books, coverage = self.parts.ledger.books, self.parts.plans.coverage
         room_s = yield from room_in_s(books.store, refusal, least, coverage.now_ms())
-        self.parts.tell_refused(refusal, least, self.call.model, self.asked, self.held)
         error = refuse(refusal, self.asked.tags, least, why, room_s)
-        note_refusal(self.asked.scope, error)
+        told = partial(self.parts.tell_refused, refusal, self.asked, self.call.model, least, self.held.tallies)
+        if not passed_on(self, refusal.account, told, error):
+            told()
+            note_refusal(self.asked.scope, error)
         raise error
 
     def _sure(self, wish: Wish, refusal: Refusal) -> Steps[Refusal]:
@@ -377,18 +384,6 @@ class Admission:
     def _key(self, account: Account) -> Hashable:
         own = next((own for own in self.held.tallies if own.account is account), None)
         return (id(self.parts.ledger.books.store), account.key) if own is None else id(own)
-
-
-def is_open(wish: Wish) -> bool:
-    """Whether a cap that is added to the request makes it use no more than is held."""
-    return wish.least is not None or any(wanted.least is not None for wanted in wish.units.values())
-
-
-def is_cut(wish: Wish, held: Held) -> bool:
-    """Whether less was admitted than is wanted."""
-    if held.amount < wish.amount:
-        return True
-    return any(held.units[unit] < wanted.amount for unit, wanted in wish.units.items())
 
 
 def _nothing() -> None:

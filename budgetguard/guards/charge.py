@@ -24,7 +24,7 @@ from ..concurrency.interrupts import interruption
 from ..concurrency.queue import LINE
 from ..concurrency.steps import Steps
 from ..ledger import Admitted, Stale, new_id
-from ..money import MAX_AMOUNT, Nano
+from ..money import Nano
 from ..prices.tiers import leaves_open
 from ..process import tally
 from ..process.family.shares import is_apart, living
@@ -40,17 +40,18 @@ from .admission import (
     Bounds,
     hold_of,
     is_bounded,
-    is_cut,
     is_hard,
-    is_open,
     keys_of,
     project,
 )
-from .costs.bill import NOTHING_BESIDE, answering, at_most, completed, end_of, within_bounds
+from .costs.bill import NOTHING_BESIDE, at_most, completed, end_of
 from .costs.cuts import note_cut, raise_cut
-from .costs.projection import Projection, Wish, plain_wish
+from .costs.projection import Projection, Wish, is_cut, is_open, plain_wish
+from .costs.true_cost import cost_of
 from .costs.unpriced import require_price
 from .entries import entry_of, used_by
+from .fallbacks.fallback import Fallback
+from .fallbacks.near import look_after, look_before
 from .parts import Parts
 from .plan import NO_PLAN, CallPlan
 from .unscoped.watch import ask_terms, learn_whose, require_scope
@@ -63,7 +64,9 @@ ChargeState: TypeAlias = Literal["planned", "sent", "watched", "ended"]
 class Charge:
     """The money of one call. `bounds` says how its request is to be amended."""
 
-    __slots__ = ("answer", "asked", "beside", "bounds", "call", "held", "parts", "plan", "projection", "state")
+    __slots__ = (
+        *("answer", "asked", "beside", "bounds", "call", "fallback", "held", "parts", "plan", "projection", "state"),
+    )
 
     unread = missed = False
     """Whoever made the call has its charge ended, however it leaves."""
@@ -77,6 +80,8 @@ class Charge:
         self.projection: Projection | None = None
         """What it can cost; made only where the plan alone does not say it."""
         self.bounds: Bounds = NO_BOUNDS
+        self.fallback: Fallback | None = None
+        """Which models may be asked in the place of its own, if whoever made it can do that."""
         self.answer: Answer | None = None
         self.beside = NOTHING_BESIDE
         self.state: ChargeState = "planned"
@@ -96,7 +101,8 @@ class Charge:
         parts, asked, call, held = self.parts, self.asked, self.call, self.held
         ledger, waits = parts.ledger, (scope := asked.scope) is not None and scope.wait_s
         apart = Tally.apart and held.tallies and is_apart(held.tallies)
-        if asked.endpoint.opaque or call.background or apart or (waits and LINE.queues):
+        steps = (fallback := self.fallback) is not None and fallback.steps
+        if asked.endpoint.opaque or call.background or apart or steps or (waits and LINE.queues):
             return False
         plan = self.plan = parts.plans.find(asked.provider, call, asked.tags)
         doubtful = plan.doubtful or (scope is None and plan.watched and PROCESS.scoped)
@@ -135,7 +141,7 @@ class Charge:
         parts, asked = self.parts, self.asked
         plan = self.plan = self._planned()
         if plan.doubtful:
-            yield from learn_whose(parts, plan, asked.tags, asked.scope)
+            yield from learn_whose(parts, plan, asked, self.call.model)
             plan = self.plan = self._planned()
         require_scope(parts, plan, asked.scope)
         unknown = plan.error is not None and not plan.assumed
@@ -144,13 +150,14 @@ class Charge:
             yield from ask_terms(parts, asked.tags, needed=unknown and parts.settings.unpriced != "count")
             plan = self.plan = self._planned()
             if plan.cover.paused is not None:
-                yield from learn_whose(parts, plan, asked.tags, asked.scope)
+                yield from learn_whose(parts, plan, asked, self.call.model)
         if not asked.endpoint.opaque and plan.error is not None:
             require_price(self, asked.host.name)
             if not plan.assumed:
                 self.call = self.call._replace(others=())
             if plan.unpriced:
                 parts.notices.warn_unpriced(self.call.model, assumed=plan.assumed)
+        look_before(self)
         admission = self._admission()
         try:
             if asked.endpoint.opaque:
@@ -159,6 +166,7 @@ class Charge:
                 self.bounds = yield from admission.hold()
         finally:
             self.call, self.plan, self.projection = admission.call, admission.plan, admission.projection
+        look_after(self)
         self.state = "sent"
 
     def _planned(self) -> CallPlan:
@@ -353,40 +361,4 @@ class Charge:
 
     used = used_by
 
-    def _most(self) -> Nano:
-        """The most that the call can have cost: what was held, or less if the cap does not come to all of it."""
-        if not self.bounds.capped or self.bounds.cap is None or (projection := self.projected()) is None:
-            return self.held.amount
-        return min(self.held.amount, projection.cost(self.bounds.cap))
-
-    def cost(self, answer: Answer) -> Nano:
-        """
-        The true cost. All that was held, if the usage is unknown or cannot be: unknown is not free.
-
-        What a provider states, and what a model of the list costs that answered instead of a free one, is the cost
-        also where nothing was to be paid. A stated cost of nothing, beside tokens, says nothing.
-        """
-        call, beside, cost = self.call, self.beside, None
-        stated = answer.cost or beside.stated
-        if answer.free:
-            cost = 0
-        elif stated and not answer.lacks:
-            cost = stated
-        else:
-            asked = answering(call, answer.model) if call.others else call.model
-            if answer.usage is not None:
-                cost = self.parts.true_cost(self.asked.provider, asked, answer)
-                if cost is None:
-                    cost = self.parts.assumed_cost(self.asked.provider, asked, answer)
-            if cost is None:
-                cost = max(self._most(), stated)
-            else:
-                if beside.input_unknown and self.held.amount:
-                    cost = min(cost, self.held.amount)
-                cost = max(cost + answer.fee, stated)
-        if beside.lost:
-            cost += beside.lost * self._most()
-        if cost > MAX_AMOUNT:
-            self.beside = beside._replace(estimated=True)
-            cost = within_bounds(cost, self._most(), self.id, answer.model or call.model)
-        return cost
+    cost = cost_of

@@ -16,6 +16,7 @@ from ..process.tally import Held
 from .admission import Asked, Bounds
 from .costs.bill import NOTHING_BESIDE, Beside
 from .costs.projection import Projection
+from .fallbacks.fallback import ASKED_MODEL, FALLBACK
 from .parts import Parts
 from .plan import CallPlan
 
@@ -53,13 +54,18 @@ def entry_of(it: Billed, answer: Answer, cost: int) -> Entry:
     units = it.used(answer) if it.plan.cover.units or held.spared is not None else NOTHING_SAID
     plain = answer.usage is not None and answer.tier is None and it.beside is NOTHING_BESIDE
     capped = it.bounds.cap is not it.bounds.model_cap
-    flags = NO_FLAGS if plain and not (units or capped or it.plan.unpriced) else _flags(it, answer, cost)
+    tags = {ASKED_MODEL: asked.instead_of, **asked.tags} if asked.instead_of else asked.tags
+    flags = (
+        NO_FLAGS
+        if plain and not (units or capped or it.plan.unpriced or asked.instead_of)
+        else _flags(it, answer, cost)
+    )
     return Entry(
         held.id,
         cost,
         keys,
         0,
-        asked.tags,
+        tags,
         asked.provider or "",
         answer.model or call.model,
         answer.usage or NOTHING,
@@ -117,6 +123,8 @@ def _flags(it: Billed, answer: Answer, cost: int) -> frozenset[str]:
         flags.append("capped")
         if answer.cut:
             flags.append("cut")
+    if it.asked.instead_of:
+        flags.append(FALLBACK)
     if answer.tier is not None and answer.cost is None and _assumes(it, answer.model, answer.tier):
         flags.append("tier")
     return frozenset(flags) if flags else NO_FLAGS

@@ -62,14 +62,13 @@ class Guard:
         process: Process = PROCESS,
         news: Tidings = NO_NEWS,
     ) -> None:
-        _require_budgets(budgets)
+        self.budgets = require_budgets(budgets)
         _require_settings(store, settings)
         self.store = store
         timed: object = store
         if isinstance(timed, OwnTime):
             timed.living = process.keeper.living
         self.prices = PriceBook() if prices is None else book_of(prices)
-        self.budgets = tuple(budgets)
         self.coverage = Coverage(budgets, clock, news)
         self._declaring = None if store is None or not self.budgets else Declaring(store, self.budgets)
         self.clock = clock
@@ -80,20 +79,21 @@ class Guard:
         self.async_shell = AsyncShell()
         self.background = Background(store)
         self.notices = Notices(news)
-        self.parts = Parts(
-            plans=self._plans(),
+        self.parts = self._parts()
+
+    def _parts(self) -> Parts:
+        begin = None if self._declaring is None else self._declaring.begin
+        stored, settings = self.store is not None, self.settings
+        return Parts(
+            plans=Plans(self.prices, self.coverage, stored=stored, settings=settings, begin=begin),
             ledger=self.ledger,
-            settings=self.settings,
+            settings=settings,
             notices=self.notices,
             later=self.background,
             shell=self.shell,
             async_shell=self.async_shell,
-            clock=clock,
+            clock=self.clock,
         )
-
-    def _plans(self) -> Plans:
-        begin = None if self._declaring is None else self._declaring.begin
-        return Plans(self.prices, self.coverage, stored=self.store is not None, settings=self.settings, begin=begin)
 
     def _ledger(self, store: Store | None) -> Ledger:
         settings, leases = self.settings, None
@@ -219,11 +219,12 @@ def _require_settings(store: Store | None, settings: Settings | None) -> None:
         raise ConfigError("users='known': users' budgets live in a store: name one in BUDGETGUARD_STORE, or as store=")
 
 
-def _require_budgets(budgets: Sequence[Budget]) -> None:
-    """Raise `ConfigError` for what are no budgets, or share a name."""
+def require_budgets(budgets: Sequence[Budget]) -> tuple[Budget, ...]:
+    """These budgets; raises `ConfigError` for what are none, or share a name."""
     if isinstance(budgets, Budget) or not all(isinstance(budget, Budget) for budget in budgets):
         raise ConfigError(f"budgets={budgets!r}: a sequence of Budget(...) is needed")
     names = [budget.name for budget in budgets]
     for name in names:
         if names.count(name) > 1 or name in {"users", "models", "max_budget", "scope"}:
             raise ConfigError(f"budgets: the name {name!r} is taken: give every budget a name of its own")
+    return tuple(budgets)

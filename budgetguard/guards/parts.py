@@ -19,8 +19,9 @@ from ..ledger import Account, Balance, Clock, Refusal, Stale
 from ..money import Nano
 from ..prices.tariffs import in_region
 from ..process.layers import Ledger
-from ..process.tally import Held, Tally
+from ..process.tally import Tally
 from .plan import Plans
+from .scope import Scope
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ class Whose(Protocol):
     @property
     def tags(self) -> Mapping[str, str]:
         """The tags of its scope."""
+        ...
+
+    @property
+    def scope(self) -> Scope | None:
+        """The scope itself."""
         ...
 
 
@@ -158,6 +164,8 @@ class Parts:
         self.notices = notices
         self.later = later
         self.clock = clock
+        self.levels: dict[str, int] = {}
+        """What was last heard to be settled on accounts near whose limit a fallback is asked, by their keys."""
         self.shell = shell
         """Runs what nobody is there to wait for."""
         self.async_shell = async_shell
@@ -189,12 +197,21 @@ class Parts:
         except UnpricedModelError:  # of a kind that it does not sell
             return None
 
-    def tell_refused(self, refusal: Refusal, wanted: int, model: str, asked: Whose, held: Held) -> None:
-        """Have it told that a call was refused which wanted at least this much."""
-        marks, account = self.plans.coverage.marks, refusal.account
-        scope = next((own.mark for own in held.tallies if own.account is account), None)
-        mark, now_ms = scope or marks.by_key.get(account.key), self.plans.coverage.now_ms()
-        call = RefusedCall(refusal, wanted, asked.tags, model, asked.provider or "", now_ms, mark)
+    def tell_refused(
+        self,
+        refusal: Refusal,
+        asked: Whose,
+        model: str,
+        wanted: int = 0,
+        tallies: Sequence[Tally] = (),
+        *,
+        paused: bool = False,
+    ) -> None:
+        """Have it told that a call was refused which wanted at least this much, or on a budget that is paused."""
+        marks, account, now_ms = self.plans.coverage.marks, refusal.account, self.plans.coverage.now_ms()
+        scope = next((own.mark for own in tallies if own.account is account), None)
+        mark = scope or marks.by_key.get(account.key)
+        call = RefusedCall(refusal, wanted, asked.tags, model, asked.provider or "", now_ms, mark, paused)
         marks.news.refused(call)
         if scope is not None:
             scope.news.refused(call)

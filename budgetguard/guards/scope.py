@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
+from ..budgets.said.fallbacks import Fallbacks
 from ..errors import BudgetExceededError
 from ..ledger import Account, Balance
 from ..process.state import PROCESS
@@ -53,6 +54,8 @@ class Scope:
     """Whether it was left out of turn, so that leaving an inner one leads past it."""
     refusals: list[BudgetExceededError] = field(default_factory=list)
     """Refusals inside, until the scope ends, so that one a framework swallowed is not lost."""
+    fallbacks: tuple[Fallbacks, ...] = ()
+    """What each of these scopes says of other models, in the order of their tallies; nothing if none of them does."""
 
 
 current: ContextVar[Scope | None] = ContextVar("budgetguard_scope", default=None)

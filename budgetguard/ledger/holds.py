@@ -148,6 +148,7 @@ class Entry(NamedTuple):
     "estimated" (no usage was reported), "late" (settled after the hold had ended; the store adds it),
     "expired" (booked by the store when the hold expired), "capped" (an output cap was added),
     "cut" (the answer ended at that cap), "unpriced" (no price was known, and no budget asked for one),
+    "fallback" (another model was asked than the one in its tag "asked_model", which did not fit),
     "tier" (nothing is known of the service tier that answered),
     "manual" (booked by hand, without a hold).
     """

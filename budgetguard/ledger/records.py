@@ -11,7 +11,7 @@ KEPT_FOR_EVER: Millis = 1 << 53
 """The `until_ms` of a record that is never pruned."""
 
 KINDS = ("alert", "change", "refusal", "sum")
-"""All kinds that somebody here writes: a copy of the books takes them along."""
+"""The kinds that tell people something: a copy of the books takes them along."""
 
 
 class Record(NamedTuple):

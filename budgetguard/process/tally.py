@@ -74,6 +74,7 @@ class Tally:
         "account",
         "crowd",
         "cut",
+        "fallbacks",
         "mark",
         "share",
     )
@@ -86,6 +87,8 @@ class Tally:
         self.crowd = Crowd(in_flight, sees_all=True)
         self.cut = 0
         """How many answers ended at an output cap that was added here."""
+        self.fallbacks = 0
+        """How many calls were sent to another model than the one that they were written for."""
         self.mark: Mark | None = None
         """From which amount on somebody is to be told of it."""
         self._settled: Nano = 0

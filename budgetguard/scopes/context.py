@@ -24,7 +24,15 @@ from ..alerts.scopes import ScopeHerald
 from ..budgets.bars import Bar, as_html
 from ..budgets.crowds import MANY
 from ..budgets.news import Mark
-from ..budgets.said.checks import require_choice, require_fractions, require_in_flight, require_text
+from ..budgets.said.checks import (
+    require_choice,
+    require_fraction,
+    require_fractions,
+    require_in_flight,
+    require_models,
+    require_text,
+)
+from ..budgets.said.fallbacks import NO_FALLBACKS, Fallbacks
 from ..budgets.said.words import in_our_words
 from ..concurrency.locks import latch
 from ..errors import BudgetExceededError, ConfigError, find_budget_error
@@ -51,6 +59,9 @@ class budget:
       many as were lately seen.
     * `on_cut`: "raise" has an answer that ended at an output cap which was added here raise `AnswerCutError`, "warn"
       does not; by default as the scope around it, or `Settings.on_cut`.
+    * `fallback`: a model, or several in order, of which the first that fits is asked where the one that was asked for
+      does not, in this `limit` or in a budget that says none of its own (docs/fallbacks.md).
+    * `degrade_at`: the part of this `limit` from which on the fallback is asked at once.
     * `warn_at`: parts of `limit`, such as `(0.5, 0.8, 1.0)`: when the calls inside have come to one, `on_warning` is
       called with an `Alert`, once, in a thread of its own; without it, that is logged.
     * `reraise`: on exit, raise a refusal that was swallowed inside. By default only if an installed package
@@ -72,6 +83,8 @@ class budget:
         wait: float = 0.0,
         in_flight: int | None = None,
         on_cut: OnCut | None = None,
+        fallback: str | Sequence[str] = (),
+        degrade_at: float | None = None,
         reraise: bool | None = None,
         warn_at: float | Sequence[float] = (),
         on_warning: Callable[[Alert], object] | None = None,
@@ -79,14 +92,13 @@ class budget:
         own = _tags(tags)
         if user is not None:
             own["user"] = require_text(user, "user")
-        if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait < float("inf"):
-            raise ConfigError(f"wait={wait!r}: a number of seconds of at least 0 is needed")
         self._tags = own
-        self._wait_s = wait
+        self._wait_s = _wait_s(wait)
         self._reraise = reraise
         self._on_cut: OnCut | None = None
         if on_cut is not None:
             self._on_cut = require_choice(on_cut, get_args(OnCut), "on_cut")  # type: ignore[assignment]  # checked by it
+        self._fallbacks = _fallbacks(fallback, degrade_at, limit)
         self._scope: Scope | None = None
         self._entered = latch()
         self._home: str | None = None
@@ -152,6 +164,11 @@ class budget:
         return self._tally.cut
 
     @property
+    def fallbacks(self) -> int:
+        """How many calls inside were sent to another model than their own, those of inner scopes included."""
+        return self._tally.fallbacks
+
+    @property
     def remaining(self) -> Money | None:
         """Dollars left in the tightest budget over this scope, calls in flight taken off; `None` without a limit."""
         return self._tightest()[0]
@@ -198,9 +215,29 @@ class budget:
             guard=around.guard,
             wait_s=self._wait_s or around.wait_s,
             on_cut=self._on_cut or around.on_cut,
+            fallbacks=_beside(around, self._fallbacks),
             parent=outer,
             opened_by=self,
         )
+
+
+def _fallbacks(models: str | Sequence[str], degrade_at: float | None, limit: Money | float | str | None) -> Fallbacks:
+    named = require_models(models, "fallback")
+    if degrade_at is None:
+        return Fallbacks(named) if named else NO_FALLBACKS
+    part = require_fraction(degrade_at, "degrade_at")
+    if not named:
+        raise ConfigError(f"degrade_at={degrade_at!r}: say which model is asked from then on, as in fallback=...")
+    if limit is None:
+        raise ConfigError(f"degrade_at={degrade_at!r}, limit=None: nothing is ever near it; leave degrade_at out")
+    return Fallbacks(named, part)
+
+
+def _beside(around: Scope, own: Fallbacks) -> tuple[Fallbacks, ...]:
+    """What all scopes say, in the order of their tallies; nothing while none says anything."""
+    if not around.fallbacks and own is NO_FALLBACKS:
+        return ()
+    return (*(around.fallbacks or (NO_FALLBACKS,) * len(around.tallies)), own)
 
 
 def _mark(tally: Tally, parts: Sequence[float], told: Callable[[Alert], object] | None) -> None:
@@ -213,6 +250,12 @@ def _mark(tally: Tally, parts: Sequence[float], told: Callable[[Alert], object] 
         raise ConfigError("on_warning: say when it is called, as in warn_at=(0.8, 1.0)")
     if parts and tally.account.limit:
         tally.mark = Mark(tally.account, parts, ScopeHerald(told, partial(is_first, tally)))
+
+
+def _wait_s(wait: object) -> float:
+    if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait < float("inf"):
+        raise ConfigError(f"wait={wait!r}: a number of seconds of at least 0 is needed")
+    return wait
 
 
 def _tags(tags: Mapping[str, str] | None) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
 
 from ..budgets.said.words import in_our_words
@@ -27,6 +27,8 @@ def budgeted(
     tags: Mapping[str, str] | None = None,
     enforce: Enforce = "hard",
     wait: float = 0.0,
+    fallback: str | Sequence[str] = (),
+    degrade_at: float | None = None,
 ) -> Callable[[F], F]:
     """
     Run a function inside `budget(...)`, a new scope for every call.
@@ -38,7 +40,10 @@ def budgeted(
     """
     if user is not None and not isinstance(user, str) and not callable(user):
         raise ConfigError(f"user={user!r}: a name, or a function of the call's arguments, is needed")
-    budget(user=user if isinstance(user, str) else None, limit=limit, tags=tags, enforce=enforce, wait=wait)
+    make = functools.partial(
+        budget, limit=limit, tags=tags, enforce=enforce, wait=wait, fallback=fallback, degrade_at=degrade_at
+    )
+    make(user=user if isinstance(user, str) else None)
 
     def decorate(function: F) -> F:
         if not callable(function):
@@ -48,8 +53,7 @@ def budgeted(
         who = _who(user, function)
 
         def scope(args: tuple[Any, ...], kwargs: dict[str, Any]) -> budget:
-            made = budget(user=who(args, kwargs), limit=limit, tags=tags, enforce=enforce, wait=wait)
-            return made.of_package(getattr(function, "__module__", None) or "")
+            return make(user=who(args, kwargs)).of_package(getattr(function, "__module__", None) or "")
 
         return cast(F, _wrap(function, scope))
 

@@ -21,11 +21,13 @@ from ..concurrency.interrupts import raise_interruption
 from ..errors import BudgetExceededError
 from ..guards.charge import Charge
 from ..guards.costs.amends import changes_of
+from ..guards.fallbacks.fallback import Fallback
 from ..guards.guard import Guard
 from ..guards.scope import Scope
 from ..guards.unscoped.watch import require_scope
 from ..money import Nano
 from ..prices.hosts import CAPS, Server, host_of, learn, trust, trusted, without
+from .fallbacks import falls_back, stand_by
 from .places import Place, dearer
 from .streams import watch
 from .watches import is_stream
@@ -106,6 +108,8 @@ class Exchange:
     dropped: Mapping[str, int] = NOTHING
     """Those that this call is sent again without, as `Host.refuses` has them."""
     guessed = False
+    fallback: Fallback | None = None
+    """Which models may be asked in the place of its own; made where some budget says any."""
 
     @property
     def at_home(self) -> bool:
@@ -135,6 +139,10 @@ class Exchange:
     def take(self, given: Any) -> None:
         """Take what `prepare` made of the request for it."""
         raise NotImplementedError
+
+    def rewrite(self, body: Mapping[str, Any]) -> bool:
+        """Take another body for the caller's, with another model in it; whether that can be."""
+        return False
 
     def shown(self, response: Any) -> Any:
         """The reply as it can be read, where it is neither JSON, nor an object of it, nor HTTP's own."""
@@ -172,6 +180,8 @@ class Exchange:
             charge.call = self.dialect.headed(charge.call, self.headers)
         if charge.call.stream and self.decoded and self.endpoint.amend is not None:
             self.ask_usage = self._asks_usage()
+        if guard.coverage.falls or (scope is not None and scope.fallbacks):
+            stand_by(self, charge)
         return charge
 
     def asked(self) -> tuple[str | None, Host]:
@@ -212,6 +222,8 @@ class Exchange:
 
         The error of a request that was sent without any is the caller's.
         """
+        if self.fallback is not None and falls_back(self, self.fallback, error):
+            return True
         if self.guessed:
             trust(self._server)
         elif self.dropped and isinstance(error, BudgetExceededError):

@@ -17,6 +17,7 @@ from ..ledger import Clock
 from ..stores.deadlines import Deadlines, take_deadlines
 from ..stores.http.rows import API_HEADER
 from .api import ledger, status
+from .api.access.audit import KeyAudit
 from .api.access.keys import KeyApi
 from .api.access.limits import LimitsApi
 from .api.action import Action
@@ -33,6 +34,9 @@ from .api.litellm import endpoints as litellm_endpoints
 from .api.litellm.daily import EVERY_S, run_daily
 from .keys import Keys
 from .metrics import Metrics
+from .page.door.door import Tickets
+from .page.site import PageSite
+from .page.views import VIEWS
 from .problems import NOT_FOUND, Refused
 from .projects import Projects
 
@@ -60,6 +64,7 @@ class App:
         most_waiting: int = MOST_WAITING,
         jobs: bool = False,
         keys_in_queries: bool = False,
+        tickets: Tickets | None = None,
     ) -> None:
         self._jobs = jobs
         self.projects = Projects(store, clock=clock, default=project)
@@ -67,9 +72,12 @@ class App:
         self.metrics = Metrics()
         deadlines, _ = take_deadlines(urlsplit(store).query, Deadlines())
         self.runner = Runner(threads, most_waiting, LINES, deadlines.reserve_s)
-        own = self.projects.own
-        table = [*ledger.ENDPOINTS, *budgets.ENDPOINTS, *steering.ENDPOINTS, *spend.ENDPOINTS, *litellm_endpoints.ENDPOINTS]
-        table += [*KeyApi(own).endpoints(), *LimitsApi(own).endpoints()]
+        own, hear = self.projects.own, KeyAudit(self.projects)
+        self.page = PageSite(
+            self.projects, self.keys, VIEWS, open_mode=open_mode, project=project or "default", tickets=tickets
+        )
+        table = [*ledger.ENDPOINTS, *budgets.ENDPOINTS, *steering.ENDPOINTS, *spend.ENDPOINTS]
+        table += [*litellm_endpoints.ENDPOINTS, *KeyApi(own, hear).endpoints(), *LimitsApi(own, hear).endpoints()]
         self.endpoints = status.endpoints(self.projects, self.metrics, table)
         routes = [Route("/health", endpoint=_Plain(_health), methods=["GET"])]
         routes += [self._route(endpoint) for endpoint in self.endpoints]
@@ -85,6 +93,9 @@ class App:
             scope["path"] = "/" + scope["path"].lstrip("/")
         if "\n" in scope["path"]:  # a route's pattern stops there; what a path names is read from raw_path
             scope["path"] = scope["path"].replace("\n", " ")
+        if self.page.answers(scope):
+            await self.page(scope, receive, send)
+            return
         scope["app"] = self  # so that Starlette raises where a method is not allowed
 
         async def tell(message: MutableMapping[str, Any]) -> None:
@@ -114,7 +125,9 @@ class App:
 
     def close(self) -> None:
         """Wait for the requests under way, and close the stores."""
+        self.page.close()
         self.runner.close()
+        self.keys.use.close()
         self.projects.close()
 
     @asynccontextmanager

@@ -13,7 +13,7 @@ from ..budgets.rules import escape, unescape
 from ..budgets.users import Users
 from ..concurrency.locks import mutex
 from ..ledger import Clock, Store
-from ..stores import RESERVED, open_store
+from ..stores import RESERVED, open_store, projects_in
 from .keys import Caller
 from .metrics import Meter
 from .problems import Refused
@@ -34,6 +34,8 @@ class Project:
     name: str
     store: Store
     clock: Clock
+    own: Store
+    """The server's own namespace beside it."""
     noted: bool = False
     """Whether the store knows that there is this project."""
     meter: Meter = field(default_factory=Meter)
@@ -60,7 +62,7 @@ class Projects:
         self.own = open_store(url, namespace=OWN, clock=clock)
         """The server's own namespace: keys, names of projects, what jobs were done."""
         self.blocking = self.own.blocking
-        self._itself = Project(OWN, self.own, clock or time.time)
+        self._itself = Project(OWN, self.own, clock or time.time, self.own)
 
     def using(self, caller: Caller, named: str | None, *, any_will_do: bool = False) -> AbstractContextManager[Project]:
         """The project that a caller asks for, its store kept open; raises `Refused` for one that is not theirs."""
@@ -112,7 +114,7 @@ class Projects:
         store = open_store(self._url, namespace=name, clock=self._clock)
         if self.blocking:  # what is in memory would be gone
             self._close_unused()
-        return Project(name, store, self._clock or time.time, meter=self._meters.pop(name, Meter()))
+        return Project(name, store, self._clock or time.time, self.own, meter=self._meters.pop(name, Meter()))
 
     def _close_unused(self) -> None:
         """Make room for one more; who asks for one of these again gets another store, so nobody uses what is closed."""
@@ -135,6 +137,10 @@ class Projects:
         """Every project that was noted."""
         for terms in self.own.all_terms(_PROJECT):
             yield unescape(terms.key.removeprefix(_PROJECT))
+
+    def every(self) -> list[str]:
+        """Every project that there is something of, by name: those that were noted, and others with books in it."""
+        return sorted({*self.names(), *projects_in(self.own), *(each.name for each in self.opened())})
 
     def opened(self) -> list[Project]:
         """The projects whose stores are open."""

@@ -25,6 +25,8 @@ LINGER_S = 5.0
 MOST_DROPPED = 32_000_000
 """How long, and how much of, a body is read and dropped that comes when it is answered, so that the answer is read."""
 
+CONNECTION = "budgetguard.connection"
+"""In the scope of a request: the connection that it came on."""
 
 MOST_CONNECTIONS = 100_000
 
@@ -46,6 +48,8 @@ class Protocol(HttpToolsProtocol):
     """Whether the last request on it came with a right key."""
     idle_s = 0.0
     """Since when it waits for a request."""
+    when_ending: Callable[[], None] | None = None
+    """Called when the server ends: by an answer that would go on for ever."""
     _over = False  # whether what arrives is not looked at any more
 
     _in_head = True
@@ -100,6 +104,7 @@ class Protocol(HttpToolsProtocol):
         """A head has ended."""
         if not self.parser.should_upgrade():  # else it is read again
             self._in_head, self._loose = False, 0
+            self.scope[CONNECTION] = self  # type: ignore[literal-required]  # a key of ours
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -120,6 +125,12 @@ class Protocol(HttpToolsProtocol):
         if not self._in_head and self.cycle.response_complete and not self.transport.is_closing():
             self._dropped = 0
             self._wait(LINGER_S, self.transport.close)
+
+    def shutdown(self) -> None:
+        """Answer what is under way, then close."""
+        if self.when_ending is not None:
+            self.when_ending()
+        super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         """Answer a request that cannot be read, and close the connection."""

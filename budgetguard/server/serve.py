@@ -48,28 +48,33 @@ def serve(settings: ServerSettings) -> None:
     if settings.store.startswith(("http:", "https:")):
         raise ConfigError("--store: a server stands before a store, not before another server; name that one's store")
     logs.set_up(settings.log_level)
-    listening = _listen(settings.host, settings.port)
+    listening = listen_on(settings.host, settings.port)
     app = App(settings.store, open_mode=settings.open_mode, project=settings.project, jobs=True)
     try:
         _say(settings, listening.getsockname()[1], app)
-        config = uvicorn.Config(
-            app,
-            loop="auto",
-            http=Protocol,
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=SHUTDOWN_S,
-            backlog=_BACKLOG,
-        )
-        with _signals_end_it():
-            uvicorn.Server(config).run(sockets=[listening])
+        run_until_told(app, listening)
     finally:
         listening.close()
         app.close()
         log.info("stopped")
+
+
+def run_until_told(app: App, listening: socket.socket) -> None:
+    """Serve on a socket until SIGTERM or Ctrl-C."""
+    config = uvicorn.Config(
+        app,
+        loop="auto",
+        http=Protocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+        backlog=_BACKLOG,
+    )
+    with _signals_end_it():
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 @contextmanager
@@ -85,7 +90,8 @@ def _signals_end_it() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen_on(host: str, port: int) -> socket.socket:
+    """A socket that listens; raises `ConfigError` where that cannot be."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)

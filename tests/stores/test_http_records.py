@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -21,19 +21,19 @@ from tests.support.hosting import Hosted
 ALERT, REFUSAL, CHANGE, SUM = [Record(kind, "a", 1, "{}") for kind in ("alert", "refusal", "change", "sum")]
 
 
+class Shop(NamedTuple):
+    """A project of a server in memory that asks for no key."""
+
+    server: Hosted
+    store: Store
+
+
 @pytest.fixture
-def server(clock: StoppedClock) -> Iterator[Hosted]:
-    """In memory, and asking for no key."""
+def shop(clock: StoppedClock) -> Iterator[Shop]:
     hosted = Hosted("memory://", clock=clock)
-    yield hosted
+    with closing(open_store(f"{hosted.url}?settle_s=5", namespace="shop")) as store:
+        yield Shop(hosted, store)
     hosted.stop()
-
-
-@pytest.fixture
-def kept(server: Hosted) -> Iterator[Store]:
-    """A project of it."""
-    with closing(open_store(f"{server.url}?settle_s=5", namespace="shop")) as store:
-        yield store
 
 
 def bodies(store: Store, kind: str = "refusal") -> list[str]:
@@ -43,12 +43,12 @@ def bodies(store: Store, kind: str = "refusal") -> list[str]:
 # -- how much at once ------------------------------------------------------------------------------------------------
 
 
-def test_many_long_records_go_in_requests_that_the_server_takes(kept: Store) -> None:
+def test_many_long_records_go_in_requests_that_the_server_takes(shop: Shop) -> None:
     """Three million characters, of which each is three bytes, are more than a body may have."""
     many = [Record("refusal", f"{number:04d}", 1, "名" * 60_000) for number in range(50)]
     assert len(many) * 60_000 > 2 * MOST_CHARACTERS
-    assert kept.note([*many, many[0]]) == [True] * 50 + [False]
-    assert list(kept.noted(RecordQuery("refusal"))) == many
+    assert shop.store.note([*many, many[0]]) == [True] * 50 + [False]
+    assert list(shop.store.noted(RecordQuery("refusal"))) == many
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_many_long_records_go_in_requests_that_the_server_takes(kept: Store) -> 
         ("noted", {}, None),
     ],
 )
-def test_what_is_too_much_is_refused(server: Hosted, path: str, said: dict[str, Any], param: str | None) -> None:
+def test_what_is_too_much_is_refused(shop: Shop, path: str, said: dict[str, Any], param: str | None) -> None:
     """One request must neither fill the memory of a server nor write what its store does not keep."""
-    status, answer = server.post(f"/v1/ledger/{path}", said)
+    status, answer = shop.server.post(f"/v1/ledger/{path}", said)
     assert (status, answer["error"]["param"]) == (422, param)
-    assert server.post("/v1/ledger/noted", {"kind": "refusal"}) == (200, {"records": []})
+    assert shop.server.post("/v1/ledger/noted", {"kind": "refusal"}) == (200, {"records": []})
 
 
 # -- who -------------------------------------------------------------------------------------------------------------

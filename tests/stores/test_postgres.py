@@ -20,7 +20,20 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from budgetguard.errors import ConfigError, StoreError
-from budgetguard.ledger import Account, Admitted, Balance, Entry, Hold, Refusal, Settled, Store, new_id
+from budgetguard.ledger import (
+    Account,
+    Admitted,
+    Balance,
+    Entry,
+    Hold,
+    Record,
+    RecordQuery,
+    Refusal,
+    Settled,
+    Store,
+    Terms,
+    new_id,
+)
 from budgetguard.stores import open_store
 from budgetguard.stores.deadlines import RESERVE_S
 from budgetguard.stores.postgres.rows import pack_hold, register
@@ -474,3 +487,46 @@ def seconds(work: Callable[[], object]) -> float:
     begin = time.perf_counter()
     work()
     return time.perf_counter() - begin
+
+
+def soonest(work: Callable[[], object]) -> float:
+    """How long it takes when nobody is in the way, in seconds."""
+    took = []
+    for _ in range(30):
+        begin = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - begin)
+    return min(took)
+
+
+def test_a_plan_made_while_there_was_little_stays_right(database):
+    """Nobody analyses the tables of a program that has just started: what is asked by a key reads no other rows."""
+    store = PostgresStore(database, reserve_s=5, settle_s=5)
+    known = tuple([(key, 1) for key in ("users/ann", "steers")])
+
+    def reserve(terms: tuple[tuple[str, int], ...] = known) -> None:
+        assert store.reserve(Hold(new_id(), (Account("a"),), 1, terms=terms)) == Admitted(1)
+
+    def newest() -> None:
+        assert len(list(store.noted(RecordQuery("refusal", limit=5, newest=True)))) == 5
+
+    store.load(terms=[Terms(key, version, "{}") for key, version in known])
+    store.note([Record("refusal", f"a{number}", 1, "{}") for number in range(5)])
+    asked: list[Callable[[], None]] = [reserve, newest]
+    with psycopg.connect(database, autocommit=True) as connection:
+        for table in ("terms", "records"):
+            connection.execute(f"ALTER TABLE budgetguard.{table} SET (autovacuum_enabled = false)".encode())
+        few = [soonest(each) for each in asked]
+        connection.execute(
+            "INSERT INTO budgetguard.terms (ns, version, key, body) "
+            "SELECT 1, 1, ('users/' || n)::bytea, '{}' FROM generate_series(1, 50000) AS n"
+        )
+        connection.execute(
+            "INSERT INTO budgetguard.records (ns, at_ms, over_ms, kind, id, body) "
+            "SELECT 1, n, n, 'refusal', ('b' || n)::bytea, '{}' FROM generate_series(1, 50000) AS n"
+        )
+    many = [soonest(each) for each in asked]
+    store.close()  # and with other connections: a plan that knows of many rows, and not what is in them
+    many += [soonest(each) for each in asked]
+    assert [now < 8 * before for now, before in zip(many, few * 2, strict=True)] == [True] * 4, (few, many)
+    store.close()

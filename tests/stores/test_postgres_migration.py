@@ -368,7 +368,7 @@ def version_5(database: str) -> str:
     store_in(database).migrate()
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("UPDATE budgetguard.schema_version SET version = 5")
-        connection.execute("DROP FUNCTION budgetguard.note, budgetguard.prune_records")
+        connection.execute("DROP FUNCTION budgetguard.note, budgetguard.noted, budgetguard.prune_records")
         connection.execute("DROP TABLE budgetguard.records")
     return database
 

@@ -26,6 +26,8 @@ from budgetguard.ledger import (
     Entry,
     Hold,
     OpenHold,
+    Record,
+    RecordQuery,
     Settled,
     Total,
     Wanted,
@@ -326,3 +328,82 @@ def test_an_old_program_that_has_the_file_open_books_nothing_more(
         store.put_terms("bob", "his")
         with pytest.raises(sqlite3.OperationalError, match=r"no (such )?column"):
             program.execute(statement)
+
+
+# Version 2, which kept nothing beside the books.
+
+
+@pytest.fixture
+def version_2(old: Path) -> Path:
+    """A file as version 2 left it."""
+    with closing(sqlite3.connect(old, isolation_level=None)) as connection:
+        for statement in schema.UPGRADES[2]:
+            connection.execute(statement)
+        connection.execute("PRAGMA user_version=2")
+    return old
+
+
+def test_a_file_of_version_2_has_no_records_and_is_not_changed_by_looking(version_2: Path, clock: StoppedClock) -> None:
+    """Whoever reads alerts there reads none, and programs of that version go on."""
+    before = version_2.read_bytes()
+    with closing(SQLiteStore(version_2, clock=clock)) as store:
+        assert list(store.noted(RecordQuery("alert"))) == []
+        assert list(store.noted(RecordQuery("alert", "a", "b", 5, newest=True))) == []
+        assert list(store.entries()) == ENTRIES
+        assert store.balances(["team"]) == [Balance("team", 170, 70)]
+    assert version_2.read_bytes() == before
+    assert version(version_2) == 2
+
+
+def test_the_first_record_brings_a_file_of_version_2_up_to_date(
+    version_2: Path, clock: StoppedClock, tmp_path: Path
+) -> None:
+    """It is then as one that was made today; the books are as they were."""
+    record = Record("alert", "users/ann@80", 5, "{}")
+    with closing(SQLiteStore(version_2, clock=clock)) as store, closing(SQLiteStore(tmp_path / "new.db")) as new:
+        for each in (store, new):
+            assert [each.note([record]), each.note([record])] == [[True], [False]]
+        assert list(store.noted(RecordQuery("alert"))) == [record]
+        assert list(store.entries()) == ENTRIES
+        assert store.check() == []
+        assert store.prune(6) == 0
+        assert list(store.noted(RecordQuery("alert"))) == []
+    assert version(version_2) == schema.VERSION
+    assert columns(version_2) == columns(tmp_path / "new.db")
+    assert [indexes(path) for path in (version_2, tmp_path / "new.db")] == [["records_over"]] * 2
+    assert integrity(version_2) == "ok"
+
+
+def indexes(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
+        return [name for (name,) in rows]
+
+
+def test_a_program_of_version_2_that_has_the_file_open_goes_on(version_2: Path, clock: StoppedClock) -> None:
+    """Nothing is booked otherwise than it knows; when it opens the file again, it is told that it is too old."""
+    statements = (
+        "UPDATE accounts SET settled = settled + 5 WHERE ns = 1 AND key = 'team'",
+        f"INSERT INTO holds (ns, key, id, ended, at_ms) VALUES (1, 'x', '', 1, {START_MS})",
+        "INSERT INTO entries (ns, id, at_ms, dollars, tokens, requests, flags, accounts, tags, provider, model, usage) "
+        f"VALUES (1, 'x', {START_MS}, 5, 0, 1, '', '[\"team\"]', '{{}}', '', '', '{{}}')",
+    )
+    with (
+        closing(sqlite3.connect(version_2, isolation_level=None)) as program,
+        closing(SQLiteStore(version_2, clock=clock)) as store,
+    ):
+        program.execute("SELECT settled FROM accounts").fetchall()
+        store.note([Record("alert", "a", 5, "{}")])
+        for statement in statements:
+            program.execute(statement)
+        assert store.balances(["team"]) == [Balance("team", 175, 70)]
+        assert store.check() == []
+
+
+def test_a_program_that_is_older_than_a_file_says_so(version_2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not know what else may be in there."""
+    with closing(SQLiteStore(version_2)) as store:
+        store.note([Record("alert", "a", 5, "{}")])
+    monkeypatch.setattr(schema, "VERSION", 2)
+    with closing(SQLiteStore(version_2)) as store, pytest.raises(StoreError, match="newer version of budgetguard"):
+        store.put_terms("bob", "his")

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from budgetguard.errors import ConfigError, StoreError
-from budgetguard.ledger import DEFAULT_TTL_MS, Account, Admitted, Balance, Entry, Hold, Settled, Store, new_id
+from budgetguard.ledger import DEFAULT_TTL_MS, Account, Admitted, Balance, Entry, Hold, Record, Settled, Store, new_id
 from budgetguard.stores import open_store
 from budgetguard.stores.combiner import Gate
 from budgetguard.stores.memory.rows import AccountRow
@@ -265,6 +265,27 @@ def test_settlements_land_on_a_full_disk(small_disk: Path) -> None:
         filler.unlink()
         spend(store)
         assert {each.id for each in held} <= {entry.hold_id for entry in store.entries()}
+        assert store.check() == []
+
+
+def test_records_leave_the_room_on_a_full_disk_to_settlements(small_disk: Path) -> None:
+    """A storm of refusals must not take what is kept back for money; it is written down again when there is room."""
+    with closing(SQLiteStore(small_disk / "budgets.db")) as store:
+        held = [hold() for _ in range(20)]
+        for each in held:
+            assert isinstance(store.reserve(each), Admitted)
+        filler = small_disk / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        refusals = [Record("refusal", new_id(), 1, "x" * 9_000) for _ in range(100)]
+        for each in held:
+            for _ in range(3):
+                with pytest.raises(StoreError, match="disk is full"):
+                    store.note(refusals)
+            assert isinstance(store.settle(each, Entry(each.id, 7)), Settled)
+        filler.unlink()
+        assert store.note(refusals) == [True] * 100
         assert store.check() == []
 
 

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from budgetguard.ledger import (
     KEEP_ENDED_MS,
+    KEPT_FOR_EVER,
     USUAL,
     Account,
     Admitted,
@@ -26,6 +27,8 @@ from budgetguard.ledger import (
     Entry,
     Hold,
     Query,
+    Record,
+    RecordQuery,
     Refusal,
     Settled,
     Store,
@@ -65,6 +68,7 @@ holds = st.builds(
     tags=st.sampled_from([{}, {"user": "ann"}, {"user": "\ud800"}]),
     model=st.sampled_from(["", "m"]),
     leases=st.sampled_from([(), (), (IDS[0],), (IDS[1], IDS[2], IDS[1])]),
+    units=st.just({}),
 )
 unit_accounts = st.builds(
     Account,
@@ -105,6 +109,26 @@ copied_entries = st.builds(
     usage=st.dictionaries(st.text(), st.integers(-(2**63) + 1, 2**63 - 1)),
     flags=st.sampled_from([frozenset[str](), frozenset({"expired"}), frozenset({"late", "cut"})]),
     units=st.just({}),
+)
+
+
+KINDS = ["alert", "refusal"]
+NAMES = ["", "a", "ab", "b/\udcff", "\0", "🙂"]
+records = st.builds(
+    Record,
+    st.sampled_from(KINDS),
+    st.sampled_from(NAMES) | st.text(),
+    st.sampled_from([0, START_MS - 1_000, START_MS, START_MS + 90_000]),
+    st.text(),
+    st.sampled_from([None, None, 0, START_MS + 60_000, KEPT_FOR_EVER]),
+)
+record_queries = st.builds(
+    RecordQuery,
+    st.sampled_from(KINDS),
+    st.none() | st.sampled_from(NAMES),
+    st.none() | st.sampled_from(NAMES),
+    st.sampled_from([None, None, 0, 1, 3]),
+    st.booleans(),
 )
 
 
@@ -210,6 +234,15 @@ class Stores(RuleBasedStateMachine):
     def load(self, terms: list[Terms], accounts: list[Carried], entries: list[Entry]) -> None:
         self.both("load", terms=terms, accounts=accounts, entries=entries)
 
+    @rule(noted=st.lists(records, max_size=5), replace=st.booleans())
+    def note(self, noted: list[Record], replace: bool) -> None:
+        self.both("note", noted, replace=replace)
+
+    @rule(query=record_queries)
+    def read_records(self, query: RecordQuery) -> None:
+        specified, answer = [list(store.noted(query)) for store in self.stores]
+        assert answer == specified
+
     @rule()
     def close(self) -> None:
         self.stores[1].close()
@@ -226,6 +259,8 @@ class Stores(RuleBasedStateMachine):
         for operation in ("entries", "accounts", "carried", "all_terms"):
             specified, answer = [list(getattr(store, operation)()) for store in self.stores]
             assert answer == specified
+        for kind in KINDS:
+            self.read_records(RecordQuery(kind))
 
 
 def carried_balances(answer: Any) -> Any:
@@ -241,7 +276,7 @@ class InAnotherUnit:
     def __init__(self, unit: Unit, clock: Clock) -> None:
         self.unit = unit
         self.store = MemoryStore(clock=clock)
-        for name in ("release", "put_terms", "all_terms", "close", "prune", "check"):
+        for name in ("release", "put_terms", "all_terms", "close", "prune", "check", "note", "noted"):
             setattr(self, name, getattr(self.store, name))
 
     def account(self, account: Account) -> Account:

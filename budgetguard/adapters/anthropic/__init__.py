@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from ...calls import Dialect, Endpoint, Host
+from ..common.bodies import instead_unless
 from ..common.paths import finder
 from . import batches, replies, requests, streams
 
@@ -24,6 +25,7 @@ MESSAGES: Final = Endpoint(
     answer=replies.message,
     listener=streams.MessageListener,
     lower=requests.lower,
+    instead=instead_unless("container", "fallbacks"),
 )
 
 _BATCHES = (

@@ -25,6 +25,12 @@ RUNTIME: Final = "bedrock-runtime"
 _NAMES: Final = ("Converse", "ConverseStream", "InvokeModel", "InvokeModelWithResponseStream")
 _FREE: Final = frozenset({"CountTokens", "GetAsyncInvoke", "ListAsyncInvokes"})
 
+
+def _instead(body: Mapping[str, Any], model: str, host: Host) -> dict[str, Any]:
+    """Bedrock's own JSON is the same for every model; that of `InvokeModel` is each model's own."""
+    return {**body, "modelId": model}
+
+
 _CONVERSES = (
     Endpoint(
         "converse",
@@ -34,6 +40,7 @@ _CONVERSES = (
         answer=replies.converse,
         amend=converse.capped,
         lower=converse.lower,
+        instead=_instead,
     ),
     Endpoint(
         "converse_stream",
@@ -44,6 +51,7 @@ _CONVERSES = (
         listener=replies.ConverseListener,
         amend=converse.capped,
         lower=converse.lower,
+        instead=_instead,
     ),
 )
 

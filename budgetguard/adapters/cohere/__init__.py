@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ...calls import Dialect, Endpoint, Host, ReadRequest
-from ..common.bodies import lowering
+from ..common.bodies import instead_unless, lowering
 from ..common.paths import finder
 from . import replies, requests
 
@@ -35,6 +35,7 @@ def _text(name: str, path: str, request: ReadRequest) -> Endpoint:
         listener=replies.EventsListener,
         amend=_amend,
         lower=lowering(_amend),
+        instead=instead_unless("conversation_id"),
     )
 
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ...calls import UNKNOWN_HOST, Amend
+from ...calls import UNKNOWN_HOST, Amend, Host
 
 MOST = 10_000_000
 """Above every number of tokens, answers or tool calls that an API takes; keeps costs within 64 bits."""
@@ -102,3 +102,14 @@ def lowering(amend: Amend) -> Callable[[Mapping[str, Any], int], dict[str, Any]]
         return {name: value for name, value in amended.items() if value is not body.get(name)}
 
     return lower
+
+
+def instead_unless(*names: str) -> Callable[[Mapping[str, Any], str, Host], dict[str, Any] | None]:
+    """The `instead` of an operation whose body names the model, unless it has one of these fields."""
+
+    def instead(body: Mapping[str, Any], model: str, host: Host) -> dict[str, Any] | None:
+        if any(body.get(name) for name in names):
+            return None
+        return {**body, "model": model}
+
+    return instead

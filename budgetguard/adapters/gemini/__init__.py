@@ -8,13 +8,14 @@ and passes through untouched; one that may cost something all the same is said.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from ...calls import Dialect, Endpoint, Host
-from ..common.bodies import lowering
+from ..common.bodies import instead_unless, lowering
 from . import batches, interactions, replies, requests, streams
 from .names import part_of, plain_model, spelt
 
@@ -35,8 +36,15 @@ def _operation(name: str, **readers: Any) -> Endpoint:
     return Endpoint(f"models.{name}", "POST", f"/models/{{id}}:{name}", **readers)
 
 
+_INSTEAD: Final = instead_unless("cachedContent", "cached_content")
+
 GENERATE: Final = _operation(
-    "generateContent", request=requests.generate, answer=replies.generated, amend=_amended, lower=lowering(_amended)
+    "generateContent",
+    request=requests.generate,
+    answer=replies.generated,
+    amend=_amended,
+    lower=lowering(_amended),
+    instead=_INSTEAD,
 )
 
 _OPERATIONS = (
@@ -48,6 +56,7 @@ _OPERATIONS = (
         listener=streams.GenerateListener,
         amend=_amended,
         lower=lowering(_amended),
+        instead=_INSTEAD,
     ),
     _operation("embedContent", request=requests.embed, answer=replies.embedded),
     _operation("batchEmbedContents", request=requests.embed, answer=replies.embedded),
@@ -90,6 +99,7 @@ INTERACTIONS: Final = Endpoint(
     listener=interactions.InteractionListener,
     amend=interactions.amended,
     lower=lowering(interactions.amended),
+    instead=instead_unless("agent", "previousInteractionId", "previous_interaction_id"),
 )
 
 _BATCHES = {
@@ -206,6 +216,17 @@ def located(body: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     return body if model is None else {**body, "model": model}
 
 
+_MODEL_IN_PATH: Final = re.compile(r"(/models/)[^/:?#]+(:[A-Za-z]+(?:[?#].*)?)\Z")
+
+
+def relocated(url: str, model: str) -> str | None:
+    """A path, or a URL, with another model; `None` for a tuned one, or an endpoint of one's own."""
+    if model_in(url) is None:
+        return url
+    moved, times = _MODEL_IN_PATH.subn(rf"\g<1>{quote(model, safe='@')}\g<2>", url)
+    return moved if times else None
+
+
 _TIER = "x-gemini-service-tier"
 _TIERS = frozenset({"standard", "flex", "priority"})
 
@@ -227,5 +248,5 @@ def cap_field(endpoint: Endpoint, host: Host) -> str | None:
     return None if endpoint.amend is None or name in host.refuses else name
 
 
-DIALECT: Final = Dialect(find, may_cost, cap_field, requests.headed, located)
+DIALECT: Final = Dialect(find, may_cost, cap_field, requests.headed, located, relocated)
 """As whoever guards calls uses it."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ...calls import Dialect, Endpoint, Host
-from ..common.bodies import lowering
+from ..common.bodies import instead_unless, lowering
 from ..common.paths import finder
 from . import replies, requests
 
@@ -43,6 +43,7 @@ find = finder(
                 listener=replies.LinesListener,
                 amend=_amend,
                 lower=lowering(_amend),
+                instead=instead_unless("context"),  # the tokens of an earlier answer, as its model counts them
             )
             for name, path, request in _TEXT
         ),

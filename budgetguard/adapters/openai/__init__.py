@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 from typing import Any, Final
 
 from ...calls import Dialect, Endpoint, Host, ReadRequest, Reply
-from ..common.bodies import whole
+from ..common.bodies import fields, instead_unless, items, whole
 from ..common.paths import finder
 from . import batches, media, replies, requests, streams
 from .jobs import job
@@ -26,6 +26,9 @@ def cap_field(endpoint: Endpoint, host: Host) -> str | None:
     name = _CAPS.get(endpoint.name)
     return None if name is not None and host.refuses.get(name) == 0 else name
 
+
+_CAPPED_ANEW: Final = "max_completion_tokens"
+"""What models of the newer kinds call the output cap of a chat: they refuse the older name."""
 
 _CAPS = {
     "completions": "max_tokens",
@@ -74,6 +77,38 @@ def _amend_responses(body: Mapping[str, Any], cap: int | None, ask_usage: bool, 
     return copy
 
 
+_TUNED: Final = "ft:"
+"""How the names of models begin that were made for one purpose."""
+
+
+def _chat_instead(body: Mapping[str, Any], model: str, host: Host) -> dict[str, Any] | None:
+    """A chat, but for one that is spoken, asked of a model of one's own, or of several; with its cap as that has it."""
+    copy = _instead(body, model, host)
+    if copy is not None and host.cap == _CAPPED_ANEW and "max_tokens" in copy:
+        copy.setdefault(_CAPPED_ANEW, copy.pop("max_tokens"))
+    return copy
+
+
+def _instead(body: Mapping[str, Any], model: str, host: Host) -> dict[str, Any] | None:
+    if str(body.get("model")).startswith(_TUNED):
+        return None
+    return _KEEPING(body, model, host)
+
+
+_KEEPING: Final = instead_unless("audio", "models", "fallbacks", "preset", "data_sources")
+_CONTINUING: Final = instead_unless("previous_response_id", "conversation", "models", "fallbacks", "preset")
+_WRITTEN: Final = frozenset({"reasoning", "item_reference", "compaction"})
+"""What an input may have that another model does not read: what its own one wrote, or the server keeps of it."""
+
+
+def _responses_instead(body: Mapping[str, Any], model: str, host: Host) -> dict[str, Any] | None:
+    """A response, but for one that goes on from another one."""
+    written = {str(fields(item).get("type")) for item in items(body.get("input"))}
+    if written & _WRITTEN or str(body.get("model")).startswith(_TUNED):
+        return None
+    return _CONTINUING(body, model, host)
+
+
 CHAT = Endpoint(
     "chat.completions",
     "POST",
@@ -83,11 +118,14 @@ CHAT = Endpoint(
     listener=streams.ChatListener,
     amend=_amend_chat,
     lower=_lower,
+    instead=_chat_instead,
 )
 
 _TEXT = (
     CHAT,
-    replace(CHAT, name="agents.completions", path="/agents/completions", request=requests.agent),  # Mistral's
+    replace(
+        CHAT, name="agents.completions", path="/agents/completions", request=requests.agent, instead=None
+    ),  # Mistral's
     replace(CHAT, path="/chat"),  # Writer's (writer-sdk 3.0)
     Endpoint(
         "completions",
@@ -98,6 +136,7 @@ _TEXT = (
         listener=streams.ChatListener,
         amend=_amend_completions,
         lower=_lower,
+        instead=_instead,
     ),
     Endpoint(
         "responses",
@@ -108,6 +147,7 @@ _TEXT = (
         listener=streams.ResponsesListener,
         amend=_amend_responses,
         lower=_lower,
+        instead=_responses_instead,
     ),
     Endpoint("responses.compact", "POST", "/responses/compact", request=requests.compact, answer=replies.responses),
     Endpoint("responses.input_tokens", "POST", "/responses/input_tokens", request=None, answer=replies.free),

@@ -127,7 +127,7 @@ def changes(
 
 def _in_dollars(said: Mapping[str, Any]) -> dict[str, Any]:
     """What is said of a budget, with its amounts in dollars, if it counts these."""
-    told = {
+    told: dict[str, Any] = {
         name: _in_dollars({"unit": said.get("unit"), **value}) if name == "steer" else value
         for name, value in said.items()
     }

@@ -55,7 +55,7 @@ class Steers:
         """The limit that holds for a subject now, paused or not."""
         limit = rule.limit
         for _, steer in self.on(rule, subject):
-            limit = steer.limit_at(limit, at_ms)
+            limit = steer.limit_at(limit, at_ms) if steer.unit == rule.unit else limit
         return limit
 
     def paused(self, subjects: Sequence[Subject], at_ms: Millis) -> Pause | None:

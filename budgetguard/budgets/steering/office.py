@@ -85,7 +85,7 @@ class Steering:
             aim,
             "raise",
             note,
-            lambda it, _: replace(it, limit=amount, limit_until_ms=end_ms),
+            lambda it, _: _in_unit(it, rule, limit=amount, limit_until_ms=end_ms),
             lambda it: (
                 said + (f", and {show_amount(extra, rule.unit)} beside" if (extra := it.extra_at(now_ms)) else "")
             ),
@@ -105,7 +105,7 @@ class Steering:
                 )
             if limit + more > MAX_AMOUNT:
                 raise ConfigError(f"amount={amount!r}: with it the limit is beyond what a store can book")
-            return replace(it, extra=whole, extra_until_ms=_period_end(rule, now_ms))
+            return _in_unit(it, rule, extra=whole, extra_until_ms=_period_end(rule, now_ms))
 
         def said(it: Steer) -> str:
             until = "" if it.extra_until_ms is None else f" until {moment_text(it.extra_until_ms)}"
@@ -226,6 +226,12 @@ class Steering:
 
 
 _Done = tuple[Budget, Steer, Steer, tuple[Mapping[str, Any], Mapping[str, Any]]]
+
+
+def _in_unit(steer: Steer, rule: Budget, **amounts: int | None) -> Steer:
+    """A steer with amounts in the unit of its rule; those in another one, of a rule that it was before, are over."""
+    kept = steer if steer.unit == rule.unit else replace(steer.settled(), unit=rule.unit)
+    return replace(kept, **amounts, unit=rule.unit)  # type: ignore[arg-type]
 
 
 def _known(aim: SteerTarget) -> Budget:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ...errors import StoreError
-from ...ledger import Account, Millis
+from ...ledger import Account, Millis, Unit
 from ...ledger_json import plain, read
 
 STEERS: Final = "steers"
@@ -37,6 +37,8 @@ class Steer:
     """Until the end of the period in which it was topped up; `None`: for ever, as the period is."""
     epoch: int = 0
     """How often the spend was set to zero by hand: the accounts of each epoch are new ones."""
+    unit: Unit = "dollars"
+    """What `limit` and `extra` count: rules of one name may differ in that, as those of a key do."""
     by: str = ""
     """Who changed it last, and why: a refusal of what is paused says it."""
     note: str = ""
@@ -60,7 +62,7 @@ class Steer:
     @property
     def idle(self) -> bool:
         """Whether it changes nothing, whoever was the last to change it."""
-        return replace(self, by="", note="") == NO_STEER
+        return replace(self, by="", note="", unit="dollars") == NO_STEER
 
     def settled(self) -> Steer:
         """What is left of it once somebody says anew what the limit is: a pause, and the accounts that there are."""
@@ -84,7 +86,7 @@ def steered(account: Account, steers: Sequence[Steer], at_ms: Millis) -> Account
     """An account under several steers: each changes the limit that those before it left, and any may pause it."""
     limit = account.limit
     for steer in steers:
-        limit = steer.limit_at(limit, at_ms)
+        limit = steer.limit_at(limit, at_ms) if steer.unit == account.unit else limit
     if any(steer.paused for steer in steers):
         return replace(account, limit=0, enforce="hard", lease=None)
     return account if limit == account.limit else replace(account, limit=limit)

@@ -29,7 +29,7 @@ def look(charge: Charge) -> Steps[None]:
         else:
             charge.plan = _plan(charge)
             if charge.plan.doubtful:
-                yield from learn_whose(charge.parts, charge.plan, charge.asked.tags, charge.asked.scope)
+                yield from learn_whose(charge.parts, charge.plan, charge.asked, charge.call.model)
                 charge.plan = _plan(charge)
             require_scope(charge.parts, charge.plan, charge.asked.scope)
             yield from Admission(charge).place()

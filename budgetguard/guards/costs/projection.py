@@ -370,3 +370,15 @@ def _whole(kind: str) -> str | None:
     if kind.endswith("_tokens"):
         return "output_tokens" if kind.startswith("output_") else "input_tokens"
     return None
+
+
+def is_open(wish: Wish) -> bool:
+    """Whether a cap that is added to the request makes it use no more than is held."""
+    return wish.least is not None or any(wanted.least is not None for wanted in wish.units.values())
+
+
+def is_cut(wish: Wish, held: Held) -> bool:
+    """Whether less was admitted than is wanted."""
+    if held.amount < wish.amount:
+        return True
+    return any(held.units[unit] < wanted.amount for unit, wanted in wish.units.items())

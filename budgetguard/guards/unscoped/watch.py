@@ -20,9 +20,9 @@ from ...budgets.refusals import refuse_paused
 from ...budgets.rules import USERS, escape, unescape
 from ...concurrency.steps import Step, Steps
 from ...errors import BudgetGuardError, StoreError, UnknownUserError, UnscopedCallError
-from ...ledger import Balance, Store
+from ...ledger import Balance, Refusal, Store
 from ...process.state import PROCESS
-from ..parts import Parts
+from ..parts import Parts, Whose
 from ..plan import CallPlan
 from ..scope import Scope, note_refusal
 from .callers import caller
@@ -31,16 +31,16 @@ _MOST_NAMES = 500
 """How many names are read at most to find one that is near."""
 
 
-def learn_whose(parts: Parts, plan: CallPlan, tags: Mapping[str, str], scope: Scope | None = None) -> Steps[None]:
+def learn_whose(parts: Parts, plan: CallPlan, asked: Whose, model: str) -> Steps[None]:
     """
-    Ask the store what the plan leaves in doubt; raises `UnknownUserError` where users are to be known, and the refusal
-    of what is paused.
+    Ask the store what the plan of a call leaves in doubt; raises `UnknownUserError` where users are to be known, and
+    the refusal of what is paused.
     """
-    store = parts.ledger.books.store
+    store, tags = parts.ledger.books.store, asked.tags
     if store is None:
         return
     if plan.cover.paused is not None:
-        yield from _require_running(parts, store, tags, scope)
+        yield from _require_running(parts, store, asked, model)
     if plan.cover.unasked:
         if parts.settings.unscoped == "warn":  # one call asks: no other has to wait for a warning
             parts.plans.coverage.people(False)
@@ -60,8 +60,9 @@ def ask_terms(parts: Parts, tags: Mapping[str, str], *, needed: bool = False) ->
             yield Step(partial(parts.read_terms, tags), store.blocking)
 
 
-def _require_running(parts: Parts, store: Store, tags: Mapping[str, str], scope: Scope | None) -> Steps[None]:
+def _require_running(parts: Parts, store: Store, asked: Whose, model: str) -> Steps[None]:
     """Raise the refusal of a budget that is paused, if it still is as far as can be known."""
+    tags = asked.tags
     yield from ask_terms(parts, tags)  # where the store is away, what was heard last holds
     pause = parts.plans.coverage.cover(tags).paused
     if pause is None:
@@ -69,8 +70,9 @@ def _require_running(parts: Parts, store: Store, tags: Mapping[str, str], scope:
     balance = Balance(pause.account.key)
     with suppress(StoreError):
         [balance] = yield Step(partial(read_balances, store, [pause.account]), store.blocking)
+    parts.tell_refused(Refusal(pause.account, balance, busy=False), asked, model, paused=True)
     error = refuse_paused(pause, balance, tags)
-    note_refusal(scope, error)
+    note_refusal(asked.scope, error)
     raise error
 
 

@@ -6,15 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from ...budgets.steering.states import Condition
 from ...ledger import Enforce, Millis, Unit
 from .figures import Figures, Forecast, GroupShown, HistoryRead, Stacked
 from .lists import CallsShown, ChangeShown, RefusalShown
-
-BudgetState: TypeAlias = Literal["ok", "near", "spent", "busy", "paused", "raised"]
-"""
-The first of these that is so: "paused" (by hand), "spent" (settled has reached the limit), "busy" (what is left is
-held by calls in flight), "raised" (its limit is above the rule's by hand), "near" (80 %, or the first `warn_at`), "ok".
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +35,7 @@ class BudgetShown:
     spent: int
     held: int
     left: int | None
-    state: BudgetState
+    state: Condition
     period: str
     zone: str
     start_ms: Millis | None
@@ -70,7 +65,7 @@ class BudgetsQuery:
 
     search: str = ""
     """In the name of the budget or of its subject, upper and lower case alike."""
-    states: frozenset[BudgetState] = frozenset()
+    states: frozenset[Condition] = frozenset()
     """None: all."""
     budget: str | None = None
     order: BudgetOrder = "used"
@@ -103,6 +98,7 @@ class SubjectShown:
     tag: str
     value: str
     budgets: tuple[BudgetShown, ...]
+    """A hundred at most: of others, such as the users of a team, those that are used most."""
     refusing: BudgetShown | None
     """The first of them that has no room for a call."""
     month: Figures

@@ -179,12 +179,10 @@ class PriceShown:
     unpriced: int
     """How many of the calls had no known price."""
     priced: bool
-    rates: tuple[tuple[str, int, str], ...]
-    """Kind of token, from how many input tokens on, and dollars for a million of them; or for one, of what is none."""
+    rates: tuple[tuple[str, int, Nano], ...]
+    """Kind of usage, from how many input tokens on, and what a million of them cost; or one, of what is no token."""
     source: str
-    """Where the price is from: the name of the list, or the price file."""
-    checked: str
-    """When it was seen there, "2026-11-02"; "" where the source does not say."""
+    """Who says so: "declared" (in a price file or program), "shipped with budgetguard", or a list with its version."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,12 @@ class OperationCall(Exchange):
         """What it asks for."""
         return self.endpoint.path
 
+    def rewrite(self, body: Mapping[str, Any]) -> bool:
+        """Take other members for the caller's."""
+        self.given = {name: value for name, value in body.items() if name != "model"}
+        self.body, _ = _read(self.given)
+        return True
+
     def proceed(self) -> Any:
         """Send it, with `changes`."""
         charge = self.charge

@@ -88,6 +88,20 @@ class BuiltCall(Exchange):
                 kwargs = {**kwargs, "request": self.carried}
         return self._sent_async(args, kwargs) if self.is_async else self._sent(args, kwargs)
 
+    def rewrite(self, body: Mapping[str, Any]) -> bool:
+        """Take a request for the caller's that asks another model, in its URL or its JSON; not one that is signed."""
+        moved = self.dialect.relocated
+        path = self.path if moved is None else moved(self.path, body["model"])
+        if path is None or is_signed(self.given):
+            return False
+        self._own = {name: body[name] for name in body if name != "model" or "model" in self._own}
+        self.given, self.body = with_body(self.given, self._own, path=path), body
+        if len(self.args) > self.index:
+            self.args = (*self.args[: self.index], self.given, *self.args[self.index + 1 :])
+        else:
+            self.kwargs = {**self.kwargs, "request": self.given}
+        return True
+
     def send(self, args: Any, kwargs: Any) -> Any:
         """Have the SDK's own function send it."""
         return self.wrapped(*args, **kwargs)
@@ -112,7 +126,7 @@ class BuiltCall(Exchange):
 
     def _asks_why(self, status: int) -> bool:
         """Whether what an error says matters: it may be about a field that only we sent, or be billed."""
-        return bool(self.added) or status in self.billed
+        return bool(self.added) or status in self.billed or bool(self.fallback and self.fallback.model)
 
 
 _GOOD = range(200, 300)

@@ -62,11 +62,12 @@ def _form(fields: Sequence[Any]) -> Content:
     return Content(body, files)
 
 
-def with_body(request: Any, body: Mapping[str, Any]) -> Any:
-    """The same request with another JSON body; the caller's own stays as it is."""
+def with_body(request: Any, body: Mapping[str, Any], *, path: str | None = None) -> Any:
+    """The same request with another JSON body, and path; the caller's own stays as it is."""
+    url = request.url if path is None or path == request.url.path else request.url.copy_with(path=path)
     headers = [(name, value) for name, value in request.headers.raw if name.lower() not in _DROPPED]
     content = json.dumps(body, separators=(",", ":")).encode()
-    return type(request)(request.method, request.url, headers=headers, content=content, extensions=request.extensions)
+    return type(request)(request.method, url, headers=headers, content=content, extensions=request.extensions)
 
 
 def unread_again(response: Any) -> None:

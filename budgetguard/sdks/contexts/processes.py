@@ -13,6 +13,7 @@ from functools import partial
 from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
+from ...budgets.said.fallbacks import Fallbacks
 from ...guards.scope import OnCut, Scope, current, run_within
 from ...process.family.file import FAMILY, SentLimit
 from ...process.state import PROCESS
@@ -32,6 +33,7 @@ class PackedScope(NamedTuple):
     on_cut: OnCut | None
     managed: bool
     """Whether it is inside of a manager."""
+    fallbacks: tuple[Fallbacks, ...] = ()
 
     @classmethod
     def of(cls, scope: Scope | None) -> PackedScope | None:
@@ -39,7 +41,7 @@ class PackedScope(NamedTuple):
         if scope is None:
             return None
         limits = tuple(FAMILY.part_of(tally) for tally in scope.tallies)
-        return cls(dict(scope.tags), limits, scope.wait_s, scope.on_cut, scope.guard is not None)
+        return cls(dict(scope.tags), limits, scope.wait_s, scope.on_cut, scope.guard is not None, scope.fallbacks)
 
     def scope(self) -> Scope:
         """The scope, in the process that it was sent to."""
@@ -49,6 +51,7 @@ class PackedScope(NamedTuple):
             guard=AbsentGuard.entered() if self.managed else None,
             wait_s=self.wait_s,
             on_cut=self.on_cut,
+            fallbacks=self.fallbacks,
         )
 
 

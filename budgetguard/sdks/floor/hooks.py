@@ -39,6 +39,10 @@ class SentCall(BuiltCall):
             charge.call = charge.call._replace(model=self.model)
         return charge
 
+    def rewrite(self, body: Mapping[str, Any]) -> bool:
+        """As every request; but one of a router, whose model's name says where it goes, stays as it is."""
+        return self.model is None and super().rewrite(body)
+
     def send(self, args: Any, kwargs: Any) -> Any:
         """Send it, as the one attempt that it is."""
         return (attempt_async if self.is_async else attempt)(self.wrapped, self.client, args, kwargs)

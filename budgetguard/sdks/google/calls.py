@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from ...adapters.gemini import DIALECT, located, told
+from ...adapters.gemini import DIALECT, located, relocated, told
 from ...calls import NOTHING, Answer, Endpoint
 from ...guards.admission import NO_BOUNDS
 from ...guards.charge import Charge
@@ -77,6 +77,20 @@ class GoogleCall(Exchange):
     def shown(self, response: Any) -> Any:
         """The JSON of a reply that was read."""
         return _json(getattr(response, _SEGMENTS, None))
+
+    def rewrite(self, body: Mapping[str, Any]) -> bool:
+        """Take a request for the SDK's own that asks another model, in its URL or in its JSON."""
+        url = relocated(self.given.url, body["model"])
+        if url is None:
+            return False
+        request, named = copy.copy(self.given), "model" in (self.given.data or ())
+        request.url, request.data = url, {name: body[name] for name in body if named or name != "model"}
+        if self.args:
+            self.args = (request, *self.args[1:])
+        else:
+            self.kwargs = {**self.kwargs, "http_request": request}
+        self.given, self.body = request, body
+        return True
 
     def proceed(self) -> Any:
         """Send it with `changes`, in a copy of the request; the SDK's own stays as it is."""

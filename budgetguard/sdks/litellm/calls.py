@@ -172,6 +172,22 @@ class LiteLLMCall(Exchange):
         self.carried = kwargs
         return self.wrapped(*args, **kwargs)
 
+    def rewrite(self, body: Mapping[str, Any]) -> bool:
+        """Take other arguments for the caller's, if LiteLLM finds the same provider by them: the key is that one's."""
+        name, given = body["model"], self.arguments
+        for model in (name, f"{self.whom.litellms}/{name}"):
+            arguments = {**given, **{field: body[field] for field in body if field in given}, "model": model}
+            asked = whom(self.litellm, arguments)
+            if asked[2:] == self.whom[2:]:
+                break
+        else:
+            return False
+        gone = [field for field in self.body if field not in body]
+        self.arguments = {field: arguments[field] for field in arguments if field not in gone}
+        self.args, self.kwargs, self.given = (), self.arguments, self.arguments
+        self.whom, self.body = asked, _body(self.arguments, asked.model)
+        return True
+
     def observe(self, response: Any) -> None:
         """Take in the reply: of a stream, who hears it. Never raises: the caller has paid for it."""
         charge = self.charge

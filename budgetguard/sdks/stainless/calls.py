@@ -100,6 +100,15 @@ class GeneratedCall(Exchange):
         else:
             self.kwargs = {**self.kwargs, "options": options}
 
+    def rewrite(self, body: Mapping[str, Any]) -> bool:
+        """Take options for the caller's that have another body."""
+        options = copy.copy(self.given)
+        options.json_data, options.extra_json = body, None
+        if getattr(options, "content", None) is not None:
+            options.content = None
+        self.take(options)
+        return True
+
     def proceed(self) -> Any:
         """Send it with `changes`, and a parser that shows the reply before; the caller's arguments stay as they are."""
         options, charge = self.given, self.charge

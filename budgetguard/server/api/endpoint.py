@@ -31,6 +31,7 @@ from ..keys import ADMIN, KNOWN, Caller, Keys
 from ..metrics import Metrics
 from ..problems import INVALID, NOT_FOUND, ErrorOut, Problem, Refused, busy
 from ..projects import Project, Projects
+from .access.audit import handled
 from .action import Action, Ask, Raw
 from .batches import Batches, LedgerStep, asked_of
 from .requests import field_of, name_in_path, project_named, read_body, read_query
@@ -191,7 +192,7 @@ class Served:
         if not (project.noted or endpoint.any_project):
             await self._runner.run(self._projects.note, project, blocking=blocking)
         if endpoint.finish is None:
-            return await self._runner.run(endpoint.handler, ask, blocking=endpoint.slow or blocking)
+            return await self._runner.run(handled, endpoint.handler, ask, blocking=endpoint.slow or blocking)
         operation = endpoint.handler(ask)
         if not blocking:
             return endpoint.finish(ask, operation, asked_of(project.store, operation)())

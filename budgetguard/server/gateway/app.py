@@ -19,8 +19,9 @@ from ..api.requests import read_body
 from ..app import App
 from ..keys import ADMIN, CALL, KNOWN, KNOWN_S, Caller, OwnerRules
 from ..problems import NOT_FOUND, Refused
-from .call.life import CallLife, send_whole
-from .call.paths import SERVED, ModelOperation, asked_by
+from .call.answers.heads import send_whole
+from .call.life import CallLife
+from .call.paths import ModelOperation, asked_by
 from .call.refusals import body_of, refusal_of
 from .call.request import Inbound
 from .call.surroundings import Surroundings
@@ -72,7 +73,7 @@ class Gateway:
         before = self._guards.configure(configuration)
         self._litellm = admin_of(configuration, self.hosting, self.router)
         if self._around is not None:
-            self._around.options = configuration.options
+            self._around.take(configuration)
         return before
 
     def reload(self, configuration: Configuration) -> list[Guard]:
@@ -115,7 +116,7 @@ class Gateway:
     def surroundings(self) -> Surroundings:
         """What calls share; made with the first one, on its event loop."""
         if self._around is None:
-            self._around = Surroundings(self.configuration.options, self.router, UpstreamClient())
+            self._around = Surroundings(self.configuration, self.router, UpstreamClient())
         return self._around
 
     # -- one call ------------------------------------------------------------------------------------------------
@@ -147,8 +148,7 @@ class Gateway:
         asked, model = inbound.asked, inbound.model
         if asked.kind and not model:
             return self._place(asked)
-        kind = SERVED.get(asked.endpoint.name, "chat") if asked.api == "openai" else "chat"
-        route = self.configuration.route(model, asked.api, None if kind == "chat" else kind)
+        route = self.configuration.route(model, asked.api, asked.beside)
         named = model if isinstance(route, NoRoute) else route.model
         if not caller.allows(model, named):
             raise Refused(403, f"this key may not call {model[:100]!r}", "permission_error", param="model")

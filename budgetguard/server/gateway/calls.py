@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any, Final
 
 from ...errors import StoreError
+from ...guards.fallbacks.fallback import ASKED_MODEL
 from ...ledger import Entry, Query, Store
 from ...money import DOLLAR
 from ..keys import Caller
@@ -42,6 +43,7 @@ def call_of(store: Store, caller: Caller, call_id: str) -> Mapping[str, Any]:
         "provider": entry.provider,
         "usage": dict(entry.usage),
         "tags": dict(entry.tags),
+        "asked_model": entry.tags.get(ASKED_MODEL, entry.model),
         "flags": sorted(entry.flags),
         "settled_at": entry.at_ms / 1000,
     }

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 from weakref import WeakKeyDictionary
 
+from ...alerts.herald import open_herald
 from ...budgets.accounts import Coverage
 from ...concurrency.locks import mutex
 from ...guards.guard import Guard
@@ -89,8 +90,9 @@ class Guards:
                 store = self._stores.get(project)
                 if store is None:
                     store = self._stores[project] = self._opened(project)
-                settings = replace(configuration.settings, unscoped="allow")
-                guard = Guard(store, configuration.prices, configuration.options.budgets, settings=settings)
+                settings, options = replace(configuration.settings, unscoped="allow"), configuration.options
+                news = open_herald(store, options.alerts, options.budgets)
+                guard = Guard(store, configuration.prices, options.budgets, settings=settings, news=news)
                 guards[project] = guard
             return guard
 
@@ -109,13 +111,18 @@ class Guards:
     def close(self) -> None:
         """Give leases back, and close the stores."""
         for guard in self._now[0].values():
-            guard.close()
+            guard.close()  # and its herald, which tells what is left
         for store in self._stores.values():
             store.close()
 
 
 def give_back(guards: Iterable[Guard]) -> None:
-    """Have the leases of guards that no new call is asked of given back; it may wait for the store."""
+    """
+    Have the leases of guards that no new call is asked of given back, and told what they have to tell.
+
+    It may wait for the store. What their last calls have to tell, they tell as they end.
+    """
     for guard in guards:
         if guard.leases is not None:
             guard.leases.close()
+        guard.notices.news.close()

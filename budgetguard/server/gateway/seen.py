@@ -60,6 +60,8 @@ class Facts:
     upstream_request: str = ""
     model_there: str = ""
     """As the upstream that answered calls it."""
+    fallback_of: str = ""
+    """What was asked for, where a budget had no room for it and `model` was asked instead."""
 
 
 class Bounded:
@@ -93,6 +95,9 @@ class CallsSeen:
         self._spend = counter("budgetguard_gateway_spend_dollars", "What calls cost, in dollars.", labels)
         labels = ["project", "key", "reason"]
         self._refused = counter("budgetguard_gateway_refusals", "Calls that were not sent, by the reason.", labels)
+        labels = ["project", "key", "asked", "model"]
+        told = "Calls that another model answered, as a budget had no room for the one that was asked for."
+        self._fallbacks = counter("budgetguard_gateway_fallbacks", told, labels)
         self._upstream_s = Histogram(
             "budgetguard_gateway_upstream_seconds",
             "From the request to an upstream to the head of its answer.",
@@ -107,8 +112,8 @@ class CallsSeen:
             buckets=_OWN_BUCKETS,
         )
         self._lock = mutex("gateway metrics")
-        self._bounded = {name: Bounded() for name in ("calls", "spend", "refused", "upstream")}
-        self._new: Counter[tuple[tuple[str, ...], int, str]] = Counter()
+        self._bounded = {name: Bounded() for name in ("calls", "spend", "refused", "fallbacks", "upstream")}
+        self._new: Counter[tuple[tuple[str, ...], int, str, str]] = Counter()
         self._spent: Counter[tuple[str, ...]] = Counter()
         self._seconds: list[tuple[str, float, float]] = []
         self._shared = SHARED in os.environ
@@ -131,6 +136,7 @@ class CallsSeen:
             "project": project,
             "endpoint": facts.endpoint,
             "model": facts.model[:100],
+            "fallback_of": facts.fallback_of[:100],
             "upstream": facts.upstream,
             "attempts": facts.attempts,
             "status": facts.status,
@@ -145,7 +151,7 @@ class CallsSeen:
     def _count(self, facts: Facts, project: str, key: str, seconds: float) -> None:
         row = (project, key, facts.model[:100] if facts.upstream else "", facts.provider, facts.upstream)
         with self._lock:
-            self._new[row, facts.status, facts.refused] += 1
+            self._new[row, facts.status, facts.refused, facts.fallback_of[:100]] += 1
             if facts.cost:
                 self._spent[row] += facts.cost
             if facts.upstream_s:
@@ -163,10 +169,12 @@ class CallsSeen:
         with self._lock:  # a scrape is in a thread
             counted, spent, times = self._new, self._spent, self._seconds
             self._new, self._spent, self._seconds = Counter(), Counter(), []
-        for ((project, key, model, _provider, upstream), status, refused), number in counted.items():
+        for ((project, key, model, _provider, upstream), status, refused, asked), number in counted.items():
             self._row(self._calls, "calls", project, key, model, upstream, str(status)).inc(number)
             if refused:
                 self._row(self._refused, "refused", project, key, refused).inc(number)
+            if asked:
+                self._row(self._fallbacks, "fallbacks", project, key, asked, model).inc(number)
         for row, nano in spent.items():
             self._row(self._spend, "spend", *row).inc(nano / DOLLAR)
         seen = {each: self._upstream_s.labels(*self._bounded["upstream"].labels(each)) for each, _, _ in times}

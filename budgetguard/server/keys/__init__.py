@@ -20,6 +20,8 @@ from .records import READ as READ
 from .records import SCOPES as SCOPES
 from .records import SPEND as SPEND
 from .records import Grant as Grant
+from .records import HearKeys as HearKeys
 from .records import Key as Key
+from .records import KeyChanged as KeyChanged
 from .records import Owner as Owner
 from .ring import KeyRing as KeyRing

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from ...budgets.periods import Period
 from ...budgets.rules import Budget
-from ...budgets.said.checks import parse_limit
+from ...budgets.said.checks import parse_limit, require_fraction, require_fractions, require_models
 from ...errors import ConfigError
 from ...ledger import Unit
 from ...money import Money, Nano, parse_dollars
@@ -50,6 +50,12 @@ class OwnerLimits:
     """Tokens in any minute."""
     parallel: int | None = None
     """Calls at once."""
+    fallback: tuple[str, ...] = ()
+    """Models that are asked where one of these has no room for dollars or tokens."""
+    degrade_at: float | None = None
+    """The part of such a limit from which on they are asked at once."""
+    warn_at: tuple[float, ...] = ()
+    """The parts of a limit in dollars at which somebody is told."""
 
 
 NO_LIMITS = OwnerLimits()
@@ -64,7 +70,14 @@ def allowance(limit: object, period: str | None = None, timezone: str | None = N
 
 
 def owner_limits(
-    dollars: Iterable[Allowance] = (), *, rpm: object = None, tpm: object = None, parallel: object = None
+    dollars: Iterable[Allowance] = (),
+    *,
+    rpm: object = None,
+    tpm: object = None,
+    parallel: object = None,
+    fallback: object = (),
+    degrade_at: object = None,
+    warn_at: object = (),
 ) -> OwnerLimits:
     """Limits, checked: raises `ConfigError` that names what is wrong."""
     known = tuple(dollars)
@@ -73,7 +86,11 @@ def owner_limits(
             told = f" for {model!r}" if model else ""
             raise ConfigError(f"budget: there are {times} for the period {period!r}{told}; give one of each period")
     rates = _whole(rpm, "rpm", "requests"), _whole(tpm, "tpm", "tokens"), _whole(parallel, "parallel", "parallel")
-    made = OwnerLimits(known, *rates)
+    part = None if degrade_at is None else require_fraction(degrade_at, "degrade_at")
+    warned = require_fractions(warn_at, "warn_at")
+    made = OwnerLimits(known, *rates, require_models(fallback, "fallback"), part, warned)
+    if part is not None and not made.fallback:
+        raise ConfigError(f"degrade_at={degrade_at!r}: say which model is asked from then on, as in fallback=...")
     rules_of("key", made)  # what no budget can be made of is said now
     return made
 
@@ -85,7 +102,7 @@ def rules_of(kind: OwnerKind, limits: OwnerLimits) -> tuple[Budget, ...]:
 
     What was spent stays when a limit changes; with another period, or another glob of models, it is counted anew.
     """
-    rules = [_dollars(kind, each) for each in limits.dollars]
+    rules = [_dollars(kind, each, limits) for each in limits.dollars]
     counted: list[tuple[int | None, Any, str | None]] = [
         (limits.rpm, "requests", RATE),
         (limits.tpm, "tokens", RATE),
@@ -93,17 +110,21 @@ def rules_of(kind: OwnerKind, limits: OwnerLimits) -> tuple[Budget, ...]:
     ]
     for limit, unit, period in counted:
         if limit is not None:
-            rules.append(Budget(kind, limit, period, per=(kind,), unit=unit))
+            others, part = (limits.fallback, limits.degrade_at) if unit == "tokens" else ((), None)
+            rules.append(Budget(kind, limit, period, per=(kind,), unit=unit, fallback=others, degrade_at=part))
     return tuple(rules)
 
 
-def _dollars(kind: OwnerKind, each: Allowance) -> Budget:
+def _dollars(kind: OwnerKind, each: Allowance, limits: OwnerLimits) -> Budget:
     return Budget(
         f"{kind} {each.model}" if each.model else kind,
         Money(each.limit),
         Period(each.period, each.timezone),
         match={"model": each.model} if each.model else None,
         per=(kind,),
+        fallback=limits.fallback,
+        degrade_at=limits.degrade_at,
+        warn_at=limits.warn_at,
         on_expire="charge",  # a call of a gateway that was killed may have been answered
     )
 

@@ -11,7 +11,7 @@ from ...errors import ConfigError
 from ...ledger import Store
 from .checks import check_owner
 from .limits import OwnerKind
-from .records import Owner
+from .records import HearKeys, KeyChanged, Owner, unheard
 
 SHOWN = {"team": "team", "user": "user", "end_user": "customer"}
 """What people call them."""
@@ -20,8 +20,9 @@ SHOWN = {"team": "team", "user": "user", "end_user": "customer"}
 class Owners:
     """The owners in one store, of all projects."""
 
-    def __init__(self, own: Store) -> None:
+    def __init__(self, own: Store, *, hear: HearKeys = unheard) -> None:
         self._own = own
+        self._hear = hear
 
     def find(self, project: str, kind: OwnerKind, name: str) -> Owner | None:
         """An owner as it is now; `None` if none is stored."""
@@ -50,18 +51,25 @@ class Owners:
         Raises `ConfigError` for what cannot be.
         """
 
+        was: list[Owner | None] = []
+
         def attempt() -> Owner | None:
             version, found = self._read(project, kind, name)
+            was[:] = [found]
             made = check_owner(changed(Owner(kind, name) if found is None else found))
             terms = self._own.put_terms(_key(project, kind, name), made.to_text(), expected=version)
             return None if terms is None else replace(made, version=terms.version)
 
-        return insist(attempt, f"{SHOWN[kind]} {name!r}: it is")
+        after = insist(attempt, f"{SHOWN[kind]} {name!r}: it is")
+        what = "create" if was[0] is None else "change" if was[0].blocked == after.blocked else _switch(after)
+        self._hear(KeyChanged(project, what, f"{kind}/{name}", was[0], after))
+        return after
 
     def remove(self, project: str, kind: OwnerKind, name: str) -> Owner:
         """Take away what is set for an owner; its keys and the history stay. Raises `ConfigError`."""
         found = self.get(project, kind, name)
         self._own.put_terms(_key(project, kind, name), None)
+        self._hear(KeyChanged(project, "remove", f"{kind}/{name}", found, None))
         return found
 
     def _read(self, project: str, kind: OwnerKind, name: str) -> tuple[int, Owner | None]:
@@ -70,6 +78,10 @@ class Owners:
         if terms is None:
             return 0, None
         return terms.version, None if terms.body is None else Owner.from_text(terms.body, terms.version)
+
+
+def _switch(owner: Owner) -> str:
+    return "block" if owner.blocked else "unblock"
 
 
 def _prefix(project: str, kind: OwnerKind) -> str:

@@ -8,9 +8,9 @@ is there. A field that an older writer did not know takes its default.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self, TypeAlias
 
 from ...budgets.rules import escape, unescape
 from ...ledger import Millis
@@ -135,3 +135,23 @@ class Owner:
     def from_text(cls, text: str, version: int) -> Self:
         """Read stored terms."""
         return replace(read(cls, json.loads(text)), version=version)
+
+
+class KeyChanged(NamedTuple):
+    """What was changed of a key or an owner, once it holds."""
+
+    project: str
+    what: str
+    """ "create", "change", "rotate", "block", "unblock", "revoke" or "remove"."""
+    name: str
+    """The key's, or "team/red"."""
+    before: Key | Owner | None
+    after: Key | Owner | None
+
+
+HearKeys: TypeAlias = Callable[[KeyChanged], None]
+"""Who is told of changes; it never raises."""
+
+
+def unheard(_: KeyChanged) -> None:
+    """Nobody is."""

@@ -13,7 +13,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -23,7 +23,8 @@ from ...budgets.users import insist
 from ...errors import ConfigError
 from ...ledger import Millis, Store
 from .checks import check_grant
-from .records import CALL, SCOPES, Former, Grant, Key
+from .finding.used import last_used
+from .records import CALL, SCOPES, Former, Grant, HearKeys, Key, KeyChanged, unheard
 
 _KEYS = "keys/"
 _PREFIX = re.compile(r"[0-9a-f]{10}|[0-9a-f]{16}")
@@ -41,9 +42,10 @@ NO_GRANT = Grant()
 class KeyRing:
     """The stored keys; `now` is the time in seconds since 1970."""
 
-    def __init__(self, own: Store, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, own: Store, *, now: Callable[[], float] = time.time, hear: HearKeys = unheard) -> None:
         self._own = own
         self._now = now
+        self._hear = hear
 
     def create(
         self, project: str, scope: str, note: str = "", *, grant: Grant = NO_GRANT, text: str | None = None
@@ -87,8 +89,15 @@ class KeyRing:
 
     def change(self, prefix: str, changed: Callable[[Key], Key]) -> Key:
         """Put what `changed` makes of a key, of a newer one again: what others change meanwhile stays."""
+        was: list[Key] = []
 
-        return insist(lambda: self._put(changed(self.get(prefix))), f"key {prefix}: it is")
+        def attempt() -> Key | None:
+            was[:] = [self.get(prefix)]
+            return self._put(changed(was[0]))
+
+        made = insist(attempt, f"key {prefix}: it is")
+        self._hear(KeyChanged(made.project, _done(was[0], made), f"bg_{made.prefix}", was[0], made))
+        return made
 
     def regrant(self, prefix: str, changed: Callable[[Grant], Grant]) -> Key:
         """Put what `changed` makes of what a key may; raises `ConfigError` for what it cannot."""
@@ -131,6 +140,10 @@ class KeyRing:
         terms = self._own.terms(_KEYS + prefix) if _PREFIX.fullmatch(prefix) else None
         return None if terms is None or terms.body is None else Key.from_text(prefix, terms.body, terms.version)
 
+    def last_used(self, prefixes: Collection[str]) -> Mapping[str, Millis]:
+        """When each of these keys was used last, by its prefix; see `finding/used.py`."""
+        return last_used(self._own, prefixes)
+
     def now_ms(self) -> Millis:
         """The time."""
         return round(self._now() * 1000)
@@ -144,6 +157,7 @@ class KeyRing:
         put = self._put(Key(prefix, digest, project, scope, self._moment(), grant))
         if put is not None:
             self._own.put_terms(f"projects/{escape(project)}", "{}", expected=0)
+            self._hear(KeyChanged(project, "create", f"bg_{prefix}", None, put))
         return put
 
     def _put(self, key: Key) -> Key | None:
@@ -152,6 +166,15 @@ class KeyRing:
 
     def _moment(self) -> str:
         return datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="seconds")
+
+
+def _done(before: Key, after: Key) -> str:
+    """What was done to a key, in a word."""
+    if before.revoked != after.revoked:
+        return "revoke"
+    if before.blocked != after.blocked:
+        return "block" if after.blocked else "unblock"
+    return "change" if before.digest == after.digest else "rotate"
 
 
 def prefix_of(text: str) -> str:

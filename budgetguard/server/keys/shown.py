@@ -13,14 +13,15 @@ from .standings import LimitStanding
 from .times import iso_of
 
 
-def shown_key(key: Key) -> dict[str, Any]:
-    """A key; its text is nowhere, and its digest is nobody's business."""
+def shown_key(key: Key, used_ms: Millis | None = None) -> dict[str, Any]:
+    """A key, used last at that time; its text is nowhere, and its digest is nobody's business."""
     grant = key.grant
     return {
         "prefix": key.prefix,
         "project": key.project,
         "scope": key.scope,
         "created": key.created,
+        "last_used": _iso(used_ms),
         "revoked": key.revoked,
         "blocked": key.blocked,
         "expires_at": _iso(grant.expires_ms),
@@ -60,7 +61,9 @@ def shown_limits(limits: OwnerLimits) -> dict[str, Any]:
         }
         for each in limits.dollars
     ]
-    return {"budgets": budgets, "rpm": limits.rpm, "tpm": limits.tpm, "parallel": limits.parallel}
+    rates = {"rpm": limits.rpm, "tpm": limits.tpm, "parallel": limits.parallel}
+    others = {"fallback": list(limits.fallback), "degrade_at": limits.degrade_at, "warn_at": list(limits.warn_at)}
+    return {"budgets": budgets, **rates, **others}
 
 
 def shown_standings(standings: Iterable[LimitStanding]) -> list[dict[str, Any]]:

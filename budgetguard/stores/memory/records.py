@@ -30,13 +30,12 @@ class MemoryRecords:
         ids = self._ids.get(query.kind, [])
         begin = 0 if query.after is None else bisect_right(ids, query.after)
         end = len(ids) if query.before is None else bisect_left(ids, query.before)
-        wanted = ids[begin : max(begin, end)]
-        if query.newest:
-            wanted.reverse()
         if query.limit is not None:
-            wanted = wanted[: max(0, query.limit)]
+            some = max(0, query.limit)
+            begin, end = (max(begin, end - some), end) if query.newest else (begin, min(end, begin + some))
         there = self._found.get(query.kind, {})
-        return [there[each] for each in wanted]
+        wanted = [there[each] for each in ids[begin : max(begin, end)]]
+        return wanted[::-1] if query.newest else wanted
 
     def prune(self, before_ms: Millis) -> None:
         """See `Store.prune`."""

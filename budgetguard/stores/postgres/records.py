@@ -11,7 +11,11 @@ from .reports import PAGE, Select
 from .rows import Numbers, Texts, numbers, texts
 
 NOTE = "SELECT budgetguard.note(%s::integer, %b, %b, %s::boolean)"
+NOTED = "SELECT * FROM budgetguard.noted(%s::integer, %b, %b, %b, %s::integer, %s::boolean)"
 PRUNE = "SELECT budgetguard.prune_records(%s::integer, %s::bigint, %s::integer)"
+
+_BEHIND_ALL = b"\xff"
+"""No text has this byte."""
 
 
 def pack_records(records: Sequence[Record]) -> tuple[Texts, Numbers]:
@@ -27,30 +31,21 @@ def _until(record: Record) -> int:
 
 def noted(ask: Select, ns: int, query: RecordQuery) -> Iterator[Record]:
     """See `Store.noted`."""
-    after = None if query.after is None else raw(query.after)
-    before = None if query.before is None else raw(query.before)
+    first = b"" if query.after is None else _behind(raw(query.after))
+    end = _BEHIND_ALL if query.before is None else raw(query.before)
     left = query.limit
     while left is None or left > 0:
         size = PAGE if left is None else min(PAGE, left)
-        page = _page(ask, (ns, raw(query.kind)), (after, before), size, query.newest)
+        page = ask(NOTED, (ns, raw(query.kind), first, end, size, query.newest))
         for id_, body, at_ms, until_ms in page:
             yield Record(query.kind, from_raw(id_), at_ms, from_raw(body), until_ms)
         if len(page) < size:
             return
         last = page[-1][0]
-        after, before = (after, last) if query.newest else (last, before)
+        first, end = (first, last) if query.newest else (_behind(last), end)
         left = None if left is None else left - size
 
 
-def _page(
-    ask: Select, of: tuple[int, bytes], between: tuple[bytes | None, bytes | None], size: int, newest: bool
-) -> list[tuple[bytes, bytes, int, int | None]]:
-    after, before = between
-    bounds = "" if after is None else " AND id > %b"
-    bounds += "" if before is None else " AND id < %b"
-    order = "DESC" if newest else "ASC"
-    sql = (
-        "SELECT id, body, at_ms, until_ms FROM budgetguard.records "
-        f"WHERE ns = %s AND kind = %b{bounds} ORDER BY id {order} LIMIT {size}"
-    )
-    return ask(sql, (*of, *[each for each in (after, before) if each is not None]))
+def _behind(id_: bytes) -> bytes:
+    """The first text behind another."""
+    return id_ + b"\0"

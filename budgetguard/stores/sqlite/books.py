@@ -60,6 +60,7 @@ LOOK = """
 SELECT EXISTS (SELECT 1 FROM holds WHERE ns = ? AND key BETWEEN x'' AND ?),
        (SELECT ended FROM holds WHERE ns = ? AND key = ? AND id = ''),
        (SELECT version FROM terms WHERE ns = ? AND key = CAST(? AS TEXT)),
+       (SELECT version FROM terms WHERE ns = ? AND key = CAST(? AS TEXT)),
        account.settled, account.held
 FROM (SELECT 1) LEFT JOIN accounts AS account ON account.ns = ? AND account.key = CAST(? AS TEXT)"""
 
@@ -141,21 +142,24 @@ class SQLiteBooks:
     def reserve(self, hold: Hold) -> Admitted | Refusal | Stale | Ended:
         """See `Store.reserve`. At the deadline it reaps no further and refuses."""
         execute, ns, now, accounts, terms = self.execute, self.ns, self.now, hold.accounts, hold.terms
-        # The common hold is on one account and one user's terms: it is looked up in one step.
-        first_terms = text(terms[0][0]) if terms else None
-        look = (ns, due_key(now), ns, hold.id, ns, first_terms, ns, text(accounts[0].key) if accounts else None)
-        due, ended, version, settled, held = execute(LOOK, look).fetchone()
+        # The common hold is on one account, one user's terms and those of steers: it is looked up in one step.
+        first = text(terms[0][0]) if terms else None
+        second = text(terms[1][0]) if len(terms) > 1 else None
+        key = text(accounts[0].key) if accounts else None
+        look = (ns, due_key(now), ns, hold.id, ns, first, ns, second, ns, key)
+        due, ended, found, beside, settled, held = execute(LOOK, look).fetchone()
         if due:
             self._reap(REAP)
             self.find(hold.id)
-            _, ended, version, settled, held = execute(LOOK, look).fetchone()
+            _, ended, found, beside, settled, held = execute(LOOK, look).fetchone()
         if ended:
             return Ended()
         if accounts:
             self.accounts.note(accounts[0].key, (settled or 0, held or 0))
         if ended is not None and (row := find_hold(execute, ns, hold.id)) is not None:
             return self._admitted(hold, row.amounts())
-        if (terms and (len(terms) > 1 or terms[0][1] != (version or 0))) or off_clock(accounts, now):
+        known = not terms or (terms[0][1] == (found or 0) and (second is None or terms[1][1] == (beside or 0)))
+        if not known or len(terms) > 2 or off_clock(accounts, now):
             stale = self._stale(hold)
             if stale is not None:
                 return stale

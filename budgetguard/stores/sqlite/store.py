@@ -307,19 +307,25 @@ class SQLiteStore:
                 return
             for operation in batch:
                 failed = error if len(batch) == 1 else self._transact([operation])
-                if failed is not None and operation.durable and is_full(failed) and self._file.free_ballast():
+                if (
+                    failed is not None
+                    and is_full(failed)
+                    and _may_have_ballast(operation)
+                    and self._file.free_ballast()
+                ):
                     failed = self._transact([operation])
                 if failed is not None:
                     operation.error = self._file.failure(failed) if isinstance(failed, sqlite3.Error) else failed
 
     def _transact(self, batch: list[Operation]) -> Exception | None:
         """Run operations in one transaction; the exception that undid it, if one did."""
-        file, books, durable = self._file, None, False
+        file, books, durable, beside = self._file, None, False, False
         for operation in batch:
             durable = durable or operation.durable
+            beside = beside or operation.work is note
         try:
             books = self._write()
-            if file.full and not durable:
+            if file.full and (beside or not durable):
                 file.need_ballast()
             if file.syncs is not (durable and file.durable):
                 file.set_sync(durable)
@@ -352,6 +358,11 @@ class SQLiteStore:
             books = self._books = SQLiteBooks(self._file.write(), self._file.ns, self._who_lives)
         books.living = None
         return books
+
+
+def _may_have_ballast(operation: Operation) -> bool:
+    """Whether the space that is kept back is for it: for what was spent, and not for what is written down beside it."""
+    return operation.durable and operation.work is not note
 
 
 def _begin_later(execute: Execute, batch: list[Operation], error: sqlite3.OperationalError) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from budgetguard.process.state import PROCESS
-from budgetguard.server.gateway.call.stream import Outlet
+from budgetguard.server.gateway.call.answers.stream import Outlet
 from budgetguard.testing import FakeProvider, Plan, Request
 from tests.support.gateway import CLAUDE, GEMINI, MESSAGES, MODEL, ServedGateway, configured, hard, upstream
 from tests.support.passing import Books, bill, prices, settled, three

@@ -10,10 +10,11 @@ import pytest
 from budgetguard import ConfigError
 from budgetguard.server.gateway.config.file import load, read
 from budgetguard.server.gateway.config.models import read_model
-from budgetguard.server.gateway.config.options import read_options
 from budgetguard.server.gateway.config.resolve import Configuration, NoRoute
 from budgetguard.server.gateway.config.secrets import Secrets
 from budgetguard.server.gateway.config.stanzas import Stanza
+from budgetguard.server.gateway.config.tables.alerts import read_alerts
+from budgetguard.server.gateway.config.tables.options import read_options
 from budgetguard.server.gateway.config.upstreams import read_upstream
 from budgetguard.testing import FakeProvider
 from tests.support import ROOT
@@ -367,6 +368,26 @@ def test_a_mistake_refuses_the_whole_file_and_no_secret_is_repeated(here):
             "[[upstream]]\nname='x'\nbase='https://x'\n[[model]]\nname='m'\nupstreams=['x']\nfallbacks=['gone']",
             "no model is called 'gone'",
         ),
+        (
+            "[[upstream]]\nname='x'\nbase='https://x'\n[[model]]\nname='m'\nupstreams=['x']\nover_budget=['gone']",
+            "over_budget: no model is called 'gone'",
+        ),
+        (
+            "[[upstream]]\nname='x'\nbase='https://x'\n[[model]]\nname='m'\nupstreams=['x']\nfallback='n'",
+            "write fallbacks for when its upstreams fail, over_budget for when a budget has no room for it",
+        ),
+        (
+            "[[upstream]]\nname='x'\nbase='https://x'\n[[model]]\nname='m'\nupstreams=['x']\ndegrade_at=0.5",
+            "degrade_at: say which model is asked from then on",
+        ),
+        (
+            "[[upstream]]\nname='x'\nbase='https://x'\n[[model]]\nname='m'\nupstreams=['x']\ndegrade_at=80",
+            "80 stands there: write a part of the limit, above 0 and up to 1",
+        ),
+        (
+            "[[upstream]]\nname='x'\nbase='https://x'\n[[budget]]\nname='b'\nlimit=1\nfallback='gone'",
+            "[[budget]] \"b\" fallback: no model is called 'gone'",
+        ),
         ("[[upstream]]\nname='x'\nbase='https://x'\n[prices.models.m]\ninput='much'", "[prices]: prices"),
         ("[[upstream]]\nname='x'\nbase='https://x'\n[prices]\nmodel={}", "did you mean 'models'?"),
     ],
@@ -395,6 +416,14 @@ def test_what_cannot_be_is_refused(said, text, told):
         (
             "[[model]]\nname='gpt-4*'\nupstreams=['o']\n[[model]]\nname='*-mini'\nupstreams=['o']",
             "'*-mini' fits gpt-4.1-mini, gpt-4o-mini as well: the one above counts",
+        ),
+        (
+            "[[model]]\nname='gpt-4o'\nupstreams=['o']\nover_budget=['gpt-4o']",
+            "the model that there was no room for",
+        ),
+        (
+            "[[budget]]\nname='b'\nlimit=1\nlease=true\nfallback='gpt-4o'\ndegrade_at=0.5",
+            "what is spent of a budget that is leased is known to nobody call by call",
         ),
         ("[gateway]\nover_status=429", "SDKs try a 429 again"),
         ("[gateway]\nunlisted=false", "it is never asked"),
@@ -479,6 +508,8 @@ def test_the_page_names_every_key_that_a_file_may_have():
         for stanza, _ in top.tables(table):
             read_upstream(stanza, Secrets({})) if table == "upstream" else read_model(stanza, {})
     read_options(Stanza({"nothing": 1}, "[gateway]", remarks), ())
+    sinks = {kind: {"nothing": 1} for kind in ("webhook", "email")}
+    read_alerts(Stanza({"nothing": 1, **sinks}, "[alerts]", remarks), Secrets({}))
     known = ", ".join(str(each).partition("there are ")[2] for each in remarks if "there is no such key" in str(each))
     assert {"retry_unknown", "read_s", "over_status"} <= set(known.split(", "))
     assert [key for key in known.split(", ") if f"`{key}`" not in text] == []

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 from msgspec import UnsetType
 
 from ....ledger import Millis, Store
-from ...keys import ADMIN, CALL, READ, SPEND, Grant, Key, KeyRing, OwnerRules, rules_of
+from ...keys import ADMIN, CALL, READ, SPEND, Grant, HearKeys, Key, KeyRing, OwnerRules, rules_of
 from ...keys.shown import shown_key, shown_standings
 from ...keys.standings import LimitStanding, limit_standings
 from ...keys.times import duration_s, moment_ms
@@ -24,15 +25,17 @@ from .schemas import KeyChange, KeyNew, KeyOut, KeySaid, KeysPage, KeysQuery, Ro
 class KeyApi:
     """The endpoints of the keys that a server's own namespace has."""
 
-    def __init__(self, own: Store) -> None:
-        self._ring = KeyRing(own)
+    def __init__(self, own: Store, hear: HearKeys) -> None:
+        self._ring = KeyRing(own, hear=hear)
 
     def list_keys(self, ask: Ask) -> KeysPage:
         """The project's keys, revoked ones included, by prefix, page by page."""
         asked: KeysQuery = ask.query
         keys = self._ring.all(ask.project.name, after=asked.after)
         found = list(islice((key for key in keys if key.is_of(asked.scope, asked.user, asked.team)), asked.limit))
-        return KeysPage([_shown(key) for key in found], found[-1].prefix if len(found) == asked.limit else None)
+        used = self._ring.last_used([key.prefix for key in found])
+        shown = [_shown(key, used=used) for key in found]
+        return KeysPage(shown, found[-1].prefix if len(found) == asked.limit else None)
 
     def create_key(self, ask: Ask) -> KeyOut:
         """Make a key of the project. Its text is in the answer, and never again."""
@@ -43,7 +46,7 @@ class KeyApi:
     def read_key(self, ask: Ask) -> KeyOut:
         """One key, and what is left of its limits."""
         key = self._found(ask)
-        return _shown(key, standings=_standings(ask, [_rules(key)]))
+        return _shown(key, standings=_standings(ask, [_rules(key)]), used=self._ring.last_used([key.prefix]))
 
     def change_key(self, ask: Ask) -> KeyOut:
         """Change what is named, and leave the rest; every server goes by it within two seconds."""
@@ -133,8 +136,13 @@ def _of_user(ask: Ask) -> list[LimitStanding]:
     return [LimitStanding(whose, own.rule, books.spent, books.held, books.resets_ms)]
 
 
-def _shown(key: Key, text: str | None = None, standings: list[LimitStanding] | None = None) -> KeyOut:
-    told: dict[str, Any] = {**shown_key(key), "key": text}
+def _shown(
+    key: Key,
+    text: str | None = None,
+    standings: list[LimitStanding] | None = None,
+    used: Mapping[str, Millis] = MappingProxyType({}),
+) -> KeyOut:
+    told: dict[str, Any] = {**shown_key(key, used.get(key.prefix)), "key": text}
     if standings is not None:
         told["standings"] = shown_standings(standings)
     return msgspec.convert(told, KeyOut)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ....ledger import Store
-from ...keys import Owner, OwnerRules, Owners, rules_of
+from ...keys import HearKeys, Owner, OwnerRules, Owners, rules_of
 from ...keys.limits import OwnerKind
 from ...keys.shown import shown_owner, shown_standings
 from ...keys.standings import limit_standings
@@ -25,8 +25,8 @@ _KINDS: dict[str, OwnerKind] = {"team": "team", "user": "user", "customer": "end
 class LimitsApi:
     """The endpoints of the owners that a server's own namespace has."""
 
-    def __init__(self, own: Store) -> None:
-        self._owners = Owners(own)
+    def __init__(self, own: Store, hear: HearKeys) -> None:
+        self._owners = Owners(own, hear=hear)
 
     def list_limits(self, ask: Ask) -> OwnersPage:
         """All of a kind (team, user or customer) that have limits, page by page."""

@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 Shorts = Annotated[list[Short], Meta(max_length=500)]
 Count = Annotated[int, Meta(ge=0, le=9_007_199_254_740_992)]
+Part = Annotated[float, Meta(gt=0, le=1)]
 ScopeIn = Literal["call", "spend", "read", "admin"]
 
 
@@ -29,7 +30,11 @@ class AllowanceIn(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True)
 
 
 class LimitsSaid(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """What is named is put in place of what was there; null takes a limit away."""
+    """
+    What is named is put in place of what was there; null takes a limit away. Where one has no room for dollars or
+    tokens, the models of `fallback` are asked, from the part `degrade_at` of it on at once. `warn_at`: the parts of a
+    limit in dollars at which somebody is told.
+    """
 
     alias: Short | UnsetType = UNSET
     models: Shorts | UnsetType = UNSET
@@ -37,6 +42,9 @@ class LimitsSaid(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     rpm: Count | UnsetType | None = UNSET
     tpm: Count | UnsetType | None = UNSET
     parallel: Count | UnsetType | None = UNSET
+    fallback: Shorts | UnsetType = UNSET
+    degrade_at: Part | UnsetType | None = UNSET
+    warn_at: Annotated[list[Part], Meta(max_length=20)] | UnsetType = UNSET
 
     def limits(self, old: OwnerLimits) -> OwnerLimits:
         """The limits with what was named; raises `ConfigError` for what is none."""
@@ -48,6 +56,9 @@ class LimitsSaid(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
             rpm=named(self.rpm, old.rpm),
             tpm=named(self.tpm, old.tpm),
             parallel=named(self.parallel, old.parallel),
+            fallback=named(self.fallback, list(old.fallback)),
+            degrade_at=named(self.degrade_at, old.degrade_at),
+            warn_at=named(self.warn_at, list(old.warn_at)),
         )
 
 
@@ -131,6 +142,9 @@ class LimitsShown(Struct, frozen=True, kw_only=True):
     rpm: int | None
     tpm: int | None
     parallel: int | None
+    fallback: list[str]
+    degrade_at: float | None
+    warn_at: list[float]
     version: int
     standings: list[LimitOut] | None = None
     """Where one is asked for, and not in lists."""
@@ -156,6 +170,8 @@ class KeyOut(LimitsShown, frozen=True, kw_only=True):
     project: str
     scope: str
     created: str
+    last_used: str | None
+    """To the minute; null: never, or before this was written down."""
     revoked: str | None
     expires_at: str | None
     old_key_until: str | None

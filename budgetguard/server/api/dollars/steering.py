@@ -12,6 +12,7 @@ from ....budgets.steering.office import SteerDone, Steering
 from ....errors import ConfigError
 from ....ledger import Unit
 from ...keys import ADMIN
+from ..access.steerable import rules_aimed
 from ..action import Action, Ask
 from .budgets import Limit
 from .fields import PAGE, READERS, PageSize, Short, author_of, figure, iso
@@ -79,7 +80,8 @@ class ChangesPage(Struct, frozen=True):
 def steer(ask: Ask) -> SteerOut:
     """Change a budget that runs; it holds from the very next call, in every process."""
     said: SteerIn = ask.body
-    done = _done(Steering(ask.project.users, author_of(ask.caller)), said)
+    rules = rules_aimed(ask.project.own, ask.project.store, ask.project.name, said.target)
+    done = _done(Steering(ask.project.users, author_of(ask.caller), rules=rules), said)
     return SteerOut(
         target=done.target.stem,
         unit=done.unit,

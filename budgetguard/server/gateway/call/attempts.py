@@ -27,7 +27,7 @@ from ..connections import NotSentError
 from ..routing.hints import retry_after_s
 from ..routing.outcomes import goes_on, outcome_of
 from ..routing.router import Cooling, Router, Sending
-from .listening import answer_of
+from .answers.listening import answer_of
 from .offers import Name, Offer, fits, learn_of, name_of, take_over
 from .request import Inbound
 

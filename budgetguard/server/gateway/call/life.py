@@ -9,49 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, Final
 
 from ....calls import Endpoint
 from ....errors import BudgetGuardError
+from ....guards.fallbacks.fallback import Degraded
 from ....guards.guard import Guard
 from ....guards.scope import Scope
-from ....money import DOLLAR, Nano
+from ....money import Nano
 from ....prices.hosts import host_of
-from ....process.tally import Held
 from ...keys import Caller
 from ...problems import Refused
 from ..config.model import Route, Target
-from ..litellm.headers import CallFacts, headers
 from ..routing.router import Cooling
 from ..seen import Facts
+from .answers.heads import Header, own_headers, passed, send_whole
+from .answers.listening import StreamEar
+from .answers.stream import Outlet
 from .attempts import Attempts, CoolingError, Exhausted, UnknownOutcomeError, UpstreamAnswer, Way
-from .listening import StreamEar
+from .fallbacks import FallbackRoutes, NearError, bound, is_near, rewritten, standing_by
 from .offers import BookedCharge, Offer, alike, dearest, most, name_of, offer_of, require_named, whereabouts
 from .refusals import NO_RETRY, Budgeted, cooling, refusal_of
 from .request import Inbound
-from .stream import Outlet
 from .surroundings import Surroundings
 
 log = logging.getLogger("budgetguard.server")
-
-_PASSED: Final = frozenset(
-    {
-        b"content-type",
-        b"content-encoding",
-        b"content-disposition",
-        b"retry-after",
-        b"retry-after-ms",
-        b"x-should-retry",
-        b"openai-processing-ms",
-        b"openai-version",
-        b"request-id",
-        b"anthropic-ratelimit-requests-remaining",
-    }
-)
-"""The headers of an upstream's answer that the client gets."""
 
 _MOST_ID: Final = 200
 """Letters of an upstream's name for a request that are logged."""
@@ -63,7 +48,10 @@ class CallLife:
     def __init__(self, around: Surroundings, guard: Guard, caller: Caller, inbound: Inbound, facts: Facts) -> None:
         self.around, self.guard, self.caller, self.inbound = around, guard, caller, inbound
         self.request_id = facts.request_id
+        self._asked = inbound  # as its client wrote it
         self._sent = 0  # requests to upstreams, of all charges
+        self._full = False
+        """Whether it is known that a budget is full, or nearly."""
         self.facts = facts
         facts.model, facts.stream = inbound.model, inbound.stream
 
@@ -93,7 +81,10 @@ class CallLife:
         if self._is_free(route):
             charge, attempts, answered = await self._uncharged(route)
         else:
-            charge, attempts, answered = await self._charged(route, outlet)
+            try:
+                charge, attempts, answered = await self._charged(route, outlet)
+            except (Budgeted, NearError) as error:
+                charge, attempts, answered = await self._instead(route, error, outlet)
         self._note(charge, attempts, answered)
         if answered.body is None:
             assert charge is not None
@@ -105,7 +96,7 @@ class CallLife:
             return
         if not answered.good:
             self._hide_ours(answered)
-        headers = [*self._passed(answered), *self._own_headers(charge)]
+        headers = [*passed(answered), *self._own_headers(charge)]
         if outlet is not None:
             await outlet.quiet()
         if outlet is not None and outlet.started:
@@ -118,6 +109,39 @@ class CallLife:
 
     # -- the money -----------------------------------------------------------------------------------------------
 
+    async def _instead(
+        self, route: Route, first: Budgeted | NearError, outlet: Outlet | None
+    ) -> tuple[BookedCharge, Attempts, UpstreamAnswer]:
+        """Have the next model answer that fits, of those that are named where there is no room for the one asked."""
+        names = first.others or route.over_budget
+        if isinstance(first, Budgeted) and (first.error.paused or not names):
+            raise first.final() from first.error
+        self._full = True
+        others = FallbackRoutes(self.around.configuration, self.caller, self.inbound, route)
+        others.add(names)
+        while (other := others.next()) is not None:
+            self._ask_for(other.model, outlet)
+            try:
+                offers = [self._offer(other, target) for target in other.candidates]
+                self.inbound = rewritten(self.guard, self.inbound, offers)
+                return await self._charged(other, outlet)
+            except Refused as error:
+                others.refused(other, error)
+                if isinstance(error, Budgeted):
+                    others.add(error.others or other.over_budget)
+        self._ask_for("", outlet)
+        if isinstance(first, NearError):  # nearly full is not full
+            return await self._charged(route, outlet)
+        self.facts.refused = type(first.error).__name__
+        raise others.told(first.final()) from first.error
+
+    def _ask_for(self, model: str, outlet: Outlet | None) -> None:
+        """From now on another model than the client's is asked; "": its own again."""
+        facts, asked, self.inbound = self.facts, self.inbound.model, self._asked
+        facts.model, facts.fallback_of, facts.refused = (model, asked, "") if model else (asked, "", "")
+        if outlet is not None:
+            outlet.headed(self._own_headers(None))
+
     async def _charged(self, route: Route, outlet: Outlet | None) -> tuple[BookedCharge, Attempts, UpstreamAnswer]:
         """Hold for the dearest candidate, and have one of them answer; the next charge where budgets differ."""
         last: Exhausted | None = None
@@ -128,10 +152,13 @@ class CallLife:
             again = True
             while again and self._sent < route.attempts:
                 charge = BookedCharge(self.guard, best)
+                if self.guard.coverage.falls or self.facts.fallback_of:
+                    model = route.model if self.facts.fallback_of else ""
+                    charge.fallback = standing_by(self.guard, self.inbound, model, looks=not self._full)
                 attempts = Attempts(self.guard, self.inbound, charge, among, self._way(route, targets))
                 again = False
                 try:
-                    return charge, attempts, await self._send(charge, attempts, outlet)
+                    return charge, attempts, await self._send(route, charge, attempts, outlet)
                 except Exhausted as error:
                     if error.reply is not None or last is None:
                         last = error
@@ -167,10 +194,14 @@ class CallLife:
             yield group, targets
             targets = self._targets(route)
 
-    async def _send(self, charge: BookedCharge, attempts: Attempts, outlet: Outlet | None) -> UpstreamAnswer:
+    async def _send(
+        self, route: Route, charge: BookedCharge, attempts: Attempts, outlet: Outlet | None
+    ) -> UpstreamAnswer:
         shell = self.guard.async_shell
 
         async def proceed() -> UpstreamAnswer:
+            if route.degrade_at is not None and not self._full and is_near(charge, route) and not bound(self.inbound):
+                raise NearError(route.over_budget)
             if outlet is not None:
                 outlet.wait_for_answer()
             return await attempts.proceed()
@@ -179,11 +210,13 @@ class CallLife:
             return await shell.send(charge, proceed, attempts.observe, attempts.failed)
         except CoolingError as error:
             raise cooling(self.inbound.model, error.retry_after_s) from error
+        except Degraded:
+            raise NearError(() if charge.fallback is None else charge.fallback.left) from None
         except BudgetGuardError as error:
             if charge.asked.scope is not None:
                 charge.asked.scope.refusals.clear()  # it lasts as long as its key: no call of it is to be kept
             self.facts.refused = type(error).__name__
-            raise refusal_of(error, self.around.options) from error
+            raise refusal_of(error, self.around.options, charge.fallback) from error
 
     async def _uncharged(self, route: Route) -> tuple[None, Attempts, UpstreamAnswer]:
         """What costs nothing: counting tokens, moderations where these are free."""
@@ -217,6 +250,8 @@ class CallLife:
         if wanted or self.inbound.end_user is not None:
             scope = Scope(self._tags(route, target, scope.tags, wanted), wait_s=scope.wait_s)
         offer = offer_of(self.guard, self.inbound, target, scope)
+        if self.facts.fallback_of:
+            offer.terms = offer.terms._replace(instead_of=self.facts.fallback_of)
         if offer.call.others or offer.call.also or offer.call.tools is not None:
             require_named(offer, self.caller, counted="model" in wanted)
         return offer
@@ -250,7 +285,7 @@ class CallLife:
         ear.deaf = ear.deaf or answered.encoded
         ending: Any = "dropped"
         try:
-            await outlet.start(answered.reply.status, [*self._passed(answered), *self._own_headers(charge)])
+            await outlet.start(answered.reply.status, [*passed(answered), *self._own_headers(charge)])
             answered.attempt.first_byte()
             ending = await outlet.hand_on(answered.reply, ear)
         except asyncio.CancelledError:
@@ -279,36 +314,8 @@ class CallLife:
             told = "the upstream refused this gateway's own credentials, or sent it elsewhere: its log says which"
             raise Refused(502, told, "upstream_error", code="upstream_credentials", headers=(NO_RETRY,))
 
-    def _passed(self, answered: UpstreamAnswer) -> list[tuple[bytes, bytes]]:
-        """The upstream's headers that the client gets."""
-        passed = []
-        for name, value in answered.reply.headers:
-            lower = name.lower()
-            if lower in _PASSED:
-                passed.append((lower, answered.shown(value)))
-            elif lower == b"x-request-id":
-                passed.append((b"x-budgetguard-upstream-request", answered.shown(value)))
-        return passed
-
-    def _own_headers(self, charge: BookedCharge | None) -> Sequence[tuple[bytes, bytes]]:
-        facts = self.facts
-        model = facts.model.encode("latin-1", "replace")
-        own = [(b"x-request-id", self.request_id.encode()), (b"x-budgetguard-model", model)]
-        if charge is not None:
-            own.append((b"x-budgetguard-call", charge.id.encode()))
-        if facts.upstream:
-            own.append((b"x-budgetguard-upstream", facts.upstream.encode("latin-1", "replace")))
-            own.append((b"x-budgetguard-attempts", b"%d" % facts.attempts))
-        if facts.cost is not None:
-            own.append((b"x-budgetguard-cost", f"{facts.cost / DOLLAR:.9f}".encode()))
-            left = None if charge is None or self.around.options.tell == "name" else remaining(charge.held, facts.cost)
-            if left is not None:
-                own.append((b"x-budgetguard-remaining", f"{left / DOLLAR:.9f}".encode()))
-        if self.around.options.litellm is not None and charge is not None:
-            there = f"{facts.upstream}/{facts.model_there}" if facts.upstream else ""
-            known = CallFacts(charge.id, there, facts.model, facts.cost, retries=max(facts.attempts - 1, 0))
-            own += headers(known, self.caller.owners)
-        return own
+    def _own_headers(self, charge: BookedCharge | None) -> list[Header]:
+        return own_headers(self.facts, charge, self.around.options, self.caller.owners)
 
     def _note(self, charge: BookedCharge | None, attempts: Attempts, answered: UpstreamAnswer) -> None:
         facts, upstream = self.facts, answered.offer.upstream
@@ -331,30 +338,7 @@ class CallLife:
         return Refused(status, told, "upstream_error", code="upstream_broke_off", headers=(NO_RETRY,))
 
 
-def remaining(held: Held, cost: Nano) -> Nano | None:
-    """
-    What the tightest of a call's budgets in dollars has left after it, as the books stood when it was admitted.
-
-    `None` where none has a limit, or the store was not asked: a part of it is leased.
-    """
-    if held.hold is None:
-        return None
-    rooms = [
-        account.limit - balance.settled - balance.held + held.amount - cost
-        for account, balance in zip(held.hold.accounts, held.balances, strict=False)
-        if account.limit is not None and account.unit == "dollars"
-    ]
-    return max(min(rooms), 0) if rooms else None
-
-
 async def _silent() -> Mapping[str, Any]:
     """A client that is never known to be gone."""
     await asyncio.get_running_loop().create_future()
     return {}
-
-
-async def send_whole(send: Any, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """An answer in one piece."""
-    length = (b"content-length", b"%d" % len(body))
-    await send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
-    await send({"type": "http.response.body", "body": body})

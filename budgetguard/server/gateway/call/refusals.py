@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from ....errors import (
     UnpricedModelError,
     UnscopedCallError,
 )
+from ....guards.fallbacks.fallback import Fallback
 from ...problems import INVALID, Refused
 from ..config.model import Api, GatewayOptions
 
@@ -59,7 +60,7 @@ _GOOGLE_STATUSES: Final = {
 class Budgeted(Refused):
     """A refusal by a budget, with what is said of it."""
 
-    def __init__(self, refused: Refused, facts: Mapping[str, Any]) -> None:
+    def __init__(self, refused: Refused, facts: Mapping[str, Any], error: BudgetExceededError) -> None:
         super().__init__(
             refused.status,
             refused.message,
@@ -69,12 +70,32 @@ class Budgeted(Refused):
             headers=refused.headers,
         )
         self.facts = facts
+        self.error = error
+        self.others: Sequence[str] = ()
+        """The models that its budget names, if it names any."""
+        self.tell: Callable[[], None] | None = None
+        """Tells whoever hears of refusals, once it is known that nothing else is sent."""
+
+    def final(self) -> Budgeted:
+        """The same, as nothing else is sent: whoever hears of refusals is told of it."""
+        if self.tell is not None:
+            self.tell()
+            self.tell = None
+        return self
+
+    def with_more(self, said: str) -> Budgeted:
+        """The same, with more words."""
+        self.message = f"{self.message}; {said}"
+        return self
 
 
-def refusal_of(error: BudgetGuardError, options: GatewayOptions) -> Refused:
-    """What our own error is to a client."""
+def refusal_of(error: BudgetGuardError, options: GatewayOptions, fallback: Fallback | None = None) -> Refused:
+    """What our own error is to a client, and what its charge knows of other models."""
     if isinstance(error, BudgetExceededError):
-        return _exceeded(error, options)
+        refused = _exceeded(error, options)
+        if fallback is not None:
+            refused.others, refused.tell = fallback.left, fallback.told
+        return refused
     if isinstance(error, UnpricedModelError):
         return Refused(400, str(error), "unpriced_model", param="model", code="unpriced_model", headers=(NO_RETRY,))
     if isinstance(error, AmountError):
@@ -102,20 +123,25 @@ def cooling(model: str, retry_after_s: float) -> Refused:
     )
 
 
-def _exceeded(error: BudgetExceededError, options: GatewayOptions) -> Refused:
+def _exceeded(error: BudgetExceededError, options: GatewayOptions) -> Budgeted:
     facts = _facts(error, options)
     named = options.tell == "name"
+    if error.paused:  # whatever its unit: no time helps
+        told = f"the budget {error.budget!r} is paused" if named else str(error)
+        paused = Refused(options.over_status, told, EXCEEDED, code="budget_paused", headers=(NO_RETRY,))
+        return Budgeted(paused, facts, error)
     told = f"the budget {error.budget!r} has no room for this call" if named else str(error)
     if isinstance(error, BudgetBusyError) or error.unit == "parallel":
         told = f"{told}; it is only held by calls in flight: try again in a moment"
         busy = Refused(429, told, "budget_busy", code="budget_busy", headers=((b"retry-after", b"1"),))
-        return Budgeted(busy, facts)
+        return Budgeted(busy, facts, error)
     wait_s = _wait_s(error)
     if error.unit != "dollars" and wait_s is not None:
         headers = ((b"retry-after", b"%d" % wait_s),)
-        return Budgeted(Refused(429, told, "rate_limit_error", code="rate_limit_exceeded", headers=headers), facts)
+        rate = Refused(429, told, "rate_limit_error", code="rate_limit_exceeded", headers=headers)
+        return Budgeted(rate, facts, error)
     over = Refused(options.over_status, told, EXCEEDED, code="insufficient_quota", headers=(NO_RETRY,))
-    return Budgeted(over, facts)
+    return Budgeted(over, facts, error)
 
 
 def _wait_s(error: BudgetExceededError) -> int | None:

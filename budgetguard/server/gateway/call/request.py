@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from copy import copy
 from io import BytesIO
 from itertools import count
 from math import isfinite
@@ -110,6 +111,12 @@ class Inbound:
                 return default
             raise Refused(400, "model: the name of a model is needed, as a text", param="model")
         return named
+
+    def written(self, body: Mapping[str, Any]) -> Inbound:
+        """The same request with another body."""
+        made = copy(self)
+        made.body, made.raw = body, _encode(body)
+        return made
 
     def encoded(self, changes: Mapping[str, Any], model: str) -> bytes:
         """The body to send for a model of this name, with these changes; the client's own bytes if none is needed."""

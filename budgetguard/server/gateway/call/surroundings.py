@@ -12,6 +12,7 @@ from ....guards.scope import Scope
 from ...keys import Caller, OwnerRules
 from ..client import UpstreamClient
 from ..config.model import GatewayOptions
+from ..config.resolve import Configuration
 from ..routing.router import Router
 
 OF_A_CALL: Final = ("model", "provider", "upstream")
@@ -24,13 +25,22 @@ _MOST_KEPT: Final = 10_000
 class Surroundings:
     """The upstreams' router and client, and what the operator decided for every call."""
 
-    options: GatewayOptions
+    configuration: Configuration
     router: Router
     client: UpstreamClient
+    options: GatewayOptions = field(init=False)
     _asked: dict[int, tuple[Sequence[Budget], frozenset[str]]] = field(default_factory=dict)
     """Which of `OF_A_CALL` rules ask for, by their identity: they are the same objects until one changes."""
     _scopes: dict[int, tuple[Caller, Scope]] = field(default_factory=dict)
     """The scope of each caller, by identity."""
+
+    def __post_init__(self) -> None:
+        """Go by the options of the configuration."""
+        self.options = self.configuration.options
+
+    def take(self, configuration: Configuration) -> None:
+        """Go on by another configuration."""
+        self.configuration, self.options = configuration, configuration.options
 
     def tags_of(self, guard: Guard, owners: Iterable[OwnerRules]) -> Sequence[str]:
         """Which of `OF_A_CALL` some rule asks for, those of the call's owners among them."""

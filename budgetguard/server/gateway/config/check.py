@@ -53,11 +53,17 @@ def remarks(made: Configuration) -> Iterator[Remark]:
     for entry in made.entries:
         where = f'[[model]] "{entry.name}"'
         yield from _of_fallbacks(made, entry, where)
+        yield from _of_over_budget(made, entry.over_budget, entry.name, f"{where} over_budget")
         for each in entry.targets:
             if lacking := _lacking(made, entry, each):
                 yield Remark(f"{where} upstreams", lacking, wrong=False)
     yield from _of_globs(made)
     yield from _of_upstreams(made)
+    for rule in made.options.budgets:
+        yield from _of_over_budget(made, rule.fallback, "", f'[[budget]] "{rule.name}" fallback')
+        if rule.lease and rule.degrade_at is not None:
+            told = "what is spent of a budget that is leased is known to nobody call by call: it counts for nothing"
+            yield Remark(f'[[budget]] "{rule.name}" degrade_at', told, wrong=False)
     if not made.options.budgets:
         told = "there is none, so only what keys, teams and users have of their own holds: write one for all, too"
         yield Remark("[[budget]]", told, wrong=False)
@@ -77,6 +83,16 @@ def _of_fallbacks(made: Configuration, entry: ModelEntry, where: str) -> Iterato
         if other is not None and other is not entry and entry.name in other.fallbacks:
             told = f"{name!r} falls back to {entry.name!r} in turn: a call asks each of them once, and then fails"
             yield Remark(f"{where} fallbacks", told, wrong=False)
+
+
+def _of_over_budget(made: Configuration, names: tuple[str, ...], asked: str, where: str) -> Iterator[Remark]:
+    """Of the models that are asked where a budget has no room: those that cannot answer."""
+    for name in names:
+        route = made.route(name)
+        if not isinstance(route, Route):
+            yield Remark(where, route.sentence())
+        elif name == asked:
+            yield Remark(where, f"{name!r} is the model that there was no room for: leave it out", wrong=False)
 
 
 def _lacking(made: Configuration, entry: ModelEntry, target: Target) -> str:

@@ -27,6 +27,9 @@ The file of a gateway: read whole, and every mistake in it said in one go.
 
     [settings]                            # as in budgetguard.toml
     abandoned = "held"
+
+    [alerts]                              # who is told of what
+    slack = "env:SLACK_WEBHOOK"
 """
 
 from __future__ import annotations
@@ -47,10 +50,11 @@ from ....prices.book import PriceBook
 from . import check
 from .model import Upstream
 from .models import WILD, ModelEntry, read_model, usable
-from .options import read_options
 from .resolve import Configuration
 from .secrets import Secrets
 from .stanzas import Remark, Stanza, shown, shown_key
+from .tables.alerts import read_alerts
+from .tables.options import read_options
 from .upstreams import read_upstream
 
 _MOST_BYTES = 10_000_000
@@ -88,11 +92,13 @@ def read(path: Path | str, environ: Mapping[str, str] = os.environ, *, secrets: 
     """
     path, remarks = Path(path), list[Remark]()
     top = Stanza(_toml(path), "", remarks)
-    upstreams = _upstreams(top, Secrets(environ, path.parent, needed=secrets))
+    known = Secrets(environ, path.parent, needed=secrets)
+    upstreams = _upstreams(top, known)
     entries = _entries(top, upstreams)
     aliases = _aliases(top, entries)
     budgets = tuple(_budgets(top))
-    options = read_options(Stanza(top.table("gateway"), "[gateway]", remarks), budgets)
+    alerts = read_alerts(Stanza(top.table("alerts"), "[alerts]", remarks), known)
+    options = read_options(Stanza(top.table("gateway"), "[gateway]", remarks), budgets, alerts)
     prices, settings = _prices(top, path.parent), _settings(top, path)
     top.close({"budgets": "write [[budget]]", "upstreams": "write [[upstream]]", "models": "write [[model]]"})
     if any(each.wrong for each in remarks):

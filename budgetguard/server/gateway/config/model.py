@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
+from ....alerts.options import Alerts
 from ....budgets.rules import Budget
 
 Api: TypeAlias = Literal["openai", "anthropic", "gemini"]
@@ -71,6 +72,10 @@ class Route:
     strategy: Strategy = "order"
     fallbacks: tuple[Route, ...] = ()
     """Other models that are asked when no candidate answers, in order; these have no fallbacks of their own."""
+    over_budget: tuple[str, ...] = ()
+    """Other models that are asked when a budget has no room for this one, and names none itself."""
+    degrade_at: float | None = None
+    """From which part of a budget in dollars on these are asked at once."""
     attempts: int = 3
     """How many requests are sent at most for one call, those to fallbacks among them."""
     deadline_s: float = 600.0
@@ -120,3 +125,5 @@ class GatewayOptions:
     """Whether models can be asked for that no [[model]] names, as "upstream/model" or by their names alone."""
     budgets: tuple[Budget, ...] = ()
     """The rules that hold beside what keys, users and teams have of their own."""
+    alerts: Alerts = field(default_factory=Alerts)
+    """Who is told of budgets, and of what."""

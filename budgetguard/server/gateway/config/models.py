@@ -29,6 +29,9 @@ class ModelEntry:
     targets: tuple[Target, ...]
     strategy: Strategy = "order"
     fallbacks: tuple[str, ...] = ()
+    over_budget: tuple[str, ...] = ()
+    """What is asked where a budget has no room for it; `fallbacks` are for upstreams that fail."""
+    degrade_at: float | None = None
     attempts: int = 3
     deadline_s: float = 600.0
     retry_unknown: bool = False
@@ -83,12 +86,15 @@ def read_model(stanza: Stanza, upstreams: Mapping[str, Upstream | None]) -> Mode
         targets=tuple(targets),
         strategy=stanza.choice("strategy", get_args(Strategy), "order"),  # type: ignore[arg-type]
         fallbacks=stanza.texts("fallbacks", wanted='a list of models, such as ["gpt-4o-mini"]'),
+        over_budget=stanza.texts("over_budget", wanted='a list of models, such as ["gpt-4o-mini"]'),
+        degrade_at=stanza.part("degrade_at"),
         attempts=stanza.whole("attempts", 3, 1, 100),
         deadline_s=stanza.seconds("deadline_s", 600.0, _MOST_S),
         retry_unknown=stanza.flag("retry_unknown", False),
     )
     stanza.close(
         {
+            "fallback": "write fallbacks for when its upstreams fail, over_budget for when a budget has no room for it",
             "aliases": 'write them below [aliases], as in fast = "gpt-4o"',
             "model": 'write it in upstreams, as in {use = "openai", model = "..."}',
         }
@@ -131,6 +137,8 @@ def _doubts(stanza: Stanza, entry: ModelEntry) -> None:
         stanza.doubt("strategy", f'weights count for nothing with "{entry.strategy}": write strategy = "weighted"')
     if entry.name in entry.fallbacks:
         stanza.doubt("fallbacks", "it is its own fallback, and was asked by then: leave it out")
+    if entry.degrade_at is not None and not entry.over_budget:
+        stanza.wrong("degrade_at", 'say which model is asked from then on: over_budget = ["gpt-4o-mini"]')
     doubled = [target[:2] for target in entry.targets]
     if len(set(map(repr, doubled))) < len(doubled):
         stanza.doubt("upstreams", "one is named twice for the same model")

@@ -169,6 +169,8 @@ class Configuration:
             named,
             tuple(each._replace(model=_sent(entry, each, model, api)) for each in targets),
             strategy=entry.strategy,
+            over_budget=entry.over_budget,
+            degrade_at=entry.degrade_at,
             attempts=entry.attempts,
             deadline_s=entry.deadline_s,
             retry_unknown=entry.retry_unknown,

@@ -108,6 +108,14 @@ class Stanza:
         self.wrong(key, f"{shown(value)} stands there: write seconds, {least} to {most:,.0f}")
         return default
 
+    def part(self, key: str) -> float | None:
+        """A part of a limit, above 0 and up to 1; `None` where nothing stands."""
+        value = self.take(key)
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1):
+            return None if value is None else float(value)
+        self.wrong(key, f"{shown(value)} stands there: write a part of the limit, above 0 and up to 1, such as 0.8")
+        return None
+
     def texts(self, key: str, *, wanted: str) -> tuple[str, ...]:
         """A list of texts, each once."""
         value = self.take(key)

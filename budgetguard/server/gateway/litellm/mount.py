@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from ....money import Nano
+from ...api.access.audit import KeyAudit
 from ...api.action import Action
 from ...api.endpoint import Runner, Served, problem_of, send_json, send_refused
 from ...keys import KeyRing, Keys, Owners
@@ -141,8 +142,8 @@ def as_litellm(refused: Refused) -> Refused:
 
 
 def _table(projects: Projects, models: ModelAdmin, max_budget: Nano | None) -> list[Action]:
-    own = projects.own
-    office = Office(own, KeyRing(own, now=lambda: own.now_ms() / 1000), Owners(own))
+    own, hear = projects.own, KeyAudit(projects)
+    office = Office(own, KeyRing(own, now=lambda: own.now_ms() / 1000, hear=hear), Owners(own, hear=hear))
     templates = Templates(office)
     keys = KeyAdmin(office, templates)
     teams = TeamAdmin(office)

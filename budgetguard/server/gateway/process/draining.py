@@ -62,6 +62,8 @@ class DrainingProtocol(Protocol):
     def shutdown(self) -> None:
         """Answer what is under way, then close."""
         self._ending = True
+        if self.when_ending is not None:
+            self.when_ending()
         if self.idle:
             self.loop.call_later(LAST_S, self._close_if_idle)
 

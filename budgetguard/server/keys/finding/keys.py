@@ -24,6 +24,7 @@ from .failures import MOST_OF_ADDRESS, FailedKeys
 from .given import given_key, unauthorized
 from .loopback import require_program
 from .remembered import Remembered, Trusted
+from .used import KeyUse
 
 KNOWN = "budgetguard.known"
 """In the scope of a request whose key is right."""
@@ -63,6 +64,7 @@ class Keys:
         self._with_customers: Remembered[str, bool] = Remembered(_MOST_KNOWN)
         self._failed = FailedKeys(clock)
         self._failed_at = FailedKeys(clock, MOST_OF_ADDRESS)
+        self.use = KeyUse(own, clock=clock, now=now)
 
     def known(self, scope: Mapping[str, Any]) -> Caller | None:
         """Who asks, if that is known without asking the store; raises `Refused` for one who is known to be nobody."""
@@ -93,13 +95,27 @@ class Keys:
                 "rate_limit_error",
                 headers=((b"retry-after", b"%d" % max(1, round(wait_s))),),
             )
-        found = self._check(text)
+        found = self._check(prefix_of(text), digest_of(text))
         if found is None:
             self._known.drop(digest)
             self._failed.failed(kind)
             self._failed_at.failed(address)
             raise unauthorized("this key is not known")
-        return _let_in(self._known.put(digest, found.value, found.until_s).value)
+        caller = _let_in(self._known.put(digest, found.value, found.until_s).value)
+        self.use.saw(caller.prefix)
+        return caller
+
+    def signed_in(self, prefix: str, digest: str) -> Caller:
+        """Who signed in with the key of this digest; raises `Refused` for one that is not right any more."""
+        kept = bytes.fromhex(digest)
+        found = self._known.get(kept, self._clock())
+        if found is None:
+            checked = self._check(prefix, digest)
+            if checked is None:
+                self._known.drop(kept)
+                raise unauthorized("this key is not known")
+            found = self._known.put(kept, checked.value, checked.until_s)
+        return _let_in(found.value)
 
     def known_customer(self, project: str, name: str) -> Customer | None:
         """A project's end user, if that is known without asking the store; `None`: `find_customer` has to."""
@@ -119,10 +135,10 @@ class Keys:
         found = self.known_customer(project, name)
         return found or _customer(name, self._owner(project, "end_user", name).value)
 
-    def _check(self, text: str) -> Trusted[Caller | Refused] | None:
+    def _check(self, prefix: str, digest: str) -> Trusted[Caller | Refused] | None:
         """Whose key this is, or why it is refused, and how long that is true; `None` for a wrong one."""
         now_s, now_ms = self._clock(), self._ring.now_ms()
-        key, digest = self._ring.find(prefix_of(text)), digest_of(text)
+        key = self._ring.find(prefix)
         # A key that does not exist is compared too, so that time does not tell it from one that does.
         right = hmac.compare_digest(digest, _NOBODYS if key is None else key.digest)
         ends_ms = [] if key is None or key.grant.expires_ms is None else [key.grant.expires_ms]

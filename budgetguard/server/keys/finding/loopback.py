@@ -27,12 +27,13 @@ def require_program(scope: Mapping[str, Any]) -> None:
     for name, value in scope["headers"]:
         if name == b"origin":
             raise _forbidden("a page in a browser sent this")
-        if name == b"host" and not _names_loopback(value):
+        if name == b"host" and not names_loopback(value):
             raise _forbidden("the host that was asked is not localhost")
 
 
 @lru_cache(16)
-def _names_loopback(host: bytes) -> bool:
+def names_loopback(host: bytes) -> bool:
+    """Whether a Host header names this machine, and nothing that only leads to it."""
     try:
         name = urlsplit(b"//" + host).hostname or b""
     except ValueError:

@@ -30,7 +30,9 @@ BEGIN
     IF cardinality(p_term_keys) > 0 THEN
         SELECT bool_or(coalesce(there.version, 0) <> t.version) INTO v_stale
         FROM unnest(p_term_keys, p_term_versions) AS t (key, version)
-        LEFT JOIN budgetguard.terms AS there ON there.ns = p_ns AND there.key = t.key;
+        LEFT JOIN LATERAL (  -- each by its key, however many there are: a join may be planned to read all of them
+            SELECT version FROM budgetguard.terms WHERE ns = p_ns AND key = t.key LIMIT 1
+        ) AS there ON true;
     END IF;
 
     -- The common hold, straight: one account in dollars, a fixed amount, nothing due, and room.

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ....calls import Answer, Ending, Endpoint
-from ....guards.charge import Charge
+from .....calls import Answer, Ending, Endpoint
+from .....guards.charge import Charge
 
 log = logging.getLogger("budgetguard.server")
 

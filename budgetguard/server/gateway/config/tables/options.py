@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import get_args
 
-from ....budgets.rules import Budget
-from .model import GatewayOptions, Tell
-from .stanzas import Stanza
-from .upstreams import CREDENTIALS, FRAMING
+from .....alerts.options import Alerts
+from .....budgets.rules import Budget
+from ..model import GatewayOptions, Tell
+from ..stanzas import Stanza
+from ..upstreams import CREDENTIALS, FRAMING
 
 _MOST_BYTES = 1_000_000_000
 _OVER = (400, 401, 402, 403, 422, 429)
 """Statuses that a refusal may have: 402 is plain, the others are what clients of other gateways look for."""
 
 
-def read_options(stanza: Stanza, budgets: tuple[Budget, ...]) -> GatewayOptions:
+def read_options(stanza: Stanza, budgets: tuple[Budget, ...], alerts: Alerts | None = None) -> GatewayOptions:
     """The options of a table, and the defaults where it says nothing."""
     usual = GatewayOptions()
     made = GatewayOptions(
@@ -27,6 +28,7 @@ def read_options(stanza: Stanza, budgets: tuple[Budget, ...]) -> GatewayOptions:
         litellm=_prefix(stanza),
         unlisted=stanza.flag("unlisted", usual.unlisted),
         budgets=budgets,
+        alerts=alerts or Alerts(),
     )
     stanza.close()
     return made

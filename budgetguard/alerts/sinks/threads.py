@@ -1,5 +1,5 @@
 """
-An outlet: a sink, and the thread that sends to it.
+A sink, and the thread that sends to it.
 
 A sink that fails or hangs delays neither a call nor the other sinks: each has its own thread and a bounded queue. That
 it fails is logged once an hour.
@@ -11,9 +11,9 @@ import logging
 import time
 from collections.abc import Callable
 
-from ..concurrency.errands import Errands
-from .alert import Alert
-from .sinks.base import Sink
+from ...concurrency.errands import Errands
+from ..alert import Alert
+from .base import Sink
 
 log = logging.getLogger("budgetguard")
 

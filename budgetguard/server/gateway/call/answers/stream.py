@@ -9,12 +9,12 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ....calls import Ending
-from ...problems import Refused
-from ..client import BrokenOffError, UpstreamReply
-from ..config.model import Api
+from .....calls import Ending
+from ....problems import Refused
+from ...client import BrokenOffError, UpstreamReply
+from ...config.model import Api
+from ..refusals import event_of
 from .listening import StreamEar
-from .refusals import event_of
 
 log = logging.getLogger("budgetguard.server")
 
@@ -44,6 +44,10 @@ class Outlet:
         self._timer: asyncio.TimerHandle | None = None
         self._watcher = self._loop.create_task(self._watch())
         self._pinging: asyncio.Task[None] | None = None
+
+    def headed(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Have the head of the answer have these, if a comment is what it is sent for."""
+        self._headers = headers
 
     def wait_for_answer(self) -> None:
         """A request is on its way: from now on the client is kept awake."""

@@ -1,0 +1,1 @@
+"""What single tables of the file say, for every call: `[gateway]` and `[alerts]`."""
