@@ -15,7 +15,7 @@ from .cube.blocks import HOUR_MS, Hour
 from .cube.cube import MOST_ROWS, Cube
 from .cube.reading import HistoryReader
 from .shown.budgets import BudgetsQuery, BudgetsShown, SubjectShown
-from .shown.figures import HistoryRead
+from .shown.figures import GroupShown, HistoryRead
 from .shown.lists import (
     AlertsShown,
     CallsQuery,
@@ -31,12 +31,12 @@ from .shown.money import Explored, ExploreQuery, Overview, Statement
 from .views.calls import calls, cuts, holds
 from .views.explored import explore
 from .views.health import health
-from .views.overview import Month, overview
+from .views.overview import Month, dearest_groups, overview
 from .views.prices import prices
 from .views.records import RefusalSums, alerts, changes, refusals, refusals_of
 from .views.standing import BudgetBooks, budgets
 from .views.statement import statement
-from .views.subject import subject, touched
+from .views.subject import calls_of, subject, touched
 
 VIEW_S: Final = 0.15
 """So long a view reads what is new, before it shows what there is."""
@@ -82,6 +82,13 @@ class Reports:
         others = (lines, self.holds(limit=0), refused, read)
         return overview(self._cube, month, by, top, others)
 
+    def dearest(
+        self, by: str, *, top: int = 8, zone: str | None = None
+    ) -> tuple[tuple[GroupShown, ...], GroupShown | None]:
+        """This month's dearest of a field, with what they had cost by now of last month, and all others together."""
+        self._read()
+        return dearest_groups(self._cube, Month(self.store.now_ms(), zone or self.zone), by, top)
+
     def budgets(self, query: BudgetsQuery | None = None, *, fresh: bool = False) -> BudgetsShown:
         """Every rule, subject and user with their books, a page of them; as they were a moment ago, or `fresh`."""
         read = self._read()
@@ -90,15 +97,16 @@ class Reports:
     def subject(self, tag: str, value: str, *, zone: str | None = None) -> SubjectShown:
         """All of one user, team, feature...: what its calls touch, and what they cost."""
         read, now_ms, name = self._read(), self.store.now_ms(), (tag, value)
-        rules = self.rules()
-        lines = touched(self._cube, rules, self._books.all(rules, read, fresh=True), name, now_ms)
+        rules, month = self.rules(), Month(now_ms, zone or self.zone)
+        part = calls_of(self._cube, name, month)
+        lines = touched(part, rules, self._books.all(rules, read, fresh=True), name, now_ms)
         found = (
             self.calls(CallsQuery(tags={tag: value}, limit=_FEW)),
             refusals_of(self.store, name, _FEW),
             self.changes(subject=value, limit=_FEW).rows,
             read,
         )
-        return subject(self._cube, name, Month(now_ms, zone or self.zone), lines, found)
+        return subject(part, name, month, lines, found)
 
     def explore(self, query: ExploreQuery) -> Explored:
         """The history by any two fields; raises `ConfigError` for a question that cannot be answered."""

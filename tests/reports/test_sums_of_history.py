@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budgetguard.errors import ConfigError, StoreError
-from budgetguard.ledger import Account, Admitted, Entry, Hold, Query, Record, RecordQuery, Settled, new_id
+from budgetguard.ledger import Account, Entry, Hold, Query, Record, RecordQuery
 from budgetguard.reports.cube import check as checks
 from budgetguard.reports.cube.cube import Cube
 from budgetguard.reports.cube.packed import FIXED, UsageKinds, unpacked
@@ -20,10 +21,11 @@ from budgetguard.reports.cube.reading import CHECK_S, HistoryReader
 from budgetguard.reports.cube.sums import stacked, summed
 from budgetguard.reports.reports import Reports
 from budgetguard.reports.shown.money import ExploreQuery
+from budgetguard.reports.views.explored import explore
 from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing import StoppedClock
-from tests.support.history import DAY_MS, HOUR_MS, all_entries, at, brute, entry, field_of, passing
+from tests.support.history import DAY_MS, HOUR_MS, all_entries, at, brute, entry, field_of, passing, write_calls
 
 NOW = at("2027-04-02T12:30")
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Tokyo")
@@ -31,7 +33,7 @@ FIELDS = ("user", "provider", "model", "team", "feature")
 TIMES = ("hour", "day", "week", "month")
 
 names = st.sampled_from(["", "ann", "bob", "Übung", "a/b#c"])
-moments = st.integers(NOW - 75 * DAY_MS, NOW - 2 * HOUR_MS)
+moments = st.integers(NOW - 35 * DAY_MS, NOW - 2 * HOUR_MS)
 usages = st.dictionaries(
     st.sampled_from(["input_tokens", "output_tokens", "reasoning_tokens", "images"]), st.integers(0, 10**6), max_size=3
 )
@@ -39,7 +41,7 @@ usages = st.dictionaries(
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Entry]:
-    """Some calls of the last 75 days."""
+    """Some calls of the last 35 days."""
     found = []
     for number in range(draw(st.integers(0, 40))):
         tags = {tag: value for tag in ("user", "team", "feature") if (value := draw(names))}
@@ -169,23 +171,14 @@ def test_a_call_that_lands_out_of_order_is_counted_once(books: SQLiteStore, cloc
     assert reports.explore(ExploreQuery(("model",))).total.figures.calls == 2
 
 
-def write(path: str, number: int) -> None:
-    """A process that settles calls."""
-    store = SQLiteStore(path, durable=False)
-    account = Account("all//all")
-    for _ in range(60):
-        hold = Hold(new_id(), (account,), 1_000)
-        assert isinstance(store.reserve(hold), Admitted)
-        assert isinstance(store.settle(hold, Entry(hold.id, 10 + number, tags={"user": f"u{number}"})), Settled)
-    store.close()
-
-
 def test_what_two_processes_write_is_read_as_it_happens(tmp_path: Path) -> None:
     """The page of a fleet adds up while the fleet works, and nothing is counted twice or left out at the end."""
     path = str(tmp_path / "budgets.db")
     store = SQLiteStore(path, durable=False)
     reports = reports_on(store)
-    processes = [multiprocessing.get_context("spawn").Process(target=write, args=(path, number)) for number in (1, 2)]
+    processes = [
+        multiprocessing.get_context("spawn").Process(target=write_calls, args=(path, number)) for number in (1, 2)
+    ]
     for process in processes:
         process.start()
     while any(process.is_alive() for process in processes):
@@ -200,6 +193,32 @@ def test_what_two_processes_write_is_read_as_it_happens(tmp_path: Path) -> None:
         ("u1",): (60, 660),
         ("u2",): (60, 720),
     }
+
+
+def test_a_view_shows_one_moment_while_calls_come_in() -> None:
+    """Its groups add up to its total, though another thread reads what is new: both are asked under one lock."""
+    store = MemoryStore(clock=clock_at(NOW))
+    reports, over = reports_on(store), threading.Event()
+
+    def go_on() -> None:
+        for number in range(60):
+            store.load(entries=[entry(f"h{number}-{each}", NOW - each, 1, model=f"m{each}") for each in range(5)])
+            reports.refresh()
+        over.set()
+
+    reader = threading.Thread(target=go_on)
+    reader.start()
+    seen, apart = set[int](), list[tuple[int, int]]()
+    while not over.is_set():
+        found = explore(reports._cube, ExploreQuery(("model",)), reports._reader.read(), NOW)
+        calls = sum(group.figures.calls for group in found.groups)
+        seen.add(calls)
+        if calls != found.total.figures.calls:
+            apart.append((calls, found.total.figures.calls))
+    reader.join()
+
+    assert apart == []
+    assert len(seen) > 1
 
 
 def test_an_expired_charge_that_is_corrected_counts_once(books: SQLiteStore, clock: StoppedClock) -> None:

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from budgetguard.ledger import Entry, Store
+from budgetguard.ledger import Account, Admitted, Entry, Hold, Settled, Store, new_id
 from budgetguard.reports.shown.figures import Figures
+from budgetguard.stores.sqlite.store import SQLiteStore
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -75,3 +76,14 @@ def passing(entries: Iterable[Entry], only: Mapping[str, Sequence[str]]) -> list
 def all_entries(store: Store) -> list[Entry]:
     """The whole history."""
     return list(store.entries())
+
+
+def write_calls(path: str, number: int) -> None:
+    """What a process does that settles calls in a file."""
+    store = SQLiteStore(path, durable=False)
+    account = Account("all//all")
+    for _ in range(60):
+        hold = Hold(new_id(), (account,), 1_000)
+        assert isinstance(store.reserve(hold), Admitted)
+        assert isinstance(store.settle(hold, Entry(hold.id, 10 + number, tags={"user": f"u{number}"})), Settled)
+    store.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
+from itertools import compress
 from typing import NamedTuple, TypeAlias
 
 from ...ledger import Entry, Millis
@@ -55,6 +57,16 @@ class HourBlock:
         else:
             self.packed[row] += packed
         return row
+
+    def only(self, mask: Sequence[bool]) -> HourBlock:
+        """The rows that a mask lets pass."""
+        kept = HourBlock()
+        kept.users = array("I", compress(self.users, mask))
+        kept.providers = array("I", compress(self.providers, mask))
+        kept.models = array("I", compress(self.models, mask))
+        kept.tags = array("I", compress(self.tags, mask))
+        kept.packed = list(compress(self.packed, mask))
+        return kept
 
     def close(self) -> None:
         """Nothing is added for now: the places are let go of."""

@@ -81,6 +81,11 @@ class Cube:
 
     def hours(self, first: Hour, end: Hour) -> Iterator[HourBlock]:
         """The blocks of the hours in [first, end), in order."""
+        for _, block in self.numbered(first, end):
+            yield block
+
+    def numbered(self, first: Hour, end: Hour) -> Iterator[tuple[Hour, HourBlock]]:
+        """The same, each with its hour."""
         for day in self.known_days():
             if day * DAY_HOURS >= end or (day + 1) * DAY_HOURS <= first:
                 continue
@@ -88,7 +93,7 @@ class Cube:
             if blocks is not None:
                 for hour in sorted(blocks.hours):
                     if first <= hour < end:
-                        yield blocks.hours[hour]
+                        yield hour, blocks.hours[hour]
 
     def _find(self, day: Day) -> DayBlocks | None:
         blocks = self._days.get(day)

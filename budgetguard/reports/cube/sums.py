@@ -7,15 +7,20 @@ A question is one pass over the rows. Where the groups are few enough to have a 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from heapq import nlargest
 from itertools import compress
 from operator import and_
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from .blocks import Hour, HourBlock
+from .codes import AllCodes
 from .cube import Cube
-from .packed import Packed, cost_of
+from .packed import Packed, UsageKinds, cost_of
 
 T = TypeVar("T")
 
@@ -28,34 +33,108 @@ MOST_PLACES: Final = 2_000_000
 """A list of sums has at most so many places; more are looked up."""
 
 
-def summed(cube: Cube, by: Sequence[str], first: Hour, end: Hour, only: Only | None = None) -> dict[Names, Packed]:
+class RowSource(Protocol):
+    """What a question is asked of: the cube, or a part of it."""
+
+    codes: AllCodes
+    kinds: UsageKinds
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Nothing changes meanwhile."""
+        ...
+
+    def hours(self, first: Hour, end: Hour) -> Iterator[HourBlock]:
+        """The blocks of the hours in [first, end), in order."""
+        ...
+
+
+class CubePart:
+    """The rows of some hours that pass a filter, for those who ask many questions about them."""
+
+    def __init__(self, cube: Cube, first: Hour, end: Hour, only: Only) -> None:
+        self.codes, self.kinds = cube.codes, cube.kinds
+        self._hours: list[tuple[Hour, HourBlock]] = []
+        with cube.locked():
+            mask = _mask(cube, only)
+            if mask is not None:
+                kept = [(hour, block.only(list(mask(block)))) for hour, block in cube.numbered(first, end)]
+                self._hours = [(hour, block) for hour, block in kept if block.packed]
+
+    def locked(self) -> AbstractContextManager[None]:
+        """It is nobody else's."""
+        return nullcontext()
+
+    def hours(self, first: Hour, end: Hour) -> Iterator[HourBlock]:
+        """The blocks of the hours in [first, end), in order."""
+        begin, behind = bisect_left(self._hours, first, key=_hour), bisect_left(self._hours, end, key=_hour)
+        for _, block in self._hours[begin:behind]:
+            yield block
+
+
+def _hour(row: tuple[Hour, HourBlock]) -> Hour:
+    return row[0]
+
+
+class Ranked(NamedTuple):
+    """Groups by what they cost."""
+
+    top: list[tuple[Names, Packed]]
+    """The dearest first; those that cost the same by name."""
+    rest: Packed
+    """All others together."""
+    groups: int
+    """How many there are, the others included."""
+
+
+def summed(cube: RowSource, by: Sequence[str], first: Hour, end: Hour, only: Only | None = None) -> dict[Names, Packed]:
     """What calls of these hours add up to, by fields that are no times."""
     with cube.locked():
-        blocks = list(cube.hours(first, end))
-        mask = _mask(cube, only or {})
-        if mask is None:
-            return {}
-        if not by:
-            whole = sum([sum(_kept(mask, block, block.packed)) for block in blocks])
-            return {(): whole} if whole else {}
-        columns = [column(cube, name) for name in by]
-        values = [cube.codes.of_field(name).values for name in by]
-        if len(by) == 1:
-            sums = _by_one(blocks, columns[0], len(values[0]), mask)
-            return {(values[0][place],): packed for place, packed in sums if packed}
-        if len(by) == 2 and len(values[0]) * len(values[1]) <= MOST_PLACES:
-            width = len(values[1])
-            pairs = _by_two(blocks, columns, len(values[0]), width, mask)
-            return {(values[0][place // width], values[1][place % width]): packed for place, packed in pairs if packed}
-        return {
-            tuple([names[number] for names, number in zip(values, numbers, strict=True)]): packed
-            for numbers, packed in _by_many(blocks, columns, mask).items()
-            if packed
-        }
+        found, name = _grouped(cube, by, (first, end), only or {})
+        return {name(place): packed for place, packed in found}
+
+
+def ranked(cube: RowSource, by: Sequence[str], hours: tuple[Hour, Hour], top: int, only: Only | None = None) -> Ranked:
+    """The same, of which only the dearest are named."""
+    with cube.locked():
+        found, name = _grouped(cube, by, hours, only or {})
+        least = min(nlargest(top, [cost_of(packed) for _, packed in found]), default=0)
+        named = dearest([(name(place), packed) for place, packed in found if cost_of(packed) >= least])[:top]
+        rest = sum([packed for _, packed in found]) - sum([packed for _, packed in named])
+        return Ranked(named, rest, len(found))
+
+
+def _grouped(
+    cube: RowSource, by: Sequence[str], hours: tuple[Hour, Hour], only: Only
+) -> tuple[list[tuple[Any, Packed]], Callable[[Any], Names]]:
+    """Sums by a place each, and what names a place."""
+    mask = _mask(cube, only)
+    blocks = [] if mask is None else list(cube.hours(*hours))
+    columns = [column(cube, name) for name in by]
+    values = [cube.codes.of_field(name).values for name in by]
+    sums: Iterable[tuple[Any, Packed]]
+    if mask is None:
+        return [], tuple
+    if not by:
+        whole = sum([sum(_kept(mask, block, block.packed)) for block in blocks])
+        return ([((), whole)] if whole else []), tuple
+    if len(by) == 1:
+        sums = _by_one(blocks, columns[0], len(values[0]), mask)
+        return [each for each in sums if each[1]], lambda place: (values[0][place],)
+    width = len(values[1])
+    if len(by) == 2 and len(values[0]) * width <= MOST_PLACES:
+        sums = _by_two(blocks, columns, len(values[0]), width, mask)
+        return [each for each in sums if each[1]], lambda place: (values[0][place // width], values[1][place % width])
+    sums = _by_many(blocks, columns, mask).items()
+    named = partial(_named, values)
+    return [each for each in sums if each[1]], named
+
+
+def _named(values: Sequence[Sequence[str]], numbers: Sequence[int]) -> Names:
+    return tuple([names[number] for names, number in zip(values, numbers, strict=True)])
 
 
 def stacked(
-    cube: Cube, by: str, top: Sequence[str], spans: Sequence[tuple[Hour, Hour]], only: Only | None = None
+    cube: RowSource, by: str, top: Sequence[str], spans: Sequence[tuple[Hour, Hour]], only: Only | None = None
 ) -> list[list[Packed]]:
     """For each span the sums of these values of a field, in order, and last that of all others."""
     with cube.locked():
@@ -78,7 +157,7 @@ def stacked(
         return found
 
 
-def totals(cube: Cube, spans: Sequence[tuple[Hour, Hour]], only: Only | None = None) -> list[Packed]:
+def totals(cube: RowSource, spans: Sequence[tuple[Hour, Hour]], only: Only | None = None) -> list[Packed]:
     """The sum of each of these spans."""
     with cube.locked():
         mask = _mask(cube, only or {})
@@ -94,7 +173,7 @@ def dearest(sums: Iterable[tuple[Names, Packed]]) -> list[tuple[Names, Packed]]:
     return sorted(sums, key=lambda each: (-cost_of(each[1]), each[0]))
 
 
-def column(cube: Cube, name: str) -> RowColumn:
+def column(cube: RowSource, name: str) -> RowColumn:
     """Where the numbers of a field are in a block; brought up to date for all that is in the cube now."""
     if name == "user":
         return _users
@@ -129,7 +208,7 @@ def _kept(mask: Mask, block: HourBlock, rows: Iterable[T]) -> Iterable[T]:
     return rows if mask is _everything else compress(rows, mask(block))
 
 
-def _mask(cube: Cube, only: Only) -> Mask | None:
+def _mask(cube: RowSource, only: Only) -> Mask | None:
     """Which rows of a block pass; `None`: none of any."""
     masks: list[Mask] = []
     for name, allowed in only.items():

@@ -8,7 +8,7 @@ from ...errors import ConfigError
 from ..cube.blocks import HOUR_MS, Hour
 from ..cube.cube import Cube
 from ..cube.packed import Packed, UsageKinds, cost_of
-from ..cube.sums import Names, Only, dearest, stacked, summed, totals
+from ..cube.sums import Names, Only, Ranked, RowSource, ranked, stacked, summed, totals
 from ..cube.zones import TIMES, Span, spans
 from ..shown.figures import NO_FIGURES, Bucket, Figures, GroupShown, HistoryRead, Stacked
 from ..shown.money import Explored, ExploreQuery
@@ -31,18 +31,14 @@ def explore(cube: Cube, query: ExploreQuery, read: HistoryRead, now_ms: int) -> 
         total = GroupShown((), cube.kinds.figures(whole), 1.0 if whole else 0.0, _shown(cube.kinds, was))
         if times:
             return _over_time(cube, query, (first, end), total, read)
-        found = dearest(summed(cube, others, first, end, query.only).items())
+        found = ranked(cube, others, (first, end), query.top, query.only)
         earlier = summed(cube, others, 2 * first - end, first, query.only) if query.before else None
-        groups, other = top_of(cube.kinds, found, query.top, cost_of(whole), earlier)
-        return Explored(query, groups, other, total, len(found), None, read)
+        groups, other = top_of(cube.kinds, found, cost_of(whole), earlier)
+        return Explored(query, groups, other, total, found.groups, None, read)
 
 
 def top_of(
-    kinds: UsageKinds,
-    found: Sequence[tuple[Names, Packed]],
-    top: int,
-    whole: int,
-    earlier: dict[Names, Packed] | None = None,
+    kinds: UsageKinds, found: Ranked, whole: int, earlier: dict[Names, Packed] | None = None
 ) -> tuple[tuple[GroupShown, ...], GroupShown | None]:
     """The dearest groups, and the rest together, each with its share and what it was before."""
 
@@ -50,12 +46,15 @@ def top_of(
         cost = cost_of(packed)
         return GroupShown(names, kinds.figures(packed), cost / whole if whole else 0.0, _shown(kinds, before))
 
-    kept = [shown(names, packed, None if earlier is None else earlier.get(names, 0)) for names, packed in found[:top]]
-    if len(found) <= top:
+    was = None if earlier is None else [earlier.get(names, 0) for names, _ in found.top]
+    kept = [
+        shown(names, packed, None if was is None else was[place]) for place, (names, packed) in enumerate(found.top)
+    ]
+    if found.groups <= len(kept):
         return tuple(kept), None
-    rest, width = sum([packed for _, packed in found[top:]]), len(found[0][0])
-    was = None if earlier is None else sum(earlier.values()) - sum([earlier.get(names, 0) for names, _ in found[:top]])
-    return tuple(kept), shown((THE_OTHERS,) * width, rest, was)
+    width = len(found.top[0][0]) if found.top else 1
+    others = None if earlier is None or was is None else sum(earlier.values()) - sum(was)
+    return tuple(kept), shown((THE_OTHERS,) * width, found.rest, others)
 
 
 def _shown(kinds: UsageKinds, packed: Packed | None) -> Figures | None:
@@ -63,13 +62,18 @@ def _shown(kinds: UsageKinds, packed: Packed | None) -> Figures | None:
 
 
 def chart(
-    cube: Cube, by: str, time: Sequence[Span], top: int, *, only: Only | None = None, names: Sequence[str] | None = None
+    cube: RowSource,
+    by: str,
+    time: Sequence[Span],
+    top: int,
+    *,
+    only: Only | None = None,
+    names: Sequence[str] | None = None,
 ) -> tuple[Stacked, list[list[Packed]]]:
     """Spend over time, stacked by a field; with the sums behind it."""
     if names is None:
         first, end = (time[0].first, time[-1].end) if time else (0, 0)
-        found = dearest(summed(cube, (by,), first, end, only).items())
-        names = [name for (name,), _ in found[:top]]
+        names = [name for (name,), _ in ranked(cube, (by,), (first, end), top, only).top]
     rows = stacked(cube, by, names, [(span.first, span.end) for span in time], only)
     other = any(row[-1] for row in rows)
     return Stacked(by, tuple(names), other, tuple(_buckets(cube.kinds, time, rows, other=other))), rows
@@ -93,13 +97,16 @@ def _over_time(
     by = others[0] if others else "model"
     pictured, rows = chart(cube, by, time, query.top, only=query.only)
     whole, kinds = total.figures.cost, cube.kinds
-    groups = list[GroupShown]()
+    groups, count = list[GroupShown](), 0
     rest: Packed = 0
     for span, row in zip(time, rows, strict=True):
         rest += row[-1] if others else 0
         cells = zip([*pictured.names, THE_OTHERS], row, strict=True) if others else [("", sum(row))]
         for name, packed in cells:
             if packed and not (others and name is THE_OTHERS):
+                count += 1
+                if count > MOST_GROUPS:
+                    continue
                 named = {kind: span.label, by: name}
                 names = tuple([named[each] for each in query.by])
                 groups.append(GroupShown(names, kinds.figures(packed), cost_of(packed) / whole if whole else 0.0))
@@ -111,7 +118,7 @@ def _over_time(
         if rest
         else None
     )
-    return Explored(query, tuple(groups[:MOST_GROUPS]), other, total, len(groups), pictured, read)
+    return Explored(query, tuple(groups), other, total, count, pictured, read)
 
 
 def bounds(cube: Cube, query: ExploreQuery, now_ms: int) -> tuple[Hour, Hour]:
@@ -125,6 +132,6 @@ def bounds(cube: Cube, query: ExploreQuery, now_ms: int) -> tuple[Hour, Hour]:
     return first, max(first, end)
 
 
-def figures_of(cube: Cube, spans_: Sequence[tuple[Hour, Hour]], only: Only | None = None) -> list[Figures]:
+def figures_of(cube: RowSource, spans_: Sequence[tuple[Hour, Hour]], only: Only | None = None) -> list[Figures]:
     """The figures of each of these spans."""
     return [cube.kinds.figures(packed) if packed else NO_FIGURES for packed in totals(cube, spans_, only)]

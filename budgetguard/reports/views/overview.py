@@ -8,7 +8,7 @@ from ...ledger import Millis
 from ..cube.blocks import HOUR_MS
 from ..cube.cube import Cube
 from ..cube.packed import cost_of
-from ..cube.sums import dearest, summed, totals
+from ..cube.sums import ranked, summed, totals
 from ..cube.zones import Span, before, days_of, span_at
 from ..forecast import DAY_MS, RECENT_DAYS, SpendRate, forecast
 from ..shown.budgets import BudgetShown
@@ -62,10 +62,10 @@ def by_day(cube: Cube, month: Month, by: str, top: int) -> tuple[Stacked, tuple[
 
 def dearest_groups(cube: Cube, month: Month, by: str, top: int) -> tuple[tuple[GroupShown, ...], GroupShown | None]:
     """This month's dearest, with what they had cost by the same moment of last month."""
-    found = dearest(summed(cube, (by,), month.month.first, month.month.end).items())
+    found = ranked(cube, (by,), (month.month.first, month.month.end), top)
     earlier = summed(cube, (by,), month.by_now.first, month.by_now.end)
-    whole = sum([cost_of(packed) for _, packed in found])
-    return top_of(cube.kinds, found, top, whole, earlier)
+    whole = cost_of(sum([packed for _, packed in found.top]) + found.rest)
+    return top_of(cube.kinds, found, whole, earlier)
 
 
 def overview(

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from ...budgets.rules import Budget, escape
 from ...ledger import Millis
-from ..cube.blocks import HOUR_MS
+from ..cube.blocks import HOUR_MS, Hour
 from ..cube.cube import Cube
 from ..cube.packed import cost_of
-from ..cube.sums import Only, dearest, summed, totals
+from ..cube.sums import CubePart, RowSource, ranked, summed
 from ..cube.zones import spans
 from ..shown.budgets import BudgetShown, SubjectShown
 from ..shown.figures import GroupShown, HistoryRead
@@ -22,8 +22,14 @@ TOP = 8
 MOST_BUDGETS = 100
 
 
+def calls_of(cube: Cube, tag: tuple[str, str], month: Month) -> CubePart:
+    """The calls with a tag, of this month and the last, and of the last thirty days."""
+    first = min(month.last.first, month.today.first - DAYS * 24)
+    return CubePart(cube, first, max(month.month.end, month.now), {tag[0]: (tag[1],)})
+
+
 def touched(
-    cube: Cube, rules: Sequence[Budget], lines: Sequence[BudgetShown], tag: tuple[str, str], now_ms: Millis
+    part: CubePart, rules: Sequence[Budget], lines: Sequence[BudgetShown], tag: tuple[str, str], now_ms: Millis
 ) -> tuple[BudgetShown, ...]:
     """The budgets that calls with a tag were covered by lately, and would be with no other tag; as they are asked."""
     name, value = tag
@@ -31,7 +37,7 @@ def touched(
     first, end = (now_ms - DAYS * 24 * HOUR_MS) // HOUR_MS, now_ms // HOUR_MS + 1
     for rule in rules:
         fields = list(dict.fromkeys([*rule.per, *rule.match]))
-        combined = summed(cube, fields, first, end, {name: (value,)}) if fields else {(): 1}
+        combined = summed(part, fields, first, end) if fields else {(): 1}
         tags = [{field: each for field, each in zip(fields, values, strict=True) if each} for values in combined]
         for each in [*tags, {}]:
             subject = rule.subject({**each, name: value})
@@ -65,7 +71,7 @@ def refusing(budgets: Sequence[BudgetShown]) -> BudgetShown | None:
 
 
 def subject(
-    cube: Cube,
+    part: CubePart,
     tag: tuple[str, str],
     month: Month,
     budgets: tuple[BudgetShown, ...],
@@ -73,28 +79,27 @@ def subject(
 ) -> SubjectShown:
     """See `Reports.subject`; `lists` are what other views know: calls, refusals, changes, and what was read."""
     name, value = tag
-    only: Only = {name: (value,)}
-    with cube.locked():
-        this, last = figures_of(cube, [(month.month.first, month.month.end), (month.last.first, month.last.end)], only)
-        days = spans("day", month.today.first - (DAYS - 1) * 24, month.today.end, month.zone)[-DAYS:]
-        stack, _ = chart(cube, "model", days, TOP, only=only)
-        first, end = days[0].first, days[-1].end
+    days = spans("day", month.today.first - (DAYS - 1) * 24, month.today.end, month.zone)[-DAYS:]
+    first, end = days[0].first, days[-1].end
+    with part.locked():
+        this, last = figures_of(part, [(month.month.first, month.month.end), (month.last.first, month.last.end)])
+        stack, _ = chart(part, "model", days, TOP)
         tags = {
             other: groups
-            for other in sorted(cube.codes.tag_names() | {"user"})
-            if other != name and (groups := _groups(cube, other, first, end, only))
+            for other in sorted(part.codes.tag_names() | {"user"})
+            if other != name and (groups := _groups(part, other, (first, end)))
         }
-        models = _groups(cube, "model", first, end, only)
+        models = _groups(part, "model", (first, end))
     calls, refusals, changes, read = lists
     return SubjectShown(
         name, value, budgets, refusing(budgets), this, last, stack, models, tags, calls, refusals, changes, read
     )
 
 
-def _groups(cube: Cube, by: str, first: int, end: int, only: Only) -> tuple[GroupShown, ...]:
+def _groups(part: RowSource, by: str, hours: tuple[Hour, Hour]) -> tuple[GroupShown, ...]:
     """The dearest values of a field; none where no call has one."""
-    found = dearest(summed(cube, (by,), first, end, only).items())
-    if not any(value for (value,), _ in found):
+    found = ranked(part, (by,), hours, TOP)
+    if not any(value for (value,), _ in found.top):
         return ()
-    whole = sum([cost_of(packed) for packed in totals(cube, [(first, end)], only)])
-    return top_of(cube.kinds, found, TOP, whole)[0]
+    whole = cost_of(sum([packed for _, packed in found.top]) + found.rest)
+    return top_of(part.kinds, found, whole)[0]
