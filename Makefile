@@ -8,13 +8,15 @@ export UV_LINK_MODE ?= copy
 # Tests start hundreds of processes: without their bytecode, each would compile whole SDKs anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo demo-llm serve gateway load fuzz test test-versions test-sdk-suite test-frameworks check format bench contention shapes soak gateway-soak dist clean
+.PHONY: help setup demo demo-llm serve gateway ui pictures load fuzz test test-versions test-sdk-suite test-frameworks check format bench contention shapes soak gateway-soak dist clean
 
 help:
 	@echo "make demo       two users spend, one runs out: no key, no network, seconds"
 	@echo "make demo-llm   the same against a real model on this machine"
 	@echo "make serve      host budgets on 127.0.0.1:8080, without keys: a trial"
 	@echo "make gateway    calls of models for any program on 127.0.0.1:4000, without keys: a trial"
+	@echo "make ui         budgets in a browser: the page of a store on this machine (STORE=sqlite:///...)"
+	@echo "make pictures   the photographs of the page in docs/pictures, anew"
 	@echo "make test       everything that is claimed"
 	@echo "make test-frameworks  langchain, crewai, dspy and others, against the bill of a fake provider (3 minutes)"
 	@echo "make test-versions   the seams against every version of the SDKs that is tried (5 minutes); make test has the oldest"
@@ -60,6 +62,14 @@ gateway: .venv/bin/uv
 	@test -x .venv/bin/uvicorn && .venv/bin/python -c "import aiohttp, python_multipart" 2>/dev/null || $(UV) pip install --quiet --python .venv/bin/python -e ".[gateway]"
 	@.venv/bin/budgetguard gateway --open --store $(or $(STORE),sqlite:///budgetguard.db) --port $(or $(PORT),4000)
 
+ui: .venv/bin/uv
+	@test -x .venv/bin/uvicorn || $(UV) pip install --quiet --python .venv/bin/python -e ".[server]"
+	@.venv/bin/budgetguard ui $(if $(STORE),--store $(STORE)) $(if $(PORT),--port $(PORT))
+
+pictures: setup
+	$(RUN) -m tests.support.chromium
+	$(RUN) -m tests.page_pictures
+
 fuzz: setup
 	BUDGETGUARD_TEST_FUZZ=500 $(RUN) -m pytest -n 2 tests/server/test_server_fuzz.py
 
@@ -74,6 +84,7 @@ load: setup
 
 # Half of what tests take is waiting, so that four share two cores; each takes whole files, so that what a file starts is started once.
 test: setup .cache/litellm-hosted/ready
+	$(RUN) -m tests.support.chromium
 	$(RUN) -m pytest -n 4 --dist loadfile
 	$(RUN) tests/run_sdk_versions.py --oldest
 

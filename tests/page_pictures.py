@@ -69,7 +69,7 @@ def _take(browser: Any, url: str, scheme: str, size: str, area: tuple[int, int],
         name = f"{view.name.replace('/', '-')}-{size}-{scheme}.png"
         place = (directory or ROOT / "docs/pictures") / name
         place.parent.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=place, full_page=directory is not None)
+        page.screenshot(path=place)
     context.close()
 
 

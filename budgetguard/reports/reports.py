@@ -15,7 +15,7 @@ from .cube.blocks import HOUR_MS, Hour
 from .cube.cube import MOST_ROWS, Cube
 from .cube.reading import HistoryReader
 from .shown.budgets import BudgetsQuery, BudgetsShown, SubjectShown
-from .shown.figures import HistoryRead
+from .shown.figures import GroupShown, HistoryRead
 from .shown.lists import (
     AlertsShown,
     CallsQuery,
@@ -31,7 +31,7 @@ from .shown.money import Explored, ExploreQuery, Overview, Statement
 from .views.calls import calls, cuts, holds
 from .views.explored import explore
 from .views.health import health
-from .views.overview import Month, overview
+from .views.overview import Month, dearest_groups, overview
 from .views.prices import prices
 from .views.records import RefusalSums, alerts, changes, refusals, refusals_of
 from .views.standing import BudgetBooks, budgets
@@ -81,6 +81,13 @@ class Reports:
         lines = self._books.all(self.rules(), read)
         others = (lines, self.holds(limit=0), refused, read)
         return overview(self._cube, month, by, top, others)
+
+    def dearest(
+        self, by: str, *, top: int = 8, zone: str | None = None
+    ) -> tuple[tuple[GroupShown, ...], GroupShown | None]:
+        """This month's dearest of a field, with what they had cost by now of last month, and all others together."""
+        self._read()
+        return dearest_groups(self._cube, Month(self.store.now_ms(), zone or self.zone), by, top)
 
     def budgets(self, query: BudgetsQuery | None = None, *, fresh: bool = False) -> BudgetsShown:
         """Every rule, subject and user with their books, a page of them; as they were a moment ago, or `fresh`."""

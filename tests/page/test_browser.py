@@ -153,7 +153,7 @@ def test_a_whole_visit_needs_no_script(open_tab: Any) -> None:
     page.get_by_role("link", name="Older").click()
     assert "before=" in page.url
     page = tab.look("keys")
-    page.get_by_label("Scope").select_option("read")
+    page.locator("select[name=scope]").select_option("read")
     page.get_by_role("button", name="Make it").click()
     assert page.locator("pre").inner_text().startswith("bg_")
     page.get_by_role("button", name="Sign out").click()

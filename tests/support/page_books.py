@@ -102,8 +102,8 @@ def _note(store: Store, now_ms: int, chance: random.Random) -> None:
         at_ms = now_ms - round(5 * DAY_MS * chance.random() ** 2)
         user, busy = chance.choice(USERS[:5]), number % 4 == 0
         spent = round(6 * DOLLAR * (0.96 + 0.04 * chance.random()))
-        wanted = round(DOLLAR * 0.4 * chance.random()) + DOLLAR // 50
         room = max(0, 6 * DOLLAR - spent)
+        wanted = room + round(DOLLAR * 0.4 * chance.random()) + DOLLAR // 50
         body = {
             "budget": "each",
             "subject": user,

@@ -62,6 +62,11 @@ def count(value: int | None) -> str:
     return _NOTHING if value is None else f"{value:,}"
 
 
+def counted(value: int, one: str) -> str:
+    """So many of a thing: "1 call", "1,204 calls"."""
+    return f"{value:,} {one}" if value == 1 else f"{value:,} {one}s"
+
+
 def short(value: int, unit: str = "dollars") -> str:
     """An amount for an axis or a tile: at most five characters or so: "$1.2k", "$0.25", "340k"."""
     sign, size = ("-", -value) if value < 0 else ("", value)

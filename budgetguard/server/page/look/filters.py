@@ -20,6 +20,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "cents": amounts.cents,
         "change": amounts.change,
         "count": amounts.count,
+        "counted": amounts.counted,
         "figure": amounts.figure,
         "from_now": times.from_now,
         "iso": times.iso,

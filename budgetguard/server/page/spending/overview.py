@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from ....reports.reports import Reports
 from ....reports.shown.figures import GroupShown
-from ....reports.shown.money import ExploreQuery, Overview
-from ..look.amounts import change, count, share
+from ....reports.shown.money import Overview
+from ..look.amounts import change, count, counted, share
 from ..look.charts import BarChart
 from ..view import Look, Shown
 from .budgets import label_of
@@ -29,7 +28,6 @@ class TopTable:
     title: str
     rows: tuple[GroupShown, ...]
     other: GroupShown | None
-    count: int
 
     @property
     def is_said(self) -> bool:
@@ -52,11 +50,11 @@ def overview(look: Look) -> Shown:
         "by": by,
         "switches": _switches(look, by),
         "since_last": _since_last(shown),
-        "holds": f"for {count(shown.holds)} {'call' if shown.holds == 1 else 'calls'} in flight",
+        "holds": f"for {counted(shown.holds, 'call')} in flight",
         "refused": _refused(shown),
         "unscoped": _unscoped(shown),
         "label": label_of,
-        "tops": [_top(look.reports, look, field) for field in ("user", "model", "feature")],
+        "tops": [_top(look, field) for field in ("user", "model", "feature")],
         "is_new": not (shown.month.calls or shown.last_month.calls or shown.holds),
     }
     return Shown("spending/overview.html", data, rows=shown.top, whole=shown)
@@ -75,13 +73,13 @@ def _since_last(shown: Overview) -> str:
 
 
 def _refused(shown: Overview) -> str:
-    told = f"{count(shown.refused.times)} {'call' if shown.refused.times == 1 else 'calls'}"
+    told = counted(shown.refused.times, "call")
     return f"{told}, {count(shown.refused.busy)} of them only busy" if shown.refused.busy else told
 
 
 def _unscoped(shown: Overview) -> str:
     part = shown.without_user.calls / shown.month.calls if shown.month.calls else None
-    return f"{count(shown.without_user.calls)} calls" + (f", {share(part)} of all" if part else "")
+    return counted(shown.without_user.calls, "call") + (f", {share(part)} of all" if part else "")
 
 
 def _chart(look: Look, shown: Overview) -> BarChart:
@@ -91,10 +89,6 @@ def _chart(look: Look, shown: Overview) -> BarChart:
     )
 
 
-def _top(reports: Reports, look: Look, field: str) -> TopTable:
-    now = datetime.fromtimestamp(look.now_ms / 1000, look.zone)
-    first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    found = reports.explore(
-        ExploreQuery(by=(field,), since_ms=round(first.timestamp() * 1000), zone=look.zone.key, top=_ROWS, before=True)
-    )
-    return TopTable(field, _LABEL[field], found.groups, found.other, found.count)
+def _top(look: Look, field: str) -> TopTable:
+    rows, other = look.reports.dearest(field, top=_ROWS, zone=look.zone.key)
+    return TopTable(field, _LABEL[field], rows, other)

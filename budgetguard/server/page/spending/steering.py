@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from ....budgets.rules import unescape
 from ....budgets.steering.audit import Author, whoami
 from ....budgets.steering.office import Steering
 from ....errors import BudgetGuardError, ConfigError
 from ....reports.shown.budgets import BudgetShown, BudgetsQuery
-from ...steerable import rules_aimed
+from ...api.access.steerable import rules_aimed
 from ..view import Look, Shown, Went
 from .budgets import kind_of, label_of, target_of
 
@@ -150,8 +151,9 @@ def _row_of(look: Look, target: str) -> BudgetShown | None:
 
 
 def _search_of(target: str) -> str:
+    """What finds it in the list, which is searched by names as people write them."""
     budget, _, subject = target.partition("/")
-    return subject or budget
+    return unescape(subject or budget)
 
 
 def _note(form: Mapping[str, str]) -> str:

@@ -34,7 +34,7 @@
     if (!model) return;
     const seen = new Set([...table.querySelectorAll("tr[data-id]")].map((row) => row.dataset.id));
     for (const call of calls.filter((each) => !seen.has(each.id)).reverse()) {
-      const row = model.content.firstElementChild.cloneNode(true);
+      const row = document.importNode(model.content.firstElementChild, true);  // its links are relative to this page
       fill(row, call);
       table.prepend(row);
     }

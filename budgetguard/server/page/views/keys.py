@@ -35,7 +35,7 @@ class KeyRow:
     expires_ms: Millis | None
     last_used_ms: Millis | None
     state: str
-    """ "right", "revoked", "blocked" or "expired"."""
+    """ "in use", "revoked", "blocked" or "expired"."""
 
 
 def keys(look: Look) -> Shown:
@@ -132,7 +132,7 @@ def _ring(look: Look) -> KeyRing:
 def _row(key: Key, now_ms: Millis) -> KeyRow:
     grant = key.grant
     over = grant.expires_ms is not None and grant.expires_ms <= now_ms
-    state = "revoked" if key.revoked else "blocked" if key.blocked else "expired" if over else "right"
+    state = "revoked" if key.revoked else "blocked" if key.blocked else "expired" if over else "in use"
     return KeyRow(
         key.prefix,
         key.scope,
