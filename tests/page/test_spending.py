@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -15,6 +15,7 @@ from budgetguard import Budget
 from budgetguard.budgets.users import Users
 from budgetguard.ledger import Entry, Query, Store, id_at
 from budgetguard.money import DOLLAR
+from budgetguard.server.keys import KeyRing
 from budgetguard.server.page.look.amounts import cents
 from tests.support.browsing import Browsing
 from tests.support.page_books import HOSTILE, fill, fill_hostile
@@ -166,3 +167,27 @@ def test_times_are_shown_in_the_zone_that_was_chosen_and_it_is_said(spent: Store
     seen = admin.get("/ui/overview?zone=Asia/Tokyo")
     assert "Times in Asia/Tokyo" in seen.plain
     assert "/ui/budgets?zone=Asia%2FTokyo" in seen.text
+
+
+def test_growth_is_since_the_same_moment_of_last_month(shop: Store, page_ring: KeyRing, browser: Browsing) -> None:
+    """On the third of a month, all of the last one would make everything look as if it were going down."""
+    now = datetime.fromtimestamp(shop.now_ms() / 1000, UTC)
+    first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    last = (first - timedelta(days=1)).replace(day=1)
+    moments = [(last, 2), (first - timedelta(minutes=1), 50), (now, 3)]
+    entries = []
+    for moment, dollars in moments:
+        at_ms = round(moment.timestamp() * 1000)
+        entries.append(Entry(f"{id_at(at_ms)}1", dollars * DOLLAR, (), at_ms, {"user": "ann"}, "openai", "gpt-4o"))
+    shop.load(entries=entries)  # before anybody looks: what is loaded into days that were read is found by and by
+    seen = browser.sign_in(page_ring.create("shop", "read")[1])
+    assert "+50 % since last month by now" in seen.plain
+    rows = [[re.sub(r"<[^>]+>", "", cell).strip() for cell in row] for row in rows_of(seen.text, "ann")]
+    assert rows == [["ann", "$3.00", "100 %", "+50 %"]]
+
+
+def rows_of(text: str, name: str) -> list[list[str]]:
+    """The rows of tables that are about a name, cell by cell."""
+    rows = re.findall(r"<tr>.*?</tr>", text, re.DOTALL)
+    cells = [re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL) for row in rows]
+    return [row for row in cells if row and re.sub(r"<[^>]+>", "", row[0]).strip() == name]
