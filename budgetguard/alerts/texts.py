@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..budgets.news import RefusedCall
+from ..budgets.rules import escape
 from ..ledger import Millis, show_amount
 from .alert import DAY_MS, AccountName, Alert, day_of, rolling_ms, until_ms
 
@@ -36,7 +37,7 @@ def refusals_alert(call: RefusedCall) -> Alert:
     return Alert(
         "refusals",
         f"{text} spent; {refused_text(call)}",
-        f"refusals/{named.budget}/{named.subject}/{window}#{unit}",
+        f"refusals/{escape(named.budget)}/{named.subject}/{window}#{unit}",
         call.at_ms,
         end_ms,
         named.budget,
@@ -53,7 +54,7 @@ def refusals_alert(call: RefusedCall) -> Alert:
 def unpriced_alert(model: str, assumed: bool, at_ms: Millis) -> Alert:
     """That a model has no known price: once a day."""
     what = "the dearest of its provider is assumed" if assumed else "what it costs is not counted"
-    name = f"unpriced/{model}/{day_of(at_ms)}"
+    name = f"unpriced/{escape(model)}/{day_of(at_ms)}"
     text = f"the price of {model!r} is not known: {what}; budgetguard prices set gives it one"
     return Alert("unpriced", text, name, at_ms, (at_ms // DAY_MS + 1) * DAY_MS)
 

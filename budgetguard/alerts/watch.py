@@ -21,7 +21,9 @@ from statistics import median
 from typing import Final, NamedTuple, TypeAlias
 
 from ..budgets.accounts import read_balances
-from ..budgets.rules import Budget, UserBudget, terms_key
+from ..budgets.rules import Budget, UserBudget, escape, terms_key
+from ..budgets.steering.known import Steers
+from ..budgets.steering.steers import STEERS
 from ..errors import StoreError
 from ..ledger import Account, Balance, Clock, Millis, Query, Record, Store, show_amount
 from .alert import DAY_MS, AccountName, Alert, day_of
@@ -116,11 +118,13 @@ class RateWatch:
                     yield from self._forecasts(store, seen, now_ms)
 
     def _seen(self, store: Store, rule: Budget, names: tuple[str, ...], now_ms: Millis) -> Iterator[Spender]:
+        steers = Steers.of(store.terms(STEERS))
         for group, hour in list(_spent(store, names, now_ms).items())[:_MOST_SUBJECTS]:
             tags = {name: value for name, value in zip(names, group, strict=False) if value}
-            account = rule.account(tags, now_ms)
-            if account is not None and rule.name == "users":
-                account = _own(store, tags["user"], now_ms)
+            subject, account = rule.subject(tags), None
+            if subject is not None:
+                own = rule.name == "users"
+                account = _own(store, tags["user"], now_ms) if own else steers.account(rule, subject, now_ms)
             if account is not None and account.limit:
                 yield Spender(account, hour, group)
 
@@ -183,7 +187,7 @@ def _spike(account: Account, hour: int, before: Sequence[int], now_ms: Millis) -
     named, usual = AccountName.of(account), int(median([each for each in before if each]))
     rates = f"{show_amount(hour, 'dollars')} in the last hour, and {show_amount(usual, 'dollars')} is usual"
     text = f"{named}: {rates} at this time of the day"
-    name = f"spike/{named.budget}/{named.subject}/{day_of(now_ms)}"
+    name = f"spike/{escape(named.budget)}/{named.subject}/{day_of(now_ms)}"
     until = (now_ms // DAY_MS + 1) * DAY_MS
     return Alert(
         "spike", text, name, now_ms, until, named.budget, named.subject, account.key, limit=account.limit, settled=hour

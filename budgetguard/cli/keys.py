@@ -291,7 +291,7 @@ def _ring(store: str | None, *, new: bool = False) -> Iterator[KeyRing]:
 def hearing(store: str | None) -> HearKeys:
     """Who writes down what a command changes of keys and their owners: the audit of their project."""
     from ..budgets.steering.audit import Author, whoami
-    from ..server.audit import write_key_change
+    from ..server.api.access.audit import write_key_change
 
     def hear(change: KeyChanged) -> None:
         with closing(open_store(load_config(store=store).url, namespace=change.project)) as books:

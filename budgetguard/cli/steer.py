@@ -167,7 +167,7 @@ def _limits_of_owners(store: str | None, manager: BudgetManager, target: str) ->
     if url.startswith(("memory:", "http:", "https:")) or re.match("(key|team|user|end_user)( |/|$)", target) is None:
         return ()
     with own_store(store) as own:
-        from ..server.steerable import rules_aimed
+        from ..server.api.access.steerable import rules_aimed
 
         return rules_aimed(own, manager.store, manager.project_name, target)
 

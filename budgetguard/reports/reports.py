@@ -36,7 +36,7 @@ from .views.prices import prices
 from .views.records import RefusalSums, alerts, changes, refusals, refusals_of
 from .views.standing import BudgetBooks, budgets
 from .views.statement import statement
-from .views.subject import subject, touched
+from .views.subject import calls_of, subject, touched
 
 VIEW_S: Final = 0.15
 """So long a view reads what is new, before it shows what there is."""
@@ -97,15 +97,16 @@ class Reports:
     def subject(self, tag: str, value: str, *, zone: str | None = None) -> SubjectShown:
         """All of one user, team, feature...: what its calls touch, and what they cost."""
         read, now_ms, name = self._read(), self.store.now_ms(), (tag, value)
-        rules = self.rules()
-        lines = touched(self._cube, rules, self._books.all(rules, read, fresh=True), name, now_ms)
+        rules, month = self.rules(), Month(now_ms, zone or self.zone)
+        part = calls_of(self._cube, name, month)
+        lines = touched(part, rules, self._books.all(rules, read, fresh=True), name, now_ms)
         found = (
             self.calls(CallsQuery(tags={tag: value}, limit=_FEW)),
             refusals_of(self.store, name, _FEW),
             self.changes(subject=value, limit=_FEW).rows,
             read,
         )
-        return subject(self._cube, name, Month(now_ms, zone or self.zone), lines, found)
+        return subject(part, name, month, lines, found)
 
     def explore(self, query: ExploreQuery) -> Explored:
         """The history by any two fields; raises `ConfigError` for a question that cannot be answered."""

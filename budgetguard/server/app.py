@@ -17,6 +17,7 @@ from ..ledger import Clock
 from ..stores.deadlines import Deadlines, take_deadlines
 from ..stores.http.rows import API_HEADER
 from .api import ledger, status
+from .api.access.audit import KeyAudit
 from .api.access.keys import KeyApi
 from .api.access.limits import LimitsApi
 from .api.action import Action
@@ -31,7 +32,6 @@ from .api.endpoint import (
 )
 from .api.litellm import endpoints as litellm_endpoints
 from .api.litellm.daily import EVERY_S, run_daily
-from .audit import KeyAudit
 from .keys import Keys
 from .metrics import Metrics
 from .page.door.door import Tickets

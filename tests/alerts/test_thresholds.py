@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -18,6 +21,7 @@ from budgetguard.process.journal_files import Kept
 from budgetguard.testing import StoppedClock
 from tests.support.alerting import COST, Heard, Receiver, ask, client_of, limit_of, managed, noted, receiver, until
 from tests.support.children import ends, fork
+from tests.support.hosting import Hosted
 
 FREE = Budget("free", limit_of(10), "daily", per=("user",), warn_at=(0.5, 0.8, 1.0))
 
@@ -181,6 +185,20 @@ def test_an_async_call_tells_as_well(url: str, clock: StoppedClock, loop, provid
     assert heard.parts == [0.01]
 
 
+def test_a_server_hands_on_who_is_first() -> None:
+    """Programs that share a hosted store have no file in common: it is asked who tells."""
+    server, heard = Hosted("memory://"), Heard()
+    ever = Budget("ever", limit_of(10), per=("user",), warn_at=0.5)
+    for calls in (5, 1):
+        manager = managed(f"{server.url}?reserve_s=20&settle_s=20", ever, told=[heard])
+        ask(client_of(manager), calls=calls)
+        manager.close()
+    assert heard.parts == [0.5]
+    assert [each["subject"] for each in noted(manager.store)] == ["ann"]
+    manager.store.close()
+    server.stop()
+
+
 def cross(url: str, receiver_url: str, clock: StoppedClock, start: int) -> Callable[[], None]:
     """What one process of a fleet does: it waits for the others, and spends."""
 
@@ -217,6 +235,38 @@ def test_without_the_claim_several_would(path, clock: StoppedClock, monkeypatch:
     monkeypatch.setattr(Claims, "first", lambda *_: True)
     with receiver() as heard:
         assert len(fleet(path, clock, heard)) > 2
+
+
+def entered(call: Callable[[], object]) -> set[str]:
+    """The functions of ours that a call enters."""
+    found = set()
+
+    def note(frame: Any, event: str, _: Any) -> None:
+        if event == "call" and "/budgetguard/" in frame.f_code.co_filename:
+            found.add(f"{frame.f_code.co_filename} {frame.f_code.co_qualname}")
+
+    gc.collect()
+    gc.disable()  # the finalizers of other calls are not this one's
+    sys.setprofile(note)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+        gc.enable()
+    return found
+
+
+def test_a_call_that_crosses_nothing_enters_no_function_more(clock: StoppedClock) -> None:
+    """What is compared is compared where the settlement is, so that marks cost a call next to nothing."""
+    found = []
+    for parts in ((), (0.5, 0.8, 1.0)):
+        manager = managed("memory://", Budget("free", 1, "daily", warn_at=parts), told=[Heard()], clock=clock)
+        client = client_of(manager)
+        ask(client, calls=3)
+        assert bool(manager.guard.coverage.marks.by_key) is bool(parts)
+        found.append(entered(lambda client=client: ask(client)))
+        manager.close()
+    assert found[0] == found[1]
 
 
 # -- scopes ------------------------------------------------------------------------------------------------------------

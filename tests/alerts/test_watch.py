@@ -105,6 +105,16 @@ def test_a_limit_that_will_not_last_is_told(store: Store, clock: StoppedClock) -
     )
 
 
+def test_a_limit_that_was_raised_is_the_one_that_counts(url: str, clock: StoppedClock) -> None:
+    """Whoever raised it has heard the warning."""
+    clock.advance(4 * DAY_S - 12 * HOUR_S)
+    manager = managed(url, TEAM, clock=clock)
+    spend(manager.store, clock, 20, team="search")
+    manager.raise_budget("team/search", 200)
+    assert watch(manager.store, clock, TEAM, off=("spike",)).look() == []
+    manager.close()
+
+
 def test_nobody_can_say_in_the_first_tenth_of_a_period() -> None:
     """The first call of a month would be a catastrophe."""
     account = Account("a//2027-01", limit=100, start_ms=0, end_ms=1_000)

@@ -6,6 +6,7 @@ What each seam sends is in `tests/sdks/test_fallbacks.py`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -316,3 +317,26 @@ def test_calls_at_once_come_to_the_bill(opened: Any, ask: Any, shared_provider: 
     assert sum(costs(made)) == sum(each.amount for each in shared_provider.wait().ledger[before:])
     assert set(answered) == {BIG, SMALL}
     assert sum(costs(made)) <= 20_000_000
+
+
+def test_a_part_of_a_number_of_requests_is_kept_for_the_fallback(opened: Any, ask: Any):
+    """What is scarce may be the good model's turn, and not the dollar."""
+    opened(Budget("calls", 4, unit="requests", fallback=SMALL, degrade_at=0.5))
+
+    assert [ask() for _ in range(4)] == [BIG, BIG, SMALL, SMALL]
+    with pytest.raises(BudgetExceededError):
+        ask()
+
+
+async def _asked(provider: FakeProvider) -> list[str]:
+    client = provider.async_client()
+    async with client:
+        return [(await client.chat.completions.create(model=BIG, messages=HI, max_tokens=20)).model for _ in range(4)]
+
+
+def test_an_async_call_degrades_as_a_sync_one(opened: Any, shared_provider: FakeProvider):
+    """Over a store that waits for a disk: by the steps of the other shell."""
+    made = opened(Budget("all", "0.02", fallback=SMALL, degrade_at=0.25), store="file")
+
+    assert asyncio.run(_asked(shared_provider)) == [BIG, BIG, SMALL, SMALL]
+    assert costs(made) == [COST[BIG]] * 2 + [COST[SMALL]] * 2

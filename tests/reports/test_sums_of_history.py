@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from budgetguard.reports.cube.reading import CHECK_S, HistoryReader
 from budgetguard.reports.cube.sums import stacked, summed
 from budgetguard.reports.reports import Reports
 from budgetguard.reports.shown.money import ExploreQuery
+from budgetguard.reports.views.explored import explore
 from budgetguard.stores.memory.store import MemoryStore
 from budgetguard.stores.sqlite.store import SQLiteStore
 from budgetguard.testing import StoppedClock
@@ -191,6 +193,32 @@ def test_what_two_processes_write_is_read_as_it_happens(tmp_path: Path) -> None:
         ("u1",): (60, 660),
         ("u2",): (60, 720),
     }
+
+
+def test_a_view_shows_one_moment_while_calls_come_in() -> None:
+    """Its groups add up to its total, though another thread reads what is new: both are asked under one lock."""
+    store = MemoryStore(clock=clock_at(NOW))
+    reports, over = reports_on(store), threading.Event()
+
+    def go_on() -> None:
+        for number in range(60):
+            store.load(entries=[entry(f"h{number}-{each}", NOW - each, 1, model=f"m{each}") for each in range(5)])
+            reports.refresh()
+        over.set()
+
+    reader = threading.Thread(target=go_on)
+    reader.start()
+    seen, apart = set[int](), list[tuple[int, int]]()
+    while not over.is_set():
+        found = explore(reports._cube, ExploreQuery(("model",)), reports._reader.read(), NOW)
+        calls = sum(group.figures.calls for group in found.groups)
+        seen.add(calls)
+        if calls != found.total.figures.calls:
+            apart.append((calls, found.total.figures.calls))
+    reader.join()
+
+    assert apart == []
+    assert len(seen) > 1
 
 
 def test_an_expired_charge_that_is_corrected_counts_once(books: SQLiteStore, clock: StoppedClock) -> None:

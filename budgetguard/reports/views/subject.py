@@ -22,14 +22,19 @@ TOP = 8
 MOST_BUDGETS = 100
 
 
+def calls_of(cube: Cube, tag: tuple[str, str], month: Month) -> CubePart:
+    """The calls with a tag, of this month and the last, and of the last thirty days."""
+    first = min(month.last.first, month.today.first - DAYS * 24)
+    return CubePart(cube, first, max(month.month.end, month.now), {tag[0]: (tag[1],)})
+
+
 def touched(
-    cube: Cube, rules: Sequence[Budget], lines: Sequence[BudgetShown], tag: tuple[str, str], now_ms: Millis
+    part: CubePart, rules: Sequence[Budget], lines: Sequence[BudgetShown], tag: tuple[str, str], now_ms: Millis
 ) -> tuple[BudgetShown, ...]:
     """The budgets that calls with a tag were covered by lately, and would be with no other tag; as they are asked."""
     name, value = tag
     found = dict.fromkeys([("users", escape(value))] if name == "user" else [])
     first, end = (now_ms - DAYS * 24 * HOUR_MS) // HOUR_MS, now_ms // HOUR_MS + 1
-    part = CubePart(cube, first, end, {name: (value,)})
     for rule in rules:
         fields = list(dict.fromkeys([*rule.per, *rule.match]))
         combined = summed(part, fields, first, end) if fields else {(): 1}
@@ -66,7 +71,7 @@ def refusing(budgets: Sequence[BudgetShown]) -> BudgetShown | None:
 
 
 def subject(
-    cube: Cube,
+    part: CubePart,
     tag: tuple[str, str],
     month: Month,
     budgets: tuple[BudgetShown, ...],
@@ -76,13 +81,12 @@ def subject(
     name, value = tag
     days = spans("day", month.today.first - (DAYS - 1) * 24, month.today.end, month.zone)[-DAYS:]
     first, end = days[0].first, days[-1].end
-    with cube.locked():
-        part = CubePart(cube, min(month.last.first, first), month.month.end, {name: (value,)})
+    with part.locked():
         this, last = figures_of(part, [(month.month.first, month.month.end), (month.last.first, month.last.end)])
         stack, _ = chart(part, "model", days, TOP)
         tags = {
             other: groups
-            for other in sorted(cube.codes.tag_names() | {"user"})
+            for other in sorted(part.codes.tag_names() | {"user"})
             if other != name and (groups := _groups(part, other, (first, end)))
         }
         models = _groups(part, "model", (first, end))

@@ -27,11 +27,11 @@ from ...errors import (
     UnknownUserError,
 )
 from ...stores.http import rows
-from ..audit import handled
 from ..keys import ADMIN, KNOWN, Caller, Keys
 from ..metrics import Metrics
 from ..problems import INVALID, NOT_FOUND, ErrorOut, Problem, Refused, busy
 from ..projects import Project, Projects
+from .access.audit import handled
 from .action import Action, Ask, Raw
 from .batches import Batches, LedgerStep, asked_of
 from .requests import field_of, name_in_path, project_named, read_body, read_query

@@ -13,6 +13,7 @@ from budgetguard.server.gateway.config.models import read_model
 from budgetguard.server.gateway.config.resolve import Configuration, NoRoute
 from budgetguard.server.gateway.config.secrets import Secrets
 from budgetguard.server.gateway.config.stanzas import Stanza
+from budgetguard.server.gateway.config.tables.alerts import read_alerts
 from budgetguard.server.gateway.config.tables.options import read_options
 from budgetguard.server.gateway.config.upstreams import read_upstream
 from budgetguard.testing import FakeProvider
@@ -507,6 +508,8 @@ def test_the_page_names_every_key_that_a_file_may_have():
         for stanza, _ in top.tables(table):
             read_upstream(stanza, Secrets({})) if table == "upstream" else read_model(stanza, {})
     read_options(Stanza({"nothing": 1}, "[gateway]", remarks), ())
+    sinks = {kind: {"nothing": 1} for kind in ("webhook", "email")}
+    read_alerts(Stanza({"nothing": 1, **sinks}, "[alerts]", remarks), Secrets({}))
     known = ", ".join(str(each).partition("there are ")[2] for each in remarks if "there is no such key" in str(each))
     assert {"retry_unknown", "read_s", "over_status"} <= set(known.split(", "))
     assert [key for key in known.split(", ") if f"`{key}`" not in text] == []

@@ -80,6 +80,7 @@ def test_a_pause_holds_from_the_next_call_until_it_is_resumed(desk: Desk, provid
     assert told["paused"]
     status, said = desk.chat(user="c42")
     assert (status, len(provider.requests)) == (402, 1), said
+    assert said["error"]["code"] == "budget_paused"
     assert f"{target} is paused by ann (incident 12)" in said["error"]["message"]
     desk.steer("resume", target)
     assert desk.chat(user="c42")[0] == 200
@@ -131,6 +132,16 @@ def test_the_command_line_finds_the_limits_of_a_team(desk: Desk, store_url: str,
     status, answer = desk.chat()
     assert (status, provider.requests) == (402, [])
     assert "team/red is paused by eve (night)" in answer["error"]["message"]
+
+
+def test_a_rate_that_is_paused_is_no_matter_of_time(desk: Desk, provider: FakeProvider) -> None:
+    """A 429 would be sent again, in vain, for as long as an SDK has patience."""
+    slow = desk.gateway.key(grant=Grant(limits=owner_limits(rpm=10, parallel=2)))
+    desk.key = slow
+    desk.steer("pause", f"key/{slow.split('_')[1]}")
+    status, said, headers = desk.gateway.ask("/v1/chat/completions", {"model": MODEL, "messages": MESSAGES}, key=slow)
+    assert (status, said["error"]["code"], headers["x-should-retry"]) == (402, "budget_paused", "false")
+    assert provider.requests == []
 
 
 def test_nothing_is_asked_in_the_place_of_what_is_paused(provider: FakeProvider, store_url: str) -> None:

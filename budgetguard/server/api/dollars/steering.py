@@ -12,7 +12,7 @@ from ....budgets.steering.office import SteerDone, Steering
 from ....errors import ConfigError
 from ....ledger import Unit
 from ...keys import ADMIN
-from ...steerable import rules_aimed
+from ..access.steerable import rules_aimed
 from ..action import Action, Ask
 from .budgets import Limit
 from .fields import PAGE, READERS, PageSize, Short, author_of, figure, iso

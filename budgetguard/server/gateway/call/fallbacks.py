@@ -30,9 +30,9 @@ _MOST: Final = 8
 class NearError(Exception):
     """A budget has room, and is so full that other models are asked first."""
 
-    def __init__(self, models: Sequence[str]) -> None:
-        super().__init__(models)
-        self.models = models
+    def __init__(self, others: Sequence[str]) -> None:
+        super().__init__(others)
+        self.others = others
 
 
 class FallbackRoutes:

@@ -81,7 +81,10 @@ class CallLife:
         if self._is_free(route):
             charge, attempts, answered = await self._uncharged(route)
         else:
-            charge, attempts, answered = await self._in_budget(route, outlet)
+            try:
+                charge, attempts, answered = await self._charged(route, outlet)
+            except (Budgeted, NearError) as error:
+                charge, attempts, answered = await self._instead(route, error, outlet)
         self._note(charge, attempts, answered)
         if answered.body is None:
             assert charge is not None
@@ -106,17 +109,13 @@ class CallLife:
 
     # -- the money -----------------------------------------------------------------------------------------------
 
-    async def _in_budget(self, route: Route, outlet: Outlet | None) -> tuple[BookedCharge, Attempts, UpstreamAnswer]:
-        """Have the model answer that is asked for, or the next one that fits, where a budget says which."""
-        first: Budgeted | None = None
-        try:
-            return await self._charged(route, outlet)
-        except NearError as near:
-            names = near.models
-        except Budgeted as refused:
-            first, names = refused, refused.others or route.over_budget
-            if refused.error.paused or not names:
-                raise refused.final() from refused.error
+    async def _instead(
+        self, route: Route, first: Budgeted | NearError, outlet: Outlet | None
+    ) -> tuple[BookedCharge, Attempts, UpstreamAnswer]:
+        """Have the next model answer that fits, of those that are named where there is no room for the one asked."""
+        names = first.others or route.over_budget
+        if isinstance(first, Budgeted) and (first.error.paused or not names):
+            raise first.final() from first.error
         self._full = True
         others = FallbackRoutes(self.around.configuration, self.caller, self.inbound, route)
         others.add(names)
@@ -131,7 +130,7 @@ class CallLife:
                 if isinstance(error, Budgeted):
                     others.add(error.others or other.over_budget)
         self._ask_for("", outlet)
-        if first is None:  # nearly full is not full
+        if isinstance(first, NearError):  # nearly full is not full
             return await self._charged(route, outlet)
         self.facts.refused = type(first.error).__name__
         raise others.told(first.final()) from first.error

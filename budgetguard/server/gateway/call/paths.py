@@ -51,12 +51,8 @@ class ModelOperation(NamedTuple):
     """The model, where the path names it."""
     kind: str = ""
     """Of an operation whose cost cannot be read from its reply, what a key has to be allowed: "files", "batches"."""
-
-    @property
-    def beside(self) -> str | None:
-        """What of OpenAI's API it is beside chat, as a provider's row calls it; `None` for chat, and any other API."""
-        served = SERVED.get(self.endpoint.name, "chat") if self.api == "openai" else "chat"
-        return None if served == "chat" else served
+    beside: str | None = None
+    """What of OpenAI's API it is beside chat, as a provider's row calls it; `None` for chat, and any other API."""
 
 
 SERVED: Final[Mapping[str, str]] = {
@@ -134,7 +130,9 @@ def known_by(method: str, path: str) -> ModelOperation | None:
     endpoint = _exact(_BY_PATH, plain["rest"], method)
     if endpoint is not None:
         model = None if plain["deployment"] is None else unquote(plain["deployment"])
-        return ModelOperation("openai", endpoint, endpoint.path, model)
+        served = SERVED[endpoint.name]
+        beside = None if served == "chat" else served
+        return ModelOperation("openai", endpoint, endpoint.path, model, beside=beside)
     root = plain["rest"].split("/")[1]
     return _opaque("openai", method, plain["rest"], root) if root in _OPAQUE_ROOTS else None
 

@@ -126,6 +126,10 @@ def cooling(model: str, retry_after_s: float) -> Refused:
 def _exceeded(error: BudgetExceededError, options: GatewayOptions) -> Budgeted:
     facts = _facts(error, options)
     named = options.tell == "name"
+    if error.paused:  # whatever its unit: no time helps
+        told = f"the budget {error.budget!r} is paused" if named else str(error)
+        paused = Refused(options.over_status, told, EXCEEDED, code="budget_paused", headers=(NO_RETRY,))
+        return Budgeted(paused, facts, error)
     told = f"the budget {error.budget!r} has no room for this call" if named else str(error)
     if isinstance(error, BudgetBusyError) or error.unit == "parallel":
         told = f"{told}; it is only held by calls in flight: try again in a moment"

@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from ....money import Nano
+from ...api.access.audit import KeyAudit
 from ...api.action import Action
 from ...api.endpoint import Runner, Served, problem_of, send_json, send_refused
-from ...audit import KeyAudit
 from ...keys import KeyRing, Keys, Owners
 from ...metrics import Metrics
 from ...problems import Refused

@@ -16,7 +16,7 @@ from ....budgets.steering.audit import Author, whoami
 from ....budgets.steering.office import Steering
 from ....errors import BudgetGuardError, ConfigError
 from ....reports.shown.budgets import BudgetShown, BudgetsQuery
-from ...steerable import rules_aimed
+from ...api.access.steerable import rules_aimed
 from ..view import Look, Shown, Went
 from .budgets import kind_of, label_of, target_of
 

@@ -11,15 +11,15 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
-from ..budgets.steering.audit import Author, Changed, write_down
-from ..errors import BudgetGuardError
-from ..ledger import Store
-from .api.action import Ask
-from .api.dollars.fields import author_of
-from .keys import Key, Owner
-from .keys.records import KeyChanged
-from .keys.shown import shown_key, shown_owner
-from .projects import Projects
+from ....budgets.steering.audit import Author, Changed, write_down
+from ....errors import BudgetGuardError
+from ....ledger import Store
+from ...keys import Key, Owner
+from ...keys.records import KeyChanged
+from ...keys.shown import shown_key, shown_owner
+from ...projects import Projects
+from ..action import Ask
+from ..dollars.fields import author_of
 
 log = logging.getLogger("budgetguard.server")
 

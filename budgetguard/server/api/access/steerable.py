@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Final, get_args
 
-from ..budgets.rules import Budget, unescape
-from ..budgets.steering.declared import declared
-from ..ledger import Store
-from .keys import KeyRing, OwnerLimits, Owners, rules_of
-from .keys.limits import OwnerKind
+from ....budgets.rules import Budget, unescape
+from ....budgets.steering.declared import declared
+from ....ledger import Store
+from ...keys import KeyRing, OwnerLimits, Owners, rules_of
+from ...keys.limits import OwnerKind
 
 _KINDS: Final[dict[str, OwnerKind]] = {kind: kind for kind in get_args(OwnerKind)}
 
