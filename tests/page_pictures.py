@@ -26,10 +26,8 @@ KEPT = (
     ("overview", "narrow", "dark"),
     ("budgets", "wide", "light"),
     ("subject", "wide", "light"),
-    ("explorer", "wide", "dark"),
     ("calls", "wide", "light"),
     ("refusals", "wide", "dark"),
-    ("prices", "narrow", "light"),
 )
 """What is in the documentation: few, as they are in the history for ever."""
 
@@ -59,7 +57,7 @@ def main(directory: Path | None) -> None:
 
 
 def _take(browser: Any, url: str, scheme: str, size: str, area: tuple[int, int], directory: Path | None) -> None:
-    viewport = {"width": area[0], "height": area[1]}
+    viewport = {"width": area[0], "height": area[1] if directory is not None else 640}
     context = browser.new_context(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
     page = context.new_page()
     for view in VIEWS:

@@ -213,7 +213,7 @@ def cross(url: str, receiver_url: str, clock: StoppedClock, start: int) -> Calla
 
 def fleet(path, clock: StoppedClock, heard: Receiver) -> list[tuple[str, float]]:
     """Four processes that cross half of the limit at once; whom they told of what."""
-    url = f"sqlite:///{path}"
+    url = f"sqlite:///{path}?reserve_s=30&settle_s=30"
     managed(url, FREE, clock=clock).close()
     start, go = os.pipe()
     children = [fork(cross(url, heard.url, clock, start)) for _ in range(4)]

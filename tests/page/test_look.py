@@ -112,6 +112,23 @@ def test_an_axis_has_few_round_lines_above_all_that_is_drawn(most: int) -> None:
     assert scale.lines()[-1].y == 0
 
 
+@pytest.mark.parametrize(
+    ("most", "texts"),
+    [
+        (1_500_000_000, ["$0", "$0.50", "$1.00", "$1.50"]),
+        (40 * DOLLAR, ["$0", "$10", "$20", "$30", "$40"]),
+        (3_000_000, ["$0", "$0.001", "$0.002", "$0.003"]),
+        (150_000_000, ["$0", "$0.05", "$0.10", "$0.15"]),
+        (2_500_000, ["$0", "$0.001", "$0.002", "$0.003"]),
+        (900, ["$0", "$0.0000005", "$0.0000010"]),
+        (2_100 * DOLLAR, ["$0", "$1k", "$2k", "$3k"]),
+    ],
+)
+def test_the_lines_of_an_axis_have_as_many_digits_as_each_other(most: int, texts: list[str]) -> None:
+    """ "$1" between "$0.50" and "$1.50" reads as if it were another kind of number."""
+    assert [line.text for line in Scale.over(most, 200).lines()] == texts
+
+
 @given(st.lists(st.lists(COSTS, min_size=3, max_size=3), min_size=1, max_size=14))
 def test_the_pieces_of_a_bar_add_up_to_its_height(costs: list[list[int]]) -> None:
     """Each begins where the one below it ends, so the bar is as high as its sum is on the axis."""

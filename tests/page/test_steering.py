@@ -75,6 +75,8 @@ def test_a_budget_is_topped_up_reset_and_as_it_was_again(steered: Users, admin: 
 def test_one_subject_of_a_rule_is_steered_and_so_are_all(steered: Users, admin: Browsing) -> None:
     """Those that were never seen among them."""
     assert "team/red: it is paused" in steer(admin, "pause", "team/red")
+    assert 'href="/ui/steer?verb=pause&amp;target=team"' not in admin.get("/ui/budgets").text
+    assert 'href="/ui/steer?verb=pause&amp;target=team"' in admin.get("/ui/budgets?budget=team").text
     asked = admin.get("/ui/steer?verb=pause&target=team")
     assert "for all subjects of the rule" in asked.plain
     assert "team: it is paused" in steer(admin, "pause", "team")

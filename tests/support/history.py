@@ -80,7 +80,7 @@ def all_entries(store: Store) -> list[Entry]:
 
 def write_calls(path: str, number: int) -> None:
     """What a process does that settles calls in a file."""
-    store = SQLiteStore(path, durable=False)
+    store = SQLiteStore(path, durable=False, reserve_s=60, settle_s=60)
     account = Account("all//all")
     for _ in range(60):
         hold = Hold(new_id(), (account,), 1_000)

@@ -40,8 +40,8 @@ HOSTILE = (
 )
 """Names that somebody may have who wishes us ill; the last reads from right to left."""
 RULES = (
-    Budget("company", 900, "monthly", warn_at=(0.5, 0.8, 1.0)),
-    Budget("team", 350, "monthly", per=("team",)),
+    Budget("company", 200, "monthly", warn_at=(0.5, 0.8, 1.0)),
+    Budget("team", 120, "monthly", per=("team",)),
     Budget("each", 6, "daily", per=("user",), warn_at=(0.8,)),
     Budget("calls", 60, "rolling 1m", per=("user",), unit="requests"),
 )
@@ -51,7 +51,7 @@ def fill(store: Store, *, calls: int = 3_000, days: int = 60, seed: int = 7) -> 
     """Two months of it; the same each time, but for what day it is."""
     now_ms = store.now_ms()
     users = Users(store, clock=lambda: now_ms / 1000, author=Author("ines", "cli"))
-    for name, limit in (("ann", 120), ("bob", 60), ("chen", 15), ("dora", 40)):
+    for name, limit in (("ann", 60), ("bob", 30), ("chen", 40), ("dora", 40)):
         users.put(name, Budget("users", limit, "monthly"), note="from the plan of this quarter")
     declare(store, RULES)
     store.load(entries=list(_entries(store, users, now_ms, calls, days, random.Random(seed))))
@@ -70,7 +70,7 @@ def _entries(store: Store, users: Users, now_ms: int, calls: int, days: int, cha
         team = next((name for name, members in TEAMS.items() if user in members), "data")
         model = chance.choices(list(MODELS), (30, 34, 16, 12, 6, 2))[0]
         provider, dear_in, dear_out = MODELS[model]
-        tokens_in, tokens_out = round(chance.lognormvariate(8.6, 0.9)), round(chance.lognormvariate(6.4, 0.8))
+        tokens_in, tokens_out = round(chance.lognormvariate(11, 0.9)), round(chance.lognormvariate(8.2, 0.8))
         cost = tokens_in * dear_in + tokens_out * dear_out
         tags = {"user": user, "team": team, "feature": FEATURES[number % 7 % 4]}
         keys = [rule.account_of(subject, at_ms).key for rule in RULES if (subject := rule.subject(tags)) is not None]
@@ -125,7 +125,7 @@ def _note(store: Store, now_ms: int, chance: random.Random) -> None:
         noted.append(Record("refusal", f"{id_at(at_ms)}{number:08d}", at_ms, json.dumps(body)))
     for part, hours in ((0.5, 190), (0.8, 30)):
         at_ms = now_ms - hours * 3_600_000
-        limit = 900 * DOLLAR
+        limit = 200 * DOLLAR
         body = {
             "what": "threshold",
             "budget": "company",
@@ -136,7 +136,7 @@ def _note(store: Store, now_ms: int, chance: random.Random) -> None:
             "settled": math.floor(limit * part),
             "held": 0,
             "limit": limit,
-            "text": f"company has spent {part:.0%} of $900.00 this month",
+            "text": f"company has spent {part:.0%} of $200.00 this month",
             "sinks": ["slack", "log"],
         }
         noted.append(Record("alert", f"company//x@{part}", at_ms, json.dumps(body), KEPT_FOR_EVER))

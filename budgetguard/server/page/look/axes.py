@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 
+from ....money import DOLLAR
 from .amounts import short
 
 MOST_LINES = 4
@@ -45,7 +47,14 @@ class Scale:
 
     def lines(self) -> tuple[Gridline, ...]:
         """From the bottom up."""
-        return tuple(Gridline(self.y_of(at), short(at, self.unit)) for at in range(0, self.top + 1, self.step))
+        return tuple(Gridline(self.y_of(at), self._text(at)) for at in range(0, self.top + 1, self.step))
+
+    def _text(self, at: int) -> str:
+        """With as many digits as the other lines have: "$1.50" above "$1.00"."""
+        if self.unit != "dollars" or self.step >= DOLLAR or not at:
+            return short(at, self.unit)
+        places = max(2, len(str(DOLLAR // self.step)) - (str(self.step)[0] == "1"))
+        return f"${Decimal(at) / DOLLAR:,.{places}f}"
 
 
 def _next_round(step: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+from ....budgets.rules import escape
 from ....budgets.steering.states import Condition
 from ....reports.shown.budgets import BudgetOrder, BudgetShown, BudgetsQuery
 from ..links import ViewPlace
@@ -38,6 +39,12 @@ def budgets(look: Look) -> Shown:
         "page": page,
         "sort": sort,
         "state_choices": [(state, f"{state} ({shown.states.get(state, 0):,})") for state in STATES],
+        "whole": _whole(look),
+        "rule_choices": [
+            ("", "any"),
+            ("users", "users' own"),
+            *((rule.name, rule.name) for rule in look.reports.rules()),
+        ],
         "is_filtered": any(look.said(name) for name in ("search", "state", "budget")),
         "kind": kind_of,
         "label": label_of,
@@ -67,7 +74,17 @@ def menu_of(place: ViewPlace, row: BudgetShown) -> list[tuple[str, str]]:
     """What may be done with it: the pages that ask, and what they are called."""
     verbs = [("resume" if row.state == "paused" else "pause")]
     verbs = [*(["raise", "top-up"] if row.limit is not None else ["raise"]), *verbs, "reset", "remove"]
-    return [(place.link("steer", verb=verb, target=target_of(row)), VERBS[verb]) for verb in verbs]
+    return _links(place, target_of(row), verbs)
+
+
+def _whole(look: Look) -> list[tuple[str, str]]:
+    """What may be done with all subjects of the rule that is chosen, if it has any."""
+    rule = next((rule for rule in look.reports.rules() if rule.name == look.said("budget") and rule.per), None)
+    return [] if rule is None else _links(look.place, escape(rule.name), list(VERBS))
+
+
+def _links(place: ViewPlace, target: str, verbs: list[str]) -> list[tuple[str, str]]:
+    return [(place.link("steer", verb=verb, target=target), VERBS[verb]) for verb in verbs]
 
 
 def _query(look: Look, sort: str, offset: int) -> BudgetsQuery:
