@@ -120,7 +120,7 @@ class Reports:
 
         With `age_s` what the store said so many seconds ago of the hours that are over is good enough.
         """
-        return statement(self._reader, month, by, zone or self.zone, self.store.now_ms(), age_s)
+        return statement(self._reader, month, by, zone=zone or self.zone, now_ms=self.store.now_ms(), age_s=age_s)
 
     def calls(self, query: CallsQuery | None = None) -> CallsShown:
         """Calls one by one, the newest first."""

@@ -18,7 +18,7 @@ CENT = 10_000_000
 
 
 def statement(
-    reader: HistoryReader, month: str, by: Sequence[str], zone: str, now_ms: Millis, age_s: float
+    reader: HistoryReader, month: str, by: Sequence[str], *, zone: str, now_ms: Millis, age_s: float
 ) -> Statement:
     """See `Reports.statement`."""
     cube, span = reader.cube, month_named(month, zone)
