@@ -103,9 +103,9 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A head has ended."""
         if not self.parser.should_upgrade():  # else it is read again
-            self._in_head, self._loose = False, 0
             self.scope[CONNECTION] = self  # type: ignore[literal-required]  # a key of ours
-            super().on_headers_complete()
+            super().on_headers_complete()  # raises for an address that cannot be read: then this is still a head
+            self._in_head, self._loose = False, 0
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body."""

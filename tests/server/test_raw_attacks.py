@@ -70,6 +70,16 @@ def test_what_goes_on_and_on_is_refused(attack: str, target: Target) -> None:
     assert target.say(*raw_http.endless(target)[attack]) == [431]
 
 
+@pytest.mark.parametrize("attack", raw_http.unreadable(ANY))
+def test_an_address_that_cannot_be_read_is_answered(
+    attack: str, target: Target, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ten thousand filters: the connection ended without a word, and the log had a failure of the server."""
+    statuses = target.say(raw_http.unreadable(target)[attack])
+    assert statuses in ([[200]] if attack == "behind another" else [[400], [431]])
+    assert [each for each in caplog.records if each.exc_info] == []
+
+
 @pytest.mark.parametrize("attack", raw_http.injected(ANY))
 def test_no_value_of_a_request_becomes_a_header(attack: str, target: Target) -> None:
     """Nor an answer of its own: what is told of a model, a user, a path is told inside of JSON."""

@@ -106,6 +106,12 @@ def endless(target: Target) -> dict[str, tuple[bytes, ...]]:
     }
 
 
+def unreadable(target: Target) -> dict[str, bytes]:
+    """Requests whose address is longer than any that can be read, in one piece; alone, and behind one that is right."""
+    long = b"GET /ui/calls?" + b"x=1&" * 20_000 + b" HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    return {"first": long, "behind another": target.request + long}
+
+
 INJECTED = "a\r\nset-cookie: b=c\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"
 
 
