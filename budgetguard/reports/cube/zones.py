@@ -71,9 +71,9 @@ def month_named(text: str, zone_name: str) -> Span:
     """A month by its name; raises `ConfigError` for what is none."""
     try:
         first = datetime.strptime(text, "%Y-%m").replace(tzinfo=zone(zone_name))
-    except (TypeError, ValueError):
+        return span_at("month", round((first + timedelta(days=14)).timestamp() * 1000), zone_name)
+    except (TypeError, ValueError, OverflowError):  # a month at the end of the calendar has no next one
         raise ConfigError(f"month={text!r}: a month is needed, such as '2026-11'") from None
-    return span_at("month", round((first + timedelta(days=14)).timestamp() * 1000), zone_name)
 
 
 def before(kind: str, span: Span, zone_name: str) -> Span:
