@@ -17,6 +17,7 @@ from .app import App
 from .keys import KeyRing
 from .keys.finding.loopback import is_loopback
 from .protocol import Protocol
+from .turns import short_turns
 
 log = logging.getLogger("budgetguard.server")
 
@@ -73,7 +74,7 @@ def run_until_told(app: App, listening: socket.socket) -> None:
         timeout_graceful_shutdown=SHUTDOWN_S,
         backlog=_BACKLOG,
     )
-    with _signals_end_it():
+    with _signals_end_it(), short_turns():
         uvicorn.Server(config).run(sockets=[listening])
 
 

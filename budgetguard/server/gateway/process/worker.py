@@ -20,6 +20,7 @@ from typing import Any, Final
 import uvicorn
 
 from ....errors import ConfigError
+from ...turns import short_turns
 from ..app import Gateway
 from ..config.resolve import Configuration
 from ..guards import give_back
@@ -59,6 +60,7 @@ def serve_on(
     gc.collect()
     gc.freeze()  # prices and modules stay: no collection has to look through them
     with (
+        short_turns(),
         asyncio.Runner(loop_factory=config.get_loop_factory()) as runner,
         _signals(server, Reloading(app, settings, runner.get_loop())),
     ):
