@@ -49,6 +49,25 @@ def test_what_cannot_be_a_key_is_refused_with_a_sentence(admin: Browsing, page_r
     assert len(list(page_ring.all("shop"))) == before
 
 
+def test_a_form_that_was_refused_keeps_what_was_typed(admin: Browsing, page_ring: KeyRing) -> None:
+    """Whoever mistyped the day would type all of it again. The links of the page lead to the list, not to the form."""
+    admin.get("/ui/keys")
+    seen = admin.send("/ui/keys/create", scope="read", alias="finance & co", note="monthly", expires="soon")
+    assert seen.status == 400
+    assert "write how long, such as 90d" in seen.plain
+    for kept in ('value="finance &amp; co"', 'value="monthly"', 'value="soon"', '<option value="read" selected>'):
+        assert kept in seen.text
+    assert "keys/create" not in seen.text.replace('action="/ui/keys/create"', "")
+    assert text_in(admin.send("/ui/keys/create", scope="read", alias="finance & co", expires="90d"))
+
+
+@pytest.mark.parametrize("path", ["keys/create", "keys/rotate", "keys/revoke", "prices/write"])
+def test_the_address_of_a_form_leads_to_its_view(admin: Browsing, path: str) -> None:
+    """It is in the address bar once a form was answered: loaded again, or with another time zone, it was not found."""
+    seen = admin.get(f"/ui/{path}?zone=Europe/Berlin")
+    assert (seen.status, seen.path) == (200, f"/ui/{path.partition('/')[0]}?zone=Europe%2FBerlin")
+
+
 def test_a_key_is_rotated_and_its_old_text_right_for_a_while(admin: Browsing, page_ring: KeyRing, shop: Store) -> None:
     """Programs get the time to take the new one."""
     key, old = page_ring.create("shop", "admin")
@@ -121,7 +140,10 @@ def test_a_price_is_said_on_the_page(machine: Browsing, here: Path) -> None:
 def test_a_price_that_is_none_is_not_written(machine: Browsing, here: Path, form: dict[str, str]) -> None:
     """A file that cannot be read stops every program that reads it."""
     machine.get("/ui/prices")
-    assert machine.send("/ui/prices/write", model="house-model", **form).status == 400
+    seen = machine.send("/ui/prices/write", model="house-model", **form)
+    assert seen.status == 400
+    for kept in (f'value="{form["how"]}" checked', 'value="house-model"', f'value="{form.get("input", "")}"'):
+        assert kept in seen.text, "what was typed"
     assert not (here / "prices.toml").exists()
 
 

@@ -130,6 +130,8 @@ class Desk:
             return went_to(place.link(self._listed[0].name))
         name, suffix = _without_suffix(asked.path)
         view = self._views.get((asked.method, name))
+        if view is None and asked.method == "GET" and ("POST", name) in self._views:
+            return went_to(place.link(name.partition("/")[0]))  # what a form was sent to, loaded again: its view
         if view is None:
             raise Refused(404, "there is nothing at this address", code=NOT_FOUND)
         if visitor.caller.scope not in view.scopes:
@@ -147,7 +149,7 @@ class Desk:
             if suffix:
                 return _as_data(shown, name, suffix)
             shown = replace(shown, data={"now_ms": now_ms, **shown.data})
-            return self._drawn(asked, place, shown, visitor, view=view, project=project.name)
+            return self._drawn(asked, place, shown, visitor, view=view, project=project.name, status=shown.status)
 
     def _first_project(self, visitor: Visitor) -> str | None:
         """The project of a look that names none, where no key says it."""

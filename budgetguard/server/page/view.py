@@ -81,6 +81,8 @@ class Shown:
     """Frozen dataclasses of one kind; `None`: there is nothing to download."""
     whole: Any = None
     """What JSON has, where that is more than the rows."""
+    status: int = 200
+    """400 where a form was refused, and is shown again with what was typed."""
 
 
 @dataclass(frozen=True, slots=True)

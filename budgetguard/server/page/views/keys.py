@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ....budgets.steering.audit import Author, Changed, write_down
+from ....errors import ConfigError
 from ....ledger import Millis
 from ...keys import SCOPES, Grant, Key, KeyRing
 from ...keys.shown import shown_key
@@ -56,6 +57,9 @@ def keys(look: Look) -> Shown:
         "every": every,
         "scopes": SCOPES,
         "own": look.caller.prefix,
+        "place": look.place,
+        "form": look.form,
+        "problem": "",
     }
     return Shown("setup/keys.html", data, rows=found)
 
@@ -69,7 +73,15 @@ def one_key(look: Look) -> Shown:
 
 
 def create(look: Look) -> Shown:
-    """Make a key, and show its text once."""
+    """Make a key, and show its text once; what is refused is said above the same form."""
+    try:
+        return _created(look)
+    except ConfigError as error:
+        listed = keys(replace(look, place=replace(look.place, view="keys")))
+        return replace(listed, data={**listed.data, "problem": str(error)}, title="Keys", status=400)
+
+
+def _created(look: Look) -> Shown:
     form, ring = look.form, _ring(look)
     said = form.get("expires", "").strip()
     grant = Grant(

@@ -34,8 +34,11 @@ def prices(look: Look) -> Shown:
         "days": str(days),
         "may_write": _may_write(look),
         "file": str(price_file_of(load_config()).path) if _may_write(look) else "",
-        "model": look.said("model"),
+        "model": look.form.get("model") or look.said("model"),
         "dollars": dollars,
+        "place": look.place,
+        "form": look.form,
+        "problem": "",
     }
     return Shown("setup/prices.html", data, rows=shown.rows, whole=shown)
 
@@ -50,10 +53,18 @@ def _usual_first(rate: tuple[str, int, Nano]) -> int:
     return 2 if above or kind not in _USUAL else _USUAL.index(kind)
 
 
-def write(look: Look) -> Went:
-    """Write what a model costs into the price file."""
+def write(look: Look) -> Shown | Went:
+    """Write what a model costs into the price file; what is refused is said above the same form."""
     if not _may_write(look):
         raise Refused(403, "a price file is the operator's: use `budgetguard prices set` there", "permission_error")
+    try:
+        return _written(look)
+    except ConfigError as error:
+        listed = prices(replace(look, place=replace(look.place, view="prices")))
+        return replace(listed, data={**listed.data, "problem": str(error)}, status=400)
+
+
+def _written(look: Look) -> Went:
     form = {name: value.strip() for name, value in look.form.items()}
     model, file = form.get("model", ""), price_file_of(load_config())
     if not model:
