@@ -24,7 +24,7 @@ from budgetguard.server.page.look.charts import (
     sparkline,
     stacked,
 )
-from budgetguard.server.page.look.times import from_now, lasting, minute, month_name
+from budgetguard.server.page.look.times import again, from_now, lasting, minute, month_name
 from budgetguard.server.page.spending.slots import named
 
 HOUR_MS = 3_600_000

@@ -66,6 +66,26 @@ def test_the_month_on_the_first_page_is_that_of_the_store(spent: Store, admin: B
     assert f"Held now {cents(held)}" in seen.plain
 
 
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ({"bob": 1_000}, "At the rate of the last days, every budget lasts until it begins again."),
+        ({"bob": 1_000, "ann": 1}, "every other budget lasts until it begins again. 1 budget is spent already."),
+        ({"ann": 1, "bob": 1}, "The budget that ends first 2 budgets are spent already."),
+    ],
+)
+def test_the_first_page_says_which_budgets_are_spent(
+    shop: Store, page_ring: KeyRing, browser: Browsing, limits: dict[str, int], told: str
+) -> None:
+    """It said that none would be, beside one that refused every call."""
+    for user, limit in limits.items():
+        own = Users(shop).put(user, Budget("users", limit, "monthly"))
+        key, now_ms = own.account(shop.now_ms()).key, shop.now_ms()
+        shop.load(entries=[Entry(f"{id_at(now_ms)}{user}", DOLLAR, (key,), now_ms, {"user": user})])
+    plain = re.sub(r" (?=[.,])", "", browser.sign_in(page_ring.create("shop", "read")[1]).plain)
+    assert told in plain
+
+
 def test_a_statement_adds_up_to_the_cent_and_to_the_nano_dollar(spent: Store, admin: Browsing) -> None:
     """It is compared with an invoice, by somebody with a calculator."""
     whole = sum(each.cost for each in entries_of_month(spent))
@@ -181,7 +201,7 @@ def test_growth_is_since_the_same_moment_of_last_month(shop: Store, page_ring: K
         entries.append(Entry(f"{id_at(at_ms)}1", dollars * DOLLAR, (), at_ms, {"user": "ann"}, "openai", "gpt-4o"))
     shop.load(entries=entries)  # before anybody looks: what is loaded into days that were read is found by and by
     seen = browser.sign_in(page_ring.create("shop", "read")[1])
-    assert "+50 % since last month by now" in seen.plain
+    assert "+50 % against last month by now" in seen.plain
     rows = [[re.sub(r"<[^>]+>", "", cell).strip() for cell in row] for row in rows_of(seen.text, "ann")]
     assert rows == [["ann", "$3.00", "100 %", "+50 %"]]
 

@@ -15,6 +15,7 @@ def _at(values: Sequence[int], index: int) -> int:
 
 FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
+        "again": times.again,
         "amount": amounts.amount,
         "at": _at,
         "cents": amounts.cents,

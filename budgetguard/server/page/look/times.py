@@ -56,5 +56,10 @@ def from_now(at_ms: Millis | None, now_ms: Millis) -> str:
     return f"in {told}" if at_ms >= now_ms else f"{told} ago"
 
 
+def again(at_ms: Millis, now_ms: Millis) -> str:
+    """When a budget begins again: a rolling one does all the time, and one that was read a moment ago may just have."""
+    return "now" if at_ms <= now_ms else from_now(at_ms, now_ms)
+
+
 def _in(at_ms: Millis, zone: tzinfo) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(zone)

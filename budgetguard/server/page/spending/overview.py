@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from ....reports.shown.budgets import BudgetsQuery
 from ....reports.shown.figures import GroupShown
 from ....reports.shown.money import Overview
 from ..look.amounts import change, count, counted, share
@@ -44,6 +45,7 @@ def overview(look: Look) -> Shown:
     """The first view."""
     by = look.said("by", "model")
     shown = look.reports.overview(by=by, top=_TOP, zone=look.zone.key)
+    known = look.reports.budgets(BudgetsQuery(limit=1))
     data = {
         "shown": shown,
         "chart": _chart(look, shown),
@@ -54,6 +56,8 @@ def overview(look: Look) -> Shown:
         "refused": _refused(shown),
         "unscoped": _unscoped(shown),
         "label": label_of,
+        "known": known.count,
+        "spent_out": known.states.get("spent", 0),
         "tops": [_top(look, field) for field in ("user", "model", "feature")],
         "is_new": not (shown.month.calls or shown.last_month.calls or shown.holds),
     }
@@ -69,7 +73,7 @@ def _since_last(shown: Overview) -> str:
     before = shown.last_month_by_now.cost
     if not before:
         return "nothing last month by now"
-    return f"{change((shown.month.cost - before) / before)} since last month by now"
+    return f"{change((shown.month.cost - before) / before)} against last month by now"
 
 
 def _refused(shown: Overview) -> str:
