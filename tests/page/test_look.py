@@ -101,6 +101,11 @@ def test_times_are_those_of_the_readers_zone() -> None:
     assert month_name("2026-02") == "February 2026"
 
 
+def test_a_budget_never_begins_again_in_the_past() -> None:
+    """One of the last minute does at any moment, and its line was read a moment ago: "under a minute ago"."""
+    assert [again(at_ms, 1_000) for at_ms in (0, 1_000, 1_001)] == ["now", "now", "in under a minute"]
+
+
 @given(COSTS)
 def test_an_axis_has_few_round_lines_above_all_that_is_drawn(most: int) -> None:
     """A bar that sticks out of its chart, or 40 lines, or one at $0.37, cannot be read."""
