@@ -16,6 +16,7 @@ from budgetguard.budgets.users import Users
 from budgetguard.ledger import Entry, Query, Store, id_at
 from budgetguard.money import DOLLAR
 from budgetguard.server.keys import KeyRing
+from budgetguard.server.page import desk
 from budgetguard.server.page.look.amounts import cents
 from tests.support.browsing import Browsing
 from tests.support.page_books import HOSTILE, fill, fill_hostile
@@ -104,6 +105,20 @@ def test_a_statement_is_a_file_for_spreadsheets(spent: Store, admin: Browsing) -
     rows = list(csv.DictReader(io.StringIO(admin.get("/ui/statement.csv?by=user").text)))
     column = next(name for name in rows[0] if name.endswith("cost"))
     assert sum(round(float(row[column]) * DOLLAR) for row in rows) == pytest.approx(whole, abs=1)
+
+
+def test_a_download_has_all_of_the_history_or_says_that_it_has_not(
+    spent: Store, admin: Browsing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page says beside its figures how much is read; a spreadsheet had the sum of a part, and no word of it."""
+    whole = sum(each.cost for each in spent.entries(Query()))
+    monkeypatch.setattr(desk, "_READ_S", -1.0)
+    seen = admin.get("/ui/explorer.csv?by=user&range=all")
+    assert seen.status == 200 or (seen.status == 503 and "the history is being read" in seen.text)
+    monkeypatch.setattr(desk, "_READ_S", 60.0)
+    rows = list(csv.DictReader(io.StringIO(admin.get("/ui/explorer.csv?by=user&range=all&top=500").text)))
+    column = next(name for name in rows[0] if name.endswith("cost"))
+    assert sum(round(float(row[column]) * DOLLAR) for row in rows) == whole
 
 
 def test_the_explorer_answers_what_the_address_asks(spent: Store, admin: Browsing) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from ... import __version__
+from ...reports.reports import Reports
 from ...reports.written import csv_lines, in_json
 from ...stores import projects_in
 from ..api.endpoint import problem_of
@@ -28,6 +29,8 @@ log = logging.getLogger("budgetguard.server")
 SIGN_IN, SIGN_OUT, ENTER, STATIC = "sign-in", "sign-out", "enter/", "static/"
 _CSV, _JSON = "text/csv; charset=utf-8", "application/json"
 _MOST_PROJECTS = 200
+_READ_S = 5.0
+"""How long a download waits for the history that it adds up."""
 _NOBODY = Caller(None, "", "")
 
 
@@ -143,6 +146,8 @@ class Desk:
             reports = self._shelf.reports_of(project)
             now_ms = round(project.clock() * 1000)
             look = Look(project, visitor.caller, place, now_ms, self._server, reports, asked.form)
+            if suffix == ".csv" and view.group == "Spend":
+                _require_all_read(reports)
             shown = view.handler(look)
             if isinstance(shown, Went):
                 return went_to(shown.path).with_cookie(told_cookie(asked.visit, shown.told))
@@ -227,6 +232,14 @@ class Desk:
             return self._door.visitor(asked.visit, "")
         except Exception:  # the answer is about another error
             return None
+
+
+def _require_all_read(reports: Reports) -> None:
+    """A table of sums says nowhere that some of the history is not in it: raises `Refused` (503) while that is so."""
+    done = reports.refresh(budget_s=_READ_S)
+    if done < 1:
+        told = f"the history is being read, {done * 100:.0f} % of it so far: ask again in a moment"
+        raise Refused(503, told, headers=((b"retry-after", b"5"),))
 
 
 def _static(name: str) -> PageAnswer:
