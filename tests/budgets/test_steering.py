@@ -24,6 +24,7 @@ from budgetguard.budgets.steering.office import Steering
 from budgetguard.budgets.steering.steers import NO_STEER, STEERS, Steer, read_steers, write_steers
 from budgetguard.errors import BudgetExceededError, StoreError
 from budgetguard.ledger import Query
+from budgetguard.money import MAX_AMOUNT
 from budgetguard.stores import open_store
 from budgetguard.testing import StoppedClock
 from tests.support.steering import ask, client, many, passes, team
@@ -210,6 +211,43 @@ def test_a_budget_of_a_user_is_steered_in_its_unit(steered):
     steered.set_budget("ann", 3, unit="requests")
     own = steered.users.get("ann")
     assert (own.limit_at(0), own.steer.paused) == (3, True)
+
+
+def test_a_top_up_of_a_rule_that_counts_something_else_now_is_in_its_unit(url, clock):
+    """Five dollars that were topped up once are no five billion tokens on the day that the rule counts tokens."""
+    with closing(BudgetManager("shop", store=url, clock=clock)) as ours:
+        counts = [Budget("all", limit, "monthly", unit=unit) for limit, unit in ((1, "dollars"), (100, "tokens"))]
+        for rule in counts:
+            office = Steering(ours.users, Author("ann"), rules=[rule])
+            done = office.top_up("all", 10)
+        assert (done.limit, done.told) == (110, "all: 10 tokens is added to its limit until 2027-02-01 00:00 UTC")
+        office.pause("all")
+        assert Steering(ours.users, Author(), rules=counts[:1]).resume("all").limit == 1_000_000_000
+        assert "extra" not in ours.changes()[0].before["steer"]
+
+
+def test_what_is_said_of_a_subject_begins_with_the_limit_of_all(steered):
+    """Who was let spend more with all others is not told that nothing is left, nor to have no limit."""
+    steered.raise_budget("team", "0.006")
+    calls = client(steered)
+    assert many(calls) == 9
+    done = steered.resume("team/red")
+    assert (done.limit, done.told) == (6_000_000, "team/red: calls pass again, as far as its limit goes")
+    assert steered.top_up("team/red", "0.001").limit == 7_000_000
+    counted = [Budget("seen", None, per=("team",))]
+    office = Steering(steered.users, Author("ann"), rules=counted)
+    office.raise_limit("seen", 5)
+    assert office.top_up("seen/red", 1).limit == 6_000_000_000
+
+
+def test_no_steers_together_come_to_more_than_a_store_can_book(steered):
+    """Each alone is checked where it is said; together they would be a number that a store rounds."""
+    steered.top_up("team/red", 8_999_999)
+    assert steered.raise_budget("team/red", 9_000_000).limit == MAX_AMOUNT
+    steered.top_up("team", 8_999_999)
+    assert steered.top_up("team/blue", "0.001").limit == 8_999_999_004_000_000
+    with pytest.raises(ConfigError, match="beyond what a store can book"):
+        steered.top_up("team/blue", 8_999_999)
 
 
 @pytest.mark.parametrize("target", ["tean", "tean/red", "TEAM", "team/red/green", "users/nobody", "users", "x"])
