@@ -250,6 +250,29 @@ def test_no_steers_together_come_to_more_than_a_store_can_book(steered):
         steered.top_up("team/blue", 8_999_999)
 
 
+@pytest.mark.parametrize("name", ["50%41", "a/b", "%", "a%2fb", "#1", "\ud800"])
+def test_a_name_that_looks_like_an_escaped_one_is_meant_as_it_is(steered, name):
+    """Whoever pauses "50%41" does not mean "50A"; and what a command printed is understood again."""
+    calls = client(steered)
+    for other in (name, "50A", "a%2Fb"):
+        steered.create_budget(1, other)
+    for target in (f"users/{name}", f"team/{name}"):
+        whose = {"user": name} if target.startswith("users") else {"team": name}
+        done = steered.pause(target)
+        assert not passes(calls, **whose)
+        assert passes(calls, user="50A")
+        steered.resume(done.target.stem)
+        assert passes(calls, **whose)
+
+
+def test_a_rule_is_found_by_its_name_whatever_is_in_that(steered):
+    """A slash in it is no subject, unless there is a rule before the slash."""
+    rules = [Budget(name, 1) for name in ("a/b", "50%25", "50%")]
+    office = Steering(steered.users, Author("ann"), rules=[*rules, *team()])
+    said = {each: office.target(each).budget for each in ("a/b", "a%2Fb", "50%25", "50%", "50%2525")}
+    assert said == {"a/b": "a/b", "a%2Fb": "a/b", "50%25": "50%", "50%": "50%", "50%2525": "50%25"}
+
+
 @pytest.mark.parametrize("target", ["tean", "tean/red", "TEAM", "team/red/green", "users/nobody", "users", "x"])
 def test_nobody_steers_what_is_not_there(steered, target):
     """A typing error would pause nothing, and be believed."""
