@@ -188,6 +188,25 @@ def test_a_reset_of_a_rule_and_one_of_its_subject_are_two(steered):
     assert many(calls) == 4
 
 
+def test_calls_at_once_cannot_be_reset(url, clock):
+    """Those in flight are not over for it: on an account of its own the next ones would come on top of them."""
+    seats = Budget("seats", 1, per=("team",), unit="parallel")
+    calls = Budget("seats", "0.003", per=("team",))
+    with closing(BudgetManager("shop", store=url, budgets=[seats], clock=clock)) as ours:
+        office = Steering(ours.users, Author("ann"), rules=[seats])
+        ours.set_budget("ann", 1, unit="parallel")
+        for target in ("seats", "seats/red", "users/ann"):
+            with pytest.raises(ConfigError, match="calls in flight"):
+                office.reset(target)
+        assert ours.users.renew("ann").subject == "ann"
+
+        Steering(ours.users, Author("ann"), rules=[calls]).reset("seats/red")  # as a key has several under its name
+        accounts = [Steers.of(ours.store.terms(STEERS)).account(rule, "red", 0).key for rule in (seats, calls)]
+        assert accounts == ["seats/red/all#parallel", "seats/red#1/all"]
+        assert passes(client(ours), user="ann")
+        assert [(each.key, each.limit) for each in running(ours.store, [seats], 0)] == [("seats/red", 1)]
+
+
 def test_what_was_steered_is_taken_back(steered):
     """A reset stays one: what was spent before it does not come back."""
     calls = client(steered)
@@ -251,18 +270,19 @@ def test_no_steers_together_come_to_more_than_a_store_can_book(steered):
 
 
 @pytest.mark.parametrize("name", ["50%41", "a/b", "%", "a%2fb", "#1", "\ud800"])
-def test_a_name_that_looks_like_an_escaped_one_is_meant_as_it_is(steered, name):
+def test_a_name_that_looks_like_an_escaped_one_is_meant_as_it_is(name, clock):
     """Whoever pauses "50%41" does not mean "50A"; and what a command printed is understood again."""
-    calls = client(steered)
-    for other in (name, "50A", "a%2Fb"):
-        steered.create_budget(1, other)
-    for target in (f"users/{name}", f"team/{name}"):
-        whose = {"user": name} if target.startswith("users") else {"team": name}
-        done = steered.pause(target)
-        assert not passes(calls, **whose)
-        assert passes(calls, user="50A")
-        steered.resume(done.target.stem)
-        assert passes(calls, **whose)
+    with closing(BudgetManager("shop", store="memory://", budgets=team(), clock=clock)) as ours:
+        calls = client(ours)
+        for other in (name, "50A", "a%2Fb"):
+            ours.create_budget(1, other)
+        for target in (f"users/{name}", f"team/{name}"):
+            whose = {"user": name} if target.startswith("users") else {"team": name}
+            done = ours.pause(target)
+            assert not passes(calls, **whose)
+            assert passes(calls, user="50A")
+            ours.resume(done.target.stem)
+            assert passes(calls, **whose)
 
 
 def test_a_rule_is_found_by_its_name_whatever_is_in_that(steered):

@@ -136,6 +136,10 @@ class Steering:
     def reset(self, target: str, *, note: str = "") -> SteerDone:
         """Begin again with nothing spent; the history stays."""
         aim = self.target(target)
+        if self._rule(aim).unit == "parallel":
+            raise ConfigError(
+                f"{aim.stem}: it counts the calls in flight, of which nothing is spent that could be reset"
+            )
         return self._steer(
             aim,
             "reset",
