@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from ..budgets.periods import named_by
 from ..budgets.rules import unescape
 from ..ledger import KEPT_FOR_EVER, Account, Millis, Record, Unit, show_amount
+from ..ledger.units import MARK
 from ..money import DOLLAR
 
 KIND = "alert"
@@ -78,7 +79,7 @@ class Alert:
 
 
 class AccountName(NamedTuple):
-    """What the key of an account says."""
+    """What the key of an account says, but how often it was reset: people do not call it another one for that."""
 
     budget: str
     subject: str
@@ -87,14 +88,19 @@ class AccountName(NamedTuple):
     @classmethod
     def of(cls, account: Account) -> AccountName:
         """Of an account."""
-        stem, _, window = account.key.removesuffix(f"#{account.unit}").rpartition("/")
-        budget, _, subject = stem.partition("/")
-        return cls(unescape(budget), subject, window)
+        _, _, window = account.key.removesuffix(f"{MARK}{account.unit}").rpartition("/")
+        budget, _, subject = stem_of(account).partition("/")
+        return cls(unescape(budget), subject.partition(MARK)[0], window)
 
     def __str__(self) -> str:
         """For people: "free/ann (2026-11-29)"."""
         shown = f"{self.budget}/{unescape(self.subject)}" if self.subject else self.budget
         return shown if self.window == "all" else f"{shown} ({named_by(self.window)})"
+
+
+def stem_of(account: Account) -> str:
+    """The key of an account, without its period."""
+    return account.key.removesuffix(f"{MARK}{account.unit}").rpartition("/")[0]
 
 
 def rolling_ms(account: Account) -> Millis | None:
@@ -110,12 +116,15 @@ def until_ms(account: Account) -> Millis:
 
 
 def threshold_id(account: Account, part: float, at_ms: Millis) -> str:
-    """The name of the alert: one a period; of a rolling one, one for each turn of its length."""
-    length_ms = rolling_ms(account)
+    """
+    The name of the alert: one a period; of a rolling one, one for each turn of its length.
+
+    A limit that was changed since is another one, of which nobody was told.
+    """
+    length_ms, mark = rolling_ms(account), f"{part:g}/{account.limit}"
     if length_ms is None:
-        return f"{account.key}@{part:g}"
-    stem = account.key.removesuffix(f"#{account.unit}").rpartition("/")[0]
-    return f"{stem}/{at_ms // length_ms}r{length_ms}#{account.unit}@{part:g}"
+        return f"{account.key}@{mark}"
+    return f"{stem_of(account)}/{at_ms // length_ms}r{length_ms}{MARK}{account.unit}@{mark}"
 
 
 def at_threshold(account: Account, part: float, settled: int, held: int, at_ms: Millis, *, refused: str = "") -> Alert:

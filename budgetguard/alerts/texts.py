@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..budgets.news import RefusedCall
 from ..budgets.rules import escape
 from ..ledger import Millis, show_amount
-from .alert import DAY_MS, AccountName, Alert, day_of, rolling_ms, until_ms
+from .alert import DAY_MS, AccountName, Alert, day_of, rolling_ms, stem_of, until_ms
 
 _HOUR_MS: Millis = 3_600_000
 _TURN_MS: Millis = 600_000
@@ -21,7 +21,7 @@ def refused_text(call: RefusedCall) -> str:
 
 
 def refusals_alert(call: RefusedCall) -> Alert:
-    """That calls of a subject begin to be refused: once a period; a day, where that is longer than one, or for ever."""
+    """That calls of a subject begin to be refused: once a period (a day, where that has no end) for each limit."""
     account, balance, unit = call.refusal.account, call.refusal.balance, call.refusal.account.unit
     named, end_ms, length_ms = AccountName.of(account), until_ms(account), rolling_ms(account)
     window = named.window
@@ -37,7 +37,7 @@ def refusals_alert(call: RefusedCall) -> Alert:
     return Alert(
         "refusals",
         f"{text} spent; {refused_text(call)}",
-        f"refusals/{escape(named.budget)}/{named.subject}/{window}#{unit}",
+        f"refusals/{stem_of(account)}/{window}#{unit}/{account.limit}",
         call.at_ms,
         end_ms,
         named.budget,

@@ -81,7 +81,7 @@ def _text(refusal: Refusal, projected: int, why: str, resets_at: datetime | None
     account, balance, unit = refusal.account, refusal.balance, refusal.account.unit
     limit = account.limit or 0
     budget, _, window = account.key.removesuffix(f"#{unit}").rpartition("/")
-    label, length = budget.rstrip("/"), _rolling_length(account) if unit != "dollars" else ""
+    label, length = budget.partition("#")[0].rstrip("/"), _rolling_length(account) if unit != "dollars" else ""
     if window != "all" and not length:
         label = f"{label}/{window}"
     if unit == "parallel":

@@ -232,8 +232,8 @@ class UserBudget:
         return escape(self.user) + (f"#{self.epoch}" if self.epoch else "")
 
     def renewed(self, at_s: float) -> UserBudget:
-        """The same budget with nothing spent: its accounts from now on are new ones."""
-        return replace(self, epoch=self.epoch + 1, updated_s=at_s)
+        """The same budget with nothing spent: its accounts from now on are new ones. Of calls at once nothing is."""
+        return replace(self, epoch=self.epoch + (self.rule.unit != "parallel"), updated_s=at_s)
 
     def to_text(self) -> str:
         """The text of the stored terms."""

@@ -62,7 +62,7 @@ def running(store: Store, rules: Sequence[Budget], now_ms: Millis) -> list[Runni
         stem, escaped, label = balance.key.removesuffix(f"{MARK}{unit}").split("/")
         name, label = unescape(stem), unescape(label)
         escaped, _, epoch = escaped.partition(MARK)
-        if (int(epoch) if epoch.isdigit() else 0) != steers.epoch(stem, escaped):
+        if (int(epoch) if epoch.isdigit() else 0) != steers.epoch(stem, escaped, unit):
             continue  # it was set to zero by hand since
         subject = unescape(escaped)
         rule = known.get(name)

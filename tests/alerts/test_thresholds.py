@@ -14,6 +14,7 @@ import budgetguard
 from budgetguard import Budget
 from budgetguard.alerts import Webhook
 from budgetguard.alerts.claims import Claims
+from budgetguard.budgets.steering.declared import declare
 from budgetguard.errors import BudgetExceededError, ConfigError
 from budgetguard.guards.settings import Settings
 from budgetguard.ledger import Entry, Hold
@@ -122,6 +123,60 @@ def test_a_soft_limit_is_told_of_when_it_is_reached(url: str, clock: StoppedCloc
         ask(client, calls=3)
     manager.close()
     assert [each.text for each in heard] == ["soft (2027-01-01): $0.0000114 of $0.0000114 spent: the limit is reached"]
+
+
+@pytest.mark.parametrize("period", ["daily", "rolling 6h", None])
+def test_a_limit_that_was_raised_is_told_of_anew(url: str, clock: StoppedClock, period: str | None) -> None:
+    """Whoever tops up because a limit was reached has to hear that the next one is; and of the first not twice."""
+    heard = Heard()
+    rule = Budget("free", limit_of(4), period, per=("user",), warn_at=(0.5, 1.0))
+    manager = managed(url, rule, told=[heard], clock=clock)
+    declare(manager.store, [rule])
+    client = client_of(manager)
+    ask(client, calls=4)
+    until(lambda: len(heard) == 2)
+    manager.raise_budget("free/ann", limit_of(8), "1h")
+    ask(client, calls=4)
+    until(lambda: len(heard) == 4)
+    clock.advance(3_600)
+    with pytest.raises(BudgetExceededError):
+        ask(client)
+    manager.close()
+    told = [(each.part, each.settled // COST, each.limit // COST) for each in heard]
+    assert told == [(0.5, 2, 4), (1.0, 4, 4), (0.5, 5, 8), (1.0, 8, 8)]
+
+
+def test_what_is_refused_after_a_top_up_is_told_of(url: str, clock: StoppedClock) -> None:
+    """Also of a budget that tells nothing of its own: once for each limit."""
+    heard = Heard()
+    rule = Budget("free", limit_of(1), "daily", per=("user",))
+    manager = managed(url, rule, told=[heard], clock=clock)
+    declare(manager.store, [rule])
+    for _ in range(2):
+        for _ in range(2):
+            with pytest.raises(BudgetExceededError):
+                ask(client_of(manager), calls=2)
+        manager.top_up("free/ann", limit_of(1))
+    manager.close()
+    assert [(each.what, each.limit // COST) for each in heard] == [("refusals", 1), ("refusals", 2)]
+
+
+def test_a_budget_that_was_reset_goes_by_its_name(url: str, clock: StoppedClock) -> None:
+    """Its account is another one, of which all is told anew; whose it is, is not, for people as for programs."""
+    heard = Heard()
+    rule = Budget("free", limit_of(2), "daily", per=("user",), warn_at=1.0)
+    manager = managed(url, rule, told=[heard], clock=clock)
+    declare(manager.store, [rule])
+    client = client_of(manager)
+    for _ in range(2):
+        with pytest.raises(BudgetExceededError) as refused:
+            ask(client, calls=3)
+        manager.reset_budget("free/ann")
+    manager.close()
+    assert [each.text.partition(":")[0] for each in heard] == ["free/ann (2027-01-01)"] * 2
+    assert {each.subject for each in heard} == {"ann"}
+    assert {each["subject"] for each in noted(manager.store, "refusal")} == {"ann"}
+    assert str(refused.value).startswith("free/ann/2027-01-01: ")
 
 
 def test_a_rolling_period_is_told_once_in_its_length(url: str, clock: StoppedClock) -> None:

@@ -24,6 +24,7 @@ from budgetguard.budgets.steering.office import Steering
 from budgetguard.budgets.steering.steers import NO_STEER, STEERS, Steer, read_steers, write_steers
 from budgetguard.errors import BudgetExceededError, StoreError
 from budgetguard.ledger import Query
+from budgetguard.money import MAX_AMOUNT
 from budgetguard.stores import open_store
 from budgetguard.testing import StoppedClock
 from tests.support.steering import ask, client, many, passes, team
@@ -187,6 +188,25 @@ def test_a_reset_of_a_rule_and_one_of_its_subject_are_two(steered):
     assert many(calls) == 4
 
 
+def test_calls_at_once_cannot_be_reset(url, clock):
+    """Those in flight are not over for it: on an account of its own the next ones would come on top of them."""
+    seats = Budget("seats", 1, per=("team",), unit="parallel")
+    calls = Budget("seats", "0.003", per=("team",))
+    with closing(BudgetManager("shop", store=url, budgets=[seats], clock=clock)) as ours:
+        office = Steering(ours.users, Author("ann"), rules=[seats])
+        ours.set_budget("ann", 1, unit="parallel")
+        for target in ("seats", "seats/red", "users/ann"):
+            with pytest.raises(ConfigError, match="calls in flight"):
+                office.reset(target)
+        assert ours.users.renew("ann").subject == "ann"
+
+        Steering(ours.users, Author("ann"), rules=[calls]).reset("seats/red")  # as a key has several under its name
+        accounts = [Steers.of(ours.store.terms(STEERS)).account(rule, "red", 0).key for rule in (seats, calls)]
+        assert accounts == ["seats/red/all#parallel", "seats/red#1/all"]
+        assert passes(client(ours), user="ann")
+        assert [(each.key, each.limit) for each in running(ours.store, [seats], 0)] == [("seats/red", 1)]
+
+
 def test_what_was_steered_is_taken_back(steered):
     """A reset stays one: what was spent before it does not come back."""
     calls = client(steered)
@@ -210,6 +230,67 @@ def test_a_budget_of_a_user_is_steered_in_its_unit(steered):
     steered.set_budget("ann", 3, unit="requests")
     own = steered.users.get("ann")
     assert (own.limit_at(0), own.steer.paused) == (3, True)
+
+
+def test_a_top_up_of_a_rule_that_counts_something_else_now_is_in_its_unit(url, clock):
+    """Five dollars that were topped up once are no five billion tokens on the day that the rule counts tokens."""
+    with closing(BudgetManager("shop", store=url, clock=clock)) as ours:
+        counts = [Budget("all", limit, "monthly", unit=unit) for limit, unit in ((1, "dollars"), (100, "tokens"))]
+        for rule in counts:
+            office = Steering(ours.users, Author("ann"), rules=[rule])
+            done = office.top_up("all", 10)
+        assert (done.limit, done.told) == (110, "all: 10 tokens is added to its limit until 2027-02-01 00:00 UTC")
+        office.pause("all")
+        assert Steering(ours.users, Author(), rules=counts[:1]).resume("all").limit == 1_000_000_000
+        assert "extra" not in ours.changes()[0].before["steer"]
+
+
+def test_what_is_said_of_a_subject_begins_with_the_limit_of_all(steered):
+    """Who was let spend more with all others is not told that nothing is left, nor to have no limit."""
+    steered.raise_budget("team", "0.006")
+    calls = client(steered)
+    assert many(calls) == 9
+    done = steered.resume("team/red")
+    assert (done.limit, done.told) == (6_000_000, "team/red: calls pass again, as far as its limit goes")
+    assert steered.top_up("team/red", "0.001").limit == 7_000_000
+    counted = [Budget("seen", None, per=("team",))]
+    office = Steering(steered.users, Author("ann"), rules=counted)
+    office.raise_limit("seen", 5)
+    assert office.top_up("seen/red", 1).limit == 6_000_000_000
+
+
+def test_no_steers_together_come_to_more_than_a_store_can_book(steered):
+    """Each alone is checked where it is said; together they would be a number that a store rounds."""
+    steered.top_up("team/red", 8_999_999)
+    assert steered.raise_budget("team/red", 9_000_000).limit == MAX_AMOUNT
+    steered.top_up("team", 8_999_999)
+    assert steered.top_up("team/blue", "0.001").limit == 8_999_999_004_000_000
+    with pytest.raises(ConfigError, match="beyond what a store can book"):
+        steered.top_up("team/blue", 8_999_999)
+
+
+@pytest.mark.parametrize("name", ["50%41", "a/b", "%", "a%2fb", "#1", "\ud800"])
+def test_a_name_that_looks_like_an_escaped_one_is_meant_as_it_is(name, clock):
+    """Whoever pauses "50%41" does not mean "50A"; and what a command printed is understood again."""
+    with closing(BudgetManager("shop", store="memory://", budgets=team(), clock=clock)) as ours:
+        calls = client(ours)
+        for other in (name, "50A", "a%2Fb"):
+            ours.create_budget(1, other)
+        for target in (f"users/{name}", f"team/{name}"):
+            whose = {"user": name} if target.startswith("users") else {"team": name}
+            done = ours.pause(target)
+            assert not passes(calls, **whose)
+            assert passes(calls, user="50A")
+            ours.resume(done.target.stem)
+            assert passes(calls, **whose)
+
+
+def test_a_rule_is_found_by_its_name_whatever_is_in_that(steered):
+    """A slash in it is no subject, unless there is a rule before the slash."""
+    rules = [Budget(name, 1) for name in ("a/b", "50%25", "50%")]
+    office = Steering(steered.users, Author("ann"), rules=[*rules, *team()])
+    said = {each: office.target(each).budget for each in ("a/b", "a%2Fb", "50%25", "50%", "50%2525")}
+    assert said == {"a/b": "a/b", "a%2Fb": "a/b", "50%25": "50%", "50%": "50%", "50%2525": "50%25"}
 
 
 @pytest.mark.parametrize("target", ["tean", "tean/red", "TEAM", "team/red/green", "users/nobody", "users", "x"])
@@ -380,10 +461,10 @@ def test_a_moment_without_a_zone_is_one_of_the_budgets():
     assert berlin == until_ms("2027-01-16", NOW_MS, "Europe/Berlin") == until_ms("2027-01-15T23:00Z", NOW_MS)
 
 
-@pytest.mark.parametrize("said", ["soon", "", "2026-01-01", "0s", 5, None, "99999999999d"])
+@pytest.mark.parametrize("said", ["soon", "", "2026-01-01", "0s", 5, None, "99999999999d", "999999999w"])
 def test_what_is_no_moment_or_over_is_refused(said):
-    """With the argument's name and what may be said."""
-    with pytest.raises(ConfigError, match="until="):
+    """With the argument's name, as it was said, and what may be said."""
+    with pytest.raises(ConfigError, match=f"until={said!r}"):
         until_ms(said, NOW_MS)
 
 

@@ -316,10 +316,14 @@ def test_a_fallback_is_asked_without_what_it_refuses_of_how_to_think(falling: Bu
         return httpx.Response(200, json={"id": "1", "model": SMALL, "choices": [], "usage": usage})
 
     transport = httpx.MockTransport(answer)
-    with openai.OpenAI(
-        api_key="none", base_url="http://gate.test/v1", http_client=httpx.Client(transport=transport)
-    ) as client:
+    with (
+        openai.OpenAI(
+            api_key="none", base_url="http://gate.test/v1", http_client=httpx.Client(transport=transport)
+        ) as client,
+        budgetguard.budget() as b,
+    ):
         client.chat.completions.create(model=BIG, messages=HI, reasoning_effort="low", temperature=0)
+    assert b.fallbacks == 1
 
     assert [body.get("reasoning_effort") for body in bodies] == ["low", None]
     assert [(body["model"], body["temperature"]) for body in bodies] == [(SMALL, 0)] * 2

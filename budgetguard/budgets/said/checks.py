@@ -8,7 +8,7 @@ from ...errors import ConfigError
 from ...ledger import Unit, show_amount
 from ...money import MAX_AMOUNT, parse_dollars
 
-_LAST_MOMENT_S = 253_402_300_800
+LAST_MOMENT_S = 253_402_300_800
 """The year 10000, with which calendars end."""
 
 
@@ -42,7 +42,7 @@ def require_choice(value: object, choices: tuple[str, ...], name: str) -> str:
 
 def require_moment(value: object, name: str) -> float:
     """A time in seconds since the epoch, or `ConfigError`."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LAST_MOMENT_S:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < LAST_MOMENT_S:
         raise ConfigError(f"{name}={value!r}: a time in seconds since 1970 is needed, as time.time() gives")
     return float(value)
 

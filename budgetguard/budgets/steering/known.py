@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, TypeAlias
 
-from ...ledger import Account, Millis, Terms
+from ...ledger import Account, Millis, Terms, Unit
 from ..rules import Budget, UserBudget, escape, terms_key
 from .steers import STEERS, Steer, read_steers, steered
 
@@ -48,7 +48,7 @@ class Steers:
     def account(self, rule: Budget, subject: str, at_ms: Millis) -> Account:
         """The account of a rule's subject now."""
         found = [steer for _, steer in self.on(rule, subject)]
-        account = rule.account_of(epoch_of(subject, found), at_ms)
+        account = rule.account_of(epoch_of(rule, subject, found), at_ms)
         return steered(account, found, at_ms) if found else account
 
     def limit(self, rule: Budget, subject: str, at_ms: Millis) -> int | None:
@@ -64,13 +64,15 @@ class Steers:
             found = self.on(rule, subject)
             for stem, steer in found:
                 if steer.paused:
-                    account = rule.account_of(epoch_of(subject, [each for _, each in found]), at_ms)
+                    account = rule.account_of(epoch_of(rule, subject, [each for _, each in found]), at_ms)
                     limit = self.limit(rule, subject, at_ms)
                     return Pause(stem, replace(account, limit=limit), steer.by, steer.note)
         return None
 
-    def epoch(self, stem: str, subject: str) -> int:
+    def epoch(self, stem: str, subject: str, unit: Unit) -> int:
         """How often the spend of a rule's subject was set to zero by hand, both as keys have them."""
+        if unit == "parallel":
+            return 0
         return sum(self.by_stem[each].epoch for each in (stem, f"{stem}/{subject}") if each in self.by_stem)
 
     def is_paused(self, key: str) -> bool:
@@ -94,9 +96,13 @@ class Steers:
 UNSTEERED: Final = Steers()
 
 
-def epoch_of(subject: str, steers: list[Steer]) -> str:
-    """The subject in the keys of its accounts: with how often the spend was set to zero by hand."""
-    epoch = sum(steer.epoch for steer in steers)
+def epoch_of(rule: Budget, subject: str, steers: list[Steer]) -> str:
+    """
+    The subject in the keys of its accounts: with how often the spend was set to zero by hand.
+
+    Calls in flight are none that was spent: a second account would let as many more be made at once.
+    """
+    epoch = 0 if rule.unit == "parallel" else sum(steer.epoch for steer in steers)
     return f"{subject}#{epoch}" if epoch else subject
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from ...errors import ConfigError
 from ...ledger import Millis
 from ..periods import Period, zone
-from ..said.checks import require_moment
+from ..said.checks import LAST_MOMENT_S, require_moment
 
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 _DURATION: Final = re.compile(r"(\d{1,9})\s*([smhdw])", re.ASCII)
@@ -25,6 +25,8 @@ def until_ms(said: object, now_ms: Millis, timezone: str = "UTC", *, name: str =
     argument, also for what is over.
     """
     at_s = _seconds(said, now_ms, timezone, name)
+    if at_s >= LAST_MOMENT_S:
+        raise ConfigError(f"{name}={said!r}: that is after the year 9999; leave it out for good")
     at_ms = round(require_moment(at_s, name) * 1000)
     if at_ms <= now_ms:
         raise ConfigError(f"{name}={said!r}: that is over already")

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from ...errors import ConfigError
 from ...ledger import Millis, Unit, show_amount
@@ -85,7 +85,7 @@ class Steering:
             aim,
             "raise",
             note,
-            lambda it, _: _in_unit(it, rule, limit=amount, limit_until_ms=end_ms),
+            lambda it, *_: _in_unit(it, rule, limit=amount, limit_until_ms=end_ms),
             lambda it: (
                 said + (f", and {show_amount(extra, rule.unit)} beside" if (extra := it.extra_at(now_ms)) else "")
             ),
@@ -96,9 +96,9 @@ class Steering:
         aim, now_ms = self.target(target), self._store.now_ms()
         more = parse_limit(amount, self._rule(aim).unit, name="amount")
 
-        def more_of(it: Steer, rule: Budget) -> Steer:
-            whole = it.extra_at(now_ms) + more
-            limit = it.limit_at(rule.limit, now_ms)
+        def more_of(it: Steer, rule: Budget, ruled: int | None) -> Steer:
+            it = _in_unit(it, rule)
+            whole, limit = it.extra_at(now_ms) + more, it.limit_at(ruled, now_ms)
             if limit is None:
                 raise ConfigError(
                     f"{aim.stem}: it has no limit, so there is nothing to top up; raise_limit gives it one"
@@ -119,7 +119,7 @@ class Steering:
             self.target(target),
             "pause",
             note,
-            lambda it, _: replace(it, paused=True, by=self._author.who, note=note),
+            lambda it, *_: replace(it, paused=True, by=self._author.who, note=note),
             lambda _: "it is paused: no call passes until it is resumed",
         )
 
@@ -129,18 +129,22 @@ class Steering:
             self.target(target),
             "resume",
             note,
-            lambda it, _: replace(it, paused=False, by=self._author.who, note=note),
+            lambda it, *_: replace(it, paused=False, by=self._author.who, note=note),
             lambda _: "calls pass again, as far as its limit goes",
         )
 
     def reset(self, target: str, *, note: str = "") -> SteerDone:
         """Begin again with nothing spent; the history stays."""
         aim = self.target(target)
+        if self._rule(aim).unit == "parallel":
+            raise ConfigError(
+                f"{aim.stem}: it counts the calls in flight, of which nothing is spent that could be reset"
+            )
         return self._steer(
             aim,
             "reset",
             note,
-            lambda it, _: replace(it, epoch=it.epoch + 1),
+            lambda it, *_: replace(it, epoch=it.epoch + 1),
             lambda _: "it begins again with nothing spent; the history stays",
         )
 
@@ -150,7 +154,7 @@ class Steering:
             self.target(target),
             "unsteer",
             note,
-            lambda it, _: replace(NO_STEER, epoch=it.epoch),
+            lambda it, *_: replace(NO_STEER, epoch=it.epoch),
             lambda _: "it is as its rule says again",
         )
 
@@ -172,51 +176,51 @@ class Steering:
         aim: SteerTarget,
         what: str,
         note: str,
-        changed: Callable[[Steer, Budget], Steer],
+        changed: _Change,
         said: Callable[[Steer], str],
     ) -> SteerDone:
         if len(note) > MOST_NOTE:
             raise ConfigError(f"note: at most {MOST_NOTE} letters are kept, these are {len(note)}")
-        do = self._steer_user if aim.user is not None else self._steer_rule
-        rule, before, after, told = do(aim, changed)
-        now_ms = self._store.now_ms()
+        do, now_ms = self._steer_user if aim.user is not None else self._steer_rule, self._store.now_ms()
+        rule, before, after, told, limit = do(aim, changed, now_ms)
         subject = aim.shown_subject
         change = Changed(self._author.who, self._author.via, what, aim.budget, subject, told[0], told[1], note)
         change = write_down(self._store, change, now_ms)
-        limit = after.limit_at(rule.limit, now_ms)
         text = f"{aim.stem}: {said(after)}" + ("" if after.paused else self._short(aim, rule, limit, now_ms))
         return SteerDone(aim, before, after, limit, rule.unit, text, change)
 
-    def _steer_user(self, aim: SteerTarget, changed: Callable[[Steer, Budget], Steer]) -> _Done:
+    def _steer_user(self, aim: SteerTarget, changed: _Change, now_ms: Millis) -> _Done:
         """Of a user's own budget, whose epoch is beside its steer."""
         assert aim.user is not None
         was: list[UserBudget] = []
 
         def steered(own: UserBudget) -> UserBudget:
             was[:] = [own]
-            made = changed(replace(own.steer, epoch=own.epoch), own.rule)
+            made = changed(replace(own.steer, epoch=own.epoch), own.rule, own.rule.limit)
             return replace(own, epoch=made.epoch, steer=replace(made, epoch=0), updated_s=self._users.clock())
 
         now = self._users.swap(aim.user, steered)
         pair = [replace(own.steer, epoch=own.epoch) for own in (*was, now)]
-        return now.rule, pair[0], pair[1], (told_of(was[0]), told_of(now))
+        return now.rule, pair[0], pair[1], (told_of(was[0]), told_of(now)), now.limit_at(now_ms)
 
-    def _steer_rule(self, aim: SteerTarget, changed: Callable[[Steer, Budget], Steer]) -> _Done:
+    def _steer_rule(self, aim: SteerTarget, changed: _Change, now_ms: Millis) -> _Done:
+        """Of a rule or one of its subjects; what people changed of the whole rule goes before what is said of one."""
         rule = _known(aim)
 
-        def attempt() -> tuple[Steer, Steer] | None:
+        def attempt() -> tuple[Steer, Steer, int | None] | None:
             known = Steers.of(self._store.terms(STEERS))
             before = known.by_stem.get(aim.stem, NO_STEER)
-            after = changed(before, rule)
+            after = changed(before, rule, known.limit(rule, "", now_ms) if aim.subject else rule.limit)
             text = write_steers({**known.by_stem, aim.stem: after})
             put = self._store.put_terms(STEERS, text, expected=known.version)
             if put is None:
                 return None
-            self._users.coverage.take_steers(Steers.of(put))
-            return before, after
+            steers = Steers.of(put)
+            self._users.coverage.take_steers(steers)
+            return before, after, steers.limit(rule, aim.subject, now_ms)
 
-        before, after = insist(attempt, f"{aim.stem}: its steers are")
-        return rule, before, after, (_told(rule, before), _told(rule, after))
+        before, after, limit = insist(attempt, f"{aim.stem}: its steers are")
+        return rule, before, after, (_told(rule, before), _told(rule, after)), limit
 
     def _short(self, aim: SteerTarget, rule: Budget, limit: int | None, now_ms: Millis) -> str:
         """That a limit is spent already, for people; "" if it is not, or is that of many."""
@@ -233,7 +237,10 @@ class Steering:
         return f". {spent} is spent already, so no call passes: top it up, or reset it"
 
 
-_Done = tuple[Budget, Steer, Steer, tuple[Mapping[str, Any], Mapping[str, Any]]]
+_Change: TypeAlias = Callable[[Steer, Budget, int | None], Steer]
+"""What becomes of a steer, by the rule and the limit that holds without it."""
+
+_Done: TypeAlias = tuple[Budget, Steer, Steer, tuple[Mapping[str, Any], Mapping[str, Any]], int | None]
 
 
 def _in_unit(steer: Steer, rule: Budget, **amounts: int | None) -> Steer:
@@ -249,7 +256,7 @@ def _known(aim: SteerTarget) -> Budget:
 
 def _told(rule: Budget, steer: Steer) -> dict[str, Any]:
     """What the audit has of a rule that is steered."""
-    said = {name: value for name, value in steer.in_json().items() if name not in _TOLD}
+    said = {name: value for name, value in _in_unit(steer, rule).in_json().items() if name not in _TOLD}
     return {"limit": rule.limit, "unit": rule.unit, **({"steer": said} if said else {})}
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 from ...errors import StoreError
 from ...ledger import Account, Millis, Unit
 from ...ledger_json import plain, read
+from ...money import MAX_AMOUNT
 
 STEERS: Final = "steers"
 """The key of the terms in which the steers of rules are."""
@@ -48,7 +49,7 @@ class Steer:
         if self.limit is not None and (self.limit_until_ms is None or at_ms < self.limit_until_ms):
             limit = self.limit
         if limit is not None and (self.extra_until_ms is None or at_ms < self.extra_until_ms):
-            limit += self.extra
+            limit = min(limit + self.extra, MAX_AMOUNT)  # a raise and several top-ups may come to more
         return limit
 
     def applied(self, account: Account, at_ms: Millis) -> Account:

@@ -39,10 +39,13 @@ class SteerTarget(NamedTuple):
 def find_target(said: str, rules: Sequence[Budget]) -> SteerTarget:
     """What is meant; raises `ConfigError`, which names what is near, for a rule that nobody declared."""
     name, slash, rest = said.partition("/")
-    name = unescape(name)
+    raw, name = name, unescape(name)
     if slash and f"{name}/" == USERS and rest:
-        return SteerTarget("users", escape(unescape(rest)))
-    rule = next((each for each in rules if each.name == name), None)
+        return SteerTarget("users", _segment(rest))
+    by_name = {each.name: each for each in rules}
+    rule = by_name.get(name) or by_name.get(raw)
+    if rule is None and said in by_name:  # a rule's name may have a slash
+        rule, rest = by_name[said], ""
     if rule is None:
         raise ConfigError(f"{said!r}: {_what_there_is(said, name, rules)}")
     if not rest:
@@ -52,7 +55,13 @@ def find_target(said: str, rules: Sequence[Budget]) -> SteerTarget:
     values = rest.split(",") if len(rule.per) > 1 else [rest]
     if len(values) != len(rule.per):
         raise ConfigError(f"{said!r}: {rule.name!r} counts by {', '.join(rule.per)}: say {rule.name}/{_example(rule)}")
-    return SteerTarget(rule.name, ",".join(escape(unescape(value)) for value in values), rule)
+    return SteerTarget(rule.name, ",".join(map(_segment, values)), rule)
+
+
+def _segment(said: str) -> str:
+    """A name in a key: as keys and we ourselves write it, or else as it is, also where that only looks like escapes."""
+    name = unescape(said)
+    return said if escape(name) == said else escape(said)
 
 
 def _what_there_is(said: str, name: str, rules: Sequence[Budget]) -> str:

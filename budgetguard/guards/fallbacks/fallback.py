@@ -46,6 +46,8 @@ class Fallback:
     """Whether a budget that is near its limit has it ask another model at once."""
     model: str = ""
     """The one that is asked now in its place; "": its own."""
+    sent: bool = False
+    """Whether one of them was sent, which is counted once, also where it is asked again without a field."""
     left: list[str] = field(default_factory=list)
     """Those that may be asked yet, in order."""
     tried: dict[str, str] = field(default_factory=dict)

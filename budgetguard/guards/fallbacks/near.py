@@ -77,8 +77,9 @@ def _degrade(fallback: Fallback, models: tuple[str, ...]) -> None:
 def _note(it: Refusable, fallback: Fallback) -> None:
     """Count a call that is sent to another model, and say so once for each two."""
     fallback.first = fallback.told = None  # with the frames that it came through
-    for own in it.held.tallies:
+    for own in () if fallback.sent else it.held.tallies:
         own.fallbacks += 1
+    fallback.sent = True
     it.parts.notices.warn_once(
         f"fallback {fallback.asked} {fallback.model}",
         "a budget has no room for %r, or is near its limit: %r is asked in its place, here and from now on wherever "
