@@ -109,6 +109,18 @@ def test_refusals_that_are_alike_are_one_record() -> None:
     assert [(each["model"], each["count"]) for each in noted(store, "refusal")] == [("m", 3), ("other", 1), ("m", 1)]
 
 
+def test_refusals_of_too_many_kinds_at_once_are_counted_and_said(monkeypatch, caplog) -> None:
+    """What comes again is counted on, however many others there are; what is left out is not left out in silence."""
+    monkeypatch.setattr("budgetguard.alerts.refusals._MOST_WAITING", 2)
+    store = MemoryStore()
+    herald = Herald(store, Alerts(), time_s=Moment())
+    for model in ("m", "n", "too many", "m", "n"):
+        herald.refused(refused(model=model))
+    herald.close()
+    assert {each["model"]: each["count"] for each in noted(store, "refusal")} == {"m": 2, "n": 2}
+    assert "1 refusals or alerts" in caplog.text
+
+
 def test_a_refusal_says_who_and_how_much_room_there_was(url: str, clock: StoppedClock) -> None:
     """It is what somebody asks who was refused."""
     manager = managed(url, FREE, clock=clock)
