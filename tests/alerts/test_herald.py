@@ -397,6 +397,28 @@ def test_errands_end_when_nothing_is_left_and_begin_again() -> None:
         until(lambda: errands._unstarted, "the end of the thread")
 
 
+def test_a_function_that_ends_its_thread_ends_no_others() -> None:
+    """`sys.exit` in somebody's `on_warning` ends a thread: what comes after it is told all the same."""
+    done = list[int]()
+
+    class Ending:
+        def work(self, thing: int) -> None:
+            done.append(thing)
+            sys.exit(thing)
+
+        def rest(self, final: bool) -> None:
+            """Nothing."""
+
+        def renew(self) -> None:
+            """Nothing."""
+
+    errands = Errands("ending", Ending())
+    for number in range(2):
+        errands.put(number)
+        assert errands.drain(5)
+    assert done == [0, 1]
+
+
 def test_what_the_last_call_of_a_program_crosses_is_told(path) -> None:
     """A script ends as soon as it has its answer."""
     program = (
