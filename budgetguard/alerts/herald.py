@@ -161,7 +161,7 @@ class Herald:
         mark.reached(whole, found[0].settled)
 
     def _refused(self, call: RefusedCall) -> None:
-        self._refusals.add(call)
+        self._lost += not self._refusals.add(call)
         account, balance, mark = call.refusal.account, call.refusal.balance, call.mark
         if call.refusal.busy or call.paused or account.key.startswith(_OWN):
             return

@@ -75,20 +75,23 @@ class Refusals:
         self._written_s = float("-inf")
         self._groups: dict[Hashable, _Group] = {}
 
-    def add(self, call: RefusedCall) -> None:
-        """Take one in."""
-        if self._store is None or len(self._groups) >= _MOST_WAITING:
-            return
+    def add(self, call: RefusedCall) -> bool:
+        """Take one in; whether there was room for it."""
+        if self._store is None:
+            return True
         refusal, now_s = call.refusal, self._time_s()
         key = refusal.account.key, refusal.busy, call.paused, call.model, call.provider, frozenset(call.tags.items())
         group = self._groups.get(key)
         if group is None or now_s - group.since_s > ALIKE_S:
+            if len(self._groups) >= _MOST_WAITING:
+                return False
             if group is not None and group.written < group.count:
                 self._groups[key, group.id] = group  # its last count is to be written, too
             self._groups[key] = _Group(f"{id_at(call.at_ms)}{new_id()[12:]}", call, now_s, call.at_ms)
         else:
             group.count += 1
             group.last = call
+        return True
 
     def write(self, *, final: bool) -> float | None:
         """Write what is due; in how many seconds more is, if anything is. Raises `StoreError`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,64 +70,27 @@ def top_up(
         _print(office.top_up(target, amount, note=note), as_json=as_json)
 
 
-@budget_app.command("pause")
-def pause(
-    target: TargetArgument,
-    *,
-    note: NoteOption = "",
-    by: ByOption = None,
-    store: StoreOption = None,
-    name: ProjectOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Refuse every call on a budget from now on, in every process, until it is resumed."""
-    with _steering(store, name, by, target) as office:
-        _print(office.pause(target, note=note), as_json=as_json)
+def _add(name: str, verb: Callable[..., SteerDone], told: str) -> None:
+    """Add the command of a verb that needs no more than a target."""
+
+    @budget_app.command(name, help=told)
+    def _(
+        target: TargetArgument,
+        *,
+        note: NoteOption = "",
+        by: ByOption = None,
+        store: StoreOption = None,
+        name: ProjectOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        with _steering(store, name, by, target) as office:
+            _print(verb(office, target, note=note), as_json=as_json)
 
 
-@budget_app.command("resume")
-def resume(
-    target: TargetArgument,
-    *,
-    note: NoteOption = "",
-    by: ByOption = None,
-    store: StoreOption = None,
-    name: ProjectOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Let calls pass again on a budget that was paused."""
-    with _steering(store, name, by, target) as office:
-        _print(office.resume(target, note=note), as_json=as_json)
-
-
-@budget_app.command("reset")
-def reset(
-    target: TargetArgument,
-    *,
-    note: NoteOption = "",
-    by: ByOption = None,
-    store: StoreOption = None,
-    name: ProjectOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Begin a budget again with nothing spent; the history stays."""
-    with _steering(store, name, by, target) as office:
-        _print(office.reset(target, note=note), as_json=as_json)
-
-
-@budget_app.command("restore")
-def restore(
-    target: TargetArgument,
-    *,
-    note: NoteOption = "",
-    by: ByOption = None,
-    store: StoreOption = None,
-    name: ProjectOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Take back what was raised, topped up and paused."""
-    with _steering(store, name, by, target) as office:
-        _print(office.remove(target, note=note), as_json=as_json)
+_add("pause", Steering.pause, "Refuse every call on a budget from now on, in every process, until it is resumed.")
+_add("resume", Steering.resume, "Let calls pass again on a budget that was paused.")
+_add("reset", Steering.reset, "Begin a budget again with nothing spent; the history stays.")
+_add("restore", Steering.remove, "Take back what was raised, topped up and paused.")
 
 
 def changes(

@@ -129,7 +129,7 @@ class Errands:
             return
         try:
             self._job.work(thing)
-        except Exception:
+        except (Exception, SystemExit):  # a function of somebody's may try to end the program: others are told yet
             log.exception("what %s was to do failed", self.name)
 
     def _rest(self, *, final: bool) -> float | None:

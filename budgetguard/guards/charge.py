@@ -65,7 +65,17 @@ class Charge:
     """The money of one call. `bounds` says how its request is to be amended."""
 
     __slots__ = (
-        *("answer", "asked", "beside", "bounds", "call", "fallback", "held", "parts", "plan", "projection", "state"),
+        "answer",
+        "asked",
+        "beside",
+        "bounds",
+        "call",
+        "fallback",
+        "held",
+        "parts",
+        "plan",
+        "projection",
+        "state",
     )
 
     unread = missed = False

@@ -99,7 +99,7 @@ class Plans:
         self._stored = stored
         """Whether there is a store with accounts at all."""
         self._begin = begin
-        """Told once that calls are made."""
+        """Told that calls are made: once, or once by each of the threads that begin together."""
         self._bare: Cover = NO_COVER.with_accounts(())
         self._lately: dict[tuple[str | None, tuple[str, ...]], Lately] = {}
 
@@ -119,8 +119,8 @@ class Plans:
 
     def compile(self, provider: str | None, call: Call, cover: Cover) -> CallPlan:
         """The plan of a call that has this cover, worked out anew."""
-        if self._begin is not None:
-            begin, self._begin = self._begin, None
+        if (begin := self._begin) is not None:
+            self._begin = None
             begin()
         prices, edition, counters = self.prices, self.prices.edition(), cover.counters(call.model)
         quote: Quote | None = None

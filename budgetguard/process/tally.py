@@ -148,7 +148,7 @@ class Tally:
         return Balance(self.account.key, settled + self._settled, held)
 
     def tell(self) -> None:
-        """Have it told if it has come to its mark."""
+        """Have it told if it has come to its mark; raises `StoreError` if it is shared, and cannot be looked at."""
         mark, balance = self.mark, self.balance
         if mark is not None and balance.settled >= mark.next:
             mark.passed(balance)
@@ -267,7 +267,7 @@ def book(tallies: Sequence[Tally], cost: Nano) -> None:
     with _Shared.lock:
         for tally in tallies:
             tally._settled += cost
-            if tally.mark is not None:
+            if tally.mark is not None and tally.share is None:
                 tally.tell()
 
 

@@ -74,16 +74,22 @@ def run_until_told(app: App, listening: socket.socket) -> None:
         timeout_graceful_shutdown=SHUTDOWN_S,
         backlog=_BACKLOG,
     )
-    with _signals_end_it(), short_turns():
-        uvicorn.Server(config).run(sockets=[listening])
+    server = uvicorn.Server(config)
+    with _signals_end(server), short_turns():
+        server.run(sockets=[listening])
 
 
 @contextmanager
-def _signals_end_it() -> Iterator[None]:
+def _signals_end(server: uvicorn.Server) -> Iterator[None]:
     """
-    Let a signal only end the server, so that what comes after it is done: uvicorn raises it again when it has ended.
+    Let a signal only end the server, so that what comes after it is done: before uvicorn has handlers of its own, and
+    when it has ended and raises again what it heard.
     """
-    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def end(*_: object) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:

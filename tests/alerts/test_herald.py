@@ -109,6 +109,18 @@ def test_refusals_that_are_alike_are_one_record() -> None:
     assert [(each["model"], each["count"]) for each in noted(store, "refusal")] == [("m", 3), ("other", 1), ("m", 1)]
 
 
+def test_refusals_of_too_many_kinds_at_once_are_counted_and_said(monkeypatch, caplog) -> None:
+    """What comes again is counted on, however many others there are; what is left out is not left out in silence."""
+    monkeypatch.setattr("budgetguard.alerts.refusals._MOST_WAITING", 2)
+    store = MemoryStore()
+    herald = Herald(store, Alerts(), time_s=Moment())
+    for model in ("m", "n", "too many", "m", "n"):
+        herald.refused(refused(model=model))
+    herald.close()
+    assert {each["model"]: each["count"] for each in noted(store, "refusal")} == {"m": 2, "n": 2}
+    assert "1 refusals or alerts" in caplog.text
+
+
 def test_a_refusal_says_who_and_how_much_room_there_was(url: str, clock: StoppedClock) -> None:
     """It is what somebody asks who was refused."""
     manager = managed(url, FREE, clock=clock)
@@ -383,6 +395,28 @@ def test_errands_end_when_nothing_is_left_and_begin_again() -> None:
         errands.put(turn)
         assert errands.drain(20)
         until(lambda: errands._unstarted, "the end of the thread")
+
+
+def test_a_function_that_ends_its_thread_ends_no_others() -> None:
+    """`sys.exit` in somebody's `on_warning` ends a thread: what comes after it is told all the same."""
+    done = list[int]()
+
+    class Ending:
+        def work(self, thing: int) -> None:
+            done.append(thing)
+            sys.exit(thing)
+
+        def rest(self, final: bool) -> None:
+            """Nothing."""
+
+        def renew(self) -> None:
+            """Nothing."""
+
+    errands = Errands("ending", Ending())
+    for number in range(2):
+        errands.put(number)
+        assert errands.drain(5)
+    assert done == [0, 1]
 
 
 def test_what_the_last_call_of_a_program_crosses_is_told(path) -> None:

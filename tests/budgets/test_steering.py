@@ -387,7 +387,8 @@ def test_what_a_newer_writer_declared_is_read_as_far_as_it_can_be(url):
         declare(store, [Budget("team", 1)])
         said = json.loads(store.terms(f"{RULES}team").body or "")
         store.put_terms(f"{RULES}team", json.dumps({**said, "colour": "red"}))
-        store.put_terms(f"{RULES}odd", "no JSON")
+        for number, body in enumerate(("no JSON", "[]", "7", json.dumps({**said, "match": ["team"]}))):
+            store.put_terms(f"{RULES}odd{number}", body)
         store.put_terms(f"{RULES}other", json.dumps({"name": "other", "limit": 1, "unit": "apples"}))
         assert declared(store) == [Budget("team", 1)]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from itertools import count
 from typing import Any
 
 from hypothesis import given, settings
@@ -151,3 +153,27 @@ def test_without_a_store_no_account_is_touched():
     assert plan.cover == NO_COVER
     assert plans.find(None, Call("a-model"), {"user": "bob"}) is plan
     assert Money(plan.quote.cost({"input_tokens": 3, "output_tokens": 1})) == Money(5_000)
+
+
+def test_first_calls_of_two_threads_both_pass():
+    """That calls begin is said once; whichever line the other thread comes in between at, no call fails for it."""
+    world = World()
+    for place in range(8):
+        told: list[str] = []
+        plans = Plans(world.prices, world.coverage, stored=True, begin=lambda told=told: told.append("begin"))
+        cover, lines = world.coverage.cover({}), count()
+
+        def other(frame: Any, event: str, _: Any) -> Any:
+            if frame.f_code is not Plans.compile.__code__:
+                return None
+            if event == "line" and next(lines) == place:  # noqa: B023  # it is over by the next turn
+                plans.compile(None, Call("a-model"), cover)  # noqa: B023
+            return other
+
+        before = sys.gettrace()
+        sys.settrace(other)
+        try:
+            plans.compile(None, Call("a-model"), cover)
+        finally:
+            sys.settrace(before)
+        assert told

@@ -100,12 +100,12 @@ def open_tab(chromium_browser: Any, seen: Hosted) -> Iterator[Any]:
 def test_axe_finds_nothing_wrong_with_any_view(open_tab: Any, scheme: str) -> None:
     """Whoever listens to the page, or sees little contrast, has it as well as everybody."""
     tab, found = open_tab(color_scheme=scheme), {}
-    for name in [*LOOKS, "key"]:
-        for violation in Axe().run(tab.look(name)).response["violations"]:
+    options = {"runOnly": ["color-contrast"]} if scheme == "dark" else {}  # all else is the same in both
+    for name in [*LOOKS, "key", "sign-in"]:
+        if name == "sign-in":
+            tab.context.clear_cookies()
+        for violation in Axe().run(tab.look(name), options=options).response["violations"]:
             found[name, violation["id"]] = [node["html"][:200] for node in violation["nodes"][:3]]
-    tab.context.clear_cookies()
-    for violation in Axe().run(tab.look("sign-in")).response["violations"]:
-        found["sign-in", violation["id"]] = violation["nodes"][0]["html"]
     assert found == {}
 
 

@@ -300,6 +300,23 @@ def test_a_file_that_fails_after_the_answer_costs_nobody_the_answer(provider, ca
     assert "is counted in this process alone" in caplog.text
 
 
+@pytest.mark.parametrize("takes", [True, False])
+def test_a_call_is_counted_once_where_the_file_cannot_be_read_after_it(provider, monkeypatch, takes):
+    """Whoever is to be told of a limit looks at it after the settlement: that this fails is no cost, and no error."""
+    with budgetguard.budget(limit=LIMIT, warn_at=0.01) as b:
+        assert ends(fork(lambda: None)) == [0]
+        share: Any = b._tally.share
+        with monkeypatch.context() as planted:
+            for name in ("balances",) if takes else ("settle", "balances"):
+                planted.setattr(share.file.store, name, failing)
+            assert ask(provider.base_url, 1) == 1
+        assert b.spent == COST
+
+
+def failing(*_: object) -> None:
+    raise StoreError("the disk is gone for a moment")
+
+
 def removing(path: str, plan: Any) -> Callable[[Any], Any]:
     def answer(_: Any) -> Any:
         shutil.rmtree(Path(path).parent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 
 from budgetguard import cli
 from budgetguard.budgets.rules import user_rule
@@ -28,9 +30,11 @@ from budgetguard.server.api.action import MOST_BYTES
 from budgetguard.server.api.dollars import spend
 from budgetguard.server.api.endpoint import MOST_BYTES_AT_ONCE
 from budgetguard.server.api.litellm.daily import CLAIM_MS, run_daily
+from budgetguard.server.app import App
 from budgetguard.server.keys import ADMIN, READ, SPEND, KeyRing
 from budgetguard.server.keys.finding.failures import MOST_FAILURES, MOST_OF_ADDRESS, REFILL_S, FailedKeys
 from budgetguard.server.projects import OWN, Projects
+from budgetguard.server.serve import listen_on, run_until_told
 from budgetguard.stores import open_store
 from budgetguard.stores.http import rows
 from budgetguard.testing.clock import StoppedClock
@@ -673,6 +677,25 @@ def test_no_secret_is_in_any_log_line(url: str, ring: KeyRing) -> None:
 
 
 # -- the process -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_is_told_to_end_while_it_starts_ends(tmp_path, monkeypatch, number):
+    """Whoever starts and stops it at once, as deployments do, would wait until it is killed."""
+    run, late = uvicorn.Server.run, threading.Timer(20, signal.raise_signal, [number])
+
+    def told_first(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        signal.raise_signal(number)
+        late.start()
+        run(server, sockets)
+
+    monkeypatch.setattr(uvicorn.Server, "run", told_first)
+    with listen_on("127.0.0.1", 0) as listening:
+        app = App(f"sqlite:///{tmp_path}/books.db")
+        run_until_told(app, listening)
+        app.close()
+    assert late.is_alive(), "it ended by itself"
+    late.cancel()
 
 
 def test_a_server_is_ready_soon_and_finishes_what_it_is_at(url: str) -> None:

@@ -43,7 +43,7 @@ def _readable(store: Store) -> Iterator[Budget]:
     for terms in store.all_terms(RULES):
         try:
             yield read_rule(json.loads(terms.body or ""))
-        except (ValueError, KeyError, TypeError):  # of a newer writer, or anybody's: `ConfigError` is a ValueError
+        except (ValueError, KeyError, TypeError, AttributeError):  # of a newer writer, or anybody's
             continue
 
 

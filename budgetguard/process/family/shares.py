@@ -8,7 +8,7 @@ could not be made, or is gone with the process that made it, is refused: never m
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -80,11 +80,11 @@ class Shares:
             for hold in ours:
                 try:
                     yield Step(partial(file.settle, hold, cost), blocking=True)
-                    for own in [own for own in shares.values() if own.mark is not None]:
-                        yield Step(own.tell, blocking=True)
                 except Exception as error:
                     raise_interruption(error)
                     self._owe(held, [shares[account.key] for account in hold.accounts], cost, error)
+            if any(own.mark is not None for own in shares.values()):
+                yield from self._tell(shares.values())
 
     def release(self, held: Held) -> Steps[None]:
         """Give back what is held. Never raises for the file: what it does not hear of expires."""
@@ -98,6 +98,16 @@ class Shares:
                 raise_interruption(error)
                 log.warning("what call %s held on a shared limit is given back when it expires: %s", held.id, error)
         held.shared = ()
+
+    def _tell(self, tallies: Iterable[Tally]) -> Steps[None]:
+        """Have it told which of these have come to their marks."""
+        try:
+            for own in tallies:
+                if own.mark is not None:
+                    yield Step(own.tell, blocking=True)
+        except StoreError as error:  # the next settlement looks again
+            raise_interruption(error)
+            log.warning("nobody is told whether a shared limit comes to its end: %s", error)
 
     def _owe(self, held: Held, tallies: Sequence[Tally], cost: Nano, error: Exception) -> None:
         """Count here, at least, and once, what the file did not take."""

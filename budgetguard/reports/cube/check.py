@@ -35,7 +35,7 @@ def check_day(cube: Cube, day: Day, read_ms: Millis) -> bool:
     return True
 
 
-class ComparedHours(NamedTuple):
+class ComparedSums(NamedTuple):
     """What the store's own sum was of the hours that were compared."""
 
     first: Hour
@@ -43,17 +43,17 @@ class ComparedHours(NamedTuple):
     cost: int
 
 
-def check_span(cube: Cube, since_ms: Millis, until_ms: Millis, read_ms: Millis) -> ComparedHours:
+def check_span(cube: Cube, since_ms: Millis, until_ms: Millis, read_ms: Millis) -> ComparedSums:
     """Compare a time; each of its days only if there is a difference in all."""
     end = min(-(-until_ms // HOUR_MS), read_ms // HOUR_MS)
     first = comparable_from(cube, since_ms // HOUR_MS)
     if first is None or first >= end:
-        return ComparedHours(end, end, 0)
+        return ComparedSums(end, end, 0)
     theirs = _theirs(cube, first, end)
     if _ours(cube, first, end) != theirs:
         for day in range(day_of(first * HOUR_MS), day_of(end * HOUR_MS - 1) + 1):
             check_day(cube, day, read_ms)
-    return ComparedHours(first, end, sum([sums[0] for sums in theirs.values()]))
+    return ComparedSums(first, end, sum([sums[0] for sums in theirs.values()]))
 
 
 def comparable_from(cube: Cube, first: Hour) -> Hour | None:

@@ -18,7 +18,7 @@ from ...concurrency.locks import mutex, take
 from ...ledger import Entry, Millis, Query
 from ..shown.figures import HistoryRead
 from .blocks import HOUR_MS, Day, DayBlocks, Hour, RowPlace, day_of, start_of
-from .check import ComparedHours, check_day, check_span
+from .check import ComparedSums, check_day, check_span
 from .cube import Cube
 from .kept import blocks_of, find_day, first_day
 
@@ -60,7 +60,7 @@ class HistoryReader:
         self._recounted_s = -RECOUNT_S
         self._checked_s = self._monotonic()
         self._to_check: list[Day] = []
-        self._compared: dict[tuple[Millis, Millis], tuple[ComparedHours, float]] = {}
+        self._compared: dict[tuple[Millis, Millis], tuple[ComparedSums, float]] = {}
 
     def refresh(self, budget_s: float | None = None, *, check: bool = False) -> float:
         """
@@ -95,7 +95,7 @@ class HistoryReader:
         """The first hour that is not known to be complete."""
         return self._from_ms // HOUR_MS
 
-    def check(self, since_ms: Millis, until_ms: Millis, *, age_s: float = 0.0) -> ComparedHours:
+    def check(self, since_ms: Millis, until_ms: Millis, *, age_s: float = 0.0) -> ComparedSums:
         """
         Make sure that what was read of a time is what the store has; the store's own sum.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ...errors import ConfigError
 from ...ledger import Millis
-from ..cube.check import ComparedHours
+from ..cube.check import ComparedSums
 from ..cube.packed import cost_of
 from ..cube.reading import HistoryReader
 from ..cube.sums import dearest, summed, totals
@@ -76,7 +76,7 @@ def _names(by: Sequence[str], others: Sequence[str], names: Sequence[str], label
     return tuple([said.get(name, label) for name in by])
 
 
-def _store_cost(reader: HistoryReader, span: Span, compared: ComparedHours) -> int | None:
+def _store_cost(reader: HistoryReader, span: Span, compared: ComparedSums) -> int | None:
     """What the store adds up to, but for the hours that are not over; `None` where entries of the time were pruned."""
     first = min(compared.first, span.end)
     with reader.cube.locked():

@@ -305,8 +305,7 @@ class MemoryStore:
     def namespaces(self) -> list[str]:
         """Its own, if it has anything on its books."""
         with self._lock:
-            has_any = self._terms or self._books.accounts or self._books.entries
-            return [self.namespace] if has_any else []
+            return [self.namespace] if self._terms or self._books.accounts or self._books.entries else []
 
     def close(self) -> None:
         """Nothing to close: what is in memory stays."""
