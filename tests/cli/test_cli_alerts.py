@@ -92,7 +92,14 @@ def test_the_file_says_who_is_told(here: Path) -> None:
     [
         ('[alerts]\nslack = "env:SLACK"', r"\[alerts\] slack: url = 'env:SLACK': SLACK is not set"),
         ('[alerts]\nteams = "x"', "'teams' is nothing of alerts: there are discord, email, log, off, slack, webhook"),
-        ('[alerts]\nwebhook = { url = "https://x/", token = "y" }', "there are url, secret, style, timeout_s, and not"),
+        (
+            '[alerts]\nwebhook = { url = "https://x/", token = "y" }',
+            "'token' is nothing of it: there are url",
+        ),
+        ('[alerts]\nemail = { host = "h", sender = "a@b", to = "c@d" }', r"\[alerts\] email: port is missing"),
+        ('[alerts]\nslack = { url = "https://x/", secret = "y" }', "'secret' is nothing of it: there are url$"),
+        ("[alerts]\noff = 3", r"\[alerts\]: off=3: a list is needed"),
+        ('alerts = "https://hooks.slack.com/x"', "alerts: write them as a table below"),
         ('[alerts]\nwebhook = "nowhere"', r"\[alerts\] webhook: url: a webhook's address is needed"),
         ("[alerts]\nslack = 3", "a URL, or a table, is needed"),
         ("[alerts]\nlog = 1", "true or false is needed"),
