@@ -191,7 +191,7 @@ def test_mail_is_sent(mails: MailServer) -> None:
     alert = Alert("spike", "free/a\nBcc: all@example.com", "x", 1_798_804_800_000)
     Email("127.0.0.1", mails.port, "b@example.com", ["o@example.com", "p@example.com"], tls="none").send(alert)
     [mail] = mails.mails
-    assert "Subject: [budgetguard] free/a Bcc: all@example.com\n" in mail
+    assert "Subject: [budgetguard] free/a\\nBcc: all@example.com\n" in mail
     assert "\nBcc" not in mail.split("\n\n")[0]
     assert "To: o@example.com, p@example.com" in mail
     assert [line for line in mails.commands if line.lower().startswith("rcpt")] == [

@@ -112,3 +112,23 @@ def test_what_cannot_be_told_names_the_place(here: Path, text: str, told: str) -
     (here / "budgetguard.toml").write_text(text)
     with pytest.raises(ConfigError, match=told):
         load_config({}).alerts({})
+
+
+def test_a_name_cannot_command_a_terminal_or_begin_a_line_of_a_log(
+    here: Path, clock, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Callers say who they are: an escape sequence would rewrite what is shown, a line's end forge an entry."""
+    name = "ann\nCRITICAL \x1b[2J\u202e"
+    manager = managed("sqlite:///budgetguard.db", FREE, told=[Log()], clock=clock)
+    manager.create_budget(1, name)
+    ask(client_of(manager), user=name, calls=2)
+    manager.top_up(name, 1, note=name)
+    manager.close()
+    [told] = [each.getMessage() for each in caplog.records if "of the limit or more" in each.getMessage()]
+    assert told.isprintable()
+    for command in ("alerts", "budgets", "users", "changes"):
+        assert exit_code(command, "--project", "shop") == 0
+        shown = capsys.readouterr().out
+        assert "\\x1b[2J\\u202e" in shown
+        assert "\x1b" not in shown
+        assert "\u202e" not in shown
