@@ -240,6 +240,7 @@ class BudgetManager:
         in_flight: int | None = None,
         created_at: float | None = None,
         unit: Unit = "dollars",
+        warn_at: float | Sequence[float] = (),
     ) -> dict[str, Any]:
         """
         `create_budget` with everything that can be said of a budget (see `Budget`); returns the user's record.
@@ -253,7 +254,9 @@ class BudgetManager:
             limit = parse_limit(total_budget, unit, name="total_budget")
             limit = Money(limit) if unit == "dollars" else limit
         period = Period.parse(duration, timezone, name="duration")
-        rule = user_rule(limit, period, enforce=enforce, on_expire=on_expire, in_flight=in_flight, unit=unit)
+        rule = user_rule(
+            limit, period, enforce=enforce, on_expire=on_expire, in_flight=in_flight, unit=unit, warn_at=warn_at
+        )
         given_s = None if created_at is None else require_moment(created_at, "created_at")
         return self._record(self.users.put(user, rule, created_s=given_s))
 

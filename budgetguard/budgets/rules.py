@@ -242,6 +242,7 @@ class UserBudget:
             {
                 **({} if rule.unit == "dollars" else {"unit": rule.unit}),
                 **({"stated": True} if rule.in_flight == _UNSAID else {}),
+                **({"warn_at": rule.warn_at} if rule.warn_at else {}),
                 "user": escape(self.user),  # JSON would read two lone surrogates as one character
                 "limit": rule.limit,
                 "period": rule.period.name,
@@ -269,6 +270,7 @@ class UserBudget:
             on_expire=data["on_expire"],
             in_flight=in_flight,
             unit=unit,
+            warn_at=data.get("warn_at", ()),
         )
         steer = read_steer(data.get("steer"))
         return cls(unescape(data["user"]), rule, data["created"], data["updated"], data["epoch"], version, steer)
@@ -283,6 +285,7 @@ def user_rule(
     on_expire: OnExpire = "release",
     in_flight: int | None = None,
     unit: Unit = "dollars",
+    warn_at: float | Sequence[float] = (),
 ) -> Budget:
     """The rule of one user's own budget."""
     return Budget(
@@ -295,6 +298,7 @@ def user_rule(
         on_expire=on_expire,
         in_flight=in_flight,
         unit=unit,
+        warn_at=warn_at,
     )
 
 

@@ -126,6 +126,10 @@ def set_(
     timezone: Annotated[str | None, typer.Option(help="Where a day begins, such as Europe/Berlin.")] = None,
     enforce: Annotated[str, typer.Option(help="hard, soft or observe.")] = "hard",
     unit: Annotated[str, typer.Option(help="dollars, tokens, requests or parallel.")] = "dollars",
+    warn_at: Annotated[
+        list[float] | None,
+        typer.Option("--warn-at", metavar="PART", help="Tell somebody at 0.8 of the limit; may be repeated."),
+    ] = None,
     store: StoreOption = None,
     name: ProjectOption = None,
     as_json: JsonOption = False,
@@ -133,7 +137,9 @@ def set_(
     """Give a user a budget, or change it; the spend stays, unless it is counted in another unit."""
     with project(store, name, new=True) as manager:
         said = cast(Enforce, enforce), cast(Unit, unit)
-        manager.set_budget(user, limit, duration=period, timezone=timezone, enforce=said[0], unit=said[1])
+        manager.set_budget(
+            user, limit, duration=period, timezone=timezone, enforce=said[0], unit=said[1], warn_at=warn_at or ()
+        )
         _print(_standing(manager, user), as_json=as_json)
 
 

@@ -19,7 +19,7 @@ def ui(
 ) -> None:
     """Open budgets in a browser: the page of a store, on this machine and for you only, until Ctrl-C."""
     with extra_needed(SERVER):
-        from ..server.ui import UiSettings, serve_ui
+        from ..server.page.local import UiSettings, serve_ui
     config = load_config(store=store, project=project)
     require_there(config)
     serve_ui(UiSettings(config.url, config.project, port, browser), lambda told: print(told, flush=True))

@@ -175,6 +175,7 @@ class UserRecord:
             enforce=before.enforce,
             on_expire=before.on_expire,
             in_flight=before.in_flight,
+            warn_at=() if self.total_budget is None else before.warn_at,
         )
 
 

@@ -112,9 +112,15 @@ class Reports:
         """The history by any two fields; raises `ConfigError` for a question that cannot be answered."""
         return explore(self._cube, query, self._read(), self.store.now_ms())
 
-    def statement(self, month: str, by: Sequence[str] = ("user",), *, zone: str | None = None) -> Statement:
-        """What a month ("2026-11") cost; waits until all of it is read, and is what the store itself says."""
-        return statement(self._reader, month, by, zone or self.zone, self.store.now_ms())
+    def statement(
+        self, month: str, by: Sequence[str] = ("user",), *, zone: str | None = None, age_s: float = 0.0
+    ) -> Statement:
+        """
+        What a month ("2026-11") cost; waits until all of it is read, and is what the store itself says.
+
+        With `age_s` what the store said so many seconds ago of the hours that are over is good enough.
+        """
+        return statement(self._reader, month, by, zone=zone or self.zone, now_ms=self.store.now_ms(), age_s=age_s)
 
     def calls(self, query: CallsQuery | None = None) -> CallsShown:
         """Calls one by one, the newest first."""

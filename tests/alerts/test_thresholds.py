@@ -48,6 +48,18 @@ def test_each_part_is_told_once_for_each_subject(url: str, clock: StoppedClock) 
     assert noted(manager.store)[0]["sinks"] == ["Heard"]
 
 
+def test_a_users_own_budget_is_told_of_too(url: str, clock: StoppedClock) -> None:
+    """Whoever gave the user a budget need not write a rule for it; and what they said of it is kept in the store."""
+    heard = Heard()
+    manager = managed(url, told=[heard], clock=clock)
+    manager.set_budget("ann", limit_of(10), "daily", warn_at=(0.5,))
+    ask(client_of(manager), calls=6)
+    until(lambda: len(heard) == 1)
+    manager.close()
+    assert (heard[0].budget, heard[0].subject, heard[0].part) == ("users", "ann", 0.5)
+    assert manager.users.get("ann").rule.warn_at == (0.5,)
+
+
 def test_a_new_period_is_told_anew(url: str, clock: StoppedClock) -> None:
     """What was told yesterday says nothing of today."""
     heard = Heard()

@@ -33,7 +33,7 @@ def steer(admin: Browsing, verb: str, target: str, **form: str) -> str:
 def test_the_menu_of_a_budget_leads_to_pages_that_ask(steered: Users, admin: Browsing) -> None:
     """Nothing is done by a link: whoever follows one by mistake is asked first."""
     seen = admin.get("/ui/budgets")
-    for verb in ("raise", "top-up", "pause", "reset", "remove"):
+    for verb in ("raise", "top-up", "pause", "reset", "remove", "take-away"):
         assert f"/ui/steer?verb={verb}&amp;target=users%2Fann" in seen.text
         asked = admin.get(f"/ui/steer?verb={verb}&target=users/ann")
         assert asked.status == 200
@@ -70,6 +70,15 @@ def test_a_budget_is_topped_up_reset_and_as_it_was_again(steered: Users, admin: 
     assert steered.get("ann").epoch == 1
     assert "it is as its rule says again" in steer(admin, "remove", "users/ann")
     assert steered.get("ann").steer.extra == 0
+
+
+def test_a_users_own_budget_is_taken_away(steered: Users, admin: Browsing) -> None:
+    """Not a rule: that is a program's, which would go on to hold it."""
+    assert "no budget of their own any more" in steer(admin, "take-away", "users/ann", note="has left")
+    assert steered.find("ann") is None
+    [change] = changes(steered.store, limit=1)
+    assert (change.what, change.subject, change.note, change.via) == ("remove", "ann", "has left", "page")
+    assert "it is a rule" in steer(admin, "take-away", "team/red")
 
 
 def test_one_subject_of_a_rule_is_steered_and_so_are_all(steered: Users, admin: Browsing) -> None:

@@ -59,7 +59,7 @@ def test_changes_are_told_with_the_key_that_made_them(kept):
     found = hosted.ask("GET", "/v1/changes", headers=keys[READ])[1]["changes"]
     assert [(each["what"], each["target"], each["who"], each["via"]) for each in found] == [
         ("create", "limits/team/red", "admin of ann", "api"),
-        ("create", f"keys/{made['prefix']}", "admin of ann", "api"),
+        ("create", f"keys/bg_{made['prefix']}", "admin of ann", "api"),
         ("create", "users/bob", "admin of ann", "api"),
         ("raise", "team/red", "admin of ann", "api"),
     ]

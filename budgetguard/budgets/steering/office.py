@@ -169,6 +169,14 @@ class Steering:
             lambda _: "it is as its rule says again",
         )
 
+    def take_away(self, target: str, *, note: str = "") -> str:
+        """Take a user's own budget away, the history stays; what holds from now on, for people."""
+        aim = self.target(target)
+        if aim.user is None:
+            raise ConfigError(f"{aim.stem}: it is a rule: take it out of the program or the file that has it")
+        self._users.remove(aim.user, note=note)
+        return f"{aim.stem}: the user has no budget of their own any more; the history stays"
+
     # -- how they are done ---------------------------------------------------------------------------------------
 
     def _rule(self, aim: SteerTarget) -> Budget:

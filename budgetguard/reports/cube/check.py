@@ -8,7 +8,7 @@ itself only if the store has as many calls in it as were counted.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from ...ledger import Millis, Query
 from .blocks import DAY_HOURS, HOUR_MS, Day, DayBlocks, Hour, day_of, start_of
@@ -35,14 +35,25 @@ def check_day(cube: Cube, day: Day, read_ms: Millis) -> bool:
     return True
 
 
-def check_span(cube: Cube, since_ms: Millis, until_ms: Millis, read_ms: Millis) -> None:
+class Compared(NamedTuple):
+    """What the store's own sum was of the hours that were compared."""
+
+    first: Hour
+    end: Hour
+    cost: int
+
+
+def check_span(cube: Cube, since_ms: Millis, until_ms: Millis, read_ms: Millis) -> Compared:
     """Compare a time; each of its days only if there is a difference in all."""
-    first = comparable_from(cube, since_ms // HOUR_MS)
     end = min(-(-until_ms // HOUR_MS), read_ms // HOUR_MS)
-    if first is None or first >= end or same(cube, first, end):
-        return
-    for day in range(day_of(first * HOUR_MS), day_of(end * HOUR_MS - 1) + 1):
-        check_day(cube, day, read_ms)
+    first = comparable_from(cube, since_ms // HOUR_MS)
+    if first is None or first >= end:
+        return Compared(end, end, 0)
+    theirs = _theirs(cube, first, end)
+    if _ours(cube, first, end) != theirs:
+        for day in range(day_of(first * HOUR_MS), day_of(end * HOUR_MS - 1) + 1):
+            check_day(cube, day, read_ms)
+    return Compared(first, end, sum([sums[0] for sums in theirs.values()]))
 
 
 def comparable_from(cube: Cube, first: Hour) -> Hour | None:
@@ -61,8 +72,12 @@ def comparable_from(cube: Cube, first: Hour) -> Hour | None:
 
 def same(cube: Cube, first: Hour, end: Hour) -> bool:
     """Whether the sums of these hours are the store's."""
+    return _ours(cube, first, end) == _theirs(cube, first, end)
+
+
+def _theirs(cube: Cube, first: Hour, end: Hour) -> ModelSums:
     asked = Query(since_ms=first * HOUR_MS, until_ms=end * HOUR_MS)
-    theirs = {
+    return {
         total.group[0]: (
             total.cost,
             total.calls,
@@ -73,7 +88,6 @@ def same(cube: Cube, first: Hour, end: Hour) -> bool:
         )
         for total in cube.store.totals(("model",), asked)
     }
-    return _ours(cube, first, end) == theirs
 
 
 def _ours(cube: Cube, first: Hour, end: Hour) -> ModelSums:

@@ -18,7 +18,7 @@ from ...concurrency.locks import mutex, take
 from ...ledger import Entry, Millis, Query
 from ..shown.figures import HistoryRead
 from .blocks import HOUR_MS, Day, DayBlocks, Hour, RowPlace, day_of, start_of
-from .check import check_day, check_span
+from .check import Compared, check_day, check_span
 from .cube import Cube
 from .kept import blocks_of, find_day, first_day
 
@@ -28,6 +28,8 @@ OVER_MS: Final[Millis] = 10 * 60_000
 CHUNK: Final = 500
 CHECK_S: Final = 20.0
 """In the background a day is compared with the store's sums so often."""
+MOST_COMPARED: Final = 16
+"""Times that are remembered with the store's sum of them."""
 RECOUNT_S: Final = 60.0
 """Calls that came late have the last hours read again, no more often than this."""
 
@@ -58,6 +60,7 @@ class HistoryReader:
         self._recounted_s = -RECOUNT_S
         self._checked_s = self._monotonic()
         self._to_check: list[Day] = []
+        self._compared: dict[tuple[Millis, Millis], tuple[Compared, float]] = {}
 
     def refresh(self, budget_s: float | None = None, *, check: bool = False) -> float:
         """
@@ -92,11 +95,22 @@ class HistoryReader:
         """The first hour that is not known to be complete."""
         return self._from_ms // HOUR_MS
 
-    def check(self, since_ms: Millis, until_ms: Millis) -> None:
-        """Make sure that what was read of a time is what the store has."""
+    def check(self, since_ms: Millis, until_ms: Millis, *, age_s: float = 0.0) -> Compared:
+        """
+        Make sure that what was read of a time is what the store has; the store's own sum.
+
+        To compare it the store adds up every entry of the time: what was compared so lately is not compared again.
+        """
         with self._turn:
             self._run(None)
-            check_span(self.cube, since_ms, until_ms, self._from_ms)
+            asked, now_s = (since_ms, min(until_ms, self.hour * HOUR_MS)), self._monotonic()
+            compared, at_s = self._compared.get(asked, (None, 0.0))
+            if compared is None or now_s - at_s >= age_s:
+                compared = check_span(self.cube, since_ms, until_ms, self._from_ms)
+                if len(self._compared) >= MOST_COMPARED:
+                    self._compared.clear()
+                self._compared[asked] = compared, now_s
+            return compared
 
     def _run(self, until_s: float | None) -> None:
         if self._open is None:

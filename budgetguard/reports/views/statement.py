@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...errors import ConfigError
-from ...ledger import Millis, Query
-from ..cube.blocks import HOUR_MS
-from ..cube.check import comparable_from
+from ...ledger import Millis
+from ..cube.check import Compared
 from ..cube.packed import cost_of
 from ..cube.reading import HistoryReader
 from ..cube.sums import dearest, summed, totals
@@ -18,13 +17,15 @@ CENT = 10_000_000
 """Nano-dollars."""
 
 
-def statement(reader: HistoryReader, month: str, by: Sequence[str], zone: str, now_ms: Millis) -> Statement:
+def statement(
+    reader: HistoryReader, month: str, by: Sequence[str], *, zone: str, now_ms: Millis, age_s: float
+) -> Statement:
     """See `Reports.statement`."""
     cube, span = reader.cube, month_named(month, zone)
     times = [name for name in by if name in TIMES]
     if not by or len(times) > 1:
         raise ConfigError(f"by={tuple(by)!r}: fields are needed, at most one of them a time")
-    reader.check(span.start_ms, span.end_ms)
+    compared = reader.check(span.start_ms, span.end_ms, age_s=age_s)
     with cube.locked():
         found = list[tuple[tuple[str, ...], int]]()
         others = [name for name in by if name not in TIMES]
@@ -47,7 +48,7 @@ def statement(reader: HistoryReader, month: str, by: Sequence[str], zone: str, n
         tuple([StatementLine(names, each, shown) for (names, _), each, shown in lines]),
         total,
         _nearest(total.cost),
-        _store_cost(reader, span),
+        _store_cost(reader, span, compared),
         reader.read(),
     )
 
@@ -75,15 +76,9 @@ def _names(by: Sequence[str], others: Sequence[str], names: Sequence[str], label
     return tuple([said.get(name, label) for name in by])
 
 
-def _store_cost(reader: HistoryReader, span: Span) -> int | None:
-    """What the store adds up to, but for the hour that is not over; `None` where entries of the time were pruned."""
-    cube = reader.cube
-    first, over = comparable_from(cube, span.first), min(span.end, reader.hour)
-    with cube.locked():
-        before, since = totals(
-            cube, [(span.first, span.end if first is None else min(first, span.end)), (over, span.end)]
-        )
-    if before and first != span.first:
-        return None
-    asked = Query(since_ms=span.first * HOUR_MS, until_ms=over * HOUR_MS)
-    return sum([total.cost for total in cube.store.totals((), asked)]) + cost_of(since)
+def _store_cost(reader: HistoryReader, span: Span, compared: Compared) -> int | None:
+    """What the store adds up to, but for the hours that are not over; `None` where entries of the time were pruned."""
+    first = min(compared.first, span.end)
+    with reader.cube.locked():
+        before, since = totals(reader.cube, [(span.first, first), (min(span.end, compared.end), span.end)])
+    return None if before and first != span.first else compared.cost + cost_of(since)

@@ -26,6 +26,8 @@ Limit = float | str | None
 Enforcement = Literal["hard", "soft", "observe"]
 Expiry = Literal["release", "charge"]
 InFlight = Annotated[int, Meta(ge=1, le=1_000_000)]
+Parts = Annotated[list[Annotated[float, Meta(gt=0, le=1)]], Meta(max_length=20)]
+"""Of a limit, at which somebody is told."""
 
 
 class BudgetRule(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -41,6 +43,7 @@ class BudgetRule(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     enforce: Enforcement = "hard"
     on_expire: Expiry = "release"
     in_flight: InFlight | None = None
+    warn_at: Parts = []
 
 
 class BudgetNew(BudgetRule, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -59,6 +62,7 @@ class BudgetChange(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     enforce: Enforcement | None = None
     on_expire: Expiry | None = None
     in_flight: InFlight | UnsetType | None = UNSET
+    warn_at: Parts | UnsetType = UNSET
     reset: bool = False
 
 
@@ -81,6 +85,7 @@ class BudgetOut(Struct, frozen=True, kw_only=True):
     enforce: Enforcement
     on_expire: Expiry
     in_flight: int | None
+    warn_at: list[float]
     created_at: str
     updated_at: str
     resets_at: str | None
@@ -155,6 +160,7 @@ def _rule(said: BudgetRule) -> Budget:
         in_flight=said.in_flight,
         timezone=said.timezone,
         unit=said.unit,
+        warn_at=said.warn_at,
     )
 
 
@@ -172,6 +178,7 @@ def _changed(rule: Budget, said: BudgetChange) -> Budget:
         on_expire=said.on_expire or rule.on_expire,
         in_flight=said.in_flight if not isinstance(said.in_flight, UnsetType) else rule.in_flight,
         unit=unit,
+        warn_at=said.warn_at if not isinstance(said.warn_at, UnsetType) else rule.warn_at,
     )
 
 
@@ -195,6 +202,7 @@ def _shown(standing: Standing) -> BudgetOut:
         enforce=rule.enforce,
         on_expire=rule.on_expire,
         in_flight=rule.in_flight,
+        warn_at=list(rule.warn_at),
         created_at=iso(round(own.created_s * 1000)),
         updated_at=iso(round(own.updated_s * 1000)),
         resets_at=None if standing.resets_ms is None else iso(standing.resets_ms),

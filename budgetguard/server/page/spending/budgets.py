@@ -19,6 +19,7 @@ VERBS = {
     "resume": "Resume…",
     "reset": "Reset…",
     "remove": "Undo changes…",
+    "take-away": "Remove…",
 }
 """What a menu calls what may be done."""
 STATES: tuple[Condition, ...] = get_args(Condition)
@@ -74,13 +75,14 @@ def menu_of(place: ViewPlace, row: BudgetShown) -> list[tuple[str, str]]:
     """What may be done with it: the pages that ask, and what they are called."""
     verbs = [("resume" if row.state == "paused" else "pause")]
     verbs = [*(["raise", "top-up"] if row.limit is not None else ["raise"]), *verbs, "reset", "remove"]
+    verbs += ["take-away"] if row.budget == "users" else []
     return _links(place, target_of(row), verbs)
 
 
 def _whole(look: Look) -> list[tuple[str, str]]:
     """What may be done with all subjects of the rule that is chosen, if it has any."""
     rule = next((rule for rule in look.reports.rules() if rule.name == look.said("budget") and rule.per), None)
-    return [] if rule is None else _links(look.place, escape(rule.name), list(VERBS))
+    return [] if rule is None else _links(look.place, escape(rule.name), [verb for verb in VERBS if verb != "take-away"])
 
 
 def _links(place: ViewPlace, target: str, verbs: list[str]) -> list[tuple[str, str]]:

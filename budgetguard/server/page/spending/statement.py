@@ -10,6 +10,8 @@ from .asked import Page, page_of
 
 FIELDS = ("user", "model", "provider", "team", "feature")
 ROWS = 500
+AGE_S = 60.0
+"""Whoever pages through a statement does not have every call of the month added up again."""
 _MONTHS = 24
 
 
@@ -28,7 +30,7 @@ def statement(look: Look) -> Shown:
         "shown": None,
     }
     try:
-        shown = look.reports.statement(month, by, zone=look.zone.key)
+        shown = look.reports.statement(month, by, zone=look.zone.key, age_s=AGE_S)
     except ConfigError as error:
         return Shown("spending/statement.html", {**data, "problem": str(error)})
     page = Page(page_of(look), ROWS, len(shown.lines))

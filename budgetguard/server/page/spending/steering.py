@@ -92,6 +92,13 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
             lambda office, target, form: office.remove(target, note=_note(form)).told,
             is_grave=True,
         ),
+        "take-away": Verb(
+            "Remove {}",
+            "The user has no budget of their own from now on; rules go on to hold. The history stays.",
+            "Remove the budget",
+            lambda office, target, form: office.take_away(target, note=_note(form)),
+            is_grave=True,
+        ),
     }
 )
 """By the word that the address has."""

@@ -243,6 +243,7 @@ class UserAdmin:
                 enforce=user.rule.enforce,
                 on_expire=user.rule.on_expire,
                 in_flight=user.rule.in_flight,
+                warn_at=() if limit is None else user.rule.warn_at,
             )
             return replace(user, rule=rule, updated_s=ask.project.clock())
 

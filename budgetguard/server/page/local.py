@@ -16,13 +16,13 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from ..errors import ConfigError
-from ..stores import shown
-from . import logs
-from .app import App
-from .page.door.door import Tickets
-from .page.links import HOME
-from .serve import listen_on, run_until_told
+from ...errors import ConfigError
+from ...stores import shown
+from .. import logs
+from ..app import App
+from ..serve import listen_on, run_until_told
+from .door.door import Tickets
+from .links import HOME
 
 HOST = "127.0.0.1"
 _PAGE = (
