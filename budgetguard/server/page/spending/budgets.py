@@ -82,7 +82,9 @@ def menu_of(place: ViewPlace, row: BudgetShown) -> list[tuple[str, str]]:
 def _whole(look: Look) -> list[tuple[str, str]]:
     """What may be done with all subjects of the rule that is chosen, if it has any."""
     rule = next((rule for rule in look.reports.rules() if rule.name == look.said("budget") and rule.per), None)
-    return [] if rule is None else _links(look.place, escape(rule.name), [verb for verb in VERBS if verb != "take-away"])
+    return (
+        [] if rule is None else _links(look.place, escape(rule.name), [verb for verb in VERBS if verb != "take-away"])
+    )
 
 
 def _links(place: ViewPlace, target: str, verbs: list[str]) -> list[tuple[str, str]]:
