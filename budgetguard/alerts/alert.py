@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ..budgets.periods import named_by
 from ..budgets.rules import unescape
+from ..budgets.said.shown import on_one_line
 from ..ledger import KEPT_FOR_EVER, Account, Millis, Record, Unit, show_amount
 from ..ledger.units import MARK
 from ..money import DOLLAR
@@ -45,6 +46,9 @@ class Alert:
     settled: int = 0
     held: int = 0
     limit: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", on_one_line(self.text))  # names are in it, and logs have lines
 
     def record(self, sinks: Sequence[str]) -> Record:
         """What a store keeps of it; `sinks` are told."""

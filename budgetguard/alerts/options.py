@@ -30,8 +30,9 @@ class Alerts:
 
     def __post_init__(self) -> None:
         if isinstance(self.sinks, str) or not isinstance(self.sinks, Sequence):
-            raise ConfigError(f"alerts={self.sinks!r}: a sequence of sinks is needed, such as [Webhook('https://...')]")
-        if isinstance(self.off, str):
+            kind = type(self.sinks).__name__  # what it says may be a secret
+            raise ConfigError(f"alerts: a sequence of sinks is needed, such as [Webhook('https://...')], and no {kind}")
+        if isinstance(self.off, str) or not isinstance(self.off, Iterable):
             raise ConfigError(f"off={self.off!r}: a list is needed, such as ['spike']")
         object.__setattr__(self, "sinks", tuple(_sink(each) for each in self.sinks))
         object.__setattr__(self, "off", frozenset(require_choice(each, WHATS, "off") for each in self.off))
@@ -52,4 +53,5 @@ def _sink(given: object) -> Sink:
         return given
     if callable(given):
         return Called(given)
-    raise ConfigError(f"alerts: {given!r} is no sink: a Webhook, an Email or a function that takes an alert is needed")
+    kind = type(given).__name__
+    raise ConfigError(f"alerts: a {kind} is no sink: a Webhook, an Email or a function that takes an alert is needed")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from ..budgets.said.shown import on_lines
 from ..errors import BudgetGuardError
 
 
@@ -24,5 +25,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def fail(message: str) -> None:
     """Say one line on stderr and exit with 2."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {on_lines(message)}", file=sys.stderr)
     sys.exit(2)

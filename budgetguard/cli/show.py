@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..budgets.said.shown import on_lines
 from ..ledger import Millis, Unit, show_amount
 from ..money import DOLLAR, Nano, format_nano
 
@@ -30,14 +31,22 @@ class Column:
     number: bool = False
 
 
+class Terminal(Console):
+    """A console that texts cannot command: names and notes are anybody's, and may hold what a terminal obeys."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich does it."""
+        super().print(*(on_lines(each) if isinstance(each, str) else each for each in objects), **options)
+
+
 def console(*, stderr: bool = False) -> Console:
     """The terminal: plain text, without colours and boxes cut to a width, where it is none; no letter is too much."""
     stream = sys.stderr if stderr else sys.stdout
     if isinstance(stream, TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
-    made = Console(stderr=stderr, highlight=False, emoji=False, markup=False)
+    made = Terminal(stderr=stderr, highlight=False, emoji=False, markup=False)
     if not made.is_terminal:
-        made = Console(stderr=stderr, highlight=False, emoji=False, markup=False, width=160)
+        made = Terminal(stderr=stderr, highlight=False, emoji=False, markup=False, width=160)
     return made
 
 
@@ -47,7 +56,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], *, ti
     for column in columns:
         made.add_column(column.title, justify="right" if column.number else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+        made.add_row(*(cell if isinstance(cell, Text) else Text(on_lines(cell)) for cell in row))
     return made
 
 

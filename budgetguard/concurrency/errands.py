@@ -55,6 +55,8 @@ class Errands:
         self.name = name
         self._job = job
         self._most = most
+        self.threadless = False
+        """Whether no thread begins any more: then who waits at the end of the process does the work."""
         self._begin()
         _all.add(self)
 
@@ -79,8 +81,11 @@ class Errands:
         self._things.put(done)
         try:
             self._start()
-        except RuntimeError:  # no thread begins any more
-            self._turn(self._things, 0.0)
+        except RuntimeError:
+            self.threadless = True
+            if timeout_s > 0:
+                self._turn(self._things, 0.0, time.monotonic() + timeout_s)
+            return done.is_set()
         return done.wait(timeout_s)
 
     def renew(self) -> None:
@@ -113,12 +118,14 @@ class Errands:
             except IndexError:  # another one began meanwhile
                 return
 
-    def _turn(self, things: SimpleQueue[Any], wait_s: float) -> float | None:
+    def _turn(self, things: SimpleQueue[Any], wait_s: float, until_s: float = float("inf")) -> float | None:
         """Do what waits, or comes in this time, and then what is due; in how many seconds more is."""
         with suppress(Empty):
             thing = things.get(timeout=wait_s) if wait_s > 0 else things.get_nowait()
             while True:
                 self._do(thing)
+                if time.monotonic() >= until_s:
+                    break
                 thing = things.get_nowait()
         return self._rest(final=False)
 

@@ -16,7 +16,7 @@ told, so that a command which tells nobody does without it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from inspect import signature
 from typing import Any, Final
 
 from ..alerts.options import Alerts
@@ -36,7 +36,7 @@ def read_alerts(file: ConfigFile, environ: Mapping[str, str]) -> Alerts:
     """What the file says; raises `ConfigError` that names the key."""
     table, at = file.data.get("alerts", {}), f"{file.at} [alerts]"
     if not isinstance(table, dict):
-        raise ConfigError(f"{file.at} alerts={table!r}: write them as a table below [alerts]")
+        raise ConfigError(f"{file.at} alerts: write them as a table below [alerts]")  # an address may be a secret
     known = sorted([*_SINKS, "log", "off"])
     unknown = next((key for key in table if key not in known), None)
     if unknown is not None:
@@ -60,14 +60,21 @@ def _sink(where: str, made: Callable[..., Sink], given: Any, environ: Mapping[st
     if not isinstance(given, str | dict):
         raise ConfigError(f"{where}: a URL, or a table, is needed")
     said = {"url": given} if isinstance(given, str) else given
+    _require_keys(where, made, said)
     try:
         return made(**{name: _value(name, value, environ) for name, value in said.items()})
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-    except TypeError:
-        kind = Email if made is Email else Webhook
-        names = [each.name for each in fields(kind) if each.name not in _NOT_SAID]
-        raise ConfigError(f"{where}: there are {', '.join(names)}, and not {', '.join(said)}") from None
+
+
+def _require_keys(where: str, made: Callable[..., Sink], said: Mapping[str, Any]) -> None:
+    known = {name: each for name, each in signature(made).parameters.items() if name not in _NOT_SAID}
+    unknown = [name for name in said if name not in known]
+    missing = [name for name, each in known.items() if each.default is each.empty and name not in said]
+    if unknown:
+        raise ConfigError(f"{where}: {unknown[0]!r} is nothing of it: there are {', '.join(known)}")
+    if missing:
+        raise ConfigError(f"{where}: {missing[0]} is missing")
 
 
 def _value(where: str, value: Any, environ: Mapping[str, str]) -> Any:

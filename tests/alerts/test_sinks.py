@@ -8,6 +8,7 @@ import json
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from budgetguard.alerts import Alert, Alerts, Email, Log, Webhook
 from budgetguard.alerts.sinks.threads import AGAIN_S, SinkThread
 from budgetguard.alerts.sinks.webhook import ATTEMPTS, UndeliveredError
+from budgetguard.concurrency import errands
 from budgetguard.errors import ConfigError
 from tests.support.alerting import MailServer, Receiver, mail_server, receiver, until
 
@@ -123,6 +125,38 @@ def test_a_receiver_says_how_long_to_wait() -> None:
     assert pauses == [7.0, 30.0]
 
 
+def test_a_receiver_that_asks_for_no_number_of_seconds_is_asked_again_all_the_same() -> None:
+    """ "nan" is a number to Python, and nobody can sleep for it."""
+    pauses = list[float]()
+    for asked in ("nan", "-1", "Wed, 21 Oct 2026 07:28:00 GMT"):
+        with receiver(429, headers={"Retry-After": asked}) as heard:
+            Webhook(heard.url, sleep=pauses.append).send(ALERT)
+    assert [0.25 <= pause <= 0.75 for pause in pauses] == [True] * 3
+
+
+def test_where_no_thread_begins_any_more_a_dead_sink_keeps_the_program_for_a_moment_only(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Some Pythons begin none at their end: there, five attempts of ten seconds would keep a script for a minute."""
+
+    def none_begins(*_: object) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(errands, "start_new_thread", none_begins)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        mail = Email("127.0.0.1", port, "b@example.com", "o@example.com", tls="none")
+        for sink in (Webhook(f"http://127.0.0.1:{port}/"), mail):
+            thread = SinkThread(sink)
+            for _ in range(100):
+                thread.put(ALERT)
+            began_s = time.monotonic()
+            assert not thread.drain(1.5)
+            assert time.monotonic() - began_s < 8
+            assert not thread.drain(0.0)
+    assert "(attempt 1)" in caplog.text
+
+
 @pytest.mark.parametrize("status", [400, 404, 410, 302])
 def test_what_no_repetition_mends_is_not_repeated(status: int) -> None:
     """And a redirect is not followed: what is told stays with whom it was meant for."""
@@ -157,7 +191,7 @@ def test_mail_is_sent(mails: MailServer) -> None:
     alert = Alert("spike", "free/a\nBcc: all@example.com", "x", 1_798_804_800_000)
     Email("127.0.0.1", mails.port, "b@example.com", ["o@example.com", "p@example.com"], tls="none").send(alert)
     [mail] = mails.mails
-    assert "Subject: [budgetguard] free/a Bcc: all@example.com\n" in mail
+    assert "Subject: [budgetguard] free/a\\nBcc: all@example.com\n" in mail
     assert "\nBcc" not in mail.split("\n\n")[0]
     assert "To: o@example.com, p@example.com" in mail
     assert [line for line in mails.commands if line.lower().startswith("rcpt")] == [
@@ -194,7 +228,36 @@ def test_no_secret_is_shown() -> None:
 @pytest.mark.parametrize(
     "make",
     [
+        lambda: Webhook("https://me:SECRET@hooks.example.com/x"),
+        lambda: Webhook("https://hooks.example.com/SECRET and more"),
+        lambda: Webhook("https://hooks.example.com/SECRET\u2026"),
+        lambda: Alerts("https://hooks.example.com/SECRET"),
+        lambda: Alerts(["https://hooks.example.com/SECRET"]),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_refused_without_being_shown(make: Any) -> None:
+    """Tried, each attempt would log it: Python's errors have the path and the password in them."""
+    with pytest.raises(ConfigError) as refused:
+        make()
+    assert "SECRET" not in str(refused.value)
+
+
+def test_an_address_may_end_with_a_line(heard: Receiver) -> None:
+    """A variable that was filled from a file does."""
+    Webhook(f"{heard.url}\n").send(ALERT)
+    assert heard.got[0].path == "/services/T0/SECRET"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
         lambda: Webhook("hooks.slack.com/x"),
+        lambda: Webhook("https://x..y/"),
+        lambda: Webhook("https://x/", timeout_s="10"),  # type: ignore[arg-type]
+        lambda: Webhook("https://x/", timeout_s=0),
+        lambda: Email("h", 25, "a@b", "c@d", timeout_s=-1),
+        lambda: Email("h", 25, "a@b", 3),  # type: ignore[arg-type]
+        lambda: Alerts((), off=3),  # type: ignore[arg-type]
         lambda: Webhook("ftp://x/"),
         lambda: Webhook("http://x:port/"),
         lambda: Webhook("https://x/", ""),

@@ -482,3 +482,22 @@ def test_the_office_names_its_author(url):
         done = Steering(ours.users, Author("ann", "page"), rules=team()).pause("team", note="why")
         assert (done.change.who, done.change.via, done.change.note) == ("ann", "page", "why")
         assert [each.id for each in changes(ours.store)] == [done.change.id]
+
+
+@pytest.mark.parametrize("said", ["anm", "Ann", "users/anm"])
+def test_a_user_whose_name_is_near_is_named(steered, said):
+    """Whoever mistypes a name would else look for it in a list of thousands."""
+    steered.create_budget(5, "ann")
+    with pytest.raises((ConfigError, UnknownUserError), match="did you mean 'users/ann'"):
+        steered.pause(said)
+
+
+def test_the_audit_is_asked_by_what_commands_take_and_print(steered):
+    """An empty answer for "ann", which was just topped up as that, would say that nobody did it."""
+    steered.create_budget(5, "ann")
+    steered.top_up("ann", 1)
+    printed = steered.pause("team/red/blue").target.stem
+    assert printed == "team/red%2Fblue"
+    for said, what in (("ann", "top up"), ("users/ann", "top up"), (printed, "pause"), ("team/red/blue", "pause")):
+        assert next(iter(changes(steered.store, target=said))).what == what
+    assert not list(changes(steered.store, target="red"))

@@ -92,7 +92,14 @@ def test_the_file_says_who_is_told(here: Path) -> None:
     [
         ('[alerts]\nslack = "env:SLACK"', r"\[alerts\] slack: url = 'env:SLACK': SLACK is not set"),
         ('[alerts]\nteams = "x"', "'teams' is nothing of alerts: there are discord, email, log, off, slack, webhook"),
-        ('[alerts]\nwebhook = { url = "https://x/", token = "y" }', "there are url, secret, style, timeout_s, and not"),
+        (
+            '[alerts]\nwebhook = { url = "https://x/", token = "y" }',
+            "'token' is nothing of it: there are url",
+        ),
+        ('[alerts]\nemail = { host = "h", sender = "a@b", to = "c@d" }', r"\[alerts\] email: port is missing"),
+        ('[alerts]\nslack = { url = "https://x/", secret = "y" }', "'secret' is nothing of it: there are url$"),
+        ("[alerts]\noff = 3", r"\[alerts\]: off=3: a list is needed"),
+        ('alerts = "https://hooks.slack.com/x"', "alerts: write them as a table below"),
         ('[alerts]\nwebhook = "nowhere"', r"\[alerts\] webhook: url: a webhook's address is needed"),
         ("[alerts]\nslack = 3", "a URL, or a table, is needed"),
         ("[alerts]\nlog = 1", "true or false is needed"),
@@ -105,3 +112,23 @@ def test_what_cannot_be_told_names_the_place(here: Path, text: str, told: str) -
     (here / "budgetguard.toml").write_text(text)
     with pytest.raises(ConfigError, match=told):
         load_config({}).alerts({})
+
+
+def test_a_name_cannot_command_a_terminal_or_begin_a_line_of_a_log(
+    here: Path, clock, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Callers say who they are: an escape sequence would rewrite what is shown, a line's end forge an entry."""
+    name = "ann\nCRITICAL \x1b[2J\u202e"
+    manager = managed("sqlite:///budgetguard.db", FREE, told=[Log()], clock=clock)
+    manager.create_budget(1, name)
+    ask(client_of(manager), user=name, calls=2)
+    manager.top_up(name, 1, note=name)
+    manager.close()
+    [told] = [each.getMessage() for each in caplog.records if "of the limit or more" in each.getMessage()]
+    assert told.isprintable()
+    for command in ("alerts", "budgets", "users", "changes"):
+        assert exit_code(command, "--project", "shop") == 0
+        shown = capsys.readouterr().out
+        assert "\\x1b[2J\\u202e" in shown
+        assert "\x1b" not in shown
+        assert "\u202e" not in shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -134,3 +135,22 @@ def test_of_two_who_show_a_ticket_one_comes_in() -> None:
     assert tickets.is_inside("visit 0")
     assert not tickets.is_inside("visit 1")
     assert issued == [tickets.ticket]
+
+
+def test_a_store_that_is_away_is_a_page_that_says_so(tmp_path: Path) -> None:
+    """Not two words without a frame: who looks in an incident has to see that it is the store."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        away = Local(tmp_path, f"redis://127.0.0.1:{nobody.getsockname()[1]}/0", "--no-browser")
+        try:
+            [(port, path)] = away.addresses()
+            looking = Browsing(port)
+            looking.get(path)
+            found = looking.get("/ui/overview")
+        finally:
+            away.process.kill()
+            away.process.wait(10)
+    assert found.status == 503
+    assert "the store behind this server cannot do it now" in found.text
+    assert "<html" in found.text
+    assert "Traceback" not in away.told.read_text()

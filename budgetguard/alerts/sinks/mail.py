@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, get_args
 
 from ...budgets.said.checks import require_choice, require_text
 from ...errors import ConfigError
 from ..alert import Alert
+from .base import LAST_S, require_timeout
 from .webhook import UndeliveredError
 
 Tls: TypeAlias = Literal["starttls", "tls", "none"]
@@ -44,6 +45,9 @@ class Email:
         require_text(self.host, "host")
         if isinstance(self.port, bool) or not isinstance(self.port, int) or not 0 < self.port < 65_536:
             raise ConfigError(f"port={self.port!r}: a port is needed, such as 587")
+        require_timeout(self.timeout_s)
+        if not isinstance(self.to, str | Sequence):
+            raise ConfigError(f"to={self.to!r}: an address is needed, or several")
         object.__setattr__(self, "to", (self.to,) if isinstance(self.to, str) else tuple(self.to))
         for name, address in (("sender", self.sender), *[("to", each) for each in self.to]):
             if "@" not in require_text(address, name) or any(letter in address for letter in "\r\n"):
@@ -60,6 +64,10 @@ class Email:
     def name(self) -> str:
         """Its server."""
         return f"email {self.host}"
+
+    def send_last(self, alert: Alert) -> None:
+        """Send it, and wait for a moment only; raises `UndeliveredError`."""
+        replace(self, timeout_s=min(self.timeout_s, LAST_S)).send(alert)
 
     def send(self, alert: Alert) -> None:
         """Send it; raises `UndeliveredError`."""

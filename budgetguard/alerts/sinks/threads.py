@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from ...concurrency.errands import Errands
 from ..alert import Alert
-from .base import Sink
+from .base import LastSink, Sink
 
 log = logging.getLogger("budgetguard")
 
@@ -41,7 +41,10 @@ class SinkThread:
     def work(self, alert: Alert) -> None:
         """Send it."""
         try:
-            self.sink.send(alert)
+            if self._worker.threadless and isinstance(self.sink, LastSink):
+                self.sink.send_last(alert)
+            else:
+                self.sink.send(alert)
         except Exception as error:
             self._log("was not told of %r: %s: %s", alert.text, type(error).__name__, error)
 

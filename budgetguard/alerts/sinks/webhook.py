@@ -11,15 +11,17 @@ import hashlib
 import hmac
 import json
 import random
+import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 from ...budgets.said.checks import require_choice
 from ...errors import ConfigError
 from ..alert import Alert
+from .base import LAST_S, require_timeout
 from .chats import as_discord, as_slack
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ MOST_WAIT_S: Final = 30.0
 """How long is waited before one more attempt, at most, whatever the receiver asks for."""
 
 _AGAIN: Final = frozenset({408, 425, 429})
+_NEVER_SENT: Final = re.compile(r"[\x00-\x20\x7f]")
+"""What fails each attempt, in words that have the address in them."""
 _HEADER: Final = "Budgetguard-Signature"
 
 
@@ -63,14 +67,21 @@ class Webhook:
 
     def __post_init__(self) -> None:
         require_choice(self.style, get_args(Style), "style")
+        require_timeout(self.timeout_s)
+        if isinstance(self.url, str):
+            object.__setattr__(self, "url", self.url.strip())  # a variable read from a file ends with a line
         try:
             parts = urlsplit(self.url)
             there = parts.scheme in {"http", "https"} and bool(parts.hostname)
-            _ = parts.port
+            _ = parts.port, (parts.hostname or "").encode("idna")
         except (TypeError, ValueError, AttributeError):
             there = False
         if not there:
             raise ConfigError("url: a webhook's address is needed, such as 'https://hooks.example.com/budgets'")
+        if parts.username is not None:
+            raise ConfigError("url: a name and password in a webhook's address would not be sent; leave them out")
+        if _NEVER_SENT.search(self.url) or not f"{parts.path}{parts.query}".isascii():
+            raise ConfigError("url: the path of a webhook's address has ASCII letters and no spaces: escape others")
         if self.secret is not None and (not isinstance(self.secret, str) or not self.secret):
             raise ConfigError("secret: a text that is not empty is needed, or none")
 
@@ -82,13 +93,20 @@ class Webhook:
 
     def send(self, alert: Alert) -> None:
         """Post it, again where that may help; raises `UndeliveredError`."""
+        self._send(alert, ATTEMPTS)
+
+    def send_last(self, alert: Alert) -> None:
+        """Post it once, and wait for a moment only; raises `UndeliveredError`."""
+        replace(self, timeout_s=min(self.timeout_s, LAST_S))._send(alert, 1)
+
+    def _send(self, alert: Alert, attempts: int) -> None:
         body = json.dumps(self._said(alert)).encode()
         opener = _opener()
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, attempts + 1):
             told, again, wait_s = self._post(opener, body)
             if not told:
                 return
-            if not again or attempt == ATTEMPTS:
+            if not again or attempt == attempts:
                 raise UndeliveredError(f"{told} (attempt {attempt})")
             if wait_s is None:
                 wait_s = FIRST_WAIT_S * 2 ** (attempt - 1) * (0.5 + random.random())
@@ -133,9 +151,10 @@ def _asked_s(error: object) -> float | None:
     """How many seconds the receiver asks to wait."""
     headers = getattr(error, "headers", None)
     try:
-        return max(float(headers.get("Retry-After", "")), 0.0) if headers is not None else None
+        asked_s = float(headers.get("Retry-After", "")) if headers is not None else -1.0
     except ValueError:
         return None
+    return asked_s if asked_s >= 0 else None  # nor is "nan" a time
 
 
 def _reason(error: BaseException) -> str:

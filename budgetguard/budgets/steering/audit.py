@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from ...errors import BudgetGuardError
 from ...ledger import Millis, Record, RecordQuery, Store, id_at, new_id
 from ...money import DOLLAR
+from ..rules import USERS, unescape
 
 _AMOUNTS: Final = ("limit", "extra")
 
@@ -59,6 +60,10 @@ class Changed:
     def target(self) -> str:
         """How commands name what was changed."""
         return f"{self.budget}/{self.subject}" if self.subject else self.budget
+
+    def is_of(self, target: str) -> bool:
+        """Whether this is what a target means, as commands take it and print it: "ann" is "users/ann", too."""
+        return self.target in {target, unescape(target), f"{USERS}{target}"}
 
     @property
     def fields_changed(self) -> dict[str, tuple[Any, Any]]:
@@ -117,7 +122,7 @@ def changes(
         change = Changed.from_record(record)
         if user is not None and (change.budget, change.subject) != ("users", user):
             continue
-        if target is not None and change.target != target:
+        if target is not None and not change.is_of(target):
             continue
         if limit is not None and found >= limit:
             return

@@ -19,9 +19,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+<<<<<<< HEAD
 from typing import Any, TypeAlias
+=======
+from difflib import get_close_matches
+from itertools import islice
+from typing import Any
+>>>>>>> x-ops
 
-from ...errors import ConfigError
+from ...errors import ConfigError, UnknownUserError
 from ...ledger import Millis, Unit, show_amount
 from ...money import MAX_AMOUNT, Money
 from ..accounts import read_balances
@@ -36,6 +42,7 @@ from .steers import NO_STEER, STEERS, Steer, write_steers
 from .targets import SteerTarget, find_target
 
 MOST_NOTE = 500
+_MOST_USERS = 10_000
 _TOLD = ("by", "note")
 
 
@@ -69,7 +76,18 @@ class Steering:
         known = {rule.name: rule for rule in (*declared(self._store), *self._rules)}
         if "/" not in said and said not in known and self._users.find(said) is not None:
             return find_target(terms_key(said), ())
-        return find_target(said, list(known.values()))
+        try:
+            aim = find_target(said, list(known.values()))
+        except ConfigError as error:
+            near = None if "/" in said or "did you mean" in str(error) else _near_user(said, self._users)
+            if near is None:
+                raise
+            raise ConfigError(f"{said!r}: no budget has that name: did you mean {near!r}?") from error
+        if aim.user is not None and self._users.find(aim.user) is None and (near := _near_user(aim.user, self._users)):
+            raise UnknownUserError(
+                f"no budget was created for user {aim.user!r}: did you mean {near!r}?", user=aim.user
+            )
+        return aim
 
     def raise_limit(
         self, target: str, limit: Money | float | str, *, until: object = None, note: str = ""
@@ -109,7 +127,8 @@ class Steering:
 
         def said(it: Steer) -> str:
             until = "" if it.extra_until_ms is None else f" until {moment_text(it.extra_until_ms)}"
-            return f"{show_amount(it.extra, self._rule(aim).unit)} is added to its limit{until}"
+            unit = self._rule(aim).unit
+            return f"{show_amount(it.extra, unit)} {'is' if unit == 'dollars' else 'are'} added to its limit{until}"
 
         return self._steer(aim, "top up", note, more_of, said)
 
@@ -237,10 +256,21 @@ class Steering:
         return f". {spent} is spent already, so no call passes: top it up, or reset it"
 
 
+<<<<<<< HEAD
 _Change: TypeAlias = Callable[[Steer, Budget, int | None], Steer]
 """What becomes of a steer, by the rule and the limit that holds without it."""
 
 _Done: TypeAlias = tuple[Budget, Steer, Steer, tuple[Mapping[str, Any], Mapping[str, Any]], int | None]
+=======
+def _near_user(name: str, users: Users) -> str | None:
+    """The target of the user whose name is near; `None` without one."""
+    known = {own.user.casefold(): own.user for own in islice(users.all(), _MOST_USERS)}
+    near = get_close_matches(name.casefold(), list(known), 1)
+    return terms_key(known[near[0]]) if near else None
+
+
+_Done = tuple[Budget, Steer, Steer, tuple[Mapping[str, Any], Mapping[str, Any]]]
+>>>>>>> x-ops
 
 
 def _in_unit(steer: Steer, rule: Budget, **amounts: int | None) -> Steer:

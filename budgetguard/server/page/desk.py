@@ -28,6 +28,8 @@ log = logging.getLogger("budgetguard.server")
 
 SIGN_IN, SIGN_OUT, ENTER, STATIC = "sign-in", "sign-out", "enter/", "static/"
 _CSV, _JSON = "text/csv; charset=utf-8", "application/json"
+_STORE_AWAY = 500
+"""From this status on, an answer is made without asking the store."""
 _MOST_PROJECTS = 200
 _READ_S = 5.0
 """How long a download waits for the history that it adds up."""
@@ -194,7 +196,7 @@ class Desk:
             "nonce": nonce,
             "place": place,
             "project": project,
-            "projects": [] if visitor is None else self._choices(visitor),
+            "projects": [] if visitor is None or status >= _STORE_AWAY else self._choices(visitor),
             "title": shown.title or ("" if view is None else view.title),
             "token": asked.visit.token,
             "told": told,
