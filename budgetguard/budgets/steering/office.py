@@ -19,13 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-<<<<<<< HEAD
-from typing import Any, TypeAlias
-=======
 from difflib import get_close_matches
 from itertools import islice
-from typing import Any
->>>>>>> x-ops
+from typing import Any, TypeAlias
 
 from ...errors import ConfigError, UnknownUserError
 from ...ledger import Millis, Unit, show_amount
@@ -256,12 +252,6 @@ class Steering:
         return f". {spent} is spent already, so no call passes: top it up, or reset it"
 
 
-<<<<<<< HEAD
-_Change: TypeAlias = Callable[[Steer, Budget, int | None], Steer]
-"""What becomes of a steer, by the rule and the limit that holds without it."""
-
-_Done: TypeAlias = tuple[Budget, Steer, Steer, tuple[Mapping[str, Any], Mapping[str, Any]], int | None]
-=======
 def _near_user(name: str, users: Users) -> str | None:
     """The target of the user whose name is near; `None` without one."""
     known = {own.user.casefold(): own.user for own in islice(users.all(), _MOST_USERS)}
@@ -269,8 +259,10 @@ def _near_user(name: str, users: Users) -> str | None:
     return terms_key(known[near[0]]) if near else None
 
 
-_Done = tuple[Budget, Steer, Steer, tuple[Mapping[str, Any], Mapping[str, Any]]]
->>>>>>> x-ops
+_Change: TypeAlias = Callable[[Steer, Budget, int | None], Steer]
+"""What becomes of a steer, by the rule and the limit that holds without it."""
+
+_Done: TypeAlias = tuple[Budget, Steer, Steer, tuple[Mapping[str, Any], Mapping[str, Any]], int | None]
 
 
 def _in_unit(steer: Steer, rule: Budget, **amounts: int | None) -> Steer:
