@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import textwrap
@@ -58,6 +59,17 @@ def typed(provider: FakeProvider, here, monkeypatch):
     return run
 
 
+def opens(*arguments: str) -> None:
+    """Start a page as its command does, see the address that it says, and end it as by Ctrl-C."""
+    command = [sys.executable, *arguments]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as page:
+        assert page.stdout is not None
+        assert "http://127.0.0.1:" in page.stdout.readline()
+        page.send_signal(signal.SIGINT)
+        assert page.wait(60) in {0, 130, -signal.SIGINT}
+
+
 def test_the_readme_typed_in_order_works(typed, provider, gateway, here, capsys):
     """Its commands show what its program spent, with no option beside those that it names, and each of them runs."""
     assert GATEWAY in PROGRAM
@@ -83,6 +95,8 @@ def test_the_readme_typed_in_order_works(typed, provider, gateway, here, capsys)
         if words[0] == "run":
             ran = typed("-m", "budgetguard.cli", *words)
             assert ran.returncode == 0, ran.stderr
+        elif words == ["ui"]:
+            opens("-m", "budgetguard.cli", "ui", "--no-browser", "--port", "0")
         else:
             assert exit_code(*[word.replace("redis://host", "sqlite:///other.db") for word in words]) == 0, words
     assert command("users")[0]["period"] == "monthly"

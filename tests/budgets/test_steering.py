@@ -239,7 +239,7 @@ def test_a_top_up_of_a_rule_that_counts_something_else_now_is_in_its_unit(url, c
         for rule in counts:
             office = Steering(ours.users, Author("ann"), rules=[rule])
             done = office.top_up("all", 10)
-        assert (done.limit, done.told) == (110, "all: 10 tokens is added to its limit until 2027-02-01 00:00 UTC")
+        assert (done.limit, done.told) == (110, "all: 10 tokens are added to its limit until 2027-02-01 00:00 UTC")
         office.pause("all")
         assert Steering(ours.users, Author(), rules=counts[:1]).resume("all").limit == 1_000_000_000
         assert "extra" not in ours.changes()[0].before["steer"]

@@ -88,10 +88,26 @@ class InTurn:
 
     def __init__(self, before: RedisBefore, now: RedisStore) -> None:
         self.turns = cycle([before, now, now, before, before, now, before])
-        for name in ("reserve", "settle", "settle_many", "release", "renew", "load", "prune", "entries", "holds"):
+        self.before, self.now = before, now
+        for name in ("reserve", "settle", "settle_many", "release", "renew", "load", "entries", "holds"):
             setattr(self, name, partial(self.ask, name))
-        for name in ("balances", "accounts", "carried", "totals", "check", "put_terms", "all_terms", "close"):
+        for name in (
+            "balances",
+            "accounts",
+            "carried",
+            "totals",
+            "check",
+            "put_terms",
+            "all_terms",
+            "note",
+            "noted",
+            "close",
+        ):
             setattr(self, name, getattr(now, name))
+
+    def prune(self, before_ms: int) -> int:
+        """Of the version before, which knows no records, and then of this one."""
+        return self.before.prune(before_ms) + self.now.prune(before_ms)
 
     def ask(self, name: str, *args: Any, **named: Any) -> Any:
         return getattr(next(self.turns), name)(*args, **named)

@@ -298,7 +298,7 @@ def test_a_worker_that_is_killed_loses_no_settlement_and_comes_back(
 ) -> None:
     """Whoever has an answer has it on the books, to the nano-dollar; what was under way in the dead one stays held."""
     _, provider = held
-    url, costs, lost = f"sqlite:///{tmp_path}/a.db", list[str](), list[int]()
+    url, costs, lost = f"sqlite:///{tmp_path}/a.db?reserve_s=10", list[str](), list[int]()
     with gateway(url, "--open", "--config", str(file), "--workers=2") as served:
         done = threading.Event()
 
