@@ -8,7 +8,8 @@ from ...concurrency.locks import mutex
 from ...reports.reports import Reports
 from ..projects import Project
 
-_MOMENT_S = 0.2
+MOMENT_S = 0.05
+"""How long the history is read in one piece."""
 
 
 class Shelf:
@@ -30,5 +31,5 @@ class Shelf:
         """Read more of the history of all that somebody looked at, for a moment; whether there is still more."""
         with self._lock:
             made = list(self._made.values())
-        parts = [each.refresh(budget_s=_MOMENT_S) for each in made]
+        parts = [each.refresh(budget_s=MOMENT_S) for each in made]
         return min(parts, default=1.0) < 1.0

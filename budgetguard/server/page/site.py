@@ -24,7 +24,7 @@ from .door.visits import visit_of
 from .links import HOME
 from .live.streams import LiveText, Streams
 from .live.watching import Watching
-from .shelf import Shelf
+from .shelf import MOMENT_S, Shelf
 from .view import PageServer, View
 
 log = logging.getLogger("budgetguard.server")
@@ -98,7 +98,7 @@ class PageSite:
     async def _read_all(self) -> None:
         try:
             while await self._runner.run(self.shelf.read_more, blocking=True):
-                pass
+                await asyncio.sleep(MOMENT_S)  # calls that this process answers have the other half of the time
         except Exception:  # views say what is missing, and it is tried again
             log.exception("history of the page")
 
