@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,14 +61,20 @@ def typed(provider: FakeProvider, here, monkeypatch):
 
 
 def opens(*arguments: str) -> None:
-    """Start a page as its command does, see the address that it says, and end it as by Ctrl-C."""
-    command = [sys.executable, *arguments]
+    """Start a page as its command does, open the address that it says, and end it as by Ctrl-C."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *arguments]
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as page:
         assert page.stdout is not None
-        assert "http://127.0.0.1:" in page.stdout.readline()
-        page.send_signal(signal.SIGINT)
-        assert page.wait(60) in {0, 130, -signal.SIGINT}
+        address = re.search(r"http://127.0.0.1:\S+", page.stdout.readline())
+        assert address is not None
+        try:
+            with urllib.request.urlopen(address[0], timeout=60) as answer:
+                assert answer.status == 200
+            page.send_signal(signal.SIGINT)
+            assert page.wait(60) in {0, 130, -signal.SIGINT}
+        finally:
+            page.kill()
 
 
 def test_the_readme_typed_in_order_works(typed, provider, gateway, here, capsys):

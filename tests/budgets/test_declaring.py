@@ -8,7 +8,7 @@ from weakref import ref
 
 from budgetguard import Budget
 from budgetguard.budgets.steering.declared import declared
-from budgetguard.budgets.steering.declaring import AGAIN_S, FIRST_S, Declarations, Declaring
+from budgetguard.budgets.steering.declaring import AGAIN_S, FIRST_S, OwedRules, Declaring
 from budgetguard.errors import StoreError
 from budgetguard.ledger import Terms
 from budgetguard.stores.memory.store import MemoryStore
@@ -38,10 +38,10 @@ class Moments:
         return self.now_s
 
 
-def owed(*declaring: Declaring) -> tuple[Declarations, Moments]:
+def owed(*declaring: Declaring) -> tuple[OwedRules, Moments]:
     """What one thread owes these guards, who have begun."""
     moments = Moments()
-    made = Declarations(moments)
+    made = OwedRules(moments)
     for each in declaring:
         each._owing = True
         made.work(ref(each))

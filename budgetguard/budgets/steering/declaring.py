@@ -66,7 +66,7 @@ class Declaring:
         self._owing = False
 
 
-class Declarations:
+class OwedRules:
     """What the one thread does by which all guards of a process declare their rules: a guard that is gone owes none."""
 
     def __init__(self, time_s: Callable[[], float] = time.monotonic) -> None:
@@ -95,4 +95,4 @@ class Declarations:
         self._due.clear()
 
 
-_declarations = Errands("rules", Declarations())
+_declarations = Errands("rules", OwedRules())
