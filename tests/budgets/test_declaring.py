@@ -8,7 +8,7 @@ from weakref import ref
 
 from budgetguard import Budget
 from budgetguard.budgets.steering.declared import declared
-from budgetguard.budgets.steering.declaring import AGAIN_S, FIRST_S, OwedRules, Declaring
+from budgetguard.budgets.steering.declaring import AGAIN_S, FIRST_S, Declaring, OwedRules
 from budgetguard.errors import StoreError
 from budgetguard.ledger import Terms
 from budgetguard.stores.memory.store import MemoryStore
