@@ -51,10 +51,11 @@ def owed(*declaring: Declaring) -> tuple[OwedRules, Moments]:
 def test_many_guards_have_one_thread(tmp_path) -> None:
     """A test suite, or a server with many projects, would have a thread for each that waits for a store."""
     stores = [SQLiteStore(tmp_path / f"{number}.db") for number in range(20)]
-    begun = [Declaring(store, RULES) for store in stores]
+    begun, before = [Declaring(store, RULES) for store in stores], set(threading.enumerate())
     for each in begun:
         each.begin()
-    assert sum(thread.name == "budgetguard-rules" for thread in threading.enumerate()) <= 1
+    begun_since = set(threading.enumerate()) - before
+    assert sum(thread.name == "budgetguard-rules" for thread in begun_since) <= 1
     until(lambda: all(declared(store) for store in stores))
     for store in stores:
         store.close()
