@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import os
-import sys
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -23,6 +20,7 @@ from budgetguard.testing import StoppedClock
 from tests.support.alerting import COST, Heard, Receiver, ask, client_of, limit_of, managed, noted, receiver, until
 from tests.support.children import ends, fork
 from tests.support.hosting import Hosted
+from tests.support.plain_calls import entered_while_kept
 
 FREE = Budget("free", limit_of(10), "daily", per=("user",), warn_at=(0.5, 0.8, 1.0))
 
@@ -304,25 +302,6 @@ def test_without_the_claim_several_would(path, clock: StoppedClock, monkeypatch:
         assert len(fleet(path, clock, heard)) > 2
 
 
-def entered(call: Callable[[], object]) -> set[str]:
-    """The functions of ours that a call enters."""
-    found = set()
-
-    def note(frame: Any, event: str, _: Any) -> None:
-        if event == "call" and "/budgetguard/" in frame.f_code.co_filename:
-            found.add(f"{frame.f_code.co_filename} {frame.f_code.co_qualname}")
-
-    gc.collect()
-    gc.disable()  # the finalizers of other calls are not this one's
-    sys.setprofile(note)
-    try:
-        call()
-    finally:
-        sys.setprofile(None)
-        gc.enable()
-    return found
-
-
 def test_a_call_that_crosses_nothing_enters_no_function_more(clock: StoppedClock) -> None:
     """What is compared is compared where the settlement is, so that marks cost a call next to nothing."""
     found = []
@@ -331,8 +310,7 @@ def test_a_call_that_crosses_nothing_enters_no_function_more(clock: StoppedClock
         client = client_of(manager)
         ask(client, calls=3)
         assert bool(manager.guard.coverage.marks.by_key) is bool(parts)
-        # Where the keeper's thread has just found nothing to keep, a call has it begin again.
-        found.append(min([entered(lambda client=client: ask(client)) for _ in range(3)], key=len))
+        found.append(entered_while_kept(lambda client=client: ask(client)))
         manager.close()
     assert found[0] == found[1]
 

@@ -7,45 +7,19 @@ more than what they do.
 
 from __future__ import annotations
 
-import gc
-import sys
-from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import budgetguard
 from budgetguard.errors import BudgetExceededError
 from budgetguard.sdks.exchange import charging
-from tests.support.plain_calls import guarded, sync_client
+from tests.support.plain_calls import entered, entered_while_kept, guarded, sync_client
 
-PACKAGE = str(Path(budgetguard.__file__).parent)
 MOST = 45
 """Functions of ours on the path of a chat that states an output cap, over a store in memory, with one user's budget."""
 MOST_CAPPED = 55
 """The same where the cap is added."""
-
-
-def entered(call: Callable[[], Any]) -> set[str]:
-    """The functions of ours that a call enters."""
-    found = set()
-
-    def note(frame: Any, event: str, _: Any) -> None:
-        code = frame.f_code
-        if event == "call" and code.co_filename.startswith(PACKAGE):
-            found.add(f"{code.co_filename.removeprefix(PACKAGE)} {code.co_qualname}")
-
-    gc.collect()
-    gc.disable()  # the finalizers of other calls are not this one's
-    sys.setprofile(note)
-    try:
-        call()
-    finally:
-        sys.setprofile(None)
-        gc.enable()
-    return found
 
 
 @pytest.mark.parametrize(("stated", "most"), [({"max_completion_tokens": 100}, MOST), ({}, MOST_CAPPED)])
@@ -62,8 +36,7 @@ def test_a_plain_call_enters_few_functions(stated, most):
     with guarded("memory://"):
         for _ in range(3):
             ask()
-        # Where the keeper's thread has just found nothing to keep, a call has it begin again.
-        found = min([entered(ask) for _ in range(3)], key=len)
+        found = entered_while_kept(ask)
     assert len(found) <= most, "\n".join(sorted(found))
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from heapq import nlargest
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from ...budgets.rules import escape
@@ -193,24 +194,13 @@ def changes(store: Store, of: tuple[str | None, str | None], before: str | None,
     subject, budget = of
     subjects = None if subject is None else {subject, escape(subject)}
     newest = store.noted(RecordQuery("change", before=before, newest=True))
-    rows = _first(
-        limit + 1,
-        (
-            each
-            for each in map(_change_shown, newest)
-            if (subjects is None or each.subject in subjects) and (budget is None or each.budget == budget)
-        ),
+    wanted = (
+        each
+        for each in map(_change_shown, newest)
+        if (subjects is None or each.subject in subjects) and (budget is None or each.budget == budget)
     )
+    rows = list(islice(wanted, limit + 1))
     return ChangesShown(tuple(rows[:limit]), rows[limit - 1].id if len(rows) > limit else None)
-
-
-def _first(count: int, rows: Iterable[ChangeShown]) -> list[ChangeShown]:
-    found = list[ChangeShown]()
-    for each in rows:
-        found.append(each)
-        if len(found) == count:
-            break
-    return found
 
 
 def _change_shown(record: Record) -> ChangeShown:
