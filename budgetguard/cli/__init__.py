@@ -1,7 +1,7 @@
 """
 The command line: `budgetguard demo`, `users`, `budget`, `spend`, `run`, `doctor`, ...
 
-An error of budgetguard is one line on stderr and exit code 2.
+An error of budgetguard is one line on stderr and exit code 2; where a budget said no, it is 3.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ import sys
 from collections.abc import Sequence
 
 from ..budgets.said.shown import on_lines
-from ..errors import BudgetGuardError
+from ..errors import BudgetExceededError, BudgetGuardError
+
+FAILED, REFUSED = 2, 3
+"""Exit codes: of what cannot be done, and of a budget that says no."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -20,10 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=None if arguments is None else list(arguments), prog_name="budgetguard")
     except BudgetGuardError as error:
-        fail(str(error))
+        fail(str(error), REFUSED if isinstance(error, BudgetExceededError) else FAILED)
 
 
-def fail(message: str) -> None:
-    """Say one line on stderr and exit with 2."""
+def fail(message: str, code: int = FAILED) -> None:
+    """Say one line on stderr and exit."""
     print(f"error: {on_lines(message)}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)

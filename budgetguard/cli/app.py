@@ -7,25 +7,25 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from .alerts import alerts_app
-from .books import check, export, holds, import_
-from .budgets import budget_app, budgets, users
-from .config import config
-from .copy import copy
-from .demo import demo
-from .doctor import doctor
-from .gateway import gateway_app
-from .jobs import jobs
-from .keys import keys_app
-from .owners import limits_app
-from .prices import prices_app
-from .providers import providers
-from .run import run
-from .schema import migrate, sql
-from .serve import serve
-from .spend import spend
-from .steer import changes
-from .ui import ui
+from .books.books import check, export, holds, import_
+from .books.copy import copy
+from .books.jobs import jobs
+from .books.schema import migrate, sql
+from .budgets.alerts import alerts_app
+from .budgets.budgets import budget_app, budgets, users
+from .budgets.steer import changes
+from .demo.demo import demo
+from .gateway.gateway import gateway_app
+from .prices.prices import prices_app
+from .prices.providers import providers
+from .programs.config import config
+from .programs.doctor import doctor
+from .programs.run import run
+from .servers.keys import keys_app
+from .servers.owners import limits_app
+from .servers.serve import serve
+from .servers.ui import ui
+from .spending.spend import spend
 
 app = typer.Typer(
     help="Hard budgets for LLM calls.",

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from ..concurrency import file_locks
 from ..errors import AmountError, ConfigError
 from ..ledger import Account, Entry, Hold, Millis, new_id
-from ..ledger_json import read, text
+from ..ledger.as_json import read, text
 from ..money import MAX_AMOUNT, Money
 from ..stores.disk import BINARY, REMOVES_OPEN, sync_data, sync_directory
 from ..stores.permissions import access_in, make_directory, open_file

@@ -96,7 +96,7 @@ def _cell(shown: str, name: str, value: Any, unit: str) -> Iterator[tuple[str, s
     elif name == "names":
         yield from [(f"name{place}", _text("", each, unit)) for place, each in enumerate(value, 1)]
     elif isinstance(value, tuple | list | frozenset):
-        yield shown, _safe(_joined(value))
+        yield shown, safe(_joined(value))
     else:
         yield shown, _text(name, value, unit)
 
@@ -117,7 +117,7 @@ def _text(name: str, value: Any, unit: str) -> str:
             return datetime.fromtimestamp(value / 1000, UTC).isoformat(timespec="milliseconds")
         if name in COSTS or (name in AMOUNTS and unit == "dollars"):
             return in_dollars(value)
-    return _safe(value) if isinstance(value, str) else str(value)
+    return safe(value) if isinstance(value, str) else str(value)
 
 
 def in_dollars(nano: Nano) -> str:
@@ -127,7 +127,7 @@ def in_dollars(nano: Nano) -> str:
     return f"{'-' if nano < 0 else ''}{whole}.{digits}"
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """A text that a spreadsheet shows, whatever a user is called."""
     return f"'{text}" if text.startswith(_FORMULA) else text
 

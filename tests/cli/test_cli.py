@@ -14,7 +14,7 @@ import pytest
 
 from budgetguard import BudgetManager
 from budgetguard.cli import main
-from budgetguard.cli.show import bar
+from budgetguard.cli.common.tables import bar
 from budgetguard.ledger import Account, Entry, Hold, new_id
 from budgetguard.process.journal_files import JournalFile, line_of
 from budgetguard.stores import shown
@@ -73,16 +73,16 @@ def test_users_shows_what_everyone_has_left(manager, cli):
 
     assert code == 0
     assert [line.split()[:5] for line in out.splitlines() if "ann" in line] == [
-        ["ann", "$0.00795", "$0.00", "$10.00", "$9.99205"]
+        ["ann", "$0.00795", "$0.00", "$10.00", "$9.99"]
     ]
 
 
 def test_json_is_there_for_programs(manager, cli):
-    """Amounts are dollars, times are ISO 8601, and nothing else is on stdout."""
+    """Amounts are whole nano-dollars, times are ISO 8601, and nothing else is on stdout."""
     _, out, _ = cli("users", "--json")
     [ann] = json.loads(out)
 
-    assert (ann["user"], ann["spent"], ann["left"], ann["period"]) == ("ann", 0.00795, 9.99205, "monthly")
+    assert (ann["user"], ann["spent"], ann["left"], ann["period"]) == ("ann", 7_950_000, 9_992_050_000, "monthly")
     assert ann["resets_at"].endswith("+00:00")
 
 
@@ -92,7 +92,7 @@ def test_a_budget_is_set_shown_and_removed(cli):
     _, out, _ = cli("budget", "show", "zoë", "--json")
     shown = json.loads(out)
     assert (shown["limit"], shown["period"], shown["timezone"], shown["enforce"]) == (
-        2.5,
+        2_500_000_000,
         "daily",
         "Asia/Tokyo",
         "soft",
@@ -108,7 +108,7 @@ def test_a_changed_budget_keeps_the_spend(manager, cli):
     """More room must not mean a fresh start."""
     _, out, _ = cli("budget", "set", "ann", "20", "monthly", "--json")
 
-    assert json.loads(out)["left"] == 19.99205
+    assert json.loads(out)["left"] == 19_992_050_000
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ def test_spend_groups_by_anything(manager, cli):
     _, out, _ = cli("spend", "--by", "model", "--by", "user", "--json")
 
     assert json.loads(out) == [
-        {"model": "gpt-4o", "user": "ann", "cost": 0.0075, **_tokens(1)},
-        {"model": MODEL, "user": "ann", "cost": 0.00045, **_tokens(1)},
+        {"model": "gpt-4o", "user": "ann", "cost": 7_500_000, **_tokens(1)},
+        {"model": MODEL, "user": "ann", "cost": 450_000, **_tokens(1)},
     ]
     _, out, _ = cli("spend", "--by", "model")
     assert out.splitlines()[-2].split() == ["total", "$0.00795", "2", "2,000", "1,000", "0", "0"]
@@ -161,7 +161,7 @@ def test_spend_of_nobody_is_a_row_of_its_own(manager, cli):
 
 def test_spend_can_be_narrowed(manager, cli):
     """By time, model and tag."""
-    assert json.loads(cli("spend", "--model", MODEL, "--json")[1])[0]["cost"] == 0.00045
+    assert json.loads(cli("spend", "--model", MODEL, "--json")[1])[0]["cost"] == 450_000
     assert json.loads(cli("spend", "--since", "1h", "--tag", "user=ann", "--json")[1])[0]["calls"] == 2
     assert json.loads(cli("spend", "--until", "2020-01-01", "--json")[1]) == []
     assert "that fits" in cli("spend", "--tag", "user=bob")[1]
@@ -184,7 +184,7 @@ def test_a_litellm_file_goes_in_and_comes_out(cli, tmp_path):
     assert cli("import", "in.json")[:2] == (0, "1 user taken over from in.json.\n")
     assert cli("export", "out.json")[:2] == (0, "1 user written to out.json.\n")
     assert json.loads((tmp_path / "out.json").read_text())["ann"]["current_cost"] == 0.25
-    assert json.loads(cli("users", "--json")[1])[0]["left"] == 4.75
+    assert json.loads(cli("users", "--json")[1])[0]["left"] == 4_750_000_000
 
 
 def test_the_books_are_checked(manager, cli):
@@ -441,7 +441,7 @@ def test_copy_moves_a_project_to_another_store(manager, cli, tmp_path, capsys, u
         "new_terms": 2,
         "entries": 2,
         "new_entries": 2,
-        "cost": 0.00795,
+        "cost": 7_950_000,
         "removed": 0,
     }
     assert (first["from"], first["to"]) == (f"{url}, project default", f"{other}, project moved")
@@ -563,7 +563,7 @@ def test_run_keeps_a_program_within_its_budget(program, provider):
     done = program(CALLS, "9", "--budget", "0.0002")
 
     assert done.stdout.splitlines() == ["answered 0", "answered 1", "answered 2"]
-    assert done.returncode == 2
+    assert done.returncode == 3
     assert "error: max_budget: call projected at" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1] == f"budgetguard: {provider.billed} of $0.0002 spent"
@@ -577,7 +577,7 @@ def test_run_counts_for_a_user_in_a_store(program, provider, cli, url):
 
     assert done.stdout.splitlines() == ["answered 0"]
     assert "error: users/ann: call projected" in done.stderr
-    assert json.loads(cli("spend", "--json")[1])[0]["cost"] == float(provider.billed)
+    assert json.loads(cli("spend", "--json")[1])[0]["cost"] == provider.billed.nano
 
 
 def test_run_ends_as_the_program_does(program):

@@ -95,7 +95,7 @@ def test_a_command_takes_the_only_project_of_a_file_and_says_so(cli):
     spent("shop")
     code, out, err = cli("spend", "--json")
 
-    assert (code, json.loads(out)[0]["cost"]) == (0, 0.0075)
+    assert (code, json.loads(out)[0]["cost"]) == (0, 7_500_000)
     assert err == "budgetguard: project 'shop', the only one in sqlite:///budgetguard.db; --project names another\n"
     assert cli("budget", "set", "ann", "0")[0] == 0
     assert BudgetManager("shop").get_total_budget("ann") == 0
@@ -263,10 +263,10 @@ def test_budgets_prints_them_for_people_and_programs(cli, here):
 
     assert code == 0
     assert (rule["budget"], rule["for"], rule["unit"], rule["spent"], rule["left"]) == ("calls", "", "requests", 1, 4)
-    assert (own["budget"], own["user"], own["spent"], own["left"]) == ("users", "ann", 0.0075, 9.9925)
+    assert (own["budget"], own["user"], own["spent"], own["left"]) == ("users", "ann", 7_500_000, 9_992_500_000)
     lines = [" ".join(line.split()) for line in cli("budgets")[1].splitlines()]
     assert "calls all 1 request 0 requests 5 requests 4 requests forever ok -" in lines
-    assert "users ann $0.0075 $0.00 $10.00 $9.9925 forever ok -" in lines
+    assert "users ann $0.0075 $0.00 $10.00 $9.99 forever ok -" in lines
 
 
 def test_config_says_which_variable_names_the_prices(cli, here, monkeypatch):

@@ -71,21 +71,21 @@ def test_what_is_under_way_is_listed(cli, begun, made):
     assert code == 0
     [first, second] = [re.split(r"\s{2,}", line.strip()) for line in out.splitlines() if MODEL in line]
     assert first[:4] == [response, "responses", MODEL, "user=ann team=search"]
-    assert second[:5] == [batch, "batches", MODEL, "user=ann team=search", f"${HELD / 1e9:.9f}".rstrip("0")]
+    assert second[:5] == [batch, "batches", MODEL, "user=ann team=search", "$0.0000484"]
     assert (second[5], second[7]) == ("0 min", "127.0.0.1")
 
 
 def test_json_is_there_for_programs(cli, begun, made):
-    """Amounts are dollars, times are ISO 8601."""
+    """Amounts are nano-dollars, times are ISO 8601."""
     code, out, _ = cli("--json")
     [_, batch] = json.loads(out)
 
     assert code == 0
-    assert (batch["id"], batch["kind"], batch["held"], batch["state"]) == (begun[1], "batches", HELD / 1e9, "open")
+    assert (batch["id"], batch["kind"], batch["held"], batch["state"]) == (begun[1], "batches", HELD, "open")
     assert batch["tags"] == {"user": "ann", "team": "search"}
     assert batch["age_s"] < 60
     [hold] = [hold for hold in made.store.holds() if hold.amount == HELD]
-    assert batch["expires_at"][:16] == budgetguard.cli.show.iso(hold.expires_ms)[:16]
+    assert batch["expires_at"][:16] == budgetguard.cli.common.show.iso(hold.expires_ms)[:16]
 
 
 def test_what_has_ended_is_settled(cli, begun, made, provider, monkeypatch):
@@ -111,7 +111,7 @@ def test_what_still_runs_stays(cli, begun, made, provider, monkeypatch):
 
     code, out, _ = cli("--settle", "--json")
     assert (code, [job["state"] for job in json.loads(out)]) == (0, ["settled", "settled", "running"])
-    assert [job["cost"] for job in json.loads(out)] == [RESPONSE / 1e9, SPENT / 1e9, None]
+    assert [job["cost"] for job in json.loads(out)] == [RESPONSE, SPENT, None]
     assert len(made.store.holds()) == 1
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from budgetguard.money import DOLLAR
-from budgetguard.server.page.look.amounts import amount, cents, change, precise, share, short, whole_cents
+from budgetguard.reports.amounts import amount, cents, change, precise, share, short, whole_cents
 from budgetguard.server.page.look.axes import MOST_LINES, Scale
 from budgetguard.server.page.look.charts import (
     MOST_SERIES,

@@ -15,9 +15,9 @@ from budgetguard import Budget
 from budgetguard.budgets.users import Users
 from budgetguard.ledger import Entry, Query, Store, id_at
 from budgetguard.money import DOLLAR
+from budgetguard.reports.amounts import cents
 from budgetguard.server.keys import KeyRing
 from budgetguard.server.page import desk
-from budgetguard.server.page.look.amounts import cents
 from tests.support.browsing import Browsing
 from tests.support.page_books import HOSTILE, fill, fill_hostile
 

@@ -30,7 +30,7 @@ from budgetguard.ledger import (
     key_in,
     unit_of,
 )
-from budgetguard.ledger_json import members, plain
+from budgetguard.ledger.as_json import members, plain
 from budgetguard.server.api import schemas as s
 from budgetguard.server.api import wire as server
 from budgetguard.stores.http import rows as wire

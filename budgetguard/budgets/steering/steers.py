@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ...errors import StoreError
 from ...ledger import Account, Millis, Unit
-from ...ledger_json import plain, read
+from ...ledger.as_json import plain, read
 from ...money import MAX_AMOUNT
 
 STEERS: Final = "steers"

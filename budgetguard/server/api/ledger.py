@@ -26,7 +26,7 @@ from ...ledger import (
     Terms,
     unit_of,
 )
-from ...ledger_json import whole
+from ...ledger.as_json import whole
 from ...stores.rules import require_amounts, require_entry, require_hold, require_rows
 from ..keys import ADMIN, READ, SPEND
 from ..problems import Refused

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from ...ledger import Admitted, Conflict, Ended, Entry, Hold, Refusal, Settled, Stale
-from ...ledger_json import NEEDED, members, plain, read, whole
+from ...ledger.as_json import NEEDED, members, plain, read, whole
 
 T = TypeVar("T")
 

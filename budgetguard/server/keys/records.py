@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self, TypeAlias
 
 from ...budgets.rules import escape, unescape
 from ...ledger import Millis
-from ...ledger_json import plain, read
+from ...ledger.as_json import plain, read
 from .limits import NO_LIMITS, OwnerKind, OwnerLimits
 
 SPEND, READ, ADMIN, CALL = "spend", "read", "admin", "call"

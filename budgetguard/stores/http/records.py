@@ -10,7 +10,7 @@ from typing import Any
 from ...concurrency.locks import mutex
 from ...errors import StoreError
 from ...ledger import Record, RecordQuery
-from ...ledger_json import plain
+from ...ledger.as_json import plain
 from ..deadlines import CHANGE_S, READ_S
 from . import rows as wire
 

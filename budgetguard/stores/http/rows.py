@@ -1,5 +1,5 @@
 """
-What goes over the wire between a hosted store and its client: the ledger's types as `ledger_json` has them, but for
+What goes over the wire between a hosted store and its client: the ledger's types as `ledger.as_json` has them, but for
 what a client and a server of different versions need to understand each other, or to say that they do not.
 
 The native API (`budgetguard/server`) reads and writes the same: `tests/stores/test_http_wire.py` holds both to one
@@ -31,7 +31,7 @@ from ...ledger import (
     Terms,
     unit_of,
 )
-from ...ledger_json import plain, read
+from ...ledger.as_json import plain, read
 
 T = TypeVar("T")
 

@@ -39,7 +39,7 @@ from ...ledger import (
     Terms,
     Total,
 )
-from ...ledger_json import plain, read
+from ...ledger.as_json import plain, read
 from ..base import know
 from ..deadlines import (
     CHANGE_S,

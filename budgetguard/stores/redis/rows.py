@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from ... import ledger_json
 from ...ledger import (
     NO_USAGE,
     Account,
@@ -28,6 +27,7 @@ from ...ledger import (
     Terms,
     Unit,
     Wanted,
+    as_json,
     beside_dollars,
     unit_of,
 )
@@ -210,13 +210,13 @@ def record_of(kind: str, row: Row) -> Record:
 
 def _noted(said: Hold | Entry) -> str:
     if isinstance(said, Entry) and said.usage:
-        return ledger_json.text(Noted(said.tags, said.provider, said.model, said.usage))
+        return as_json.text(Noted(said.tags, said.provider, said.model, said.usage))
     return _noted_often(tuple(said.tags.items()), said.provider, said.model)
 
 
 @lru_cache(_CACHED)
 def _noted_often(tags: tuple[tuple[str, str], ...], provider: str, model: str) -> str:
-    return ledger_json.text(Noted(dict(tags), provider, model))
+    return as_json.text(Noted(dict(tags), provider, model))
 
 
 def reserved(hold: Hold, answer: Row) -> Admitted | Refusal | Stale | Ended | None:
@@ -308,7 +308,7 @@ def open_hold_of(row: Row) -> OpenHold:
 
 
 def _read(said: bytes) -> Noted:
-    return ledger_json.read(Noted, json.loads(said))
+    return as_json.read(Noted, json.loads(said))
 
 
 def time_arg(now_ms: Millis | None) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ....budgets.rules import escape
 from ....budgets.users import insist
-from ....ledger_json import plain, read
+from ....ledger.as_json import plain, read
 from ...keys import Owner
 from ...keys.limits import NO_LIMITS, OwnerLimits
 from ...problems import Refused

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ....ledger import Millis, RecordQuery
+from ....reports.amounts import cents, count, precise
 from ....reports.reports import Reports
 from ....reports.shown.lists import CallShown, CallsQuery
 from ....reports.shown.money import ExploreQuery
 from ...projects import Project
-from ..look.amounts import cents, count, precise
 from ..look.flags import FLAGS
 
 CALLS = 12

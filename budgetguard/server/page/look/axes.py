@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from ....money import DOLLAR
-from .amounts import short
+from ....reports.amounts import short
 
 MOST_LINES = 4
 

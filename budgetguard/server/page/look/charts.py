@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .amounts import amount
+from ....reports.amounts import amount
 from .axes import Gridline, Scale
 
 WIDTH = 1000

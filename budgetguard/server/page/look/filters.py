@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from . import amounts, charts, times
+from ....reports import amounts
+from . import charts, times
 
 
 def _at(values: Sequence[int], index: int) -> int:

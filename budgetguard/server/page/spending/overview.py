@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from ....reports.amounts import change, count, counted, share
 from ....reports.shown.budgets import BudgetsQuery
 from ....reports.shown.figures import GroupShown
 from ....reports.shown.money import Overview
-from ..look.amounts import change, count, counted, share
 from ..look.charts import BarChart
 from ..view import Look, Shown
 from .budgets import label_of

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ....reports.amounts import amount
 from ....reports.shown.budgets import BudgetShown, SubjectShown
-from ..look.amounts import amount
 from ..view import Look, Shown
 from .budgets import kind_of, label_of, menu_of
 from .slots import chart_of

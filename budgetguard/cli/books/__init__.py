@@ -1,0 +1,1 @@
+"""The books themselves: `import`, `export`, `copy`, `holds`, `check`, `jobs`, `migrate`, `sql`."""

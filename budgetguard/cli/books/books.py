@@ -1,0 +1,98 @@
+"""`import`, `export`, `holds` and `check`: the books themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...ledger import OpenHold, unit_of
+from ..common.options import JsonOption, ProjectOption, StoreOption, project, say_where
+from ..common.show import console, iso, moment, money, print_json, shown
+from ..common.tables import Column, table
+
+FileArgument = Annotated[Path, typer.Argument(help="A user_cost.json, as LiteLLM's BudgetManager writes it.")]
+
+
+def import_(file: FileArgument, store: StoreOption = None, name: ProjectOption = None) -> None:
+    """Take over the users and spend of LiteLLM."""
+    with project(store, name, new=True) as manager:
+        users = manager.import_litellm(str(file))
+    console().print(f"{_users(users)} taken over from {file}.")
+
+
+def export(file: FileArgument, store: StoreOption = None, name: ProjectOption = None) -> None:
+    """Write the users with a budget in dollars, and their spend, for LiteLLM."""
+    with project(store, name) as manager:
+        users = manager.export_litellm(str(file))
+    console().print(f"{_users(users)} written to {file}.")
+
+
+def holds(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """Money that is set aside for calls under way."""
+    with project(store, name) as manager:
+        found = manager.store.holds()
+        if not found:
+            say_where(manager, store)
+    if as_json:
+        print_json(
+            [
+                {
+                    "id": hold.id,
+                    "amount": hold.amount,
+                    "units": dict(hold.units),
+                    "model": hold.model,
+                    "tags": dict(hold.tags),
+                    "accounts": list(hold.accounts),
+                    "placed_at": iso(hold.placed_ms),
+                    "expires_at": iso(hold.expires_ms),
+                }
+                for hold in found
+            ]
+        )
+    elif not found:
+        console().print("No call is under way.")
+    else:
+        columns = [Column("amount", number=True), Column("user"), Column("model"), Column("since"), Column("until")]
+        rows = [
+            [_held(h), h.tags.get("user", "-"), h.model or "-", moment(h.placed_ms), moment(h.expires_ms)]
+            for h in found
+        ]
+        console().print(table(columns, rows))
+
+
+def check(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """Add up the books again; exit code 1 if they differ."""
+    with project(store, name) as manager:
+        found = manager.store.check()
+        accounts = sum(1 for _ in manager.store.accounts())
+    if as_json:
+        print_json(
+            [
+                {
+                    "account": d.key,
+                    "kind": d.kind,
+                    "unit": unit_of(d.key),
+                    "booked": d.booked,
+                    "summed": d.summed,
+                }
+                for d in found
+            ]
+        )
+    elif not found:
+        console().print(f"The books add up: {accounts} accounts.")
+    else:
+        columns = [Column("account"), Column("kind"), Column("booked", number=True), Column("summed", number=True)]
+        rows = [[d.key, d.kind, *[shown(sum_, unit_of(d.key)) for sum_ in (d.booked, d.summed)]] for d in found]
+        console().print(table(columns, rows))
+    if found:
+        raise typer.Exit(1)
+
+
+def _held(hold: OpenHold) -> str:
+    return ", ".join([money(hold.amount), *[shown(amount, unit) for unit, amount in hold.units.items()]])
+
+
+def _users(count: int) -> str:
+    return "1 user" if count == 1 else f"{count} users"

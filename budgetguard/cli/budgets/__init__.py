@@ -1,0 +1,1 @@
+"""Who may spend what: `users`, `budgets`, `budget ...`, `changes`, `alerts`."""

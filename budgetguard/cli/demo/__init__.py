@@ -1,0 +1,1 @@
+"""`demo`: a program that uses the SDK in every way, under budgets."""

@@ -1,0 +1,1 @@
+"""`gateway`: calls of models for programs in any language."""
