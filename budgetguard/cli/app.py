@@ -17,6 +17,8 @@ from .budgets.steer import changes
 from .demo.demo import demo
 from .gateway.gateway import gateway_app
 from .live.log import log
+from .live.statusline import statusline
+from .live.top import top
 from .prices.prices import prices_app
 from .prices.providers import providers
 from .programs.config import config
@@ -42,6 +44,8 @@ app.add_typer(budget_app, name="budget")
 app.command("changes")(changes)
 app.command("spend")(spend)
 app.command("log")(log)
+app.command("top")(top)
+app.command("statusline")(statusline)
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(prices_app, name="prices")
 app.command("providers")(providers)
