@@ -47,7 +47,7 @@ for line in said:
         last = lines.pop() if asked["asks"] else None
         exec(compile(ast.Module(lines, []), "<asked>", "exec"), there)
         answer = None if last is None else eval(compile(ast.Expression(last.value), "<asked>", "eval"), there)
-        line = json.dumps({"answer": answer}, default=lambda each: sorted(each) if isinstance(each, (set, frozenset)) else str(each))
+        line = json.dumps({"answer": answer}, default=str)
     except BaseException as error:
         line = json.dumps({"error": type(error).__name__, "message": str(error)})
     print(line, file=told, flush=True)
