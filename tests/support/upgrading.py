@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
+import uvloop
+
 import budgetguard
 from budgetguard import Budget, BudgetManager, cli
 from budgetguard.ledger import Account, Entry, Hold
 from budgetguard.server.app import App
+from budgetguard.server.protocol import Protocol
 from budgetguard.stores import open_store
 from budgetguard.testing import FakeProvider
 from tests.support.serving import InThread
@@ -40,7 +43,8 @@ class Server:
 
     def __init__(self, store: str, *, open_mode: bool = True) -> None:
         self.app = App(store, open_mode=open_mode)
-        self.served = InThread(self.app, lifespan="on")
+        as_serve_has_it: dict[str, Any] = {"http": Protocol, "timeout_keep_alive": 75, "lifespan": "on"}
+        self.served = InThread(self.app, uvloop.new_event_loop, **as_serve_has_it)
         self.served.start()
         self.url = f"http://127.0.0.1:{self.served.port}"
         OPENED.append(self)
@@ -66,7 +70,7 @@ class Shop:
         budgetguard.patch(self.manager)
         OPENED.append(self)
 
-    def call(self, user: str, **tags: str) -> int:
+    def call(self, user: str | None, **tags: str) -> int:
         """A small call; what it cost, in nano-dollars."""
         with budgetguard.budget(user=user, tags=tags) as scope:
             self.client.chat.completions.create(**_asked())

@@ -1,4 +1,4 @@
-"""Programs of the versions before, one process of each for a file of tests."""
+"""Programs of the versions before, one process of each for all tests of a worker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.kept import VERSIONS, Program
 from tests.support.upgrading import Shop, close_all
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running() -> Iterator[dict[str, Program]]:
     """One of each version."""
     programs = {version: Program(version) for version in VERSIONS}

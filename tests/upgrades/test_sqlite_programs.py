@@ -123,6 +123,24 @@ def test_a_program_of_0_2_0_that_has_the_file_open_is_refused_and_what_it_owes_l
     assert seen(url)["differences"] == 0
 
 
+def test_what_a_killed_program_of_before_owed_of_its_lease_is_booked_and_the_rest_given_back(
+    version: str, url: str
+) -> None:
+    """Its journal is read by this version: each call that was answered is on the books, once, and no slice is lost."""
+    with Program(version) as before:
+        before.run(f"{IMPORTS}\nshop = Shop(url)\nshop.trade()", url=url)
+        assert before.ask("[shop.call(None, team='search') for _ in range(20)]") == [COST] * 20
+        before.kill()
+    with BudgetManager("shop", store=url) as now:
+        assert now.flush(20)
+    there = seen(url)
+    assert sorted(total for _, _, total, _ in there["totals"]) == [COST, 2 * COST, 20 * COST]
+    [team] = [balance for key, balance in there["balances"].items() if key.startswith("team//")]
+    assert team == [21 * COST, 0]
+    assert [hold[0] for hold in there["holds"]] == [BY_HAND.id]
+    assert there["differences"] == 0
+
+
 def test_a_program_between_that_has_the_file_open_goes_on(programs: dict[str, Program], url: str) -> None:
     """Records are beside the books: they share the limits that both know, until it opens the file anew."""
     before = programs["gateway"]
