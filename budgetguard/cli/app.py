@@ -13,6 +13,7 @@ from .books.jobs import jobs
 from .books.schema import migrate, sql
 from .budgets.alerts import alerts_app
 from .budgets.budgets import budget_app, budgets, users
+from .budgets.explain import explain
 from .budgets.steer import changes
 from .demo.demo import demo
 from .gateway.gateway import gateway_app
@@ -38,6 +39,7 @@ app.command("demo")(demo)
 app.command("users")(users)
 app.command("budgets")(budgets)
 app.add_typer(budget_app, name="budget")
+app.command("explain")(explain)
 app.command("changes")(changes)
 app.command("spend")(spend)
 app.add_typer(alerts_app, name="alerts")
