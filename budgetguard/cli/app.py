@@ -10,6 +10,8 @@ from .. import __version__
 from .books.books import check, export, holds, import_
 from .books.copy import copy
 from .books.jobs import jobs
+from .books.projects import projects
+from .books.prune import prune
 from .books.schema import migrate, sql
 from .budgets.alerts import alerts_app
 from .budgets.budgets import budget_app, budgets, users
@@ -57,6 +59,8 @@ app.add_typer(gateway_app, name="gateway")
 app.command("import")(import_)
 app.command("export")(export)
 app.command("copy")(copy)
+app.command("projects")(projects)
+app.command("prune")(prune)
 app.command("holds")(holds)
 app.command("jobs")(jobs)
 app.command("check")(check)
