@@ -25,6 +25,7 @@ from .servers.keys import keys_app
 from .servers.owners import limits_app
 from .servers.serve import serve
 from .servers.ui import ui
+from .spending.report import report
 from .spending.spend import spend
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ app.command("budgets")(budgets)
 app.add_typer(budget_app, name="budget")
 app.command("changes")(changes)
 app.command("spend")(spend)
+app.command("report")(report)
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(prices_app, name="prices")
 app.command("providers")(providers)
