@@ -1,4 +1,4 @@
-"""The figures of a loop: rates, ends and reaches, with a clock that stands still; and the words that they are told in."""
+"""The figures of a loop: rates, ends and reaches, and the words for them; with a clock that stands still."""
 
 from __future__ import annotations
 

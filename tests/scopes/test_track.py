@@ -1,4 +1,4 @@
-"""`track(rows)`: what a loop spends and has left, where it ends, and that it leaves nothing behind, however it is left."""
+"""`track(rows)`: what a loop spends and has left, where it ends, and that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -266,8 +266,7 @@ def test_a_refusal_leaves_the_loop_as_itself(client, price, log):
     """It says so on its way, and the row that was refused is the first that is not done."""
     rows = track(range(10), limit=price * 8)
     with pytest.raises(BudgetExceededError) as refused:
-        for _ in rows:
-            ask(client)
+        list(asked(rows, client))
 
     assert rows.refusal is refused.value
     assert list(rows.rest) == list(range(rows.done, 10))
