@@ -16,7 +16,7 @@ from budgetguard import BudgetManager
 from budgetguard.errors import BillError, ConfigError
 from budgetguard.providers.bills.asking import MOST_WAIT_S, TRIES, ask
 from budgetguard.providers.bills.known import SOURCES, source_named
-from budgetguard.providers.bills.lines import ATTO_PER_NANO, Bill
+from budgetguard.providers.bills.lines import ATTO_PER_NANO, ProviderBill
 from budgetguard.providers.bills.openai import fold, model_of
 from budgetguard.providers.bills.reading import atto_of
 from tests.support.billing import BillServer, Spoilt, recorded
@@ -27,12 +27,12 @@ KEY = "sk-admin-0123456789abcdef"
 KEYS = dict.fromkeys([name for source in SOURCES.values() for name in source.keys], KEY)
 
 
-def asked_for(provider: str, served: BillServer, **more: Any) -> Bill:
+def asked_for(provider: str, served: BillServer, **more: Any) -> ProviderBill:
     """The bill of October."""
     return ask(source_named(provider), SINCE, UNTIL, environ=KEYS, url=served.url, **more)
 
 
-def costs(bill: Bill) -> dict[tuple[str, str, str], int]:
+def costs(bill: ProviderBill) -> dict[tuple[str, str, str], int]:
     """Nano-dollars by day, model and item, where they are whole."""
     return {(line.day, line.model, line.item): line.atto // ATTO_PER_NANO for line in bill.lines if line.atto}
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from ...errors import BillError, ConfigError
-from .lines import Bill, BillLine, BillRequest, BillRow, BillSource, BillUsage
+from .lines import BillLine, BillRequest, BillRow, BillSource, BillUsage, ProviderBill
 
 if TYPE_CHECKING:
     import httpx2
@@ -46,7 +46,7 @@ def ask(
     environ: Mapping[str, str],
     url: str | None = None,
     wait: Wait = time.sleep,
-) -> Bill:
+) -> ProviderBill:
     """The bill of a time, in seconds. Raises `ConfigError` without a key, `BillError` where none comes."""
     import httpx2
 
@@ -58,7 +58,7 @@ def ask(
             for page in _pages(_Asker(client, source, wait), base, request):
                 _sort(request.read(page), lines, used)
                 notes += filter(None, [request.note(page)])
-    return Bill(tuple(lines), tuple(used), tuple(notes))
+    return ProviderBill(tuple(lines), tuple(used), tuple(notes))
 
 
 def _sort(rows: Iterator[BillRow], lines: list[BillLine], used: list[BillUsage]) -> None:

@@ -16,7 +16,7 @@ from ...calls import Usage
 ATTO_PER_NANO = 10**9
 """What amounts of a bill are counted in: 1e-18 dollars."""
 
-Day: TypeAlias = str
+BillDay: TypeAlias = str
 """A day of UTC: "2026-10-31"."""
 
 
@@ -24,7 +24,7 @@ Day: TypeAlias = str
 class BillLine:
     """One line of a bill: what something cost on a day."""
 
-    day: Day
+    day: BillDay
     item: str
     """As the provider calls it."""
     atto: int
@@ -39,7 +39,7 @@ class BillLine:
 class BillUsage:
     """What was used of a model on a day, by the provider's own count."""
 
-    day: Day
+    day: BillDay
     model: str
     usage: Usage
     calls: int = 0
@@ -55,7 +55,7 @@ BillRow: TypeAlias = BillLine | BillUsage
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class ProviderBill:
     """All rows of a time."""
 
     lines: tuple[BillLine, ...] = ()

@@ -8,7 +8,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from typing import Any
 
 from ...errors import BillError
-from .lines import Day
+from .lines import BillDay
 
 _DIGITS = Context(prec=60, rounding=ROUND_HALF_EVEN)
 _ATTO_PLACES = 18
@@ -24,7 +24,7 @@ def listed(page: Any, name: str = "data") -> list[Mapping[str, Any]]:
     return found
 
 
-def buckets(page: Any, start: str) -> Iterator[tuple[Day, Mapping[str, Any]]]:
+def buckets(page: Any, start: str) -> Iterator[tuple[BillDay, Mapping[str, Any]]]:
     """Every result of a page with its day; a day on which nothing was used has none."""
     for bucket in listed(page):
         day = day_of(bucket.get(start))
@@ -34,7 +34,7 @@ def buckets(page: Any, start: str) -> Iterator[tuple[Day, Mapping[str, Any]]]:
             yield day, result
 
 
-def day_of(value: Any) -> Day:
+def day_of(value: Any) -> BillDay:
     """The day of a time in seconds or in ISO 8601; raises `BillError`."""
     try:
         if isinstance(value, str):

@@ -11,7 +11,7 @@ from ...ledger import Entry
 from .facts import BooksSide
 from .pricing import BillPrices, day_at
 
-Place: TypeAlias = tuple[str, str]
+BilledPlace: TypeAlias = tuple[str, str]
 """A day and a model; "": tools and fees."""
 _MARKS: Final = ("estimated", "expired", "late", "unpriced", "manual")
 
@@ -46,9 +46,9 @@ class EntrySums:
                 self._add(entry)
         return self
 
-    def sides(self) -> Mapping[Place, BooksSide]:
+    def sides(self) -> Mapping[BilledPlace, BooksSide]:
         """By day and model."""
-        found: dict[Place, BooksSide] = {}
+        found: dict[BilledPlace, BooksSide] = {}
         for (day, provider, model, kind), sums in self._sums.items():
             place = (day, self._prices.name(model))
             side = self._side(day, provider, model, kind, sums)

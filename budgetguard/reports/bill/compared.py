@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from ...ledger import Entry, Millis
 from ...prices import PriceBook
-from ...providers.bills.lines import Bill, BillSource
+from ...providers.bills.lines import BillSource, ProviderBill
 from .books import EntrySums
 from .factor import factor_of
 from .facts import BilledCell, BillSide, BooksSide, both_sides
 from .lines import bill_sides, items_of, projects_of
 from .pricing import DAY_MS, BillPrices, day_at, day_ms
-from .reasons import Reason, Reasons, in_order, reasons_of
+from .reasons import BillReason, BillReasons, in_order, reasons_of
 from .shown import BillBeside, BilledLine, Reconciled
 
 _HOUR_MS = 3600 * 1000
@@ -32,7 +32,7 @@ def compared(
     source: BillSource,
     book: PriceBook,
     entries: Iterable[Entry],
-    bill: Bill,
+    bill: ProviderBill,
     span: BillSpan,
 ) -> Reconciled:
     """The books and a bill of the same time."""
@@ -109,8 +109,8 @@ def _whole(cells: list[BilledCell], models: Iterable[BilledLine]) -> BilledLine:
     return BilledLine("", "", books.cost, bill.cost, bill.cost - books.cost, reasons, books.calls, bill.calls, pending)
 
 
-def _added(found: Iterable[Reasons]) -> Reasons:
-    sums = Counter[Reason]()
+def _added(found: Iterable[BillReasons]) -> BillReasons:
+    sums = Counter[BillReason]()
     for reasons in found:
         for reason, amount in reasons.items():
             sums[reason] += amount

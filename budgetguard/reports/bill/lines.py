@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 
 from ...money import Nano
 from ...prices.tiers import tier_name
-from ...providers.bills.lines import ATTO_PER_NANO, Bill, BillLine, BillUsage
+from ...providers.bills.lines import ATTO_PER_NANO, BillLine, BillUsage, ProviderBill
 from .facts import BillSide
 from .pricing import BillPrices
 
 
-def bill_sides(bill: Bill, prices: BillPrices) -> Mapping[tuple[str, str], BillSide]:
+def bill_sides(bill: ProviderBill, prices: BillPrices) -> Mapping[tuple[str, str], BillSide]:
     """By day and model; "" is what is no model's."""
     atto, lines = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for line in bill.lines:
@@ -63,10 +63,10 @@ def projects_of(lines: Iterable[BillLine]) -> tuple[tuple[str, Nano], ...]:
     return _dearest((line.project, line.atto) for line in lines)
 
 
-def of_projects(bill: Bill, projects: Iterable[str]) -> Bill:
+def of_projects(bill: ProviderBill, projects: Iterable[str]) -> ProviderBill:
     """The part of a bill that is of these projects or workspaces."""
     wanted = {*projects}
-    return Bill(
+    return ProviderBill(
         tuple([each for each in bill.lines if each.project in wanted]),
         tuple([each for each in bill.used if each.project in wanted]),
         bill.notes,

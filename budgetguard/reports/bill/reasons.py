@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 from ...money import Nano
 from .facts import BilledCell, BillSide, BooksSide, both_sides
 
-Reason: TypeAlias = Literal[
+BillReason: TypeAlias = Literal[
     "not guarded",
     "not on the bill",
     "not on the bill yet",
@@ -28,9 +28,9 @@ Reason: TypeAlias = Literal[
     "rounding",
     "unexplained",
 ]
-Reasons: TypeAlias = Mapping[Reason, Nano]
+BillReasons: TypeAlias = Mapping[BillReason, Nano]
 
-REASONS: Final[Mapping[Reason, str]] = {
+REASONS: Final[Mapping[BillReason, str]] = {
     "not guarded": "on the bill, and in no books: calls that went round",
     "not on the bill": "in the books only: another account's key, or calls that the provider did not bill",
     "not on the bill yet": "in the books, of days that the provider may not have billed yet",
@@ -47,9 +47,9 @@ REASONS: Final[Mapping[Reason, str]] = {
 """Every kind of reason, and what it means, in the order in which they are told."""
 
 
-def reasons_of(cells: Iterable[BilledCell]) -> Reasons:
+def reasons_of(cells: Iterable[BilledCell]) -> BillReasons:
     """Why these cells, of one model, differ; those that may not be billed yet apart."""
-    found, cells = Counter[Reason](), tuple(cells)
+    found, cells = Counter[BillReason](), tuple(cells)
     open_books, open_bill = both_sides(cell for cell in cells if cell.pending)
     found["not on the bill yet"] += open_bill.cost - open_books.cost
     billed = tuple([cell for cell in cells if not cell.pending])
@@ -60,20 +60,20 @@ def reasons_of(cells: Iterable[BilledCell]) -> Reasons:
     return in_order(found)
 
 
-def in_order(found: Mapping[Reason, Nano]) -> Reasons:
+def in_order(found: Mapping[BillReason, Nano]) -> BillReasons:
     """The reasons that there are, in the order in which they are told."""
     return {reason: found[reason] for reason in REASONS if found.get(reason)}
 
 
-def explained(books: BooksSide, bill: BillSide) -> Reasons:
+def explained(books: BooksSide, bill: BillSide) -> BillReasons:
     """Why two sides of one model differ."""
     if bill.empty:
-        return {"not on the bill": -books.cost}
+        return {"not on the bill": bill.cost - books.cost}
     if not books.calls:
-        return {"not guarded": bill.cost}
+        return {"not guarded": bill.cost - books.cost}
     if bill.uncounted or books.unlisted:
         return _by_cost(books, bill)
-    found = Counter[Reason]({"unpriced": books.worth})
+    found = Counter[BillReason]({"unpriced": books.worth})
     gap = bill.listed - books.listed - books.worth
     took = _estimates(books, bill, gap, found)
     found[_of_tokens(books, bill, gap - took)] += gap - took
@@ -81,11 +81,11 @@ def explained(books: BooksSide, bill: BillSide) -> Reasons:
     return found
 
 
-def _fees(books: BooksSide, bill: BillSide) -> Reasons:
+def _fees(books: BooksSide, bill: BillSide) -> BillReasons:
     return {"tools and fees": bill.cost - books.cost}
 
 
-def _estimates(books: BooksSide, bill: BillSide, gap: Nano, found: Counter[Reason]) -> Nano:
+def _estimates(books: BooksSide, bill: BillSide, gap: Nano, found: Counter[BillReason]) -> Nano:
     """What calls really cost that were booked at an estimate, as far as the tokens that are over are theirs."""
     loose = books.estimated + books.expired
     if not loose and not books.marks.get("estimated"):
@@ -97,7 +97,7 @@ def _estimates(books: BooksSide, bill: BillSide, gap: Nano, found: Counter[Reaso
     return took
 
 
-def _share(books: BooksSide, amount: Nano, found: Counter[Reason]) -> None:
+def _share(books: BooksSide, amount: Nano, found: Counter[BillReason]) -> None:
     """An amount between what was estimated and what expired, in proportion."""
     loose = books.estimated + books.expired
     expired = amount * books.expired // loose if loose else 0
@@ -105,7 +105,7 @@ def _share(books: BooksSide, amount: Nano, found: Counter[Reason]) -> None:
     found["estimated"] += amount - expired
 
 
-def _of_tokens(books: BooksSide, bill: BillSide, gap: Nano) -> Reason:
+def _of_tokens(books: BooksSide, bill: BillSide, gap: Nano) -> BillReason:
     """What it is that the tokens on both sides differ by this much."""
     if abs(gap) <= _crumbs(books, bill):
         return "rounding"
@@ -119,7 +119,7 @@ def _beyond_list(books: BooksSide, bill: BillSide) -> Nano:
     return (bill.cost - bill.listed) - (books.exact - books.listed)
 
 
-def _of_price(books: BooksSide, bill: BillSide) -> Reason:
+def _of_price(books: BooksSide, bill: BillSide) -> BillReason:
     if abs(_beyond_list(books, bill)) <= _crumbs(books, bill):
         return "rounding"
     return "tiers" if bill.tiered else "price differs"
@@ -130,20 +130,20 @@ def _crumbs(books: BooksSide, bill: BillSide) -> Nano:
     return books.calls + bill.lines + 2
 
 
-def _by_cost(books: BooksSide, bill: BillSide) -> Reasons:
+def _by_cost(books: BooksSide, bill: BillSide) -> BillReasons:
     """Where the tokens of a side, or our price of them, are not known."""
     difference = bill.cost - books.cost
     if abs(difference) <= _crumbs(books, bill):
         return {"rounding": difference}
     if books.marks.get("unpriced") or (books.unlisted and books.marks.get("estimated")):
         return {"unpriced": difference}
-    found, loose = Counter[Reason](), books.estimated + books.expired
+    found, loose = Counter[BillReason](), books.estimated + books.expired
     sure = max(difference, -loose) if difference < 0 else 0
     _share(books, sure, found)
     found[_same_tokens(books, bill)] += difference - sure
     return found
 
 
-def _same_tokens(books: BooksSide, bill: BillSide) -> Reason:
+def _same_tokens(books: BooksSide, bill: BillSide) -> BillReason:
     counts = (bill.input_tokens, bill.output_tokens)
     return "price differs" if any(counts) and counts == (books.input_tokens, books.output_tokens) else "unexplained"

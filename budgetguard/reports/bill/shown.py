@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ...ledger import Millis
 from ...money import Nano
 from .factor import BillFactor
-from .reasons import Reason
+from .reasons import BillReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class BilledLine:
     bill_cost: Nano
     difference: Nano
     """What the bill has more."""
-    reasons: Mapping[Reason, Nano]
+    reasons: Mapping[BillReason, Nano]
     """They add up to the difference."""
     books_calls: int
     bill_calls: int
