@@ -16,6 +16,7 @@ from .budgets.budgets import budget_app, budgets, users
 from .budgets.steer import changes
 from .demo.demo import demo
 from .gateway.gateway import gateway_app
+from .live.log import log
 from .prices.prices import prices_app
 from .prices.providers import providers
 from .programs.config import config
@@ -40,6 +41,7 @@ app.command("budgets")(budgets)
 app.add_typer(budget_app, name="budget")
 app.command("changes")(changes)
 app.command("spend")(spend)
+app.command("log")(log)
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(prices_app, name="prices")
 app.command("providers")(providers)
