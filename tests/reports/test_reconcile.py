@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from budgetguard import PriceBook
+from budgetguard import BudgetManager, PriceBook
+from budgetguard.cli.spending.reconciled import markdown
 from budgetguard.errors import ConfigError
 from budgetguard.ledger import Entry
 from budgetguard.providers.bills.known import source_named
@@ -19,6 +20,7 @@ from budgetguard.reports.bill.facts import BilledCell, BillSide, BooksSide
 from budgetguard.reports.bill.pricing import DAY_MS, day_ms
 from budgetguard.reports.bill.reasons import REASONS, reasons_of
 from budgetguard.reports.bill.reconcile import reconcile, span_of
+from budgetguard.reports.bill.said import sentences
 from budgetguard.reports.bill.shown import Reconciled
 from budgetguard.reports.written import in_json
 from budgetguard.stores import open_store
@@ -82,6 +84,12 @@ def test_the_same_on_both_sides_is_no_difference():
 def test_a_call_that_went_round_is_not_guarded():
     """The reason for which this command is there: somebody's script has the key, and no budget."""
     assert why([call()], [billed(1.50)], [used(2 * MILLION, 2 * MILLION, calls=2)]) == {"not guarded": 750_000_000}
+
+
+def test_where_the_provider_counts_no_requests_its_tokens_tell_who_went_round():
+    """Anthropic's report has none; the tokens in the books are its own, from each answer."""
+    assert why([call()], [billed(1.50)], [used(2 * MILLION, 2 * MILLION, calls=0)]) == {"not guarded": 750_000_000}
+    assert why([call(), call()], [billed(0.75)], [used(calls=0)]) == {"not on the bill": -750_000_000}
 
 
 def test_a_model_that_the_books_do_not_have_is_not_guarded():
@@ -336,3 +344,29 @@ def test_a_provider_without_a_bill_is_refused():
     """With those that there are."""
     with pytest.raises(ConfigError, match="openai, anthropic, openrouter"):
         source_named("mistral")
+
+
+def test_a_manager_compares_its_own_books_at_its_own_prices(tmp_path, monkeypatch):
+    """What a program sees is what the command prints."""
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "key")
+    prices = {MINI: {"input": "0.30", "output": "1.20"}}
+    manager = BudgetManager(
+        "shop", store=f"sqlite:///{tmp_path}/books.db", prices=prices, clock=lambda: NOW / 1000, budgets=[]
+    )
+    manager.store.load(entries=[call(day="2026-10-01", cost=1_500_000_000)])
+    with BillServer(recorded("openai")) as served:
+        found = manager.reconcile("openai", since="2026-10-01", until="2026-10-02", url=served.url)
+        whole = manager.reconcile("openai", "2026-10", url=served.url)
+
+    line = next(each for each in found.models if each.model == MINI)
+    assert (line.books_cost, line.bill_cost) == (1_500_000_000, 750_000_000)
+    assert whole.since_ms == found.since_ms
+    assert [text for text in sentences(found) if text.startswith("The bill is ")] != []
+    manager.close()
+
+
+def test_what_a_provider_names_cannot_command_a_terminal():
+    """Models and items are the provider's texts, and a proxy's."""
+    found = shown([], [billed(0.25, "gpt-\x1b[31m", item="x")], [])
+
+    assert "\x1b" not in markdown(found, frozenset({"model"}))

@@ -83,7 +83,7 @@ def _head(found: Reconciled) -> str:
 
 def _lines(found: Reconciled, fields: frozenset[str]) -> Sequence[BilledLine]:
     rows = found.cells if len(fields) == 2 else found.days if "day" in fields else found.models
-    return [*rows, found.total]
+    return [*[row for row in rows if row.books_cost or row.bill_cost], found.total]
 
 
 def _names(fields: frozenset[str]) -> list[str]:

@@ -89,7 +89,7 @@ SOURCE: Final = BillSource(
     late_h=1,
     unsaid=(
         "Anthropic's cost report has no costs of the Priority Tier: its tokens are counted, and cost nothing there.",
-        "Anthropic does not say how many requests there were: calls that went round are told by their tokens only.",
+        "Anthropic does not say how many requests there were: calls that went round are told by their tokens alone.",
         "Anthropic's report does not tell Claude Code and the Workbench apart: where they are paid by use, they are "
         "on it, and in no books here.",
         "Anthropic's report does not split fast mode and the region of a request: both show as another price.",

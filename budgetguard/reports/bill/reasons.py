@@ -109,9 +109,11 @@ def _of_tokens(books: BooksSide, bill: BillSide, gap: Nano) -> BillReason:
     """What it is that the tokens on both sides differ by this much."""
     if abs(gap) <= _crumbs(books, bill):
         return "rounding"
-    if gap > 0:
-        return "not guarded" if bill.calls > books.calls else "tokens differ"
-    return "not on the bill" if 0 < bill.calls < books.calls else "tokens differ"
+    if bill.calls == books.calls:
+        return "tokens differ"
+    if gap > 0:  # where the provider does not count calls: our tokens are its own, from each answer
+        return "not guarded" if bill.calls > books.calls or not bill.calls else "tokens differ"
+    return "not on the bill" if bill.calls < books.calls else "tokens differ"
 
 
 def _beyond_list(books: BooksSide, bill: BillSide) -> Nano:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from ...money import Nano
-from ..amounts import counted, readable
+from ..amounts import counted, readable, share
 from .reasons import REASONS, BillReason
 from .shown import BilledLine, Reconciled
 
@@ -48,8 +48,8 @@ def _whole(found: Reconciled) -> Iterator[str]:
         return
     more = "more" if total.difference > 0 else "less"
     largest = max(abs(total.bill_cost), abs(total.books_cost))
-    part = abs(total.difference) * 100 / largest
-    yield f"The bill is {readable(abs(total.difference))} {more} than the books ({part:.2g} %)."
+    part = share(abs(total.difference) / largest)
+    yield f"The bill is {readable(abs(total.difference))} {more} than the books ({part})."
 
 
 def _reasons(found: Reconciled) -> Iterator[str]:
