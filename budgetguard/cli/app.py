@@ -30,6 +30,7 @@ from .servers.owners import limits_app
 from .servers.serve import serve
 from .servers.ui import ui
 from .spending.report import report
+from .spending.reconcile import reconcile
 from .spending.spend import spend
 
 app = typer.Typer(
@@ -47,6 +48,7 @@ app.command("explain")(explain)
 app.command("changes")(changes)
 app.command("spend")(spend)
 app.command("report")(report)
+app.command("reconcile")(reconcile)
 app.command("log")(log)
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(prices_app, name="prices")
