@@ -59,7 +59,7 @@ def _is_proxy(provider: object) -> bool:
 @quietly
 def go_on_from(headers: Iterable[tuple[bytes, bytes]]) -> None:
     """
-    Have what is told from now on, in this context, be a part of the trace that a request's headers name.
+    Have what this task tells from now on be a part of the trace that a request's headers name.
 
     A span that is current already, as an instrumentation of the server made it, stays.
     """

@@ -93,12 +93,17 @@ class TracedCall:
     @quietly
     def failed(self, error: BaseException, *, elsewhere: bool) -> None:
         """It was refused, or failed. `elsewhere`: another model is asked in its place."""
+        if getattr(error, "passes_on", False):
+            self._said["budgetguard.passed_on"] = True
+            return
         self._said[ERROR] = error_type(error)
         why = None if self._sent_s else refused(error)
         if why is None:
             return
         self._said.update(why)
-        if not elsewhere:
+        if elsewhere:
+            self._said["budgetguard.passed_on"] = True
+        else:
             instruments().refusals.add(1, {**self._tags(), **why})
 
     @quietly
