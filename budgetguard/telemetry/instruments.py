@@ -6,16 +6,13 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from ..money import DOLLAR
+from ..money import DOLLAR, Nano
 from .attributes import Attribute, Attributes
-
-if TYPE_CHECKING:
-    from .traced import TracedCall
 
 METER: Final = "budgetguard"
 MOST_ROWS: Final = 1_000
@@ -26,6 +23,16 @@ _TOKENS: Final = tuple(4**power for power in range(14))
 """The bounds that the conventions advise for tokens, and those for seconds."""
 _SECONDS: Final = tuple(0.01 * 2**power for power in range(14))
 _OWN_SECONDS: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5, 10)
+
+
+class InFlight(Protocol):
+    """A call that has been sent, and is not settled."""
+
+    pid: int
+    """The process whose call it is."""
+    held: Nano
+    row: Attributes
+    """What metrics say of it."""
 
 
 class Instruments:
@@ -61,7 +68,7 @@ class Instruments:
         meter.create_observable_up_down_counter(
             "budgetguard.held", [self._held], "USD", "What is held for calls of this process in flight."
         )
-        self.open: dict[int, TracedCall] = {}
+        self.open: dict[int, InFlight] = {}
         """The calls in flight."""
         self._rows: set[tuple[Attribute, ...]] = set()
 
@@ -84,13 +91,13 @@ class Instruments:
             sums[_row(each)] += each.held
         return _observed({row: nano / DOLLAR for row, nano in sums.items()})
 
-    def _living(self) -> list[TracedCall]:
+    def _living(self) -> list[InFlight]:
         """Those of this process: a forked child knows its parent's."""
         pid = os.getpid()
         return [each for each in list(self.open.values()) if each.pid == pid]
 
 
-def _row(call: TracedCall) -> tuple[tuple[str, Attribute], ...]:
+def _row(call: InFlight) -> tuple[tuple[str, Attribute], ...]:
     return tuple(call.row.items())
 
 
