@@ -29,8 +29,8 @@ from .servers.keys import keys_app
 from .servers.owners import limits_app
 from .servers.serve import serve
 from .servers.ui import ui
-from .spending.report import report
 from .spending.reconcile import reconcile
+from .spending.report import report
 from .spending.spend import spend
 
 app = typer.Typer(
