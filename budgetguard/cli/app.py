@@ -12,7 +12,8 @@ from .books.copy import copy
 from .books.jobs import jobs
 from .books.schema import migrate, sql
 from .budgets.alerts import alerts_app
-from .budgets.budgets import budget_app, budgets, users
+from .budgets.budgets import budget_app
+from .budgets.lists import budgets, users
 from .budgets.steer import changes
 from .demo.demo import demo
 from .gateway.gateway import gateway_app
