@@ -18,6 +18,7 @@ from .budgets.budgets import budget_app
 from .budgets.explain import explain
 from .budgets.lists import budgets, users
 from .budgets.steer import changes
+from .common.rooms import RoomedGroup
 from .demo.demo import demo
 from .gateway.gateway import gateway_app
 from .live.log import log
@@ -30,11 +31,12 @@ from .servers.keys import keys_app
 from .servers.owners import limits_app
 from .servers.serve import serve
 from .servers.ui import ui
-from .spending.report import report
 from .spending.reconcile import reconcile
+from .spending.report import report
 from .spending.spend import spend
 
 app = typer.Typer(
+    cls=RoomedGroup,
     help="Hard budgets for LLM calls.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -82,12 +82,9 @@ def jobs(
     Background responses and batches that nobody saw the end of.
 
     Their money stays held until a look shows what they cost: that of your program, or this command's.
+    It asks with OPENAI_API_KEY or ANTHROPIC_API_KEY; --base-url names another host, such as https://api.groq.com/openai/v1.
 
-    \b
-    budgetguard jobs
-    OPENAI_API_KEY=sk-... budgetguard jobs --settle
-    ANTHROPIC_API_KEY=sk-... budgetguard jobs --settle
-    budgetguard jobs --settle --base-url https://api.groq.com/openai/v1
+    Example: budgetguard jobs --settle
     """
     with project(store, name) as manager:
         guard = manager.guard

@@ -44,7 +44,10 @@ def set_(
     name: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Give a user a budget, or change it; the spend stays, unless it is counted in another unit."""
+    """Give a user a budget, or change it; the spend stays, unless it is counted in another unit.
+
+    Example: budgetguard budget set ann 10 monthly --warn-at 0.8 --timezone Europe/Berlin
+    """
     with project(store, name, new=True) as manager:
         said = cast(Enforce, enforce), cast(Unit, unit)
         manager.set_budget(
@@ -57,14 +60,20 @@ def set_(
 def show(
     user: UserArgument, store: StoreOption = None, name: ProjectOption = None, as_json: JsonOption = False
 ) -> None:
-    """One user's budget."""
+    """One user's budget.
+
+    Example: budgetguard budget show ann --json
+    """
     with project(store, name) as manager:
         _print(_standing(manager, user), as_json=as_json)
 
 
 @budget_app.command("rm")
 def remove(user: UserArgument, store: StoreOption = None, name: ProjectOption = None) -> None:
-    """Take a user's budget away; the history stays."""
+    """Take a user's budget away; the history stays.
+
+    Example: budgetguard budget rm ann
+    """
     with project(store, name) as manager:
         _standing(manager, user)
         manager.remove_budget(user)

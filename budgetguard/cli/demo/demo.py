@@ -41,7 +41,10 @@ def demo(
     llm: Annotated[bool, typer.Option("--llm", help="Ask a small real model on this machine.")] = False,
     store: Annotated[str | None, typer.Option("--store", help=f"Where to keep the spend ({DEFAULT_STORE}).")] = None,
 ) -> None:
-    """Watch two users spend: no key, no network, seconds."""
+    """Watch two users spend: no key, no network, seconds.
+
+    Example: budgetguard demo
+    """
     import budgetguard
 
     from ...guards.settings import Settings

@@ -55,7 +55,10 @@ def check(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for a warning, too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is wrong with a configuration, and where its models are asked; exit code 1 if it cannot be used."""
+    """Say what is wrong with a configuration, and where its models are asked; exit code 1 if it cannot be used.
+
+    Example: budgetguard gateway check --config gateway.toml --live
+    """
     from ...server.gateway.config.check import rows
 
     found = read(config, os.environ, secrets=secrets)
@@ -74,7 +77,10 @@ def check(
 
 @gateway_app.command("models")
 def models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Every model that can be asked for by a name, and who is asked."""
+    """Every model that can be asked for by a name, and who is asked.
+
+    Example: budgetguard gateway models
+    """
     made = load_gateway(None if config is None else str(config))
     if as_json:
         cards = made.models()

@@ -35,7 +35,10 @@ def update(
     to: Annotated[Path | None, typer.Option("--to", help="The file that keeps it; else that of the settings.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fetch a newer list of prices, check it, and keep it with its date. One that fails changes nothing."""
+    """Fetch a newer list of prices, check it, and keep it with its date. One that fails changes nothing.
+
+    Example: budgetguard prices update
+    """
     from ...prices.sources.published import choice, kept
 
     stated = load_config().said.get(PRICE_LIST)
@@ -69,7 +72,10 @@ def compare(
     name: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Where two lists differ by more than 1 %, and models that were used here and that only one of them knows."""
+    """Where two lists differ by more than 1 %, and models that were used here and that only one of them knows.
+
+    Example: budgetguard prices compare installed updated --above 5
+    """
     from ...prices.sources.published.compare import compare, known_to_one
 
     if above < 0:

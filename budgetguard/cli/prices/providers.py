@@ -15,7 +15,10 @@ from ..common.tables import Column, table
 
 
 def providers(as_json: JsonOption = False) -> None:
-    """Whom completion(model="provider/model") reaches: keys, base URLs, and what else they speak."""
+    """Whom completion(model="provider/model") reaches: keys, base URLs, and what else they speak.
+
+    Example: budgetguard providers --json
+    """
     found = list(_found(os.environ))
     if as_json:
         print_json(found)

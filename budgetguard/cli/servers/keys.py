@@ -122,7 +122,10 @@ def create(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a key. It is shown once: only its hash is stored."""
+    """Make a key. It is shown once: only its hash is stored.
+
+    Example: budgetguard keys create shop --scope call --user ann --budget 10 --period monthly
+    """
     limits = SaidLimits(budget, period, timezone, model_budget or (), rpm, tpm, parallel, fallback, degrade_at, warn_at)
     said = SaidGrant(note, alias, user, team, models, endpoints, tag, expires, limits)
     with _ring(store, new=True) as ring:
@@ -156,7 +159,10 @@ def update(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Change what is named of a key, and leave the rest; '' takes away. Servers notice within two seconds."""
+    """Change what is named of a key, and leave the rest; '' takes away. Servers notice within two seconds.
+
+    Example: budgetguard keys update 4f2a9c --budget 20 --rpm 60
+    """
     limits = SaidLimits(budget, period, timezone, model_budget or (), rpm, tpm, parallel, fallback, degrade_at, warn_at)
     said = SaidGrant(note, alias, user, team, models, endpoints, tag, expires, limits)
     with _ring(store) as ring:
@@ -176,7 +182,10 @@ def list_(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """All keys by their prefix; nobody can show the rest of one."""
+    """All keys by their prefix; nobody can show the rest of one.
+
+    Example: budgetguard keys list --project shop
+    """
     with _ring(store) as ring:
         now_ms, every = ring.now_ms(), list(ring.all(project))
         keys = [key for key in every if key.is_of(scope, user, team)]
@@ -199,7 +208,10 @@ def list_(
 
 @keys_app.command("show")
 def show(prefix: PrefixArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """What a key may, and what is left of its limits."""
+    """What a key may, and what is left of its limits.
+
+    Example: budgetguard keys show 4f2a9c
+    """
     with own_store(store) as own:
         from ...server.keys import KeyRing
 
@@ -222,7 +234,10 @@ def rotate(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a new key under the same prefix: what it may and what it spent stay. The old one is refused."""
+    """Make a new key under the same prefix: what it may and what it spent stay. The old one is refused.
+
+    Example: budgetguard keys rotate 4f2a9c --grace 1h
+    """
     with _ring(store) as ring:
         from ...server.keys.times import duration_s
 
@@ -231,21 +246,30 @@ def rotate(
 
 @keys_app.command("block")
 def block(prefix: PrefixArgument, store: StoreOption = None) -> None:
-    """Refuse a key until it is unblocked; servers notice within two seconds."""
+    """Refuse a key until it is unblocked; servers notice within two seconds.
+
+    Example: budgetguard keys block 4f2a9c
+    """
     with _ring(store) as ring:
         console().print(f"bg_{ring.block(prefix).prefix} is refused until `budgetguard keys unblock`.")
 
 
 @keys_app.command("unblock")
 def unblock(prefix: PrefixArgument, store: StoreOption = None) -> None:
-    """Let a blocked key in again."""
+    """Let a blocked key in again.
+
+    Example: budgetguard keys unblock 4f2a9c
+    """
     with _ring(store) as ring:
         console().print(f"bg_{ring.block(prefix, blocked=False).prefix} is let in again.")
 
 
 @keys_app.command("revoke")
 def revoke(prefix: PrefixArgument, store: StoreOption = None) -> None:
-    """Refuse a key from now on, for good; servers notice within two seconds."""
+    """Refuse a key from now on, for good; servers notice within two seconds.
+
+    Example: budgetguard keys revoke 4f2a9c
+    """
     with _ring(store) as ring:
         key = ring.revoke(prefix)
     console().print(f"bg_{key.prefix} of project {key.project!r} is refused from now on.")
