@@ -63,7 +63,8 @@ def holds(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOp
     elif not found:
         console().print("No call is under way.")
     else:
-        columns = [Column("amount", number=True), Column("user"), Column("model"), Column("since"), Column("until")]
+        columns = [Column("amount", number=True), Column("user"), Column("model", drop=1)]
+        columns += [Column("since", drop=3), Column("until", drop=2)]
         rows = [
             [_held(h), h.tags.get("user", "-"), h.model or "-", moment(h.placed_ms), moment(h.expires_ms)]
             for h in found
@@ -95,7 +96,12 @@ def check(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOp
     elif not found:
         console().print(f"The books add up: {accounts} accounts.")
     else:
-        columns = [Column("account"), Column("kind"), Column("booked", number=True), Column("summed", number=True)]
+        columns = [
+            Column("account"),
+            Column("kind", drop=1),
+            Column("booked", number=True),
+            Column("summed", number=True),
+        ]
         rows = [[d.key, d.kind, *[shown(sum_, unit_of(d.key)) for sum_ in (d.booked, d.summed)]] for d in found]
         console().print(table(columns, rows))
     if found:

@@ -209,9 +209,9 @@ def _print(found: Sequence[Found], now_ms: Millis, settle: bool) -> None:
     if not found:
         out.print("Nothing is under way in the background.")
         return
-    columns = [Column("id"), Column("kind"), Column("model"), Column("for"), Column("held", number=True)]
-    columns += [Column("age", number=True), Column("until")]
-    columns += [Column("state"), Column("cost", number=True)] if settle else [Column("sent to")]
+    columns = [Column("id"), Column("kind", drop=4), Column("model", drop=2), Column("for", drop=1)]
+    columns += [Column("held", number=True), Column("age", number=True, drop=5), Column("until", drop=6)]
+    columns += [Column("state"), Column("cost", number=True)] if settle else [Column("sent to", drop=3)]
     rows = []
     for each in found:
         job = each.job

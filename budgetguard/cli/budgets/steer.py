@@ -125,7 +125,8 @@ def changes(
     if as_json:
         print_json([_as_json(each) for each in found])
     elif found:
-        columns = [Column(title) for title in ("when", "who", "via", "what", "budget", "changed", "why")]
+        columns = [Column("when"), Column("who"), Column("via", drop=4), Column("what", drop=2)]
+        columns += [Column("budget"), Column("changed"), Column("why", drop=3)]
         console().print(table(columns, [_row(each) for each in found]))
     else:
         console().print("Nobody has changed anything that is asked for.")

@@ -134,7 +134,8 @@ class Fitted:
         cells = [row[place] for row in self._rows]
         texts = {each.plain if isinstance(each, Text) else each for each in cells if not isinstance(each, BarCell)}
         lines = [line for text in texts for line in (text.splitlines() if "\n" in text else (text,))]
-        return max([_cells(self._columns[place].title), *map(_cells, lines)])
+        head = _cells(self._columns[place].title)
+        return max([min(head, _LEAST_TEXT) if self._columns[place].number else head, *map(_cells, lines)])
 
     def _widths(self, places: Sequence[int], width: int) -> list[int]:
         """How wide each column is: bars take what the others leave; where nothing is left, the widest texts fold."""

@@ -133,8 +133,8 @@ def _print_gaps(gaps: tuple[PriceGap, ...], first: str, second: str) -> None:
         if _ratio(gap) > _ratio(before):
             largest[gap.provider, gap.model] = gap
     if largest:
-        columns = [Column("provider"), Column("model"), Column("what"), Column(first, number=True)]
-        columns += [Column(second, number=True), Column("for")]
+        columns = [Column("provider", drop=2), Column("model"), Column("what", drop=1), Column(first, number=True)]
+        columns += [Column(second, number=True), Column("for", drop=3)]
         console().print(table(columns, [_row(gap) for gap in largest.values()]))
 
 

@@ -46,6 +46,18 @@ keys_app = typer.Typer(
     help="Keys of a project: create, list, show, update, rotate, block, unblock, revoke.", no_args_is_help=True
 )
 
+_COLUMNS = (
+    Column("prefix"),
+    Column("project", drop=2),
+    Column("scope", drop=4),
+    Column("user", drop=1),
+    Column("team", drop=3),
+    Column("limits"),
+    Column("created", drop=7),
+    Column("used", drop=6),
+    Column("state"),
+    Column("note", drop=5),
+)
 PrefixArgument = Annotated[str, typer.Argument(help="What stands between bg_ and the next _.")]
 ScopeOption = Annotated[
     str, typer.Option(help="call: models, by a gateway; spend: reserve and settle; read: look; admin: all but models.")
@@ -197,9 +209,8 @@ def list_(
 
         print_json([shown_key(key, used.get(key.prefix)) for key in keys])
     elif keys:
-        titles = ("prefix", "project", "scope", "user", "team", "limits", "created", "used", "state", "note")
         rows = [_row(key, used.get(key.prefix)) for key in keys]
-        console().print(table([Column(title) for title in titles], rows))
+        console().print(table(_COLUMNS, rows))
     elif every:
         console().print("There is no such key.")
     else:

@@ -101,7 +101,7 @@ def list_(
 
         print_json([shown_owner(owner) for owner in found])
     elif found:
-        columns = [Column(title) for title in (kind, "limits", "models", "state", "alias")]
+        columns = [Column(kind), Column("limits"), Column("models", drop=2), Column("state"), Column("alias", drop=3)]
         rows = [
             [each.name, limits_in_short(each.limits), ", ".join(each.models) or "all", _state(each), each.alias or "-"]
             for each in found
