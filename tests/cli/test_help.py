@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from typer.main import get_command
 
 from budgetguard.cli.app import app
 from budgetguard.cli.common.rooms import TITLES, room_of
+from tests.support import ROOT as ROOT_DIRECTORY
 from tests.support.commands import exit_code
 
 ROOT: Any = get_command(app)
@@ -58,3 +60,13 @@ def test_every_command_has_its_sentence_and_its_room(capsys: pytest.CaptureFixtu
     listed = [line.split()[0] for line in shown.partition("To begin with:")[2].splitlines() if line.startswith("  ")]
     assert sorted(listed) == sorted(ROOT.commands)
     assert shown.index("What was spent:") < shown.index("Budgets:") < shown.index("The gateway:")
+
+
+def test_the_page_of_commands_names_them_all_and_its_examples_are_understood() -> None:
+    """What is copied from it works, and what it leaves out is found by nobody."""
+    page = (ROOT_DIRECTORY / "docs/commands.md").read_text("utf-8")
+    typed = re.findall(r"^\$ budgetguard (.*)$", page, re.MULTILINE)
+    assert len(typed) > 10
+    for line in typed:
+        assert meant_by(shlex.split(line)) in COMMANDS.values()
+    assert {name for name in ROOT.commands if f"`budgetguard {name}`" not in page} == set()
