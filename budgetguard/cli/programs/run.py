@@ -60,6 +60,8 @@ def run(
     """Run any program under a budget.
 
     It need not know of budgets. At its end, what it spent is said on stderr; its exit code is kept.
+
+    Example: budgetguard run script.py --budget 5
     """
     import budgetguard
 
