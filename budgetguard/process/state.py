@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from ..budgets.crowds import MANY
 from ..concurrency.reaper import REAPER, run_quietly
 from ..errors import BudgetExceededError, StoreError
-from ..ledger import Account
+from ..ledger import NO_TAGS, Account
 from ..money import DOLLAR, Nano, parse_dollars
 from ..stores.base import before_rest
 from .family.file import FAMILY, SentLimit, told
@@ -75,6 +75,8 @@ class Process:
         """The limits of the scope that this thread is in."""
         self.open: dict[int, Open] = {}
         """What has not ended, by its id()."""
+        self.tags: Mapping[str, str] = NO_TAGS
+        """What all of its calls are tagged with; a scope may say otherwise."""
         self.followers: tuple[Follower, ...] = ()
         """Who is told of its calls: nobody, as a rule."""
         self.reaper = REAPER

@@ -5,22 +5,29 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import thread as pools
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...config import DEFAULT_STORE, load_config
 from ...config.file import beside
 from ...config.forms import require_known, variable
-from ...errors import BudgetExceededError, BudgetGuardError, ConfigError, find_budget_error
+from ...errors import BudgetExceededError, BudgetGuardError, ConfigError, StoreError, find_budget_error
+from ...ledger import Query
 from ...money import Money, format_nano, parse_dollars
+from ...stores import file_of, shown
 from .. import FAILED, REFUSED
-from ..common.options import PricesOption, ProjectOption, StoreOption, readable
+from ..common.options import PricesOption, ProjectOption, StoreOption, opened, readable
+from .running import RunProgress, progress_of
 
 if TYPE_CHECKING:
     from ...process.state import Process
@@ -43,6 +50,18 @@ SettingsOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A setting, such as usage_hosts=localhost:8080; may be repeated."),
 ]
+NoStoreOption = Annotated[bool, typer.Option("--no-store", help="Keep nothing of what it spends.")]
+ProgressOption = Annotated[
+    str,
+    typer.Option(help="auto (on a terminal: its title, and lines at 50, 80 and 95 %), lines, title or off."),
+]
+EveryOption = Annotated[
+    float, typer.Option(metavar="SECONDS", help="How often there is a line, with --progress lines.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing, but why it ended.")]
+
+RUN = "run"
+"""The tag that all calls of a program have: its name."""
 
 
 def run(
@@ -55,11 +74,16 @@ def run(
     prices: PricesOption = None,
     store: StoreOption = None,
     name: ProjectOption = None,
+    no_store: NoStoreOption = False,
+    progress: ProgressOption = "auto",
+    every: EveryOption = 10.0,
+    quiet: QuietOption = False,
     settings: SettingsOption = None,
 ) -> None:
     """Run any program under a budget.
 
-    It need not know of budgets. At its end, what it spent is said on stderr; its exit code is kept.
+    It need not know of budgets. What it spends is kept in the store, by its name (budgetguard spend --by run), and said
+    on stderr at its end; its exit code is kept. Example: budgetguard run --budget 5 evaluate.py
     """
     import budgetguard
 
@@ -70,15 +94,84 @@ def run(
     limit = float(Money(parse_dollars(budget, name="--budget")))
     if not module and not Path(program).is_file():
         raise ConfigError(f"{program!r} is no file: name a Python file, or a module with --module")
+    shows = RunProgress(PROCESS, progress_of("off" if quiet else progress, every))
     _set(settings or [])
     _state(store=store, project=name, prices=prices)
+    kept = Keeping.of(store, name, program, no_store=no_store)
     with ExitStack() as stack:
         _guard(stack, user)
         budgetguard.max_budget = limit
-        code = _guarded(lambda: _run(program, arguments or [], module=module))
+        PROCESS.tags = {RUN: kept.name}
+        with shows:
+            code = _guarded(lambda: _run(program, arguments or [], module=module))
         _wait(PROCESS)
-        _report(PROCESS)
+        said = _report(PROCESS)
+    if not quiet:
+        print("\n".join([said, *kept.said()]), file=sys.stderr)
     raise typer.Exit(code)
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """Where the spend of a run is kept, and by which name."""
+
+    name: str
+    url: str
+    options: str
+    """What the command line has to be told to find it there."""
+    began_ms: int
+    keeps: bool = True
+
+    @classmethod
+    def of(cls, store: str | None, project: str | None, program: str, *, no_store: bool) -> Keeping:
+        """
+        Decide it, and have it hold wherever the program goes.
+
+        The default store is made if it is not there. Where it cannot be, that is said, and the run goes on: its limit is
+        the process's own.
+        """
+        name, config = Path(program).name, load_config()
+        if no_store and store is not None:
+            raise ConfigError(f"--no-store, --store {store}: one says to keep nothing, the other where: leave one out")
+        keeps = not no_store
+        if keeps and config.store is None:
+            why = _cannot_be_made(Path(file_of(config.url) or ""))
+            if why:
+                keeps = False
+                print(f"budgetguard: what it spends is not kept: {why}; --store names another place", file=sys.stderr)
+        url = beside(config.url, Path.cwd()) if keeps else "memory://"
+        if config.store is None or not keeps:
+            os.environ[variable("store")] = url
+        said = "" if store is None else f" --store {shown(store)}"
+        said += "" if project is None else f" --project {project}"
+        return cls(name, url, said, int(time.time() * 1000) - _SKEW_MS, keeps)
+
+    def said(self) -> list[str]:
+        """What is to be said of it at the end: nothing, where the program has booked elsewhere, or spent nothing."""
+        if not self.keeps:
+            return []
+        try:
+            with opened(None, None) as (store, _):
+                found = store.totals((RUN,), Query(since_ms=self.began_ms, tags={RUN: self.name}))
+        except StoreError:  # it is not there, as nobody has spent anything; or it is away, and the journal has it
+            return []
+        where = DEFAULT_STORE if self.url == beside(DEFAULT_STORE, Path.cwd()) else shown(self.url)
+        return [f"budgetguard: kept in {where}; budgetguard spend --by run{self.options}"] if found else []
+
+
+_SKEW_MS = 5_000
+"""By how much a server's clock may differ from ours."""
+
+
+def _cannot_be_made(path: Path) -> str:
+    """Why a file cannot be made; "" if it can, or is there."""
+    if path.exists():
+        return ""
+    try:
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            return ""
+    except OSError as error:
+        return f"{path.absolute()} cannot be made ({error.strerror})"
 
 
 def _set(pairs: list[str]) -> None:
@@ -186,6 +279,6 @@ def _is_idle(thread: threading.Thread) -> bool:
     return queue is not None and queue.empty() and frame is not None and frame.f_code is pools._worker.__code__
 
 
-def _report(process: Process) -> None:
+def _report(process: Process) -> str:
     limit = 0 if process.tally is None else process.tally.account.limit or 0
-    print(f"budgetguard: {format_nano(process.spent)} of {format_nano(limit)} spent", file=sys.stderr)
+    return f"budgetguard: {format_nano(process.spent)} of {format_nano(limit)} spent"
