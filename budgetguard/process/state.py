@@ -53,7 +53,7 @@ class Open(Protocol):
         ...
 
 
-class Follower(Protocol):
+class CallFollower(Protocol):
     """Who is told of the calls of this process as they end. It neither raises nor waits, nor asks a store."""
 
     def settled(self, scope: Any, tags: Mapping[str, str], cost: Nano) -> None:
@@ -77,7 +77,7 @@ class Process:
         """What has not ended, by its id()."""
         self.tags: Mapping[str, str] = NO_TAGS
         """What all of its calls are tagged with; a scope may say otherwise."""
-        self.followers: tuple[Follower, ...] = ()
+        self.followers: tuple[CallFollower, ...] = ()
         """Who is told of its calls: nobody, as a rule."""
         self.reaper = REAPER
         self.keeper = Keeper(self.living, self.has_open)

@@ -5,28 +5,23 @@ from __future__ import annotations
 import os
 import runpy
 import sys
-import tempfile
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import thread as pools
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...config import DEFAULT_STORE, load_config
 from ...config.file import beside
 from ...config.forms import require_known, variable
-from ...errors import BudgetExceededError, BudgetGuardError, ConfigError, StoreError, find_budget_error
-from ...ledger import Query
+from ...errors import BudgetExceededError, BudgetGuardError, ConfigError, find_budget_error
 from ...money import Money, format_nano, parse_dollars
-from ...stores import file_of, shown
 from .. import FAILED, REFUSED
-from ..common.options import PricesOption, ProjectOption, StoreOption, opened, readable
+from ..common.options import PricesOption, ProjectOption, StoreOption, readable
+from .keeping import KeptRun
 from .running import RunProgress, progress_of
 
 if TYPE_CHECKING:
@@ -60,9 +55,6 @@ EveryOption = Annotated[
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing, but why it ended.")]
 
-RUN = "run"
-"""The tag that all calls of a program have: its name."""
-
 
 def run(
     program: ProgramArgument,
@@ -89,21 +81,17 @@ def run(
 
     from ...process.state import PROCESS
 
-    if budget is None:
-        raise ConfigError("--budget is missing: say how many dollars the program may spend, such as --budget 5")
-    limit = float(Money(parse_dollars(budget, name="--budget")))
-    if not module and not Path(program).is_file():
-        raise ConfigError(f"{program!r} is no file: name a Python file, or a module with --module")
+    limit = _limit(budget)
+    _require(program, module=module)
     shows = RunProgress(PROCESS, progress_of("off" if quiet else progress, every))
     _set(settings or [])
     _state(store=store, project=name, prices=prices)
-    kept = Keeping.of(store, name, program, no_store=no_store)
+    kept = KeptRun.of(store, name, program, no_store=no_store, quiet=quiet)
     with ExitStack() as stack:
         _guard(stack, user)
-        budgetguard.max_budget = limit
-        PROCESS.tags = {RUN: kept.name}
-        with shows:
-            code = _guarded(lambda: _run(program, arguments or [], module=module))
+        budgetguard.max_budget, PROCESS.tags = limit, kept.tags
+        stack.enter_context(shows)
+        code = _guarded(lambda: _run(program, arguments or [], module=module))
         _wait(PROCESS)
         said = _report(PROCESS)
     if not quiet:
@@ -111,67 +99,15 @@ def run(
     raise typer.Exit(code)
 
 
-@dataclass(frozen=True, slots=True)
-class Keeping:
-    """Where the spend of a run is kept, and by which name."""
-
-    name: str
-    url: str
-    options: str
-    """What the command line has to be told to find it there."""
-    began_ms: int
-    keeps: bool = True
-
-    @classmethod
-    def of(cls, store: str | None, project: str | None, program: str, *, no_store: bool) -> Keeping:
-        """
-        Decide it, and have it hold wherever the program goes.
-
-        The default store is made if it is not there. Where it cannot be, that is said, and the run goes on: its limit is
-        the process's own.
-        """
-        name, config = Path(program).name, load_config()
-        if no_store and store is not None:
-            raise ConfigError(f"--no-store, --store {store}: one says to keep nothing, the other where: leave one out")
-        keeps = not no_store
-        if keeps and config.store is None:
-            why = _cannot_be_made(Path(file_of(config.url) or ""))
-            if why:
-                keeps = False
-                print(f"budgetguard: what it spends is not kept: {why}; --store names another place", file=sys.stderr)
-        url = beside(config.url, Path.cwd()) if keeps else "memory://"
-        if config.store is None or not keeps:
-            os.environ[variable("store")] = url
-        said = "" if store is None else f" --store {shown(store)}"
-        said += "" if project is None else f" --project {project}"
-        return cls(name, url, said, int(time.time() * 1000) - _SKEW_MS, keeps)
-
-    def said(self) -> list[str]:
-        """What is to be said of it at the end: nothing, where the program has booked elsewhere, or spent nothing."""
-        if not self.keeps:
-            return []
-        try:
-            with opened(None, None) as (store, _):
-                found = store.totals((RUN,), Query(since_ms=self.began_ms, tags={RUN: self.name}))
-        except StoreError:  # it is not there, as nobody has spent anything; or it is away, and the journal has it
-            return []
-        where = DEFAULT_STORE if self.url == beside(DEFAULT_STORE, Path.cwd()) else shown(self.url)
-        return [f"budgetguard: kept in {where}; budgetguard spend --by run{self.options}"] if found else []
+def _limit(budget: str | None) -> float:
+    if budget is None:
+        raise ConfigError("--budget is missing: say how many dollars the program may spend, such as --budget 5")
+    return float(Money(parse_dollars(budget, name="--budget")))
 
 
-_SKEW_MS = 5_000
-"""By how much a server's clock may differ from ours."""
-
-
-def _cannot_be_made(path: Path) -> str:
-    """Why a file cannot be made; "" if it can, or is there."""
-    if path.exists():
-        return ""
-    try:
-        with tempfile.TemporaryFile(dir=path.absolute().parent):
-            return ""
-    except OSError as error:
-        return f"{path.absolute()} cannot be made ({error.strerror})"
+def _require(program: str, *, module: bool) -> None:
+    if not module and not Path(program).is_file():
+        raise ConfigError(f"{program!r} is no file: name a Python file, or a module with --module")
 
 
 def _set(pairs: list[str]) -> None:

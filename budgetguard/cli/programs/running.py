@@ -1,8 +1,8 @@
 """
 What a run has spent, shown while it runs: on the terminal of its stderr, and so that it never disturbs the program.
 
-The title of the terminal's window is nobody's output. Lines are few, and go to the terminal whole; where a program draws
-on all of the screen, there are none unless they are asked for.
+The title of the terminal's window is nobody's output. Lines are few, and go to the terminal whole; where a program
+draws on all of the screen, there are none unless they are asked for.
 """
 
 from __future__ import annotations
