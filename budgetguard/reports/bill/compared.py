@@ -26,6 +26,8 @@ class BillSpan(NamedTuple):
     since_ms: Millis
     until_ms: Millis
     now_ms: Millis
+    books_ms: Millis = 0
+    """When the first entry was that the books still have."""
 
 
 def compared(
@@ -58,6 +60,7 @@ def compared(
             projects_of(bill.lines),
             dict(books.marks),
             sums.nameless,
+            day_at(span.books_ms) if span.books_ms > span.since_ms + DAY_MS else "",
             (*bill.notes, *source.unsaid),
         ),
     )

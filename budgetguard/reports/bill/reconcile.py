@@ -49,7 +49,9 @@ def reconcile(
     bill = ask(source, span[0] // 1000, span[1] // 1000, environ=environ, url=url, wait=wait)
     if projects:
         bill = of_projects(bill, projects)
-    return compared(source, book, store.entries(Query(*span)), bill, BillSpan(*span, now_ms))
+    first = next(iter(store.entries(Query(limit=1))), None)
+    compares = BillSpan(*span, now_ms, span[1] if first is None else first.at_ms)
+    return compared(source, book, store.entries(Query(*span)), bill, compares)
 
 
 def span_of(
