@@ -47,13 +47,14 @@ from ..sdks.hooks import Patches
 from ..sdks.install import install
 from ..stores import open_store
 from .answers import cost_of_answer
+from .reading import ReadingVerbs
 from .steering import SteeringVerbs
 
 if TYPE_CHECKING:
     from ..reports.bill.shown import Reconciled
 
 
-class BudgetManager(SteeringVerbs):
+class BudgetManager(SteeringVerbs, ReadingVerbs):
     """
     The budgets of one project's users.
 
