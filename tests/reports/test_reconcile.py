@@ -22,7 +22,7 @@ from budgetguard.reports.bill.pricing import DAY_MS, day_ms
 from budgetguard.reports.bill.reasons import REASONS, reasons_of
 from budgetguard.reports.bill.reconcile import reconcile, span_of
 from budgetguard.reports.bill.said import sentences
-from budgetguard.reports.bill.shown import Reconciled
+from budgetguard.reports.shown.bill import Reconciled
 from budgetguard.reports.written import in_json
 from budgetguard.stores import open_store
 from tests.support.billing import BillServer, recorded

@@ -9,13 +9,13 @@ from typing import NamedTuple
 from ...ledger import Entry, Millis
 from ...prices import PriceBook
 from ...providers.bills.lines import BillSource, ProviderBill
+from ..shown.bill import BillBeside, BilledLine, Reconciled
 from .books import EntrySums
 from .factor import factor_of
 from .facts import BilledCell, BillSide, BooksSide, both_sides
 from .lines import bill_sides, items_of, projects_of
 from .pricing import DAY_MS, BillPrices, day_at, day_ms
 from .reasons import BillReason, BillReasons, in_order, reasons_of
-from .shown import BillBeside, BilledLine, Reconciled
 
 _HOUR_MS = 3600 * 1000
 

@@ -15,10 +15,10 @@ from ...providers.bills.asking import Wait, ask
 from ...providers.bills.known import source_named
 from ...providers.bills.lines import BillSource
 from ..cube.zones import month_named
+from ..shown.bill import Reconciled
 from .compared import BillSpan, compared
 from .lines import of_projects
 from .pricing import DAY_MS, day_at
-from .shown import Reconciled
 
 MOST_DAYS: Final = 366
 

@@ -7,8 +7,8 @@ from typing import Final
 
 from ...money import Nano
 from ..amounts import counted, readable, share
+from ..shown.bill import BilledLine, Reconciled
 from .reasons import REASONS, BillReason
-from .shown import BilledLine, Reconciled
 
 FEES: Final = "tools and fees"
 _FEW = 4

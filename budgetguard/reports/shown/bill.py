@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ...ledger import Millis
 from ...money import Nano
-from .factor import BillFactor
-from .reasons import BillReason
+from ..bill.factor import BillFactor
+from ..bill.reasons import BillReason
 
 
 @dataclass(frozen=True, slots=True)
