@@ -181,6 +181,26 @@ def test_what_is_no_amount_is_refused(value):
         atto_of(value)
 
 
+def test_a_number_on_a_page_keeps_all_of_its_digits():
+    """As a float it is another amount, before anybody has added anything up."""
+    page = (
+        b'{"data": [{"start_time": 1790812800, "results": [{"line_item": "gpt-4o, input", "amount": '
+        b'{"value": 12.345678901234567891, "currency": "usd"}}]}], "has_more": false, "next_page": null}'
+    )
+    with BillServer(recorded("openai"), [Spoilt(200, page)]) as served:
+        bill = asked_for("openai", served)
+
+    assert [line.atto for line in bill.lines] == [12_345_678_901_234_567_891]
+
+
+def test_days_that_nobody_asked_for_are_left_out():
+    """The books have no entries of them: they would be calls that went round."""
+    with BillServer(recorded("openai")) as served:
+        bill = ask(source_named("openai"), SINCE, SINCE + 86_400, environ=KEYS, url=served.url)
+
+    assert {row.day for row in (*bill.lines, *bill.used)} == {"2026-10-01"}
+
+
 def test_another_currency_is_refused():
     """Euros that are taken for dollars are a discount that nobody gave."""
     with pytest.raises(BillError, match="only dollars"):
