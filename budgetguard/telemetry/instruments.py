@@ -54,7 +54,7 @@ class Instruments:
         )
         self.cost = meter.create_counter("budgetguard.cost", "USD", "What calls cost.")
         self.refusals = meter.create_counter(
-            "budgetguard.refusals", "{call}", "Calls that were refused, by budget and reason: nothing was sent."
+            "budgetguard.call.refusals", "{call}", "Calls that were refused, by budget and reason: nothing was sent."
         )
         self.guard = meter.create_histogram(
             "budgetguard.guard.duration",
