@@ -51,15 +51,20 @@ class Scraping:
 
 
 @contextmanager
-def scraping(directory: Path, jobs: Mapping[str, int], rules: Path) -> Iterator[Scraping]:
-    """One that scrapes these jobs, at their ports of loopback."""
+def scraping(directory: Path, jobs: Mapping[str, int], rules: Path, key: str) -> Iterator[Scraping]:
+    """One that scrapes these jobs, at their ports of loopback, with a key."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     config = {
         "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms", "evaluation_interval": "200ms"},
         "rule_files": [str(rules)],
         "scrape_configs": [
-            {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{at}"]}]} for job, at in jobs.items()
+            {
+                "job_name": job,
+                "authorization": {"credentials": key},
+                "static_configs": [{"targets": [f"127.0.0.1:{at}"]}],
+            }
+            for job, at in jobs.items()
         ],
     }
     (directory / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
