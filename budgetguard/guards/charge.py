@@ -282,6 +282,8 @@ class Charge:
                 raise
             return False  # `close` says why
         PROCESS.open.pop(id(self), None)
+        if PROCESS.followers:
+            self._follow(entry.cost)
         for crowd in held.company.crowds:
             crowd.parts.pop(held.id, None)
             crowd.holds.pop(held.id, None)
@@ -349,6 +351,12 @@ class Charge:
             self.plan.lately.learn(answer, self.call.choices)
         self._note(answer)
         yield from self.parts.ledger.settle(self.held, entry_of(self, answer, cost))
+        if PROCESS.followers:
+            self._follow(cost)
+
+    def _follow(self, cost: Nano) -> None:
+        for follower in PROCESS.followers:
+            follower.settled(self.asked.scope, self.asked.tags, cost)
 
     def _note(self, answer: Answer) -> None:
         """Take in what an answer says for later calls: of the tier they are answered in, of the caps that we add."""

@@ -137,7 +137,8 @@ class Guard:
 
     def covers(self, scope: Scope | None) -> bool:
         """Whether a call in this scope can touch any ledger at all."""
-        return self.store is not None or scope is not None or self.process.tally is not None
+        process = self.process
+        return self.store is not None or scope is not None or process.tally is not None or bool(process.followers)
 
     def charge(
         self,
