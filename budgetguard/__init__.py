@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .scopes.carry import carry_scope
     from .scopes.context import budget
     from .scopes.decorators import budgeted
+    from .scopes.progress import track
     from .sdks.install import guard_client as guard
     from .sdks.install import patch, unpatch
 
@@ -57,6 +58,7 @@ __all__ = [
     "budget",
     "budgeted",
     "carry_scope",
+    "track",
     "Budget",
     "BudgetManager",
     "Money",
@@ -127,6 +129,12 @@ def _scopes() -> ModuleType:
     return scopes
 
 
+def _progress() -> ModuleType:
+    from .scopes import progress
+
+    return progress
+
+
 def _notebook() -> ModuleType:
     from .middleware import notebook
 
@@ -147,6 +155,7 @@ _HOMES: Final = {
     "budget": _scopes,
     "budgeted": _scopes,
     "carry_scope": _scopes,
+    "track": _progress,
     "load_ipython_extension": _notebook,
     "unload_ipython_extension": _notebook,
 }

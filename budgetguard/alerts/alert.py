@@ -50,6 +50,36 @@ class Alert:
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", on_one_line(self.text))  # names are in it, and logs have lines
 
+    @classmethod
+    def of_account(
+        cls,
+        what: What,
+        account: Account,
+        text: str,
+        name: str,
+        span: tuple[Millis, Millis],
+        *,
+        settled: int,
+        held: int = 0,
+        part: float | None = None,
+    ) -> Alert:
+        """One about an account; `span` is when it is told, and until when not again."""
+        named = AccountName.of(account)
+        return cls(
+            what,
+            f"{named}: {text}",
+            name,
+            *span,
+            named.budget,
+            named.subject,
+            account.key,
+            account.unit,
+            part,
+            settled,
+            held,
+            account.limit,
+        )
+
     def record(self, sinks: Sequence[str]) -> Record:
         """What a store keeps of it; `sinks` are told."""
         names = ("what", "budget", "subject", "account", "unit", "part", "settled", "held", "limit", "text")
@@ -133,8 +163,7 @@ def threshold_id(account: Account, part: float, at_ms: Millis) -> str:
 
 def at_threshold(account: Account, part: float, settled: int, held: int, at_ms: Millis, *, refused: str = "") -> Alert:
     """That an account has come to a part of its limit, or that a call was `refused` for it."""
-    named, unit, limit = AccountName.of(account), account.unit, account.limit or 0
-    text = f"{named}: {show_amount(settled, unit)} of {show_amount(limit, unit)} spent"
+    text = f"{show_amount(settled, account.unit)} of {show_amount(account.limit or 0, account.unit)} spent"
     if refused:
         text = f"{text}; {refused}"
     elif part < 1:
@@ -143,21 +172,7 @@ def at_threshold(account: Account, part: float, settled: int, held: int, at_ms: 
         text = f"{text}: the limit is reached"
     length_ms, name = rolling_ms(account), threshold_id(account, part, at_ms)
     until = until_ms(account) if length_ms is None else (at_ms // length_ms + 2) * length_ms
-    return Alert(
-        "threshold",
-        text,
-        name,
-        at_ms,
-        until,
-        named.budget,
-        named.subject,
-        account.key,
-        unit,
-        part,
-        settled,
-        held,
-        limit,
-    )
+    return Alert.of_account("threshold", account, text, name, (at_ms, until), settled=settled, held=held, part=part)
 
 
 def day_of(at_ms: Millis) -> str:

@@ -23,31 +23,22 @@ def refused_text(call: RefusedCall) -> str:
 def refusals_alert(call: RefusedCall) -> Alert:
     """That calls of a subject begin to be refused: once a period (a day, where that has no end) for each limit."""
     account, balance, unit = call.refusal.account, call.refusal.balance, call.refusal.account.unit
-    named, end_ms, length_ms = AccountName.of(account), until_ms(account), rolling_ms(account)
-    window = named.window
+    window, end_ms, length_ms = AccountName.of(account).window, until_ms(account), rolling_ms(account)
     if length_ms is not None:
         length_ms = max(length_ms, _HOUR_MS)
         window = f"{call.at_ms // length_ms}r{length_ms}"
         end_ms = (call.at_ms // length_ms + 1) * length_ms
     elif account.end_ms is None:
         window, end_ms = day_of(call.at_ms), (call.at_ms // DAY_MS + 1) * DAY_MS
-    text = (
-        f"{named}: calls are refused: {show_amount(balance.settled, unit)} of {show_amount(account.limit or 0, unit)}"
-    )
-    return Alert(
+    text = f"calls are refused: {show_amount(balance.settled, unit)} of {show_amount(account.limit or 0, unit)} spent"
+    return Alert.of_account(
         "refusals",
-        f"{text} spent; {refused_text(call)}",
+        account,
+        f"{text}; {refused_text(call)}",
         f"refusals/{stem_of(account)}/{window}#{unit}/{account.limit}",
-        call.at_ms,
-        end_ms,
-        named.budget,
-        named.subject,
-        account.key,
-        unit,
-        None,
-        balance.settled,
-        balance.held,
-        account.limit,
+        (call.at_ms, end_ms),
+        settled=balance.settled,
+        held=balance.held,
     )
 
 

@@ -26,7 +26,7 @@ from ..budgets.steering.known import Steers
 from ..budgets.steering.steers import STEERS
 from ..errors import StoreError
 from ..ledger import Account, Balance, Clock, Millis, Query, Record, Store, show_amount
-from .alert import DAY_MS, AccountName, Alert, day_of
+from .alert import DAY_MS, AccountName, Alert, day_of, until_ms
 
 WATCH: Final = "watch"
 """What a store calls the records by which one process of a fleet looks."""
@@ -186,32 +186,16 @@ def _own(store: Store, user: str, now_ms: Millis) -> Account | None:
 def _spike(account: Account, hour: int, before: Sequence[int], now_ms: Millis) -> Alert:
     named, usual = AccountName.of(account), int(median([each for each in before if each]))
     rates = f"{show_amount(hour, 'dollars')} in the last hour, and {show_amount(usual, 'dollars')} is usual"
-    text = f"{named}: {rates} at this time of the day"
     name = f"spike/{escape(named.budget)}/{named.subject}/{day_of(now_ms)}"
-    until = (now_ms // DAY_MS + 1) * DAY_MS
-    return Alert(
-        "spike", text, name, now_ms, until, named.budget, named.subject, account.key, limit=account.limit, settled=hour
-    )
+    span = (now_ms, (now_ms // DAY_MS + 1) * DAY_MS)
+    return Alert.of_account("spike", account, f"{rates} at this time of the day", name, span, settled=hour)
 
 
 def _forecast(account: Account, balance: Balance, at_end: int, now_ms: Millis) -> Alert:
-    named, unit = AccountName.of(account), account.unit
+    unit, span = account.unit, (now_ms, until_ms(account))
     text = (
-        f"{named}: {show_amount(balance.settled, unit)} of {show_amount(account.limit or 0, unit)} spent; at this rate "
+        f"{show_amount(balance.settled, unit)} of {show_amount(account.limit or 0, unit)} spent; at this rate "
         f"it is {show_amount(at_end, unit)} at the end of the period"
     )
-    return Alert(
-        "forecast",
-        text,
-        f"forecast/{account.key}",
-        now_ms,
-        account.end_ms,
-        named.budget,
-        named.subject,
-        account.key,
-        unit,
-        None,
-        balance.settled,
-        balance.held,
-        account.limit,
-    )
+    name = f"forecast/{account.key}"
+    return Alert.of_account("forecast", account, text, name, span, settled=balance.settled, held=balance.held)

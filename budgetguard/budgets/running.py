@@ -85,5 +85,5 @@ def _shown(it: Running, rule: Budget | None, subject: str, steers: Steers, now_m
         return it._replace(state=state_of(None, it.spent, it.held, paused=paused))
     limit = steers.limit(rule, subject, now_ms)
     raised = is_raised(rule.limit, limit)
-    state = state_of(limit, it.spent, it.held, paused=paused, raised=raised, unit=it.unit)
+    state = state_of(limit, it.spent, it.held, paused=paused, raised=raised, unit=it.unit, warn_at=rule.warn_at)
     return it._replace(limit=limit, period=rule.period.name, state=state, resets_ms=rule.window(now_ms).resets_ms)

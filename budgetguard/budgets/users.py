@@ -53,7 +53,9 @@ class Standing:
         """How it is, in a word."""
         rule, raised = self.budget.rule, is_raised(self.budget.rule.limit, self.limit)
         paused = self.budget.steer.paused
-        return state_of(self.limit, self.spent, self.held, paused=paused, raised=raised, unit=rule.unit)
+        return state_of(
+            self.limit, self.spent, self.held, paused=paused, raised=raised, unit=rule.unit, warn_at=rule.warn_at
+        )
 
 
 class Users:

@@ -101,6 +101,8 @@ def not_left(scope: Scope | None) -> Scope | None:
 
 def note_refusal(scope: Scope | None, error: BudgetExceededError) -> None:
     """Remember a refusal in the scope, and in those around it."""
+    for follower in PROCESS.followers:
+        follower.refused(scope, error)
     while scope is not None:
         scope.refusals[:] = [error]
         scope = scope.parent

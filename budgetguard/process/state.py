@@ -12,12 +12,12 @@ import atexit
 import gc
 import os
 import time
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from ..budgets.crowds import MANY
 from ..concurrency.reaper import REAPER, run_quietly
-from ..errors import StoreError
+from ..errors import BudgetExceededError, StoreError
 from ..ledger import Account
 from ..money import DOLLAR, Nano, parse_dollars
 from ..stores.base import before_rest
@@ -53,6 +53,18 @@ class Open(Protocol):
         ...
 
 
+class Follower(Protocol):
+    """Who is told of the calls of this process as they end. It neither raises nor waits, nor asks a store."""
+
+    def settled(self, scope: Any, tags: Mapping[str, str], cost: Nano) -> None:
+        """A call that was made in this scope, or in none, has cost so much."""
+        ...
+
+    def refused(self, scope: Any, error: BudgetExceededError) -> None:
+        """A budget said no to one."""
+        ...
+
+
 class Process:
     """The state of this process."""
 
@@ -63,6 +75,8 @@ class Process:
         """The limits of the scope that this thread is in."""
         self.open: dict[int, Open] = {}
         """What has not ended, by its id()."""
+        self.followers: tuple[Follower, ...] = ()
+        """Who is told of its calls: nobody, as a rule."""
         self.reaper = REAPER
         self.keeper = Keeper(self.living, self.has_open)
         self.pid = os.getpid()
@@ -164,6 +178,7 @@ class Process:
         """In a forked child: the parent's calls in flight are not ours."""
         self.pid = os.getpid()
         self.open = {}
+        self.followers = ()
         FAMILY.after_fork()
         self.keeper = Keeper(self.living, self.has_open)
 

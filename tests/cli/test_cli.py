@@ -147,7 +147,7 @@ def test_spend_groups_by_anything(manager, cli):
         {"model": MODEL, "user": "ann", "cost": 450_000, **_tokens(1)},
     ]
     _, out, _ = cli("spend", "--by", "model")
-    assert out.splitlines()[-2].split() == ["total", "$0.00795", "2", "2,000", "1,000", "0", "0"]
+    assert out.splitlines()[-2].split() == ["total", "$0.00795", "100", "%", "2", "2,000", "1,000", "0", "0"]
 
 
 def test_spend_of_nobody_is_a_row_of_its_own(manager, cli):

@@ -268,7 +268,7 @@ _Done: TypeAlias = tuple[Budget, Steer, Steer, tuple[Mapping[str, Any], Mapping[
 def _in_unit(steer: Steer, rule: Budget, **amounts: int | None) -> Steer:
     """A steer with amounts in the unit of its rule; those in another one, of a rule that it was before, are over."""
     kept = steer if steer.unit == rule.unit else replace(steer.settled(), unit=rule.unit)
-    return replace(kept, **amounts, unit=rule.unit)  # type: ignore[arg-type]
+    return replace(kept, **amounts, unit=rule.unit)  # type: ignore[arg-type]  # not every field is an amount
 
 
 def _known(aim: SteerTarget) -> Budget:

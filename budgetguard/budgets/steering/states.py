@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from collections.abc import Sequence
+from typing import Final, Literal, TypeAlias
 
 from ...ledger import Unit
 
 Condition: TypeAlias = Literal["ok", "near", "busy", "spent", "raised", "paused"]
 """
-"paused" by people; "spent", or "busy" with calls in flight: no room is left; "raised" by people; "near": four fifths
-are gone.
+"paused" by people; "spent", or "busy" with calls in flight: no room is left; "raised" by people; "near": what
+was spent has come to the first part at which somebody is told, or to four fifths.
 """
+
+NEAR: Final = 0.8
+"""The part of its limit from which on a budget is near it, if it has no `warn_at`."""
 
 
 def is_raised(ruled: int | None, limit: int | None) -> bool:
@@ -26,7 +30,14 @@ def left_of(limit: int | None, spent: int, held: int, state: Condition) -> int |
 
 
 def state_of(
-    limit: int | None, spent: int, held: int, *, paused: bool = False, raised: bool = False, unit: Unit = "dollars"
+    limit: int | None,
+    spent: int,
+    held: int,
+    *,
+    paused: bool = False,
+    raised: bool = False,
+    unit: Unit = "dollars",
+    warn_at: Sequence[float] = (),
 ) -> Condition:
     """How a budget is, in a word: the first that fits, of what stops calls before what does not."""
     if paused:
@@ -39,4 +50,4 @@ def state_of(
         return "busy"
     if raised:
         return "raised"
-    return "near" if (spent + held) * 10 >= limit * 8 else "ok"
+    return "near" if spent >= limit * min(warn_at, default=NEAR) else "ok"

@@ -27,6 +27,7 @@ SinceOption = Annotated[
 UntilOption = Annotated[
     str | None, typer.Option("--until", metavar="TIME", help="As --since; that moment is not included.")
 ]
+ZoneOption = Annotated[str, typer.Option("--zone", metavar="ZONE", help="Where days begin, such as Europe/Berlin.")]
 
 
 def parse_moment(text: str | None, now_ms: Millis) -> Millis | None:

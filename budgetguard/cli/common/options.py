@@ -50,6 +50,7 @@ def _log_level(level: str) -> str:
 
 
 LogLevelOption = Annotated[str, typer.Option(help="debug, info, warning or error.", callback=_log_level)]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV; amounts are dollars with all of their digits.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; amounts are whole nano-dollars (1e-9 of one).")]
 
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from ...budgets.accounts import read_balances
 from ...budgets.rules import USERS, Budget, UserBudget, escape, unescape
-from ...budgets.steering.states import Condition
+from ...budgets.steering.states import Condition, is_raised, state_of
 from ...concurrency.locks import mutex
 from ...ledger import Account, Balance, Millis, OpenHold, Store
 from ...ledger.units import MARK
@@ -21,8 +21,6 @@ from ..shown.budgets import BudgetShown, BudgetsQuery, BudgetsShown
 from ..shown.figures import Forecast, HistoryRead
 from ..steered import SteeredSubject, of_rule, of_user, steered_subjects, steers_of
 
-NEAR: Final = 0.8
-"""The part of its limit from which on a budget is near it, if it has no `warn_at`."""
 FRESH_S: Final = 3.0
 """How long all budgets and their books are kept, so that the next page of them costs nothing."""
 _STATES: Final[tuple[Condition, ...]] = ("ok", "near", "raised", "busy", "spent", "paused")
@@ -167,17 +165,8 @@ def _shown(subject: _Subject, balance: Balance, now_ms: Millis) -> BudgetShown:
 
 def _state(steered: SteeredSubject, spent: int, held: int) -> Condition:
     limit, rule = steered.limit, steered.rule
-    if steered.paused:
-        return "paused"
-    if limit is None:
-        return "ok"
-    if spent >= limit:
-        return "spent"
-    if spent + held >= limit:
-        return "busy"
-    if rule.limit is not None and limit > rule.limit:
-        return "raised"
-    return "near" if spent >= limit * min(rule.warn_at, default=NEAR) else "ok"
+    raised, unit = is_raised(rule.limit, limit), rule.unit
+    return state_of(limit, spent, held, paused=steered.paused, raised=raised, unit=unit, warn_at=rule.warn_at)
 
 
 def _forecast(account: Account, rule: Budget, spent: int, now_ms: Millis, limit: int | None) -> Forecast | None:

@@ -17,39 +17,44 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from types import EllipsisType, TracebackType
-from typing import Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 
-from .alerts.herald import open_herald
-from .alerts.options import Alerts
-from .budgets.bars import as_html, as_text, read_bars
-from .budgets.periods import Period
-from .budgets.rules import Budget, UserBudget, user_rule
-from .budgets.said.checks import parse_limit, require_choice, require_moment, require_text
-from .budgets.said.words import in_our_words
-from .budgets.steering.audit import Author, Changed, changes, whoami
-from .budgets.steering.moments import since_ms
-from .budgets.steering.office import SteerDone, Steering
-from .budgets.users import Users
-from .calls import Answer
-from .config import load_config
-from .config.projects import open_project
-from .errors import ConfigError, UnpricedModelError
-from .guards.guard import Guard, require_budgets
-from .guards.scope import Scope, current, leave
-from .guards.settings import Settings
-from .ledger import Clock, Enforce, OnExpire, Store, Unit
-from .litellm import records
-from .litellm.answers import HeldAnswer, read_answer
-from .money import DOLLAR, Money, Nano
-from .prices.given import GivenPrices
-from .prices.tokens import count_messages, count_text
-from .process.state import PROCESS
-from .sdks.hooks import Patches
-from .sdks.install import install
-from .stores import open_store
+from ..alerts.herald import open_herald
+from ..alerts.options import Alerts
+from ..budgets.bars import as_html, as_text, read_bars
+from ..budgets.periods import Period
+from ..budgets.rules import Budget, UserBudget, user_rule
+from ..budgets.said.checks import parse_limit, require_choice, require_moment, require_text
+from ..budgets.said.words import in_our_words
+from ..budgets.steering.audit import Author, whoami
+from ..budgets.steering.moments import since_ms
+from ..budgets.users import Users
+from ..calls import Answer
+from ..config import load_config
+from ..config.projects import open_project
+from ..errors import ConfigError
+from ..guards.guard import Guard, require_budgets
+from ..guards.scope import Scope, current, leave
+from ..guards.settings import Settings
+from ..ledger import Clock, Enforce, OnExpire, Store, Unit
+from ..litellm import records
+from ..litellm.answers import HeldAnswer, read_answer
+from ..money import DOLLAR, Money
+from ..prices.given import GivenPrices
+from ..prices.tokens import count_messages, count_text
+from ..process.state import PROCESS
+from ..sdks.hooks import Patches
+from ..sdks.install import install
+from ..stores import open_store
+from .answers import cost_of_answer
+from .reading import ReadingVerbs
+from .steering import SteeringVerbs
+
+if TYPE_CHECKING:
+    from ..reports.bill.shown import Reconciled
 
 
-class BudgetManager:
+class BudgetManager(SteeringVerbs, ReadingVerbs):
     """
     The budgets of one project's users.
 
@@ -98,7 +103,7 @@ class BudgetManager:
         sent = config.headers() if headers is None else headers
         self.store: Store
         if client_type != "local":
-            from .litellm.hosted import open_hosted
+            from ..litellm.hosted import open_hosted
 
             self.store = open_hosted(api_base, config.project, sent, clock=clock)
         elif store is None or isinstance(store, str):
@@ -173,12 +178,12 @@ class BudgetManager:
             held = held.completed(model)
             asked, usage, cost = held.answer.model or "", held.answer.usage or {}, held.answer.cost
             if cost is None:
-                cost = self._cost(model or asked, held)
+                cost = cost_of_answer(self.guard, model or asked, held)
         elif model and isinstance(input_text, str) and isinstance(output_text, str):
             asked = require_text(model, "model")
             sent = count_messages([{"role": "user", "content": input_text}], model)
             usage = {"input_tokens": sent, "output_tokens": count_text(output_text, model)}
-            cost = self._cost(asked, HeldAnswer(Answer(usage=usage)))
+            cost = cost_of_answer(self.guard, asked, HeldAnswer(Answer(usage=usage)))
         else:
             raise ConfigError("update_cost: give completion_obj, or model with input_text and output_text")
         self.users.book(own, cost, model=asked, usage=usage, counted=counted)
@@ -268,49 +273,30 @@ class BudgetManager:
         """
         self.users.remove(user)
 
-    def raise_budget(
+    def reconcile(
         self,
-        target: str,
-        limit: Money | float | str,
-        until: datetime | timedelta | str | None = None,
+        provider: str,
+        month: str | None = None,
         *,
-        note: str = "",
-        by: str | None = None,
-    ) -> SteerDone:
+        since: datetime | timedelta | str | None = None,
+        until: datetime | timedelta | str | None = None,
+        projects: Sequence[str] = (),
+        url: str | None = None,
+    ) -> Reconciled:
         """
-        Put this limit in the place of a budget's, until a moment ("2h", "2027-01-31", "end of month") or for good.
+        Compare these books with what "openai", "anthropic" or "openrouter" says that it bills, by day and model.
 
-        `target` is a user, a rule ("team": all of its subjects), or one subject of it ("team/red"). Like all below it
-        holds from the very next call in every process, and is in the audit with `by` and `note` (docs/steering.md).
+        It asks the provider, with the admin key in the environment, and waits for it; see docs/bill.md. Raises
+        `ConfigError`, and `BillError` where no bill comes.
         """
-        return self._steering(by).raise_limit(target, limit, until=until, note=note)
+        from ..reports.bill.reconcile import reconcile
 
-    def top_up(self, target: str, amount: Money | float | str, *, note: str = "", by: str | None = None) -> SteerDone:
-        """Add this much to a budget's limit once: until its period is over."""
-        return self._steering(by).top_up(target, amount, note=note)
-
-    def pause(self, target: str, *, note: str = "", by: str | None = None) -> SteerDone:
-        """Refuse every call on a budget until it is resumed, whatever its `enforce` (`BudgetExceededError.paused`)."""
-        return self._steering(by).pause(target, note=note)
-
-    def resume(self, target: str, *, note: str = "", by: str | None = None) -> SteerDone:
-        """Let calls pass again."""
-        return self._steering(by).resume(target, note=note)
-
-    def reset_budget(self, target: str, *, note: str = "", by: str | None = None) -> SteerDone:
-        """Begin a budget again with nothing spent; the history stays."""
-        return self._steering(by).reset(target, note=note)
-
-    def restore_budget(self, target: str, *, note: str = "", by: str | None = None) -> SteerDone:
-        """Take back what was raised, topped up and paused: the budget is as its rule says."""
-        return self._steering(by).remove(target, note=note)
-
-    def changes(
-        self, user: str | None = None, *, since: datetime | timedelta | str | None = None, limit: int | None = 100
-    ) -> list[Changed]:
-        """Who changed budgets, when and why, the last first; of one user, or since a moment ("7d", "2027-01-31")."""
-        after_ms = None if since is None else since_ms(since, self.guard.coverage.now_ms())
-        return list(changes(self.store, since_ms=after_ms, user=user, limit=limit))
+        now_ms = self.store.now_ms()
+        times = [None if said is None else since_ms(said, now_ms) for said in (since, until)]
+        prices = self.guard.prices
+        return reconcile(
+            self.store, prices, provider, month=month, since_ms=times[0], until_ms=times[1], projects=projects, url=url
+        )
 
     def import_litellm(self, path: str) -> int:
         """Take over the users, budgets and spend of a LiteLLM `user_cost.json`; how many users there were."""
@@ -366,24 +352,6 @@ class BudgetManager:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, traceback)
-
-    def _cost(self, model: str, held: HeldAnswer) -> Nano:
-        """The price of an answer by whose API it is, else by its model alone, else as LiteLLM has it; or raises."""
-        answer = held.answer
-        if not model:
-            raise UnpricedModelError("the answer names no model: give model=", model="")
-        for provider in dict.fromkeys((held.provider, None)):
-            cost = self.guard.parts.true_cost(provider, model, answer)
-            if cost is not None:
-                return cost + answer.fee
-        if held.otherwise is not None:
-            return held.otherwise
-        parts, now_ms = ((model, answer.usage or {}), *answer.also), self.guard.coverage.now_ms()
-        return sum(self.guard.prices.tariff(None, each, answer.tier, now_ms).cost(usage) for each, usage in parts)
-
-    def _steering(self, by: str | None) -> Steering:
-        author = self.users.author if by is None else Author(by, self.users.author.via)
-        return Steering(self.users, author, rules=self.guard.budgets)
 
     def _record(self, own: UserBudget) -> dict[str, Any]:
         return records.records(self.users, [own], self.guard.coverage.now_ms())[own.user]

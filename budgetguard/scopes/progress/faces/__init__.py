@@ -1,0 +1,1 @@
+"""How a loop looks: one file for each place where that is."""
