@@ -106,9 +106,13 @@ def look_through(wheel: Path, source: Path) -> None:
         raise WrongDistError("the wheel's metadata do not name its licence")
     with tarfile.open(source) as archive:
         inner = {name.partition("/")[2] for name in archive.getnames()}
-    missing = {"README.md", "LICENSE", "CHANGELOG.md", "pyproject.toml", "Makefile", "tests/conftest.py"} - inner
+    needed = {"README.md", "LICENSE", "CHANGELOG.md", "pyproject.toml", "Makefile"}
+    rest = set(run("git", "ls-files", *SOURCES).split()) - {name for name in inner if name.endswith(KEPT)}
+    missing = sorted(each for each in (needed | rest) - inner if not each.endswith(KEPT))
     if missing:
-        raise WrongDistError(f"the source distribution lacks {sorted(missing)}")
+        raise WrongDistError(f"the source distribution lacks {missing[:10]}")
+    if large := sorted(name for name in inner if name.endswith(KEPT)):
+        raise WrongDistError(f"the source distribution has versions before in it, for tests only: {large}")
 
 
 def pythons() -> Iterator[str]:

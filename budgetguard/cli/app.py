@@ -10,9 +10,12 @@ from .. import __version__
 from .books.books import check, export, holds, import_
 from .books.copy import copy
 from .books.jobs import jobs
+from .books.projects import projects
+from .books.prune import prune
 from .books.schema import migrate, sql
 from .budgets.alerts import alerts_app
 from .budgets.budgets import budget_app, budgets, users
+from .budgets.explain import explain
 from .budgets.steer import changes
 from .demo.demo import demo
 from .gateway.gateway import gateway_app
@@ -26,6 +29,8 @@ from .servers.keys import keys_app
 from .servers.owners import limits_app
 from .servers.serve import serve
 from .servers.ui import ui
+from .spending.reconcile import reconcile
+from .spending.report import report
 from .spending.spend import spend
 
 app = typer.Typer(
@@ -39,8 +44,11 @@ app.command("demo")(demo)
 app.command("users")(users)
 app.command("budgets")(budgets)
 app.add_typer(budget_app, name="budget")
+app.command("explain")(explain)
 app.command("changes")(changes)
 app.command("spend")(spend)
+app.command("report")(report)
+app.command("reconcile")(reconcile)
 app.command("log")(log)
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(prices_app, name="prices")
@@ -55,6 +63,8 @@ app.add_typer(gateway_app, name="gateway")
 app.command("import")(import_)
 app.command("export")(export)
 app.command("copy")(copy)
+app.command("projects")(projects)
+app.command("prune")(prune)
 app.command("holds")(holds)
 app.command("jobs")(jobs)
 app.command("check")(check)

@@ -14,6 +14,7 @@ from ..prices import PriceBook
 from .cube.blocks import HOUR_MS, Hour
 from .cube.cube import MOST_ROWS, Cube
 from .cube.reading import HistoryReader
+from .pruning import HearPruned, OldEntries, keep_sums
 from .shown.budgets import BudgetsQuery, BudgetsShown, SubjectShown
 from .shown.figures import GroupShown, HistoryRead
 from .shown.lists import (
@@ -185,6 +186,15 @@ class Reports:
         stays in the sums.
         """
         return self._reader.refresh(budget_s, check=True)
+
+    def keep(self, old: OldEntries, told: HearPruned = lambda done: None) -> None:
+        """
+        Have the store keep the sums of the days of these entries, so that `pruning.prune` may take them away.
+
+        Reads the history to its end, and compares it with the store's own sums. Raises `StoreError` if they are not
+        kept.
+        """
+        keep_sums(self._reader, old, told)
 
     def rules(self) -> tuple[Budget, ...]:
         """All rules that are known: those given, then those that programs declared in the store."""
