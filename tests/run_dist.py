@@ -30,6 +30,12 @@ UV = Path(sys.executable).parent / "uv"
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
+SOURCES = ("*.md", "LICENSE", "Makefile", "pyproject.toml", "budgetguard", "docs", "examples", "benchmarks", "tests")
+"""What a source distribution has of a checkout."""
+
+KEPT = ".tar.xz"
+"""How the versions before end that tests of a checkout run: nothing else needs them."""
+
 QUICK_START = """
 import budgetguard
 from budgetguard.testing import FakeProvider
@@ -106,13 +112,11 @@ def look_through(wheel: Path, source: Path) -> None:
         raise WrongDistError("the wheel's metadata do not name its licence")
     with tarfile.open(source) as archive:
         inner = {name.partition("/")[2] for name in archive.getnames()}
-    needed = {"README.md", "LICENSE", "CHANGELOG.md", "pyproject.toml", "Makefile"}
-    rest = set(run("git", "ls-files", *SOURCES).split()) - {name for name in inner if name.endswith(KEPT)}
-    missing = sorted(each for each in (needed | rest) - inner if not each.endswith(KEPT))
-    if missing:
+    tracked = {name for name in run("git", "ls-files", *SOURCES).split() if not name.endswith(KEPT)}
+    if missing := sorted(tracked - inner):
         raise WrongDistError(f"the source distribution lacks {missing[:10]}")
-    if large := sorted(name for name in inner if name.endswith(KEPT)):
-        raise WrongDistError(f"the source distribution has versions before in it, for tests only: {large}")
+    if kept := sorted(name for name in inner if name.endswith(KEPT)):
+        raise WrongDistError(f"the source distribution has versions before in it: {kept}")
 
 
 def pythons() -> Iterator[str]:
