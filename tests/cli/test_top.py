@@ -277,8 +277,9 @@ def frames_of(text: str) -> list[list[str]]:
 
 
 def fits(lines: list[str]) -> bool:
-    """Whether a frame is as narrow as the window, down to its last line."""
-    return max(map(len, lines)) <= 60 and len(lines) <= 20 and "q quit" in lines[-1] and "again" not in "".join(lines)
+    """Whether a frame is as narrow and as low as the window, and has its last line."""
+    whole = "".join(lines)
+    return max(map(len, lines)) <= 60 and len(lines) <= 20 and "q quit" in whole and "again" not in whole
 
 
 def test_a_store_that_is_away_is_said_and_the_last_frame_stays(

@@ -27,7 +27,7 @@ STYLES: Final = {
     "spent": "red",
     "paused": "magenta",
 }
-_AROUND: Final = 5
+_AROUND: Final = 4
 """Lines of a table beside its rows: its title, its head and what is around them."""
 _LEAST: Final = 3
 _WIDE: Final = 100
