@@ -194,7 +194,7 @@ def list_parts(made: Path) -> None:
 
 
 def look_up(frozen: Path) -> None:
-    """Look installed parts up among known vulnerabilities, by the first source that can be asked; or say that none can."""
+    """Look installed parts up among known vulnerabilities, by the first source that can be asked, if any can."""
     parts, unasked = len(frozen.read_text().splitlines()), {}
     audit = [UV, "tool", "run", "pip-audit", "--no-deps", "--disable-pip", "--progress-spinner=off", "-r", frozen]
     for source in ("pypi", "osv"):
