@@ -8,7 +8,7 @@ export UV_LINK_MODE ?= copy
 # Tests start hundreds of processes: without their bytecode, each would compile whole SDKs anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo demo-llm serve gateway ui pictures load fuzz test test-versions test-sdk-suite test-frameworks check format bench contention shapes soak gateway-soak dist clean
+.PHONY: help setup demo demo-llm serve gateway ui pictures docs load fuzz test test-versions test-sdk-suite test-frameworks check format bench contention shapes soak gateway-soak dist clean
 
 help:
 	@echo "make demo       two users spend, one runs out: no key, no network, seconds"
@@ -16,7 +16,8 @@ help:
 	@echo "make serve      host budgets on 127.0.0.1:8080, without keys: a trial"
 	@echo "make gateway    calls of models for any program on 127.0.0.1:4000, without keys: a trial"
 	@echo "make ui         budgets in a browser: the page of a store on this machine (STORE=sqlite:///...)"
-	@echo "make pictures   the photographs of the page in docs/pictures, anew"
+	@echo "make docs       a site of the pages and the reference in build/site, with search; a dead link ends it"
+	@echo "make pictures   the photographs of the page and of the demo in docs/pictures, anew"
 	@echo "make test       everything that is claimed"
 	@echo "make test-frameworks  langchain, crewai, dspy and others, against the bill of a fake provider (3 minutes)"
 	@echo "make test-versions   the seams against every version of the SDKs that is tried (5 minutes); make test has the oldest"
@@ -69,6 +70,12 @@ ui: .venv/bin/uv
 pictures: setup
 	$(RUN) -m tests.support.chromium
 	$(RUN) -m tests.page_pictures
+	$(RUN) -m tests.demo_picture
+
+docs: setup
+	rm -rf build/site
+	$(RUN) -m sphinx -q -W --keep-going -c docs/site -d build/doctrees . build/site
+	@echo "build/site/index.html"
 
 fuzz: setup
 	BUDGETGUARD_TEST_FUZZ=500 $(RUN) -m pytest -n 2 tests/server/test_server_fuzz.py

@@ -10,6 +10,7 @@ Every error of budgetguard.
     ├── UnscopedCallError       a call was refused that does not say whose it is
     ├── ConfigError             an argument, setting or file cannot be used (also a ValueError)
     │   └── ContendedError      others change the same all the time: it may succeed in a moment
+    ├── BillError               a provider did not tell what it bills, or not as it says that it does
     └── StoreError              the store of budgets did not answer, or is not one
         ├── ConflictError       a call was settled again at another cost
         └── AmountError         an amount is beyond what a store can book, now and for ever
@@ -203,6 +204,10 @@ class ConfigError(BudgetGuardError, ValueError):
 
 class ContendedError(ConfigError):
     """Others changed the same budget again and again while this was to change it: try again."""
+
+
+class BillError(BudgetGuardError):
+    """A provider did not tell what it bills: it did not answer, refused the key, or answered what is no bill."""
 
 
 class StoreError(BudgetGuardError):

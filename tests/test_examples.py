@@ -20,7 +20,15 @@ import pytest
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^(?P<indent> *)```python\n(?P<text>.*?)^(?P=indent)```$(?:\n\n```text\n(?P<shown>.*?)^```$)?",
+    re.MULTILINE | re.DOTALL,
+)
+FENCE = re.compile(r"^ *(```.*|~~~.*)$", re.MULTILINE)
+FENCES = {f"```{name}" for name in ("python", "console", "text", "toml", "json", "yaml", "ini", "nginx", "sql", "")}
+"""Of blocks; the last is the end of one. Another spelling of Python would not be run."""
+OTHERS = [ROOT / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md")]
+"""Pages without a program."""
 
 EXPECTED = {
     "max_budget.py": [
@@ -121,31 +129,6 @@ EXPECTED = {
 LITELLMS = ("-W", "ignore:unclosed event loop", "-W", "ignore:Item")
 """Warnings of its own, which LiteLLM leaves to its callers."""
 
-RUNNER = """
-import json, os, sys
-from budgetguard.testing import FakeProvider
-
-page, blocks = json.load(sys.stdin)
-with FakeProvider() as provider:
-    os.environ |= {"OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": "none"}
-    os.environ |= {"ANTHROPIC_BASE_URL": provider.root_url, "ANTHROPIC_API_KEY": "none"}
-    for name in ("ANTHROPIC", "GROQ", "OPENROUTER"):
-        os.environ |= {f"{name}_API_BASE": provider.base_url, f"{name}_API_KEY": "none"}
-    os.environ |= {"GOOGLE_GEMINI_BASE_URL": provider.root_url, "GEMINI_API_KEY": "none"}
-    os.environ |= {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": provider.root_url, "AWS_DEFAULT_REGION": "us-east-1"}
-    os.environ |= {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-    space = {"__name__": "__main__"}
-    if "localhost:4000" in str(blocks):  # `make gateway`, at another port
-        from budgetguard.server.gateway.config.resolve import Configuration
-        from tests.support.gateway import ServedGateway
-
-        gateway = ServedGateway(Configuration.demo(provider.root_url))
-        blocks = [(line, text.replace("localhost:4000", f"127.0.0.1:{gateway.port}")) for line, text in blocks]
-    for line, text in blocks:
-        exec(compile("\\n" * line + text, page, "exec"), space)
-"""
-
 
 def run(arguments, directory, *, text=None):
     """What a Python program prints, run in a directory as a user would, with no key and no settings around it."""
@@ -194,15 +177,27 @@ def test_every_example_is_checked_and_listed():
 
 
 def blocks_of(page):
-    """The Python blocks of a page, each with the number of lines above it."""
-    text = page.read_text()
-    return [(text.count("\n", 0, found.start(2)), textwrap.dedent(found[2])) for found in BLOCK.finditer(text)]
+    """The Python blocks of a page, the number of lines above each, and what a page of `start/` says that it prints."""
+    text = page.read_text("utf-8")
+    told = page.parent.name == "start"
+    return [
+        (text.count("\n", 0, found.start("text")), textwrap.dedent(found["text"]), found["shown"] if told else None)
+        for found in BLOCK.finditer(text)
+    ]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_python_block_of_a_page_runs(page, tmp_path):
-    """In the order of the page, as a reader would type them."""
+    """In the order of the page, as a reader would type them; it prints what a page of `start/` says."""
     blocks = blocks_of(page)
-    assert len(blocks) == len(re.findall(r"^ *```python", page.read_text(), re.MULTILINE))
+    assert len(blocks) == len(re.findall(r"^ *```python", page.read_text("utf-8"), re.MULTILINE))
 
-    run(["-c", RUNNER], tmp_path, text=json.dumps([str(page.relative_to(ROOT)), blocks]))
+    run(["-m", "tests.support.page_runner"], tmp_path, text=json.dumps([str(page.relative_to(ROOT)), blocks]))
+
+
+def test_no_program_of_a_page_is_left_out():
+    """A block of another name, and a page elsewhere, would be run by nobody."""
+    fences = {(path.name, fence) for path in [*PAGES, *OTHERS] for fence in FENCE.findall(path.read_text("utf-8"))}
+    assert {each for each in fences if each[1] not in FENCES} == set()
+    assert [path.name for path in OTHERS if "```python" in path.read_text("utf-8")] == []
+    assert set(ROOT.glob("*.md")) <= {*PAGES, *OTHERS}

@@ -130,7 +130,7 @@ def test_a_line_of_the_journal_is_what_was_kept():
 def test_a_journal_of_the_version_before_lands(tmp_path: Path):
     """Recorded from that version: settlements that waited when it was replaced, and a lease of a killed process."""
     path = tmp_path / "1.jsonl"
-    path.write_bytes((Path(__file__).parent / "recordings" / "journal_version_1.jsonl").read_bytes())
+    path.write_bytes((Path(__file__).parent / "upgrades/kept/journal_version_1.jsonl").read_bytes())
     file = JournalFile.take(str(path))
     assert file is not None
     assert file.read("another") is None

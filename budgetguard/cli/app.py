@@ -29,6 +29,8 @@ from .servers.keys import keys_app
 from .servers.owners import limits_app
 from .servers.serve import serve
 from .servers.ui import ui
+from .spending.reconcile import reconcile
+from .spending.report import report
 from .spending.spend import spend
 
 app = typer.Typer(
@@ -45,6 +47,8 @@ app.add_typer(budget_app, name="budget")
 app.command("explain")(explain)
 app.command("changes")(changes)
 app.command("spend")(spend)
+app.command("report")(report)
+app.command("reconcile")(reconcile)
 app.command("log")(log)
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(prices_app, name="prices")

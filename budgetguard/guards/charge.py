@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ..calls import Answer, Call, Ending, Listener
 from ..concurrency.interrupts import interruption
@@ -56,6 +56,9 @@ from .parts import Parts
 from .plan import NO_PLAN, CallPlan
 from .unscoped.watch import ask_terms, learn_whose, require_scope
 
+if TYPE_CHECKING:
+    from ..telemetry.traced import TracedCall
+
 log = logging.getLogger("budgetguard")
 
 ChargeState: TypeAlias = Literal["planned", "sent", "watched", "ended"]
@@ -76,6 +79,7 @@ class Charge:
         "plan",
         "projection",
         "state",
+        "traced",
     )
 
     unread = missed = False
@@ -95,6 +99,8 @@ class Charge:
         self.answer: Answer | None = None
         self.beside = NOTHING_BESIDE
         self.state: ChargeState = "planned"
+        self.traced: TracedCall | None = None
+        """Who tells OpenTelemetry of it, if anybody does."""
 
     @property
     def id(self) -> str:
@@ -222,6 +228,8 @@ class Charge:
     def reopen(self, answer: Answer) -> None:
         """Take in an answer that came after the end: of work in the background."""
         self.answer, self.state, self.held.owed = answer, "sent", False
+        if self.traced is not None:
+            self.traced.reopened()
 
     def living(self) -> Sequence[Living]:
         """What is to be kept while the call lives: its holds, where a store has them."""
@@ -280,6 +288,8 @@ class Charge:
             crowd.parts.pop(held.id, None)
             crowd.holds.pop(held.id, None)
         self.state = "ended"
+        if self.traced is not None:
+            self.traced.ended()
         if LINE.queues:
             LINE.call(keys_of(self))
         return True
@@ -299,6 +309,8 @@ class Charge:
         PROCESS.open.pop(id(self), None)
         self.held.company.leave(self.id)
         self.state = "ended"
+        if self.traced is not None:
+            self.traced.ended()
         if LINE.queues:
             LINE.call(keys_of(self))
 

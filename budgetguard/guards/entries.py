@@ -7,7 +7,7 @@ Unknown is not free: tokens of which the answer says nothing are those that were
 from __future__ import annotations
 
 import logging
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..calls import NOTHING, Answer, Call, tokens_in
 from ..ledger import NOTHING_SAID, Amounts, Entry, Unit
@@ -19,6 +19,9 @@ from .costs.projection import Projection
 from .fallbacks.fallback import ASKED_MODEL, FALLBACK
 from .parts import Parts
 from .plan import CallPlan
+
+if TYPE_CHECKING:
+    from ..telemetry.traced import TracedCall
 
 log = logging.getLogger("budgetguard")
 
@@ -35,6 +38,7 @@ class Billed(Protocol):
     held: Held
     bounds: Bounds
     beside: Beside
+    traced: TracedCall | None
 
     def projected(self) -> Projection | None:
         """What it could cost, if that can be said."""
@@ -60,7 +64,7 @@ def entry_of(it: Billed, answer: Answer, cost: int) -> Entry:
         if plain and not (units or capped or it.plan.unpriced or asked.instead_of)
         else _flags(it, answer, cost)
     )
-    return Entry(
+    entry = Entry(
         held.id,
         cost,
         keys,
@@ -72,6 +76,9 @@ def entry_of(it: Billed, answer: Answer, cost: int) -> Entry:
         flags,
         units,
     )
+    if it.traced is not None:
+        it.traced.booking(entry, answer)
+    return entry
 
 
 def used_by(it: Billed, answer: Answer) -> Amounts:

@@ -29,6 +29,7 @@ from ..process.layers import Ledger
 from ..process.leases import Leases
 from ..process.state import PROCESS, Process
 from ..process.tally import Tally
+from ..telemetry.telemetry import Telemetry
 from .admission import Asked
 from .background.background import Background
 from .background.batches import BatchCharge
@@ -93,6 +94,7 @@ class Guard:
             shell=self.shell,
             async_shell=self.async_shell,
             clock=self.clock,
+            telemetry=None if settings.telemetry == "off" else Telemetry(settings.telemetry_tags),
         )
 
     def _ledger(self, store: Store | None) -> Ledger:

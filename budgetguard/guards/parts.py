@@ -20,6 +20,7 @@ from ..money import Nano
 from ..prices.tariffs import in_region
 from ..process.layers import Ledger
 from ..process.tally import Tally
+from ..telemetry.telemetry import Telemetry
 from .plan import Plans
 from .scope import Scope
 from .settings import Settings
@@ -157,6 +158,7 @@ class Parts:
         shell: StepRunner,
         async_shell: AsyncStepRunner,
         clock: Clock,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.plans = plans
         self.ledger = ledger
@@ -169,6 +171,8 @@ class Parts:
         self.shell = shell
         """Runs what nobody is there to wait for."""
         self.async_shell = async_shell
+        self.telemetry = telemetry
+        """Tells OpenTelemetry of calls; `None`: nobody does."""
 
     def true_cost(self, provider: str | None, asked: str, answer: Answer) -> Nano | None:
         """The price of an answer by the model that answered, else by the one asked for; `None` if it is not known."""

@@ -46,6 +46,9 @@ class Settings:
       that names its line once ("warn"), or raises `UnscopedCallError` ("refuse"). Calls that cost nothing pass.
     * `users`: who may call: "any" user, or only those "known", that have a budget of their own in the store; others
       raise `UnknownUserError`.
+    * `telemetry`: OpenTelemetry is told of each call where the program has configured it ("auto"), or never ("off").
+    * `telemetry_tags`: the names of the tags that spans and metrics have, too, such as "feature". By default none, not
+      even "user": who made a call may be personal, and a metric has a row for each value.
     """
 
     ttl_ms: Millis = DEFAULT_TTL_MS
@@ -61,6 +64,8 @@ class Settings:
     users: Literal["any", "known"] = "any"
     on_cut: OnCut = "warn"
     stated_caps: Literal["refuse", "lower"] = "refuse"
+    telemetry: Literal["auto", "off"] = "auto"
+    telemetry_tags: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         require_choice(self.on_store_error, ("closed", "open"), "on_store_error")
@@ -68,6 +73,7 @@ class Settings:
         require_choice(self.users, ("any", "known"), "users")
         require_choice(self.unpriced, ("refuse", "assume", "count"), "unpriced")
         require_choice(self.on_cut, get_args(OnCut), "on_cut")
+        require_choice(self.telemetry, ("auto", "off"), "telemetry")
         require_choice(self.stated_caps, ("refuse", "lower"), "stated_caps")
         if (self.on_store_error == "open") != (self.allowance is not None):
             raise ConfigError(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -14,11 +15,15 @@ from ..concurrency.interrupts import raise_interruption
 from ..concurrency.loops import ask, called, can_ask, in_thread, running_loop
 from ..concurrency.queue import LINE
 from ..concurrency.steps import Step, Steps
+from ..telemetry.telemetry import API
 from .charge import Charge
 
 T = TypeVar("T")
 
 _STORE_THREADS = 8
+
+modules = sys.modules
+"""What the program has imported."""
 
 OVER = frozenset({"watched", "ended"})
 """The states of a charge that whoever made the call has no more to do with."""
@@ -38,11 +43,15 @@ class Shell:
         failed: Callable[[BaseException], None],
     ) -> T:
         """Admit a charge, send its call, and close it: at once where that can be, else by the steps of each."""
-        left = False
+        left, told = False, charge.parts.telemetry
+        if told is not None and API in modules and (told.tracers(), told.meters()) != told.nobody:
+            charge.traced = told.call(charge)
         try:
             try:
                 if not charge.admitted(self.blocks):
                     self.run(charge.admit())
+                if charge.traced is not None:
+                    charge.traced.sent(charge)
                 response = proceed()
                 observe(response)
             except GeneratorExit as error:  # a coroutine that is thrown away cannot wait for anything
@@ -52,11 +61,15 @@ class Shell:
                 raise
             except BaseException as error:
                 failed(error)
+                if charge.traced is not None:
+                    charge.traced.failed(error, elsewhere=charge.fallback is not None and bool(charge.fallback.left))
                 raise
             finally:
                 if not (left or charge.state == "watched" or charge.closed(self.blocks)):
                     self.run(charge.close())
         finally:  # interrupted in there
+            if charge.traced is not None and not left:
+                charge.traced.left()
             if not (left or charge.state in OVER):
                 charge.leave()
         if charge.answer is not None and charge.answer.cut:
@@ -102,11 +115,15 @@ class AsyncShell:
         failed: Callable[[BaseException], None],
     ) -> T:
         """Admit a charge, send its call, and close it: at once where that can be, else by the steps of each."""
-        left = False
+        left, told = False, charge.parts.telemetry
+        if told is not None and API in modules and (told.tracers(), told.meters()) != told.nobody:
+            charge.traced = told.call(charge)
         try:
             try:
                 if not charge.admitted(self.blocks):
                     await self.run(charge.admit())
+                if charge.traced is not None:
+                    charge.traced.sent(charge)
                 response = await proceed()
                 observe(response)
             except GeneratorExit as error:  # a coroutine that is thrown away cannot wait for anything
@@ -116,11 +133,15 @@ class AsyncShell:
                 raise
             except BaseException as error:
                 failed(error)
+                if charge.traced is not None:
+                    charge.traced.failed(error, elsewhere=charge.fallback is not None and bool(charge.fallback.left))
                 raise
             finally:
                 if not (left or charge.state == "watched" or charge.closed(self.blocks)):
                     await self.run(charge.close())
         finally:  # interrupted in there
+            if charge.traced is not None and not left:
+                charge.traced.left()
             if not (left or charge.state in OVER):
                 charge.leave()
         if charge.answer is not None and charge.answer.cut:

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from types import EllipsisType, TracebackType
-from typing import Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 from ..alerts.herald import open_herald
 from ..alerts.options import Alerts
@@ -26,6 +27,7 @@ from ..budgets.rules import Budget, UserBudget, user_rule
 from ..budgets.said.checks import parse_limit, require_choice, require_moment, require_text
 from ..budgets.said.words import in_our_words
 from ..budgets.steering.audit import Author, whoami
+from ..budgets.steering.moments import since_ms
 from ..budgets.users import Users
 from ..calls import Answer
 from ..config import load_config
@@ -47,6 +49,9 @@ from ..stores import open_store
 from .answers import cost_of_answer
 from .reading import ReadingVerbs
 from .steering import SteeringVerbs
+
+if TYPE_CHECKING:
+    from ..reports.bill.shown import Reconciled
 
 
 class BudgetManager(SteeringVerbs, ReadingVerbs):
@@ -267,6 +272,31 @@ class BudgetManager(SteeringVerbs, ReadingVerbs):
         What was spent stays in the history; a new budget for this user begins with nothing spent.
         """
         self.users.remove(user)
+
+    def reconcile(
+        self,
+        provider: str,
+        month: str | None = None,
+        *,
+        since: datetime | timedelta | str | None = None,
+        until: datetime | timedelta | str | None = None,
+        projects: Sequence[str] = (),
+        url: str | None = None,
+    ) -> Reconciled:
+        """
+        Compare these books with what "openai", "anthropic" or "openrouter" says that it bills, by day and model.
+
+        It asks the provider, with the admin key in the environment, and waits for it; see docs/bill.md. Raises
+        `ConfigError`, and `BillError` where no bill comes.
+        """
+        from ..reports.bill.reconcile import reconcile
+
+        now_ms = self.store.now_ms()
+        times = [None if said is None else since_ms(said, now_ms) for said in (since, until)]
+        prices = self.guard.prices
+        return reconcile(
+            self.store, prices, provider, month=month, since_ms=times[0], until_ms=times[1], projects=projects, url=url
+        )
 
     def import_litellm(self, path: str) -> int:
         """Take over the users, budgets and spend of a LiteLLM `user_cost.json`; how many users there were."""

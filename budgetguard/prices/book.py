@@ -97,7 +97,7 @@ class PriceBook:
             check_list(price_list, "price_list")
         given = read_table({"models": overrides or {}, "deployments": deployments or {}}, "prices")
         self._entries = ordered([*given.entries, *from_file.entries])
-        self._discounts = {**from_file.discounts, **read_discounts(discounts or {}, "discounts")}
+        self.discounts = {**from_file.discounts, **read_discounts(discounts or {}, "discounts")}
         self._tiers = Tiers((read_tiers(tiers or {}, "tiers"), from_file.tiers), shipped().tiers)
         self._auto = None if auto_tier is None else self._named(auto_tier)
         self._met: dict[tuple[str | None, str], frozenset[str | None]] = {}
@@ -303,7 +303,7 @@ class PriceBook:
             return snapshot
         source = open_list(self._stated_list)
         known = pricelist.providers(source()) | {entry.provider for entry in self._entries}
-        for name in self._discounts:
+        for name in self.discounts:
             if name not in known:
                 names = ", ".join(sorted(filter(None, known)))
                 raise ConfigError(f"discounts: {name!r} is no provider that has prices; there are {names}")
@@ -390,7 +390,7 @@ class PriceBook:
         return frozenset({PROJECT_TIER}) if has else frozenset()
 
     def _find(self, provider: str | None, model: str) -> FoundPrice:
-        return find(provider, model, self._entries, self._discounts, self._list)
+        return find(provider, model, self._entries, self.discounts, self._list)
 
 
 def _keep(cards: dict[_K, _V], key: _K, card: _V) -> None:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
-from jupyter_client.manager import KernelManager
 
 from budgetguard.guards.scope import current
 from budgetguard.testing import FakeProvider
-from tests.support import ROOT
+from tests.support.kernel import Kernel, running_kernel
 
-WAIT_S = 60
 SET_UP = """
 import asyncio, threading, openai, budgetguard
 from budgetguard.guards.scope import current
@@ -28,55 +23,11 @@ def limits(): return [] if current.get() is None else [each.account.limit for ea
 """
 
 
-@dataclass
-class Shown:
-    """What a notebook has below a cell."""
-
-    printed: str = ""
-    error: str | None = None
-    traceback: list[str] = field(default_factory=list)
-    displayed: list[Any] = field(default_factory=list)
-
-    @property
-    def value(self) -> str:
-        return self.displayed[-1]["text/plain"]
-
-
-@dataclass
-class Kernel:
-    client: Any
-
-    def run(self, code: str) -> Shown:
-        shown = Shown()
-
-        def hear(message: Any) -> None:
-            content = message["content"]
-            match message["msg_type"]:
-                case "stream":
-                    shown.printed += content["text"]
-                case "error":
-                    shown.error, shown.traceback = content["ename"], content["traceback"]
-                case "display_data" | "execute_result":
-                    shown.displayed.append(content["data"])
-
-        self.client.execute_interactive(code, output_hook=hear, timeout=WAIT_S)
-        return shown
-
-
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory, shared_provider: FakeProvider) -> Iterator[Kernel]:
-    names = {"OPENAI_BASE_URL": shared_provider.base_url, "OPENAI_API_KEY": "none", "PYTHONPATH": str(ROOT)}
-    file = tmp_path_factory.mktemp("nb") / "k.json"
-    manager = KernelManager(transport="ipc", connection_file=str(file))  # no port that another could take meanwhile
-    manager.start_kernel(env={**os.environ, **names})
-    client = manager.blocking_client()
-    client.start_channels()
-    client.wait_for_ready(timeout=WAIT_S)
-    kernel = Kernel(client)
-    assert kernel.run(f"%load_ext budgetguard\n{SET_UP}").error is None
-    yield kernel
-    client.stop_channels()
-    manager.shutdown_kernel(now=True)
+    with running_kernel(shared_provider, tmp_path_factory.mktemp("nb")) as kernel:
+        assert kernel.run(f"%load_ext budgetguard\n{SET_UP}").error is None
+        yield kernel
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 One use of a hosted store after the other, of every verb and every kind of answer, in dollars.
 
 What the client of version 1 sent for them, and what the server of version 1 answered, is in
-`tests/recordings/http_version_1.json`.
+`tests/upgrades/kept/http_version_1.json`.
 """
 
 from __future__ import annotations

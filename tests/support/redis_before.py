@@ -1,8 +1,8 @@
 """
 A client of Redis as it was before budgets were counted in tokens and requests, for programs that are upgraded in turn.
 
-Its scripts are kept as they were, in `tests/recordings/redis_version_1`, and are called by their own digests; what it
-says to them, and reads, is written here as it was then.
+Its scripts are kept as they were, in `tests/upgrades/kept/redis_version_1`, and are called by their own digests; what
+it says to them, and reads, is written here as it was then.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from budgetguard.ledger import (
 from budgetguard.stores.redis.store import RedisStore
 from tests.support import ROOT
 
-SCRIPTS = ROOT / "tests" / "recordings" / "redis_version_1"
+SCRIPTS = ROOT / "tests" / "upgrades" / "kept" / "redis_version_1"
 
 
 def raw(text: str) -> bytes:

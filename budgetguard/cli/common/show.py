@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -50,11 +51,23 @@ def print_json_line(value: Any) -> None:
 
 def print_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """CSV on stdout; see `reports.written` for how amounts and times are written there."""
+    print_plain(csv_text(header, rows))
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """The same as a text: no cell of it is a formula, whatever somebody is called."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    for row in (header, *rows):
+        writer.writerow([safe(cell) if isinstance(cell, str) else cell for cell in row])
+    return out.getvalue()
+
+
+def print_plain(text: str) -> None:
+    """A text on stdout as it is, for programs; no letter is too much."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([[safe(cell) if isinstance(cell, str) else cell for cell in row] for row in rows])
+    sys.stdout.write(text)
 
 
 def money(amount: Nano | None) -> str:

@@ -136,13 +136,11 @@ class Fitted:
         room = width - 1 - len(_GAP) * (len(places) - 1)
         bars = [place for place in places if place in self._bars]
         found = {place: _LEAST_BAR if place in self._bars else self._widest[place] for place in places}
-        while (over := sum(found.values()) - room) > 0:
-            texts = [place for place in places if place not in self._bars and not self._columns[place].number]
-            widest = max(texts, key=lambda place: found[place], default=None)
-            if widest is None or found[widest] <= 1:
-                break
-            next_widest = max([found[place] for place in texts if found[place] < found[widest]], default=1)
-            found[widest] -= max(1, min(over, found[widest] - next_widest))
+        texts = [place for place in places if place not in self._bars and not self._columns[place].number]
+        left = room - sum([wide for place, wide in found.items() if place not in texts])
+        widest = _longest([found[place] for place in texts], left)
+        for place in texts:
+            found[place] = min(found[place], widest)
         for place in bars:
             found[place] += max(0, min(BAR_CELLS - _LEAST_BAR, (room - sum(found.values())) // len(bars)))
         return list(found.values())
@@ -160,6 +158,14 @@ def bar(part: Nano, whole: Nano, *, cells: int = BAR_CELLS) -> str:
         eighths = max(eighths, 1)
     full, rest = divmod(eighths, 8)
     return "█" * full + (_EIGHTHS[rest] if rest else "")
+
+
+def _longest(widths: Sequence[int], room: int) -> int:
+    """How wide the widest texts may be for all to have room: at least one cell."""
+    widest = max(widths, default=1)
+    while widest > 1 and sum([min(width, widest) for width in widths]) > room:
+        widest -= 1
+    return widest
 
 
 def _joined(pieces: Sequence[tuple[str, str | Style]], console: Console) -> Iterator[Segment]:

@@ -74,14 +74,15 @@ def spend(
         print_json([_as_json(fields, group) for group in groups])
     elif as_csv:
         print_csv([*fields, "cost", *_COUNTS], [_as_csv(fields, group) for group in groups])
-    elif groups:
-        _print(fields, groups, chart=chart)
     else:
         some = " yet." if asked == SpentQuery(asked.by, zone=zone) else " that fits."
-        console().print(f"Nothing was spent in project {manager.project_name!r}{some}")
+        _print(fields, groups, f"Nothing was spent in project {manager.project_name!r}{some}", chart=chart)
 
 
-def _print(fields: Sequence[str], groups: Sequence[SpentGroup], *, chart: bool) -> None:
+def _print(fields: Sequence[str], groups: Sequence[SpentGroup], nothing: str, *, chart: bool) -> None:
+    if not groups:
+        console().print(nothing)
+        return
     whole, most = added([group.total for group in groups]), max([group.total.cost for group in groups])
     columns = [Column(field) for field in fields]
     columns += [Column("", drop=1)] if chart else []

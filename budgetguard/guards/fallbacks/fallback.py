@@ -31,6 +31,9 @@ ASKED_MODEL: Final = "asked_model"
 class Degraded(Exception):
     """A budget is so near its limit that a fallback is asked at once; none but who made the charge sees it."""
 
+    passes_on = True
+    """The call goes on with another model: nothing failed."""
+
 
 @dataclass(slots=True)
 class Fallback:

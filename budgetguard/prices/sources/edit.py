@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,15 @@ def write_free(path: Path, pattern: str) -> None:
     _change(path, change, pattern)
 
 
+def write_discount(path: Path, provider: str, discount: Decimal) -> None:
+    """Say which part of a provider's list prices is not billed; raises `ConfigError`."""
+
+    def change(document: TOMLDocument) -> None:
+        _section(document, "discounts")[provider] = number_of(f"{discount:f}")
+
+    _change(path, change)
+
+
 def number_of(text: str) -> Any:
     """An amount as it was written: 0.30 stays 0.30. What is no plain number stays a text, for the reader to judge."""
     import tomlkit
@@ -68,7 +78,7 @@ def number_of(text: str) -> Any:
     return tomlkit.value(text) if _PLAIN.fullmatch(text) else text
 
 
-def _change(path: Path, change: Callable[[TOMLDocument], None], model: str) -> None:
+def _change(path: Path, change: Callable[[TOMLDocument], None], model: str = "") -> None:
     """Change a price file, or make it; raises `ConfigError`, and leaves it as it is, where it could not be read."""
     with _alone(path):
         _change_alone(path, change, model)
@@ -97,9 +107,17 @@ def _change_alone(path: Path, change: Callable[[TOMLDocument], None], model: str
     text = tomlkit.dumps(document)
     table = tomllib.loads(text)
     if table != {name: section for name, section in document.unwrap().items() if section or name in table}:
-        raise ConfigError(f"{path}: this file cannot be changed by a program: write {model!r} into it yourself")
+        named = repr(model) if model else "the discount"
+        raise ConfigError(f"{path}: this file cannot be changed by a program: write {named} into it yourself")
+
     read_table(table, str(path))
-    PriceBook(overrides=table.get("models"), deployments=table.get("deployments")).quote(None, model)
+    book = PriceBook(
+        overrides=table.get("models"), deployments=table.get("deployments"), discounts=table.get("discounts")
+    )
+    if model:
+        book.quote(None, model)
+    else:
+        next(book.names(""), None)  # raises for a discount at nobody
     replace(path, text.encode(), "price file")
 
 

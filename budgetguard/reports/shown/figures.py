@@ -6,8 +6,8 @@ Every amount is a whole number: nano-dollars unless a `unit` beside it says othe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 
 from ...ledger import Millis
 from ...money import Nano
@@ -40,6 +40,16 @@ class Figures:
 
 
 NO_FIGURES = Figures()
+
+
+def sum_of_figures(all_of: Sequence[Figures]) -> Figures:
+    """What several come to together."""
+    counted = [each.name for each in fields(Figures) if each.name != "usage"]
+    usage: dict[str, int] = {}
+    for one in all_of:
+        for kind, count in one.usage.items():
+            usage[kind] = usage.get(kind, 0) + count
+    return Figures(**{name: sum([getattr(one, name) for one in all_of]) for name in counted}, usage=usage)
 
 
 @dataclass(frozen=True, slots=True)

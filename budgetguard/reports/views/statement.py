@@ -11,6 +11,7 @@ from ..cube.packed import cost_of
 from ..cube.reading import HistoryReader
 from ..cube.sums import dearest, summed, totals
 from ..cube.zones import TIMES, Span, month_named, spans
+from ..shown.figures import sum_of_figures
 from ..shown.money import Statement, StatementLine
 
 CENT = 10_000_000
@@ -23,8 +24,8 @@ def statement(
     """See `Reports.statement`."""
     cube, span = reader.cube, month_named(month, zone)
     times = [name for name in by if name in TIMES]
-    if not by or len(times) > 1:
-        raise ConfigError(f"by={tuple(by)!r}: fields are needed, at most one of them a time")
+    if not by or len(times) > 1 or len(set(by)) != len(by):
+        raise ConfigError(f"by={tuple(by)!r}: fields are needed, each once, at most one of them a time")
     compared = reader.check(span.start_ms, span.end_ms, age_s=age_s)
     with cube.locked():
         found = list[tuple[tuple[str, ...], int]]()
@@ -36,7 +37,7 @@ def statement(
         whole = totals(cube, [(span.first, span.end)])[0]
         figures = [cube.kinds.figures(packed) for _, packed in found]
         total = cube.kinds.figures(whole)
-    cents = in_cents([each.cost for each in figures], total.cost)
+    cents = nested_cents([names[0] for names, _ in found], [each.cost for each in figures], total.cost)
     lines = zip(found, cents, figures, strict=True)
     return Statement(
         month,
@@ -53,14 +54,57 @@ def statement(
     )
 
 
+def parts_of(found: Statement) -> list[tuple[StatementLine, list[StatementLine]]]:
+    """
+    The lines of each first name, and before them what they come to: to the cent as to the nano-dollar.
+
+    The dearest first name comes first; where it is a time, they are in their order.
+    """
+    groups: dict[str, list[StatementLine]] = {}
+    for line in found.lines:
+        groups.setdefault(line.names[0], []).append(line)
+    rest = ("",) * (len(found.by) - 1)
+    parts = [
+        (
+            StatementLine(
+                (name, *rest), sum([line.cents for line in lines]), sum_of_figures([line.figures for line in lines])
+            ),
+            lines,
+        )
+        for name, lines in groups.items()
+    ]
+    return parts if found.by[0] in TIMES else sorted(parts, key=lambda part: (-part[0].figures.cost, part[0].names))
+
+
+def nested_cents(firsts: Sequence[str], costs: Sequence[int], total: int) -> list[int]:
+    """
+    As `in_cents`, so that those of one first name add up to its own cents, and these to the total.
+
+    A first name's cents are the nearest to what it cost, but for some that are one off; its lines share them.
+    """
+    groups: dict[str, list[int]] = {}
+    for place, first in enumerate(firsts):
+        groups.setdefault(first, []).append(place)
+    in_groups = in_cents([sum([costs[place] for place in places]) for places in groups.values()], total)
+    found = [0] * len(costs)
+    for places, cents in zip(groups.values(), in_groups, strict=True):
+        for place, each in zip(places, _shared([costs[place] for place in places], cents), strict=True):
+            found[place] = each
+    return found
+
+
 def in_cents(costs: Sequence[int], total: int) -> list[int]:
     """
     Each amount in cents so that they add up to the total in cents.
 
     All are rounded down, and those that lost most by it get one more each, until the sum is right; of equals the first.
     """
+    return _shared(costs, _nearest(total))
+
+
+def _shared(costs: Sequence[int], whole: int) -> list[int]:
     cents = [cost // CENT for cost in costs]
-    lacking = _nearest(total) - sum(cents)
+    lacking = whole - sum(cents)
     lost = sorted(range(len(costs)), key=lambda place: (-(costs[place] % CENT), place))
     for place in lost[: max(lacking, 0)]:
         cents[place] += 1

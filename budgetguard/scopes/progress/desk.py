@@ -45,7 +45,7 @@ class Sitting:
     def __init__(self, face: Face, view: Callable[[str], LoopView]) -> None:
         self.due_s = time.monotonic()
         self._face: Face | None = face
-        self._view = view
+        self._view: Callable[[str], LoopView] | None = view
         self._lock = mutex("progress face")
 
     @property
@@ -65,9 +65,10 @@ class Sitting:
         with self._lock:
             if self._face is not None:
                 self._try(self._face.end, how)
-                self._face = None
+                self._face = self._view = None  # the loop, and so its rows, are nobody's now
 
     def _try(self, show: Callable[[LoopView], None], how: str) -> None:
+        assert self._view is not None
         try:
             show(self._view(how))
         except Exception as error:

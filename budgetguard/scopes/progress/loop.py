@@ -32,8 +32,8 @@ class Options:
     stop_at: float | None = None
     progress: ProgressKind = "auto"
     lines_s: float = 30.0
-    rows: Any = None
-    """As they were given: they may be a bar of their own."""
+    bar: Any = None
+    """The rows, if they are a bar by themselves."""
 
 
 class Loop:
@@ -60,9 +60,8 @@ class Loop:
         try:
             scope = current.get()
             purse = self._purse = Purse(scope, None if own is None or scope is None else scope.tallies[-1])
-            face = face_of(
-                self.options.progress, self.options.description, self.total, self.options.rows, self.options.lines_s
-            )
+            options = self.options
+            face = face_of(options.progress, options.description, self.total, options.bar, options.lines_s)
             self._pace = self._paced()
             purse.begin()
         except BaseException:

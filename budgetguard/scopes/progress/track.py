@@ -19,6 +19,7 @@ from ...budgets.said.words import in_our_words
 from ...errors import BudgetExceededError, ConfigError
 from ...money import Money
 from .faces.choice import ProgressKind
+from .faces.tqdm_bar import is_tqdm
 from .loop import WAIT_S, Loop, Options
 
 T = TypeVar("T")
@@ -244,18 +245,14 @@ def track(
 
     A refusal in the body leaves the loop as itself. Nothing goes to stdout. Raises `ConfigError` for what cannot be.
     """
-    if total is not None and (not isinstance(total, int) or isinstance(total, bool) or total < 0):
-        raise ConfigError(f"total={total!r}: a number of rows is needed")
-    if isinstance(every, bool) or not isinstance(every, int | float) or not every > 0:
-        raise ConfigError(f"every={every!r}: a number of seconds above 0 is needed")
     options = Options(
         description=str(description),
-        total=_total(rows) if total is None else total,
+        total=_total(rows, total),
         scope={"limit": limit, "user": user, "tags": tags},
         stop_at=None if stop_at is None else require_fraction(stop_at, "stop_at"),
         progress=require_choice(progress, get_args(ProgressKind), "progress"),  # type: ignore[arg-type]
-        lines_s=float(every),
-        rows=rows,
+        lines_s=_seconds(every),
+        bar=rows if is_tqdm(rows) else None,
     )
     if isinstance(rows, AsyncIterable):
         return AsyncTrack(rows, options)
@@ -264,8 +261,18 @@ def track(
     return Track(rows, options)
 
 
-def _total(rows: Any) -> int | None:
-    """How many rows there are, if they can tell."""
+def _seconds(every: object) -> float:
+    if isinstance(every, bool) or not isinstance(every, int | float) or not every > 0:
+        raise ConfigError(f"every={every!r}: a number of seconds above 0 is needed")
+    return float(every)
+
+
+def _total(rows: Any, said: object) -> int | None:
+    """How many rows there are, as was said, or as they can tell."""
+    if said is not None:
+        if not isinstance(said, int) or isinstance(said, bool) or said < 0:
+            raise ConfigError(f"total={said!r}: a number of rows is needed")
+        return said
     try:
         return len(rows)
     except (TypeError, AttributeError):

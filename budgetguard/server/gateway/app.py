@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 import time
 from collections.abc import MutableMapping
 from typing import Any, Final
@@ -14,6 +15,7 @@ import msgspec
 
 from ...errors import BudgetGuardError
 from ...guards.guard import Guard
+from ...telemetry.telemetry import API, go_on_from
 from ..api.endpoint import ask_store, problem_of
 from ..api.requests import read_body
 from ..app import App
@@ -125,6 +127,8 @@ class Gateway:
         begin = time.perf_counter()
         request_id = f"{random.getrandbits(64):016x}"  # a name, no secret
         facts, caller = Facts(request_id, endpoint=asked.endpoint.name, api=asked.api), None
+        if API in sys.modules:
+            go_on_from(scope["headers"])
         try:
             caller = await self._caller(scope)
             require_allowed(caller, asked)

@@ -26,6 +26,12 @@ MOST_KNOWN = 10_000
 """Names that are remembered in place of a server that keeps none."""
 
 
+_KEEPS_NONE = (
+    "keeps no records: alerts come from every process, and refusals and changes are not written down; "
+    "upgrade the server"
+)
+
+
 class NotOfferedError(StoreError):
     """The server is of a version that does not know an operation."""
 
@@ -66,6 +72,14 @@ class HttpRecords:
             return iter(())
         return self._pages(query, first)
 
+    def examine(self) -> list[str]:
+        """What people should know of the server: that it is of a version that keeps none, if it is."""
+        try:
+            self._page(RecordQuery("alert"), None, None, 1)
+        except NotOfferedError:
+            return [f"{self._name} {_KEEPS_NONE}"]
+        return []
+
     def _page(self, query: RecordQuery, after: str | None, before: str | None, left: int | None) -> list[Record]:
         size = MOST_RECORDS if left is None else min(MOST_RECORDS, left)
         if size <= 0:
@@ -103,11 +117,7 @@ class HttpRecords:
         """What this process noted; said once that it counts."""
         if self._known is None:
             self._known = OrderedDict()
-            log.warning(
-                "%s keeps no records: alerts come from every process, and refusals and changes are not written down; "
-                "upgrade the server",
-                self._name,
-            )
+            log.warning("%s %s", self._name, _KEEPS_NONE)
         return self._known
 
 

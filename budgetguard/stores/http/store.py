@@ -240,6 +240,10 @@ class HttpStore:
         reads = (self.all_terms, self.accounts, lambda: self.entries(Query(limit=1)))
         return [self.namespace] if any(next(read(), None) is not None for read in reads) else []
 
+    def examine(self) -> list[str]:
+        """What people should know of the server's version."""
+        return self._records.examine()
+
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
         pool, self._pool = self._pool, self._new_pool()

@@ -84,10 +84,7 @@ def need(books: PostgresBooks, name: str) -> None:
         try:
             migrate(books, name)
         except errors.InsufficientPrivilege as error:
-            raise StoreError(
-                f"{name} has no tables of budgetguard, or old ones, and this user may not make them: let its owner "
-                "run `budgetguard migrate`, or what `budgetguard sql postgres` prints"
-            ) from error
+            raise _older(name, there) from error
     elif there > VERSION:
         raise _newer(name, there)
 
@@ -132,6 +129,18 @@ def find_version_inside(books: PostgresBooks) -> int:
     """`find_version` in a transaction, which an error would end."""
     there = books.execute("SELECT to_regclass('budgetguard.schema_version') IS NOT NULL").fetchall()[0][0]
     return find_version(books) if there else 0
+
+
+def _older(name: str, there: int) -> StoreError:
+    if not there:
+        return StoreError(
+            f"{name} has no tables of budgetguard, and this user may not make them: let its owner run "
+            "`budgetguard migrate`, or what `budgetguard sql postgres` prints"
+        )
+    return StoreError(
+        f"{name}: its tables have version {there}, made by an older budgetguard than this one (version {VERSION}), "
+        "and this user may not bring them up to date: let its owner run `budgetguard migrate`"
+    )
 
 
 def _newer(name: str, there: int) -> StoreError:

@@ -9,17 +9,17 @@ from typing import Any, Literal, TypeAlias
 from ..desk import Face
 from .lines import LinesFace
 from .notebook import NotebookFace, in_notebook
-from .tqdm_bar import TqdmFace, is_tqdm
+from .tqdm_bar import TqdmFace
 
 ProgressKind: TypeAlias = Literal["auto", "terminal", "tqdm", "notebook", "lines", "off"]
 
 
-def face_of(kind: ProgressKind, description: str, total: int | None, rows: Any, lines_s: float) -> Face | None:
+def face_of(kind: ProgressKind, description: str, total: int | None, bar: Any, lines_s: float) -> Face | None:
     """The face; `None`: nothing is shown."""
     if kind == "auto":
-        kind = _found(rows)
+        kind = _found(bar)
     if kind == "tqdm":
-        return TqdmFace(description, total, rows if is_tqdm(rows) else None)
+        return TqdmFace(description, total, bar)
     if kind == "notebook":
         return NotebookFace()
     if kind == "off" or sys.stderr is None:
@@ -31,8 +31,8 @@ def face_of(kind: ProgressKind, description: str, total: int | None, rows: Any, 
     return TerminalFace()
 
 
-def _found(rows: object) -> ProgressKind:
-    if is_tqdm(rows):
+def _found(bar: object) -> ProgressKind:
+    if bar is not None:
         return "tqdm"
     if in_notebook():
         return "notebook"

@@ -31,6 +31,8 @@ class Picture:
         self._views: dict[int, LoopView] = {}
         self._live: Live | None = None
         self._lock = mutex("progress picture")
+        self.drawn = 0
+        """How often."""
 
     def show(self, key: int, view: LoopView) -> None:
         """Draw one of its loops anew."""
@@ -71,6 +73,7 @@ class Picture:
     def _draw(self) -> None:
         assert self._live is not None
         self._live.refresh()
+        self.drawn += 1
 
     def _rendered(self) -> RenderableType:
         return Group(*[TwoLines(view) for view in list(self._views.values())])

@@ -30,6 +30,9 @@ _MOST: Final = 8
 class NearError(Exception):
     """A budget has room, and is so full that other models are asked first."""
 
+    passes_on = True
+    """The call goes on with another model: nothing failed."""
+
     def __init__(self, others: Sequence[str]) -> None:
         super().__init__(others)
         self.others = others

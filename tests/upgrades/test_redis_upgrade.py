@@ -230,7 +230,7 @@ def test_history_that_the_version_before_deletes_is_missed_in_other_units(both):
 def test_a_journal_of_the_version_before_lands(both, tmp_path):
     """Settlements that waited when the program was replaced: of holds that its own scripts had placed, among others."""
     path = tmp_path / "1.jsonl"
-    path.write_bytes((ROOT / "tests" / "recordings" / "journal_version_1.jsonl").read_bytes())
+    path.write_bytes((ROOT / "tests" / "upgrades" / "kept" / "journal_version_1.jsonl").read_bytes())
     file = JournalFile.take(str(path))
     assert file is not None
     left = file.read("default")

@@ -38,7 +38,7 @@ from budgetguard.stores.postgres.rows import NEVER, NO_NUMBERS, NO_TEXTS, number
 from budgetguard.stores.postgres.store import PostgresStore
 from tests.support.servers import running
 
-VERSION_3 = Path(__file__).parent.parent / "recordings" / "postgres_version_3.sql"
+VERSION_3 = Path(__file__).parent / "kept" / "postgres_version_3.sql"
 """What `budgetguard sql postgres` printed then."""
 
 ALWAYS = -(2**63)

@@ -1,7 +1,7 @@
 """
 A client and a server of different versions understand each other in dollars, and say so where they do not.
 
-`tests/recordings/http_version_1.json` has what the client of version 1 sent for the steps of
+`tests/upgrades/kept/http_version_1.json` has what the client of version 1 sent for the steps of
 `tests/support/hosted_steps.py`, what the server of version 1 answered, and by which schemas it read: it knew no units.
 """
 
@@ -24,7 +24,7 @@ from budgetguard.testing.clock import StoppedClock
 from tests.support.hosted_steps import STEPS, hold
 from tests.support.hosting import Hosted
 
-RECORDED = json.loads((Path(__file__).parents[1] / "recordings" / "http_version_1.json").read_text("utf-8"))
+RECORDED = json.loads((Path(__file__).parent / "kept" / "http_version_1.json").read_text("utf-8"))
 
 REQUESTS = Account("calls/29x60000#requests", limit=60)
 TOKENS = Account("tokens//2027-01-01#tokens", limit=1_000)

@@ -1,0 +1,1 @@
+"""The books compared with what the provider says that it bills."""

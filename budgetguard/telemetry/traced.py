@@ -1,0 +1,176 @@
+"""
+One call, as it is told to OpenTelemetry: a span from its hold to its settlement, and what is counted at its end.
+
+Where another instrumentation has made a span of this call, and it is current, ours would be the same once more: what
+it costs is then said there. `gen_ai.client.*` metrics are that instrumentation's, too.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from opentelemetry import context, trace
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
+
+from ..calls import Answer
+from ..ledger import Entry
+from ..money import DOLLAR
+from .attributes import (
+    ANSWERED_BY,
+    ERROR,
+    HELD,
+    HOLD,
+    TOKEN_TYPE,
+    Asking,
+    Attributes,
+    asked_of,
+    booked,
+    counted,
+    error_type,
+    is_of_one_call,
+    name_of_span,
+    refused,
+)
+from .instruments import METER, instruments
+from .quiet import quietly
+
+
+class TracedCall:
+    """One of them. Every method may be called from any thread; none raises."""
+
+    __slots__ = (
+        "_answered_s",
+        "_began_ns",
+        "_began_s",
+        "_current",
+        "_ended",
+        "_said",
+        "_sent_s",
+        "_shared",
+        "_span",
+        "held",
+        "pid",
+        "row",
+    )
+
+    def __init__(self, it: Asking, tags: Sequence[str]) -> None:
+        self.pid = os.getpid()
+        self.held = 0
+        self._said: Attributes = {HOLD: it.held.id}
+        """What is to be said on the span."""
+        self._answered_s = self._sent_s = 0.0
+        self._current: Any = None
+        self._ended = False
+        asked = asked_of(it, tags)
+        self.row = instruments().row(asked)
+        """What metrics say of it: as much as is bounded."""
+        span = trace.get_current_span()
+        self._shared = span.is_recording() and is_of_one_call(getattr(span, "attributes", None))
+        if not self._shared:
+            tracer = trace.get_tracer(METER)
+            span = tracer.start_span(name_of_span(asked), kind=SpanKind.CLIENT, attributes=asked)
+            self._current = context.attach(trace.set_span_in_context(span))
+        span.set_attribute(HOLD, it.held.id)  # so that it is one call's alone
+        self._span: Span = span
+        self._said.update(asked)
+        self._began_ns, self._began_s = time.time_ns(), time.perf_counter()
+
+    @quietly
+    def sent(self, it: Asking) -> None:
+        """It is held for, and about to be sent."""
+        self._sent_s = time.perf_counter()
+        self.held = it.held.amount
+        self._said[HELD] = self.held
+        if it.call.stream:
+            self._said["gen_ai.request.stream"] = True
+        found = instruments()
+        found.open[id(self)] = self
+        found.guard.record(self._sent_s - self._began_s, {"budgetguard.phase": "before"})
+
+    @quietly
+    def failed(self, error: BaseException, *, elsewhere: bool) -> None:
+        """It was refused, or failed. `elsewhere`: another model is asked in its place."""
+        if getattr(error, "passes_on", False):
+            self._said["budgetguard.passed_on"] = True
+            return
+        self._said[ERROR] = error_type(error)
+        why = None if self._sent_s else refused(error)
+        if why is None:
+            return
+        self._said.update(why)
+        if elsewhere:
+            self._said["budgetguard.passed_on"] = True
+        else:
+            instruments().refusals.add(1, {**self._tags(), **why})
+
+    @quietly
+    def left(self) -> None:
+        """Whoever made the call has its answer, or its stream: what the program does now is beneath its own span."""
+        token, self._current = self._current, None
+        if token is not None:
+            context.detach(token)
+
+    @quietly
+    def booking(self, entry: Entry, answer: Answer) -> None:
+        """It is about to be booked."""
+        self._answered_s = time.perf_counter()
+        self._said.update(booked(entry, answer))
+        found, row = instruments(), self.row
+        if answer.model:
+            row = found.row({**row, ANSWERED_BY: answer.model})
+        found.cost.add(entry.cost / DOLLAR, row)
+        if self._shared:
+            return
+        for kind, count in counted(entry):
+            found.tokens.record(count, {**row, TOKEN_TYPE: kind})
+
+    @quietly
+    def ended(self) -> None:
+        """It is booked, or released."""
+        if self._ended or self.pid != os.getpid():  # what was forked meanwhile is the parent's call
+            return
+        self._ended = True
+        found, now_s = instruments(), time.perf_counter()
+        found.open.pop(id(self), None)
+        if self._answered_s:
+            found.guard.record(now_s - self._answered_s, {"budgetguard.phase": "after"})
+        if self._sent_s and not self._shared:
+            failure = {ERROR: self._said[ERROR]} if ERROR in self._said else {}
+            found.duration.record((self._answered_s or now_s) - self._sent_s, {**self.row, **failure})
+        self._finish()
+
+    @quietly
+    def reopened(self) -> None:
+        """What it began in the background is over: a span of its own tells, linked to the one that began it."""
+        for name in (HELD, ERROR):
+            self._said.pop(name, None)
+        self._ended, self._sent_s, self._shared = False, 0.0, False
+        self._span = trace.get_tracer(METER).start_span(
+            name_of_span(self._said), kind=SpanKind.CLIENT, links=[Link(self._span.get_span_context())]
+        )
+        self._said["budgetguard.background"] = True
+
+    def _finish(self) -> None:
+        span, said = self._span, self._said
+        if self._shared and not span.is_recording():  # its owner has ended it before the answer was on the books
+            span = trace.get_tracer(METER).start_span(
+                name_of_span(said),
+                context=trace.set_span_in_context(span),
+                kind=SpanKind.CLIENT,
+                start_time=self._began_ns,
+            )
+            self._shared = False
+        if not self._shared:
+            span.set_attributes(said)
+            if ERROR in said:  # by its kind alone: what an error says may repeat what was asked
+                span.set_status(Status(StatusCode.ERROR))
+            span.end()
+            return
+        known = getattr(span, "attributes", None) or {}
+        span.set_attributes({name: value for name, value in said.items() if name not in known})
+
+    def _tags(self) -> Attributes:
+        return {name: value for name, value in self.row.items() if name.startswith("budgetguard.tag.")}
