@@ -19,6 +19,8 @@ SHOWN: Final = 8
 """Of more names than these, the dearest are shown, and the rest is "others"."""
 _MOST_DAYS: Final = 3_660
 _OTHERS: Final = "others"
+_GREY: Final = 7
+"""Where matplotlib's ten colours have one that is too much like that of others."""
 _REST: Final = "0.75"
 """A grey of matplotlib's: others are nobody's colour."""
 
@@ -49,7 +51,7 @@ def plot(store: Store, by: str, days: int, zone: str, ax: Any) -> Any:
     shown, rows = daily(store, by, days, zone)
     try:
         from matplotlib import pyplot
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
         from matplotlib.ticker import FuncFormatter
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "matplotlib":
@@ -59,7 +61,7 @@ def plot(store: Store, by: str, days: int, zone: str, ax: Any) -> Any:
         ) from error
     axes = pyplot.subplots(figsize=(9, 4), layout="constrained")[1] if ax is None else ax
     bottom, whole = [0.0] * len(shown), 0
-    colours = pyplot.get_cmap("tab10").colors
+    colours = [colour for place, colour in enumerate(pyplot.get_cmap("tab10").colors) if place != _GREY]
     for place, (name, costs) in enumerate(rows):
         heights = [cost / DOLLAR for cost in costs]
         colour, sum_ = _REST if name == _OTHERS and place == SHOWN else colours[place], sum(costs)
@@ -69,7 +71,7 @@ def plot(store: Store, by: str, days: int, zone: str, ax: Any) -> Any:
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda dollars, _: short(round(dollars * DOLLAR))))
-    axes.set_xlim(shown[0] - timedelta(hours=14), shown[-1] + timedelta(hours=14))
+    axes.set_xlim(date2num(shown[0]) - 0.6, date2num(shown[-1]) + 0.6)
     axes.set_ylim(bottom=0)
     span = "today" if days == 1 else f"in {days:,} days"
     axes.set_title(f"{cents(whole)} spent {span}, by {by}", loc="left")
