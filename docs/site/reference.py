@@ -84,7 +84,7 @@ def _fields(path: str, thing: type) -> Iterator[str]:
 
 
 def _members(thing: type) -> list[str]:
-    """The public methods and properties of a class, in their order; and those of classes beside it that it is made of."""
+    """The public methods and properties of a class, in their order; then those of classes beside it that it is of."""
     room = thing.__module__.rpartition(".")[0]
     beside = [each for each in thing.__mro__[1:] if each.__module__ != thing.__module__]
     parts = [thing, *[each for each in beside if each.__module__.rpartition(".")[0] == room]]

@@ -23,9 +23,7 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what a CSV wo
 
 def import_(
     file: FileArgument,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what a CSV would change, and change nothing.")
-    ] = False,
+    dry_run: DryRunOption = False,
     store: StoreOption = None,
     name: ProjectOption = None,
     as_json: JsonOption = False,
@@ -66,7 +64,10 @@ def export(file: FileArgument, store: StoreOption = None, name: ProjectOption = 
 
 
 def holds(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOption = False) -> None:
-    """Money that is set aside for calls under way."""
+    """Money that is set aside for calls under way.
+
+    Example: budgetguard holds --project shop
+    """
     with project(store, name) as manager:
         found = manager.store.holds()
         if not found:
@@ -90,7 +91,8 @@ def holds(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOp
     elif not found:
         console().print("No call is under way.")
     else:
-        columns = [Column("amount", number=True), Column("user"), Column("model"), Column("since"), Column("until")]
+        columns = [Column("amount", number=True), Column("user"), Column("model", drop=1)]
+        columns += [Column("since", drop=3), Column("until", drop=2)]
         rows = [
             [_held(h), h.tags.get("user", "-"), h.model or "-", moment(h.placed_ms), moment(h.expires_ms)]
             for h in found
@@ -99,7 +101,10 @@ def holds(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOp
 
 
 def check(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOption = False) -> None:
-    """Add up the books again; exit code 1 if they differ."""
+    """Add up the books again; exit code 1 if they differ.
+
+    Example: budgetguard check --json
+    """
     with project(store, name) as manager:
         found = manager.store.check()
         accounts = sum(1 for _ in manager.store.accounts())
@@ -119,7 +124,12 @@ def check(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOp
     elif not found:
         console().print(f"The books add up: {accounts} accounts.")
     else:
-        columns = [Column("account"), Column("kind"), Column("booked", number=True), Column("summed", number=True)]
+        columns = [
+            Column("account"),
+            Column("kind", drop=1),
+            Column("booked", number=True),
+            Column("summed", number=True),
+        ]
         rows = [[d.key, d.kind, *[shown(sum_, unit_of(d.key)) for sum_ in (d.booked, d.summed)]] for d in found]
         console().print(table(columns, rows))
     if found:
