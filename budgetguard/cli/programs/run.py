@@ -77,8 +77,6 @@ def run(
     It need not know of budgets. What it spends is kept in the store, by its name (budgetguard spend --by run), and said
     on stderr at its end; its exit code is kept. Example: budgetguard run --budget 5 evaluate.py
     """
-    import budgetguard
-
     from ...process.state import PROCESS
 
     limit = _limit(budget)
@@ -89,7 +87,7 @@ def run(
     kept = KeptRun.of(store, name, program, no_store=no_store, quiet=quiet)
     with ExitStack() as stack:
         _guard(stack, user)
-        budgetguard.max_budget, PROCESS.tags = limit, kept.tags
+        PROCESS.max_budget, PROCESS.tags = limit, kept.tags
         stack.enter_context(shows)
         code = _guarded(lambda: _run(program, arguments or [], module=module))
         _wait(PROCESS)
