@@ -75,7 +75,9 @@ def run(
     """Run any program under a budget.
 
     It need not know of budgets. What it spends is kept in the store, by its name (budgetguard spend --by run), and said
-    on stderr at its end; its exit code is kept. Example: budgetguard run --budget 5 evaluate.py
+    on stderr at its end; its exit code is kept.
+
+    Example: budgetguard run --budget 5 script.py
     """
     from ...process.state import PROCESS
 
