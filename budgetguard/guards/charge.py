@@ -288,10 +288,8 @@ class Charge:
             crowd.parts.pop(held.id, None)
             crowd.holds.pop(held.id, None)
         self.state = "ended"
-        if self.traced is not None:
-            self.traced.ended()
-        if LINE.queues:
-            LINE.call(keys_of(self))
+        if self.traced is not None or LINE.queues:
+            self._announce()
         return True
 
     def close(self) -> Steps[None]:
@@ -309,10 +307,15 @@ class Charge:
         PROCESS.open.pop(id(self), None)
         self.held.company.leave(self.id)
         self.state = "ended"
-        if self.traced is not None:
-            self.traced.ended()
+        if self.traced is not None or LINE.queues:
+            self._announce()
+
+    def _announce(self) -> None:
+        """Say that it is over: to the calls that wait for its room, and to who tells OpenTelemetry of it."""
         if LINE.queues:
             LINE.call(keys_of(self))
+        if self.traced is not None:
+            self.traced.ended()
 
     def leave(self) -> None:
         """Have another thread end the charge."""
