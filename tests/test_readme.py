@@ -1,4 +1,8 @@
-"""The README, typed in order by somebody new in an empty directory: its commands see its programs, and stop them."""
+"""
+The README, typed in order by somebody new in an empty directory: its commands see its programs, and stop them.
+
+The commands that the reference begins with are typed after them.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +27,11 @@ from tests.support.commands import exit_code
 from tests.support.gateway import ServedGateway
 
 README = (ROOT / "README.md").read_text("utf-8")
+COMMANDS_PAGE = (ROOT / "docs/reference/commands.md").read_text("utf-8")
 PROGRAM = "\n".join(map(textwrap.dedent, re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)))
 COMMANDS = [
     shlex.split(line.removeprefix("$ budgetguard "), comments=True)
-    for line in README.splitlines()
+    for line in dict.fromkeys([*README.splitlines(), *COMMANDS_PAGE.splitlines()])
     if line.startswith("$ budgetguard ") and "--install-completion" not in line  # it changes the shell's own files
 ]
 CALLS = """
@@ -98,6 +103,7 @@ def test_the_readme_typed_in_order_works(typed, provider, gateway, here, capsys)
     assert {each["budget"]: each["spent"] for each in command("budgets")}.items() >= {"free": ann["spent"]}.items()
 
     assert ["budget", "set", "ann", "10", "monthly"] in COMMANDS
+    assert len(COMMANDS) > 12
     for words in COMMANDS:
         if words[0] == "run":
             ran = typed("-m", "budgetguard.cli", *words)

@@ -35,12 +35,16 @@ def _described(command: Any, path: list[str], parent: Any) -> Iterator[str]:
 
 
 def _prose(text: str) -> str:
-    """The paragraphs of a help text, its example as one that can be copied."""
-    lines = []
-    for paragraph in text.strip().split("\n\n"):
-        before, found, example = paragraph.replace("\b\n", "").partition("Example: ")
-        lines += [before, f"\n```console\n$ {example.strip()}\n```" if found else ""]
-    return "\n".join(lines).replace("<", "\\<") + "\n"
+    """The paragraphs of a help text, its examples as lines that can be copied."""
+    return "\n\n".join(part for each in text.strip().split("\n\n") for part in _paragraph(each) if part) + "\n"
+
+
+def _paragraph(text: str) -> Iterator[str]:
+    kept = text.startswith("\b\n")  # so typer is told to leave the lines of a paragraph as they are
+    before, _, example = ("", "", text.removeprefix("\b\n")) if kept else text.partition("Example: ")
+    yield before.strip().replace("<", "\\<")
+    lines = [line.strip().removeprefix("Example: ") for line in example.splitlines()]
+    yield "```console\n{}\n```".format("\n".join(f"$ {line}" for line in lines)) if lines else ""
 
 
 def _options(command: Any, context: Any) -> Iterator[str]:
