@@ -92,6 +92,7 @@ load: setup
 # Half of what tests take is waiting, so that four share two cores; each takes whole files, so that what a file starts is started once.
 test: setup .cache/litellm-hosted/ready
 	$(RUN) -m tests.support.chromium
+	$(RUN) -m tests.support.prometheus
 	$(RUN) -m pytest -n 4 --dist loadfile
 	$(RUN) tests/run_sdk_versions.py --oldest
 

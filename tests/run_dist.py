@@ -30,6 +30,12 @@ UV = Path(sys.executable).parent / "uv"
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
+SOURCES = ("*.md", "LICENSE", "Makefile", "pyproject.toml", "budgetguard", "docs", "examples", "benchmarks", "tests")
+"""What a source distribution has of a checkout."""
+
+KEPT = ".tar.xz"
+"""How the versions before end that tests of a checkout run: nothing else needs them."""
+
 QUICK_START = """
 import budgetguard
 from budgetguard.testing import FakeProvider
@@ -106,9 +112,11 @@ def look_through(wheel: Path, source: Path) -> None:
         raise WrongDistError("the wheel's metadata do not name its licence")
     with tarfile.open(source) as archive:
         inner = {name.partition("/")[2] for name in archive.getnames()}
-    missing = {"README.md", "LICENSE", "CHANGELOG.md", "pyproject.toml", "Makefile", "tests/conftest.py"} - inner
-    if missing:
-        raise WrongDistError(f"the source distribution lacks {sorted(missing)}")
+    tracked = {name for name in run("git", "ls-files", *SOURCES).split() if not name.endswith(KEPT)}
+    if missing := sorted(tracked - inner):
+        raise WrongDistError(f"the source distribution lacks {missing[:10]}")
+    if kept := sorted(name for name in inner if name.endswith(KEPT)):
+        raise WrongDistError(f"the source distribution has versions before in it: {kept}")
 
 
 def pythons() -> Iterator[str]:

@@ -18,10 +18,15 @@ FAILED, REFUSED = 2, 3
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command, by `sys.argv` unless `arguments` are given; ends in `SystemExit`."""
-    from .app import app
-
+    said = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="budgetguard")
+        if said[:1] == ["statusline"]:  # for a prompt: it does not wait for the other commands to be imported
+            from .live.statusline import statusline_app
+
+            statusline_app(args=said[1:], prog_name="budgetguard statusline")
+        from .app import app
+
+        app(args=said, prog_name="budgetguard")
     except BudgetGuardError as error:
         fail(str(error), REFUSED if isinstance(error, BudgetExceededError) else FAILED)
 

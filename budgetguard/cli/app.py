@@ -14,12 +14,16 @@ from .books.projects import projects
 from .books.prune import prune
 from .books.schema import migrate, sql
 from .budgets.alerts import alerts_app
-from .budgets.budgets import budget_app, budgets, users
+from .budgets.budgets import budget_app
 from .budgets.explain import explain
+from .budgets.lists import budgets, users
 from .budgets.steer import changes
+from .common.rooms import RoomedGroup
 from .demo.demo import demo
 from .gateway.gateway import gateway_app
 from .live.log import log
+from .live.statusline import statusline
+from .live.top import top
 from .prices.prices import prices_app
 from .prices.providers import providers
 from .programs.config import config
@@ -34,6 +38,7 @@ from .spending.report import report
 from .spending.spend import spend
 
 app = typer.Typer(
+    cls=RoomedGroup,
     help="Hard budgets for LLM calls.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -50,6 +55,8 @@ app.command("spend")(spend)
 app.command("report")(report)
 app.command("reconcile")(reconcile)
 app.command("log")(log)
+app.command("top")(top)
+app.command("statusline")(statusline)
 app.add_typer(alerts_app, name="alerts")
 app.add_typer(prices_app, name="prices")
 app.command("providers")(providers)

@@ -282,16 +282,13 @@ class Charge:
                 raise
             return False  # `close` says why
         PROCESS.open.pop(id(self), None)
-        if PROCESS.followers:
-            self._follow(entry.cost)
         for crowd in held.company.crowds:
             crowd.parts.pop(held.id, None)
             crowd.holds.pop(held.id, None)
         self.state = "ended"
-        if self.traced is not None:
-            self.traced.ended()
-        if LINE.queues:
-            LINE.call(keys_of(self))
+        if PROCESS.followers or LINE.queues or self.traced is not None:
+            self._follow(entry.cost)
+            self._say_ended()
         return True
 
     def close(self) -> Steps[None]:
@@ -309,6 +306,10 @@ class Charge:
         PROCESS.open.pop(id(self), None)
         self.held.company.leave(self.id)
         self.state = "ended"
+        self._say_ended()
+
+    def _say_ended(self) -> None:
+        """Have it known to who waits for its room, and to its trace."""
         if self.traced is not None:
             self.traced.ended()
         if LINE.queues:
@@ -351,10 +352,10 @@ class Charge:
             self.plan.lately.learn(answer, self.call.choices)
         self._note(answer)
         yield from self.parts.ledger.settle(self.held, entry_of(self, answer, cost))
-        if PROCESS.followers:
-            self._follow(cost)
+        self._follow(cost)
 
     def _follow(self, cost: Nano) -> None:
+        """Have it known what it cost."""
         for follower in PROCESS.followers:
             follower.settled(self.asked.scope, self.asked.tags, cost)
 

@@ -154,6 +154,8 @@ class Guard:
         assert endpoint.request is not None
         call = endpoint.request(body, files, host)
         tags = scope.tags if scope is not None else NO_TAGS
+        if self.process.tags:
+            tags = {**self.process.tags, **tags}
         if call.user is not None and "user" not in tags:
             tags = {**tags, "user": call.user}
         if call.region:

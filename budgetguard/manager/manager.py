@@ -51,7 +51,7 @@ from .reading import ReadingVerbs
 from .steering import SteeringVerbs
 
 if TYPE_CHECKING:
-    from ..reports.bill.shown import Reconciled
+    from ..reports.shown.bill import Reconciled
 
 
 class BudgetManager(SteeringVerbs, ReadingVerbs):

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from ..budgets.crowds import MANY
 from ..concurrency.reaper import REAPER, run_quietly
 from ..errors import BudgetExceededError, StoreError
-from ..ledger import Account
+from ..ledger import NO_TAGS, Account
 from ..money import DOLLAR, Nano, parse_dollars
 from ..stores.base import before_rest
 from .family.file import FAMILY, SentLimit, told
@@ -53,7 +53,7 @@ class Open(Protocol):
         ...
 
 
-class Follower(Protocol):
+class CallFollower(Protocol):
     """Who is told of the calls of this process as they end. It neither raises nor waits, nor asks a store."""
 
     def settled(self, scope: Any, tags: Mapping[str, str], cost: Nano) -> None:
@@ -75,7 +75,9 @@ class Process:
         """The limits of the scope that this thread is in."""
         self.open: dict[int, Open] = {}
         """What has not ended, by its id()."""
-        self.followers: tuple[Follower, ...] = ()
+        self.tags: Mapping[str, str] = NO_TAGS
+        """What all of its calls are tagged with; a scope may say otherwise."""
+        self.followers: tuple[CallFollower, ...] = ()
         """Who is told of its calls: nobody, as a rule."""
         self.reaper = REAPER
         self.keeper = Keeper(self.living, self.has_open)

@@ -117,6 +117,8 @@ def enter_process(luggage: processes.Luggage) -> Scope | None:
     if luggage.everywhere and not Patches.everywhere:
         Patches.everywhere = True
         Patches.guard = AbsentGuard.patched() if luggage.managed else None
+    if luggage.tags:
+        PROCESS.tags = luggage.tags
     if luggage.scope is None:
         return None
     PROCESS.scoped = True

@@ -1,4 +1,4 @@
-"""The metrics: made once in a process, in rows whose number is bounded."""
+"""The metrics, in rows whose number is bounded, and the tracer: made once in a process."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Final, Protocol
 
-from opentelemetry import metrics
+from opentelemetry import metrics, trace
 from opentelemetry.metrics import CallbackOptions, Observation
 
 from ..money import DOLLAR, Nano
 from .attributes import Attribute, Attributes
 
-METER: Final = "budgetguard"
+NAME: Final = "budgetguard"
 MOST_ROWS: Final = 1_000
 """Combinations of attributes that are told apart; what is beyond is "(others)"."""
 OTHERS: Final = "(others)"
@@ -36,10 +36,11 @@ class InFlight(Protocol):
 
 
 class Instruments:
-    """What is counted, of all guards of this process."""
+    """What all guards of this process tell by."""
 
     def __init__(self) -> None:
-        meter = metrics.get_meter(METER)
+        meter = metrics.get_meter(NAME)
+        self.tracer = trace.get_tracer(NAME)
         self.tokens = meter.create_histogram(
             "gen_ai.client.token.usage",
             "{token}",
@@ -54,7 +55,7 @@ class Instruments:
         )
         self.cost = meter.create_counter("budgetguard.cost", "USD", "What calls cost.")
         self.refusals = meter.create_counter(
-            "budgetguard.refusals", "{call}", "Calls that were refused, by budget and reason: nothing was sent."
+            "budgetguard.call.refusals", "{call}", "Calls that were refused, by budget and reason: nothing was sent."
         )
         self.guard = meter.create_histogram(
             "budgetguard.guard.duration",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from opentelemetry import context, trace
@@ -34,61 +35,58 @@ from .attributes import (
     name_of_span,
     refused,
 )
-from .instruments import METER, instruments
+from .instruments import instruments
 from .quiet import quietly
+
+
+@dataclass(slots=True)
+class Moments:
+    """When what happened to a call, in seconds of a clock that is never set back; 0: it has not happened."""
+
+    began_ns: int = field(default_factory=time.time_ns)
+    """In nanoseconds since the epoch, as spans say it."""
+    began_s: float = field(default_factory=time.perf_counter)
+    sent_s: float = 0.0
+    answered_s: float = 0.0
 
 
 class TracedCall:
     """One of them. Every method may be called from any thread; none raises."""
 
-    __slots__ = (
-        "_answered_s",
-        "_began_ns",
-        "_began_s",
-        "_current",
-        "_ended",
-        "_said",
-        "_sent_s",
-        "_shared",
-        "_span",
-        "held",
-        "pid",
-        "row",
-    )
+    __slots__ = ("_asked", "_current", "_ended", "_said", "_shared", "_span", "_times", "held", "pid", "row")
 
     def __init__(self, it: Asking, tags: Sequence[str]) -> None:
         self.pid = os.getpid()
         self.held = 0
-        self._said: Attributes = {HOLD: it.held.id}
-        """What is to be said on the span."""
-        self._answered_s = self._sent_s = 0.0
+        found, asked = instruments(), asked_of(it, tags)
+        self.row = found.row(asked)
+        """What metrics say of it: as much as is bounded."""
+        self._asked: Attributes = {**asked, HOLD: it.held.id}
+        self._said: Attributes = {}
+        """What is to be said on its span at the end, beside what it asks for."""
         self._current: Any = None
         self._ended = False
-        asked = asked_of(it, tags)
-        self.row = instruments().row(asked)
-        """What metrics say of it: as much as is bounded."""
         span = trace.get_current_span()
         self._shared = span.is_recording() and is_of_one_call(getattr(span, "attributes", None))
-        if not self._shared:
-            tracer = trace.get_tracer(METER)
-            span = tracer.start_span(name_of_span(asked), kind=SpanKind.CLIENT, attributes=asked)
+        if self._shared:
+            span.set_attribute(HOLD, it.held.id)  # so that it is this call's alone
+        else:
+            span = found.tracer.start_span(name_of_span(asked), kind=SpanKind.CLIENT, attributes=self._asked)
             self._current = context.attach(trace.set_span_in_context(span))
-        span.set_attribute(HOLD, it.held.id)  # so that it is one call's alone
         self._span: Span = span
-        self._said.update(asked)
-        self._began_ns, self._began_s = time.time_ns(), time.perf_counter()
+        self._times = Moments()
 
     @quietly
     def sent(self, it: Asking) -> None:
         """It is held for, and about to be sent."""
-        self._sent_s = time.perf_counter()
+        self._times.sent_s = time.perf_counter()
         self.held = it.held.amount
         self._said[HELD] = self.held
         if it.call.stream:
             self._said["gen_ai.request.stream"] = True
         found = instruments()
         found.open[id(self)] = self
-        found.guard.record(self._sent_s - self._began_s, {"budgetguard.phase": "before"})
+        found.guard.record(self._times.sent_s - self._times.began_s, {"budgetguard.phase": "before"})
 
     @quietly
     def failed(self, error: BaseException, *, elsewhere: bool) -> None:
@@ -97,7 +95,7 @@ class TracedCall:
             self._said["budgetguard.passed_on"] = True
             return
         self._said[ERROR] = error_type(error)
-        why = None if self._sent_s else refused(error)
+        why = None if self._times.sent_s else refused(error)
         if why is None:
             return
         self._said.update(why)
@@ -116,7 +114,7 @@ class TracedCall:
     @quietly
     def booking(self, entry: Entry, answer: Answer) -> None:
         """It is about to be booked."""
-        self._answered_s = time.perf_counter()
+        self._times.answered_s = time.perf_counter()
         self._said.update(booked(entry, answer))
         found, row = instruments(), self.row
         if answer.model:
@@ -135,11 +133,11 @@ class TracedCall:
         self._ended = True
         found, now_s = instruments(), time.perf_counter()
         found.open.pop(id(self), None)
-        if self._answered_s:
-            found.guard.record(now_s - self._answered_s, {"budgetguard.phase": "after"})
-        if self._sent_s and not self._shared:
+        if self._times.answered_s:
+            found.guard.record(now_s - self._times.answered_s, {"budgetguard.phase": "after"})
+        if self._times.sent_s and not self._shared:
             failure = {ERROR: self._said[ERROR]} if ERROR in self._said else {}
-            found.duration.record((self._answered_s or now_s) - self._sent_s, {**self.row, **failure})
+            found.duration.record((self._times.answered_s or now_s) - self._times.sent_s, {**self.row, **failure})
         self._finish()
 
     @quietly
@@ -147,20 +145,22 @@ class TracedCall:
         """What it began in the background is over: a span of its own tells, linked to the one that began it."""
         for name in (HELD, ERROR):
             self._said.pop(name, None)
-        self._ended, self._sent_s, self._shared = False, 0.0, False
-        self._span = trace.get_tracer(METER).start_span(
-            name_of_span(self._said), kind=SpanKind.CLIENT, links=[Link(self._span.get_span_context())]
+        self._ended, self._times.sent_s, self._shared = False, 0.0, False
+        before = self._span.get_span_context()
+        self._span = instruments().tracer.start_span(
+            name_of_span(self._asked), kind=SpanKind.CLIENT, attributes=self._asked, links=[Link(before)]
         )
         self._said["budgetguard.background"] = True
 
     def _finish(self) -> None:
         span, said = self._span, self._said
         if self._shared and not span.is_recording():  # its owner has ended it before the answer was on the books
-            span = trace.get_tracer(METER).start_span(
-                name_of_span(said),
+            span = instruments().tracer.start_span(
+                name_of_span(self._asked),
                 context=trace.set_span_in_context(span),
                 kind=SpanKind.CLIENT,
-                start_time=self._began_ns,
+                attributes=self._asked,
+                start_time=self._times.began_ns,
             )
             self._shared = False
         if not self._shared:
@@ -170,7 +170,8 @@ class TracedCall:
             span.end()
             return
         known = getattr(span, "attributes", None) or {}
-        span.set_attributes({name: value for name, value in said.items() if name not in known})
+        more = {**self._asked, **said}
+        span.set_attributes({name: value for name, value in more.items() if name not in known})
 
     def _tags(self) -> Attributes:
         return {name: value for name, value in self.row.items() if name.startswith("budgetguard.tag.")}

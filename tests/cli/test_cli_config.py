@@ -265,8 +265,8 @@ def test_budgets_prints_them_for_people_and_programs(cli, here):
     assert (rule["budget"], rule["for"], rule["unit"], rule["spent"], rule["left"]) == ("calls", "", "requests", 1, 4)
     assert (own["budget"], own["user"], own["spent"], own["left"]) == ("users", "ann", 7_500_000, 9_992_500_000)
     lines = [" ".join(line.split()) for line in cli("budgets")[1].splitlines()]
-    assert "calls all 1 request 0 requests 5 requests 4 requests forever ok -" in lines
-    assert "users ann $0.0075 $0.00 $10.00 $9.99 forever ok -" in lines
+    assert f"calls all 1 request 0 requests 5 requests 4 requests 20 % {'█' * 8}{'░' * 32} forever ok -" in lines
+    assert f"users ann $0.0075 $0.00 $10.00 $9.99 < 1 % ▏{'░' * 39} forever ok -" in lines
 
 
 def test_config_says_which_variable_names_the_prices(cli, here, monkeypatch):

@@ -143,6 +143,7 @@ def test_openrouter_s_activity_is_read_for_the_time_that_is_asked_for():
         ("web search tool calls", ""),
         ("evals | gpt-4o-mini, input", ""),
         ("storage", ""),
+        ("ft-gpt-4o-2024-08-06, training", ""),
         ("", ""),
     ],
 )
@@ -180,21 +181,47 @@ def test_what_is_no_amount_is_refused(value):
         atto_of(value)
 
 
+def test_a_number_on_a_page_keeps_all_of_its_digits():
+    """As a float it is another amount, before anybody has added anything up."""
+    page = (
+        b'{"data": [{"start_time": 1790812800, "results": [{"line_item": "gpt-4o, input", "amount": '
+        b'{"value": 12.345678901234567891, "currency": "usd"}}]}], "has_more": false, "next_page": null}'
+    )
+    with BillServer(recorded("openai"), [Spoilt(200, page)]) as served:
+        bill = asked_for("openai", served)
+
+    assert [line.atto for line in bill.lines] == [12_345_678_901_234_567_891]
+
+
+def test_days_that_nobody_asked_for_are_left_out():
+    """The books have no entries of them: they would be calls that went round."""
+    with BillServer(recorded("openai")) as served:
+        bill = ask(source_named("openai"), SINCE, SINCE + 86_400, environ=KEYS, url=served.url)
+
+    assert {row.day for row in (*bill.lines, *bill.used)} == {"2026-10-01"}
+
+
 def test_another_currency_is_refused():
     """Euros that are taken for dollars are a discount that nobody gave."""
     with pytest.raises(BillError, match="only dollars"):
         atto_of("1.00", "eur")
 
 
-@pytest.mark.parametrize("page", [[], {"data": None}, {"data": [{"start_time": "x"}]}, {"data": [7]}, {}, "text"])
+NO_PAGES: list[Any] = [
+    [],
+    {},
+    "text",
+    {"data": None},
+    {"data": [7]},
+    {"data": [{"results": [1]}]},
+    {"data": [{"start_time": 1790812800, "starting_at": "2026-10-01T00:00:00Z"}]},
+]
+
+
+@pytest.mark.parametrize("page", NO_PAGES)
 @pytest.mark.parametrize("provider", sorted(SOURCES))
 def test_a_page_that_is_not_as_documented_is_an_error(provider, page):
     """Nothing was read of it: a comparison would say that nothing is on the bill."""
-    page = (
-        page
-        if not isinstance(page, dict) or page.get("data") != [{"start_time": "x"}]
-        else {"data": [{"results": [1]}]}
-    )
     paths = {path: [page] for path in recorded(provider)}
     with BillServer(paths) as served, pytest.raises(BillError, match="documented"):
         asked_for(provider, served)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import budgetguard
 from budgetguard import BudgetManager, PriceBook
 from budgetguard.cli.spending.reconciled import markdown
 from budgetguard.errors import ConfigError
@@ -21,7 +22,7 @@ from budgetguard.reports.bill.pricing import DAY_MS, day_ms
 from budgetguard.reports.bill.reasons import REASONS, reasons_of
 from budgetguard.reports.bill.reconcile import reconcile, span_of
 from budgetguard.reports.bill.said import sentences
-from budgetguard.reports.bill.shown import Reconciled
+from budgetguard.reports.shown.bill import Reconciled
 from budgetguard.reports.written import in_json
 from budgetguard.stores import open_store
 from tests.support.billing import BillServer, recorded
@@ -361,6 +362,7 @@ def test_a_manager_compares_its_own_books_at_its_own_prices(tmp_path, monkeypatc
     line = next(each for each in found.models if each.model == MINI)
     assert (line.books_cost, line.bill_cost) == (1_500_000_000, 750_000_000)
     assert whole.since_ms == found.since_ms
+    assert whole.beside.books_from == ""
     assert [text for text in sentences(found) if text.startswith("The bill is ")] != []
     manager.close()
 
@@ -370,3 +372,49 @@ def test_what_a_provider_names_cannot_command_a_terminal():
     found = shown([], [billed(0.25, "gpt-\x1b[31m", item="x")], [])
 
     assert "\x1b" not in markdown(found, frozenset({"model"}))
+
+
+def test_books_that_begin_later_than_the_bill_say_so(tmp_path):
+    """What was pruned would look as if it had gone round."""
+    store = open_store(f"sqlite:///{tmp_path}/books.db", clock=lambda: NOW / 1000)
+    store.load(entries=[call(day="2026-10-20")])
+    with BillServer(recorded("openai")) as served:
+        found = reconcile(store, BOOK, "openai", month="2026-10", url=served.url, environ={"OPENAI_ADMIN_KEY": "key"})
+
+    assert found.beside.books_from == "2026-10-20"
+    assert "The books begin on 2026-10-20: what was before was pruned, or never booked." in sentences(found)
+    store.close()
+
+
+def on_a_page(bills: list[Any], day: str) -> dict[str, list[Any]]:
+    """What a provider charged, as OpenAI's API tells it."""
+    amount = {"value": sum(bill.amount for bill in bills) / DOLLAR, "currency": "usd"}
+    counts = {name: sum(getattr(bill, name) for bill in bills) for name in ("input_tokens", "output_tokens")}
+    cost = {"amount": amount, "line_item": f"{DATED}, output"}
+    rows = [[cost], [{**counts, "model": DATED, "num_model_requests": len(bills)}], []]
+    return {
+        path: [{"data": [{"start_time": day_ms(day) // 1000, "results": row}], "has_more": False, "next_page": None}]
+        for path, row in zip(recorded("openai"), rows, strict=True)
+    }
+
+
+@pytest.mark.provider(tokens=500, prices={MINI: ("0.15", "0.60")})
+def test_a_real_call_past_the_guard_is_found_on_the_bill(provider, clock, tmp_path, monkeypatch):
+    """From calls over sockets to the reason, with the provider's own bill in the form of its API."""
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "key")
+    manager = BudgetManager("shop", store=f"sqlite:///{tmp_path}/books.db", clock=clock, budgets=[])
+    for guarded in (True, False, True):
+        if guarded:
+            budgetguard.patch(manager)
+        else:
+            budgetguard.unpatch()
+        with provider.client() as client:
+            client.responses.create(model=MINI, input="hi")
+    bills = provider.ledger
+    clock.advance(3 * 86_400)
+    with BillServer(on_a_page(bills, "2027-01-01")) as served:
+        found = manager.reconcile("openai", "2027-01", url=served.url)
+
+    assert found.total.books_cost == bills[0].amount + bills[2].amount
+    assert found.total.reasons == {"not guarded": bills[1].amount}
+    manager.close()

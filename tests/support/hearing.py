@@ -9,7 +9,7 @@ from typing import Any
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import _internal as meters
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -21,12 +21,12 @@ from budgetguard.telemetry.instruments import instruments
 class Heard:
     """What was told."""
 
-    def __init__(self) -> None:
+    def __init__(self, *readers: MetricReader) -> None:
         self._kept = InMemorySpanExporter()
         self._reader = InMemoryMetricReader()
         self.tracers = TracerProvider()
         self.tracers.add_span_processor(SimpleSpanProcessor(self._kept))
-        self.meters = MeterProvider([self._reader])
+        self.meters = MeterProvider([self._reader, *readers])
 
     def add(self, processor: SpanProcessor) -> None:
         """Have another one see the spans, too."""
@@ -62,9 +62,9 @@ def said(span: ReadableSpan) -> Mapping[str, Any]:
 
 
 @contextmanager
-def listening(*, traces: bool = True, measures: bool = True) -> Iterator[Heard]:
-    """Set providers, as a program does when it starts; afterwards nobody has set any."""
-    heard = Heard()
+def listening(*readers: MetricReader, traces: bool = True, measures: bool = True) -> Iterator[Heard]:
+    """Set providers, as a program does when it starts; afterwards nobody has set any. `readers`: of metrics, too."""
+    heard = Heard(*readers)
     instruments.cache_clear()
     if traces:
         trace.set_tracer_provider(heard.tracers)

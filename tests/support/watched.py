@@ -48,7 +48,7 @@ def refuse(store: Store, ago_ms: int = 0, user: str = "bob", times: int = 1) -> 
 class Screen:
     """A command in a terminal of its own."""
 
-    def __init__(self, arguments: Sequence[object], cwd: Path, columns: int, rows: int) -> None:
+    def __init__(self, command: Sequence[object], cwd: Path, columns: int, rows: int) -> None:
         self.reader, writer = pty.openpty()
         self.text = ""
         self.resize(columns, rows)
@@ -56,7 +56,7 @@ class Screen:
         environment = {name: value for name, value in ENVIRONMENT.items() if name not in {"COLUMNS", "LINES"}}
         environment |= {"TERM": "xterm-256color", "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(
-            [*COMMAND, *map(str, arguments)],
+            list(map(str, command)),
             stdin=writer,
             stdout=writer,
             stderr=writer,
@@ -115,9 +115,15 @@ class Screen:
 
 
 @contextmanager
-def screen(arguments: Sequence[object], cwd: Path, columns: int = 100, rows: int = 30) -> Iterator[Screen]:
+def screen(
+    arguments: Sequence[object],
+    cwd: Path,
+    columns: int = 100,
+    rows: int = 30,
+    command: Sequence[str] = COMMAND,
+) -> Iterator[Screen]:
     """A command in a terminal of so many columns and rows."""
-    made = Screen(arguments, cwd, columns, rows)
+    made = Screen([*command, *arguments], cwd, columns, rows)
     try:
         yield made
     finally:

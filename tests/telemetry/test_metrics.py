@@ -59,7 +59,9 @@ def test_refusals_are_counted_by_budget_and_reason(heard, ask):
         for _ in range(2):
             with pytest.raises(BudgetExceededError):
                 ask()
-    assert heard.points("budgetguard.refusals") == [({"budgetguard.budget": "scope", "budgetguard.reason": "spent"}, 2)]
+    assert heard.points("budgetguard.call.refusals") == [
+        ({"budgetguard.budget": "scope", "budgetguard.reason": "spent"}, 2)
+    ]
 
 
 def test_what_is_in_flight_is_told_while_it_is(heard, ask):

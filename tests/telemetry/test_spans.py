@@ -213,7 +213,7 @@ def test_a_call_that_another_model_answers_is_no_failure(heard, provider):
     first, second = map(said, heard.spans)
     assert first["budgetguard.passed_on"] is True
     assert (second["gen_ai.request.model"], second["budgetguard.fallback"]) == ("small", True)
-    assert heard.points("budgetguard.refusals") == []
+    assert heard.points("budgetguard.call.refusals") == []
 
 
 class Broken(SpanProcessor):

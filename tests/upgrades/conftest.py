@@ -35,7 +35,8 @@ def programs(running: dict[str, Program]) -> Iterator[dict[str, Program]]:
 @pytest.fixture(params=VERSIONS)
 def version(request: pytest.FixtureRequest) -> str:
     """Every claim holds for each of them."""
-    return str(request.param)
+    name: str = request.param
+    return name
 
 
 @pytest.fixture

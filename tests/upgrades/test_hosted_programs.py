@@ -53,20 +53,21 @@ def test_a_client_of_before_does_all_that_it_did_at_a_server_of_this_version(bef
         assert manager.get_total_budget("cy") == 3.0
 
 
-def test_a_client_of_0_2_0_counts_another_unit_for_dollars_and_refuses(
-    programs: dict[str, Program], now: Server
-) -> None:
-    """Its message is wrong, and no call passes uncounted: so such budgets come when the last program is upgraded."""
+def test_a_client_of_0_2_0_takes_tokens_for_nano_dollars(programs: dict[str, Program], now: Server) -> None:
+    """It refuses for want of room, or counts beside the budget: so such budgets come when the last is upgraded."""
     with BudgetManager("shop", store=now.url) as manager:
         manager.set_budget("kim", 2_000, unit="tokens")
+        manager.set_budget("pat", 100_000_000, unit="tokens")
         programs["0.2.0"].run("shop = Shop(url)", url=now.url)
         with pytest.raises(
             ProgramError, match=r"BudgetExceededError: users/kim: .* \$0.000002 of \$0.000002 available"
         ):
             programs["0.2.0"].ask("shop.call('kim')")
+        assert programs["0.2.0"].ask("shop.call('pat')") == COST
         programs["gateway"].run("shop = Shop(url)", url=now.url)
         assert programs["gateway"].ask("shop.call('kim')") == COST
-        assert manager.get_current_cost("kim") == 8
+        assert [manager.get_current_cost(each) for each in ("kim", "pat")] == [8, 0]
+        assert [each.settled for each in manager.store.balances(["users/pat/all"])] == [COST]
 
 
 def test_a_client_of_before_does_not_know_of_a_pause(before: Program, now: Server) -> None:

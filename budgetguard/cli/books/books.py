@@ -16,21 +16,30 @@ FileArgument = Annotated[Path, typer.Argument(help="A user_cost.json, as LiteLLM
 
 
 def import_(file: FileArgument, store: StoreOption = None, name: ProjectOption = None) -> None:
-    """Take over the users and spend of LiteLLM."""
+    """Take over the users and spend of LiteLLM.
+
+    Example: budgetguard import user_cost.json
+    """
     with project(store, name, new=True) as manager:
         users = manager.import_litellm(str(file))
     console().print(f"{_users(users)} taken over from {file}.")
 
 
 def export(file: FileArgument, store: StoreOption = None, name: ProjectOption = None) -> None:
-    """Write the users with a budget in dollars, and their spend, for LiteLLM."""
+    """Write the users with a budget in dollars, and their spend, for LiteLLM.
+
+    Example: budgetguard export user_cost.json
+    """
     with project(store, name) as manager:
         users = manager.export_litellm(str(file))
     console().print(f"{_users(users)} written to {file}.")
 
 
 def holds(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOption = False) -> None:
-    """Money that is set aside for calls under way."""
+    """Money that is set aside for calls under way.
+
+    Example: budgetguard holds --project shop
+    """
     with project(store, name) as manager:
         found = manager.store.holds()
         if not found:
@@ -54,7 +63,8 @@ def holds(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOp
     elif not found:
         console().print("No call is under way.")
     else:
-        columns = [Column("amount", number=True), Column("user"), Column("model"), Column("since"), Column("until")]
+        columns = [Column("amount", number=True), Column("user"), Column("model", drop=1)]
+        columns += [Column("since", drop=3), Column("until", drop=2)]
         rows = [
             [_held(h), h.tags.get("user", "-"), h.model or "-", moment(h.placed_ms), moment(h.expires_ms)]
             for h in found
@@ -63,7 +73,10 @@ def holds(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOp
 
 
 def check(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOption = False) -> None:
-    """Add up the books again; exit code 1 if they differ."""
+    """Add up the books again; exit code 1 if they differ.
+
+    Example: budgetguard check --json
+    """
     with project(store, name) as manager:
         found = manager.store.check()
         accounts = sum(1 for _ in manager.store.accounts())
@@ -83,7 +96,12 @@ def check(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOp
     elif not found:
         console().print(f"The books add up: {accounts} accounts.")
     else:
-        columns = [Column("account"), Column("kind"), Column("booked", number=True), Column("summed", number=True)]
+        columns = [
+            Column("account"),
+            Column("kind", drop=1),
+            Column("booked", number=True),
+            Column("summed", number=True),
+        ]
         rows = [[d.key, d.kind, *[shown(sum_, unit_of(d.key)) for sum_ in (d.booked, d.summed)]] for d in found]
         console().print(table(columns, rows))
     if found:

@@ -43,7 +43,10 @@ def copy(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy a project to another store; again, to bring what is new."""
+    """Copy a project to another store; again, to bring what is new.
+
+    Example: budgetguard copy sqlite:///budgets.db redis://localhost:6379/0 --while-running
+    """
     with ExitStack() as stack:
         for url in (source, target):
             if url.startswith("memory:"):

@@ -82,12 +82,9 @@ def jobs(
     Background responses and batches that nobody saw the end of.
 
     Their money stays held until a look shows what they cost: that of your program, or this command's.
+    It asks with OPENAI_API_KEY or ANTHROPIC_API_KEY; --base-url names another host, such as https://api.groq.com/openai/v1.
 
-    \b
-    budgetguard jobs
-    OPENAI_API_KEY=sk-... budgetguard jobs --settle
-    ANTHROPIC_API_KEY=sk-... budgetguard jobs --settle
-    budgetguard jobs --settle --base-url https://api.groq.com/openai/v1
+    Example: budgetguard jobs --settle
     """
     with project(store, name) as manager:
         guard = manager.guard
@@ -212,9 +209,9 @@ def _print(found: Sequence[Found], now_ms: Millis, settle: bool) -> None:
     if not found:
         out.print("Nothing is under way in the background.")
         return
-    columns = [Column("id"), Column("kind"), Column("model"), Column("for"), Column("held", number=True)]
-    columns += [Column("age", number=True), Column("until")]
-    columns += [Column("state"), Column("cost", number=True)] if settle else [Column("sent to")]
+    columns = [Column("id"), Column("kind", drop=4), Column("model", drop=2), Column("for", drop=1)]
+    columns += [Column("held", number=True), Column("age", number=True, drop=5), Column("until", drop=6)]
+    columns += [Column("state"), Column("cost", number=True)] if settle else [Column("sent to", drop=3)]
     rows = []
     for each in found:
         job = each.job

@@ -13,7 +13,10 @@ from ..common.show import console
 
 
 def migrate(store: StoreOption = None) -> None:
-    """Make or update what the store needs: tables, functions."""
+    """Make or update what the store needs: tables, functions.
+
+    Example: budgetguard migrate --store postgresql://budgets@db/budgets
+    """
     with opened(store, None, new=True) as (books, where):
         done = books.migrate() if isinstance(books, Migrated) else None
     if done is None:
@@ -26,5 +29,8 @@ def migrate(store: StoreOption = None) -> None:
 
 
 def sql(engine: Annotated[str, typer.Argument(metavar="ENGINE", help="postgres")]) -> None:
-    """Print the SQL that migrate runs, for those who run it themselves."""
+    """Print the SQL that migrate runs, for those who run it themselves.
+
+    Example: budgetguard sql postgres
+    """
     print(schema_sql(engine))

@@ -34,10 +34,7 @@ def alerts(
     """
     What was told of budgets: the parts of limits that were reached, refusals that began, and the rest.
 
-    \b
-    budgetguard alerts
-    budgetguard alerts --limit 10 --json
-    budgetguard alerts test
+    Example: budgetguard alerts --limit 10
     """
     if context.invoked_subcommand is not None:
         return
@@ -60,6 +57,8 @@ def try_sinks(*, as_json: JsonOption = False) -> None:
     Send one alert to every sink that `budgetguard.toml` names, and print what became of it.
 
     It ends with 1 if one of them did not take it.
+
+    Example: budgetguard alerts test
     """
     sinks: Sequence[Sink] = load_config().alerts().sinks
     if not sinks:

@@ -50,7 +50,10 @@ def raise_(
     name: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a limit in the place of a budget's, for a while or for good."""
+    """Put a limit in the place of a budget's, for a while or for good.
+
+    Example: budgetguard budget raise team/red 50 --until 2h --note 'the launch'
+    """
     with _steering(store, name, by, target) as office:
         _print(office.raise_limit(target, limit, until=until, note=note), as_json=as_json)
 
@@ -66,15 +69,18 @@ def top_up(
     name: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Add to a budget's limit once, until its period is over."""
+    """Add to a budget's limit once, until its period is over.
+
+    Example: budgetguard budget topup ann 5 --note 'until Monday'
+    """
     with _steering(store, name, by, target) as office:
         _print(office.top_up(target, amount, note=note), as_json=as_json)
 
 
-def _add(name: str, verb: Callable[..., SteerDone], told: str) -> None:
+def _add(name: str, verb: Callable[..., SteerDone], target: str, told: str) -> None:
     """Add the command of a verb that needs no more than a target."""
 
-    @budget_app.command(name, help=told)
+    @budget_app.command(name, help=f"{told}\n\nExample: budgetguard budget {name} {target}")
     def _(
         target: TargetArgument,
         *,
@@ -88,10 +94,15 @@ def _add(name: str, verb: Callable[..., SteerDone], told: str) -> None:
             _print(verb(office, target, note=note), as_json=as_json)
 
 
-_add("pause", Steering.pause, "Refuse every call on a budget from now on, in every process, until it is resumed.")
-_add("resume", Steering.resume, "Let calls pass again on a budget that was paused.")
-_add("reset", Steering.reset, "Begin a budget again with nothing spent; the history stays.")
-_add("restore", Steering.remove, "Take back what was raised, topped up and paused.")
+_add(
+    "pause",
+    Steering.pause,
+    "team/red",
+    "Refuse every call on a budget from now on, in every process, until it is resumed.",
+)
+_add("resume", Steering.resume, "team/red", "Let calls pass again on a budget that was paused.")
+_add("reset", Steering.reset, "ann", "Begin a budget again with nothing spent; the history stays.")
+_add("restore", Steering.remove, "team", "Take back what was raised, topped up and paused.")
 
 
 def changes(
@@ -104,14 +115,18 @@ def changes(
     name: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Who changed budgets, when and why, the last first."""
+    """Who changed budgets, when and why, the last first.
+
+    Example: budgetguard changes --target team/red --since 7d
+    """
     with project(store, name) as manager:
         after_ms = None if since is None else since_ms(since, manager.store.now_ms(), name="--since")
         found = list(read_changes(manager.store, since_ms=after_ms, user=user, target=target, limit=limit))
     if as_json:
         print_json([_as_json(each) for each in found])
     elif found:
-        columns = [Column(title) for title in ("when", "who", "via", "what", "budget", "changed", "why")]
+        columns = [Column("when"), Column("who"), Column("via", drop=4), Column("what", drop=2)]
+        columns += [Column("budget"), Column("changed"), Column("why", drop=3)]
         console().print(table(columns, [_row(each) for each in found]))
     else:
         console().print("Nobody has changed anything that is asked for.")

@@ -101,11 +101,16 @@ class Fitted:
             styles.append(style if isinstance(drawn, str) else drawn.style)
         for line in range(max([len(each) for each in texts], default=0)):
             pieces = list[tuple[str, str | Style]]()
+            before = " "
             for place, width, text, look in zip(places, widths, texts, styles, strict=True):
                 shown = text[line] if line < len(text) else ""
-                space = " " * (width - cell_len(shown))
-                left, right = (space, "") if self._columns[place].number else ("", space)
-                pieces += [(_GAP if pieces else " ", ""), (left, ""), (shown, look), (right, "")]
+                space = " " * (width - _cells(shown))
+                if self._columns[place].number:
+                    pieces += [(before + space, ""), (shown, look)]
+                    before = _GAP
+                else:
+                    pieces += [(before, ""), (shown, look)]
+                    before = space + _GAP
             yield from _joined(pieces, console)
 
     def _places(self, width: int) -> list[int]:
@@ -129,7 +134,8 @@ class Fitted:
         cells = [row[place] for row in self._rows]
         texts = {each.plain if isinstance(each, Text) else each for each in cells if not isinstance(each, BarCell)}
         lines = [line for text in texts for line in (text.splitlines() if "\n" in text else (text,))]
-        return max([cell_len(self._columns[place].title), *map(cell_len, lines)])
+        head = _cells(self._columns[place].title)
+        return max([min(head, _LEAST_TEXT) if self._columns[place].number else head, *map(_cells, lines)])
 
     def _widths(self, places: Sequence[int], width: int) -> list[int]:
         """How wide each column is: bars take what the others leave; where nothing is left, the widest texts fold."""
@@ -160,6 +166,11 @@ def bar(part: Nano, whole: Nano, *, cells: int = BAR_CELLS) -> str:
     return "█" * full + (_EIGHTHS[rest] if rest else "")
 
 
+def _cells(text: str) -> int:
+    """How many cells of a terminal a text takes."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
 def _longest(widths: Sequence[int], room: int) -> int:
     """How wide the widest texts may be for all to have room: at least one cell."""
     widest = max(widths, default=1)
@@ -183,14 +194,14 @@ def _joined(pieces: Sequence[tuple[str, str | Style]], console: Console) -> Iter
 
 def _folded(text: str, width: int) -> list[str]:
     """A text on lines of at most so many cells, between words where that is possible."""
-    if "\n" not in text and cell_len(text) <= width:
+    if _cells(text) <= width and "\n" not in text:
         return [text]
     found = list[str]()
     for line in text.splitlines():
         found.append("")
         for word in line.split(" "):
             joined = f"{found[-1]} {word}" if found[-1] else word
-            if cell_len(joined) <= width:
+            if _cells(joined) <= width:
                 found[-1] = joined
                 continue
             pieces = chop_cells(word, width) or [""]

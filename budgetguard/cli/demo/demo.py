@@ -18,9 +18,9 @@ from rich.panel import Panel
 from rich.text import Text
 
 from ...money import Nano, format_nano
-from ..budgets.budgets import COLUMNS, as_row
+from ..budgets.lines import COLUMNS, BudgetLine
 from ..common.show import console, money
-from ..common.tables import Column, bar, table
+from ..common.tables import Column, table
 from . import endpoints
 
 if TYPE_CHECKING:
@@ -41,7 +41,10 @@ def demo(
     llm: Annotated[bool, typer.Option("--llm", help="Ask a small real model on this machine.")] = False,
     store: Annotated[str | None, typer.Option("--store", help=f"Where to keep the spend ({DEFAULT_STORE}).")] = None,
 ) -> None:
-    """Watch two users spend: no key, no network, seconds."""
+    """Watch two users spend: no key, no network, seconds.
+
+    Example: budgetguard demo
+    """
     import budgetguard
 
     from ...guards.settings import Settings
@@ -129,13 +132,7 @@ def _rows(manager: BudgetManager) -> list[Standing]:
 
 
 def _table(rows: list[Standing]) -> RenderableType:
-    filled: list[list[str | Text]] = []
-    for row in rows:
-        limit = row.budget.rule.limit or 0
-        used = row.spent + row.held
-        colour = "red" if row.left is not None and row.left * 4 < limit else "green"
-        filled.append([*as_row(row)[:5], Text(bar(used, limit, cells=20).ljust(20, "·"), style=colour)])
-    return table([*COLUMNS[:5], Column("used")], filled)
+    return table(COLUMNS[:7], [BudgetLine.of_user(row).row()[:7] for row in rows])
 
 
 def _end(

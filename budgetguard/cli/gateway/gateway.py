@@ -55,7 +55,10 @@ def check(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for a warning, too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is wrong with a configuration, and where its models are asked; exit code 1 if it cannot be used."""
+    """Say what is wrong with a configuration, and where its models are asked; exit code 1 if it cannot be used.
+
+    Example: budgetguard gateway check --config gateway.toml --live
+    """
     from ...server.gateway.config.check import rows
 
     found = read(config, os.environ, secrets=secrets)
@@ -74,7 +77,10 @@ def check(
 
 @gateway_app.command("models")
 def models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Every model that can be asked for by a name, and who is asked."""
+    """Every model that can be asked for by a name, and who is asked.
+
+    Example: budgetguard gateway models
+    """
     made = load_gateway(None if config is None else str(config))
     if as_json:
         cards = made.models()
@@ -130,14 +136,21 @@ def _print(
             out.print(Text.assemble((word, style), f" {each}"))
     if made is None:
         return
-    columns = [Column(title) for title in ("upstream", "provider", "prices", "speaks", "key")]
+    columns = [
+        Column("upstream"),
+        Column("provider", drop=2),
+        Column("prices", drop=1),
+        Column("speaks"),
+        Column("key"),
+    ]
     lines = [
         [each.name, each.provider or "-", _prices(each), ", ".join(each.bases), "sent" if _keyed(each) else "none"]
         for each in made.upstreams.values()
     ]
     out.print(table(columns, lines))
     if shown:
-        columns = [Column(title) for title in ("model", "strategy", "upstreams", "by the API of", "fallbacks")]
+        columns = [Column("model"), Column("strategy", drop=3), Column("upstreams"), Column("by the API of", drop=2)]
+        columns += [Column("fallbacks", drop=1)]
         out.print(table(columns, [[row.model, row.strategy, *map(_list, row[2:5])] for row in shown]))
     for answer in answers:
         mark = ("ok", "green") if answer.ok else ("fail", "bold red")

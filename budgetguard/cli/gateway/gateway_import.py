@@ -21,7 +21,10 @@ OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Where
 def import_config(
     file: Annotated[Path, typer.Argument(help="LiteLLM Proxy's config.yaml.")], output: OutputOption = None
 ) -> None:
-    """Make a gateway's file of LiteLLM Proxy's; what has no counterpart is a comment in it, and no secret is."""
+    """Make a gateway's file of LiteLLM Proxy's; what has no counterpart is a comment in it, and no secret is.
+
+    Example: budgetguard gateway import config.yaml --output gateway.toml
+    """
     with extra_needed(GATEWAY):
         from ...server.gateway.config.litellm.reading import imported
 
@@ -45,7 +48,10 @@ def import_keys(
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let in the keys of a LiteLLM Proxy as they are, with limits and spend; exit code 1 if any had to be left out."""
+    """Let in the keys of a LiteLLM Proxy as they are, with limits and spend; exit code 1 if any had to be left out.
+
+    Example: budgetguard gateway import-keys keys.csv --project shop
+    """
     with extra_needed(GATEWAY):
         from ...server.gateway.config.litellm.keys import rows_in, take_over
         from ...server.keys import KeyRing

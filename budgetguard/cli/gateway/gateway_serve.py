@@ -40,7 +40,10 @@ def serve_gateway(
     drain_s: Annotated[int, typer.Option(min=1, help="Seconds that calls under way have when it ends.")] = 600,
     log_level: LogLevelOption = "info",
 ) -> None:
-    """Serve calls of models under hard budgets, until SIGTERM; SIGHUP reads the configuration again."""
+    """Serve calls of models under hard budgets, until SIGTERM; SIGHUP reads the configuration again.
+
+    Example: budgetguard gateway --config gateway.toml --store sqlite:///budgets.db
+    """
     with extra_needed(GATEWAY):
         from ...server.gateway.process.serve import serve_gateway as serve
         from ...server.gateway.process.settings import GatewaySettings

@@ -34,7 +34,10 @@ def set_(
     file: PricesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what a model costs, in dollars per million tokens."""
+    """Say what a model costs, in dollars per million tokens.
+
+    Example: budgetguard prices set my-model --input 0.50 --output 1.50
+    """
     said = _stated(model, dollars_in, dollars_out, from_map)
     if max_output is not None:
         said["max_output"] = max_output
@@ -60,7 +63,10 @@ def alias(
     file: PricesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say that a name is another one for a model whose price is known."""
+    """Say that a name is another one for a model whose price is known.
+
+    Example: budgetguard prices alias our-deployment gpt-4o
+    """
     found = _file(file)
     write_alias(found.path, name, model)
     _tell(found, name, {"alias_of": model}, as_json)
@@ -71,7 +77,10 @@ def free(
     file: PricesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say that models cost nothing, as those on a machine of your own: their calls pass every budget in dollars."""
+    """Say that models cost nothing, as those on a machine of your own: their calls pass every budget in dollars.
+
+    Example: budgetguard prices free 'llama3*'
+    """
     found = _file(file)
     write_free(found.path, pattern)
     _tell(found, pattern, {"free": True}, as_json)

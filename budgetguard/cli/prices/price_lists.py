@@ -35,7 +35,10 @@ def update(
     to: Annotated[Path | None, typer.Option("--to", help="The file that keeps it; else that of the settings.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fetch a newer list of prices, check it, and keep it with its date. One that fails changes nothing."""
+    """Fetch a newer list of prices, check it, and keep it with its date. One that fails changes nothing.
+
+    Example: budgetguard prices update
+    """
     from ...prices.sources.published import choice, kept
 
     stated = load_config().said.get(PRICE_LIST)
@@ -69,7 +72,10 @@ def compare(
     name: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Where two lists differ by more than 1 %, and models that were used here and that only one of them knows."""
+    """Where two lists differ by more than 1 %, and models that were used here and that only one of them knows.
+
+    Example: budgetguard prices compare installed updated --above 5
+    """
     from ...prices.sources.published.compare import compare, known_to_one
 
     if above < 0:
@@ -127,8 +133,8 @@ def _print_gaps(gaps: tuple[PriceGap, ...], first: str, second: str) -> None:
         if _ratio(gap) > _ratio(before):
             largest[gap.provider, gap.model] = gap
     if largest:
-        columns = [Column("provider"), Column("model"), Column("what"), Column(first, number=True)]
-        columns += [Column(second, number=True), Column("for")]
+        columns = [Column("provider", drop=2), Column("model"), Column("what", drop=1), Column(first, number=True)]
+        columns += [Column(second, number=True), Column("for", drop=3)]
         console().print(table(columns, [_row(gap) for gap in largest.values()]))
 
 

@@ -70,7 +70,10 @@ def prices(
     file: PricesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The price list of a model."""
+    """The price list of a model.
+
+    Example: budgetguard prices gpt-4o-mini
+    """
     from ...prices.book import PriceBook
 
     require_text(model, "model")

@@ -15,12 +15,15 @@ from ..common.tables import Column, table
 
 
 def providers(as_json: JsonOption = False) -> None:
-    """Whom completion(model="provider/model") reaches: keys, base URLs, and what else they speak."""
+    """Whom completion(model="provider/model") reaches: keys, base URLs, and what else they speak.
+
+    Example: budgetguard providers --json
+    """
     found = list(_found(os.environ))
     if as_json:
         print_json(found)
         return
-    columns = [Column("model="), Column("key"), Column("base URL"), Column("beside chat")]
+    columns = [Column("model="), Column("key"), Column("base URL"), Column("beside chat", drop=1)]
     console().print(table(columns, [_row(each) for each in found]))
     console().print(
         "A key is set where a variable is named without brackets; PROVIDER_API_BASE states another base URL."

@@ -33,7 +33,10 @@ class Resolved:
 def config(
     store: StoreOption = None, name: ProjectOption = None, prices: PricesOption = None, as_json: JsonOption = False
 ) -> None:
-    """Every setting as it holds here, and where it is stated."""
+    """Every setting as it holds here, and where it is stated.
+
+    Example: budgetguard config --project shop
+    """
     found = load_config(store=store, project=name, prices=prices)
     values = [*places(found), *settings(found)]
     file, looked, passed_over = found.file.path, [os.path.abspath(each) for each in looked_in()], found.file.passed_over

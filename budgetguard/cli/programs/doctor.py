@@ -51,7 +51,10 @@ class Finding:
 
 
 def doctor(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOption = False) -> None:
-    """Check this installation; exit code 1 if something is broken."""
+    """Check this installation; exit code 1 if something is broken.
+
+    Example: budgetguard doctor --json
+    """
     findings = list(examine(store, name))
     if as_json:
         print_json([asdict(finding) for finding in findings])

@@ -21,6 +21,8 @@ from ...errors import BudgetExceededError, BudgetGuardError, ConfigError, find_b
 from ...money import Money, format_nano, parse_dollars
 from .. import FAILED, REFUSED
 from ..common.options import PricesOption, ProjectOption, StoreOption, readable
+from .keeping import KeptRun
+from .running import RunProgress, progress_of
 
 if TYPE_CHECKING:
     from ...process.state import Process
@@ -43,6 +45,15 @@ SettingsOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A setting, such as usage_hosts=localhost:8080; may be repeated."),
 ]
+NoStoreOption = Annotated[bool, typer.Option("--no-store", help="Keep nothing of what it spends.")]
+ProgressOption = Annotated[
+    str,
+    typer.Option(help="auto (on a terminal: its title, and lines at 50, 80 and 95 %), lines, title or off."),
+]
+EveryOption = Annotated[
+    float, typer.Option(metavar="SECONDS", help="How often there is a line, with --progress lines.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing, but why it ended.")]
 
 
 def run(
@@ -55,30 +66,50 @@ def run(
     prices: PricesOption = None,
     store: StoreOption = None,
     name: ProjectOption = None,
+    no_store: NoStoreOption = False,
+    progress: ProgressOption = "auto",
+    every: EveryOption = 10.0,
+    quiet: QuietOption = False,
     settings: SettingsOption = None,
 ) -> None:
     """Run any program under a budget.
 
-    It need not know of budgets. At its end, what it spent is said on stderr; its exit code is kept.
+    It need not know of budgets. What it spends is kept in the store, by its name (budgetguard spend --by run), and said
+    on stderr at its end; its exit code is kept.
+
+    Example: budgetguard run --budget 5 script.py
     """
     import budgetguard
 
     from ...process.state import PROCESS
 
-    if budget is None:
-        raise ConfigError("--budget is missing: say how many dollars the program may spend, such as --budget 5")
-    limit = float(Money(parse_dollars(budget, name="--budget")))
-    if not module and not Path(program).is_file():
-        raise ConfigError(f"{program!r} is no file: name a Python file, or a module with --module")
+    limit = _limit(budget)
+    _require(program, module=module)
+    shows = RunProgress(PROCESS, progress_of("off" if quiet else progress, every))
     _set(settings or [])
     _state(store=store, project=name, prices=prices)
+    kept = KeptRun.of(store, name, program, no_store=no_store, quiet=quiet)
     with ExitStack() as stack:
         _guard(stack, user)
-        budgetguard.max_budget = limit
+        budgetguard.max_budget, PROCESS.tags = limit, kept.tags
+        stack.enter_context(shows)
         code = _guarded(lambda: _run(program, arguments or [], module=module))
         _wait(PROCESS)
-        _report(PROCESS)
+        said = _report(PROCESS)
+    if not quiet:
+        print("\n".join([said, *kept.said()]), file=sys.stderr)
     raise typer.Exit(code)
+
+
+def _limit(budget: str | None) -> float:
+    if budget is None:
+        raise ConfigError("--budget is missing: say how many dollars the program may spend, such as --budget 5")
+    return float(Money(parse_dollars(budget, name="--budget")))
+
+
+def _require(program: str, *, module: bool) -> None:
+    if not module and not Path(program).is_file():
+        raise ConfigError(f"{program!r} is no file: name a Python file, or a module with --module")
 
 
 def _set(pairs: list[str]) -> None:
@@ -186,6 +217,6 @@ def _is_idle(thread: threading.Thread) -> bool:
     return queue is not None and queue.empty() and frame is not None and frame.f_code is pools._worker.__code__
 
 
-def _report(process: Process) -> None:
+def _report(process: Process) -> str:
     limit = 0 if process.tally is None else process.tally.account.limit or 0
-    print(f"budgetguard: {format_nano(process.spent)} of {format_nano(limit)} spent", file=sys.stderr)
+    return f"budgetguard: {format_nano(process.spent)} of {format_nano(limit)} spent"

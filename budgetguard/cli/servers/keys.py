@@ -46,6 +46,18 @@ keys_app = typer.Typer(
     help="Keys of a project: create, list, show, update, rotate, block, unblock, revoke.", no_args_is_help=True
 )
 
+_COLUMNS = (
+    Column("prefix"),
+    Column("project", drop=2),
+    Column("scope", drop=4),
+    Column("user", drop=1),
+    Column("team", drop=3),
+    Column("limits"),
+    Column("created", drop=7),
+    Column("used", drop=6),
+    Column("state"),
+    Column("note", drop=5),
+)
 PrefixArgument = Annotated[str, typer.Argument(help="What stands between bg_ and the next _.")]
 ScopeOption = Annotated[
     str, typer.Option(help="call: models, by a gateway; spend: reserve and settle; read: look; admin: all but models.")
@@ -122,7 +134,10 @@ def create(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a key. It is shown once: only its hash is stored."""
+    """Make a key. It is shown once: only its hash is stored.
+
+    Example: budgetguard keys create shop --scope call --user ann --budget 10 --period monthly
+    """
     limits = SaidLimits(budget, period, timezone, model_budget or (), rpm, tpm, parallel, fallback, degrade_at, warn_at)
     said = SaidGrant(note, alias, user, team, models, endpoints, tag, expires, limits)
     with _ring(store, new=True) as ring:
@@ -156,7 +171,10 @@ def update(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Change what is named of a key, and leave the rest; '' takes away. Servers notice within two seconds."""
+    """Change what is named of a key, and leave the rest; '' takes away. Servers notice within two seconds.
+
+    Example: budgetguard keys update 4f2a9c --budget 20 --rpm 60
+    """
     limits = SaidLimits(budget, period, timezone, model_budget or (), rpm, tpm, parallel, fallback, degrade_at, warn_at)
     said = SaidGrant(note, alias, user, team, models, endpoints, tag, expires, limits)
     with _ring(store) as ring:
@@ -176,7 +194,10 @@ def list_(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """All keys by their prefix; nobody can show the rest of one."""
+    """All keys by their prefix; nobody can show the rest of one.
+
+    Example: budgetguard keys list --project shop
+    """
     with _ring(store) as ring:
         now_ms, every = ring.now_ms(), list(ring.all(project))
         keys = [key for key in every if key.is_of(scope, user, team)]
@@ -188,9 +209,8 @@ def list_(
 
         print_json([shown_key(key, used.get(key.prefix)) for key in keys])
     elif keys:
-        titles = ("prefix", "project", "scope", "user", "team", "limits", "created", "used", "state", "note")
         rows = [_row(key, used.get(key.prefix)) for key in keys]
-        console().print(table([Column(title) for title in titles], rows))
+        console().print(table(_COLUMNS, rows))
     elif every:
         console().print("There is no such key.")
     else:
@@ -199,7 +219,10 @@ def list_(
 
 @keys_app.command("show")
 def show(prefix: PrefixArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """What a key may, and what is left of its limits."""
+    """What a key may, and what is left of its limits.
+
+    Example: budgetguard keys show 4f2a9c
+    """
     with own_store(store) as own:
         from ...server.keys import KeyRing
 
@@ -222,7 +245,10 @@ def rotate(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a new key under the same prefix: what it may and what it spent stay. The old one is refused."""
+    """Make a new key under the same prefix: what it may and what it spent stay. The old one is refused.
+
+    Example: budgetguard keys rotate 4f2a9c --grace 1h
+    """
     with _ring(store) as ring:
         from ...server.keys.times import duration_s
 
@@ -231,21 +257,30 @@ def rotate(
 
 @keys_app.command("block")
 def block(prefix: PrefixArgument, store: StoreOption = None) -> None:
-    """Refuse a key until it is unblocked; servers notice within two seconds."""
+    """Refuse a key until it is unblocked; servers notice within two seconds.
+
+    Example: budgetguard keys block 4f2a9c
+    """
     with _ring(store) as ring:
         console().print(f"bg_{ring.block(prefix).prefix} is refused until `budgetguard keys unblock`.")
 
 
 @keys_app.command("unblock")
 def unblock(prefix: PrefixArgument, store: StoreOption = None) -> None:
-    """Let a blocked key in again."""
+    """Let a blocked key in again.
+
+    Example: budgetguard keys unblock 4f2a9c
+    """
     with _ring(store) as ring:
         console().print(f"bg_{ring.block(prefix, blocked=False).prefix} is let in again.")
 
 
 @keys_app.command("revoke")
 def revoke(prefix: PrefixArgument, store: StoreOption = None) -> None:
-    """Refuse a key from now on, for good; servers notice within two seconds."""
+    """Refuse a key from now on, for good; servers notice within two seconds.
+
+    Example: budgetguard keys revoke 4f2a9c
+    """
     with _ring(store) as ring:
         key = ring.revoke(prefix)
     console().print(f"bg_{key.prefix} of project {key.project!r} is refused from now on.")

@@ -160,10 +160,12 @@ def print_standings(standings: Sequence[LimitStanding]) -> None:
     """What was taken of limits, for people."""
     columns = [
         Column("limit of"),
-        Column("models"),
-        *(Column(name, number=True) for name in ("spent", "held", "limit")),
+        Column("models", drop=3),
+        Column("spent", number=True, drop=1),
+        Column("held", number=True, drop=4),
+        Column("limit", number=True),
     ]
-    columns += [Column("left", number=True), Column("period"), Column("begins again")]
+    columns += [Column("left", number=True), Column("period", drop=2), Column("begins again", drop=5)]
     rows = []
     for each in standings:
         rule = each.rule

@@ -71,7 +71,10 @@ def set_(
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Limit somebody, or change what is named; '' takes away. What was spent stays, as long as the period does."""
+    """Limit somebody, or change what is named; '' takes away. What was spent stays, as long as the period does.
+
+    Example: budgetguard limits set team search --budget 100 --period monthly --rpm 600
+    """
     said = SaidLimits(budget, period, timezone, model_budget or (), rpm, tpm, parallel, fallback, degrade_at, warn_at)
 
     def changed(owner: Owner) -> Owner:
@@ -87,7 +90,10 @@ def set_(
 def list_(
     kind: KindArgument, store: StoreOption = None, project: ProjectOption = None, as_json: JsonOption = False
 ) -> None:
-    """All of a kind that have limits, by name."""
+    """All of a kind that have limits, by name.
+
+    Example: budgetguard limits list team
+    """
     with _owners(store, project) as (owners, where):
         found = list(owners.all(where, _kind(kind)))
     if as_json:
@@ -95,7 +101,7 @@ def list_(
 
         print_json([shown_owner(owner) for owner in found])
     elif found:
-        columns = [Column(title) for title in (kind, "limits", "models", "state", "alias")]
+        columns = [Column(kind), Column("limits"), Column("models", drop=2), Column("state"), Column("alias", drop=3)]
         rows = [
             [each.name, limits_in_short(each.limits), ", ".join(each.models) or "all", _state(each), each.alias or "-"]
             for each in found
@@ -116,7 +122,10 @@ def show(
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What is left of somebody's limits."""
+    """What is left of somebody's limits.
+
+    Example: budgetguard limits show team search
+    """
     with _owners(store, project) as (owners, where):
         owner = owners.get(where, _kind(kind), name)
     standings = standings_of(store, where, owner.kind, owner.name, owner.limits)
@@ -128,7 +137,10 @@ def show(
 
 @limits_app.command("remove")
 def remove(kind: KindArgument, name: NameArgument, store: StoreOption = None, project: ProjectOption = None) -> None:
-    """Take somebody's limits away; keys and the history stay."""
+    """Take somebody's limits away; keys and the history stay.
+
+    Example: budgetguard limits remove team search
+    """
     with _owners(store, project) as (owners, where):
         owners.remove(where, _kind(kind), name)
     console().print(f"Nothing limits {kind} {name!r} from now on but the limits of its keys.")
@@ -136,14 +148,20 @@ def remove(kind: KindArgument, name: NameArgument, store: StoreOption = None, pr
 
 @limits_app.command("block")
 def block(kind: KindArgument, name: NameArgument, store: StoreOption = None, project: ProjectOption = None) -> None:
-    """Refuse all calls of somebody until they are unblocked; servers notice within two seconds."""
+    """Refuse all calls of somebody until they are unblocked; servers notice within two seconds.
+
+    Example: budgetguard limits block user ann
+    """
     _block(store, project, _kind(kind), name, True)
     console().print(f"The calls of {kind} {name!r} are refused until `budgetguard limits unblock {kind}`.")
 
 
 @limits_app.command("unblock")
 def unblock(kind: KindArgument, name: NameArgument, store: StoreOption = None, project: ProjectOption = None) -> None:
-    """Let somebody call again."""
+    """Let somebody call again.
+
+    Example: budgetguard limits unblock user ann
+    """
     _block(store, project, _kind(kind), name, False)
     console().print(f"{kind} {name!r} may call again.")
 

@@ -19,7 +19,10 @@ def serve(
     project: Annotated[str | None, typer.Option(help="With --open: the project of requests that name none.")] = None,
     log_level: LogLevelOption = "info",
 ) -> None:
-    """Host budgets: a server in front of a store, until SIGTERM."""
+    """Host budgets: a server in front of a store, until SIGTERM.
+
+    Example: budgetguard serve --store postgresql://budgets@db/budgets --port 8700
+    """
     with extra_needed(SERVER):
         from ...server import serve as server
     server.serve(server.ServerSettings(load_config(store=store).url, host, port, open_mode, project, log_level))

@@ -17,7 +17,10 @@ def ui(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it in a browser.")] = True,
 ) -> None:
-    """Open budgets in a browser: the page of a store, on this machine and for you only, until Ctrl-C."""
+    """Open budgets in a browser: the page of a store, on this machine and for you only, until Ctrl-C.
+
+    Example: budgetguard ui --store sqlite:///budgets.db
+    """
     with extra_needed(SERVER):
         from ...server.page.local import UiSettings, serve_ui
     config = load_config(store=store, project=project)

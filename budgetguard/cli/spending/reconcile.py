@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -12,12 +13,13 @@ import typer
 from ...errors import ConfigError
 from ..common.moments import SinceOption, UntilOption, parse_moment
 from ..common.options import JsonOption, ProjectOption, StoreOption, project
-from ..common.show import console, print_csv, print_json
+from ..common.show import console, print_csv, print_json, when
 from .reconciled import FIELDS, as_json, csv_rows, markdown, print_tables
 
 if TYPE_CHECKING:
+    from ...ledger import Millis
     from ...prices import PriceBook
-    from ...reports.bill.shown import Reconciled
+    from ...reports.shown.bill import Reconciled
 
 DIFFERS = 1
 """The exit code where books and bill are further apart than is tolerated."""
@@ -37,6 +39,10 @@ _DiscountOption = Annotated[
     typer.Option("--write-discount", metavar="FILE", help="Put a discount that was found into this price file."),
 ]
 
+_YesOption = Annotated[bool, typer.Option("--yes", help="Write it without asking.")]
+_CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV; amounts are dollars.")]
+_MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print Markdown.")]
+
 
 def reconcile(
     provider: Annotated[str, typer.Argument(help="openai, anthropic or openrouter.")],
@@ -49,9 +55,9 @@ def reconcile(
     tolerance: _ToleranceOption = "1%",
     url: _UrlOption = None,
     write_discount: _DiscountOption = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Write it without asking.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV; amounts are dollars.")] = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    yes: _YesOption = False,
+    as_csv: _CsvOption = False,
+    as_markdown: _MarkdownOption = False,
     store: StoreOption = None,
     name: ProjectOption = None,
     is_json: JsonOption = False,
@@ -59,32 +65,37 @@ def reconcile(
     """
     Compare the books with a provider's bill, by model and day, and say why they differ.
 
-    It needs a key that may see the bill: OPENAI_ADMIN_KEY, ANTHROPIC_ADMIN_KEY or OPENROUTER_MANAGEMENT_KEY. The exit
-    code is 0 where both are the same within --tolerance, and 1 where they are not.
+    The key is in OPENAI_ADMIN_KEY, ANTHROPIC_ADMIN_KEY or OPENROUTER_MANAGEMENT_KEY. It ends with 1 where they differ.
 
     Example: budgetguard reconcile openai --month 2026-10
     """
     fields, tolerated = _fields(by), _part(tolerance)
-    from ...reports.bill.reconcile import reconcile as compare
-
     with project(store, name) as manager:
-        now, books, prices = manager.store.now_ms(), manager.store, manager.guard.prices
-        first, end = parse_moment(since, now), parse_moment(until, now)
-        found = compare(
-            books, prices, provider, month=month, since_ms=first, until_ms=end, projects=only or (), url=url
-        )
+        prices, now_ms = manager.guard.prices, manager.store.now_ms()
+        times = [_moment(said, now_ms) for said in (since, until)]
+        found = manager.reconcile(provider, month, since=times[0], until=times[1], projects=only or (), url=url)
     if is_json:
         print_json({**as_json(found), "within": found.within(tolerated)})
-    elif as_csv:
-        print_csv(FIELDS, csv_rows(found, fields))
-    elif as_markdown:
-        print(markdown(found, fields))
     else:
-        print_tables(console(), found, fields)
+        _show(found, fields, as_csv=as_csv, as_markdown=as_markdown)
     if write_discount is not None:
         _write(found, prices, write_discount, yes=yes)
     if not found.within(tolerated):
         raise typer.Exit(DIFFERS)
+
+
+def _moment(said: str | None, now_ms: Millis) -> datetime | None:
+    at_ms = parse_moment(said, now_ms)
+    return None if at_ms is None else when(at_ms)
+
+
+def _show(found: Reconciled, fields: frozenset[str], *, as_csv: bool, as_markdown: bool) -> None:
+    if as_csv:
+        print_csv(FIELDS, csv_rows(found, fields))
+    elif as_markdown:
+        console().print(markdown(found, fields), soft_wrap=True)
+    else:
+        print_tables(console(), found, fields)
 
 
 def _fields(by: str) -> frozenset[str]:

@@ -18,7 +18,7 @@ from ..common.tables import BarCell, Cell, Column, table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ...reports.bill.shown import BilledLine, Reconciled
+    from ...reports.shown.bill import BilledLine, Reconciled
 
 FIELDS: Final = ("day", "model", "books", "bill", "difference", "books calls", "bill calls", *REASONS)
 """The columns of CSV: the reasons add up to the difference."""

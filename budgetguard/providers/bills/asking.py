@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from ...errors import BillError, ConfigError
 from .lines import BillLine, BillRequest, BillRow, BillSource, BillUsage, ProviderBill
+from .reading import day_of
 
 if TYPE_CHECKING:
     import httpx2
@@ -56,9 +57,15 @@ def ask(
     with httpx2.Client(headers=headers, timeout=TIMEOUT_S, follow_redirects=False) as client:
         for request in source.requests(since_s, until_s):
             for page in _pages(_Asker(client, source, wait), base, request):
-                _sort(request.read(page), lines, used)
+                _sort(_within(request.read(page), since_s, until_s), lines, used)
                 notes += filter(None, [request.note(page)])
     return ProviderBill(tuple(lines), tuple(used), tuple(notes))
+
+
+def _within(rows: Iterator[BillRow], since_s: int, until_s: int) -> Iterator[BillRow]:
+    """The rows of the days that were asked for: a provider may send more."""
+    first, end = day_of(since_s), day_of(until_s)
+    yield from (row for row in rows if first <= row.day < end)
 
 
 def _sort(rows: Iterator[BillRow], lines: list[BillLine], used: list[BillUsage]) -> None:

@@ -8,7 +8,8 @@ how line items look (cookbook.openai.com/examples/completions_usage_api). A mode
 cached input", "gpt-image-1 image, output" or "gpt-5.4-2026-03-05, input, long context"; a fine-tuned one's
 "ft-gpt-4o-2024-08-06, input"; "evals | gpt-4o-mini-2024-07-18, input" and "assistants api | file search" are used by
 OpenAI's own services, and "web search tool calls" is a tool. Usage and costs do not agree on which of a model's names
-has a date.
+has a date. Of the fields that the SDK groups costs by, the API takes `project_id` and `line_item`
+(github.com/PostHog/posthog/pull/71784, 2026-07-16).
 """
 
 from __future__ import annotations
@@ -52,13 +53,14 @@ def _costs(page: Any) -> Iterator[BillRow]:
 
 def model_of(item: str) -> str:
     """The model of a line item, as requests name it; "" for a tool, a fee, or one of OpenAI's own services."""
-    head, comma, _direction = item.partition(",")
+    head, comma, direction = item.partition(",")
     name = head.strip()
     for mode in _MODES:
         name = name.removesuffix(mode)
-    if not name or " " in name or "|" in name or (not comma and "-" not in name and name not in _SAME):
-        return ""
-    return fold(name)
+    is_model = bool(name) and not (" " in name or "|" in name or "training" in direction)
+    if not comma and "-" not in name and name not in _SAME:
+        is_model = False
+    return fold(name) if is_model else ""
 
 
 def fold(model: str) -> str:
@@ -119,6 +121,7 @@ SOURCE: Final = BillSource(
         "OpenAI's costs do not say in which tier (batch, flex, priority) a line's tokens were used; its usage does.",
         "OpenAI counts tokens of completions, Responses and embeddings; of pictures by the piece, speech and minutes "
         "of sound only the cost is compared.",
+        "OpenAI says that its usage may not add up to its costs, as both are recorded apart; the costs are the bill.",
         "OpenAI does not say when a day is complete: one that ended less than 24 hours ago is taken to be open.",
         "OpenAI's days are days of UTC, by when a request was made; the books' by when it ended.",
     ),

@@ -25,10 +25,12 @@ def listed(page: Any, name: str = "data") -> list[Mapping[str, Any]]:
 
 
 def buckets(page: Any, start: str) -> Iterator[tuple[BillDay, Mapping[str, Any]]]:
-    """Every result of a page with its day; a day on which nothing was used has none."""
+    """Every result of a page with its day: `results`, or `result` as a schema of OpenAI's has it; there may be none."""
     for bucket in listed(page):
         day = day_of(bucket.get(start))
-        for result in bucket.get("results") or ():
+        if "results" not in bucket and "result" not in bucket:
+            raise BillError(f"{day} has no list of results: the provider's answer is not as documented")
+        for result in bucket.get("results") or bucket.get("result") or ():
             if not isinstance(result, dict):
                 raise BillError(f"a result of {day} is {result!r}: it is not as documented")
             yield day, result

@@ -9,13 +9,13 @@ from typing import NamedTuple
 from ...ledger import Entry, Millis
 from ...prices import PriceBook
 from ...providers.bills.lines import BillSource, ProviderBill
+from ..shown.bill import BillBeside, BilledLine, Reconciled
 from .books import EntrySums
 from .factor import factor_of
 from .facts import BilledCell, BillSide, BooksSide, both_sides
 from .lines import bill_sides, items_of, projects_of
 from .pricing import DAY_MS, BillPrices, day_at, day_ms
 from .reasons import BillReason, BillReasons, in_order, reasons_of
-from .shown import BillBeside, BilledLine, Reconciled
 
 _HOUR_MS = 3600 * 1000
 
@@ -26,6 +26,8 @@ class BillSpan(NamedTuple):
     since_ms: Millis
     until_ms: Millis
     now_ms: Millis
+    books_ms: Millis = 0
+    """When the first entry was that the books still have."""
 
 
 def compared(
@@ -58,6 +60,7 @@ def compared(
             projects_of(bill.lines),
             dict(books.marks),
             sums.nameless,
+            day_at(span.books_ms) if span.books_ms > span.since_ms + DAY_MS else "",
             (*bill.notes, *source.unsaid),
         ),
     )

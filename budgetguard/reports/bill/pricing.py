@@ -27,7 +27,12 @@ def day_ms(day: str) -> Millis:
 
 def day_at(at_ms: Millis) -> str:
     """The day of UTC that a moment is in."""
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d}"
+    return _day(at_ms // DAY_MS)
+
+
+@cache
+def _day(number: int) -> str:
+    return f"{datetime.fromtimestamp(number * DAY_MS // 1000, UTC):%Y-%m-%d}"
 
 
 class BillPrices:

@@ -15,10 +15,10 @@ from ...providers.bills.asking import Wait, ask
 from ...providers.bills.known import source_named
 from ...providers.bills.lines import BillSource
 from ..cube.zones import month_named
+from ..shown.bill import Reconciled
 from .compared import BillSpan, compared
 from .lines import of_projects
 from .pricing import DAY_MS, day_at
-from .shown import Reconciled
 
 MOST_DAYS: Final = 366
 
@@ -49,7 +49,9 @@ def reconcile(
     bill = ask(source, span[0] // 1000, span[1] // 1000, environ=environ, url=url, wait=wait)
     if projects:
         bill = of_projects(bill, projects)
-    return compared(source, book, store.entries(Query(*span)), bill, BillSpan(*span, now_ms))
+    first = next(iter(store.entries(Query(limit=1))), None)
+    compares = BillSpan(*span, now_ms, span[1] if first is None else first.at_ms)
+    return compared(source, book, store.entries(Query(*span)), bill, compares)
 
 
 def span_of(

@@ -7,8 +7,8 @@ from typing import Final
 
 from ...money import Nano
 from ..amounts import counted, readable, share
+from ..shown.bill import BilledLine, Reconciled
 from .reasons import REASONS, BillReason
-from .shown import BilledLine, Reconciled
 
 FEES: Final = "tools and fees"
 _FEW = 4
@@ -78,6 +78,8 @@ def _discount(found: Reconciled) -> Iterator[str]:
 
 
 def _books(found: Reconciled) -> Iterator[str]:
+    if found.beside.books_from:
+        yield f"The books begin on {found.beside.books_from}: what was before was pruned, or never booked."
     marks = [f"{found.beside.marks[mark]:,} {said}" for mark, said in _MARKED.items() if found.beside.marks.get(mark)]
     if marks:
         yield f"Of {counted(found.total.books_calls, 'call')} in the books: {', '.join(marks)}."

@@ -39,7 +39,7 @@ class _Read(NamedTuple):
 
 
 class Purse:
-    """The money of one loop: a `Follower` of the process while it runs."""
+    """The money of one loop: a `CallFollower` of the process while it runs."""
 
     def __init__(self, scope: Scope | None, own: Tally | None) -> None:
         self._scope = scope

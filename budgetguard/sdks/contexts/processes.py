@@ -64,6 +64,8 @@ class Luggage(NamedTuple):
     """Whether `patch` was called."""
     managed: bool
     """Whether that was with a manager."""
+    tags: Mapping[str, str] = MappingProxyType({})
+    """Those of all calls of the process."""
 
     @classmethod
     def of(cls, scope: Scope | None) -> Luggage:
@@ -71,7 +73,8 @@ class Luggage(NamedTuple):
         tally, guard = PROCESS.tally, Patches.guard
         managed = guard is not None and (guard.store is not None or bool(guard.budgets))
         whole = None if tally is None else FAMILY.part_of(tally)
-        return cls(whole, PackedScope.of(scope), Patches.everywhere, managed or isinstance(guard, AbsentGuard))
+        managed = managed or isinstance(guard, AbsentGuard)
+        return cls(whole, PackedScope.of(scope), Patches.everywhere, managed, dict(PROCESS.tags))
 
 
 class Inheritance:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ...ledger import Millis
 from ...money import Nano
-from .factor import BillFactor
-from .reasons import BillReason
+from ..bill.factor import BillFactor
+from ..bill.reasons import BillReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,5 +69,8 @@ class BillBeside:
     """How many calls of the books were estimated, expired, late, unpriced or booked by hand."""
     nameless: int
     """Calls of the books that name no provider, and were taken for this one's."""
+    books_from: str
+    """The day of the first entry in the books, if that is after the time began: what was before was pruned, or never
+    booked. "" where it is not."""
     notes: tuple[str, ...]
     """What the provider said, and what it does not tell, a sentence each."""
