@@ -8,7 +8,7 @@ export UV_LINK_MODE ?= copy
 # Tests start hundreds of processes: without their bytecode, each would compile whole SDKs anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo demo-llm serve gateway ui pictures docs load fuzz test test-versions test-sdk-suite test-frameworks check format bench contention shapes soak gateway-soak dist clean
+.PHONY: help setup demo demo-llm serve gateway ui pictures docs load fuzz test test-versions test-sdk-suite test-frameworks check format bench contention shapes soak gateway-soak dist release-check clean
 
 help:
 	@echo "make demo       two users spend, one runs out: no key, no network, seconds"
@@ -33,6 +33,7 @@ help:
 	@echo "make gateway-soak  a million calls with ten thousand keys: the gateway's memory is flat (CALLS=100000 for fewer)"
 
 	@echo "make dist       what would be published, built twice and tried by every Python that is found (a minute)"
+	@echo "make release-check   the same, once the version, the changelog and the checkout agree that it may be tagged"
 
 setup: .venv/ready
 
@@ -142,6 +143,9 @@ gateway-soak: setup
 
 dist: setup
 	$(RUN) tests/run_dist.py
+
+release-check: setup
+	$(RUN) tests/run_dist.py --release
 
 clean:
 	rm -rf .venv .cache build dist

@@ -1,7 +1,7 @@
 """
 Build what would be published, and try it as somebody would who has nothing else.
 
-    python tests/run_dist.py [--python PATH...]
+    python tests/run_dist.py [--release] [--python PATH...]
 
 Wheel and source distribution are built twice and have to be the same to the byte; the wheel is looked through,
 installed alone by every Python from 3.11 on that is found (or given), and asked for the quick start. What is installed
@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -71,6 +72,25 @@ def run(*command: str | os.PathLike[str], cwd: Path | None = None, **more: str) 
     return done.stdout
 
 
+def agree_on_version() -> None:
+    """What is to be tagged says one version everywhere, is all committed, and was not tagged before."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    own = re.search(r'^__version__ = "(.+)"$', (ROOT / "budgetguard/__init__.py").read_text(), re.MULTILINE)
+    told = re.search(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    said = {
+        "pyproject.toml": version,
+        "__version__": own and own[1],
+        "the first part of CHANGELOG.md": told and told[1],
+    }
+    if set(said.values()) != {version}:
+        raise WrongDistError(f"not one version: {', '.join(f'{where} says {each}' for where, each in said.items())}")
+    if changed := run("git", "status", "--porcelain"):
+        raise WrongDistError(f"not all is committed:\n{changed}")
+    if run("git", "tag", "--list", f"v{version}"):
+        raise WrongDistError(f"there is a tag v{version} already")
+    print(f"{version}: may be tagged, if the rest is as it should be")
+
+
 def build(into: Path) -> list[Path]:
     """Wheel and source distribution, with the time of the last commit in them."""
     moment = run("git", "log", "-1", "--format=%ct").strip()
@@ -120,16 +140,18 @@ def look_through(wheel: Path, source: Path) -> None:
 
 
 def pythons() -> Iterator[str]:
-    """Every Python that is there of those that are supported."""
+    """Every Python that is there of those that are supported: on the path, or among pyenv's."""
     for version in PYTHONS:
         found = subprocess.run(
             [UV, "python", "find", "--no-project", "--offline", version], capture_output=True, text=True, check=False
         )
-        path = found.stdout.strip()
-        if found.returncode or not path:
-            print(f"Python {version}: not found here, not tried")
-        else:
+        home = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+        path = found.stdout.strip() if found.returncode == 0 else ""
+        path = path or next(map(str, home.glob(f"versions/{version}.*/bin/python")), "")
+        if path:
             yield path
+        else:
+            print(f"Python {version}: not found here, not tried")
 
 
 def try_out(wheel: Path, python: str, home: Path) -> Path:
@@ -168,20 +190,27 @@ def list_parts(made: Path) -> None:
     frozen.write_text(
         "".join(line for line in run(UV, "pip", "freeze", "--python", python).splitlines(True) if own not in line)
     )
+    look_up(frozen)
+
+
+def look_up(frozen: Path) -> None:
+    """Look installed parts up among known vulnerabilities, by the first source that can be asked, if any can."""
+    parts, unasked = len(frozen.read_text().splitlines()), {}
     audit = [UV, "tool", "run", "pip-audit", "--no-deps", "--disable-pip", "--progress-spinner=off", "-r", frozen]
-    done = subprocess.run(audit, capture_output=True, text=True, check=False)
-    told = done.stdout + done.stderr
-    unasked = told.count("could not be audited")
-    if done.returncode == 0 and unasked:
-        parts = len(frozen.read_text().splitlines())
-        print(f"known vulnerabilities: {unasked} of {parts} parts could not be looked up here")
-    elif done.returncode == 0:
-        print("known vulnerabilities: none")
-    elif "ConnectionError" in told or "ServiceError" in told or "HTTPError" in told:
-        why = told.strip().splitlines()[-1][:120]
-        print(f"known vulnerabilities: not looked up, as the service does not answer here ({why})")
-    else:
-        raise WrongDistError(told)
+    for source in ("pypi", "osv"):
+        done = subprocess.run([*audit, "-s", source], capture_output=True, text=True, check=False)
+        told = done.stdout + done.stderr
+        if done.returncode == 0 and not (left := told.count("could not be audited")):
+            print(f"known vulnerabilities: none in {parts} parts ({source})")
+            return
+        if done.returncode == 0:
+            unasked[source] = f"knows nothing of {left} of {parts} parts"
+        elif "ConnectionError" in told or "ServiceError" in told or "HTTPError" in told:
+            unasked[source] = "does not answer here"
+        else:
+            raise WrongDistError(told)
+    said = ", ".join(f"{source} {why}" for source, why in unasked.items())
+    print(f"known vulnerabilities: NOT LOOKED UP ({said}): do so where one of them can be asked, before a release")
 
 
 def lint_container() -> None:
@@ -194,8 +223,11 @@ def main(arguments: Sequence[str]) -> int:
     """All of it, one after the other."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--python", action="append", help="a Python to try it with; all that are found otherwise")
+    options.add_argument("--release", action="store_true", help="first, whether it may be tagged")
     said = options.parse_args(arguments)
     try:
+        if said.release:
+            agree_on_version()
         wheel, source = build_alike()
         look_through(wheel, source)
         with tempfile.TemporaryDirectory() as homes:

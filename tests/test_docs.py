@@ -42,7 +42,7 @@ def test_the_site_has_every_page_the_reference_and_a_search(site: Path) -> None:
 
     python = (site / "docs/reference/python.html").read_text("utf-8")
     assert 'id="budgetguard.patch"' in python
-    assert 'id="budgetguard.BudgetManager.create_budget"' in python
+    assert all(f'id="budgetguard.BudgetManager.{name}"' in python for name in ("create_budget", "pause", "explain"))
     assert "runs in that scope, as if by" in python
     commands = (site / "docs/reference/commands.html").read_text("utf-8")
     assert 'id="budgetguard-keys-create"' in commands

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from ..alerts.herald import open_herald
+from ..alerts.options import Alerts
+from ..budgets.rules import Budget
 from ..concurrency.locks import mutex
-from ..guards.guard import Guard
+from ..guards.guard import Guard, require_budgets
 from ..prices.given import GivenPrices
 from ..stores import file_of
 from . import Config
@@ -28,17 +32,24 @@ LOOK_S = 1.0
 class Unmanaged:
     """A guard that gets its store when there is one."""
 
-    def __init__(self, config: Config, prices: GivenPrices | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        prices: GivenPrices | None = None,
+        budgets: Sequence[Budget] | None = None,
+        alerts: Alerts | Sequence[Any] | None = None,
+    ) -> None:
         self.config = config
+        self._rules = config.budgets if budgets is None else require_budgets(budgets)
         self._settings = config.settings()
-        self._alerts = config.alerts()
+        self._alerts = config.alerts() if alerts is None else Alerts.of(alerts)
         unasked = replace(self._settings, users="any")  # who is known, only the store can say
-        self.guard = Guard(prices=config.price_book(prices), budgets=config.budgets, settings=unasked)
+        self.guard = Guard(prices=config.price_book(prices), budgets=self._rules, settings=unasked)
         """As it was found last."""
         self.look_s = float("-inf")
         """When, on the monotonic clock, it has to be looked at again."""
         self._url = beside(config.url, here())  # the program may change its directory
-        wanted = config.store is not None or bool(config.budgets) or self._settings.users == "known"
+        wanted = config.store is not None or bool(self._rules) or self._settings.users == "known"
         self._awaited = None if wanted else file_of(self._url)
         self._lock = mutex("unmanaged guard")
 
@@ -52,9 +63,8 @@ class Unmanaged:
                 self.look_s = now_s + LOOK_S
                 return self.guard
             before, store = self.guard, open_project(self.config, url=self._url, warns=True)
-            rules = self.config.budgets
-            herald = open_herald(store, self._alerts, rules)
-            self.guard = Guard(store, before.prices, rules, settings=self._settings, news=herald)
+            herald = open_herald(store, self._alerts, self._rules)
+            self.guard = Guard(store, before.prices, self._rules, settings=self._settings, news=herald)
             self.guard.background.take_over(before.background)
             self.look_s = float("inf")
             return self.guard

@@ -310,10 +310,10 @@ class Charge:
 
     def _say_ended(self) -> None:
         """Have it known to who waits for its room, and to its trace."""
-        if self.traced is not None:
-            self.traced.ended()
         if LINE.queues:
             LINE.call(keys_of(self))
+        if self.traced is not None:
+            self.traced.ended()
 
     def leave(self) -> None:
         """Have another thread end the charge."""

@@ -71,7 +71,7 @@ def keep_sums(reader: HistoryReader, old: OldEntries, told: HearPruned) -> None:
             raise StoreError(f"the store does not keep the sums of {day_text(day)}, so nothing was pruned")
 
 
-def prune(store: Store, old: OldEntries, told: HearPruned) -> int:
+def prune(store: Store, old: OldEntries, told: HearPruned = lambda done: None) -> int:
     """Prune these entries, the oldest first; how many went. What is older than they are of other records goes, too."""
     first_ms = old.before_ms if old.first_ms is None else old.first_ms
     days = day_of(old.before_ms) - day_of(first_ms)

@@ -7,12 +7,14 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import ModuleType
 from typing import Any, TypeAlias
 
+from ..alerts.options import Alerts
+from ..budgets.rules import Budget
 from ..config import load_config
 from ..config.unmanaged import Unmanaged
 from ..errors import ConfigError, StoreError
@@ -38,7 +40,14 @@ from .unseen import hooks as unseen
 __all__ = ["default_guard", "enter_process", "guard_all", "guard_client", "install", "patch", "unpatch"]
 
 
-def patch(manager: Manages | Guard | None = None, *, threads: bool = False, prices: GivenPrices | None = None) -> None:
+def patch(
+    manager: Manages | Guard | None = None,
+    *,
+    threads: bool = False,
+    prices: GivenPrices | None = None,
+    budgets: Sequence[Budget] | None = None,
+    alerts: Alerts | Sequence[Any] | None = None,
+) -> None:
     """
     Guard every client of the SDKs in this process, whenever it was made: those of openai, anthropic, google-genai,
     boto3 and aioboto3 (Bedrock), mistralai, openrouter, groq, together, cerebras, fireworks, perplexity, sambanova,
@@ -54,21 +63,29 @@ def patch(manager: Manages | Guard | None = None, *, threads: bool = False, pric
     `loop.run_in_executor`, too), runs in that scope, as if by `carry_scope`; until `unpatch()`.
 
     `prices` are those of that default: models that the list does not have (`{"my-model": {"input": 0.15, "output":
-    0.60}}`, dollars per million tokens), the path of a price file, or a `PriceBook`. Raises `ConfigError` for settings
-    that cannot be used, and for prices beside a manager, which has its own.
+    0.60}}`, dollars per million tokens), the path of a price file, or a `PriceBook`. `budgets` are its rules, and
+    `alerts` who is told of them, instead of those of `budgetguard.toml`. Raises `ConfigError` for settings that cannot
+    be used, and for any of these three beside a manager, which has its own.
     """
-    if prices is not None and (manager is not None or Patches.guard is not None):
-        raise ConfigError("patch(prices=...): the manager has prices of its own: write BudgetManager(..., prices=...)")
+    given = _given(manager, prices=prices, budgets=budgets, alerts=alerts)
     if manager is not None:
         Patches.guard = guard_in(manager)
     elif Patches.guard is None:
         config = load_config()
-        if Patches.unmanaged is None or Patches.unmanaged.config != config or prices is not None:
-            Patches.unmanaged = Unmanaged(config, prices)
+        if Patches.unmanaged is None or Patches.unmanaged.config != config or given:
+            Patches.unmanaged = Unmanaged(config, prices, budgets, alerts)
         with suppress(StoreError):  # a file that cannot be read now is told of by the first call, if it still cannot
             Patches.unmanaged.look()
     Patches.threads = Patches.threads or threads
     guard_all()
+
+
+def _given(manager: Manages | Guard | None, **own: object) -> bool:
+    """Whether any of these is; raises `ConfigError` if it is beside a manager, now or since before."""
+    name = next((name for name, each in own.items() if each is not None), None)
+    if name is not None and (manager is not None or Patches.guard is not None):
+        raise ConfigError(f"patch({name}=...): the manager has {name} of its own: write BudgetManager(..., {name}=...)")
+    return name is not None
 
 
 def guard_all() -> None:

@@ -53,7 +53,7 @@ class Moments:
 class TracedCall:
     """One of them. Every method may be called from any thread; none raises."""
 
-    __slots__ = ("_asked", "_current", "_ended", "_said", "_shared", "_span", "_times", "held", "pid", "row")
+    __slots__ = ("_asked", "_booked", "_current", "_ended", "_said", "_shared", "_span", "_times", "held", "pid", "row")
 
     def __init__(self, it: Asking, tags: Sequence[str]) -> None:
         self.pid = os.getpid()
@@ -64,6 +64,7 @@ class TracedCall:
         self._asked: Attributes = {**asked, HOLD: it.held.id}
         self._said: Attributes = {}
         """What is to be said on its span at the end, beside what it asks for."""
+        self._booked: tuple[Entry, Answer] | None = None
         self._current: Any = None
         self._ended = False
         span = trace.get_current_span()
@@ -102,7 +103,8 @@ class TracedCall:
         if elsewhere:
             self._said["budgetguard.passed_on"] = True
         else:
-            instruments().refusals.add(1, {**self._tags(), **why})
+            found = instruments()
+            found.refusals.add(1, found.row({**self._tags(), **why}))
 
     @quietly
     def left(self) -> None:
@@ -113,17 +115,9 @@ class TracedCall:
 
     @quietly
     def booking(self, entry: Entry, answer: Answer) -> None:
-        """It is about to be booked."""
-        self._times.answered_s = time.perf_counter()
-        self._said.update(booked(entry, answer))
-        found, row = instruments(), self.row
-        if answer.model:
-            row = found.row({**row, ANSWERED_BY: answer.model})
-        found.cost.add(entry.cost / DOLLAR, row)
-        if self._shared:
-            return
-        for kind, count in counted(entry):
-            found.tokens.record(count, {**row, TOKEN_TYPE: kind})
+        """It is about to be booked; again, where that could not be done at once."""
+        self._times.answered_s = self._times.answered_s or time.perf_counter()
+        self._booked = entry, answer
 
     @quietly
     def ended(self) -> None:
@@ -131,21 +125,33 @@ class TracedCall:
         if self._ended or self.pid != os.getpid():  # what was forked meanwhile is the parent's call
             return
         self._ended = True
-        found, now_s = instruments(), time.perf_counter()
-        found.open.pop(id(self), None)
-        if self._times.answered_s:
-            found.guard.record(now_s - self._times.answered_s, {"budgetguard.phase": "after"})
-        if self._times.sent_s and not self._shared:
-            failure = {ERROR: self._said[ERROR]} if ERROR in self._said else {}
-            found.duration.record((self._times.answered_s or now_s) - self._times.sent_s, {**self.row, **failure})
+        instruments().open.pop(id(self), None)
+        self._count()
         self._finish()
+
+    def _count(self) -> None:
+        found, row, now_s, times = instruments(), self.row, time.perf_counter(), self._times
+        if times.answered_s:
+            found.guard.record(now_s - times.answered_s, {"budgetguard.phase": "after"})
+        if times.sent_s and not self._shared:
+            failure = {ERROR: self._said[ERROR]} if ERROR in self._said else {}
+            found.duration.record((times.answered_s or now_s) - times.sent_s, {**row, **failure})
+        if self._booked is None:
+            return
+        entry, answer = self._booked
+        self._said.update(booked(entry, answer))
+        if answer.model:
+            row = found.row({**row, ANSWERED_BY: answer.model})
+        found.cost.add(entry.cost / DOLLAR, row)
+        for kind, count in () if self._shared else counted(entry):
+            found.tokens.record(count, {**row, TOKEN_TYPE: kind})
 
     @quietly
     def reopened(self) -> None:
         """What it began in the background is over: a span of its own tells, linked to the one that began it."""
         for name in (HELD, ERROR):
             self._said.pop(name, None)
-        self._ended, self._times.sent_s, self._shared = False, 0.0, False
+        self._ended, self._shared, self._booked, self._times = False, False, None, Moments()
         before = self._span.get_span_context()
         self._span = instruments().tracer.start_span(
             name_of_span(self._asked), kind=SpanKind.CLIENT, attributes=self._asked, links=[Link(before)]

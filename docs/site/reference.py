@@ -84,12 +84,17 @@ def _fields(path: str, thing: type) -> Iterator[str]:
 
 
 def _members(thing: type) -> list[str]:
-    """The public methods and properties that a class itself has, in their order."""
-    return [
-        name
-        for name, value in vars(thing).items()
+    """The public methods and properties of a class, in their order; then those of classes beside it that it is of."""
+    room = thing.__module__.rpartition(".")[0]
+    beside = [each for each in thing.__mro__[1:] if each.__module__ != thing.__module__]
+    parts = [thing, *[each for each in beside if each.__module__.rpartition(".")[0] == room]]
+    found = {
+        name: None
+        for part in parts
+        for name, value in vars(part).items()
         if not name.startswith("_") and (isinstance(value, property | classmethod | staticmethod) or callable(value))
-    ]
+    }
+    return list(found)
 
 
 def _member(path: str, owner: type, name: str) -> Iterator[str]:

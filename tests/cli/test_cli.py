@@ -566,7 +566,7 @@ def test_run_keeps_a_program_within_its_budget(program, provider):
     assert done.returncode == 3
     assert "error: max_budget: call projected at" in done.stderr
     assert "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1] == f"budgetguard: {provider.billed} of $0.0002 spent"
+    assert done.stderr.splitlines()[-2] == f"budgetguard: {provider.billed} of $0.0002 spent"
     assert len(provider.requests) == 3
 
 
@@ -623,7 +623,7 @@ def test_run_waits_for_the_programs_threads(program, provider):
     """
     done = program(source, "2", "--budget", "1")
 
-    assert done.stderr.splitlines()[-1] == f"budgetguard: {provider.billed} of $1.00 spent"
+    assert done.stderr.splitlines()[-2] == f"budgetguard: {provider.billed} of $1.00 spent"
 
 
 def test_run_waits_for_the_work_of_a_pool_and_not_for_its_workers(program, provider):
@@ -644,7 +644,7 @@ def test_run_waits_for_the_work_of_a_pool_and_not_for_its_workers(program, provi
     done = program(source, "1", "--budget", "1")
 
     assert len(provider.requests) == 2
-    assert done.stderr.splitlines()[-1] == f"budgetguard: {provider.billed} of $1.00 spent"
+    assert done.stderr.splitlines()[-2] == f"budgetguard: {provider.billed} of $1.00 spent"
 
 
 def test_the_demo_shows_a_refusal_and_keeps_the_spend(tmp_path):

@@ -48,7 +48,7 @@ def test_explain_tells_what_a_call_would_be_told(told: Callable[..., tuple[int, 
     code, out, _ = told("explain", "--user", "ann", "--model", "gpt-4o-mini", "--input", "2000", "--output", "500")
     assert code == 0
     assert out.startswith("passes\ngpt-4o-mini of openai: 2,000 tokens in, 500 out, projected at $0.00")
-    assert [line.split()[0] for line in out.splitlines() if line.endswith("yes")] == ["free/ann", "users/ann"]
+    assert [line.split()[0] for line in out.splitlines() if line.split()[-1:] == ["yes"]] == ["free/ann", "users/ann"]
     assert "1 other is not touched: --all says why." in out
 
     code, out, _ = told("explain", "--user", "ann", "--model", "gpt-4o", "--input", "20000", "--output", "500", "--all")

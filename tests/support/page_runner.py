@@ -19,6 +19,9 @@ from fnmatch import fnmatchcase
 
 from budgetguard.testing import FakeProvider
 
+PATIENCE = "?reserve_s=10&settle_s=10"
+"""A busy machine is not what a page is about."""
+
 Block = tuple[int, str, str | None]
 """The number of lines above it, its text, and what it is said to print."""
 
@@ -54,17 +57,17 @@ def server(_provider: FakeProvider, stack: ExitStack) -> str:
 
     hosted = Hosted("sqlite:///hosted.db")
     stack.callback(hosted.stop)
-    return f"127.0.0.1:{hosted.port}"
+    return f"http://127.0.0.1:{hosted.port}{PATIENCE}"
 
 
 def valkey(_provider: FakeProvider, _stack: ExitStack) -> str:
     """A server that is on the machine."""
     from tests.support.servers import running
 
-    return running("valkey")
+    return f"{running('valkey')}{PATIENCE}"
 
 
-SERVICES = {"localhost:4000": gateway, "localhost:8080": server, "valkey://localhost:6379/0": valkey}
+SERVICES = {"localhost:4000": gateway, "http://localhost:8080": server, "valkey://localhost:6379/0": valkey}
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import budgetguard
-from budgetguard import Budget, BudgetExceededError, BudgetManager
+from budgetguard import Budget, BudgetExceededError, BudgetManager, StoreError
 from budgetguard.guards.settings import Settings
 from budgetguard.telemetry import instruments as rows
 from budgetguard.testing import FakeProvider
@@ -50,6 +50,24 @@ def test_costs_and_tokens_come_to_what_is_on_the_books(heard, ask, counted):
     }
     [(_, point)] = heard.points("gen_ai.client.operation.duration")
     assert point.count == 3
+
+
+def test_what_is_booked_at_the_second_try_is_counted_once(heard, ask, counted, monkeypatch):
+    """A store that is away for a moment has a call settled again, and no dollar spent twice."""
+    settle, tries = type(counted.store).settle, []
+
+    def fail_first(store, *args):
+        tries.append(args)
+        if len(tries) == 1:
+            raise StoreError("away")
+        return settle(store, *args)
+
+    monkeypatch.setattr(type(counted.store), "settle", fail_first)
+    ask()
+    assert counted.flush()
+    [entry] = counted.store.entries()
+    assert len(tries) > 1
+    assert [cost for _, cost in heard.points("budgetguard.cost")] == [pytest.approx(entry.cost / 10**9)]
 
 
 def test_refusals_are_counted_by_budget_and_reason(heard, ask):

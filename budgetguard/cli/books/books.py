@@ -7,31 +7,59 @@ from typing import Annotated
 
 import typer
 
+from ...errors import ConfigError
 from ...ledger import OpenHold, unit_of
 from ..common.options import JsonOption, ProjectOption, StoreOption, project, say_where
 from ..common.show import console, iso, moment, money, print_json, shown
 from ..common.tables import Column, table
+from .sheets import export_sheet, import_sheet, is_sheet, print_planned, say_planned
 
-FileArgument = Annotated[Path, typer.Argument(help="A user_cost.json, as LiteLLM's BudgetManager writes it.")]
+FileArgument = Annotated[
+    Path, typer.Argument(help="budgets.csv, a line for each user; or a user_cost.json of LiteLLM's BudgetManager.")
+]
+
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what a CSV would change, and change nothing.")]
 
 
-def import_(file: FileArgument, store: StoreOption = None, name: ProjectOption = None) -> None:
-    """Take over the users and spend of LiteLLM.
-
-    Example: budgetguard import user_cost.json
+def import_(
+    file: FileArgument,
+    dry_run: DryRunOption = False,
+    store: StoreOption = None,
+    name: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """
+    Take users' budgets from a CSV file, or users and spend from LiteLLM.
+
+    A CSV names its columns in the first line: user, limit, and as far as you like period, timezone, unit, enforce,
+    warn_at. All lines are checked before one is written, and whoever has a budget keeps their spend.
+
+    Example: budgetguard import budgets.csv --dry-run
+    """
+    if not is_sheet(file):
+        if dry_run or as_json:
+            raise ConfigError(f"{file}: --dry-run and --json are for budgets as CSV")
+        with project(store, name, new=True) as manager:
+            users = manager.import_litellm(str(file))
+        console().print(f"{_users(users)} taken over from {file}.")
+        return
     with project(store, name, new=True) as manager:
-        users = manager.import_litellm(str(file))
-    console().print(f"{_users(users)} taken over from {file}.")
+        planned = import_sheet(manager, file, dry_run=dry_run)
+    if as_json:
+        print_planned(planned, dry_run=dry_run)
+    else:
+        say_planned(planned, file, dry_run=dry_run)
 
 
 def export(file: FileArgument, store: StoreOption = None, name: ProjectOption = None) -> None:
-    """Write the users with a budget in dollars, and their spend, for LiteLLM.
+    """
+    Write users' budgets as CSV, which `import` reads; or those in dollars, with their spend, for LiteLLM.
 
-    Example: budgetguard export user_cost.json
+    Example: budgetguard export budgets.csv
     """
     with project(store, name) as manager:
-        users = manager.export_litellm(str(file))
+        sheet = file.suffix.casefold() == ".csv"
+        users = export_sheet(manager, file) if sheet else manager.export_litellm(str(file))
     console().print(f"{_users(users)} written to {file}.")
 
 

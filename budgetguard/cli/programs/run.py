@@ -79,8 +79,6 @@ def run(
 
     Example: budgetguard run --budget 5 script.py
     """
-    import budgetguard
-
     from ...process.state import PROCESS
 
     limit = _limit(budget)
@@ -91,7 +89,7 @@ def run(
     kept = KeptRun.of(store, name, program, no_store=no_store, quiet=quiet)
     with ExitStack() as stack:
         _guard(stack, user)
-        budgetguard.max_budget, PROCESS.tags = limit, kept.tags
+        PROCESS.max_budget, PROCESS.tags = limit, kept.tags
         stack.enter_context(shows)
         code = _guarded(lambda: _run(program, arguments or [], module=module))
         _wait(PROCESS)
