@@ -84,8 +84,7 @@ def run(
     limit = _limit(budget)
     _require(program, module=module)
     shows = RunProgress(PROCESS, progress_of("off" if quiet else progress, every))
-    _set(settings or [])
-    _state(store=store, project=name, prices=prices)
+    _state(settings or [], store=store, project=name, prices=prices)
     kept = KeptRun.of(store, name, program, no_store=no_store, quiet=quiet)
     with ExitStack() as stack:
         _guard(stack, user)
@@ -120,8 +119,9 @@ def _set(pairs: list[str]) -> None:
         os.environ[variable(name)] = value
 
 
-def _state(*, store: str | None, project: str | None, prices: Path | None) -> None:
+def _state(settings: list[str], *, store: str | None, project: str | None, prices: Path | None) -> None:
     """Likewise what was said of where budgets live, which holds wherever the program goes."""
+    _set(settings)
     here = Path.cwd()
     said = {
         "store": None if store is None else beside(store, here),
