@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
 
+from ..budgets.said.shown import quoted
 from ..money import DOLLAR, Nano
 
 COSTS: Final = frozenset({"cost", "costs", "held_cost", "store_cost"})
@@ -27,8 +28,6 @@ AMOUNTS: Final = frozenset(
 """Fields that are in the unit beside them."""
 _ROWS: Final = ("rows", "lines", "groups", "top", "models")
 """The main list of a view."""
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""How a text begins that a spreadsheet would take for a formula."""
 
 
 def in_json(view: Any) -> str:
@@ -129,7 +128,7 @@ def in_dollars(nano: Nano) -> str:
 
 def safe(text: str) -> str:
     """A text that a spreadsheet shows, whatever a user is called."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return quoted(text)
 
 
 @cache

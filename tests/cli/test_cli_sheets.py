@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -17,7 +18,10 @@ from budgetguard.budgets.periods import Period
 from budgetguard.budgets.rules import UserBudget, user_rule
 from budgetguard.budgets.said.sheet import plan_sheet, read_sheet, write_sheet
 from budgetguard.cli import main
-from budgetguard.errors import ConfigError
+from budgetguard.cli.books.sheets import import_sheet
+from budgetguard.errors import ConfigError, StoreError
+from budgetguard.ledger import Terms
+from budgetguard.stores.sqlite.store import SQLiteStore
 
 Run: TypeAlias = Callable[..., tuple[int, str, str]]
 
@@ -101,10 +105,13 @@ def test_what_a_spreadsheet_makes_of_it_is_read(shop: BudgetManager, run: Run) -
     text = "User;Limit;Warn at;spent\r\nann;12,50;50% 80%;0,01\r\n\r\n'=bob;1.234,56;;\r\n"
     Path("excel.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
     Path("unicode.csv").write_bytes("user\tlimit\nzoë\t$7.25\n".encode("utf-16"))
-    assert run("import", "excel.csv")[0] == 0
+    Path("marked.csv").write_text("sep=;\nuser;limit\nmarked;1,5\n")
+    Path("mac.csv").write_bytes(b"\r\ruser;limit;warn_at\rmac;1,5;0,5 0,8 0,9\r")
+    assert run("import", "excel.csv")[0] == run("import", "marked.csv")[0] == run("import", "mac.csv")[0] == 0
     assert run("import", "unicode.csv")[0] == 0
 
     found = {user: each[0] for user, each in budgets(shop).items()}
+    assert found.pop("marked") == found.pop("mac") == 1_500_000_000
     assert found == {"ann": 12_500_000_000, "=bob": 1_234_560_000_000, "zoë": 7_250_000_000}
     assert shop.users.get("ann").rule.warn_at == (0.5, 0.8)
 
@@ -196,13 +203,9 @@ RULES = st.builds(
     st.none() | st.integers(1, 99),
 )  # fmt: skip
 
-NAMES = st.text(st.characters(codec="utf-8"), min_size=1).filter(lambda text: text == text.strip())
-
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    st.dictionaries(st.text(st.characters(codec="utf-8"), min_size=1).filter(lambda text: text == text.strip()), RULES)
-)
+@given(st.dictionaries(st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip), RULES))
 def test_any_budget_and_any_name_go_there_and_back(rules: dict[str, object]) -> None:
     """Names are anybody's: quotes, lines, formulas; and no amount loses a digit."""
     made = {user: UserBudget(user, rule, 0.0, 0.0) for user, rule in rules.items()}  # type: ignore[arg-type]
@@ -211,6 +214,63 @@ def test_any_budget_and_any_name_go_there_and_back(rules: dict[str, object]) -> 
 
     assert (len(planned.new), len(planned.changed), planned.same) == (0, 0, len(made))
     assert {line.user: rule for line, rule in plan_sheet("sheet", lines, lambda user: None).new} == rules
+
+
+def test_the_list_of_users_goes_back_in(shop: BudgetManager, run: Run) -> None:
+    """Who edits `users --csv` and imports it elsewhere loses neither zone nor strictness nor a name."""
+    shop.set_budget("eve", 1_000, "rolling 1m", unit="requests", enforce="soft")
+    for name in ("'=q", "=q", " led", "no limit", "'ann "):
+        shop.set_budget(name, None if name == "no limit" else 5, "daily", timezone="Asia/Tokyo", enforce="observe")
+    Path("users.csv").write_text(run("users", "--csv")[1])
+    assert run("import", "users.csv", "--project", "elsewhere")[0] == 0
+
+    other = BudgetManager("elsewhere", store="sqlite:///budgets.db")
+    assert budgets(other) == budgets(shop)
+    other.close()
+
+
+def test_a_long_sheet_is_written_many_lines_at_a_time(shop: BudgetManager, run: Run) -> None:
+    """A store that takes milliseconds for a line takes as long for many together: a long sheet is not a long wait."""
+    at_once, most, lock = 0, 0, threading.Lock()
+    together = threading.Event()
+
+    class Watched(SQLiteStore):
+        def put_terms(self, key: str, body: str | None, *, expected: int | None = None) -> Terms | None:
+            nonlocal at_once, most
+            with lock:
+                at_once += 1
+                most = max(most, at_once)
+                if at_once == 8:
+                    together.set()
+            together.wait(10)
+            with lock:
+                at_once -= 1
+            return super().put_terms(key, body, expected=expected)
+
+    Path("many.csv").write_text("user,limit\n" + "".join([f"u{number},5\n" for number in range(40)]))
+    manager = BudgetManager("default", store=Watched("budgets.db", namespace="default"))
+    planned = import_sheet(manager, Path("many.csv"), dry_run=False)
+    manager.close()
+
+    assert most >= 8
+    assert len(planned.new) == 40 == len(budgets(shop)) - 1
+
+
+def test_a_sheet_that_cannot_be_written_on_stops(shop: BudgetManager) -> None:
+    """A store that goes away is said at the first line: the others are not tried one by one."""
+    asked = list[str]()
+
+    class Away(SQLiteStore):
+        def put_terms(self, key: str, body: str | None, *, expected: int | None = None) -> Terms | None:
+            asked.append(key)
+            raise StoreError("away")
+
+    Path("many.csv").write_text("user,limit\n" + "".join([f"u{number},5\n" for number in range(2_000)]))
+    manager = BudgetManager("default", store=Away("budgets.db", namespace="default"))
+    with pytest.raises(StoreError, match="away"):
+        import_sheet(manager, Path("many.csv"), dry_run=False)
+    manager.close()
+    assert len(asked) < 2_000
 
 
 def test_a_file_that_is_not_there_is_said(run: Run) -> None:

@@ -21,6 +21,7 @@ from ...money import DOLLAR, Money
 from ..periods import Period
 from ..rules import Budget, UserBudget, user_rule
 from .checks import parse_limit, require_choice
+from .shown import quoted, unquoted
 
 COLUMNS: Final = ("user", "limit", "period", "timezone", "unit", "enforce", "warn_at", "on_expire", "in_flight")
 """What a sheet says of a budget: the first two have to be there."""
@@ -28,8 +29,8 @@ BESIDE: Final = frozenset({"spent", "held", "left", "used", "state", "begins_aga
 """What `users --csv` prints beside them: it is not read."""
 NO_LIMIT: Final = "none"
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _MOST_TOLD: Final = 20
+_SEPARATORS: Final = ";,\t"
 _NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)?")
 _GROUPED: Final = re.compile(r"\d{1,3}(?:,\d{3})+\.\d+|\d{1,3}(?:\.\d{3})+,\d+")
 _AMBIGUOUS: Final = re.compile(r"\d{1,3}(?:(?:,\d{3})+|(?:\.\d{3})+)")
@@ -83,12 +84,11 @@ class PlannedSheet:
 def read_sheet(raw: bytes, name: str) -> list[SheetLine]:
     """The lines of a file; raises `ConfigError` with all that is wrong with them."""
     text = _text(raw, name)
-    first = text.lstrip("\r\n").partition("\n")[0]
-    separator = max(";,\t", key=first.count) if any(each in first for each in ";,\t") else ","
+    separator = _separator(text)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     lines, wrong = list[SheetLine](), list[str]()
     try:
-        header = _header(next(rows, []), name)
+        header = _header(next((row for row in rows if "".join(row).strip() and not _is_mark(row)), []), name)
         begun = rows.line_num + 1
         for row in rows:
             if any(cell.strip() for cell in row):
@@ -133,9 +133,7 @@ def write_sheet(budgets: Iterable[UserBudget]) -> str:
         limit = NO_LIMIT if rule.limit is None else _dollars(rule.limit) if rule.unit == "dollars" else str(rule.limit)
         warn_at, in_flight = " ".join(map(repr, rule.warn_at)), "" if rule.in_flight is None else rule.in_flight
         period = (rule.period.name, rule.period.timezone)
-        writer.writerow(
-            [_quoted(own.user), limit, *period, rule.unit, rule.enforce, warn_at, rule.on_expire, in_flight]
-        )
+        writer.writerow([quoted(own.user), limit, *period, rule.unit, rule.enforce, warn_at, rule.on_expire, in_flight])
     return out.getvalue()
 
 
@@ -149,6 +147,19 @@ def _text(raw: bytes, name: str) -> str:
         return raw.decode(encoding)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{name}: it is no UTF-8: save it as CSV UTF-8") from error
+
+
+def _separator(text: str) -> str:
+    """What is between the cells: what Excel's own line says, else what the first line has most of."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    if first.casefold().startswith("sep=") and first[4:5] in _SEPARATORS:
+        return first[4:5]
+    return max(_SEPARATORS, key=first.count) if any(each in first for each in _SEPARATORS) else ","
+
+
+def _is_mark(row: Sequence[str]) -> bool:
+    """Whether it is Excel's line "sep=;", which the separator that it names cuts in two."""
+    return row[0].strip().casefold() == "sep=" and not any(row[1:])
 
 
 def _header(row: Sequence[str], name: str) -> list[str]:
@@ -204,10 +215,10 @@ def _cell(column: str, raw: str, unit: str, separator: str) -> Any:
 
 
 def _user(raw: str) -> str:
-    user = raw[1:] if raw[:1] == "'" and raw[1:].startswith((*_FORMULA, "'")) else raw
-    if not user.strip():
+    user = unquoted(raw)
+    if not raw.strip():
         raise SheetError("it is empty")
-    if user != user.strip():
+    if user == raw != user.strip():
         raise SheetError(f"{user!r} has blanks before or behind it")
     return user
 
@@ -278,9 +289,3 @@ def _dollars(nano: int) -> str:
     whole, fraction = divmod(nano, DOLLAR)
     digits = f"{fraction:09d}".rstrip("0").ljust(2, "0")
     return f"{whole}.{digits}"
-
-
-def _quoted(user: str) -> str:
-    """A name that no spreadsheet takes for a formula."""
-    quoted = user.startswith(_FORMULA) or (user[:1] == "'" and user[1:].startswith((*_FORMULA, "'")))
-    return f"'{user}" if quoted else user

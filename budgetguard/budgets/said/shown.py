@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+"""How a text begins that a spreadsheet would take for a formula."""
 _JOINS: Final = "\u200d"
 """What joins several signs to one, such as those of a family."""
 
@@ -16,6 +18,20 @@ def on_one_line(text: str) -> str:
 def on_lines(text: str) -> str:
     """The same of each line."""
     return text if text.isprintable() else "".join(each if each in "\n\t" else _shown(each) for each in text)
+
+
+def quoted(text: str) -> str:
+    """A name as a sheet has it: with a "'" before what a spreadsheet would take for a formula, or its reader trim."""
+    return f"'{text}" if _is_quoted(text) else text
+
+
+def unquoted(text: str) -> str:
+    """The name of which `quoted` made this."""
+    return text[1:] if text[:1] == "'" and _is_quoted(text[1:]) else text
+
+
+def _is_quoted(text: str) -> bool:
+    return text.startswith(FORMULA) or text != text.strip() or (text[:1] == "'" and _is_quoted(text[1:]))
 
 
 def _shown(letter: str) -> str:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...budgets.rules import Budget, UserBudget
-from ...budgets.said.sheet import PlannedSheet, plan_sheet, read_sheet, write_sheet
+from ...budgets.said.sheet import PlannedSheet, SheetLine, plan_sheet, read_sheet, write_sheet
 from ...errors import ConfigError
 from ..common.show import console, print_json, shown
 from ..common.tables import Column, table
+from ..common.waiting import waiting
 
 if TYPE_CHECKING:
     from ...manager import BudgetManager
 
 _MOST_ROWS = 50
+_AT_ONCE = 32
 _COLUMNS = (Column("user"), Column("what", drop=2), Column("limit"), Column("period", drop=1))
 
 
@@ -39,9 +42,25 @@ def import_sheet(manager: BudgetManager, file: Path, *, dry_run: bool) -> Planne
     lines = read_sheet(raw, str(file))
     known = {own.user: own for own in manager.users.all()}
     planned = plan_sheet(str(file), lines, known.get)
-    for line, rule in [*planned.new, *[(line, rule) for line, _, rule in planned.changed]] if not dry_run else ():
-        manager.users.put(line.user, rule, note=f"{file.name}, line {line.number}")
+    if not dry_run:
+        _put_all(manager, file, [*planned.new, *[(line, rule) for line, _, rule in planned.changed]])
     return planned
+
+
+def _put_all(manager: BudgetManager, file: Path, lines: Sequence[tuple[SheetLine, Budget]]) -> None:
+    """Give users their budgets, many at a time: what a store is asked meanwhile, it writes together."""
+
+    def put(said: tuple[SheetLine, Budget]) -> None:
+        line, rule = said
+        manager.users.put(line.user, rule, note=f"{file.name}, line {line.number}")
+
+    pool = ThreadPoolExecutor(_AT_ONCE)
+    try:
+        with waiting("writing") as told:
+            for number, _ in enumerate(pool.map(put, lines), 1):
+                told(number / len(lines))
+    finally:
+        pool.shutdown(cancel_futures=True)  # who is interrupted, or fails, writes no more
 
 
 def export_sheet(manager: BudgetManager, file: Path) -> int:

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 from rich.text import Text
 
 from ...budgets.running import Running
+from ...budgets.said.sheet import NO_LIMIT
 from ...budgets.said.shown import on_lines
 from ...budgets.steering.states import Condition
 from ...budgets.users import Standing
@@ -39,7 +40,9 @@ COLUMNS: Final = (
     Column("state"),
     Column("begins again", number=True, drop=7),
 )
-CSV_COLUMNS: Final = ("unit", "spent", "held", "limit", "left", "used", "period", "state", "begins_again")
+CSV_COLUMNS: Final = (
+    *("unit", "spent", "held", "limit", "left", "used", "period", "timezone", "enforce", "state", "begins_again"),
+)
 _UNITS: Final[dict[Unit, int]] = {"dollars": 0, "tokens": 1, "requests": 2, "parallel": 3}
 
 LineOrder: TypeAlias = Literal["name", "used", "spent", "left"]
@@ -96,10 +99,13 @@ class BudgetLine:
         return [on_lines(self.who), *amounts, share(self.used), filled, period, state, moment(self.resets_ms)]
 
     def in_csv(self) -> list[str]:
-        """For spreadsheets, under `CSV_COLUMNS`."""
+        """For spreadsheets, under `CSV_COLUMNS`; of a user's own, `import` takes it back as it is."""
         amounts = [in_csv(amount, self.unit) for amount in (self.spent, self.held, self.limit, self.left)]
+        if self.limit is None and self.budget == OWN:
+            amounts[2] = NO_LIMIT  # of a rule's it is not known
         used = "" if self.used is None else f"{self.used:.4f}"
-        return [self.unit, *amounts, used, self.period, self.state, iso(self.resets_ms) or ""]
+        how = ("", "") if self.timezone is None else (self.timezone, self.enforce)
+        return [self.unit, *amounts, used, self.period, *how, self.state, iso(self.resets_ms) or ""]
 
     def in_json(self) -> dict[str, Any]:
         """For programs, without its name."""
