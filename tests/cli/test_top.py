@@ -228,6 +228,22 @@ def test_signals_leave_the_terminal_as_it_was(shown: Screen, number: signal.Sign
     assert shown.is_as_before()
 
 
+def test_ctrl_z_leaves_the_terminal_as_it_was_and_fg_has_the_table_again(shown: Screen) -> None:
+    """Who stops it to type something sees what is typed; afterwards its keys are keys again."""
+    os.kill(shown.process.pid, signal.SIGTSTP)
+    assert "\x1b[?25h" in shown.until(lambda text: LEFT in text), "the cursor is back"
+    os.waitid(os.P_PID, shown.process.pid, os.WSTOPPED | os.WNOWAIT)
+    assert shown.is_as_before()
+    shown.forget()
+    os.kill(shown.process.pid, signal.SIGCONT)
+    shown.until(lambda text: ENTERED in text and "b by: user" in text)
+    shown.press("s")
+    shown.until(lambda text: "s sort: calls" in text)
+    shown.press("q")
+    assert shown.wait() == 0
+    assert shown.is_as_before()
+
+
 def test_an_exception_leaves_the_terminal_as_it_was(busy: SQLiteStore, tmp_path: Path) -> None:
     """A fault of ours must not cost anybody their shell: one is planted in what draws."""
     planted = (

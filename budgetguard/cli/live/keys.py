@@ -34,6 +34,15 @@ class TypedKeys:
         self.there = False
         self._stack.close()
 
+    def pause(self) -> None:
+        """Let the terminal be as it was, for a while."""
+        self._stack.close()
+
+    def resume(self) -> None:
+        """Have keys again, after `pause`."""
+        if self.there:
+            self.there = _begin(self._file, self._stack)
+
     def wait(self, seconds: float) -> str:
         """The next key, if one is typed within so long; "" otherwise."""
         if self._waiting:

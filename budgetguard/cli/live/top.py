@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -97,6 +99,7 @@ def _live(frames: TopFrames, view: TopView, every_s: float, out: Console) -> Non
             _ended_by_sigterm(),
             TypedKeys() as keys,
             Live(console=out, screen=True, auto_refresh=False) as live,
+            _stopped_by_ctrl_z(keys, live),
         ):
             _Watch(frames, replace(view, keys=keys.there), first, live).run(keys, every_s, pool)
     except KeyboardInterrupt:
@@ -158,6 +161,30 @@ class _Watch:
     def _draw(self) -> None:
         self._size = width, height = self._live.console.size
         self._live.update(drawn(self._frame, self._view, width, height), refresh=True)
+
+
+@contextmanager
+def _stopped_by_ctrl_z(keys: TypedKeys, live: Live) -> Iterator[None]:
+    """Whoever stops it has the terminal as it was, and the table and its keys again when it goes on."""
+    if sys.platform == "win32":
+        yield
+        return
+
+    def stop(number: int, place: FrameType | None) -> None:
+        keys.pause()
+        live.console.show_cursor(True)
+        live.console.set_alt_screen(False)
+        os.kill(os.getpid(), signal.SIGSTOP)  # goes on here
+        live.console.set_alt_screen(True)
+        live.console.show_cursor(False)
+        keys.resume()
+        live.refresh()
+
+    before = signal.signal(signal.SIGTSTP, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, before)
 
 
 @contextmanager
