@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -10,7 +12,7 @@ import pytest
 from budgetguard import BudgetManager
 from budgetguard.ledger import new_id
 from budgetguard.stores import shown
-from tests.support import servers
+from tests.support import ENVIRONMENT, servers
 from tests.support.commands import exit_code
 
 
@@ -43,3 +45,13 @@ def test_the_sql_that_is_printed_is_what_migrate_runs(database, capsys):
     assert "is up to date" in capsys.readouterr().out
     BudgetManager("shop", store=database).create_budget(5, "ann")
     assert exit_code("users", "--store", database, "--project", "shop") == 0
+
+
+def test_a_server_that_is_away_is_one_line():
+    """What the driver's pool says of each of its attempts would bury the line that counts."""
+    command = [sys.executable, "-m", "budgetguard", "spend", "--store", "postgresql://ann:secret@127.0.0.1:1/shop"]
+    ended = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) == 1
+    assert "Connection refused" in ended.stderr
+    assert "secret" not in ended.stderr

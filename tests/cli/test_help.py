@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.main import get_command
 
+from budgetguard import BudgetManager
 from budgetguard.cli.app import app
 from budgetguard.cli.common.rooms import TITLES, room_of
 from tests.support import ROOT as ROOT_DIRECTORY
@@ -70,3 +73,27 @@ def test_the_page_of_commands_names_them_all_and_its_examples_are_understood() -
     for line in typed:
         assert meant_by(shlex.split(line)) in COMMANDS.values()
     assert {name for name in ROOT.commands if f"`budgetguard {name}`" not in page} == set()
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("spend --csv --json", "--csv, --json: one of them"),
+        ("users --json --csv", "--csv, --json: one of them"),
+        ("budgets --csv --json", "--csv, --json: one of them"),
+        ("log --json --csv", "--csv, --json: one of them"),
+        ("projects --csv --json", "--csv, --json: one of them"),
+        ("spend --since 2026-11-02 --until 2026-11-01", "nothing is between them"),
+        ("log --since 24h --until 7d", "nothing is between them"),
+        ("explain --model gpt-4o --input 5 --file budgets.csv", "--file, --input: one of them"),
+    ],
+)
+def test_options_that_cannot_both_hold_are_refused(
+    said: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that is left out in silence, and an answer about nothing, are taken for what was asked."""
+    where = f"sqlite:///{tmp_path}/budgets.db"
+    with contextlib.closing(BudgetManager("shop", store=where)) as manager:
+        manager.create_budget(1, "ann")
+    assert exit_code(*said.split(), "--store", where) == 2
+    assert told in capsys.readouterr().err

@@ -63,6 +63,8 @@ def explain(
     Example: budgetguard explain --user ann --tag feature=search --model gpt-4o-mini --input 2000 --output 500
     """
     tags = parse_tags(tag or [])
+    if file is not None and input_tokens is not None:
+        raise ConfigError("--file, --input: one of them says how long the input is")
     text = None if file is None else _read(file)
     with project(store, name) as manager:
         asked = {"input_tokens": input_tokens, "output_tokens": output_tokens}

@@ -42,3 +42,11 @@ def parse_moment(text: str | None, now_ms: Millis) -> Millis | None:
         return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
     except (ValueError, OverflowError):
         raise ConfigError(f"{text!r} is no time: write a day (2026-01-31), a time, or how long ago (24h, 7d)") from None
+
+
+def parse_span(since: str | None, until: str | None, now_ms: Millis) -> tuple[Millis | None, Millis | None]:
+    """From `--since` to `--until`; raises `ConfigError` where nothing can be between them."""
+    start, end = parse_moment(since, now_ms), parse_moment(until, now_ms)
+    if start is not None and end is not None and start >= end:
+        raise ConfigError(f"--since {since} --until {until}: nothing is between them: name the earlier time first")
+    return start, end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -50,8 +51,21 @@ def _log_level(level: str) -> str:
 
 
 LogLevelOption = Annotated[str, typer.Option(help="debug, info, warning or error.", callback=_log_level)]
-CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV; amounts are dollars with all of their digits.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; amounts are whole nano-dollars (1e-9 of one).")]
+
+
+def one_form(context: typer.Context, on: bool) -> bool:
+    """For --csv and --json: raises `ConfigError` where both are asked for; one of them would be left out in silence."""
+    if on and any(context.params.get(other) for other in ("as_csv", "as_json")):
+        raise ConfigError("--csv, --json: one of them")
+    return on
+
+
+CsvOption = Annotated[
+    bool, typer.Option("--csv", help="Print CSV; amounts are dollars with all of their digits.", callback=one_form)
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON; amounts are whole nano-dollars (1e-9 of one).", callback=one_form)
+]
 
 
 class Extra(NamedTuple):
@@ -116,6 +130,8 @@ def opened(store: str | None, name: str | None, *, new: bool = False) -> Iterato
 def _opened(config: Config, *, new: bool) -> Iterator[tuple[Store, str]]:
     if not new:
         require_there(config)
+    # What the pool of a driver says of each attempt is in the one line of the error, too.
+    logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
     made = open_project(config)
     try:
         yield made, shown(config.url)

@@ -13,8 +13,8 @@ import typer
 from ...errors import ConfigError, StoreError
 from ...ledger import Store
 from ...money import parse_dollars
-from ..common.moments import SinceOption, UntilOption, parse_moment
-from ..common.options import ProjectOption, StoreOption, parse_tags, project, readable, say_where
+from ..common.moments import SinceOption, UntilOption, parse_span
+from ..common.options import ProjectOption, StoreOption, one_form, parse_tags, project, readable, say_where
 from ..common.show import console, print_csv, print_json_line
 from .following import Follower
 from .lines import HEADER, LogWriter, csv_row, json_line
@@ -51,9 +51,10 @@ RefusedOption = Annotated[bool, typer.Option("--refused", help="Only refusals.")
 CallsOption = Annotated[bool, typer.Option("--calls", help="Only calls.")]
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Then new ones as they come, from any process.")]
 LinesOfJsonOption = Annotated[
-    bool, typer.Option("--json", help="One JSON object a line, at once; amounts are whole nano-dollars.")
+    bool,
+    typer.Option("--json", help="One JSON object a line, at once; amounts are whole nano-dollars.", callback=one_form),
 ]
-CsvOption = Annotated[bool, typer.Option("--csv", help="CSV; amounts are dollars.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="CSV; amounts are dollars.", callback=one_form)]
 
 
 def log(
@@ -87,7 +88,8 @@ def log(
     query = LogQuery(None, None, tags, model, provider, _flags(flag or []), least, not refused, not only_calls)
     with project(store, name) as manager:
         now_ms = manager.store.now_ms()
-        query = replace(query, since_ms=parse_moment(since, now_ms), until_ms=parse_moment(until, now_ms))
+        span = parse_span(since, until, now_ms)
+        query = replace(query, since_ms=span[0], until_ms=span[1])
         write = _print_csv if as_csv else _print_json if as_json else LogWriter(console()).write
         if not (_follow if follow else _list)(manager.store, query, lines, write):
             say_where(manager, store)

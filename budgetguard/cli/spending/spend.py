@@ -14,7 +14,7 @@ from ...reports.amounts import share
 from ...reports.cube.kept import first_day
 from ...reports.spent import SpentQuery, added, spent
 from ...stores.encoding import day_text
-from ..common.moments import SinceOption, UntilOption, ZoneOption, parse_moment
+from ..common.moments import SinceOption, UntilOption, ZoneOption, parse_span
 from ..common.options import CsvOption, JsonOption, ProjectOption, StoreOption, parse_tags, project, readable, say_where
 from ..common.show import console, in_csv, money, print_csv, print_json
 from ..common.tables import BarCell, Column, table
@@ -63,7 +63,7 @@ def spend(
     tags = parse_tags([*(tag or []), *([] if user is None else [f"user={user}"])])
     with project(store, name) as manager:
         now = manager.store.now_ms()
-        span = parse_moment(since, now), parse_moment(until, now)
+        span = parse_span(since, until, now)
         asked = SpentQuery(tuple(fields), *span, zone, tags, model, provider)
         with waiting("adding up") as told:
             groups = arranged(fields, spent(manager.store, asked, told), sort, top)
