@@ -171,7 +171,13 @@ class Guard:
         return own if whole is None else (whole, *own)
 
     def balances(self, tags: Mapping[str, str], scope: Scope | None) -> list[tuple[Account, Balance]]:
-        """Every account that a call with these tags touches now, and what it has taken; reads the store."""
+        """
+        Every account that a call with these tags touches now, and what it has taken; reads the store.
+
+        What this process settled from its leases is sent first: the store does not know of it yet.
+        """
+        if self.leases is not None:
+            self.leases.flush()
         return self.parts.balances(tags, self.tallies(scope))
 
     def settled_tags(self, response_id: str | None) -> Mapping[str, str] | None:

@@ -130,8 +130,8 @@ def _span_at(kind: str, at_ms: Millis, zone_name: str) -> CalendarSpan:
         assert window.start_ms is not None, "calendar periods have both"
         assert window.end_ms is not None
         return CalendarSpan(window.label, window.start_ms, window.end_ms)
-    offset = datetime.fromtimestamp(at_ms / 1000, zone(zone_name)).utcoffset() or timedelta()
+    local = datetime.fromtimestamp(at_ms / 1000, zone(zone_name))
+    offset = local.utcoffset() or timedelta()
     behind_ms = (at_ms + offset // timedelta(milliseconds=1)) % _HOUR_MS
-    local = datetime.fromtimestamp((at_ms - behind_ms) / 1000, zone(zone_name))
-    label = f"{local:%Y-%m-%d %H:%M}" + ("" if zone_name == "UTC" else f"{local:%z}")
+    label = f"{local:%Y-%m-%d %H}:00" + ("" if zone_name == "UTC" else f"{local:%z}")
     return CalendarSpan(label, at_ms - behind_ms, at_ms - behind_ms + _HOUR_MS)

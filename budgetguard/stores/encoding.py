@@ -76,6 +76,7 @@ def flags_text(flags: Iterable[str]) -> str:
     return f" {' '.join(sorted(flags))} " if flags else ""
 
 
+@lru_cache(_CACHED)
 def flags_of_text(value: str) -> frozenset[str]:
     """The flags that `flags_text` wrote."""
     return frozenset(value.split())

@@ -271,6 +271,22 @@ def test_a_model_without_a_price_is_what_the_settings_say(unpriced: Any, fits: b
     manager.close()
 
 
+def test_a_stated_cap_that_would_be_lowered_is_said(clock: StoppedClock) -> None:
+    """The answer ends early, though the call passes: whoever asks is not to learn it from an answer."""
+    rule, settings = Budget("day", 0.01, "daily"), Settings(stated_caps="lower")
+    manager = BudgetManager("shop", store="memory://", clock=clock, budgets=[rule], prices=PRICES, settings=settings)
+    found = manager.explain(model="small", input_tokens=10, output_tokens=20_000)
+
+    assert found.fits
+    assert found.projected is not None
+    assert found.projected.cap is not None
+    assert f"the answer would be capped at {found.projected.cap:,} tokens" in repr(found)
+    roomy = manager.explain(model="small", input_tokens=10, output_tokens=100)
+    assert roomy.projected is not None
+    assert roomy.projected.cap is None
+    manager.close()
+
+
 def test_users_have_to_be_known_where_the_settings_say_so(clock: StoppedClock) -> None:
     """The first thing that a call of a stranger fails at."""
     manager = BudgetManager("shop", store="memory://", clock=clock, settings=Settings(users="known"), prices=PRICES)

@@ -215,6 +215,10 @@ NO_PAGES: list[Any] = [
     {"data": [7]},
     {"data": [{"results": [1]}]},
     {"data": [{"start_time": 1790812800, "starting_at": "2026-10-01T00:00:00Z"}]},
+    {"data": [{"start_time": 1790812800, "starting_at": "2026-10-01T00:00:00Z", "date": [7], "results": 7}]},
+    {"data": [], "has_more": True},
+    {"data": [], "has_more": True, "next_page": 2},
+    {"data": [], "next_page": {"cursor": "b"}},
 ]
 
 
@@ -224,6 +228,25 @@ def test_a_page_that_is_not_as_documented_is_an_error(provider, page):
     """Nothing was read of it: a comparison would say that nothing is on the bill."""
     paths = {path: [page] for path in recorded(provider)}
     with BillServer(paths) as served, pytest.raises(BillError, match="documented"):
+        asked_for(provider, served)
+
+
+@pytest.mark.parametrize("amount", [3.5, "3.5", [3.5], {"value": True}])
+def test_a_cost_that_is_written_otherwise_is_not_left_out(amount):
+    """A line that is passed over makes the bill smaller than it is."""
+    bucket = {"start_time": 1790812800, "results": [{"amount": amount, "line_item": "gpt-4o, input"}]}
+    paths = {path: [{"data": [bucket]}] for path in recorded("openai")}
+    with BillServer(paths) as served, pytest.raises(BillError, match="documented"):
+        asked_for("openai", served)
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_a_day_that_is_sent_twice_is_not_counted_twice(provider):
+    """A proxy that answers each page with the first one, under new cursors, would double what was spent."""
+    paths = dict(recorded(provider))
+    path, pages = next(iter(paths.items()))
+    paths[path] = [{**pages[0], "next_page": "b"}, {**pages[0], "next_page": "c"}, pages[-1]]
+    with BillServer(paths) as served, pytest.raises(BillError, match="same day twice"):
         asked_for(provider, served)
 
 

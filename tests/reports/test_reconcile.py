@@ -177,6 +177,17 @@ def test_tools_are_compared_with_tools():
     assert [(line.fees, line.books_cost) for line in found.cells] == [(True, 20_000_000), (False, 750_000_000)]
 
 
+def test_what_names_no_model_stands_beside_the_fees_of_a_day():
+    """An amount that was booked by hand is spent, whatever tools the calls of that day used; and a call is one call."""
+    search = call(usage={"input_tokens": MILLION, "output_tokens": MILLION, "web_searches": 2}, cost=770_000_000)
+    by_hand = call(usage={}, cost=5 * DOLLAR, model="", flags=("manual",))
+    found = shown([search, by_hand], [billed(0.75)], [used()])
+
+    assert found.total.books_cost == 5_770_000_000
+    assert found.total.reasons == {"tools and fees": -5_020_000_000}
+    assert found.total.books_calls == 2
+
+
 def test_roundings_are_called_roundings():
     """Each call is rounded up; a bill is not."""
     entries = [call(1, 0, cost=151) for _ in range(20)]
@@ -265,6 +276,26 @@ def test_a_factor_that_holds_for_every_day_and_model_is_a_discount():
 def test_what_is_not_the_same_every_day_is_no_discount(lines, counted):
     """A line in the price file makes every call cheaper: budgets would hold less than is billed."""
     assert shown([], lines, counted).factor is None
+
+
+def test_a_single_model_may_have_a_price_that_fell():
+    """A discount counts for every model: those that are not on the bill would be held at less than they cost."""
+    said = " ".join(sentences(shown([], *month(0.85))))
+
+    assert f"of {MINI}, the only model: a price that fell" in said
+    assert "all models alike" not in said
+
+
+@pytest.mark.parametrize("cost", [0, -0.1])
+def test_a_bill_that_is_paid_by_credits_is_neither_a_discount_nor_a_surcharge(cost):
+    """A promotion ends; and prices that are put at nothing by then hold no call."""
+    days = [f"2026-10-{day:02d}" for day in range(1, 6)]
+    found = shown(
+        [call(day=day) for day in days], [billed(cost, day=day) for day in days], [used(day=day) for day in days]
+    )
+
+    assert found.factor is None
+    assert not any("times our prices" in text for text in sentences(found))
 
 
 def test_a_bill_that_is_dearer_is_no_discount():

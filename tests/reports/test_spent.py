@@ -130,7 +130,10 @@ def test_no_call_is_counted_twice_where_a_clock_moves_by_half_an_hour() -> None:
     books = open_store("memory://", clock=StoppedClock(NOW / 1000))
     books.load(entries=[entry(f"c{number}", moment, 1) for number, moment in enumerate(moments)])
 
-    assert added(spent(books, SpentQuery(("hour",), zone="Australia/Lord_Howe"))).calls == len(moments)
+    found = spent(books, SpentQuery(("hour",), zone="Australia/Lord_Howe"))
+    local = [datetime.fromtimestamp(moment / 1000, zone) for moment in moments]
+    assert added(found).calls == len(moments)
+    assert [total.group[0] for total in found] == list(dict.fromkeys([f"{at:%Y-%m-%d %H}:00{at:%z}" for at in local]))
 
 
 def test_what_cannot_be_answered_is_refused_in_words() -> None:

@@ -243,6 +243,19 @@ def test_a_loop_stops_at_a_budget_of_a_store(client, price, log, tmp_path):
     manager.close()
 
 
+def test_what_was_settled_from_a_lease_is_spent_before_the_store_knows(client, price, log, tmp_path):
+    """It is sent a few times a second: a loop that reads in between must not take it for what is left."""
+    rule = Budget("team", price * 40, "daily", lease=True)
+    manager = BudgetManager("shop", store=f"sqlite:///{tmp_path}/b.db", budgets=[rule])
+    with manager:
+        rows = track(range(20), stop_at=0.95)
+        for row in rows:
+            ask(client)
+            assert rows.left.nano == (39 - row) * price.nano
+
+    manager.close()
+
+
 def test_a_budget_that_is_spent_already_lets_no_row_begin(client, price, log):
     """A job that is started again a minute later must not pay for one more row."""
     with budget(limit=price * 10):

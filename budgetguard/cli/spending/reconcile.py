@@ -126,6 +126,8 @@ def _write(found: Reconciled, prices: PriceBook, path: Path, *, yes: bool) -> No
     discount = _together(left, found.factor.discount)
     told = console(stderr=True)
     told.print(f"{path}: [discounts] {found.provider} = {discount:f}, of {found.factor.days} days", soft_wrap=True)
+    if len(found.factor.models) == 1:
+        told.print(f"Only {found.factor.models[0]} shows it, and it will count for every model.", soft_wrap=True)
     if left != 1:
         told.print(f"It takes the place of {float(1 - left):g}, which is in our prices by now.", soft_wrap=True)
     if yes or typer.confirm("From then on calls are held and booked at less. Write it?", err=True):

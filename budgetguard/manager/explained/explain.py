@@ -150,7 +150,7 @@ def _projected(own: Rehearsed, placed: _Placed) -> ProjectedCall:
     cost = None if plan.unpriced and not plan.assumed else own.wish.amount
     inside = 0 if projection is None else projection.cost(0)
     stated = call.max_output is not None or not call.output
-    capped = None if stated or own.bounds.cap is None or own.bounds.cap >= own.wish.output else own.bounds.cap
+    capped = None if own.bounds.cap is None or own.bounds.cap >= own.wish.output else own.bounds.cap
     flat = None if projection is None else projection.quote.flat()
     prices = (None, None) if flat is None or cost is None else _prices(*flat)
     return ProjectedCall(

@@ -77,7 +77,7 @@ class ProjectedCall:
     input_cost: Nano
     output_cost: Nano
     stated: bool
-    """Whether the output is that of a stated cap, which no budget lowers by itself."""
+    """Whether the output is that of a stated cap, which a budget lowers only under `stated_caps="lower"`."""
     cap: int | None = None
     """The output cap that the guard would add, where one is lower than all that the model can write."""
     input_price: Nano | None = None

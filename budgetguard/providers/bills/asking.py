@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from ...errors import BillError, ConfigError
 from .lines import BillLine, BillRequest, BillRow, BillSource, BillUsage, ProviderBill
-from .reading import day_of
+from .reading import day_of, require_new
 
 if TYPE_CHECKING:
     import httpx2
@@ -97,10 +97,11 @@ def _base(source: BillSource, url: str | None) -> str:
 
 
 def _pages(asker: _Asker, base: str, request: BillRequest) -> Iterator[Any]:
-    cursor, seen = "", set[str]()
+    cursor, seen, sent = "", set[str](), set[str]()
     for _ in range(MOST_PAGES):
         params = [*request.params, *([("page", cursor)] if cursor else [])]
         page = asker.page(base + request.path, params)
+        require_new(page, sent)
         yield page
         cursor = _next(page)
         if not cursor:
@@ -112,10 +113,15 @@ def _pages(asker: _Asker, base: str, request: BillRequest) -> Iterator[Any]:
 
 
 def _next(page: Any) -> str:
+    """The cursor of the page after this one; "" after the last. Raises `BillError` where there is more, and no way."""
     if not isinstance(page, dict) or page.get("has_more") is False:
         return ""
     cursor = page.get("next_page")
-    return cursor if isinstance(cursor, str) else ""
+    if isinstance(cursor, str) and cursor:
+        return cursor
+    if page.get("has_more") or cursor:
+        raise BillError("there are more pages, and none is named: the provider's answer is not as documented")
+    return ""
 
 
 class _Asker:

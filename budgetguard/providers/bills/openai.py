@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
+from ...errors import BillError
 from .lines import BillLine, BillRequest, BillRow, BillSource, BillUsage
 from .reading import atto_of, buckets, count_of, counted, text_of
 
@@ -44,7 +45,9 @@ def _requests(since_s: int, until_s: int) -> list[BillRequest]:
 def _costs(page: Any) -> Iterator[BillRow]:
     for day, row in buckets(page, "start_time"):
         amount = row.get("amount")
-        if not isinstance(amount, dict) or amount.get("value") is None:
+        if amount is not None and not isinstance(amount, dict):
+            raise BillError(f"{amount!r} is no amount: the provider's answer is not as documented")
+        if amount is None or amount.get("value") is None:
             continue  # a line that costs nothing: the amount is optional
         item = text_of(row, "line_item")
         atto = atto_of(amount["value"], amount.get("currency"))

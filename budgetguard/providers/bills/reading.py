@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
@@ -30,10 +31,24 @@ def buckets(page: Any, start: str) -> Iterator[tuple[BillDay, Mapping[str, Any]]
         day = day_of(bucket.get(start))
         if "results" not in bucket and "result" not in bucket:
             raise BillError(f"{day} has no list of results: the provider's answer is not as documented")
-        for result in bucket.get("results") or bucket.get("result") or ():
+        results = bucket.get("results") or bucket.get("result") or []
+        if not isinstance(results, list):
+            raise BillError(f"the results of {day} are no list: the provider's answer is not as documented")
+        for result in results:
             if not isinstance(result, dict):
                 raise BillError(f"a result of {day} is {result!r}: it is not as documented")
             yield day, result
+
+
+def require_new(page: Any, sent: set[str]) -> None:
+    """Remember the days of a page; raises `BillError` for one that was sent before as it is, and would count twice."""
+    found = page.get("data") if isinstance(page, dict) else None
+    for bucket in found if isinstance(found, list) else ():
+        if isinstance(bucket, dict) and (bucket.get("results") or bucket.get("result")):
+            text = json.dumps(bucket, sort_keys=True, default=str)
+            if text in sent:
+                raise BillError("the provider sends the same day twice: the pages of its bill repeat")
+            sent.add(text)
 
 
 def day_of(value: Any) -> BillDay:

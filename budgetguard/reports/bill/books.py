@@ -35,7 +35,6 @@ class EntrySums:
         self._fees_apart = fees_apart
         self._sums: dict[tuple[str, str, str, str], _Sums] = {}
         self._fees: Counter[str] = Counter()
-        self._fee_calls: Counter[str] = Counter()
         self.nameless = 0
         """Calls that name no provider, and are taken for this one's, as it sells their model."""
 
@@ -53,8 +52,8 @@ class EntrySums:
             place = (day, self._prices.name(model))
             side = self._side(day, provider, model, kind, sums)
             found[place] = found.get(place, BooksSide()).plus(side)
-        for day, cost in self._fees.items():
-            found[day, ""] = BooksSide(exact=cost, calls=self._fee_calls[day])
+        for day, cost in self._fees.items():  # their calls are counted where their models are
+            found[day, ""] = found.get((day, ""), BooksSide()).plus(BooksSide(exact=cost))
         return found
 
     def _is_ours(self, entry: Entry) -> bool:
@@ -72,7 +71,6 @@ class EntrySums:
             fees = min(self._prices.tools(entry.provider, entry.model, day, entry.usage), cost)
             if fees:
                 self._fees[day] += fees
-                self._fee_calls[day] += 1
                 cost -= fees
         sums.cost += cost
         sums.calls += entry.amounts()["requests"]

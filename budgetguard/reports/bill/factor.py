@@ -22,6 +22,8 @@ ENOUGH: Final[Nano] = DOLLAR // 100
 FEWEST_DAYS: Final = 3
 STEADY: Final = Fraction(1, 200)
 """How far the factor of a day or a model may be from that of all."""
+LEAST: Final = Fraction(1, 1000)
+"""A bill of less is paid by credits, or credits themselves: that ends, and is no price."""
 MILLION: Final = 1_000_000
 
 
@@ -57,6 +59,8 @@ def factor_of(cells: Iterable[BilledCell]) -> BillFactor | None:
     if len(days) < FEWEST_DAYS:
         return None
     whole = _ratio(usable)
+    if whole < LEAST:
+        return None
     if abs(whole - 1) <= STEADY or any(abs(each - whole) > STEADY for each in (*days, *_ratios(by_model.values()))):
         return None
     return BillFactor(round(whole * MILLION), len(days), tuple(sorted(by_model)))

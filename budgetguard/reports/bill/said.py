@@ -70,9 +70,16 @@ def _discount(found: Reconciled) -> Iterator[str]:
     factor = found.factor
     if factor is None:
         return
-    told = f"The bill is {factor.shown} times our prices, on {counted(factor.days, 'day')} and of all models alike"
+    alone = len(factor.models) == 1
+    of = f"of {factor.models[0]}, the only model" if alone else "of all models alike"
+    told = f"The bill is {factor.shown} times our prices, on {counted(factor.days, 'day')} and {of}"
     if factor.discount is None:
         yield f"{told}: a surcharge, or prices that are old. Say what these models cost with budgetguard prices set."
+    elif alone:
+        yield (
+            f"{told}: a price that fell, which budgetguard prices set takes; or a discount on every model: "
+            f"--write-discount FILE puts {found.provider} = {factor.discount} below [discounts]."
+        )
     else:
         yield f"{told}: --write-discount FILE puts {found.provider} = {factor.discount} below [discounts]."
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from ...errors import ConfigError
@@ -36,6 +37,8 @@ from .rows import amounts_held, beside_of_hold, due_key, keys_of_json, tag_json,
 
 PAGE = 1000
 """Rows read at a time."""
+
+_CACHED = 16_384
 
 UNITS: tuple[Unit, ...] = ("dollars", "tokens", "requests")
 """The columns of amounts."""
@@ -291,9 +294,21 @@ def _pages(file: SQLiteFile, where: str, values: list[Any], limit: int | None) -
 
 def _entry(row: tuple[Any, ...]) -> Entry:
     hold_id, cost, keys, at_ms, tags, provider, model, usage, flags, tokens, requests = row
-    charged, counts = tuple(keys_of_json(keys)), json.loads(usage)
+    charged, named = _charged(keys), dict(_named(tags))
     units = beside_dollars({"tokens": tokens, "requests": requests})
-    return Entry(hold_id, cost, charged, at_ms, json.loads(tags), provider, model, counts, flags_of_text(flags), units)
+    return Entry(hold_id, cost, charged, at_ms, named, provider, model, json.loads(usage), flags_of_text(flags), units)
+
+
+@lru_cache(_CACHED)
+def _charged(keys: str) -> tuple[str, ...]:
+    """The accounts of many entries: those of a user, on a day, are the same."""
+    return tuple(keys_of_json(keys))
+
+
+@lru_cache(_CACHED)
+def _named(tags: str) -> tuple[tuple[str, str], ...]:
+    """The tags of many entries: their text is read once."""
+    return tuple(json.loads(tags).items())
 
 
 def _group(name: str, value: Any) -> str:
