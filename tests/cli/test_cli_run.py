@@ -179,6 +179,30 @@ def test_a_run_shows_what_it_spends_on_its_terminal(environment, tmp_path, provi
     assert seen.lines[-2] == f"budgetguard: {provider.billed} of $0.0003 spent"
 
 
+def test_a_forked_child_leaves_the_title_to_its_parent(environment, tmp_path, provider):
+    """It ends by itself, and its end is none of the run: the window would lose what it says."""
+    (tmp_path / "forks.py").write_text(
+        CALL
+        + textwrap.dedent(
+            """
+            import os, time
+            ask()
+            time.sleep(1.3)
+            if (child := os.fork()) == 0:
+                raise SystemExit(0)
+            os.waitpid(child, 0)
+            print("the parent goes on", flush=True)
+            """
+        )
+    )
+    command = [sys.executable, "-m", "budgetguard.cli", "run", "--budget", "1", "forks.py"]
+    seen = in_a_terminal(command, tmp_path, environment)
+
+    assert seen.code == 0
+    before, _, after = seen.raw.partition("the parent goes on")
+    assert (before.count("\x1b[22;2t"), before.count("\x1b[23;2t"), after.count("\x1b[23;2t")) == (1, 0, 1)
+
+
 def test_lines_are_shown_where_there_is_no_terminal_if_they_are_asked_for(ran):
     """A log has the end alone (see above); with `--progress lines`, and so often, the way there."""
     lines = ran(SLOWLY, "--progress", "lines", "--every", "1").stderr.splitlines()
