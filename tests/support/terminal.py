@@ -16,8 +16,6 @@ from typing import NamedTuple
 import pyte
 
 _HEIGHT = 40
-_WIDER = ("COLUMNS", "LINES", "NO_COLOR")
-"""What the terminal in which tests run may say of itself: it is another one."""
 _CODE = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]|\x1b\][^\x07]*\x07")
 
 
@@ -59,7 +57,7 @@ def in_a_terminal(
     process = subprocess.Popen(
         command,
         cwd=cwd,
-        env={name: said for name, said in environment.items() if name not in _WIDER} | {"TERM": "xterm-256color"},
+        env={**environment, "TERM": "xterm-256color"},
         stdin=subprocess.DEVNULL if piped else writer,
         stdout=subprocess.PIPE if piped else writer,
         stderr=writer,
