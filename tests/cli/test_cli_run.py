@@ -155,28 +155,52 @@ def test_a_store_that_is_named_is_named_in_the_end(ran, provider):
 
 SLOWLY = """
 import time
-for number in range(4):
+for number in range(3):
     ask()
     print("answered", number, flush=True)
-    time.sleep(1.3)
+    time.sleep(1.1)
 """
 
 
 def test_a_run_shows_what_it_spends_on_its_terminal(environment, tmp_path, provider):
     """In the title, and a line at each mark; the program's own lines stay whole, and the title is given back."""
     (tmp_path / "slowly.py").write_text(CALL + SLOWLY)
-    command = [sys.executable, "-m", "budgetguard.cli", "run", "--budget", "0.00030", "slowly.py"]
+    command = [sys.executable, "-m", "budgetguard.cli", "run", "--budget", "0.000225", "slowly.py"]
     seen = in_a_terminal(command, tmp_path, environment)
     titles = [piece.partition("\x07")[0] for piece in seen.raw.split("\x1b]2;")[1:]]
 
     assert seen.code == 0
-    assert [line for line in seen.lines if line.startswith("answered")] == [f"answered {n}" for n in range(4)]
+    assert [line for line in seen.lines if line.startswith("answered")] == [f"answered {n}" for n in range(3)]
     assert titles[0].startswith("budgetguard: $0.00")
     assert titles[-1].startswith("budgetguard: $0.000")
     assert (seen.raw.count("\x1b[22;2t"), seen.raw.count("\x1b[23;2t")) == (1, 1)
     shown = [line for line in seen.lines if line.startswith("budgetguard: ") and "left" in line]
     assert 1 <= len(shown) <= 2
-    assert seen.lines[-2] == f"budgetguard: {provider.billed} of $0.0003 spent"
+    assert seen.lines[-2] == f"budgetguard: {provider.billed} of $0.000225 spent"
+
+
+def test_a_forked_child_leaves_the_title_to_its_parent(environment, tmp_path, provider):
+    """It ends by itself, and its end is none of the run: the window would lose what it says."""
+    (tmp_path / "forks.py").write_text(
+        CALL
+        + textwrap.dedent(
+            """
+            import os, time
+            ask()
+            time.sleep(1.3)
+            if (child := os.fork()) == 0:
+                raise SystemExit(0)
+            os.waitpid(child, 0)
+            print("the parent goes on", flush=True)
+            """
+        )
+    )
+    command = [sys.executable, "-m", "budgetguard.cli", "run", "--budget", "1", "forks.py"]
+    seen = in_a_terminal(command, tmp_path, environment)
+
+    assert seen.code == 0
+    before, _, after = seen.raw.partition("the parent goes on")
+    assert (before.count("\x1b[22;2t"), before.count("\x1b[23;2t"), after.count("\x1b[23;2t")) == (1, 0, 1)
 
 
 def test_lines_are_shown_where_there_is_no_terminal_if_they_are_asked_for(ran):

@@ -187,3 +187,11 @@ def test_it_is_a_command_like_the_others(project: SQLiteStore, tmp_path: Path) -
     assert "statusline" in shown[0].stdout
     assert "Usage: budgetguard statusline" in shown[1].stdout
     assert "Example: budgetguard statusline" in shown[1].stdout
+
+
+def test_a_budget_is_near_its_limit_where_other_views_say_so(project: SQLiteStore, prompt: PromptRun) -> None:
+    """From the first part on at which somebody is told; a prompt that stays green would say otherwise."""
+    named = ("--budget", "all", "--color", "always", "--format", "{percent}")
+    assert prompt(*named)[1] == "\x1b[32m76 %\x1b[0m\n"
+    declare(project, [Budget("all", 2, "monthly", warn_at=0.7), FREE])
+    assert prompt(*named)[1] == "\x1b[33m76 %\x1b[0m\n"

@@ -17,7 +17,7 @@ import pytest
 from budgetguard import BudgetManager
 from budgetguard.errors import ConfigError
 from budgetguard.ledger import Entry
-from budgetguard.manager.frames import FLAGS
+from budgetguard.manager.frames import FLAGS, frame
 from budgetguard.testing import StoppedClock
 from tests.support import ENVIRONMENT
 from tests.support.history import DAY_MS
@@ -75,6 +75,13 @@ def test_a_frame_says_what_the_entries_say(history: BudgetManager, backend: Any)
         datetime.fromtimestamp(entry.at_ms / 1000, UTC) for entry in ENTRIES
     ]  # fmt: skip
     assert [{flag for flag in FLAGS if each[flag]} for each in found] == [set(), {"estimated"}, {"manual"}]
+
+
+@pytest.mark.parametrize("backend", ["pandas", "polars"])
+def test_a_count_that_no_column_holds_is_the_largest_that_one_does(backend: Any) -> None:
+    """One entry with nonsense in it does not take a million others from who looks at them."""
+    [found] = rows(frame([Entry("huge", 1, at_ms=NOON_MS, usage={"input_tokens": 2**70})], backend))
+    assert found["input_tokens"] == 2**63 - 1
 
 
 def test_the_columns_have_types_that_can_be_counted_with(history: BudgetManager) -> None:

@@ -530,6 +530,18 @@ def test_a_threads_own_scope_is_found_where_it_is_carried(client, price, log):
     assert rows.spent == price
 
 
+def test_a_budget_of_one_user_is_not_that_of_a_loop_over_many(client, price, log):
+    """What is left to the user of the first row says nothing of the rows behind it."""
+    rules = [Budget("free", price * 40, per=("user",)), Budget("team", price * 100, match={"team": "search"})]
+    with BudgetManager("shop", store="memory://", budgets=rules) as manager:
+        rows = track(["ann", "bob"])
+        for user in rows:
+            with budget(user=user, tags={"team": "search"}):
+                ask(client)
+            assert rows.left == (39 if user == "ann" else 98) * price
+    manager.close()
+
+
 def test_periods_and_observed_budgets_stop_nothing(client, price, log, clock: StoppedClock, provider: FakeProvider):
     """A budget that never refuses is no end of a loop."""
     rules = [Budget("seen", "0.000000001", enforce="observe"), Budget("calls", 1, unit="requests", enforce="soft")]

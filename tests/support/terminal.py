@@ -13,6 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import pyte
+
+_HEIGHT = 40
 _CODE = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]|\x1b\][^\x07]*\x07")
 
 
@@ -23,12 +26,20 @@ class Written(NamedTuple):
     raw: str
     stdout: str = ""
     """What went elsewhere, if its stdout was a pipe."""
+    width: int = 100
 
     @property
     def lines(self) -> list[str]:
         """Its lines without any codes."""
         plain = _CODE.sub(b"", self.raw.encode()).decode()
         return [line.strip() for line in re.split(r"[\r\n]+", plain) if line.strip()]
+
+    @property
+    def screen(self) -> list[str]:
+        """The lines that are there in the end: what was drawn over, or erased, is not."""
+        screen = pyte.Screen(self.width, 10 * _HEIGHT)  # with what scrolled by
+        pyte.Stream(screen).feed(self.raw)
+        return [line.strip() for line in screen.display if line.strip()]
 
 
 def in_a_terminal(
@@ -42,7 +53,7 @@ def in_a_terminal(
 ) -> Written:
     """Run a command whose stderr is a terminal, its stdin and stdout too unless they are `piped`."""
     reader, writer = pty.openpty()
-    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", _HEIGHT, width, 0, 0))
     process = subprocess.Popen(
         command,
         cwd=cwd,
@@ -67,4 +78,4 @@ def in_a_terminal(
     out = "" if process.stdout is None else process.stdout.read().decode()
     if process.stdout is not None:
         process.stdout.close()
-    return Written(process.wait(60), b"".join(pieces).decode(), out)
+    return Written(process.wait(60), b"".join(pieces).decode(), out, width)

@@ -6,7 +6,9 @@ import http.client
 import json
 
 import pytest
+from opentelemetry import trace
 
+from budgetguard.telemetry.telemetry import go_on_from
 from tests.support.gateway import MESSAGES, MODEL, ServedGateway, configured, upstream
 from tests.support.hearing import said
 
@@ -54,3 +56,10 @@ def test_a_header_that_is_none_is_no_reason_to_fail(heard, gateway):
     status, _, _ = gateway.ask("/v1/chat/completions", CHAT, headers={"traceparent": "00-zz-\xff-"})
     assert status == 200
     assert [each.parent for each in heard.spans] == [None]
+
+
+def test_a_span_of_the_server_is_not_passed_by(heard):
+    """Where the server is instrumented, its span is beneath the client's already, and a call beneath that."""
+    with trace.get_tracer("the server").start_as_current_span("request") as outer:
+        go_on_from([(name.encode(), value.encode()) for name, value in TRACEPARENT.items()])
+        assert trace.get_current_span() is outer

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import os
 from typing import Any
 
 import openai
@@ -214,6 +216,38 @@ def test_a_call_that_another_model_answers_is_no_failure(heard, provider):
     assert first["budgetguard.passed_on"] is True
     assert (second["gen_ai.request.model"], second["budgetguard.fallback"]) == ("small", True)
     assert heard.points("budgetguard.call.refusals") == []
+
+
+def test_a_budget_that_is_near_its_limit_passes_a_call_on_without_a_failure(heard, provider):
+    """Nothing was refused: a dashboard of errors shows no span of it."""
+    prices = PriceBook(overrides={"big": {"input": 900, "output": 900}, "small": {"input": 1, "output": 1}})
+    budgets = [Budget("all", 1, fallback=("small",), degrade_at=0.0001)]
+    with (
+        BudgetManager("told", store="memory://", prices=prices, budgets=budgets) as manager,
+        provider.client() as client,
+    ):
+        budgetguard.patch(manager)
+        for _ in range(2):
+            client.chat.completions.create(model="big", messages=HI, max_tokens=20)
+    _, passed, answered = heard.spans
+    assert said(passed)["budgetguard.passed_on"] is True
+    assert (passed.status.status_code, said(passed).get("error.type")) == (StatusCode.UNSET, None)
+    assert said(answered)["gen_ai.request.model"] == "small"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_call_that_is_open_at_a_fork_is_told_by_the_parent_alone(heard, books, provider):
+    """A worker that drops what it inherited would end the span, and count the cost, a second time."""
+    with provider.client() as client:
+        stream = client.chat.completions.create(model=MODEL, messages=HI, stream=True)
+        if (child := os.fork()) == 0:
+            stream.close()
+            del stream
+            gc.collect()
+            os._exit(len(heard.spans))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        list(stream)
+    assert len(heard.spans) == 1
 
 
 class Broken(SpanProcessor):

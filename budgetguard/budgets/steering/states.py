@@ -22,6 +22,11 @@ def is_raised(ruled: int | None, limit: int | None) -> bool:
     return ruled is not None and (limit is None or limit > ruled)
 
 
+def near_from(warn_at: Sequence[float]) -> float:
+    """The part of its limit from which on a budget is near it."""
+    return min(warn_at, default=NEAR)
+
+
 def left_of(limit: int | None, spent: int, held: int, state: Condition) -> int | None:
     """What may still be spent of a limit, in a state."""
     if limit is None:
@@ -50,4 +55,4 @@ def state_of(
         return "busy"
     if raised:
         return "raised"
-    return "near" if spent >= limit * min(warn_at, default=NEAR) else "ok"
+    return "near" if spent >= limit * near_from(warn_at) else "ok"

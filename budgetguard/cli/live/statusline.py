@@ -19,6 +19,7 @@ from ...budgets.rules import USERS, Budget, UserBudget, escape, terms_key, unesc
 from ...budgets.running import running
 from ...budgets.said.shown import on_one_line
 from ...budgets.steering.declared import declared
+from ...budgets.steering.states import near_from
 from ...config import load_config
 from ...errors import BudgetGuardError, ConfigError
 from ...ledger import Millis, Query, RecordQuery, Store, Terms, Unit, id_at, show_amount
@@ -32,7 +33,6 @@ OWN: Final = USERS.rstrip("/")
 BAR: Final = 10
 STYLES: Final = (("32", "green"), ("33", "yellow"), ("31", "red"))
 """Of a budget with room, near its limit, and without: as a terminal and as tmux name them."""
-NEAR: Final = 0.8
 
 statusline_app = typer.Typer(
     add_completion=False,
@@ -53,6 +53,8 @@ class PromptBudget(NamedTuple):
     held: int
     limit: int
     paused: bool
+    near: float
+    """The part of the limit from which on it is near it."""
 
     @property
     def used(self) -> float:
@@ -180,7 +182,7 @@ class PromptLine:
         each = self.budget
         if each is None:
             return ""
-        return self.ink.paint(text(each), 2 if each.is_over else int(each.used >= NEAR))
+        return self.ink.paint(text(each), 2 if each.is_over else int(each.used >= each.near))
 
     def usual(self) -> str:
         """The line, if nobody says otherwise."""
@@ -202,10 +204,11 @@ class PromptLine:
         yield from self._read(subjects)
         if subjects or self.user is not None:
             return
+        warn_at = {rule.name: rule.warn_at for rule in rules}
         for each in running(self.store, rules, self._now_ms):
             if each.limit is not None and self._named in {None, each.rule}:
-                paused = each.state == "paused"
-                yield PromptBudget(each.rule, each.subject, each.unit, each.spent, each.held, each.limit, paused)
+                paused, near = each.state == "paused", near_from(warn_at.get(each.rule, ()))
+                yield PromptBudget(each.rule, each.subject, each.unit, each.spent, each.held, each.limit, paused, near)
         if self._named in {None, OWN}:
             yield from self._read(self._owns(self.store.all_terms(USERS)))
 
@@ -232,8 +235,9 @@ class PromptLine:
         balances = read_balances(self.store, [each.account for each in subjects])
         for each, books in zip(subjects, balances, strict=True):
             if each.limit is not None:
-                whose, unit = unescape(each.subject), each.rule.unit
-                yield PromptBudget(each.rule.name, whose, unit, books.settled, books.held, each.limit, each.paused)
+                rule, spent, held = each.rule, books.settled, books.held
+                whose, near = unescape(each.subject), near_from(rule.warn_at)
+                yield PromptBudget(rule.name, whose, rule.unit, spent, held, each.limit, each.paused, near)
 
 
 def _said(body: str) -> dict[str, Any]:

@@ -54,9 +54,9 @@ class Picture:
                 return
             self._draw()
             live, self._live = self._live, None
-            self._views = {}
             assert live is not None
-            live.stop()
+            live.stop()  # it draws what is there once more, which is what stays
+            self._views = {}
 
     def _begin(self) -> None:
         """
