@@ -270,14 +270,12 @@ def test_a_leftover_of_an_interrupted_call_lets_no_other_pass(manager):
 
 
 @pytest.fixture
-def quick_collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What was there before need not be looked at again and again."""
+def quick_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was there before need not be looked at again and again, by the tests that follow neither."""
     # What strikes a finalizer is only reported; pytest would keep its frames, and the stream with them.
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 class _Interruption:

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 def resources() -> set[type]:
     """The classes whose methods are wrapped."""
-    for name in ("chat.completions", "completions", "embeddings", "images", "responses", "beta"):
+    for name in ("chat.completions.completions", "completions", "embeddings", "images", "responses.responses"):
         importlib.import_module(f"openai.resources.{name}")
     modules = [module for name, module in list(sys.modules.items()) if name.startswith("openai.resources")]
     found = {each for module in modules for each in vars(module).values() if isinstance(each, type)}
