@@ -121,6 +121,14 @@ class Process:
             if each.missed:
                 self.reaper.put(each.abandon)
 
+    def end_all(self) -> None:
+        """At exit, end the calls that nobody will end any more."""
+        self.reaper.drain()
+        for charge in list(self.open.values()):
+            run_quietly(charge.abandon)
+        run_quietly(close_all)
+        run_quietly(flush_all)
+
     @property
     def max_budget(self) -> float | None:
         """The dollars that this process may spend; `None`: no such limit."""
@@ -188,14 +196,7 @@ class Process:
 PROCESS = Process()
 
 
-@atexit.register
-def _end_open_calls() -> None:
-    """At exit, end the calls that nobody will end any more."""
-    PROCESS.reaper.drain()
-    for charge in list(PROCESS.open.values()):
-        run_quietly(charge.abandon)
-    run_quietly(close_all)
-    run_quietly(flush_all)
+atexit.register(PROCESS.end_all)
 
 
 if hasattr(os, "register_at_fork"):

@@ -588,7 +588,8 @@ def test_run_ends_as_the_program_does(program):
     assert ended.returncode == 7
     assert ended.stdout == "['program.py', '--budget', 'x'] __main__\n"
     assert failed.returncode == 1
-    assert next(line for line in failed.stderr.splitlines() if "File" in line).startswith('  File "program.py"')
+    first = next(line for line in failed.stderr.splitlines() if "File" in line)
+    assert first.endswith('program.py", line 2, in <module>')
     assert "RuntimeError: mine" in failed.stderr
     assert failed.stderr.splitlines()[-1] == "budgetguard: $0.00 of $1.00 spent"
 

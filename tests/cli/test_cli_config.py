@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +15,7 @@ from budgetguard.budgets.running import running
 from budgetguard.config import load_config
 from budgetguard.stores import open_store
 from budgetguard.testing import StoppedClock
-from tests.support import servers
+from tests.support import ENVIRONMENT, servers
 from tests.support.commands import exit_code
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -202,11 +203,9 @@ def test_prices_are_those_of_the_settings(cli, here):
     assert {each["kind"]: each["dollars"] for each in json.loads(out)["prices"]} == {"input": 5.0, "output": 10.0}
 
 
-def test_run_says_to_its_program_where_budgets_live(cli, here, monkeypatch):
+def test_run_says_to_its_program_where_budgets_live(here):
     """Managers that it makes find the same books, also if it goes elsewhere first."""
     (here / "elsewhere").mkdir()
-    monkeypatch.setattr(sys, "argv", sys.argv)
-    monkeypatch.setattr(sys, "path", [*sys.path])
     program = Path("program.py")
     program.write_text(
         "import os, budgetguard\n"
@@ -215,11 +214,10 @@ def test_run_says_to_its_program_where_budgets_live(cli, here, monkeypatch):
         "manager.create_budget(1, 'ann')\n"
         "manager.close()\n"
     )
-    for name in ("STORE", "PROJECT"):
-        monkeypatch.setenv(f"BUDGETGUARD_{name}", "")  # so that it is put back
-    code, _, _ = cli("run", "program.py", "--budget", "1", "--store", "sqlite:///mine.db", "--project", "shop")
+    words = ["run", "program.py", "--budget", "1", "--store", "sqlite:///mine.db", "--project", "shop"]
+    ended = subprocess.run([sys.executable, "-m", "budgetguard.cli", *words], env=ENVIRONMENT, cwd=here)
 
-    assert code == 0
+    assert ended.returncode == 0
     assert BudgetManager("shop", store=f"sqlite:///{here}/mine.db").get_users() == ["ann"]
 
 

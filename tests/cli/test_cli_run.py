@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -14,6 +15,7 @@ import pytest
 
 from budgetguard import ConfigError
 from budgetguard.cli.programs.running import RunProgress, Showing, progress_of
+from budgetguard.money import format_nano
 from budgetguard.process.state import PROCESS
 from budgetguard.testing import FakeProvider
 from tests.support import ENVIRONMENT
@@ -43,7 +45,7 @@ def ran(environment: dict[str, str], here: Path) -> Callable[..., Any]:
     """Runs a program under a budget, in an empty directory."""
 
     def run(source: str, *arguments: str, name: str = "evaluate.py") -> subprocess.CompletedProcess[str]:
-        (here / name).write_text(CALL + textwrap.dedent(source))
+        (here / (name if "." in name else "other.py")).write_text(CALL + textwrap.dedent(source))
         command = [sys.executable, "-m", "budgetguard.cli", "run", "--budget", "1", *arguments, name]
         return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=here, timeout=120)
 
@@ -240,6 +242,96 @@ def test_a_program_that_draws_on_the_screen_is_not_written_into(environment, tmp
     assert "bye ann" in seen.lines
     assert [line for line in seen.lines if "left" in line] == []
     assert "$0.000061 of $0.00007 spent" in seen.raw.split("\x1b]2;")[-1]
+
+
+def test_what_a_program_leaves_to_its_end_is_counted_and_said(ran, spent, provider):
+    """A thread of a thread, a function for the end of the process, a stream that nobody reads: each of them spends."""
+    done = ran(
+        """
+        import atexit, openai, pickle, threading, time
+
+        class Mine:
+            pass
+
+        def late():
+            time.sleep(0.3)
+            threading.Thread(target=later).start()
+
+        def later():
+            time.sleep(0.3)
+            pickle.dumps(Mine())  # found in __main__
+            ask()
+
+        atexit.register(ask)
+        threading.Thread(target=late).start()
+        left = openai.OpenAI().chat.completions.create(**ASK, stream=True)
+        next(iter(left))
+        """
+    )
+    said, where = done.stderr.splitlines()
+
+    assert (done.returncode, where) == (0, KEPT)
+    assert len(provider.requests) == 3
+    assert said == f"budgetguard: {format_nano(spent()['evaluate.py'])} of $1.00 spent"
+
+
+def test_a_program_finds_itself_as_without_us(ran, environment, here):
+    """Its file wherever it goes, its arguments, where modules are looked for, its hook for errors."""
+    source = """
+        import os, sys
+        sys.excepthook = lambda kind, error, frames: print("hooked", error, frames.tb_lineno > 1)
+        os.chdir("/")
+        print(__file__, sys.argv, sys.path[0], __name__, __package__, sys.modules["__main__"].ask is ask)
+        raise ValueError("boom")
+    """
+    ours = ran(source)
+    theirs = subprocess.run(
+        [sys.executable, "evaluate.py"], capture_output=True, text=True, env=environment, cwd=here, timeout=60
+    )
+    assert (ours.stdout, ours.returncode) == (theirs.stdout, theirs.returncode)
+    assert "hooked boom True" in ours.stdout
+
+    missing = ran("", "--module", name="absent")
+    assert (missing.returncode, missing.stderr.splitlines()[0]) == (
+        2,
+        "error: --module absent: there is no such module, or it is a package without a __main__",
+    )
+    (here / "package").mkdir()
+    (here / "package" / "__init__.py").touch()
+    (here / "package" / "__main__.py").write_text("import sys; print(sys.argv, sys.path[0], __name__, __package__)")
+    words = ["run", "--quiet", "--budget", "1", "--module", "package", "--", "-x"]
+    both = [
+        subprocess.run([sys.executable, "-m", *each], capture_output=True, text=True, env=environment, cwd=here).stdout
+        for each in (["budgetguard.cli", *words], ["package", "-x"])
+    ]
+    assert both[0] == both[1] != ""
+
+
+@pytest.mark.parametrize("end", ["sys.stderr.close()", "sys.stderr = None", "os.close(2)"])
+def test_a_program_may_do_with_its_stderr_as_it_likes(ran, provider, end):
+    """Its exit code is its own all the same; and the sum is said where it was to be said, and not on stdout."""
+    done = ran(f"import sys; ask(); {end}")
+
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.splitlines() == [f"budgetguard: {provider.billed} of $1.00 spent", KEPT]
+
+
+def test_where_a_program_goes_changes_nothing_of_its_end(ran, provider):
+    """A file of settings that lies there is none of the run's: neither read, nor a reason to fail."""
+    done = ran("ask(); os.mkdir('sub'); os.chdir('sub'); open('budgetguard.toml', 'w').write('[[[no'); ask()")
+
+    assert (done.returncode, len(provider.requests)) == (0, 2)
+    assert done.stderr.splitlines()[-1] == KEPT
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_the_sum_is_said_once_by_the_process_that_began(ran, spent, provider):
+    """A child that ends as a process of its own counts there, and says nothing."""
+    done = ran("child = os.fork(); ask()\nif child: os.waitpid(child, 0)")
+
+    assert done.stderr.splitlines() == [f"budgetguard: {provider.billed} of $1.00 spent", KEPT]
+    assert spent() == {"evaluate.py": provider.billed.nano}
+    assert len(provider.requests) == 2
 
 
 class Screen:

@@ -639,7 +639,7 @@ def test_a_forked_child_leaves_its_parents_holds_alone(manager, exit_child):
 
 def _exit_softly() -> None:
     """What the interpreter does at its end, without pytest's own."""
-    process._end_open_calls()
+    process.PROCESS.end_all()
     os._exit(0)
 
 

@@ -519,6 +519,16 @@ def test_a_face_that_fails_is_given_up_and_the_loop_is_not(monkeypatch, caplog):
     assert "BrokenPipeError" in said
 
 
+@pytest.mark.parametrize("kind", ["auto", "lines"])
+def test_a_loop_runs_where_stderr_was_closed(monkeypatch, kind):
+    """As daemons do: there is nobody to show it to."""
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+
+    assert list(track(range(3), progress=kind)) == [0, 1, 2]
+
+
 def test_a_threads_own_scope_is_found_where_it_is_carried(client, price, log):
     """A function that takes the loop's scope along counts for the loop, in whatever thread."""
     rows = track([1])

@@ -105,7 +105,7 @@ def project(store: str | None, name: str | None, *, new: bool = False) -> Iterat
     from ...manager import BudgetManager
 
     config = load_config(store=store, project=name)
-    with _opened(config, new=new) as (books, where):
+    with read(config, new=new) as (books, where):
         if books.namespace != config.project:
             _say(f"project {books.namespace!r}, the only one in {where}; --project names another")
         elif new and "project" not in config.where and (others := _others(books)):
@@ -122,12 +122,13 @@ def project(store: str | None, name: str | None, *, new: bool = False) -> Iterat
 @contextmanager
 def opened(store: str | None, name: str | None, *, new: bool = False) -> Iterator[tuple[Store, str]]:
     """The store of a project alone, closed at the end, and where it is, without any password; see `project`."""
-    with _opened(load_config(store=store, project=name), new=new) as found:
+    with read(load_config(store=store, project=name), new=new) as found:
         yield found
 
 
 @contextmanager
-def _opened(config: Config, *, new: bool) -> Iterator[tuple[Store, str]]:
+def read(config: Config, *, new: bool = False) -> Iterator[tuple[Store, str]]:
+    """The same of a configuration that was read before."""
     if not new:
         require_there(config)
     # What the pool of a driver says of each attempt is in the one line of the error, too.

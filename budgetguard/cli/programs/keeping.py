@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...config import load_config
+from ...config import Config, load_config
 from ...config.file import beside
 from ...config.forms import variable
 from ...errors import ConfigError, StoreError
 from ...ledger import Query
 from ...stores import file_of, shown
-from ..common.options import opened
+from ..common.options import read
 
 RUN = "run"
 """The tag that all calls of a program have."""
@@ -34,6 +34,8 @@ class KeptRun:
     options: str
     """What the command line has to be told to find it there."""
     began_ms: int
+    config: Config
+    """What held when it began: the program may go elsewhere, where another file lies."""
     keeps: bool = True
 
     @property
@@ -58,21 +60,23 @@ class KeptRun:
             keeps = not why
             if why and not quiet:
                 print(f"budgetguard: what it spends is not kept: {why}; --store names another place", file=sys.stderr)
-        if config.store is None or not keeps:
-            os.environ[variable("store")] = beside(config.url, Path.cwd()) if keeps else "memory://"
+        os.environ[variable("store")] = beside(config.url, Path.cwd()) if keeps else "memory://"
         said = "" if store is None else f" --store {shown(store)}"
         said += "" if project is None else f" --project {project}"
         where = shown(store if store is not None else config.url)
-        return cls(name, where, said, int(time.time() * 1000) - _SKEW_MS, keeps)
+        return cls(name, where, said, int(time.time() * 1000) - _SKEW_MS, load_config(), keeps)
 
     def said(self) -> list[str]:
         """What is to be said of it at the end: nothing, where the program has booked elsewhere, or spent nothing."""
         if not self.keeps:
             return []
         try:
-            with opened(None, None) as (store, _):
+            with read(self.config) as (store, _):
                 found = store.totals((RUN,), Query(since_ms=self.began_ms, tags=self.tags))
-        except StoreError:  # it is not there, as nobody has spent anything; or it is away, and the journal has it
+        except (
+            StoreError,
+            ConfigError,
+        ):  # it is not there, as nobody has spent anything; or it is away, and the journal has it
             return []
         return [f"budgetguard: kept in {self.where}; budgetguard spend --by run{self.options}"] if found else []
 

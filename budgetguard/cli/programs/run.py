@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import os
-import runpy
-import sys
-import threading
-import traceback
-from collections.abc import Callable
-from concurrent.futures import thread as pools
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ...config.file import beside
 from ...config.forms import require_known, variable
-from ...errors import BudgetExceededError, BudgetGuardError, ConfigError, find_budget_error
+from ...errors import ConfigError
 from ...money import Money, format_nano, parse_dollars
 from .. import FAILED, REFUSED
 from ..common.options import PricesOption, ProjectOption, StoreOption, readable
+from .ending import Stderr, at_the_end, guarded
 from .keeping import KeptRun
+from .mains import run_file, run_module
 from .running import RunProgress, progress_of
 
 if TYPE_CHECKING:
     from ...process.state import Process
 
-RAISED, INTERRUPTED = 1, 130
-"""Exit codes of a program that ends by an exception, as the interpreter has them."""
-
+_OURS = frozenset({__file__, run_file.__code__.co_filename, guarded.__code__.co_filename})
+"""Where the frames are that start a program."""
 
 ProgramArgument = Annotated[str, typer.Argument(help="A Python file; with --module the name of a module.")]
 ArgumentsArgument = Annotated[list[str] | None, typer.Argument(help="For the program; after -- if we have the same.")]
@@ -86,16 +80,18 @@ def run(
     shows = RunProgress(PROCESS, progress_of("off" if quiet else progress, every))
     _state(settings or [], store=store, project=name, prices=prices)
     kept = KeptRun.of(store, name, program, no_store=no_store, quiet=quiet)
-    with ExitStack() as stack:
-        _guard(stack, user)
-        PROCESS.max_budget, PROCESS.tags = limit, kept.tags
-        stack.enter_context(shows)
-        code = _guarded(lambda: _run(program, arguments or [], module=module))
-        _wait(PROCESS)
-        said = _report(PROCESS)
-    if not quiet:
-        print("\n".join([said, *kept.said()]), file=sys.stderr)
-    raise typer.Exit(code)
+    _guard(user)
+    PROCESS.max_budget, PROCESS.tags = limit, kept.tags
+    stderr = Stderr()
+    at_the_end(PROCESS, lambda: _end(PROCESS, shows, kept, quiet=quiet), stderr)
+    shows.__enter__()
+    raise typer.Exit(guarded(lambda: _run(program, arguments or [], module=module), stderr, _OURS, (FAILED, REFUSED)))
+
+
+def _end(process: Process, shows: RunProgress, kept: KeptRun, *, quiet: bool) -> list[str]:
+    """What is said when all is on the books."""
+    shows.__exit__()
+    return [] if quiet else [_report(process), *kept.said()]
 
 
 def _limit(budget: str | None) -> float:
@@ -131,88 +127,17 @@ def _state(settings: list[str], *, store: str | None, project: str | None, price
     os.environ.update({variable(name): value for name, value in said.items() if value is not None})
 
 
-def _guard(stack: ExitStack, user: str | None) -> None:
-    """Patch the SDKs, by what the settings say, and stay inside the user's scope."""
+def _guard(user: str | None) -> None:
+    """Patch the SDKs, by what the settings say, and enter the user's scope: both last as long as the process."""
     import budgetguard
 
-    from ...sdks.install import default_guard
-
     budgetguard.patch()
-    stack.callback(budgetguard.unpatch)
-    stack.callback(lambda: default_guard().close())
     if user is not None:
-        stack.enter_context(budgetguard.budget(user=user))
+        budgetguard.budget(user=user).__enter__()
 
 
 def _run(program: str, arguments: list[str], *, module: bool) -> None:
-    sys.argv = [program, *arguments]
-    if module:
-        sys.path.insert(0, "")
-        runpy.run_module(program, run_name="__main__", alter_sys=True)
-    else:
-        sys.path.insert(0, str(Path(program).resolve().parent))
-        runpy.run_path(program, run_name="__main__")
-
-
-def _guarded(target: Callable[[], None]) -> int:
-    """Run the program; its exit code, as the interpreter would have it."""
-    try:
-        target()
-    except SystemExit as end:
-        return _exit_code(end.code)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BaseException as error:
-        refusal = find_budget_error(error)
-        if refusal is not None or isinstance(error, BudgetGuardError):
-            print(f"error: {_refusal(refusal) if refusal is not None else error}", file=sys.stderr)
-            return FAILED if refusal is None else REFUSED
-        _print_traceback(error)
-        return RAISED
-    return 0
-
-
-def _exit_code(code: Any) -> int:
-    if code is None or isinstance(code, int):
-        return code or 0
-    print(code, file=sys.stderr)
-    return 1
-
-
-def _refusal(error: BudgetExceededError) -> str:
-    return " ".join(str(error).split())
-
-
-def _print_traceback(error: BaseException) -> None:
-    """The program's traceback, without the frames that started it."""
-    frames = error.__traceback__
-    ours = {__file__, runpy.__file__, "<frozen runpy>"}
-    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename in ours:
-        frames = frames.tb_next
-    traceback.print_exception(type(error), error, frames)
-
-
-def _wait(process: Process) -> None:
-    """Let the program's threads end, as the interpreter would, so that all they spend is counted."""
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            idle = 0
-            while thread.is_alive() and idle < _SURE:
-                thread.join(_LOOK_S)
-                idle = idle + 1 if _is_idle(thread) else 0
-    process.reaper.drain()
-
-
-_LOOK_S = 0.02
-_SURE = 2
-"""How often a worker has to be seen idle in a row: between two pieces of work it looks so for an instant."""
-
-
-def _is_idle(thread: threading.Thread) -> bool:
-    """Whether it is an idle worker of a pool that nobody shut down: it ends with the interpreter."""
-    queue = pools._threads_queues.get(thread)
-    frame = sys._current_frames().get(thread.ident or 0)
-    return queue is not None and queue.empty() and frame is not None and frame.f_code is pools._worker.__code__
+    (run_module if module else run_file)(program, arguments)
 
 
 def _report(process: Process) -> str:

@@ -22,7 +22,7 @@ def face_of(kind: ProgressKind, description: str, total: int | None, bar: Any, l
         return TqdmFace(description, total, bar)
     if kind == "notebook":
         return NotebookFace()
-    if kind == "off" or sys.stderr is None:
+    if kind == "off" or _is_gone():
         return None
     if kind == "lines":
         return LinesFace(sys.stderr, lines_s)
@@ -36,7 +36,12 @@ def _found(bar: object) -> ProgressKind:
         return "tqdm"
     if in_notebook():
         return "notebook"
-    if sys.stderr is None:  # a program without a console
+    if _is_gone():
         return "off"
     drawn_over = sys.stderr.isatty() and os.environ.get("TERM", "") not in {"dumb", "unknown"}
     return "terminal" if drawn_over else "lines"
+
+
+def _is_gone() -> bool:
+    """Whether a program has no console, or has closed its stderr; what stands in its place need not say so."""
+    return sys.stderr is None or getattr(sys.stderr, "closed", False)
