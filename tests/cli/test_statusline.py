@@ -164,6 +164,20 @@ def test_users_budgets_are_shown_where_none_is_for_all(prompt: PromptRun, tmp_pa
     store.close()
 
 
+def test_a_prompt_does_not_wait_for_thousands_of_users(
+    prompt: PromptRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of so many, one is named, or none is told."""
+    store = SQLiteStore(tmp_path / "budgetguard.db", namespace="new", durable=False)
+    for user in ("ann", "bob", "eve"):
+        own = Users(store).put(user, Budget("users", 5, "monthly", per=("user",)))
+        book(store, user, cost=1_000_000_000, accounts=(own.account(store.now_ms()).key,), tags={"user": user})
+    monkeypatch.setattr("budgetguard.cli.live.statusline.MOST_USERS", 2)
+    assert prompt()[1] == "new $3.00 today\n"
+    assert prompt("--user", "eve")[1] == "new $1.00 today · users/eve $1.00 of $5.00 (20 %)\n"
+    store.close()
+
+
 def test_it_imports_neither_tables_nor_the_other_commands(project: SQLiteStore, tmp_path: Path) -> None:
     """It runs before each prompt: what it does not need costs everybody a tenth of a second, all day."""
     program = (

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from io import TextIOWrapper
+from itertools import islice
 from string import Formatter
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -31,6 +32,8 @@ from ..common.options import ProjectOption, StoreOption, opened, readable
 
 OWN: Final = USERS.rstrip("/")
 BAR: Final = 10
+MOST_USERS: Final = 500
+"""Of more users nobody's own budget is told unless they are named: a prompt does not wait for all of them."""
 STYLES: Final = (("32", "green"), ("33", "yellow"), ("31", "red"))
 """Of a budget with room, near its limit, and without: as a terminal and as tmux name them."""
 
@@ -88,7 +91,10 @@ class Ink(NamedTuple):
 
 UserOption = Annotated[str | None, typer.Option(help="What this user spent, and their budgets.", callback=readable)]
 BudgetOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="This budget; otherwise the fullest of those that are for all.")
+    str | None,
+    typer.Option(
+        metavar="NAME", help="This budget; otherwise the fullest of those that are for all, or of a few users."
+    ),
 ]
 FormatOption = Annotated[
     str | None, typer.Option("--format", metavar="TEXT", help="Such as '{spent_today} {left} {percent} {bar}'.")
@@ -210,7 +216,8 @@ class PromptLine:
                 paused, near = each.state == "paused", near_from(warn_at.get(each.rule, ()))
                 yield PromptBudget(each.rule, each.subject, each.unit, each.spent, each.held, each.limit, paused, near)
         if self._named in {None, OWN}:
-            yield from self._read(self._owns(self.store.all_terms(USERS)))
+            owns = list(islice(self.store.all_terms(USERS), MOST_USERS + 1))
+            yield from self._read(self._owns(owns)) if len(owns) <= MOST_USERS else ()
 
     def _subjects(self, rules: Sequence[Budget]) -> Iterator[SteeredSubject]:
         """Those that are for all, or of the user; found by their keys, however many others there are."""
