@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -61,8 +62,8 @@ class KeptRun:
             if why and not quiet:
                 print(f"budgetguard: what it spends is not kept: {why}; --store names another place", file=sys.stderr)
         os.environ[variable("store")] = beside(config.url, Path.cwd()) if keeps else "memory://"
-        said = "" if store is None else f" --store {shown(store)}"
-        said += "" if project is None else f" --project {project}"
+        said = "" if store is None else f" --store {shlex.quote(shown(store))}"
+        said += "" if project is None else f" --project {shlex.quote(project)}"
         where = shown(store if store is not None else config.url)
         return cls(name, where, said, int(time.time() * 1000) - _SKEW_MS, load_config(), keeps)
 
@@ -73,10 +74,7 @@ class KeptRun:
         try:
             with read(self.config) as (store, _):
                 found = store.totals((RUN,), Query(since_ms=self.began_ms, tags=self.tags))
-        except (
-            StoreError,
-            ConfigError,
-        ):  # it is not there, as nobody has spent anything; or it is away, and the journal has it
+        except (StoreError, ConfigError):  # not there, as nobody has spent; or away, and the journal has it
             return []
         return [f"budgetguard: kept in {self.where}; budgetguard spend --by run{self.options}"] if found else []
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...concurrency.locks import mutex
-from ...errors import BudgetExceededError, BudgetGuardError, StoreError
+from ...errors import BudgetExceededError, StoreError
 from ...guards.scope import NO_TAGS, Scope
 from ...money import Nano
 from ...process.state import PROCESS
@@ -133,7 +133,7 @@ class Purse:
             guard = (scope.guard if scope is not None else None) or default_guard()
             pairs = guard.balances(tags or NO_TAGS, scope)
             self._look_at_children()
-        except BudgetGuardError as error:
+        except Exception as error:  # a store of the user's own may raise anything, and its loop goes on all the same
             if not self._failed:
                 self._failed = True
                 log.warning("progress does not know what is left: %s", error)
