@@ -127,6 +127,7 @@ def test_loops_inside_of_loops_are_one_picture(script):
         """
     )
     assert any(line.startswith("inner: 1 of 2 rows") for line in seen.lines)
+    assert len(seen.screen) == 2, seen.raw
     rows, money = seen.screen
     assert rows.startswith("outer: 2 of 2 rows, in")
     assert money.startswith("done")
