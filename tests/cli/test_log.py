@@ -89,6 +89,16 @@ def test_programs_get_whole_nano_dollars_and_spreadsheets_dollars(shop: SQLiteSt
     assert (denied["what"], denied["cost"], denied["wanted"], denied["subject"]) == ("refusal", "", "0.003", "bob")
 
 
+def test_a_name_in_a_sheet_commands_no_terminal_and_is_whole_in_a_file(
+    shop: SQLiteStore, log: LogRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looks at a sheet before it is sent on is not to lose what is on the screen."""
+    book(shop, "call", 1_000, tags={"user": "ann\x1b[2J"})
+    assert "ann\x1b[2J" in log("--csv")[1]
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda _: True)
+    assert "ann\\x1b[2J" in log("--csv")[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "found"),
     [

@@ -88,6 +88,13 @@ def test_nothing_is_made_up_before_the_first_row():
     assert line_of(pace.view(LoopSums(total=0), "done")) == "0 of 0 rows, $0.00 spent, in 0:15: done"
 
 
+def test_a_line_stays_one_whatever_its_loop_is_called():
+    """A description may come from data, and a log is read line by line."""
+    view = LoopPace("two\nlines\x1b[2J", Seconds()).view(LoopSums(total=3))
+
+    assert line_of(view) == "two\\nlines\\x1b[2J: 0 of 3 rows (0 %), $0.00 spent"
+
+
 def test_time_between_two_runs_does_not_count():
     """A loop that stopped for its budget may go on a day later."""
     clock = Seconds()

@@ -48,8 +48,9 @@ def log(capsys: pytest.CaptureFixture[str]) -> Log:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left_behind() -> Iterator[None]:
-    """No loop goes on being told of calls, drawn or read for."""
+def _nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No loop goes on being told of calls, drawn or read for. A busy machine is given time to read what is left."""
+    monkeypatch.setattr("budgetguard.scopes.progress.loop.WAIT_S", 30)
     yield
     assert PROCESS.followers == ()
     for desk in (DRAWING, READER):

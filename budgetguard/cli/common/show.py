@@ -51,7 +51,8 @@ def print_json_line(value: Any) -> None:
 
 def print_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """CSV on stdout; see `reports.written` for how amounts and times are written there."""
-    print_plain(csv_text(header, rows))
+    text = csv_text(header, rows)
+    print_plain(on_lines(text) if sys.stdout.isatty() else text)  # names are anybody's, and a terminal obeys some
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...budgets.said.shown import on_one_line
 from ...money import Nano
 from ...reports.amounts import count, counted, readable, share
 from .pace import LoopView
@@ -57,7 +58,7 @@ def line_of(view: LoopView) -> str:
     text = ", ".join(each for each in words if each)
     if view.ended:
         text += f": {view.ended}"
-    return f"{view.description}: {text}" if view.description else text
+    return on_one_line(f"{view.description}: {text}" if view.description else text)
 
 
 def fitting(parts: Sequence[str], width: int, between: str = ", ") -> str:

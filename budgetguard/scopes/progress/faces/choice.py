@@ -38,7 +38,8 @@ def _found(bar: object) -> ProgressKind:
         return "notebook"
     if _is_gone():
         return "off"
-    drawn_over = sys.stderr.isatty() and os.environ.get("TERM", "") not in {"dumb", "unknown"}
+    behind = getattr(sys.stderr, "rich_proxied_file", sys.stderr)  # up to 14, what rich puts before it is no terminal
+    drawn_over = behind.isatty() and os.environ.get("TERM", "") not in {"dumb", "unknown"}
     return "terminal" if drawn_over else "lines"
 
 
