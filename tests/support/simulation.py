@@ -32,6 +32,7 @@ import budgetguard.process.journal_files
 import budgetguard.process.leases
 from budgetguard.adapters import openai as adapter
 from budgetguard.budgets.rules import Budget, UserBudget, terms_key
+from budgetguard.budgets.steering.declaring import Declaring
 from budgetguard.calls import Answer
 from budgetguard.concurrency.steps import Step
 from budgetguard.errors import BudgetExceededError, StoreError
@@ -771,6 +772,7 @@ class World:
             stack.enter_context(patch.object(PROCESS, "reaper", Reaper(self)))
             stack.enter_context(patch.object(PROCESS, "keeper", Keeper(list, lambda: False)))
             PROCESS.keeper.pace_ms = 0  # its thread has no place in this time: see `keep`
+            stack.enter_context(patch.object(Declaring, "begin", lambda _: None))  # nor has that which declares rules
             logging.disable(logging.CRITICAL)
             stack.callback(logging.disable, logging.NOTSET)
             stack.callback(self.bury)
