@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Decimal
 
+from ..ledger import Unit, show_amount
 from ..money import DOLLAR, Nano
 
 _CENT = DOLLAR // 100
@@ -50,6 +51,13 @@ def readable(amount: Nano) -> str:
     rounded = dollars.quantize(Decimal(1).scaleb(dollars.adjusted() - 2), ROUND_HALF_EVEN)
     whole, _, fraction = f"{rounded:f}".partition(".")
     return f"{sign}${whole}.{fraction.rstrip('0').ljust(2, '0')}"
+
+
+def readable_in(amount: int | None, unit: Unit) -> str:
+    """The same of an amount in any unit, which is said: "$12.50", "1,204 tokens"; "-" where there is none."""
+    if amount is None:
+        return "-"
+    return readable(amount) if unit == "dollars" else show_amount(amount, unit)
 
 
 def figure(value: int | None, unit: str = "dollars") -> str:

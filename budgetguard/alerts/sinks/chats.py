@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from ...budgets.steering.moments import moment_text
 from ..alert import Alert
 
 _MOST_SLACK: Final = 2_900
@@ -17,7 +18,7 @@ _AMBER, _RED, _GREY = 0xD9822B, 0xC23030, 0x5C7080
 def as_slack(alert: Alert) -> dict[str, Any]:
     """Blocks, with the text for notifications beside them. "&", "<" and ">" are all that Slack reads as markup."""
     text = alert.text[:_MOST_SLACK].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    about = [{"type": "mrkdwn", "text": f"budgetguard · {_title(alert)} · {_when(alert)}"}]
+    about = [{"type": "mrkdwn", "text": f"budgetguard · {_title(alert)} · {moment_text(alert.at_ms)}"}]
     return {
         "text": text,
         "blocks": [
@@ -47,10 +48,6 @@ def _title(alert: Alert) -> str:
     if alert.what == "threshold" and alert.part is not None:
         return f"threshold {100 * alert.part:g} %"
     return str(alert.what)
-
-
-def _when(alert: Alert) -> str:
-    return f"{datetime.fromtimestamp(alert.at_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _colour(alert: Alert) -> int:

@@ -9,8 +9,9 @@ import typer
 
 from ...errors import ConfigError
 from ...ledger import OpenHold, unit_of
+from ...reports.amounts import readable_in
 from ..common.options import JsonOption, ProjectOption, StoreOption, project, say_where
-from ..common.show import console, iso, moment, money, print_json, shown
+from ..common.show import console, iso, moment, money, print_json
 from ..common.tables import Column, table
 from .sheets import export_sheet, import_sheet, is_sheet, print_planned, say_planned
 
@@ -130,14 +131,14 @@ def check(store: StoreOption = None, name: ProjectOption = None, as_json: JsonOp
             Column("booked", number=True),
             Column("summed", number=True),
         ]
-        rows = [[d.key, d.kind, *[shown(sum_, unit_of(d.key)) for sum_ in (d.booked, d.summed)]] for d in found]
+        rows = [[d.key, d.kind, *[readable_in(sum_, unit_of(d.key)) for sum_ in (d.booked, d.summed)]] for d in found]
         console().print(table(columns, rows))
     if found:
         raise typer.Exit(1)
 
 
 def _held(hold: OpenHold) -> str:
-    return ", ".join([money(hold.amount), *[shown(amount, unit) for unit, amount in hold.units.items()]])
+    return ", ".join([money(hold.amount), *[readable_in(amount, unit) for unit, amount in hold.units.items()]])
 
 
 def _users(count: int) -> str:

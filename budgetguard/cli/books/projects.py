@@ -9,6 +9,7 @@ from ...config import Config, load_config
 from ...ledger import Entry, Millis, Query, Store
 from ...money import Nano
 from ...reports.cube.zones import month_named
+from ...reports.spent import added
 from ...stores import open_store, projects_in, shown
 from ..common.options import CsvOption, JsonOption, StoreOption, require_there
 from ..common.show import console, in_csv, iso, moment, money, print_csv, print_json, when
@@ -83,8 +84,8 @@ def _project(config: Config, name: str) -> ProjectShown:
 
 
 def _spent(books: Store, query: Query) -> tuple[Nano, int]:
-    totals = books.totals((), query)
-    return sum(each.cost for each in totals), sum(each.calls for each in totals)
+    whole = added(books.totals((), query))
+    return whole.cost, whole.calls
 
 
 def last_call_ms(books: Store) -> Millis | None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ...budgets.rules import Budget, UserBudget
 from ...budgets.said.sheet import PlannedSheet, SheetLine, plan_sheet, read_sheet, write_sheet
 from ...errors import ConfigError
-from ..common.show import console, print_json, shown
+from ...reports.amounts import readable_in
+from ..common.show import console, print_json
 from ..common.tables import Column, table
 from ..common.waiting import waiting
 
@@ -139,7 +140,7 @@ def _turned(before: str, after: str) -> str:
 
 
 def _limit(rule: Budget) -> str:
-    return "no limit" if rule.limit is None else shown(rule.limit, rule.unit)
+    return "no limit" if rule.limit is None else readable_in(rule.limit, rule.unit)
 
 
 def _period(rule: Budget) -> str:

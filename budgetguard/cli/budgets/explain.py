@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...errors import ConfigError
+from ...reports.amounts import readable_in
 from ...reports.written import plain
 from .. import REFUSED
 from ..common.options import JsonOption, ProjectOption, StoreOption, parse_tags, project, readable
-from ..common.show import console, iso, print_json, shown
+from ..common.show import console, iso, print_json
 from ..common.tables import Column, table
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _row(each: BudgetSays, found: Explanation) -> list[str]:
     from ...manager.explained.text import figure, needs_of
 
     amounts = [
-        shown(each.limit, each.unit),
+        readable_in(each.limit, each.unit),
         *[figure(amount, each.unit) for amount in (each.spent, each.held, each.left)],
     ]
     needs = "-" if found.projected is None else needs_of(each)

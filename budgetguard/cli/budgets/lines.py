@@ -14,8 +14,8 @@ from ...budgets.said.shown import on_lines
 from ...budgets.steering.states import Condition
 from ...budgets.users import Standing
 from ...ledger import Enforce, Millis, Unit
-from ...reports.amounts import share
-from ..common.show import in_csv, iso, moment, shown
+from ...reports.amounts import readable_in, share
+from ..common.show import in_csv, iso, moment
 from ..common.tables import BarCell, Cell, Column
 
 OWN: Final = "users"
@@ -94,7 +94,7 @@ class BudgetLine:
         period = self.period if self.timezone in {None, "UTC"} else f"{self.period}, {self.timezone}"
         period += "" if self.enforce == "hard" else f" ({self.enforce})"
         filled = BarCell(self.spent, self.limit, colour, "░", self.held) if self.limit else ""
-        amounts = [shown(amount, self.unit) for amount in (self.spent, self.held, self.limit, self.left)]
+        amounts = [readable_in(amount, self.unit) for amount in (self.spent, self.held, self.limit, self.left)]
         state = Text(self.state, style=colour)
         return [on_lines(self.who), *amounts, share(self.used), filled, period, state, moment(self.resets_ms)]
 

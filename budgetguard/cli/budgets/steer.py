@@ -14,8 +14,9 @@ from ...budgets.steering.audit import changes as read_changes
 from ...budgets.steering.moments import since_ms
 from ...budgets.steering.office import SteerDone, Steering
 from ...config import load_config
+from ...reports.amounts import readable_in
 from ..common.options import JsonOption, ProjectOption, StoreOption, project, readable
-from ..common.show import console, iso, moment, print_json, shown
+from ..common.show import console, iso, moment, print_json
 from ..common.tables import Column, table
 from ..servers.keys import own_store
 from .budgets import budget_app
@@ -187,9 +188,9 @@ def changed_in_words(each: Changed) -> str:
     """What a change changed, in a line: "limit: $5.00 to $9.00"."""
     if not each.before or not each.after:
         said = each.before or each.after
-        return ", ".join([shown(said.get("limit"), said.get("unit", "dollars")), str(said.get("period", ""))]).strip(
-            ", "
-        )
+        return ", ".join(
+            [readable_in(said.get("limit"), said.get("unit", "dollars")), str(said.get("period", ""))]
+        ).strip(", ")
     unit = each.after.get("unit") or each.before.get("unit") or "dollars"
     was, now = ({**said, **said.get("steer", {})} for said in (each.before, each.after))
     parts = []
@@ -204,7 +205,7 @@ def _worded(field: str, value: Any, unit: Any) -> str:
     if value is None:
         return "none"
     if field in _AMOUNTS and isinstance(value, int):
-        return shown(value, unit)
+        return readable_in(value, unit)
     if field.endswith("_ms") and isinstance(value, int):
         return moment(value)
     return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)

@@ -14,7 +14,8 @@ from typing import Any
 from rich.console import Console
 
 from ...budgets.said.shown import on_lines
-from ...ledger import Millis, Unit, show_amount
+from ...budgets.steering.moments import moment_text
+from ...ledger import Millis, Unit
 from ...money import Nano
 from ...reports.amounts import readable
 from ...reports.written import in_dollars, safe
@@ -76,13 +77,6 @@ def money(amount: Nano | None) -> str:
     return "-" if amount is None else readable(amount)
 
 
-def shown(amount: int | None, unit: Unit) -> str:
-    """An amount for people, with its unit; "-" where there is none."""
-    if amount is None or unit == "dollars":
-        return money(amount)
-    return show_amount(amount, unit)
-
-
 def in_csv(amount: int | None, unit: Unit = "dollars") -> str:
     """An amount for a spreadsheet: dollars with all of their digits, or a whole number; "" where there is none."""
     if amount is None:
@@ -92,7 +86,7 @@ def in_csv(amount: int | None, unit: Unit = "dollars") -> str:
 
 def moment(at_ms: Millis | None) -> str:
     """A time for people, in UTC."""
-    return "-" if at_ms is None else f"{when(at_ms):%Y-%m-%d %H:%M} UTC"
+    return "-" if at_ms is None else moment_text(at_ms)
 
 
 def iso(at_ms: Millis | None) -> str | None:

@@ -13,9 +13,9 @@ from rich.text import Text
 from ...budgets.rules import unescape
 from ...budgets.said.shown import on_one_line
 from ...ledger import Millis, Total
-from ...reports.amounts import counted, share
+from ...reports.amounts import counted, readable_in, share
 from ...reports.shown.budgets import BudgetShown
-from ..common.show import iso, money, shown, when
+from ..common.show import iso, money, when
 from ..common.tables import BarCell, Cell, Column, table
 from .frame import GroupOrder, TopFrame
 
@@ -126,7 +126,7 @@ def _budget(each: BudgetShown, now_ms: Millis, name: int) -> list[Cell]:
     style = STYLES[each.state]
     whole = each.limit or 0
     bar = BarCell(each.spent + each.held if whole else 0, whole, style, "░")
-    amounts = [shown(amount, each.unit) for amount in (each.spent, each.held, each.left, each.limit)]
+    amounts = [readable_in(amount, each.unit) for amount in (each.spent, each.held, each.left, each.limit)]
     spent, held, left, limit = amounts
     state = {"paused": "paused", "busy": "busy"}.get(each.state)
     return [

@@ -11,8 +11,9 @@ from rich.text import Text
 
 from ...budgets.rules import unescape
 from ...budgets.said.shown import on_one_line
+from ...reports.amounts import readable_in
 from ...reports.shown.lists import CallShown, RefusalShown
-from ..common.show import in_csv, iso, money, shown, when
+from ..common.show import in_csv, iso, money, when
 from .newest import Logged
 
 WIDE: Final = 100
@@ -74,7 +75,9 @@ def _refusal(refusal: RefusalShown, *, wide: bool) -> Text:
     if wide:
         subject = on_one_line(unescape(refusal.subject))
         text.append(f"/{subject}" if subject else "")
-        text.append(f": {shown(refusal.wanted, refusal.unit)} wanted, {shown(refusal.room, refusal.unit)} left")
+        text.append(
+            f": {readable_in(refusal.wanted, refusal.unit)} wanted, {readable_in(refusal.room, refusal.unit)} left"
+        )
     return text.append(_tags(refusal) if wide else "", style="dim")
 
 

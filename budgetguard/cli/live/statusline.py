@@ -23,9 +23,9 @@ from ...budgets.steering.declared import declared
 from ...budgets.steering.states import near_from
 from ...config import load_config
 from ...errors import BudgetGuardError, ConfigError
-from ...ledger import Millis, Query, RecordQuery, Store, Terms, Unit, id_at, show_amount
+from ...ledger import Millis, Query, RecordQuery, Store, Terms, Unit, id_at
 from ...reports.amounts import readable as money
-from ...reports.amounts import share
+from ...reports.amounts import readable_in, share
 from ...reports.steered import SteeredSubject, of_rule, of_user, steers_of
 from .. import REFUSED
 from ..common.options import ProjectOption, StoreOption, opened, readable
@@ -181,7 +181,7 @@ class PromptLine:
 
     def amount(self, of: Callable[[PromptBudget], int]) -> str:
         """An amount of the budget."""
-        return "" if self.budget is None else _shown(of(self.budget), self.budget.unit)
+        return "" if self.budget is None else readable_in(of(self.budget), self.budget.unit)
 
     def painted(self, text: Callable[[PromptBudget], str]) -> str:
         """A text about the budget in the colour of how full it is."""
@@ -254,10 +254,6 @@ def _said(body: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return said if isinstance(said, dict) else {}
-
-
-def _shown(amount: int, unit: Unit) -> str:
-    return money(amount) if unit == "dollars" else show_amount(amount, unit)
 
 
 def _bar(each: PromptBudget) -> str:

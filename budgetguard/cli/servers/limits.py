@@ -14,8 +14,9 @@ import typer
 
 from ...errors import ConfigError
 from ...money import Money
+from ...reports.amounts import readable_in
 from ..common.options import parse_tags
-from ..common.show import console, moment, print_json, shown
+from ..common.show import console, moment, print_json
 from ..common.tables import Column, table
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def limits_in_short(limits: OwnerLimits) -> str:
     """Limits for people, in one cell of a table; "-" without any."""
     said = []
     for each in limits.dollars:
-        amount = shown(each.limit, "dollars")
+        amount = readable_in(each.limit, "dollars")
         said.append(f"{each.model + ': ' if each.model else ''}{amount} {each.period}")
     pairs = (limits.rpm, "rpm"), (limits.tpm, "tpm"), (limits.parallel, "at once")
     said += [f"{limit:,} {name}" for limit, name in pairs if limit is not None]
@@ -169,7 +170,7 @@ def print_standings(standings: Sequence[LimitStanding]) -> None:
     rows = []
     for each in standings:
         rule = each.rule
-        amounts = [shown(amount, rule.unit) for amount in (each.taken, each.held, rule.limit, each.left)]
+        amounts = [readable_in(amount, rule.unit) for amount in (each.taken, each.held, rule.limit, each.left)]
         of, models = f"{each.owner.tag} {each.owner.name}", rule.match.get("model", "all")
         rows.append([of, models, *amounts, rule.period.name, moment(each.resets_ms)])
     console().print(table(columns, rows) if rows else "Nothing is limited.")

@@ -13,6 +13,7 @@ from ...budgets.news import NO_NEWS, Mark
 from ...budgets.rules import Budget, unescape
 from ...budgets.steering.declared import declared
 from ...budgets.steering.known import Subject
+from ...budgets.steering.moments import moment_text
 from ...budgets.steering.states import left_of, state_of
 from ...budgets.steering.steers import Steer
 from ...calls import UNKNOWN_HOST, Call, Endpoint, Host
@@ -26,11 +27,11 @@ from ...prices.book import PriceBook
 from ...prices.hosts import host_of
 from ...prices.tokens import bound
 from ...providers.table import MAIN, ProviderRow, by_prefix
+from ...reports.amounts import readable_in
 from ...stores.rules import granted
 from .explanation import Explanation
 from .rehearsal import Rehearsal, Rehearsed
 from .shown import BudgetSays, BudgetUntouched, InsteadSays, ProjectedCall
-from .text import amount_of, time_of
 
 _MILLION = 1_000_000
 _UNPRICED = "no price of the model is known, and the budget has to know it"
@@ -294,11 +295,11 @@ def _verdict(
 
 def _why(said: BudgetSays, found: Refusal, least: int) -> str:
     if found.account.enforce == "soft":
-        return f"its limit is reached: {amount_of(said.spent, said.unit)} is spent"
+        return f"its limit is reached: {readable_in(said.spent, said.unit)} is spent"
     if found.account.unit == "parallel":
-        return f"{said.held:,} of {amount_of(said.limit, said.unit)} are in flight"
+        return f"{said.held:,} of {readable_in(said.limit, said.unit)} are in flight"
     only = "; more is only held by calls in flight" if found.busy else ""
-    return f"{amount_of(least, said.unit)} needed, {amount_of(said.left, said.unit)} left{only}"
+    return f"{readable_in(least, said.unit)} needed, {readable_in(said.left, said.unit)} left{only}"
 
 
 def _warns(said: BudgetSays, account: Account, balance: Balance, wanted: int) -> Iterator[float]:
@@ -317,11 +318,11 @@ def _steered(steer: Steer, unit: Unit, now_ms: int) -> Iterator[str]:
     if steer.unit != unit:
         return
     if steer.limit is not None and (steer.limit_until_ms is None or now_ms < steer.limit_until_ms):
-        until = "" if steer.limit_until_ms is None else f" until {time_of(steer.limit_until_ms)}"
-        yield f"its limit was set to {amount_of(steer.limit, unit)}{until}"
+        until = "" if steer.limit_until_ms is None else f" until {moment_text(steer.limit_until_ms)}"
+        yield f"its limit was set to {readable_in(steer.limit, unit)}{until}"
     if steer.extra_at(now_ms):
-        until = "" if steer.extra_until_ms is None else f" until {time_of(steer.extra_until_ms)}"
-        yield f"{amount_of(steer.extra, unit)} was added{until}"
+        until = "" if steer.extra_until_ms is None else f" until {moment_text(steer.extra_until_ms)}"
+        yield f"{readable_in(steer.extra, unit)} was added{until}"
 
 
 # -- what is not touched -----------------------------------------------------------------------------------------------

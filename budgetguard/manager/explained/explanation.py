@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from ...reports.amounts import readable_in
 from .shown import BudgetSays, BudgetUntouched, InsteadSays, ProjectedCall
-from .text import amount_of, details, figure, limit_of, needs_of, told_of_call, told_of_others
+from .text import details, figure, limit_of, needs_of, told_of_call, told_of_others
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -44,7 +45,7 @@ def _lines(found: Explanation) -> Iterator[str]:
     for each in found.budgets:
         limit = "no limit" if each.limit is None else f"{figure(each.left, each.unit)} of {limit_of(each)} left"
         wanted = "" if found.projected is None else f", {needs_of(each)} wanted"
-        held = f", {amount_of(each.held, each.unit)} held" if each.held else ""
+        held = f", {readable_in(each.held, each.unit)} held" if each.held else ""
         yield f"  {'yes' if each.fits else 'NO '} {each.name}: {limit}{held}{wanted}"
         yield from (f"      {line}" for line in details(each, found.told))
     yield from (f"  {line}" for line in told_of_others(found.instead))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 
-from ...ledger import Millis, Unit, show_amount
-from ...reports.amounts import readable
+from ...budgets.steering.moments import moment_text
+from ...ledger import Unit
+from ...reports.amounts import readable, readable_in
 from .shown import BudgetSays, InsteadSays, ProjectedCall
 
 
@@ -42,7 +42,7 @@ def details(each: BudgetSays, told: Sequence[str] = ()) -> Iterator[str]:
     if not each.fits:
         yield each.why
         if each.room_at_ms is not None:
-            yield f"there may be room at {time_of(each.room_at_ms)}"
+            yield f"there may be room at {moment_text(each.room_at_ms)}"
     yield from (line for line in each.steered if line != each.why)
     for part in each.warns:
         yield f"past {part * 100:g} % of its limit: {', '.join(told) or 'nobody'} would be told"
@@ -53,14 +53,7 @@ def details(each: BudgetSays, told: Sequence[str] = ()) -> Iterator[str]:
 
 def limit_of(each: BudgetSays) -> str:
     """A limit and its period."""
-    return f"{amount_of(each.limit, each.unit)} {each.period}".removesuffix(" forever")
-
-
-def amount_of(amount: int | None, unit: Unit) -> str:
-    """An amount in its unit; "-" where there is none."""
-    if amount is None:
-        return "-"
-    return readable(amount) if unit == "dollars" else show_amount(amount, unit)
+    return f"{readable_in(each.limit, each.unit)} {each.period}".removesuffix(" forever")
 
 
 def figure(amount: int | None, unit: Unit) -> str:
@@ -73,10 +66,5 @@ def needs_of(each: BudgetSays) -> str:
     if each.wanted is None:
         return "?"
     if each.least is not None and each.least < each.wanted:
-        return f"{figure(each.least, each.unit)} to {amount_of(each.wanted, each.unit)}"
-    return amount_of(each.wanted, each.unit)
-
-
-def time_of(at_ms: Millis) -> str:
-    """A time in UTC."""
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+        return f"{figure(each.least, each.unit)} to {readable_in(each.wanted, each.unit)}"
+    return readable_in(each.wanted, each.unit)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from ...concurrency.locks import mutex
 from ...errors import BudgetExceededError, StoreError
 from ...guards.scope import NO_TAGS, Scope
+from ...ledger import Account
 from ...money import Nano
 from ...process.state import PROCESS
 from ...process.tally import Tally
@@ -142,10 +143,7 @@ class Purse:
         found = [
             LoopLimit(account.limit, balance.settled)
             for account, balance in pairs
-            if account.limit is not None
-            and account.unit == "dollars"
-            and account.enforce != "observe"
-            and not any(account is own for own in here)
+            if account.limit is not None and _may_refuse(account) and not any(account is own for own in here)
         ]
         self._read = _Read(tuple(found), spent)
 
@@ -154,7 +152,7 @@ class Purse:
         read, found = self._read, []
         for tally in self._limits():
             limit = tally.account.limit
-            if limit is not None and tally.share is None and tally.account.enforce != "observe":
+            if limit is not None and tally.share is None and _may_refuse(tally.account):
                 found.append(LoopLimit(limit, tally.settled))
         since = self.spent - read.spent
         return [*found, *[LoopLimit(limit, taken + since) for limit, taken in read.found]]
@@ -180,3 +178,8 @@ class Purse:
 
 def _tallies(scope: Scope | None) -> tuple[Tally, ...]:
     return () if scope is None else scope.tallies
+
+
+def _may_refuse(account: Account) -> bool:
+    """Whether it is a budget in dollars that says no."""
+    return account.unit == "dollars" and account.enforce != "observe"
